@@ -1,0 +1,43 @@
+# Everything from Python 3.11+, pip and make. `make help` lists the targets.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+PIP     = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: help install demo test lint lab bench clean
+
+help:            ## this list
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'geonb needs Python 3.11 or newer, this is ' + sys.version)"
+	$(PYTHON) -m venv $(VENV)
+	@echo "installing geonb and what it needs into $(VENV) (a few minutes, several GB: torch)"
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) -e .[test,dev]
+	@touch $@
+
+install: $(VENV)/.installed  ## create the environment in .venv
+
+demo: install    ## segment a real Landsat scene, source to report (about 5 minutes)
+	$(BIN)/geonb run segmentation
+
+test: $(VENV)/.installed-dev  ## every test a laptop can run
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev  ## ruff over code and notebooks; notebooks without outputs
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/nbstripout --verify notebooks/*.ipynb
+
+lab: install     ## JupyterLab on loopback, prints the ssh -L line
+	$(BIN)/geonb lab
+
+bench: $(VENV)/.installed-dev  ## remake benchmarks/README.md's table
+	$(BIN)/python -m benchmarks
+
+clean:           ## remove caches and build products; keeps data/, runs/ and .venv
+	rm -rf build *.egg-info .pytest_cache .ruff_cache .hypothesis .cache
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
