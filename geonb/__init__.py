@@ -12,9 +12,13 @@ grids           windows, spatial blocks, rasterising, alignment
 samples         cutters (patches) and splits, with the leakage check
 store           the sample store: write, open, check, statistics, HDF5 export and import
 loaders         torch datasets over a node-local memory map, augmentation, LightningDataModule
-networks        network specification -> nn.Module          losses   loss specification -> callable
-tasks           LightningModules and `train`                predict  trained model -> georeferenced predictions
-scores          metrics, baselines beside them, intervals   embeddings  reduce, cluster, linkage, nearest
+networks        network specification -> nn.Module
+losses          loss specification -> callable
+tasks           LightningModules, `train`, `load_model`; training holds the loop's frame
+predict         trained model -> georeferenced predictions; stitching blends the windows, maps writes COGs
+baselines       what we would have guessed anyway
+scores          metrics with block-bootstrap intervals, network and baselines side by side
+embeddings      embed samples; reduce, cluster, link, find the nearest
 plots           static maps, curves, dendrogram and scatter with tiles
 dashboards      widgets that explore predictions on a map, live or frozen
 runs            the run folder and the table of runs        runner   notebooks through papermill, resumable
@@ -49,10 +53,32 @@ _PUBLIC = {
     "embed": "embeddings",
     "score": "scores",
 }
-_MODULES = (
-    "cli dashboards embeddings examples grids loaders losses networks parameters plots predict reports runner runs "
-    "samples scores sources store tasks workloads"
-).split()
+_MODULES = [
+    "baselines",
+    "cli",
+    "dashboards",
+    "embeddings",
+    "examples",
+    "grids",
+    "loaders",
+    "losses",
+    "maps",
+    "networks",
+    "parameters",
+    "plots",
+    "predict",
+    "reports",
+    "runner",
+    "runs",
+    "samples",
+    "scores",
+    "sources",
+    "stitching",
+    "store",
+    "tasks",
+    "training",
+    "workloads",
+]
 __all__ = [*_PUBLIC, "__version__"]
 
 

@@ -1,0 +1,134 @@
+"""The registry: one frozen record a workload. What differs between workloads stands here, as data; notebooks do not branch.
+
+To add a workload, write its ``01_dataset_<name>.ipynb`` and a record. The record may live in your own package: every
+place that takes a workload's name also takes an import path, ``"package.module:RECORD"``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+from geonb.parameters import Parameter
+
+SHARED_STEPS = ("02_training", "03_prediction", "04_analytics", "05_interpretation", "06_explore")
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What the shared notebooks need to know of a workload.
+
+    Functions are named as ``"package.module:function"`` and imported when a notebook first needs them.
+
+    Attributes
+    ----------
+    name, title, question : str
+        Folder name; heading of notebooks, figures and the report; what a reader wants answered.
+    dataset : str
+        The notebook that writes the sample store, relative to the project root (or absolute).
+    steps : tuple of str
+        The shared notebooks that follow, by stem.
+    task : str
+        LightningModule with ``encode`` (see :class:`geonb.tasks.Segmentation`).
+    baselines : tuple of str
+        Each ``(store) -> (inputs) -> probability``; see :mod:`geonb.baselines`.
+    predict : str
+        ``(run, model, store, baselines, ...) -> path`` of predictions.zarr.
+    score : str
+        ``(predictions, draws, seed) -> Dataset``.
+    tiles : str
+        ``(store, rows) -> uint8 array (sample, y, x, 3)``: how a sample looks to a person.
+    explore : str
+        ``(predictions, arrays) -> widget`` or frozen HTML.
+    headline : str
+        The metric that leads tables and the run list.
+    defaults : mapping
+        Parameter -> value, used where a notebook's cell says None.
+    parameters : mapping
+        Parameters of this workload alone, or with another range than in :data:`geonb.parameters.PARAMETERS`.
+    """
+
+    name: str
+    title: str
+    question: str
+    dataset: str
+    headline: str
+    task: str = "geonb.tasks:Segmentation"
+    baselines: tuple[str, ...] = ()
+    predict: str = "geonb.predict:predict_scenes"
+    score: str = "geonb.scores:score_classes"
+    tiles: str = "geonb.embeddings:rgb_tiles"
+    explore: str = "geonb.dashboards:show"
+    steps: tuple[str, ...] = SHARED_STEPS
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+
+
+SEGMENTATION = Workload(
+    name="segmentation",
+    title="Land cover from rasters and masks",
+    question="Given pairs of an image and a mask, which class is every pixel of any other image?",
+    dataset="notebooks/01_dataset_segmentation.ipynb",
+    baselines=("geonb.baselines:majority", "geonb.baselines:pixel_linear"),
+    headline="mean_iou",
+    defaults={
+        "network": "unet:encoder=resnet18",
+        "loss": "cross-entropy",
+        "augment": "flips,rotations",
+        "lr": 1e-3,
+        "epochs": 30,
+        "batch": 32,
+        "patience": 10,
+        "overlap": 0.5,
+    },
+)
+
+WORKLOADS: dict[str, Workload] = {w.name: w for w in (SEGMENTATION,)}
+
+
+def get(name: str) -> Workload:
+    """Return a workload by its name, or a record of your own by import path (``"package.module:RECORD"``).
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown (the known ones are listed), or what the path leads to is no :class:`Workload`.
+    """
+    if ":" in name:
+        record = load(name)
+        if not isinstance(record, Workload):
+            raise ValueError(
+                f"{name} is a {type(record).__name__}, not a geonb.workloads.Workload. Point at such a record."
+            )
+        return record
+    if name not in WORKLOADS:
+        near = get_close_matches(name, WORKLOADS, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(
+            f"No workload {name!r}.{hint} Known: {', '.join(WORKLOADS)}; a record of your own is given as 'package.module:RECORD'."
+        )
+    return WORKLOADS[name]
+
+
+def load(path: str) -> Any:
+    """Import what ``"package.module:name"`` names.
+
+    Raises
+    ------
+    ValueError
+        If the module or the name in it cannot be imported; says which, and from where Python looked.
+    """
+    module, _, attribute = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        if error.name and not module.startswith(error.name):
+            raise  # the module was found; one of its own imports is missing
+        raise ValueError(
+            f"Cannot import {module!r} (from {path!r}): {error}. Install it into this environment or add its folder to PYTHONPATH."
+        ) from error
+    except AttributeError as error:
+        raise ValueError(f"Module {module!r} has no {attribute!r} (from {path!r}).") from error
