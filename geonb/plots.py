@@ -1,0 +1,39 @@
+"""Every static figure: maps, curves of training, scores, galleries, dendrogram and scatter with tiles.
+
+Each takes labelled xarray (a store, predictions, scores, embeddings) and gives back a matplotlib Figure with title, units and
+legend; maps have north up; a class has one colour everywhere; figures of simulated data say so. This module is the list, the
+drawing is beside it: `plots_maps` (where), `plots_scores` (how good), `plots_tiles` (what is alike), `plots_style`.
+"""
+
+from geonb.plots_maps import locator, prediction_panels, rgb, samples, scene, stretched
+from geonb.plots_scores import (
+    calibration,
+    class_scores,
+    confusion,
+    learning_curves,
+    reliability,
+    score_table,
+    skill,
+)
+from geonb.plots_style import class_colours
+from geonb.plots_tiles import cluster_colours, dendrogram, scatter_with_tiles
+
+__all__ = [
+    "calibration",
+    "class_colours",
+    "class_scores",
+    "cluster_colours",
+    "confusion",
+    "dendrogram",
+    "learning_curves",
+    "locator",
+    "prediction_panels",
+    "reliability",
+    "rgb",
+    "samples",
+    "scatter_with_tiles",
+    "scene",
+    "score_table",
+    "skill",
+    "stretched",
+]

@@ -1,0 +1,382 @@
+"""Maps: north up, on the data's own grid, with a scale bar and a small map that says where on Earth the scene lies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from geonb.plots_style import NODATA_COLOUR, SPLIT_COLOURS, class_colours, finish, styled, swatches
+
+NATURAL_EARTH = Path(__file__).parent / "natural_earth"
+PANEL_PIXELS = 900  # a panel of 3 inches shows no more; larger rasters are read thinned
+
+
+def crs_of(data: xr.DataArray | xr.Dataset) -> Any:
+    """The coordinate reference system of an array as pyproj CRS, or None where it has none."""
+    import rioxarray  # noqa: F401
+    from pyproj import CRS
+
+    return CRS.from_user_input(data.rio.crs) if data.rio.crs else None
+
+
+def thinned(data: Any, pixels: int = PANEL_PIXELS) -> Any:
+    """Every n-th pixel of (..., y, x) with north up, so that neither side exceeds `pixels`."""
+    step = max(1, -(-max(data.sizes["y"], data.sizes["x"]) // pixels))
+    thin = data.isel(y=slice(step // 2, None, step), x=slice(step // 2, None, step)) if step > 1 else data
+    return thin.isel(y=slice(None, None, -1)) if thin.sizes["y"] > 1 and thin.y[0] < thin.y[-1] else thin
+
+
+def edges(data: Any) -> tuple[float, float, float, float]:
+    """Outer bounds (west, south, east, north) of the pixels, from their centres, in the units of the CRS."""
+    x, y = data["x"].values, data["y"].values
+    half_x = abs(x[1] - x[0]) / 2 if len(x) > 1 else 0.5
+    half_y = abs(y[1] - y[0]) / 2 if len(y) > 1 else 0.5
+    return float(x.min() - half_x), float(y.min() - half_y), float(x.max() + half_x), float(y.max() + half_y)
+
+
+def stretched(
+    image: xr.DataArray, valid: xr.DataArray | None = None, limits: Sequence[tuple[float, float]] | None = None
+) -> np.ndarray:
+    """Stretch three bands to the eye: (channel, y, x) any dtype -> (y, x, 4) float 0-1, transparent where not valid.
+
+    Each band is stretched between its own `limits`; when left out, between the 2nd and 98th percentile of its valid pixels.
+    """
+    bands = image.transpose("channel", "y", "x").values.astype("float32")
+    good = np.isfinite(bands).all(0)
+    if valid is not None:
+        good &= valid.transpose("y", "x").values.astype(bool)
+    shown = np.zeros((*bands.shape[1:], 4), "float32")
+    for i, band in enumerate(bands[[0, 1, 2] if len(bands) > 2 else [0, 0, 0]]):
+        low, high = limits[i] if limits else np.percentile(band[good], (2, 98)) if good.any() else (0.0, 1.0)
+        shown[..., i] = np.where(good, np.clip((band - low) / max(high - low, 1e-12), 0, 1), 0)
+    shown[..., 3] = good
+    return shown
+
+
+def default_bands(channels: Sequence[Any]) -> list[int]:
+    """Which channels to show as red, green, blue: by name where they say so, near infrared first where there is one.
+
+    Landsat's ``band_10 .. band_50`` (blue, green, red, near and shortwave infrared) show as 4-3-2, in which plants are red.
+    """
+    names = [str(name).lower() for name in channels]
+    if {"red", "green", "blue"} <= set(names):
+        return [names.index(name) for name in ("red", "green", "blue")]
+    return [3, 2, 1] if len(names) >= 4 else ([0, 1, 2] if len(names) == 3 else [0])
+
+
+def draw_on_grid(ax: Axes, values: np.ndarray, data: Any, crs: Any = None) -> None:
+    """Show (y, x[, rgba]) on the axes of its own grid: km where the CRS counts metres, degrees, or pixels."""
+    west, south, east, north = edges(data)
+    metres = crs is not None and crs.is_projected
+    unit = 1e-3 if metres else 1.0
+    shown = ax.imshow(values, extent=(west * unit, east * unit, south * unit, north * unit), interpolation="nearest")
+    del shown
+    geographic = crs is not None and crs.is_geographic
+    ax.set_aspect(1 / np.cos(np.deg2rad((south + north) / 2)) if geographic else "equal")
+    names = (
+        ("longitude [°]", "latitude [°]") if geographic else ("easting [km]", "northing [km]") if metres else ("x", "y")
+    )
+    ax.set(xlabel=names[0], ylabel=names[1])
+    ax.xaxis.get_major_locator().set_params(nbins=5)
+    ax.yaxis.get_major_locator().set_params(nbins=6)
+    ax.ticklabel_format(useOffset=False, style="plain")
+    ax.spines[:].set_visible(True)
+    ax.set_facecolor(NODATA_COLOUR)
+
+
+def coloured(labels: np.ndarray, colours: Mapping[str, str]) -> np.ndarray:
+    """Class indices (y, x) -> (y, x, 4); anything that is no class is transparent."""
+    from matplotlib.colors import to_rgba
+
+    table = np.zeros((256, 4), "float32")
+    table[: len(colours)] = [to_rgba(colour) for colour in colours.values()]
+    return table[np.clip(np.nan_to_num(labels, nan=255), 0, 255).astype("uint8")]
+
+
+def scale_bar(ax: Axes) -> None:
+    """A bar of a round length, about a quarter of the panel, on axes in km."""
+    west, east = ax.get_xlim()
+    wish = (east - west) / 4
+    power = 10.0 ** np.floor(np.log10(wish))
+    length = max(step for step in (1, 2, 5) if step * power <= wish) * power
+    x, y = west + 0.04 * (east - west), 0.045
+    box = {"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 1.5}
+    text = f"{length:g} km" if length >= 1 else f"{length * 1000:g} m"
+    ax.annotate(text, (x, y + 0.03), xycoords=ax.get_xaxis_transform(), fontsize=7.5, va="bottom", bbox=box)
+    for colour, width in (("white", 4.5), ("black", 2)):
+        ax.plot([x, x + length], [y, y], transform=ax.get_xaxis_transform(), color=colour, linewidth=width)
+
+
+def locator(figure: Figure, rectangle: tuple[float, float, float, float], bounds: tuple, crs: Any) -> Axes:
+    """Add a small globe with coasts and borders, seen from above the scene, and a red dot (or outline) where it lies.
+
+    Parameters
+    ----------
+    figure : Figure
+    rectangle : tuple
+        Left, bottom, width, height as shares of the figure.
+    bounds : tuple = (west, south, east, north), in `crs`
+    crs : pyproj CRS
+    """
+    import cartopy
+    import cartopy.crs as ccrs
+    import cartopy.feature as features
+    from pyproj import Transformer
+
+    cartopy.config["pre_existing_data_dir"] = NATURAL_EARTH  # ours, on disk: a map must never ask the network
+    west, south, east, north = bounds
+    to_lonlat = Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
+    lon, lat = to_lonlat.transform((west + east) / 2, (south + north) / 2)
+    box = to_lonlat.transform_bounds(west, south, east, north, densify_pts=21)
+    view = ccrs.NearsidePerspective(lon, lat, satellite_height=2_500_000)
+    ax = figure.add_axes(rectangle, projection=view)
+    ax.set_global()
+    fill = {"scale": "110m", "edgecolor": "none"}
+    ax.set_facecolor("#dcebf5")
+    ax.add_feature(features.NaturalEarthFeature("physical", "land", facecolor="#f3efe4", **fill))
+    ax.add_feature(features.NaturalEarthFeature("physical", "lakes", facecolor="#dcebf5", **fill))
+    line = {"scale": "110m", "facecolor": "none"}
+    borders = "admin_0_boundary_lines_land"
+    ax.add_feature(features.NaturalEarthFeature("physical", "coastline", edgecolor="#667788", linewidth=0.5, **line))
+    ax.add_feature(features.NaturalEarthFeature("cultural", borders, edgecolor="#aa9988", linewidth=0.5, **line))
+    grid = ax.gridlines(xlocs=range(-180, 181, 10), ylocs=range(-80, 81, 10), linewidth=0.3, color="#b9c6d0")
+    grid.n_steps = 60
+    if max(box[2] - box[0], box[3] - box[1]) > 4:
+        ring = ([box[0], box[2], box[2], box[0], box[0]], [box[1], box[1], box[3], box[3], box[1]])
+        ax.plot(*ring, color="#cc2222", linewidth=1.2, transform=ccrs.PlateCarree())
+    ax.plot(lon, lat, "o", color="#cc2222", markeredgecolor="white", markersize=5, transform=ccrs.PlateCarree())
+    ax.spines["geo"].set(edgecolor="#667788", linewidth=0.6)
+    place = f"{abs(lat):.2f}° {'N' if lat >= 0 else 'S'}, {abs(lon):.2f}° {'E' if lon >= 0 else 'W'}"
+    ax.set_title(place, fontsize=7.5, fontweight="normal", loc="center", pad=3)
+    return ax
+
+
+def composite_note(image: xr.DataArray, bands: Sequence[int] | None = None) -> str:
+    """Say which bands a composite shows."""
+    bands = default_bands(image["channel"].values) if bands is None else bands
+    names = [str(image["channel"].values[band]) for band in bands]
+    return (
+        f"Image: {', '.join(names)} {'as red, green, blue' if len(names) == 3 else 'as grey'}, each stretched 2-98 %."
+    )
+
+
+@styled
+def rgb(
+    image: xr.DataArray, valid: xr.DataArray | None = None, bands: Sequence[int] | None = None, ax: Axes | None = None
+):
+    """Draw a colour composite on the image's own grid.
+
+    Parameters
+    ----------
+    image : DataArray (channel, y, x)
+    valid : DataArray (y, x) bool, optional
+        Pixels to show; the others are grey.
+    bands : three positions along ``channel`` for red, green, blue; see `default_bands`
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes, or the Figure made for it when no `ax` was given
+    """
+    bands = default_bands(image["channel"].values) if bands is None else list(bands)
+    thin = thinned(image.isel(channel=bands))
+    figure = None
+    if ax is None:
+        figure, ax = plt.subplots(figsize=(5, 4.6))
+    draw_on_grid(ax, stretched(thin, None if valid is None else thinned(valid)), thin, crs_of(image))
+    ax.set_title("image")
+    if figure is None:
+        return ax
+    return finish(figure, image.attrs, composite_note(image, bands))
+
+
+@styled
+def scene(store: Any, source: str | None = None, bands: Sequence[int] | None = None) -> Figure:
+    """Draw one source of a sample store: image, mask and split side by side, and where on Earth it lies.
+
+    Parameters
+    ----------
+    store : Store (`geonb.open_store`)
+    source : str, optional
+        The first when left out.
+    """
+    source = next(iter(store.arrays.children)) if source is None else source
+    data = store.arrays[source].to_dataset()
+    crs, split = crs_of(data), store.split_map(source)
+    colours = {entry["name"]: entry["colour"] for entry in store.classes}
+    figure, axes = plt.subplots(1, 3, figsize=(12.5, 4.2), sharex=True, sharey=True, layout="none")
+    figure.subplots_adjust(left=0.05, right=0.995, top=0.93, bottom=0.25, wspace=0.06)
+    rgb.__wrapped__(data.inputs, data.valid, bands, axes[0])
+    draw_on_grid(axes[1], coloured(thinned(data.targets).values, colours), thinned(data.targets), crs)
+    draw_on_grid(axes[2], coloured(thinned(split).values, SPLIT_COLOURS), thinned(split), crs)
+    axes[1].set_title("mask (what to learn)")
+    axes[2].set_title("split")
+    for ax in axes[1:]:
+        ax.set_ylabel("")
+    if crs is not None and crs.is_projected:
+        scale_bar(axes[0])
+    room = {"loc": "upper left", "bbox_to_anchor": (0, -0.16), "columnspacing": 1.2, "handlelength": 1.2}
+    axes[1].legend(handles=swatches(colours | {"no data": NODATA_COLOUR}), ncols=4, **room)
+    axes[2].legend(handles=swatches(_present(split)), ncols=4, **room)
+    if crs is not None:
+        locator(figure, (0.03, -0.1, 0.15, 0.27), edges(data), crs)
+    height, width = data.sizes["y"], data.sizes["x"]
+    share = float(data.valid.mean())
+    note = f"{source}: {width:,} x {height:,} pixels, {share:.1%} valid; {crs.name if crs is not None else 'no CRS'}."
+    return finish(figure, store.meta, f"{note} {composite_note(data.inputs, bands)}", below=0.1)
+
+
+def _present(split: xr.DataArray) -> dict[str, str]:
+    there = np.unique(split.values)
+    return {name: colour for i, (name, colour) in enumerate(SPLIT_COLOURS.items()) if i in there}
+
+
+def split_lines(ax: Axes, split: xr.DataArray, crs: Any, which: int = 3, **look: Any) -> None:
+    """Outline the blocks of one split (3: test)."""
+    thin = thinned(split)
+    inside = np.pad((thin.values == which).astype(float), 1)
+    if not inside.any():
+        return
+    unit = 1e-3 if crs is not None and crs.is_projected else 1.0
+    step_x, step_y = thin.x.values[1] - thin.x.values[0], thin.y.values[1] - thin.y.values[0]
+    x = np.concatenate([[thin.x.values[0] - step_x], thin.x.values, [thin.x.values[-1] + step_x]])
+    y = np.concatenate([[thin.y.values[0] - step_y], thin.y.values, [thin.y.values[-1] + step_y]])
+    ax.contour(x * unit, y * unit, inside, levels=[0.5], **({"colors": "black", "linewidths": 0.7} | look))
+
+
+@styled
+def prediction_panels(
+    predictions: xr.DataTree,
+    source: str | None = None,
+    image: xr.DataArray | None = None,
+    valid: xr.DataArray | None = None,
+) -> Figure:
+    """Draw truth, every model's map, where the network is wrong and how sure it was, side by side.
+
+    Parameters
+    ----------
+    predictions : DataTree
+        A group a source with ``probability`` (model, class, y, x), ``label`` (model, y, x), ``truth``, ``split`` (y, x).
+    source : str, optional
+        The first when left out.
+    image, valid : DataArrays (channel, y, x) and (y, x), optional
+        The scene itself, as the first panel.
+    """
+    source = next(iter(predictions.children)) if source is None else source
+    data, crs = predictions[source].to_dataset(), crs_of(predictions[source].to_dataset())
+    colours = class_colours(data["class"].values, predictions.attrs)
+    thin = thinned(data[["label", "truth", "split"]])
+    models = [str(m) for m in data.model.values]
+    panels: dict[str, np.ndarray] = {"truth": coloured(thin.truth.values, colours)}
+    panels |= {model: coloured(thin.label.sel(model=model).values, colours) for model in models}
+    truth, label = thin.truth.values, thin.label.isel(model=0).values
+    wrong = np.where((truth == 255) | (label == 255), 255, (truth != label).astype("uint8"))
+    panels[f"where {models[0]} is wrong"] = coloured(wrong, RIGHT_WRONG)
+    figure, axes = _panel_grid(len(panels) + 2 + (image is not None), edges(data))
+    places = iter(axes.flat)
+    if image is not None:
+        rgb.__wrapped__(image, valid, None, next(places))
+    for title, values in panels.items():
+        ax = next(places)
+        draw_on_grid(ax, values, thin, crs)
+        ax.set_title(title)
+    _sureness(next(places), data, crs, models[0])
+    for ax in axes.flat:
+        if ax.images:
+            split_lines(ax, data.split, crs)
+            ax.label_outer()
+        else:
+            ax.set_axis_off()
+    legend = swatches(colours | {"no data": NODATA_COLOUR, **RIGHT_WRONG})
+    next(places).legend(handles=legend, loc="upper left", title="class", alignment="left")
+    if crs is not None and crs.is_projected:
+        scale_bar(axes[0, 0])
+    note = f"{source}. Black outlines: test blocks, the only ones scores are reported on."
+    return finish(figure, predictions.attrs, note, "" if image is None else composite_note(image))
+
+
+def _panel_grid(count: int, bounds: tuple[float, float, float, float]) -> tuple[Figure, np.ndarray]:
+    """Rows of four panels with the shape of the scene."""
+    west, south, east, north = bounds
+    rows, wide = -(-count // 4), 2.95
+    size = (4 * wide + 0.7, rows * (wide * min(2.0, (north - south) / (east - west)) + 0.3) + 0.4)
+    figure, axes = plt.subplots(rows, 4, figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.03)
+    return figure, axes
+
+
+RIGHT_WRONG = {"right": "#dfe7ea", "wrong": "#b5400f"}
+
+
+def _sureness(ax: Axes, data: xr.Dataset, crs: Any, model: str) -> None:
+    """Probability of the winning class, the lower the darker."""
+    thin = thinned(data.probability.sel(model=model)).max("class")
+    draw_on_grid(ax, thin.values, thin, crs)
+    shown = ax.images[-1]
+    shown.set(cmap="cividis", clim=(1 / data.sizes["class"], 1))
+    ax.set_title(f"{model}: probability of its class")
+    ax.add_patch(
+        plt.Rectangle((0.02, 0.02), 0.52, 0.15, transform=ax.transAxes, facecolor="white", alpha=0.9, zorder=3)
+    )
+    bar = ax.figure.colorbar(shown, cax=ax.inset_axes((0.05, 0.115, 0.46, 0.03), zorder=4), orientation="horizontal")
+    bar.set_ticks([0.25, 0.5, 0.75, 1])
+    bar.ax.tick_params(labelsize=7, length=2, pad=1)
+
+
+@styled
+def samples(
+    store: Any, n: int = 8, split: str | None = "train", seed: int = 0, bands: Sequence[int] | None = None
+) -> Figure:
+    """Draw `n` random windows of a sample store above their masks.
+
+    Parameters
+    ----------
+    store : Store (`geonb.open_store`)
+    split : str, optional
+        Which windows to draw from; all when None.
+    """
+    table = store.index if split is None else store.index[store.index["split"] == split]
+    if len(table) == 0:
+        raise ValueError(f"No windows in split {split!r}; the store has {sorted(set(store.index.split))}.")
+    places = {label: i for i, label in enumerate(store.index.index)}
+    chosen = table.sample(min(n, len(table)), random_state=seed).index
+    colours = {entry["name"]: entry["colour"] for entry in store.classes}
+    figure, axes = plt.subplots(2, len(chosen), figsize=(1.5 * len(chosen), 3.9), squeeze=False)
+    windows = [store[places[label]] for label in chosen]
+    picked = default_bands(windows[0].channel.values) if bands is None else list(bands)
+    limits = _common_limits(windows, picked)
+    for column, (label, window) in enumerate(zip(chosen, windows, strict=True)):
+        shown = stretched(window.inputs.isel(channel=picked), window.valid, limits)
+        axes[0, column].imshow(shown, interpolation="nearest")
+        axes[1, column].imshow(coloured(window.targets.values, colours), interpolation="nearest")
+        axes[0, column].set_title(
+            f"{table.loc[label, 'source']}\ny {table.loc[label, 'y']}, x {table.loc[label, 'x']}", fontsize=7
+        )
+    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[], facecolor=NODATA_COLOUR)
+        ax.spines[:].set_visible(True)
+    axes[0, 0].set_ylabel("image")
+    axes[1, 0].set_ylabel("mask")
+    figure.subplots_adjust(left=0.04, right=0.99, top=0.9, bottom=0.12, wspace=0.06, hspace=0.05)
+    figure.legend(
+        handles=swatches(colours | {"no data": NODATA_COLOUR}), loc="lower left", ncols=8, bbox_to_anchor=(0.03, 0)
+    )
+    size = f"{table.height.iloc[0]} x {table.width.iloc[0]} pixels"
+    return finish(
+        figure, store.meta, f"{len(chosen)} of {len(table):,} {split or ''} windows of {size}, drawn at random."
+    )
+
+
+def _common_limits(windows: Sequence[xr.Dataset], bands: Sequence[int]) -> list[tuple[float, float]]:
+    """One stretch for a whole gallery, so that its windows can be compared."""
+    good = np.concatenate(
+        [w.inputs.isel(channel=bands).values[:, w.valid.values.astype(bool)] for w in windows], axis=1
+    )
+    return [tuple(np.percentile(band, (2, 98))) if band.size else (0.0, 1.0) for band in good]

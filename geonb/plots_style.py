@@ -1,0 +1,133 @@
+"""What every figure has in common: style, colours of classes, splits and models, the caption and the simulated stamp."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+RC = {
+    "figure.dpi": 110,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#555555",
+    "grid.color": "#e4e4e4",
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+}
+SPLIT_COLOURS = {"none": "#f0f0f0", "train": "#88ccee", "val": "#ddcc77", "test": "#aa3377"}
+NODATA_COLOUR = "#e3e3e3"
+# The network leads in every figure; the baselines step back. Markers differ too, so that nothing rests on colour alone.
+MODEL_COLOURS = ("#b5400f", "#4a6d8c", "#7d7d7d", "#8a6d3b", "#5b8a72", "#6b5b95")
+MODEL_MARKERS = "osD^vP"
+# Tol's muted scheme, then five darker tones: told apart with the common colour deficiencies, and letters stand beside them.
+CLUSTER_COLOURS = [
+    "#332288",
+    "#88ccee",
+    "#44aa99",
+    "#117733",
+    "#999933",
+    "#ddcc77",
+    "#cc6677",
+    "#882255",
+    "#aa4499",
+    "#6699cc",
+    "#661100",
+    "#888888",
+    "#004488",
+    "#bb5566",
+]
+
+
+def styled(draw: Callable[..., Any]) -> Callable[..., Any]:
+    """Draw in geonb's style and take the figure off pyplot's list, so that a notebook shows it once and memory is freed."""
+
+    @functools.wraps(draw)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        before = set(plt.get_fignums())
+        with plt.rc_context(RC):
+            drawn = draw(*args, **kwargs)
+        for number in set(plt.get_fignums()) - before:
+            plt.close(number)
+        return drawn
+
+    return wrapper
+
+
+def listed(value: Any) -> list[str]:
+    """Attributes lose their list when a file holds one entry: give the list back."""
+    if value is None:
+        return []
+    if isinstance(value, str):
+        return [value] if value else []
+    return [str(entry) for entry in np.atleast_1d(np.asarray(value, dtype=object))]
+
+
+def class_colours(names: Sequence[str], attrs: Mapping[str, Any]) -> dict[str, str]:
+    """Colour of each class: the store's own (attribute ``colours``), else the cluster palette in class order."""
+    own = listed(attrs.get("colours"))
+    palette = own if len(own) == len(names) else [CLUSTER_COLOURS[i % len(CLUSTER_COLOURS)] for i in range(len(names))]
+    return dict(zip([str(name) for name in names], palette, strict=True))
+
+
+def model_looks(models: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Colour and marker of each model; the network (first) filled and larger."""
+    return {
+        str(model): {
+            "color": MODEL_COLOURS[i % len(MODEL_COLOURS)],
+            "marker": MODEL_MARKERS[i % len(MODEL_MARKERS)],
+            "markersize": 8 if i == 0 else 6,
+            "zorder": 4 if i == 0 else 3,
+        }
+        for i, model in enumerate(models)
+    }
+
+
+def swatches(colours: Mapping[str, str]) -> list[Patch]:
+    """Legend entries of a categorical map."""
+    return [Patch(facecolor=colour, edgecolor="#666666", linewidth=0.4, label=name) for name, colour in colours.items()]
+
+
+def ink_on(colour: str) -> str:
+    """Black or white, whichever reads better on `colour` (relative luminance, WCAG 2)."""
+    channels = np.array([int(colour.lstrip("#")[i : i + 2], 16) / 255 for i in (0, 2, 4)])
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return "black" if linear @ np.array([0.2126, 0.7152, 0.0722]) > 0.3 else "white"
+
+
+def finish(figure: Figure, attrs: Mapping[str, Any], *notes: str, below: float = 0.01) -> Figure:
+    """Write the caption under a figure and, where the data are simulated, say so across its top.
+
+    The caption starts `below` the figure's lower edge (share of its height): a notebook and `savefig` with tight bounds show it.
+    """
+    lines = [note for note in [*notes, *listed(attrs.get("notes"))] if note]
+    width = max(40, int(figure.get_figwidth() * 15.5))
+    wrapped = [piece for line in lines for piece in _wrap(line, width)]
+    if wrapped:
+        figure.text(
+            0.01, -below, "\n".join(wrapped), ha="left", va="top", fontsize=7.5, color="#555555", linespacing=1.4
+        )
+    if attrs.get("simulated"):
+        look = {"boxstyle": "round,pad=0.3", "facecolor": "#fff3bf", "edgecolor": "#c08a00", "linewidth": 0.8}
+        figure.text(0.995, 1.005, "simulated data", ha="right", va="bottom", fontsize=8, color="#7a5800", bbox=look)
+    return figure
+
+
+def _wrap(line: str, width: int) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(line, width) or [""]
