@@ -141,7 +141,7 @@ def reduce(embeddings: xr.Dataset, method: str = "pca", seed: int = 0) -> xr.Dat
         raise ValueError(f"method = {method!r} is unknown. Give one of {', '.join(METHODS)}.")
     if len(values) < 3:
         raise ValueError(f"{len(values)} samples are too few to reduce; at least 3 are needed. Raise `samples`.")
-    attrs: dict[str, object] = {"method": method}
+    attrs: dict[str, object] = {**embeddings.attrs, "method": method}
     if method == "pca":
         from sklearn.decomposition import PCA
 

@@ -5,9 +5,8 @@ legend; maps have north up; a class has one colour everywhere; figures of simula
 drawing is beside it: `plots_maps` (where), `plots_scores` (how good), `plots_tiles` (what is alike), `plots_style`.
 """
 
-from geonb.plots_maps import locator, prediction_panels, rgb, samples, scene, stretched
+from geonb.plots_maps import class_shares, locator, prediction_panels, rgb, samples, scene, stretched
 from geonb.plots_scores import (
-    calibration,
     class_scores,
     confusion,
     learning_curves,
@@ -16,12 +15,13 @@ from geonb.plots_scores import (
     skill,
 )
 from geonb.plots_style import class_colours
-from geonb.plots_tiles import cluster_colours, dendrogram, scatter_with_tiles
+from geonb.plots_tiles import alike, cluster_colours, dendrogram, scatter_with_tiles
 
 __all__ = [
-    "calibration",
+    "alike",
     "class_colours",
     "class_scores",
+    "class_shares",
     "cluster_colours",
     "confusion",
     "dendrogram",

@@ -114,7 +114,7 @@ def scale_bar(ax: Axes) -> None:
         ax.plot([x, x + length], [y, y], transform=ax.get_xaxis_transform(), color=colour, linewidth=width)
 
 
-def locator(figure: Figure, rectangle: tuple[float, float, float, float], bounds: tuple, crs: Any) -> Axes:
+def locator_inset(figure: Figure, rectangle: tuple[float, float, float, float], bounds: tuple, crs: Any) -> Axes:
     """Add a small globe with coasts and borders, seen from above the scene, and a red dot (or outline) where it lies.
 
     Parameters
@@ -125,37 +125,55 @@ def locator(figure: Figure, rectangle: tuple[float, float, float, float], bounds
     bounds : tuple = (west, south, east, north), in `crs`
     crs : pyproj CRS
     """
-    import cartopy
     import cartopy.crs as ccrs
-    import cartopy.feature as features
-    from pyproj import Transformer
 
-    cartopy.config["pre_existing_data_dir"] = NATURAL_EARTH  # ours, on disk: a map must never ask the network
-    west, south, east, north = bounds
-    to_lonlat = Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
-    lon, lat = to_lonlat.transform((west + east) / 2, (south + north) / 2)
-    box = to_lonlat.transform_bounds(west, south, east, north, densify_pts=21)
-    view = ccrs.NearsidePerspective(lon, lat, satellite_height=2_500_000)
-    ax = figure.add_axes(rectangle, projection=view)
+    west, south, east, north = lonlat_bounds(bounds, crs)
+    lon, lat = lonlat_centre(bounds, crs)
+    ax = figure.add_axes(rectangle, projection=ccrs.NearsidePerspective(lon, lat, satellite_height=2_500_000))
     ax.set_global()
-    fill = {"scale": "110m", "edgecolor": "none"}
-    ax.set_facecolor("#dcebf5")
-    ax.add_feature(features.NaturalEarthFeature("physical", "land", facecolor="#f3efe4", **fill))
-    ax.add_feature(features.NaturalEarthFeature("physical", "lakes", facecolor="#dcebf5", **fill))
-    line = {"scale": "110m", "facecolor": "none"}
-    borders = "admin_0_boundary_lines_land"
-    ax.add_feature(features.NaturalEarthFeature("physical", "coastline", edgecolor="#667788", linewidth=0.5, **line))
-    ax.add_feature(features.NaturalEarthFeature("cultural", borders, edgecolor="#aa9988", linewidth=0.5, **line))
+    earth(ax)
     grid = ax.gridlines(xlocs=range(-180, 181, 10), ylocs=range(-80, 81, 10), linewidth=0.3, color="#b9c6d0")
     grid.n_steps = 60
-    if max(box[2] - box[0], box[3] - box[1]) > 4:
-        ring = ([box[0], box[2], box[2], box[0], box[0]], [box[1], box[1], box[3], box[3], box[1]])
+    if max(east - west, north - south) > 4:
+        ring = [west, east, east, west, west], [south, south, north, north, south]
         ax.plot(*ring, color="#cc2222", linewidth=1.2, transform=ccrs.PlateCarree())
     ax.plot(lon, lat, "o", color="#cc2222", markeredgecolor="white", markersize=5, transform=ccrs.PlateCarree())
     ax.spines["geo"].set(edgecolor="#667788", linewidth=0.6)
     place = f"{abs(lat):.2f}° {'N' if lat >= 0 else 'S'}, {abs(lon):.2f}° {'E' if lon >= 0 else 'W'}"
     ax.set_title(place, fontsize=7.5, fontweight="normal", loc="center", pad=3)
     return ax
+
+
+def lonlat_bounds(bounds: tuple, crs: Any) -> tuple[float, float, float, float]:
+    """Bounds (west, south, east, north) in degrees of bounds in `crs`."""
+    from pyproj import Transformer
+
+    return Transformer.from_crs(crs, "OGC:CRS84", always_xy=True).transform_bounds(*bounds, densify_pts=21)
+
+
+def lonlat_centre(bounds: tuple, crs: Any) -> tuple[float, float]:
+    """Longitude and latitude of the middle of bounds in `crs`."""
+    from pyproj import Transformer
+
+    middle = (bounds[0] + bounds[2]) / 2, (bounds[1] + bounds[3]) / 2
+    return Transformer.from_crs(crs, "OGC:CRS84", always_xy=True).transform(*middle)
+
+
+def earth(ax: Any) -> None:
+    """Sea, land, lakes, coasts and borders on a cartopy axes, from the files that come with geonb."""
+    import cartopy
+    import cartopy.feature as features
+
+    cartopy.config["pre_existing_data_dir"] = NATURAL_EARTH  # on disk: a map must never ask the network
+    ax.set_facecolor("#dcebf5")
+    layers = (
+        ("physical", "land", {"facecolor": "#f3efe4", "edgecolor": "none"}),
+        ("physical", "lakes", {"facecolor": "#dcebf5", "edgecolor": "none"}),
+        ("physical", "coastline", {"facecolor": "none", "edgecolor": "#667788", "linewidth": 0.5}),
+        ("cultural", "admin_0_boundary_lines_land", {"facecolor": "none", "edgecolor": "#aa9988", "linewidth": 0.5}),
+    )
+    for kind, name, look in layers:
+        ax.add_feature(features.NaturalEarthFeature(kind, name, "110m", **look))
 
 
 def composite_note(image: xr.DataArray, bands: Sequence[int] | None = None) -> str:
@@ -226,7 +244,7 @@ def scene(store: Any, source: str | None = None, bands: Sequence[int] | None = N
     axes[1].legend(handles=swatches(colours | {"no data": NODATA_COLOUR}), ncols=4, **room)
     axes[2].legend(handles=swatches(_present(split)), ncols=4, **room)
     if crs is not None:
-        locator(figure, (0.03, -0.1, 0.15, 0.27), edges(data), crs)
+        locator_inset(figure, (0.03, -0.1, 0.15, 0.27), edges(data), crs)
     height, width = data.sizes["y"], data.sizes["x"]
     share = float(data.valid.mean())
     note = f"{source}: {width:,} x {height:,} pixels, {share:.1%} valid; {crs.name if crs is not None else 'no CRS'}."
@@ -252,12 +270,7 @@ def split_lines(ax: Axes, split: xr.DataArray, crs: Any, which: int = 3, **look:
 
 
 @styled
-def prediction_panels(
-    predictions: xr.DataTree,
-    source: str | None = None,
-    image: xr.DataArray | None = None,
-    valid: xr.DataArray | None = None,
-) -> Figure:
+def prediction_panels(predictions: xr.DataTree, source: str | None = None, arrays: xr.DataTree | None = None) -> Figure:
     """Draw truth, every model's map, where the network is wrong and how sure it was, side by side.
 
     Parameters
@@ -266,8 +279,8 @@ def prediction_panels(
         A group a source with ``probability`` (model, class, y, x), ``label`` (model, y, x), ``truth``, ``split`` (y, x).
     source : str, optional
         The first when left out.
-    image, valid : DataArrays (channel, y, x) and (y, x), optional
-        The scene itself, as the first panel.
+    arrays : DataTree, optional
+        The store's arrays: the scene itself becomes the first panel.
     """
     source = next(iter(predictions.children)) if source is None else source
     data, crs = predictions[source].to_dataset(), crs_of(predictions[source].to_dataset())
@@ -279,10 +292,11 @@ def prediction_panels(
     truth, label = thin.truth.values, thin.label.isel(model=0).values
     wrong = np.where((truth == 255) | (label == 255), 255, (truth != label).astype("uint8"))
     panels[f"where {models[0]} is wrong"] = coloured(wrong, RIGHT_WRONG)
+    image = None if arrays is None or source not in arrays.children else arrays[source].to_dataset()
     figure, axes = _panel_grid(len(panels) + 2 + (image is not None), edges(data))
     places = iter(axes.flat)
     if image is not None:
-        rgb.__wrapped__(image, valid, None, next(places))
+        rgb.__wrapped__(image.inputs, image.valid, None, next(places))
     for title, values in panels.items():
         ax = next(places)
         draw_on_grid(ax, values, thin, crs)
@@ -299,7 +313,7 @@ def prediction_panels(
     if crs is not None and crs.is_projected:
         scale_bar(axes[0, 0])
     note = f"{source}. Black outlines: test blocks, the only ones scores are reported on."
-    return finish(figure, predictions.attrs, note, "" if image is None else composite_note(image))
+    return finish(figure, predictions.attrs, note, "" if image is None else composite_note(image.inputs))
 
 
 def _panel_grid(count: int, bounds: tuple[float, float, float, float]) -> tuple[Figure, np.ndarray]:
@@ -380,3 +394,79 @@ def _common_limits(windows: Sequence[xr.Dataset], bands: Sequence[int]) -> list[
         [w.inputs.isel(channel=bands).values[:, w.valid.values.astype(bool)] for w in windows], axis=1
     )
     return [tuple(np.percentile(band, (2, 98))) if band.size else (0.0, 1.0) for band in good]
+
+
+@styled
+def locator(arrays: xr.DataTree) -> Figure:
+    """Draw where on Earth the sources of a store lie: a globe, and the land around with coasts and borders.
+
+    Parameters
+    ----------
+    arrays : DataTree
+        A group a source with coordinates x, y and a CRS, as a store's `arrays` or predictions.
+    """
+    import cartopy.crs as ccrs
+
+    boxes = [lonlat_bounds(edges(group), crs_of(group.to_dataset())) for group in arrays.children.values()]
+    west, south = np.min([box[:2] for box in boxes], axis=0)
+    east, north = np.max([box[2:] for box in boxes], axis=0)
+    figure = plt.figure(figsize=(8, 3.6))
+    locator_inset(figure, (0.0, 0.05, 0.4, 0.85), (west, south, east, north), "OGC:CRS84")
+    middle, reach = ((west + east) / 2, (south + north) / 2), max(5.0, (north - south) * 1.5, (east - west))
+    ax = figure.add_axes((0.44, 0.08, 0.55, 0.82), projection=ccrs.LambertAzimuthalEqualArea(*middle))
+    ax.set_extent(
+        (middle[0] - 1.6 * reach, middle[0] + 1.6 * reach, middle[1] - reach, middle[1] + reach), ccrs.PlateCarree()
+    )
+    earth(ax)
+    ax.gridlines(
+        draw_labels={"bottom": "x", "left": "y"},
+        linewidth=0.3,
+        color="#b9c6d0",
+        xlabel_style={"size": 7},
+        ylabel_style={"size": 7},
+    )
+    for name, box in zip(arrays.children, boxes, strict=True):
+        ring = [box[0], box[2], box[2], box[0], box[0]], [box[1], box[1], box[3], box[3], box[1]]
+        ax.plot(*ring, color="#cc2222", linewidth=2, transform=ccrs.PlateCarree())
+        text = {"xytext": (7, 5), "textcoords": "offset points", "fontsize": 8, "color": "#aa1111"}
+        spot = ax.projection.transform_point((box[0] + box[2]) / 2, (box[1] + box[3]) / 2, ccrs.PlateCarree())
+        ax.annotate(str(name), spot, **text)
+    return finish(figure, arrays.attrs, "Coasts and borders: Natural Earth 1:110m, off by some kilometres.")
+
+
+@styled
+def class_shares(store: Any) -> Figure:
+    """Draw how much of each class there is to learn from: its share of the labelled pixels of each split.
+
+    Parameters
+    ----------
+    store : Store (`geonb.open_store`)
+    """
+    names = [entry["name"] for entry in store.classes]
+    counts = np.zeros((3, len(names)))
+    for source in store.arrays.children:
+        targets, split = store.arrays[source]["targets"], store.split_map(source)
+        for start in range(0, targets.sizes["y"], 1024):
+            rows = {"y": slice(start, start + 1024)}
+            here, part = targets.isel(rows).values, split.isel(rows).values
+            for number in range(3):
+                found = here[(part == number + 1) & (here < len(names))].astype(int)
+                counts[number] += np.bincount(found, minlength=len(names))
+    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    figure, ax = plt.subplots(figsize=(6.6, 0.8 + 0.42 * len(names)))
+    for number, (split_name, colour) in enumerate(list(SPLIT_COLOURS.items())[1:]):
+        label = f"{split_name} ({counts[number].sum():,.0f} pixels)"
+        bars = ax.barh(np.arange(len(names)) + (number - 1) * 0.27, share[number], 0.25, color=colour, label=label)
+        ax.bar_label(bars, [f"{part:.1%}" for part in share[number]], fontsize=6.5, padding=2, color="#555555")
+    ax.set(
+        yticks=range(len(names)),
+        yticklabels=names,
+        xlabel="share of the split's labelled pixels",
+        ylim=(len(names) - 0.5, -0.5),
+    )
+    ax.set_title("How much of each class there is")
+    ax.xaxis.set_major_formatter("{x:.0%}")
+    ax.margins(x=0.12)
+    ax.legend(loc="lower right")
+    figure.tight_layout()
+    return finish(figure, store.meta, "The mean over classes counts a rare class as much as a common one.")

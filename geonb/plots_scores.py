@@ -32,44 +32,40 @@ def readable(metric: str) -> str:
 
 @styled
 def learning_curves(log: str | Path | pd.DataFrame, metric: str | None = None) -> Figure:
-    """Draw loss and metric per epoch, with the epoch whose weights are kept.
+    """Draw loss and metric of each epoch, and mark the epoch whose weights are kept: that of the lowest validation loss.
 
     Parameters
     ----------
     log : path of a run's log.csv, or its DataFrame
-        Columns ``epoch``, ``train_loss``, ``val_loss`` and at least one ``val_<metric>``.
+        Columns ``epoch``, ``train_loss``, ``val_loss``, and ``val_<metric>`` where there is one.
     metric : str, optional
-        Which ``val_<metric>`` chose the epoch; the first in the table when left out, the loss when there is none.
+        Which metric to draw; the first ``val_<metric>`` when left out.
     """
     table = log if isinstance(log, pd.DataFrame) else pd.read_csv(log)
-    if "epoch" not in table or len(table) == 0:
-        raise ValueError(
-            f"No epochs to draw: the log has columns {list(table.columns)} and {len(table)} rows. Train first."
-        )
-    table = table.groupby("epoch").last()  # Lightning's logger spreads an epoch over several rows
-    losses = [column for column in table if str(column).endswith("loss")]
-    metrics = [f"val_{metric}"] if metric else [c for c in table if str(c).startswith("val_") and c not in losses][:1]
-    chosen = metrics[0] if metrics else "val_loss"
-    if chosen not in table:
-        raise ValueError(f"The log has no column {chosen!r}; it has {list(table.columns)}.")
-    falling = chosen.removeprefix("val_") in LOWER_IS_BETTER
-    best = (table[chosen].idxmin if falling else table[chosen].idxmax)()
-    figure, axes = plt.subplots(1, 1 + bool(metrics), figsize=(4.2 * (1 + bool(metrics)), 2.9), squeeze=False)
-    groups = [losses] + ([[c for c in (chosen.replace("val_", "train_"), chosen) if c in table]] if metrics else [])
-    for ax, columns in zip(axes[0], groups, strict=True):
-        for column in columns:
-            kind = "validation" if str(column).startswith("val") else "training"
-            look = {"color": "#b5400f"} if kind == "validation" else {"color": "#4a6d8c", "linestyle": "--"}
-            ax.plot(table.index + 1, table[column], marker="o", markersize=2.5, label=kind, **look)
-        ax.axvline(best + 1, color="#555555", linewidth=0.8, linestyle=":")
-        ax.set(xlabel="epoch", title="loss" if columns is losses else readable(chosen.removeprefix("val_")))
+    missing = {"epoch", "train_loss", "val_loss"} - set(table.columns)
+    if missing or len(table) == 0:
+        about = f"lacks {sorted(missing)}" if missing else "holds no epoch"
+        raise ValueError(f"No curves to draw: the log {about} (columns: {list(table.columns)}). Run 02_training first.")
+    table = table.groupby("epoch").last()
+    metrics = [f"val_{metric}"] if metric else [c for c in table if c.startswith("val_") and c != "val_loss"][:1]
+    if metrics and metrics[0] not in table:
+        raise ValueError(f"The log has no column {metrics[0]!r}; it has {list(table.columns)}.")
+    best = table.val_loss.idxmin()
+    panels = [("train_loss", "val_loss"), *((c.replace("val_", "train_"), c) for c in metrics)]
+    figure, axes = plt.subplots(1, len(panels), figsize=(4.2 * len(panels), 2.9), squeeze=False)
+    for ax, (training, validation) in zip(axes[0], panels, strict=True):
+        if training in table:
+            ax.plot(table.index, table[training], "o--", markersize=2.5, color="#4a6d8c", label="training")
+        ax.plot(table.index, table[validation], "o-", markersize=2.5, color="#b5400f", label="validation")
+        ax.plot(best, table[validation][best], "o", markersize=9, fillstyle="none", color="#b5400f")
+        ax.axvline(best, color="#555555", linewidth=0.8, linestyle=":")
+        ax.set(xlabel="epoch", title=readable(validation.removeprefix("val_")))
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.grid(axis="y")
         ax.legend()
     figure.tight_layout()
-    lead = readable(chosen.removeprefix("val_"))
-    kept = f"Dotted: epoch {best + 1} of {len(table)}, kept for its validation {lead} of {table[chosen][best]:.3g}."
-    return finish(figure, table.attrs | log.attrs if isinstance(log, pd.DataFrame) else {}, kept)
+    kept = f"Dotted: epoch {best}, whose weights are kept; its validation loss of {table.val_loss[best]:.3g} is the lowest."
+    return finish(figure, table.attrs, kept)
 
 
 def _counted(scores: xr.Dataset, split: str) -> str:
@@ -145,16 +141,20 @@ def class_scores(scores: xr.Dataset, metric: str = "iou", split: str = "test") -
     _dots(ax, [here.class_score, here.class_score_low, here.class_score_high], models)
     colours = class_colours(classes, scores.attrs)
     share = here.prevalence.values
-    ax.set_yticks(range(len(classes)), [f"{c}\n{p:.1%} of pixels" for c, p in zip(classes, share, strict=True)])
+    ax.set_yticks(range(len(classes)), [f"{c}\n{_share(p)}" for c, p in zip(classes, share, strict=True)])
     for row, colour in enumerate(colours.values()):
         ax.plot(-0.03, row, marker="s", markersize=8, color=colour, transform=ax.get_yaxis_transform(), clip_on=False)
         if row % 2:
             ax.axhspan(row - 0.5, row + 0.5, color="#f7f7f7", zorder=0)
-    ax.tick_params(axis="y", length=0, pad=18)
+    ax.tick_params(axis="y", length=0, pad=18, labelsize=7.5)
     ax.set(xlim=(-0.01, 1), xlabel=readable(metric), title=f"{readable(metric)} of each class")
     ax.legend(ncols=len(models), loc="lower right", bbox_to_anchor=(1, 1))
     figure.tight_layout()
     return finish(figure, scores.attrs, _counted(scores, split))
+
+
+def _share(part: float) -> str:
+    return f"{part:.1%} of pixels" if part > 0 else "not in this split"
 
 
 @styled
@@ -189,63 +189,20 @@ def confusion(scores: xr.Dataset, model: str | None = None, split: str = "test")
     return finish(figure, scores.attrs, f"{split} split: {int(counts.sum()):,} pixels; rows add up to 100 %.")
 
 
-def calibration(predictions: xr.DataTree, split: str = "test", bins: int = 10) -> xr.Dataset:
-    """Count how often the winning class was right, by the probability it was given.
+@styled
+def reliability(scores: xr.Dataset, split: str = "test") -> Figure:
+    """Draw how often the winning class was right against the probability it was given: on the diagonal is honest.
 
     Parameters
     ----------
-    predictions : DataTree
-        Groups with ``probability`` (model, class, y, x), ``truth`` and ``split`` (y, x).
-
-    Returns
-    -------
-    Dataset (model, bin): ``count`` pixels, ``confidence`` mean winning probability, ``accuracy`` share that was right
+    scores : Dataset with ``confidence``, ``hit_rate``, ``bin_pixels`` (model, split, bin)
+        Mean winning probability, share that was right and number of pixels of each bin of equal width.
 
     References
     ----------
-    Guo et al. 2017, On calibration of modern neural networks, eq. 2-3 (arXiv 1706.04599).
+    Guo et al. 2017, On calibration of modern neural networks, eq. 2-3 and 5 (arXiv 1706.04599).
     """
-    wanted = ["none", "train", "val", "test"].index(split)
-    first = next(iter(predictions.children.values()))
-    models = first["model"].values
-    sums = np.zeros((3, len(models), bins))  # pixels, sum of probabilities, number right
-    for group in predictions.children.values():
-        for start in range(0, group.sizes["y"], 512):  # strips: a scene's probabilities need not fit into memory
-            strip = group.to_dataset()[["probability", "truth", "split"]].isel(y=slice(start, start + 512))
-            sums += _strip_sums(strip, wanted, bins)
-    count = sums[0]
-    mean = np.divide(sums[1:], count, out=np.full_like(sums[1:], np.nan), where=count > 0)
-    return xr.Dataset(
-        {
-            "count": (("model", "bin"), count.astype(int)),
-            "confidence": (("model", "bin"), mean[0]),
-            "accuracy": (("model", "bin"), mean[1]),
-        },
-        coords={"model": models, "bin": (np.arange(bins) + 0.5) / bins},
-        attrs={**predictions.attrs, "split": split},
-    )
-
-
-def _strip_sums(strip: xr.Dataset, wanted: int, bins: int) -> np.ndarray:
-    """Pixels, sum of winning probabilities and number right: (3, model, bin)."""
-    truth, values = strip.truth.values, strip.probability.transpose("model", "class", "y", "x").values
-    here = (strip.split.values == wanted) & (truth != 255) & np.isfinite(values).all((0, 1))
-    truth, values = truth[here], values[:, :, here]  # (pixel,), (model, class, pixel)
-    top, right = values.max(1), values.argmax(1) == truth
-    place = np.minimum((top * bins).astype(int), bins - 1)
-    weights = (np.ones_like(top), top, right)
-    return np.array([[np.bincount(p, w, bins) for p, w in zip(place, weight, strict=True)] for weight in weights])
-
-
-@styled
-def reliability(data: xr.DataTree | xr.Dataset, split: str = "test") -> Figure:
-    """Draw how often the winning class is right against the probability it was given: on the diagonal is honest.
-
-    Parameters
-    ----------
-    data : predictions DataTree, or what `calibration` made of it
-    """
-    curve = data if isinstance(data, xr.Dataset) else calibration(data, split)
+    curve = scores[["confidence", "hit_rate", "bin_pixels"]].sel(split=split)
     figure, (ax, bars) = plt.subplots(2, 1, figsize=(4.6, 5), height_ratios=(3, 1), sharex=True)
     ax.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle=":")
     look = {
@@ -256,23 +213,23 @@ def reliability(data: xr.DataTree | xr.Dataset, split: str = "test") -> Figure:
         "color": "#888888",
     }
     ax.text(0.06, 0.02, "as sure as it should be", **look)
-    width = float(curve.bin[1] - curve.bin[0])
+    bounds = np.linspace(0, 1, curve.sizes["bin"] + 1)
     for model, look in model_looks([str(m) for m in curve.model.values]).items():
         one = curve.sel(model=model)
-        seen = one["count"].values >= 30  # fewer pixels draw noise, not a curve
-        gap = float((one["count"] * abs(one.confidence - one.accuracy)).sum() / max(1, int(one["count"].sum())))
+        pixels = one.bin_pixels.values
+        total, seen = max(1, pixels.sum()), pixels >= 30  # fewer pixels draw noise, not a curve
+        gap = np.nansum(pixels * abs(one.confidence - one.hit_rate).values) / total
         look = look | {"markersize": look["markersize"] - 2}
-        ax.plot(one.confidence[seen], one.accuracy[seen], label=f"{model} (ECE {gap:.3f})", **look)
-        heights = one["count"] / max(1, int(one["count"].sum()))
-        bars.stairs(heights, np.append(one.bin - width / 2, one.bin[-1] + width / 2), color=look["color"])
+        ax.plot(one.confidence[seen], one.hit_rate[seen], label=f"{model} (ECE {gap:.3f})", **look)
+        bars.stairs(pixels / total, bounds, color=look["color"])
     ax.set(ylabel="share that was right", ylim=(0, 1), xlim=(0, 1), title="Can its probabilities be believed?")
     bars.set(xlabel="probability of the winning class", ylabel="share of pixels", ylim=(0, None))
     ax.grid()
     ax.legend(loc="upper left")
     figure.tight_layout()
-    counted = int(curve["count"].isel(model=0).sum())
-    note = f"{curve.attrs.get('split', split)} split: {counted:,} pixels; bins under 30 pixels left out. ECE: mean distance to the diagonal."
-    return finish(figure, curve.attrs, note)
+    counted = int(scores.n_pixels.sel(split=split))
+    bins = "Bins under 30 pixels are left out. ECE: mean distance to the diagonal (expected calibration error)."
+    return finish(figure, scores.attrs, f"{split} split: {counted:,} pixels. {bins}")
 
 
 def score_table(scores: xr.Dataset, split: str = "test") -> pd.DataFrame:

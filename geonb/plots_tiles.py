@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
-from geonb.plots_style import CLUSTER_COLOURS, finish, ink_on, styled
+from geonb.plots_style import CLUSTER_COLOURS, class_colours, finish, ink_on, listed, styled
 
 MOST_CLUSTERS = len(CLUSTER_COLOURS)
 LETTERS = "ABCDEFGHIJKLMN"
@@ -59,7 +59,7 @@ def examples_of(members: np.ndarray, embedding: np.ndarray, n: int) -> np.ndarra
 
 @styled
 def dendrogram(
-    linkage: np.ndarray, embeddings: xr.Dataset, tiles: np.ndarray, clusters: int = 8, examples: int = 4
+    linkage: np.ndarray, embeddings: xr.Dataset, tiles: np.ndarray, clusters: int | np.ndarray = 8, examples: int = 4
 ) -> tuple[Figure, np.ndarray]:
     """Draw the tree of the samples, cut into a few clusters, with the most typical tiles of each below it.
 
@@ -70,7 +70,7 @@ def dendrogram(
     embeddings : Dataset
         ``embedding`` (sample, dim); a ``label`` coordinate, where there is one, names each cluster's commonest class.
     tiles : uint8 array (sample, h, w, 3), in the order of the embeddings
-    clusters : int, 2 to 14
+    clusters : int, 2 to 14, or array (sample,) of `geonb.embeddings.cluster`, whose number of clusters is taken
     examples : int
         Tiles under each cluster, nearest to its mean first.
 
@@ -89,6 +89,7 @@ def dendrogram(
         raise ValueError(
             f"The linkage joins {len(linkage) + 1} samples, the embeddings hold {len(values)}: make both from one table."
         )
+    clusters = int(clusters) if np.ndim(clusters) == 0 else len(np.unique(clusters))
     most = min(MOST_CLUSTERS, len(values))
     if not 2 <= clusters <= most:
         raise ValueError(f"clusters = {clusters} cannot be drawn: allowed are 2 to {most} for {len(values)} samples.")
@@ -188,7 +189,7 @@ def place_tiles(points: np.ndarray, anchors: np.ndarray, cell: tuple[float, floa
         )
     centres = np.stack(np.meshgrid(*[(np.arange(k) + 0.5) / k for k in counts]), -1).reshape(-1, 2)
     covered = (np.abs(points[:, None] - centres[None]) < np.array(cell) / 2).all(-1).sum(0)
-    cost = cdist(anchors, centres) + 0.4 * np.sqrt(covered / max(1, covered.max()))
+    cost = cdist(anchors, centres) + 0.8 * np.sqrt(covered / max(1, covered.max()))
     return centres[linear_sum_assignment(cost)[1]]
 
 
@@ -200,14 +201,13 @@ def scatter_with_tiles(
     colours: Mapping[str, str] | None = None,
     show: int = 24,
     title: str = "Samples as the network sees them",
-    attrs: Mapping[str, object] | None = None,
 ) -> Figure:
     """Draw samples in two dimensions, coloured by label, with some of their tiles joined to their points.
 
     Parameters
     ----------
     xy : array (sample, 2)
-        Of UMAP, PCA ...: neighbourhoods mean something, axes and distances between groups do not.
+        Of `geonb.embeddings.reduce`. Its attributes ``classes``, ``colours``, ``method`` and ``simulated`` are used.
     tiles : uint8 array (sample, h, w, 3), in the same order
     labels : sequence of str (sample,)
         Class names or cluster letters.
@@ -221,11 +221,12 @@ def scatter_with_tiles(
     ValueError
         If xy, tiles and labels differ in length.
     """
+    attrs = getattr(xy, "attrs", {})
     xy, names = np.asarray(xy, float), np.asarray(labels).astype(str)
     check_tiles(tiles, len(xy))
     if len(names) != len(xy):
         raise ValueError(f"{len(names)} labels for {len(xy)} points: give one label a sample.")
-    colours = dict(colours) if colours is not None else _colours_of(names)
+    colours = dict(colours) if colours is not None else _colours_of(names, attrs)
     span = np.ptp(xy, axis=0)
     unit = (xy - xy.min(0)) / np.where(span > 0, span, 1) * 0.84 + 0.08
     figure = plt.figure(figsize=(8.6, 6.4))
@@ -239,15 +240,24 @@ def scatter_with_tiles(
         _joined_tile(ax, tiles[sample], unit[sample], centre, colours[names[sample]], int(sample))
     ax.spines[:].set(visible=True, edgecolor="#bbbbbb")
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1), title="label (samples)", title_fontsize=8, markerscale=1.6)
-    note = f"{len(xy):,} samples, {len(chosen)} of them shown. Near means alike; axes and gaps between groups carry no unit."
-    return finish(figure, attrs or {}, note)
+    return finish(figure, attrs, f"{len(xy):,} samples, {len(chosen)} of them shown. {_meaning(attrs)}")
+
+
+def _meaning(attrs: Mapping[str, object]) -> str:
+    if attrs.get("method") == "pca":
+        parts = [float(part) for part in np.atleast_1d(attrs.get("explained_variance", []))]
+        held = f", which hold {sum(parts):.0%} of the variance" if parts else ""
+        return f"The first two principal components{held}."
+    return "Neighbours are alike; axes, and distances between groups, carry no unit."
 
 
 TILE_CELL = (0.115, 0.135)  # of the axes: room for a tile of 0.62 inches and a little air
 
 
-def _colours_of(names: np.ndarray) -> dict[str, str]:
-    there = sorted(set(names))
+def _colours_of(names: np.ndarray, attrs: Mapping[str, object]) -> dict[str, str]:
+    there, known = sorted(set(names)), listed(attrs.get("classes"))
+    if known and set(there) <= {*known, "none"}:
+        return class_colours(known, attrs) | {"none": "#bbbbbb"}
     if set(there) <= set(LETTERS):
         return cluster_colours(there)
     return {name: CLUSTER_COLOURS[i % len(CLUSTER_COLOURS)] for i, name in enumerate(there)}
@@ -260,3 +270,34 @@ def _joined_tile(ax: Axes, tile: np.ndarray, point: np.ndarray, centre: np.ndarr
     box = AnnotationBbox(picture, centre, pad=0.12, bboxprops={"edgecolor": colour, "linewidth": 1.8}, zorder=4)
     box.set_gid(f"tile-{sample}")
     ax.add_artist(box)
+
+
+@styled
+def alike(tiles: np.ndarray, embeddings: xr.Dataset, sample: int, nearest: xr.Dataset) -> Figure:
+    """Draw a sample and, beside it, those most like it to the network.
+
+    Parameters
+    ----------
+    tiles : uint8 array (sample, h, w, 3), in the order of `embeddings`
+    embeddings : Dataset with ``embedding`` (sample, dim) and the coordinate ``row`` of each sample in the store's index
+    sample : int
+        Position of the sample that was asked about.
+    nearest : Dataset
+        Of `geonb.embeddings.nearest`: the rows like it, with ``similarity``.
+    """
+    check_tiles(tiles, embeddings.sizes["sample"])
+    places = {int(row): place for place, row in enumerate(embeddings["row"].values)}
+    found = [places[int(row)] for row in nearest["row"].values]
+    figure, axes = plt.subplots(1, 1 + len(found), figsize=(1.35 * (1 + len(found)), 1.9), squeeze=False)
+    words = ["asked", *(f"{float(value):.3f}" for value in nearest["similarity"].values)]
+    for ax, place, word in zip(axes[0], [sample, *found], words, strict=True):
+        here = embeddings.isel(sample=place)
+        ax.imshow(tiles[place], interpolation="nearest")
+        ax.set_title(word, loc="center", fontsize=8.5)
+        ax.set_xlabel(f"{here.label.item()}\n{here.split.item()}", fontsize=7.5)
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set(visible=True, edgecolor="#b5400f" if ax is axes[0, 0] else "#999999", linewidth=1.4)
+    figure.subplots_adjust(left=0.01, right=0.99, top=0.86, bottom=0.22, wspace=0.08)
+    return finish(
+        figure, embeddings.attrs, "Above: cosine similarity of the embeddings. Below: commonest class, split."
+    )

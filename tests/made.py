@@ -57,6 +57,11 @@ def made_split(shape: tuple[int, int], seed: int = 0) -> np.ndarray:
     return np.kron(blocks, np.ones((BLOCK, BLOCK)))[: shape[0], : shape[1]].astype("int8")
 
 
+def made_blocks(shape: tuple[int, int]) -> np.ndarray:
+    rows, columns = np.indices(shape) // BLOCK
+    return (rows * (shape[1] // BLOCK + 1) + columns).astype("int32")
+
+
 def made_probability(truth: np.ndarray, model: str, rng: np.random.Generator) -> np.ndarray:
     """Class probabilities (class, y, x) float32 that sum to one; NaN where there is no truth."""
     filled = np.where(truth == 255, 4, truth)
@@ -93,6 +98,7 @@ def made_predictions(shape: tuple[int, int] = (160, 192), sources: tuple[str, ..
                 "label": (("model", "y", "x"), label),
                 "truth": (("y", "x"), truth),
                 "split": (("y", "x"), made_split(shape, seed)),
+                "block": (("y", "x"), made_blocks(shape)),
             },
             coords=made_grid(shape) | {"class": CLASSES, "model": MODELS},
         )
@@ -148,72 +154,15 @@ def made_store(shape: tuple[int, int] = (160, 192), patch: int = 32) -> MadeStor
         arrays=arrays,
         index=index,
         classes=classes,
-        channels=[{"name": band, "units": "1"} for band in BANDS],
+        channels=list(BANDS),
+        sources=["scene"],
     )
 
 
-def made_scores(predictions: xr.DataTree | None = None) -> xr.Dataset:
-    """Scores with scikit-learn as the maker; the intervals are simply +-0.03."""
-    from sklearn.metrics import (
-        accuracy_score,
-        confusion_matrix,
-        f1_score,
-        jaccard_score,
-        log_loss,
-        precision_score,
-        recall_score,
-    )
+def made_scores(predictions: xr.DataTree | None = None, draws: int = 100) -> xr.Dataset:
+    from geonb.scores import score_classes
 
-    data = (predictions if predictions is not None else made_predictions())["scene"].to_dataset()
-    n, names = range(len(CLASSES)), ["accuracy", "mean_iou", "macro_f1", "log_loss", "brier"]
-    class_names = ["iou", "precision", "recall", "f1"]
-    shape = (len(MODELS), len(SPLITS))
-    score, by_class = np.zeros((*shape, 5)), np.zeros((*shape, len(CLASSES), 4))
-    confusion = np.zeros((*shape, len(CLASSES), len(CLASSES)), int)
-    n_pixels, prevalence = np.zeros(3, int), np.zeros((3, len(CLASSES)))
-    for s in range(3):
-        here = (data.split.values == s + 1) & (data.truth.values != 255)
-        truth = data.truth.values[here]
-        n_pixels[s], prevalence[s] = here.sum(), np.bincount(truth, minlength=len(CLASSES)) / here.sum()
-        for m in range(len(MODELS)):
-            label, probability = data.label.values[m][here], data.probability.values[m][:, here].T.astype(float)
-            common = {"labels": n, "average": None, "zero_division": 0}
-            each = [f(truth, label, **common) for f in (jaccard_score, precision_score, recall_score, f1_score)]
-            by_class[m, s] = np.stack(each, -1)
-            hot = np.eye(len(CLASSES))[truth]
-            score[m, s] = [
-                accuracy_score(truth, label),
-                each[0].mean(),
-                each[3].mean(),
-                log_loss(truth, probability / probability.sum(1, keepdims=True), labels=list(n)),
-                ((probability - hot) ** 2).sum(1).mean(),
-            ]
-            confusion[m, s] = confusion_matrix(truth, label, labels=n)
-    dims, cdims = ("model", "split", "metric"), ("model", "split", "class", "class_metric")
-    return xr.Dataset(
-        {
-            "score": (dims, score),
-            "score_low": (dims, score - 0.03),
-            "score_high": (dims, score + 0.03),
-            "class_score": (cdims, by_class),
-            "class_score_low": (cdims, (by_class - 0.05).clip(0)),
-            "class_score_high": (cdims, (by_class + 0.05).clip(0, 1)),
-            "confusion": (("model", "split", "true", "predicted"), confusion),
-            "n_pixels": ("split", n_pixels),
-            "n_blocks": ("split", [18, 6, 6]),
-            "prevalence": (("split", "class"), prevalence),
-        },
-        coords={
-            "model": MODELS,
-            "split": SPLITS,
-            "metric": names,
-            "class": CLASSES,
-            "class_metric": class_names,
-            "true": CLASSES,
-            "predicted": CLASSES,
-        },
-        attrs=ATTRS,
-    )
+    return score_classes(predictions if predictions is not None else made_predictions(), draws=draws)
 
 
 def made_embeddings(n: int = 120, dim: int = 16, seed: int = 0) -> xr.Dataset:
@@ -229,11 +178,19 @@ def made_embeddings(n: int = 120, dim: int = 16, seed: int = 0) -> xr.Dataset:
             "height": ("sample", [32] * n),
             "width": ("sample", [32] * n),
             "split": ("sample", rng.choice(SPLITS, n)),
+            "row": ("sample", np.arange(n) * 3),
             "label": ("sample", np.array(CLASSES)[label]),
             "lon": ("sample", rng.uniform(-78.8, -78.5, n)),
             "lat": ("sample", rng.uniform(35.6, 35.9, n)),
         },
-        attrs={"layer": "encoder", "network": "unet:encoder=resnet18", "simulated": 1, "notes": NOTES},
+        attrs={
+            "layer": "encoder",
+            "network": "unet:encoder=resnet18",
+            "simulated": 1,
+            "notes": NOTES,
+            "colours": COLOURS,
+            "classes": CLASSES,
+        },
     )
 
 
@@ -249,7 +206,7 @@ def made_log(epochs: int = 20) -> pd.DataFrame:
     e = np.arange(epochs)
     return pd.DataFrame(
         {
-            "epoch": e,
+            "epoch": e + 1,
             "train_loss": 0.5 + 1.3 * np.exp(-e / 4),
             "val_loss": 0.72 + 1.0 * np.exp(-e / 3) + 0.012 * np.maximum(e - 11, 0),
             "val_mean_iou": 0.5 - 0.35 * np.exp(-e / 4) - 0.004 * np.maximum(e - 11, 0),
