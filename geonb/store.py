@@ -14,7 +14,6 @@ import errno
 import fcntl
 import hashlib
 import json
-import os
 import shutil
 import warnings
 from collections.abc import Iterator

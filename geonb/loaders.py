@@ -1,0 +1,304 @@
+"""From the sample store to tensors: windows cut out of a node-local memory map, in batches that are the same every time.
+
+Compressed chunks are good to keep and slow to read at random, so each store's arrays are decoded once on each machine, into
+.npy files with the channels of a pixel side by side. A window is then one short run of bytes a row, and a batch comes out
+in the layout that convolutions like best (torch.channels_last) without being turned around.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import tempfile
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from geonb import grids, samples
+from geonb.store import CHUNK_PX, Store, enough_space, locked, whole_folder
+
+if TYPE_CHECKING:
+    import lightning as L
+
+PLANES = ("inputs", "targets", "valid")
+# what a window may be turned into: (flip left-right first, then quarter turns)
+TURNS = {
+    "none": [(False, 0)],
+    "flips": [(False, 0), (True, 0), (True, 2), (False, 2)],
+    "rotations": [(False, k) for k in range(4)],
+    "flips,rotations": [(flip, k) for flip in (False, True) for k in range(4)],
+}
+
+
+def scratch_folder() -> Path:
+    """Where memory maps go: GEONB_SCRATCH, else a private folder in the system's temporary one.
+
+    Raises
+    ------
+    PermissionError
+        If the folder belongs to somebody else.
+    """
+    given = os.environ.get("GEONB_SCRATCH")
+    folder = Path(given) if given else Path(tempfile.gettempdir()) / f"geonb-{os.getuid()}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not given and folder.stat().st_uid != os.getuid():
+        raise PermissionError(
+            f"{folder} does not belong to {getpass.getuser()}. Set GEONB_SCRATCH to a folder of your own"
+        )
+    return folder
+
+
+def memory_map(store: Store) -> Path:
+    """Decode the arrays of a store into .npy files, once a machine: <source>-{inputs,targets,valid}.npy, inputs (y, x, channel).
+
+    Raises
+    ------
+    OSError
+        No space left: says how much is needed.
+    """
+    arrays = (store.path / "arrays.zarr").resolve()
+    folder = scratch_folder() / arrays.stem
+    files = [f"{s}-{p}.npy" for s in store.sources for p in PLANES]
+    if all((folder / f).is_file() for f in files):
+        return folder
+    import zarr
+
+    with locked(folder.with_name(f"{folder.name}.lock")):
+        if not all((folder / f).is_file() for f in files):
+            group = zarr.open_group(arrays, mode="r")
+            need = sum(group[s][p].nbytes for s in store.sources for p in PLANES)
+            with enough_space(folder.parent, need), whole_folder(folder) as partial:
+                for source in store.sources:
+                    for plane in PLANES:
+                        _decode(group[source][plane], partial / f"{source}-{plane}.npy")
+    return folder
+
+
+def _decode(array: Any, file: Path) -> None:
+    """Copy a Zarr array into a .npy file, channels last, a rectangle at a time."""
+    turned = array.ndim == 3
+    shape = array.shape[1:] + array.shape[:1] if turned else array.shape
+    with file.open("wb") as out:
+        np.lib.format.write_array_header_1_0(
+            out, {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": shape}
+        )
+        start = out.tell()
+        # a hole in a file on a full disk would be a crash (SIGBUS) when it is written through a map
+        os.posix_fallocate(out.fileno(), 0, start + array.nbytes)
+    to = np.memmap(file, array.dtype, "r+", start, shape)
+    for y, x in grids.tiles(shape[:2], 2 * CHUNK_PX):
+        to[y, x] = array[:, y, x].transpose(1, 2, 0) if turned else array[y, x]
+    to.flush()
+
+
+class Windows(torch.utils.data.Dataset):
+    """The windows of a store, or of one split of it, as standardised tensors.
+
+    Parameters
+    ----------
+    store : Store
+    split : str, optional
+        train, val or test; all windows by default.
+    augment : str
+        none, flips, rotations, or flips,rotations: image and mask are turned together.
+    seed : int
+        What happens to window i in an epoch follows from (seed, epoch, i) alone.
+
+    Notes
+    -----
+    A key is `epoch * len(windows) + i`, so that workers need not be told which epoch it is; i alone is epoch 0.
+    An item is {"inputs": float32 (channel, y, x), "targets": int64 (y, x) class index, 255 = ignore, "index": row of the
+    store's table}. Inputs are (value - mean) / std of the training pixels, 0 where not valid.
+    """
+
+    def __init__(self, store: Store, split: str | None = None, augment: str = "none", seed: int = 0):
+        index = store.index
+        if split is not None and split not in samples.SPLITS:
+            raise ValueError(f"split = {split!r} is none of {', '.join(samples.SPLITS)}")
+        self.turns = _turns(augment)
+        self.rows = np.arange(len(index)) if split is None else np.flatnonzero(index["split"] == split)
+        here = index.iloc[self.rows]
+        self.boxes = here[["y", "x", "height", "width"]].to_numpy(np.int64)
+        self.whole = (here["valid_share"] == 1).to_numpy()
+        names = store.sources
+        self.source = here["source"].astype(str).map({s: i for i, s in enumerate(names)}).to_numpy(np.int64)
+        self.seed, self.names, self.folder = seed, names, memory_map(store)
+        if any(k % 2 for _, k in self.turns) and (self.boxes[:, 2] != self.boxes[:, 3]).any():
+            raise ValueError(f"augment = {augment!r} turns windows by 90 degrees, but they are not square. Use 'flips'")
+        mean, std = (np.array(store.meta["statistics"][k], np.float64) for k in ("mean", "std"))
+        self.scale, self.shift = (1 / std).astype(np.float32), (-mean / std).astype(np.float32)
+        self._drawn: tuple[int, np.ndarray] | None = None
+        self._maps: list[dict[str, np.ndarray]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_maps": None}  # a pickled map would carry all its bytes
+
+    def __getitem__(self, key: int) -> dict[str, Any]:
+        if not -len(self) <= key:
+            raise IndexError(f"There are {len(self)} windows; {key} is none of them")
+        return self.__getitems__([key % len(self) if key < 0 else key])[0]
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitems__(self, keys: list[int]) -> list[dict[str, Any]]:
+        batch = self.batch(keys)
+        return [
+            {"inputs": batch["inputs"][i], "targets": batch["targets"][i], "index": int(batch["index"][i])}
+            for i in range(len(keys))
+        ]
+
+    def batch(self, keys: list[int]) -> dict[str, torch.Tensor]:
+        """Read many windows at once: inputs (sample, channel, y, x) in channels_last, targets (sample, y, x), index (sample,)."""
+        epochs, order = np.divmod(np.asarray(keys, np.int64), len(self))
+        height, width = self.boxes[order[0], 2:]
+        if (self.boxes[order, 2:] != (height, width)).any():
+            raise ValueError("Windows of different sizes cannot share a batch. Set batch = 1")
+        channels = len(self.scale)
+        # numpy's allocator asks for huge pages, torch's does not: 3 times the rate, it is page faults that cost
+        inputs = np.empty((len(order), height, width, channels), np.float32)
+        targets = np.empty((len(order), height, width), np.int64)
+        raw = torch.empty(height, width * channels)
+        scale, shift = (torch.from_numpy(np.tile(v, width)) for v in (self.scale, self.shift))
+        for j, (epoch, i) in enumerate(zip(epochs.tolist(), order.tolist(), strict=True)):
+            turn = self._turn(epoch, i)
+            planes = self._read(i, turn)
+            raw.numpy()[:] = planes["inputs"].reshape(height, -1)  # the cast, into a piece that stays in the cache
+            torch.addcmul(shift, raw, scale, out=torch.from_numpy(inputs[j].reshape(height, -1)))
+            targets[j] = planes["targets"]
+            if not self.whole[i]:
+                inputs[j] *= planes["valid"][..., None]
+        return {
+            "inputs": torch.from_numpy(inputs).permute(0, 3, 1, 2),
+            "targets": torch.from_numpy(targets),
+            "index": torch.from_numpy(self.rows[order]),
+        }
+
+    def _turn(self, epoch: int, i: int) -> tuple[bool, int]:
+        if len(self.turns) == 1:
+            return self.turns[0]
+        drawn = self._drawn
+        if drawn is None or drawn[0] != epoch:
+            random = np.random.default_rng([self.seed, epoch, 1])
+            drawn = self._drawn = (epoch, random.integers(len(self.turns), size=len(self)))
+        return self.turns[drawn[1][i]]
+
+    def _read(self, i: int, turn: tuple[bool, int]) -> dict[str, np.ndarray]:
+        if self._maps is None:
+            self._maps = [
+                {p: np.load(self.folder / f"{name}-{p}.npy", mmap_mode="r") for p in PLANES} for name in self.names
+            ]
+        y, x, height, width = self.boxes[i].tolist()
+        maps = self._maps[self.source[i]]
+        needed = PLANES[:2] if self.whole[i] else PLANES
+        if turn == (False, 0):
+            return {p: maps[p][y : y + height, x : x + width] for p in needed}
+        return {p: _turned(maps[p][y : y + height, x : x + width], *turn) for p in needed}
+
+
+def _turned(plane: np.ndarray, flip: bool, quarters: int) -> np.ndarray:
+    """Mirror and turn (y, x) or (y, x, channel); pixels are moved whole, as bytes, whatever their type."""
+    shape = plane.shape
+    plane = np.ascontiguousarray(plane)
+    pixels = plane.view(f"V{plane.itemsize * (shape[2] if plane.ndim == 3 else 1)}").reshape(shape[:2])
+    turned = np.ascontiguousarray(np.rot90(pixels[:, ::-1] if flip else pixels, quarters))
+    return turned.view(plane.dtype).reshape(turned.shape + shape[2:])
+
+
+def _turns(augment: str) -> list[tuple[bool, int]]:
+    wanted = ",".join(sorted(a.strip() for a in augment.split(",")))
+    if wanted not in TURNS:
+        raise ValueError(f"augment = {augment!r} is not known. Choose one of: {'; '.join(TURNS)}")
+    return TURNS[wanted]
+
+
+class Order:
+    """The windows of an epoch in the order in which they are seen; (seed, epoch) alone decides it."""
+
+    def __init__(self, length: int, seed: int, shuffle: bool):
+        self.length, self.seed, self.shuffle, self.epoch = length, seed, shuffle, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch, also after resuming."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[int]:
+        if not self.shuffle:
+            return iter(range(self.length))
+        order = np.random.default_rng([self.seed, self.epoch, 0]).permutation(self.length)
+        return iter((self.epoch * self.length + order).tolist())
+
+
+class Batches:
+    """Batches of windows, in order; `workers` threads read ahead.
+
+    Threads, not processes: reading is copying, which releases Python's lock, and a batch made in another process has to be
+    brought here through fresh shared memory, which costs more than making it.
+    """
+
+    def __init__(self, windows: Windows, order: Order, batch: int, workers: int = 0):
+        self.dataset, self.sampler, self.batch_size, self.workers = windows, order, batch, workers
+        # batch normalisation cannot train on one sample
+        self.drop_last = order.shuffle and len(order) > batch and len(order) % batch == 1
+
+    def __len__(self) -> int:
+        return len(self.sampler) // self.batch_size if self.drop_last else -(-len(self.sampler) // self.batch_size)
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        keys = list(self.sampler)
+        parts = [keys[i * self.batch_size : (i + 1) * self.batch_size] for i in range(len(self))]
+        if not self.workers:
+            yield from map(self.dataset.batch, parts)
+            return
+        with ThreadPoolExecutor(self.workers, "geonb-windows") as pool:
+            ahead: deque = deque()
+            for part in parts:
+                ahead.append(pool.submit(self.dataset.batch, part))
+                if len(ahead) > self.workers:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+
+
+def data_module(
+    store: Store, batch: int = 32, augment: str = "flips,rotations", seed: int = 0, workers: int = 0
+) -> L.LightningDataModule:
+    """The store's three splits for a Lightning Trainer: training shuffled and augmented, the others neither.
+
+    Parameters
+    ----------
+    store : Store
+    batch : int, windows
+    augment : str
+        none, flips, rotations, or flips,rotations.
+    seed : int
+        Order and augmentation of an epoch follow from (seed, epoch), so that a resumed run sees the same batches.
+    workers : int
+        Threads that read ahead.
+    """
+    import lightning as L
+
+    if batch < 1 or workers < 0:
+        raise ValueError(f"batch = {batch}, workers = {workers}: give at least 1 window and 0 threads")
+
+    def loader(split: str, train: bool) -> Batches:
+        windows = Windows(store, split, augment if train else "none", seed)
+        return Batches(windows, Order(len(windows), seed, shuffle=train), batch, workers)
+
+    # the three hooks are set, not subclassed, as LightningDataModule.from_datasets does: lightning (4 s) loads only here
+    module = L.LightningDataModule()
+    module.train_dataloader = lambda: loader("train", True)
+    module.val_dataloader = lambda: loader("val", False)
+    module.test_dataloader = lambda: loader("test", False)
+    return module
