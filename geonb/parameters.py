@@ -1,0 +1,504 @@
+"""The notebooks' typed parameters: what there is, what is allowed, and the checks before any compute.
+
+A cell tagged ``parameters`` holds lines ``name: type = literal  # help [unit]``. The cell is read as a syntax tree, never
+run. Precedence: the cell's default, None there meaning the workload's own <- a YAML file <- ``-p name=value``.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import math
+import re
+import tokenize
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from geonb.workloads import Workload
+
+TYPES = {"int": int, "float": float, "bool": bool, "str": str, "None": type(None)}
+SET_BY_RUNNER = ("workload", "run")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What a parameter means in every notebook that declares it.
+
+    Attributes
+    ----------
+    help : str
+        One line, with the unit in square brackets.
+    minimum, maximum : float, optional
+        Allowed range, both ends included.
+    choices : tuple of str, optional
+        Allowed values of a text.
+    files : bool
+        The value names files (comma separated, globs allowed): a changed file makes a finished step run again.
+    """
+
+    help: str
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] | None = None
+    files: bool = False
+
+
+class Declared(NamedTuple):
+    """A line of a parameters cell: the annotation as text, the default, the comment."""
+
+    annotation: str
+    default: Any
+    help: str
+
+
+PARAMETERS: dict[str, Parameter] = {
+    "workload": Parameter('a workload\'s name, or an import path "package.module:RECORD"'),
+    "run": Parameter('run folder: "latest", a name, or a path'),
+    "store": Parameter("sample store (folder)"),
+    "name": Parameter("first part of the sample store's name"),
+    "images": Parameter("rasters, comma separated or a glob", files=True),
+    "masks": Parameter("class rasters, or polygons as file.gpkg:column=class", files=True),
+    "classes": Parameter('class table: a file, or "1=forest,2=water"'),
+    "bands": Parameter("bands to use, comma separated"),
+    "patch": Parameter("side of a window [px]", 8, 8192),
+    "stride": Parameter("distance of neighbouring windows [px]", 1, 8192),
+    "block": Parameter("side of the blocks dealt to the splits [px]", 8, 65536),
+    "shares": Parameter("share of training, validation and test [%]"),
+    "seed": Parameter("seed of every random draw", 0, 2**32 - 1),
+    "network": Parameter("architecture and its options, name:key=value,key=value"),
+    "loss": Parameter("loss and its options, name:key=value,key=value"),
+    "augment": Parameter("random changes of training windows, comma separated, or none"),
+    "lr": Parameter("learning rate", 1e-9, 100),
+    "epochs": Parameter("at most so many passes over the training windows", 1, 1_000_000),
+    "batch": Parameter("windows a step", 1, 65536),
+    "patience": Parameter("stop after so many epochs without a better validation score", 0, 1_000_000),
+    "precision": Parameter("number format of the network", choices=("auto", "float32", "bfloat16")),
+    "rasters": Parameter("more rasters to predict, comma separated or a glob", files=True),
+    "overlap": Parameter("share of a window that its neighbour covers too [0-0.9]", 0, 0.9),
+    "draws": Parameter("bootstrap draws of the intervals", 1, 1_000_000),
+    "method": Parameter("reduction to two dimensions", choices=("pca", "umap")),
+    "clusters": Parameter("leaves of the dendrogram", 2, 14),
+    "samples": Parameter("at most so many windows", 10, 10_000_000),
+}
+
+
+def read(notebook: Path | str) -> dict[str, Declared]:
+    """Read what a notebook's parameters cell declares, without running it.
+
+    Parameters
+    ----------
+    notebook : path of an .ipynb file
+
+    Returns
+    -------
+    dict of name -> Declared; empty if the notebook has no cell tagged ``parameters``
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such notebook.
+    ValueError
+        If it is no notebook, or lines of the cell are not ``name: type = literal``; lists every such line.
+    """
+    notebook = Path(notebook)
+    if not notebook.is_file():
+        raise FileNotFoundError(f"No notebook {notebook}. Check the path, and that this is a checkout of geonb.")
+    try:
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{notebook} is not a Jupyter notebook ({error}). Open and save it in JupyterLab.") from error
+    sources = ["".join(c["source"]) for c in cells if "parameters" in c.get("metadata", {}).get("tags", [])]
+    return _declared(sources[0], notebook.name) if sources else {}
+
+
+def _declared(source: str, where: str) -> dict[str, Declared]:
+    try:
+        body = ast.parse(source).body
+    except SyntaxError as error:
+        raise ValueError(
+            f"{where}: the parameters cell has a syntax error in line {error.lineno}: {error.msg}."
+        ) from error
+    comments = {
+        t.start[0]: t.string.lstrip("# ").strip()
+        for t in tokenize.generate_tokens(io.StringIO(source).readline)
+        if t.type == tokenize.COMMENT
+    }
+    code_lines = {line for node in body for line in range(node.lineno, node.end_lineno + 1)}
+    declared, faults = {}, []
+    for node in body:
+        try:
+            name, annotation, default = _line(node)
+        except ValueError:
+            faults.append(f"  line {node.lineno}: {ast.unparse(node)}")
+            continue
+        above = []
+        line = node.lineno - 1
+        while line in comments and line not in code_lines:
+            above.insert(0, comments[line])
+            line -= 1
+        declared[name] = Declared(annotation, default, comments.get(node.end_lineno, " ".join(above)))
+    if faults:
+        raise ValueError(
+            f"{where}: a parameters cell holds only lines `name: type = literal  # help [unit]`, the type being int, float, "
+            "bool, str, or one of them `| None`. Change:\n" + "\n".join(faults)
+        )
+    return declared
+
+
+def _line(node: ast.stmt) -> tuple[str, str, Any]:
+    if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name) or node.value is None:
+        raise ValueError("not an annotated assignment")
+    annotation = ast.unparse(node.annotation)
+    if not set(_names(annotation)) <= set(TYPES):
+        raise ValueError("unknown type")
+    return node.target.id, annotation, ast.literal_eval(node.value)
+
+
+def _names(annotation: str) -> list[str]:
+    return [part.strip() for part in annotation.split("|")]
+
+
+def parse_text(text: str, annotation: str) -> Any:
+    """Turn a command-line value into the declared type; text that does not fit is returned as it is, for `check` to refuse."""
+    names = _names(annotation)
+    if "None" in names and text.strip().lower() in ("none", "null"):
+        return None
+    if "bool" in names and text.strip().lower() in ("true", "false"):
+        return text.strip().lower() == "true"
+    for name in ("int", "float"):
+        if name in names:
+            try:
+                return TYPES[name](text)
+            except ValueError:
+                continue
+    return text
+
+
+def parse_texts(declared_by_step: Mapping[str, Mapping[str, Declared]], texts: Mapping[str, str]) -> dict[str, Any]:
+    """Parse ``-p name=value`` texts by the types the steps declare."""
+    known = {name: d for declared in declared_by_step.values() for name, d in declared.items()}
+    return {name: parse_text(t, known[name].annotation) if name in known else t for name, t in texts.items()}
+
+
+def check(
+    declared_by_step: Mapping[str, Mapping[str, Declared]],
+    values: Mapping[str, Any],
+    workload: Workload | None = None,
+    root: Path | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Settle each step's parameters from the given values, refusing all that is wrong at once.
+
+    Parameters
+    ----------
+    declared_by_step : dict of step -> what :func:`read` returned
+    values : dict of name -> value
+        A value goes to each step that declares its name.
+    workload : Workload, optional
+        Its record's `parameters` add to or replace :data:`PARAMETERS`.
+    root : Path, optional
+        If given, values that name files are looked up from here.
+
+    Returns
+    -------
+    dict of step -> dict of name -> value; `workload` and `run` are left out, the runner sets them
+
+    Raises
+    ------
+    ValueError
+        Lists every fault (unknown, ill-typed, out of range, missing file) and, with unknown names, the known ones.
+    """
+    known = {n: d for declared in declared_by_step.values() for n, d in declared.items() if n not in SET_BY_RUNNER}
+    faults = []
+    for name, value in values.items():
+        if name in SET_BY_RUNNER:
+            faults.append(f"{name} = {value!r}: set by geonb run itself; give WORKLOAD, or --resume RUN, instead")
+        elif name not in known:
+            near = get_close_matches(name, known, n=1)
+            faults.append(f"{name}: unknown" + (f"; did you mean {near[0]!r}?" if near else ""))
+    unknown = bool(faults)
+    settled: dict[str, dict[str, Any]] = {}
+    for step, declared in declared_by_step.items():
+        settled[step] = {}
+        for name, line in declared.items():
+            if name in SET_BY_RUNNER:
+                continue
+            value = values.get(name, line.default)
+            fault = _fault_of_type(value, line.annotation) or _fault_of_value(value, _meaning(name, workload), root)
+            if fault:
+                faults.append(f"{name} = {value!r}: {fault} ({_meaning(name, workload).help or line.help})")
+            settled[step][name] = _as_float(value, line.annotation)
+    if faults:
+        text = "\n".join(f"  {fault}" for fault in dict.fromkeys(faults))
+        if unknown:
+            text += "\nKnown parameters:\n" + describe({"": known}, workload)
+        raise ValueError(f"Parameters are not right, nothing was run:\n{text}")
+    return settled
+
+
+def settle(workload: Workload | str, **values: Any) -> SimpleNamespace:
+    """Settle parameters in a notebook: None becomes the workload's default, ranges and choices are checked.
+
+    Parameters
+    ----------
+    workload : Workload, its name, or its import path
+    **values : the notebook's parameters
+
+    Returns
+    -------
+    SimpleNamespace with an attribute for each parameter
+
+    Raises
+    ------
+    ValueError
+        Lists every value that is not allowed, and what is.
+    """
+    if isinstance(workload, str):
+        from geonb import workloads
+
+        workload = workloads.get(workload)
+    settled = {name: workload.defaults.get(name) if value is None else value for name, value in values.items()}
+    faults = []
+    for name, value in settled.items():
+        meaning = _meaning(name, workload)
+        fault = _fault_of_value(value, meaning)
+        if fault:
+            faults.append(f"  {name} = {value!r}: {fault} ({meaning.help})")
+    if faults:
+        raise ValueError("Parameters are not right:\n" + "\n".join(faults))
+    return SimpleNamespace(**settled)
+
+
+def describe(declared_by_step: Mapping[str, Mapping[str, Declared]], workload: Workload | None = None) -> str:
+    """List parameters by step: name, type, default, range or choices, help."""
+    lines = []
+    for step, declared in declared_by_step.items():
+        lines += [step] if step else []
+        for name, (annotation, default, text) in declared.items():
+            if name in SET_BY_RUNNER:
+                continue
+            meaning = _meaning(name, workload)
+            own = workload.defaults.get(name) if workload and default is None else None
+            shown = f"{own!r} (the workload's)" if own is not None else repr(default)
+            allowed = _allowed(meaning)
+            lines.append(f"  {name}: {annotation} = {shown}{f', {allowed}' if allowed else ''}")
+            lines.append(f"      {text or meaning.help}")
+    return "\n".join(lines)
+
+
+def _meaning(name: str, workload: Workload | None) -> Parameter:
+    own = workload.parameters if workload else {}
+    return own.get(name) or PARAMETERS.get(name) or Parameter("")
+
+
+def _allowed(meaning: Parameter) -> str:
+    if meaning.choices:
+        return "one of " + ", ".join(meaning.choices)
+    low, high = meaning.minimum, meaning.maximum
+    if low is not None and high is not None:
+        return f"{low:.10g} to {high:.10g}"
+    return f"at least {low:.10g}" if low is not None else f"at most {high:.10g}" if high is not None else ""
+
+
+def _fault_of_type(value: Any, annotation: str) -> str | None:
+    names = _names(annotation)
+    found = type(value)
+    if any(found is TYPES[n] for n in names) or (found is int and "float" in names):
+        return None
+    kinds = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "None": "none"}
+    return f"is {found.__name__}, must be " + " or ".join(kinds[n] for n in names)
+
+
+def _fault_of_value(value: Any, meaning: Parameter, root: Path | None = None) -> str | None:
+    if value is None:
+        return None
+    if meaning.choices and value not in meaning.choices:
+        return f"must be {_allowed(meaning)}"
+    if meaning.minimum is not None or meaning.maximum is not None:
+        low = -math.inf if meaning.minimum is None else meaning.minimum
+        high = math.inf if meaning.maximum is None else meaning.maximum
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            return f"must be {_allowed(meaning)}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "must be finite"
+    if meaning.files and root is not None and isinstance(value, str):
+        missing = [part for part, found in find_files(value, root).items() if not found and "://" not in part]
+        if missing:
+            return f"no such file: {', '.join(missing)} (looked from {root})"
+    return None
+
+
+def _as_float(value: Any, annotation: str) -> Any:
+    names = _names(annotation)
+    return float(value) if type(value) is int and "float" in names and "int" not in names else value
+
+
+def find_files(value: str, root: Path) -> dict[str, list[Path]]:
+    """Files that a parameter names: part -> paths. GDAL's virtual paths (``/vsizip/...``) stand for themselves."""
+    found: dict[str, list[Path]] = {}
+    for part in filter(None, (p.strip() for p in value.split(","))):
+        plain = re.sub(r":\w+=.*$", "", part)  # polygons come as file.gpkg:column=class
+        path = Path(root, plain).expanduser()
+        if plain.startswith("/vsi") or path.exists():
+            found[part] = [path]
+        elif any(c in plain for c in "*?["):
+            anchor = Path(path.anchor)
+            found[part] = sorted(anchor.glob(str(path.relative_to(anchor))))
+        else:
+            found[part] = []
+    return found
+
+
+def load_yaml(path: Path | str) -> dict[str, Any]:
+    """Read a flat ``name: value`` YAML file.
+
+    YAML 1.1's surprises are taken out: ``1e-4`` is a number, ``2020-01-01`` and ``12:30`` stay text, a name given twice is
+    refused.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not YAML, not a flat mapping, names a parameter twice, or holds tags that would run code; names the file.
+    """
+    import yaml
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"No parameter file {path}. See notebooks/parameters/ for the ones that come with geonb."
+        )
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), _loader())  # a SafeLoader
+    except yaml.constructor.ConstructorError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        raise ValueError(
+            f"{path}, line {line}: {error.problem}. Only plain values are read; tags that build objects are never run."
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not readable YAML: {error}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict) or not all(isinstance(k, str) for k in values):
+        raise ValueError(
+            f"{path} must hold lines `name: value`, found {type(values).__name__} with other keys or form."
+        )
+    nested = [k for k, v in values.items() if isinstance(v, dict | list | set)]
+    if nested:
+        raise ValueError(
+            f"{path}: {', '.join(nested)}: lists and mappings are no parameter values; write one text or number."
+        )
+    return values
+
+
+def _loader() -> type:
+    import yaml
+
+    class Flat(yaml.SafeLoader):
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict:
+            keys = [key.value for key, _ in node.value]
+            twice = sorted({k for k in keys if keys.count(k) > 1})
+            if twice:
+                raise yaml.constructor.ConstructorError(None, None, f"given twice: {', '.join(twice)}", node.start_mark)
+            return super().construct_mapping(node, deep)
+
+    dropped = {f"tag:yaml.org,2002:{kind}" for kind in ("timestamp", "float", "int")}
+    Flat.yaml_implicit_resolvers = {
+        first: [(tag, regex) for tag, regex in pairs if tag not in dropped]
+        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    start = list("-+0123456789.")
+    Flat.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?\d+$"), start)
+    Flat.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][-+]?\d+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
+        start,
+    )
+    # YAML 1.1 reads 010 as octal and 1:30 as 90; here digits are decimal
+    Flat.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
+    return Flat
+
+
+def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
+    """Split ``"unet:encoder=resnet18,depth=4"`` into a name and its options.
+
+    Values are Python literals (``4``, ``0.5``, ``[1, 2]``), ``true``/``false``/``none``, else text.
+
+    >>> parse_spec("unet:encoder=resnet18,depth=4")
+    ('unet', {'encoder': 'resnet18', 'depth': 4})
+
+    Raises
+    ------
+    ValueError
+        If the text is not of that form.
+    """
+    specs = parse_specs(text)
+    if len(specs) != 1:
+        raise ValueError(f"{text!r} must name one thing, as name:key=value,key=value; it names {len(specs)}.")
+    return specs[0]
+
+
+def parse_specs(text: str) -> list[tuple[str, dict[str, Any]]]:
+    """Split a comma separated list of specifications; ``key=value`` belongs to the name before it.
+
+    >>> parse_specs("flips,noise:sigma=0.1,share=0.5")
+    [('flips', {}), ('noise', {'sigma': 0.1, 'share': 0.5})]
+
+    Raises
+    ------
+    ValueError
+        If the text is not of that form.
+    """
+    form = "write name:key=value,key=value"
+    specs: list[tuple[str, dict[str, Any]]] = []
+    for piece in _split(text):
+        head, colon, option = piece.partition(":")
+        if colon and "=" not in head:
+            specs.append((head.strip(), {}))
+        elif "=" not in piece:
+            specs.append((piece.strip(), {}))
+            option = ""
+        else:
+            option = piece
+        if not specs or not specs[-1][0]:
+            raise ValueError(f"{text!r}: no name before {piece!r}; {form}.")
+        options = specs[-1][1]
+        if not option.strip() and not colon:
+            continue
+        key, equals, value = (p.strip() for p in option.partition("="))
+        if not equals or not key.isidentifier() or not value:
+            raise ValueError(f"{text!r}: {option.strip()!r} is not key=value; {form}.")
+        if key in options:
+            raise ValueError(f"{text!r}: {key!r} is given twice.")
+        options[key] = _literal(value)
+    if not specs:
+        raise ValueError(f"{text!r} is empty; {form}.")
+    return specs
+
+
+def _split(text: str) -> Iterable[str]:
+    """Pieces between commas that stand outside brackets."""
+    depth, start = 0, 0
+    for i, c in enumerate(text):
+        depth += (c in "([{") - (c in ")]}")
+        if c == "," and depth == 0:
+            yield text[start:i]
+            start = i + 1
+    if text.strip():
+        yield text[start:]
+
+
+def _literal(value: str) -> Any:
+    words = {"none": None, "null": None, "true": True, "false": False}
+    if value.lower() in words:
+        return words[value.lower()]
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value
