@@ -158,16 +158,13 @@ def new_run(workload: str, parameters: dict[str, Any] | None = None, root: Path 
     PermissionError
         If nothing can be written there; said before anything runs.
     """
-    import yaml
-
     from geonb import __version__
 
     folder = Path(root or project_root()) / "runs" / folder_name(workload)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path = _take_name(folder)
-        text = yaml.safe_dump(parameters or {}, sort_keys=False, allow_unicode=True) if parameters else "{}\n"
-        write_text(path / "parameters.yaml", f"# geonb run {workload} -f parameters.yaml\n{text}")
+        write_text(path / "parameters.yaml", parameters_text(workload, parameters or {}))
         write_text(path / "environment.txt", environment())
         info = {
             "geonb": __version__,
@@ -188,6 +185,15 @@ def new_run(workload: str, parameters: dict[str, Any] | None = None, root: Path 
             "work in a checkout of your own."
         ) from error
     return Run(path)
+
+
+def parameters_text(workload: str, parameters: dict[str, Any]) -> str:
+    """Text of ``parameters.yaml``: what repeats a run with ``-f``."""
+    import yaml
+
+    return (
+        f"# geonb run {workload} -f parameters.yaml\n{yaml.safe_dump(parameters, sort_keys=False, allow_unicode=True)}"
+    )
 
 
 def open_run(workload: str, run: str | Path = "latest", root: Path | None = None) -> Run:
@@ -219,6 +225,25 @@ def open_run(workload: str, run: str | Path = "latest", root: Path | None = None
     names = ", ".join(p.name for p in reversed(there[-10:])) or "none"
     what = "No run yet" if str(run) == "latest" else f"No run {str(run)!r}"
     raise FileNotFoundError(f"{what} in {folder}. There are: {names}. Make one with: geonb run {workload}")
+
+
+def find_run(run: str | Path = "latest", root: Path | None = None) -> Run:
+    """Open a run of any workload, by name, its two words, path, or "latest"; raises as :func:`open_run`."""
+    root = Path(root or project_root())
+    there = sorted((p.parent for p in (root / "runs").glob("*/*/run.json")), key=_started)
+    path = Path(run)
+    if str(run) == "latest" and there:
+        return Run(there[-1])
+    for candidate in (root / path, path):
+        if (candidate / "run.json").is_file():
+            return Run(candidate.resolve())
+    matches = [p for p in there if str(run) in (p.name, p.name.partition("_")[2])]
+    if len(matches) == 1:
+        return Run(matches[0])
+    names = ", ".join(str(p.relative_to(root)) for p in (matches or there[::-1][:10])) or "none"
+    raise FileNotFoundError(
+        f"{'Several runs' if matches else 'No run'} {str(run)!r} in {root / 'runs'}. There are: {names}."
+    )
 
 
 def start_run(workload: str, run: str | Path = "latest", **parameters: Any) -> Run:
