@@ -15,7 +15,7 @@ loaders         torch datasets over a node-local memory map, augmentation, Light
 networks        network specification -> nn.Module
 losses          loss specification -> callable
 tasks           LightningModules, `train`, `load_model`; training holds the loop's frame
-predict         trained model -> georeferenced predictions; stitching blends the windows, maps writes COGs
+prediction      trained model -> georeferenced predictions; stitching blends the windows, maps writes COGs
 baselines       what we would have guessed anyway
 scores          metrics with block-bootstrap intervals, network and baselines side by side
 embeddings      embed samples; reduce, cluster, link, find the nearest
@@ -43,13 +43,14 @@ _PUBLIC = {
     "project_root": "runs",
     "open_store": "store",
     "check_store": "store",
-    "check_split": "samples",
+    "check_split": "store",
     "check_run": "runs",
-    "check_predictions": "predict",
+    "check_predictions": "prediction",
     "train": "tasks",
     "load_model": "tasks",
-    "predict": "predict",
-    "open_predictions": "predict",
+    "predict": "prediction",
+    "export": "prediction",
+    "open_predictions": "prediction",
     "embed": "embeddings",
     "score": "scores",
 }
@@ -66,7 +67,7 @@ _MODULES = [
     "networks",
     "parameters",
     "plots",
-    "predict",
+    "prediction",
     "reports",
     "runner",
     "runs",

@@ -175,7 +175,7 @@ class Windows(torch.utils.data.Dataset):
             torch.addcmul(shift, raw, scale, out=torch.from_numpy(inputs[j].reshape(height, -1)))
             targets[j] = planes["targets"]
             if not self.whole[i]:
-                inputs[j] *= planes["valid"][..., None]
+                inputs[j][~planes["valid"]] = 0
         return {
             "inputs": torch.from_numpy(inputs).permute(0, 3, 1, 2),
             "targets": torch.from_numpy(targets),
@@ -246,6 +246,8 @@ class Batches:
     Threads, not processes: reading is copying, which releases Python's lock, and a batch made in another process has to be
     brought here through fresh shared memory, which costs more than making it.
     """
+
+    batch_sampler = None  # Lightning looks for the one of a DataLoader; `sampler` is told the epoch
 
     def __init__(self, windows: Windows, order: Order, batch: int, workers: int = 0):
         self.dataset, self.sampler, self.batch_size, self.workers = windows, order, batch, workers

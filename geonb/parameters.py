@@ -428,7 +428,8 @@ def _loader() -> type:
 def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
     """Split ``"unet:encoder=resnet18,depth=4"`` into a name and its options.
 
-    Values are Python literals (``4``, ``0.5``, ``[1, 2]``), ``true``/``false``/``none``, else text.
+    Values are Python literals (``4``, ``0.5``, ``[1, 2]``), ``true``/``false``/``none``, whole numbers joined by hyphens
+    (``2-2-4`` is ``[2, 2, 4]``), else text.
 
     >>> parse_spec("unet:encoder=resnet18,depth=4")
     ('unet', {'encoder': 'resnet18', 'depth': 4})
@@ -498,6 +499,8 @@ def _literal(value: str) -> Any:
     words = {"none": None, "null": None, "true": True, "false": False}
     if value.lower() in words:
         return words[value.lower()]
+    if re.fullmatch(r"\d+(-\d+)+", value):
+        return [int(part) for part in value.split("-")]
     try:
         return ast.literal_eval(value)
     except (ValueError, SyntaxError):

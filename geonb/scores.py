@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from geonb.predict import IGNORE, SPLITS
+from geonb.prediction import IGNORE, SPLITS
 
 METRICS = ("mean_iou", "accuracy", "macro_f1", "log_loss", "brier")
 CLASS_METRICS = ("iou", "f1", "precision", "recall")

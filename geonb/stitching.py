@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import torch
 
+from geonb import grids
+
 # Reads rows start:stop of a scene: native values (channel, row, x) and which pixels are valid (row, x).
 Reader = Callable[[int, int], tuple[np.ndarray, np.ndarray]]
 
 
 def offsets(length: int, window: int, overlap: float) -> list[int]:
     """Starts of windows that cover ``length`` px, the last one moved inside; ``overlap`` is a share of the window."""
-    if length <= window:
-        return [0]
     stride = max(1, round(window * (1 - overlap)))
-    return [*range(0, length - window, stride), length - window]
+    return grids.offsets(max(length, window), window, stride).tolist()
 
 
 def blend_weights(length: int, window: int, starts: Sequence[int]) -> np.ndarray:
@@ -77,7 +77,7 @@ def predict_rows(
         stop = rows if last else tops[i + 1]
         begin = max(start_row, tops[i])
         if stop > begin:
-            yield begin, total[:, begin - tops[i] : stop - tops[i], :columns].cpu().numpy()
+            yield begin, total[:, begin - tops[i] : stop - tops[i], :columns].cpu().numpy().copy()
 
 
 def _roll(total: torch.Tensor, old_top: int, new_top: int) -> tuple[torch.Tensor, int]:

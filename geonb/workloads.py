@@ -37,6 +37,8 @@ class Workload:
         Each ``(store) -> (inputs) -> probability``; see :mod:`geonb.baselines`.
     predict : str
         ``(run, model, store, baselines, ...) -> path`` of predictions.zarr.
+    export : str
+        ``(run, model, rasters, ...) -> paths`` of files for a GIS, from the predictions and for more rasters.
     score : str
         ``(predictions, draws, seed) -> Dataset``.
     tiles : str
@@ -58,7 +60,8 @@ class Workload:
     headline: str
     task: str = "geonb.tasks:Segmentation"
     baselines: tuple[str, ...] = ()
-    predict: str = "geonb.predict:predict_scenes"
+    predict: str = "geonb.prediction:predict_scenes"
+    export: str = "geonb.prediction:export_maps"
     score: str = "geonb.scores:score_classes"
     tiles: str = "geonb.embeddings:rgb_tiles"
     explore: str = "geonb.dashboards:show"

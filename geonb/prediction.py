@@ -11,15 +11,16 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 import xarray as xr
 import zarr
 
 from geonb import workloads
-from geonb.stitching import Reader, predict_rows
+
+if TYPE_CHECKING:
+    from geonb.stitching import Reader
 
 IGNORE = 255
 SPLITS = {"none": 0, "train": 1, "val": 2, "test": 3}
@@ -88,11 +89,15 @@ def predict_scenes(
 
 
 def network_rows(model, read: Reader, shape, window, overlap, batch, precision, begin=0):
-    """Bands of rows from a trained task, on the best device there is; see :func:`predict_rows`."""
+    """Bands of rows from a trained task, on the best device there is; see :func:`geonb.stitching.predict_rows`."""
+    import torch
+
+    from geonb.stitching import predict_rows
+
     device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     model = model.to(device).eval()
 
-    def probabilities(inputs: torch.Tensor) -> torch.Tensor:
+    def probabilities(inputs):
         with torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
             return model.probabilities(inputs)
 
@@ -112,9 +117,13 @@ def baseline_rows(baseline, read: Reader, shape, statistics, height: int, begin:
         yield top, baseline(np.where(valid, (values.astype(np.float32) - mean) / std, 0).astype(np.float32))
 
 
-def window_of(card: dict[str, Any], smallest: int = 128, multiple: int = 32) -> int:
-    """Window for inference: twice the training patch for more context, at least ``smallest``, divisible by ``multiple``."""
-    return -(-max(smallest, 2 * card["patch"] if card["patch"] < 256 else card["patch"]) // multiple) * multiple
+def window_of(card: dict[str, Any], multiple: int = 32) -> int:
+    """Window for inference, px: that of training, rounded up to what an encoder's five halvings divide.
+
+    Not larger: kernels deep in a network that saw small windows were trained on little but padding, and what they do with
+    a larger window is chance (seen: accuracy .79 with windows of 32 px as in training, .27 with 128 px).
+    """
+    return -(-card["patch"] // multiple) * multiple
 
 
 class Done:
@@ -175,6 +184,8 @@ def _create(
     """Lay out a source's group: coordinates and what is known of the scene whole, predictions empty."""
     import dask.array as da
 
+    from geonb.store import quiet_zarr
+
     rows, columns = scene.sizes["y"], scene.sizes["x"]
     chunk = (min(band, rows), min(2048, columns))
     coords = {"x": scene["x"], "y": scene["y"], "spatial_ref": scene["spatial_ref"]}
@@ -194,9 +205,9 @@ def _create(
         coords={"model": list(models), "class": list(classes), **coords},
     )
     # A group begun before an interruption is laid out again; its bands are listed as done only after this.
-    encoding = {name: {"write_empty_chunks": True} for name in predicted.data_vars}
     options = {"group": source, "zarr_format": 3, "consolidated": False}
-    predicted.to_zarr(path, mode="a", compute=False, encoding=encoding, **options)
+    with quiet_zarr():
+        predicted.to_zarr(path, mode="a", compute=False, **options)
     known = scene[[v for v in ("truth", "split", "block") if v in scene]].chunk({"y": chunk[0], "x": chunk[1]})
     if known.data_vars:
         known.drop_encoding().to_zarr(path, mode="a", **options)
@@ -321,6 +332,39 @@ def predict(run, store, model, *, overlap: float, batch: int, precision: str = "
     return function(run, store, model, baselines, overlap=overlap, batch=batch, precision=precision_of(precision))
 
 
+def export(run, model, rasters: str | None = None, **settings: Any) -> list[Path]:
+    """Export with a workload's own function; see :func:`export_maps`."""
+    record = workloads.get(model.card["workload"])
+    return workloads.load(record.export)(run, model, rasters, **settings)
+
+
+def export_maps(
+    run, model, rasters: str | None = None, *, overlap: float = 0.5, batch: int = 32, precision: str = "auto"
+) -> list[Path]:
+    """Write class and probability maps (COG) into the run's ``maps/``: of its scenes, and of more rasters.
+
+    Parameters
+    ----------
+    rasters : str, optional
+        Comma-separated files or globs, relative to the project root; see :func:`predict_raster`.
+    """
+    from geonb.maps import write_class_map, write_probability_map
+    from geonb.sources import expand
+    from geonb.tasks import precision_of
+
+    folder, paths = Path(run.path) / "maps", []
+    files = expand(rasters) if rasters else []
+    predictions = open_predictions(run.predictions)
+    for source, node in predictions.children.items():
+        scene = node.to_dataset()
+        paths.append(write_class_map(scene, folder / f"{source}_class.tif", predictions.attrs["colours"]))
+        paths.append(write_probability_map(scene, folder / f"{source}_probability.tif"))
+    for file in files:
+        options = {"overlap": overlap, "batch": batch, "precision": precision_of(precision)}
+        paths.extend(predict_raster(model, file, folder, **options).values())
+    return paths
+
+
 def open_predictions(path: str | Path) -> xr.DataTree:
     """Open predictions.zarr lazily, as a DataTree with a group a source.
 
@@ -345,6 +389,8 @@ def check_predictions(path: str | Path) -> None:
     ValueError
         One, listing every fault found.
     """
+    import rioxarray  # noqa: F401  (the .rio accessor)
+
     tree, faults = open_predictions(path), []
     missing = [a for a in ("workload", "simulated", "notes", "colours", "complete") if a not in tree.attrs]
     if missing:

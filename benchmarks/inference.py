@@ -1,0 +1,115 @@
+"""A scene through a U-Net (resnet18, 3 bands, 256 px windows, 25 % overlap) against the bare forward of the same batches."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+WINDOW, OVERLAP, BATCH = 256, 0.25, 16
+CLASSES = 2
+
+
+def model():
+    import torch
+
+    from geonb.tasks import Segmentation
+
+    torch.manual_seed(0)
+    names = [{"name": str(i), "colour": "#888888"} for i in range(CLASSES)]
+    card = {"network": "unet:encoder=resnet18", "loss": "cross-entropy", "lr": 1e-3, "channels": [{"name": c} for c in "rgb"],
+            "classes": names, "statistics": {"mean": [100.0] * 3, "std": [50.0] * 3}, "patch": WINDOW, "best": {}}  # fmt: skip
+    return Segmentation(card).eval()
+
+
+def make(path: Path, side: int) -> Path:
+    import numpy as np
+    import rasterio
+    from rasterio.transform import from_origin
+    from rasterio.windows import Window
+
+    random = np.random.default_rng(0)
+    piece = random.integers(1, 255, (3, 512, 512), dtype=np.uint8)
+    with rasterio.open(
+        path, "w", driver="GTiff", height=side, width=side, count=3, dtype="uint8", crs="EPSG:32617", tiled=True,
+        blockxsize=512, blockysize=512, compress="deflate", transform=from_origin(5e5, 4e6, 1, 1),
+    ) as file:  # fmt: skip
+        for y in range(0, side, 512):
+            for x in range(0, side, 512):
+                file.write(piece, window=Window(x, y, 512, 512))
+    return path
+
+
+def bare(task, precision: str, rows: int) -> float:
+    """Seconds of the forward pass alone, on the batches that ``rows`` rows of windows of a 4096 px wide scene make."""
+    import torch
+
+    from geonb.stitching import offsets
+
+    across = len(offsets(4096, WINDOW, OVERLAP))
+    sizes = [min(BATCH, across - j) for j in range(0, across, BATCH)]
+    inputs = [torch.randn(n, 3, WINDOW, WINDOW).to(memory_format=torch.channels_last) for n in sizes]
+    started = time.perf_counter()
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+        for _ in range(rows):
+            for batch in inputs:
+                task(batch)
+    return time.perf_counter() - started
+
+
+def scene(folder: Path, side: int, cheap: bool) -> dict:
+    """Predict a raster in this process; seconds and peak memory above that before it, MB."""
+    import resource
+
+    from geonb import prediction
+    from geonb.tasks import precision_of
+
+    task = model()
+    if cheap:  # memory does not depend on what the network computes; a thin one keeps the benchmark short
+        import torch
+
+        task.probabilities = lambda inputs: torch.stack([inputs[:, 0].sigmoid(), 1 - inputs[:, 0].sigmoid()], dim=1)
+    image = make(folder / f"{side}.tif", side)
+    precision = precision_of("auto")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    started = time.perf_counter()
+    prediction.predict_raster(task, image, folder / "out", overlap=OVERLAP, batch=BATCH, precision=precision)
+    seconds = time.perf_counter() - started
+    return {
+        "seconds": seconds,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "before_mb": before,
+    }
+
+
+def in_process(folder: Path, side: int, cheap: bool) -> dict:
+    call = f"inference.scene(pathlib.Path({str(folder)!r}), {side}, {cheap})"
+    code = f"import json, pathlib; from benchmarks import inference; print(json.dumps({call}))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return json.loads(out.stdout.splitlines()[-1])
+
+
+def main(folder: Path) -> list[list[str]]:
+    from geonb.stitching import offsets
+    from geonb.tasks import precision_of
+
+    precision = precision_of("auto")
+    task, down = model(), len(offsets(4096, WINDOW, OVERLAP))
+    bare(task, precision, 1)
+    forward, whole = [], []
+    for _ in range(3):
+        forward.append(bare(task, precision, down))
+        whole.append(in_process(folder, 4096, cheap=False)["seconds"])
+        print(f"bare {forward[-1]:.1f} s, scene {whole[-1]:.1f} s", flush=True)
+    bare_rate, our_rate = (4096**2 / statistics.median(s) / 1e6 for s in (forward, whole))
+    small, large = (in_process(folder, side, cheap=True)["peak_mb"] for side in (4096, 16384))
+    return [
+        [f"scene 4096² x 3 to class + probability COG, {precision}", f"{our_rate:.3f} Mpx/s",
+         f"bare forward of the same batches {bare_rate:.3f} Mpx/s",
+         f"{our_rate / bare_rate:.2f}", ">= 0.85 (stretch 0.95)", "yes" if our_rate >= 0.85 * bare_rate else "no"],
+        ["peak memory at 16384² (network replaced by a pixel-wise one)", f"{large:,.0f} MB", f"at 4096² {small:,.0f} MB",
+         f"+{large - small:,.0f} MB", "<= +200 MB", "yes" if large - small <= 200 else "no"],
+    ]  # fmt: skip

@@ -1,0 +1,70 @@
+"""Reduce, cluster and find: against scikit-learn and scipy, and each row stays its row."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy.spatial.distance import cdist
+from sklearn.cluster import AgglomerativeClustering
+from sklearn.metrics import adjusted_rand_score
+
+from geonb import embeddings as e
+
+
+def made(n=60, dims=8, seed=0):
+    random = np.random.default_rng(seed)
+    groups = random.integers(0, 3, n)
+    values = random.normal(size=(n, dims)) + 12 * np.eye(3, dims)[groups]
+    coords = {"label": ("sample", groups.astype(str)), "row": ("sample", np.arange(n) * 7)}
+    return xr.Dataset({"embedding": (("sample", "dim"), values.astype(np.float32))}, coords), groups
+
+
+def test_clusters_are_those_of_ward():
+    data, groups = made()
+    found = e.cluster(e.link(data), 3)
+    other = AgglomerativeClustering(3, linkage="ward").fit_predict(data["embedding"])
+    assert adjusted_rand_score(found, other) == 1
+    assert adjusted_rand_score(found, groups) == 1
+
+
+def test_clusters_are_numbered_as_the_leaves_stand():
+    from scipy.cluster.hierarchy import leaves_list
+
+    data, _ = made()
+    linkage = e.link(data)
+    along = e.cluster(linkage, 5)[leaves_list(linkage)]
+    assert list(along) == sorted(along)
+
+
+def test_more_clusters_than_samples_are_refused():
+    with pytest.raises(ValueError, match="between 1 and the 60 samples"):
+        e.cluster(e.link(made()[0]), 61)
+
+
+def test_pca_keeps_distances_that_lie_in_a_plane():
+    random = np.random.default_rng(0)
+    plane = random.normal(size=(40, 2))
+    turned = plane @ np.linalg.qr(random.normal(size=(9, 9)))[0][:2]
+    points = e.reduce(xr.Dataset({"embedding": (("sample", "dim"), turned)}), "pca")
+    np.testing.assert_allclose(cdist(points, points), cdist(plane, plane), atol=1e-6)
+    assert sum(points.attrs["explained_variance"]) == pytest.approx(1)
+
+
+def test_reduce_keeps_each_samples_coordinates():
+    data, _ = made()
+    assert (e.reduce(data)["row"] == data["row"]).all()
+
+
+@pytest.mark.parametrize(("method", "told"), [("tsne?", "pca, umap"), ("pca", "too few")])
+def test_what_cannot_be_reduced(method, told):
+    data = made(2)[0] if method == "pca" else made()[0]
+    with pytest.raises(ValueError, match=told):
+        e.reduce(data, method)
+
+
+def test_nearest_is_by_cosine_and_leaves_itself_out():
+    data, _ = made()
+    found = e.nearest(data, sample=5, count=4)
+    distance = cdist(data["embedding"][[5]], data["embedding"], "cosine")[0]
+    distance[5] = np.inf
+    np.testing.assert_array_equal(found["row"], data["row"][np.argsort(distance)[:4]])
+    assert found["similarity"].values == pytest.approx(1 - np.sort(distance)[:4], abs=1e-5)

@@ -1,0 +1,120 @@
+"""The notebooks: their rules, read off the files; and the whole chain, run on small data."""
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import xarray as xr
+
+from geonb import parameters, runner, runs, workloads
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def cells(path, kind):
+    return [c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == kind]
+
+
+def source(cell):
+    return "".join(cell["source"])
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+class TestRules:
+    def test_shape(self, path):
+        code, prose = cells(path, "code"), "\n".join(source(c) for c in cells(path, "markdown"))
+        assert len(re.findall(r"^# ", prose, flags=re.M)) == 1, "one H1"
+        assert 4 <= len(re.findall(r"^## ", prose, flags=re.M)) <= 7, "4-7 sections"
+        assert all(len(source(c).splitlines()) <= 20 for c in code), "cells of at most 20 lines"
+        assert not any(isinstance(n, ast.ClassDef) for c in code for n in ast.walk(ast.parse(source(c))))
+        imports = ast.parse(source(code[0])).body
+        assert all(isinstance(node, ast.Import | ast.ImportFrom) for node in imports), "the first code cell imports"
+        assert code[1]["metadata"]["tags"] == ["parameters"]
+        assert "Next" in source(code[-1]) or "last notebook" in source(code[-1]), "the last cell says what is next"
+
+    def test_parameters(self, path):
+        declared = parameters.read(path)
+        assert len(declared) <= 12
+        assert all(d.help for d in declared.values()), "each has a comment"
+        assert set(declared) <= set(parameters.PARAMETERS), "one name means one thing in every notebook"
+
+    def test_no_outputs(self, path):
+        assert all(not c["outputs"] and c["execution_count"] is None for c in cells(path, "code"))
+
+    def test_no_branch_on_the_workload(self, path):
+        if path.stem.startswith("01"):
+            return
+        for cell in cells(path, "code"):
+            for node in ast.walk(ast.parse(source(cell))):
+                if isinstance(node, ast.If | ast.IfExp):
+                    assert not re.search(r"workload|record\.name", ast.unparse(node.test)), ast.unparse(node.test)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project of its own around the notebooks as they are."""
+    (tmp_path / "pyproject.toml").write_text("")
+    (tmp_path / "notebooks").symlink_to(ROOT / "notebooks")
+    monkeypatch.setenv("GEONB_ROOT", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.notebook
+def test_a_sixth_workload_runs_through_the_shared_notebooks(project, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "toy"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests" / "toy"), prepend=os.pathsep)
+    code = runner.run("toy:RECORD")
+    assert code == 0
+    run = runs.open_run("toy")
+    runs.check_run(run.path)
+    with xr.open_dataset(run.scores, engine="h5netcdf") as scores:
+        assert list(scores["model"].values) == ["network", "below-mean"]
+        assert scores["score"].sel(model="below-mean", split="test", metric="accuracy") > 0.8
+    report = (run.path / "report.html").read_text()
+    assert workloads.get("toy:RECORD").question in report and "imulated" in report
+
+
+@pytest.mark.notebook
+def test_the_main_chain_on_small_data(project):
+    """`geonb run segmentation` on a simulated pair of files, from the command line, maps and all."""
+    from geonb import examples
+
+    inputs, codes = examples.simulate((160, 192), seed=1)
+    examples.write_scene(project, inputs, codes)
+    small = {
+        "images": "image.tif", "masks": "mask.tif", "patch": 32, "stride": 32, "block": 32, "epochs": 1, "samples": 40,
+        "draws": 50, "rasters": "image.tif", "network": "unet:encoder=resnet18,encoder_depth=3,decoder_channels=32-16-8",
+    }  # fmt: skip
+    options = [part for key, value in small.items() for part in ("-p", f"{key}={value}")]
+    geonb = Path(sys.executable).with_name("geonb")
+    done = subprocess.run([geonb, "run", "segmentation", *options], cwd=project, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    run = runs.open_run("segmentation")
+    runs.check_run(run.path)
+    assert "pixel-linear" in done.stdout and str(run.path / "report.html") in done.stdout
+    assert {p.name for p in (run.path / "maps").iterdir()} >= {"image_class.tif", "image_probability.tif"}
+    again = subprocess.run([geonb, "run", "segmentation", "--resume"], cwd=project, capture_output=True, text=True)
+    assert again.returncode == 0 and again.stdout.count("skipped") >= 6, again.stdout
+
+
+def test_defaults_of_every_workload_fit_its_notebooks():
+    for record in workloads.WORKLOADS.values():
+        known = dict(parameters.PARAMETERS) | dict(record.parameters)
+        assert set(record.defaults) <= set(known)
+        assert (ROOT / record.dataset).is_file()
+        assert all((ROOT / "notebooks" / f"{step}.ipynb").is_file() for step in record.steps)
+        parameters.settle(record.name, **record.defaults)
+
+
+def test_the_real_size_settings_are_known():
+    for path in (ROOT / "notebooks" / "parameters").glob("*.yaml"):
+        record = workloads.get(path.stem)
+        notebooks = [ROOT / record.dataset, *(ROOT / "notebooks" / f"{s}.ipynb" for s in record.steps)]
+        parameters.check({n.stem: parameters.read(n) for n in notebooks}, parameters.load_yaml(path), record)

@@ -1,0 +1,42 @@
+"""The registry: names, import paths, and what it says of what it does not know."""
+
+import sys
+import types
+
+import pytest
+
+from geonb import workloads
+
+
+def test_every_record_is_whole():
+    for name, record in workloads.WORKLOADS.items():
+        assert record.name == name and record.title and record.question.endswith("?")
+        for path in (
+            record.task,
+            record.predict,
+            record.export,
+            record.score,
+            record.tiles,
+            record.explore,
+            *record.baselines,
+        ):
+            assert callable(workloads.load(path)), path
+
+
+def test_a_record_of_your_own(monkeypatch):
+    mine = workloads.Workload("mine", "Mine", "What?", "notebooks/01.ipynb", "mean_iou")
+    module = types.ModuleType("my_package")
+    module.RECORD, module.OTHER = mine, 3
+    monkeypatch.setitem(sys.modules, "my_package", module)
+    assert workloads.get("my_package:RECORD") is mine
+    with pytest.raises(ValueError, match="is a int, not a"):
+        workloads.get("my_package:OTHER")
+    with pytest.raises(ValueError, match="has no 'MISSING'"):
+        workloads.get("my_package:MISSING")
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ValueError, match="Did you mean 'segmentation'"):
+        workloads.get("segmentatoin")
+    with pytest.raises(ValueError, match="PYTHONPATH"):
+        workloads.get("no_such_package:RECORD")
