@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -217,7 +218,11 @@ def _differs(found: runs.Run, step: Step) -> bool:
 def _branch(workload: str, found: runs.Run, settled: Mapping[str, dict], root: Path) -> runs.Run:
     made = runs.new_run(workload, flat(settled), root)
     info = found.info
-    made.update(store=info["store"], steps={k: v for k, v in info["steps"].items() if k.startswith("01")})
+    kept = {name: record for name, record in info["steps"].items() if name.startswith("01")}
+    made.notebooks.mkdir()
+    for name in kept:
+        shutil.copy(found.notebooks / f"{name}.ipynb", made.notebooks)
+    made.update(store=info["store"], steps=kept)
     return made
 
 
@@ -249,6 +254,7 @@ def run_steps(plan: Plan, *, cell_timeout_s: int | None = None, out: TextIO | No
         runs.write_text(plan.run.path / "parameters.yaml", runs.parameters_text(plan.workload, plan.settings))
         plan.run.notebooks.mkdir(exist_ok=True)
         _say(out, f"{plan.workload}: {plan.run.path.relative_to(plan.root)}")
+        kernels.sweep(_label(plan.run))  # the lock is ours, so what carries this label is dead
         upstream = _before(plan)
         again = False
         for step in plan.steps:
@@ -310,6 +316,7 @@ def _run_step(
             cell_timeout_s=cell_timeout_s,
             stop=stop,
             keep_open=(lock,),
+            label=_label(plan.run),
             on_cell=on_cell,
         )
     except OSError as error:  # the disk is full, or the folder went away
@@ -485,6 +492,10 @@ def _bar(step: Step, out: TextIO) -> Any:
 
         return auto(total=1, **options)
     return tqdm(total=1, file=sys.stderr, disable=None, **options)
+
+
+def _label(run: runs.Run) -> str:
+    return f"geonb-kernel-{hashlib.sha256(str(run.path).encode()).hexdigest()[:8]}"
 
 
 def _say(out: TextIO, line: str) -> None:
