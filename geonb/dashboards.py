@@ -6,6 +6,7 @@ network, `show` takes the one that fits: frozen where the runner said so (``GEON
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
@@ -63,7 +64,23 @@ def explore(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Any:
     """
     if not predictions.children:
         raise ValueError("The predictions hold no source: nothing to explore. Run notebooks/03_prediction.ipynb first.")
+    load_bokeh()
     return Explorer(predictions, arrays).widget
+
+
+def load_bokeh() -> None:
+    """Give Bokeh's own code to the browser from this machine: jupyter_bokeh expects it there, and asks no network for it."""
+    from bokeh import __version__
+    from bokeh.resources import Resources
+    from IPython import get_ipython
+    from IPython.display import display
+
+    if get_ipython() is not None:
+        code = json.dumps("\n".join(Resources("inline", components=["bokeh"]).js_raw))
+        # a script element of its own: JupyterLab evaluates outputs where `this` is not the window Bokeh looks for
+        added = "document.head.appendChild(Object.assign(document.createElement('script'), {textContent: code}))"
+        wanted = f"const code = {code};\nif (window.Bokeh?.version !== '{__version__}') {added}"
+        display({"application/javascript": wanted, "text/plain": "(Bokeh for the map below)"}, raw=True)
 
 
 class Explorer:
@@ -80,7 +97,7 @@ class Explorer:
         self.sources["hover"] = ColumnDataSource({"label": [], "truth": [], "x": [], "y": [], "dw": [], "dh": []})
         self.sources |= {name: ColumnDataSource({"x": [], "y": []}) for name in ("click", "asked")}
         self.sources["seen"] = ColumnDataSource({"bounds": []})
-        self.plot, self.overlay = map_figure(self.place, self.sources)
+        self.plot, self.overlay = map_figure(self.place, self.sources, 450)
         self._listen()
         self._controls()
         self.draw()
@@ -106,7 +123,7 @@ class Explorer:
         from jupyter_bokeh.widgets import BokehModel
 
         layers = [(text, name) for name, text in LAYERS.items() if name != "image" or self.place.image is not None]
-        wide = {"style": {"description_width": "70px"}, "layout": w.Layout(width="300px")}
+        wide = {"style": {"description_width": "70px"}, "layout": w.Layout(width="290px")}
         names = list(self.predictions.children)
         self.source = w.Dropdown(options=names, description="source", **wide)
         self.base = w.Dropdown(options=layers, description="below", **wide)

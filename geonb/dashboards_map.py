@@ -205,8 +205,10 @@ def label_axes(plot: Any, place: Place) -> None:
             axis.formatter = CustomJSTickFormatter(
                 code="return (tick / 1000).toFixed(Math.abs(ticks[1] - ticks[0]) < 1000 ? 2 : 0)"
             )
-    else:
+    elif place.crs is not None:
         plot.xaxis.axis_label, plot.yaxis.axis_label = "longitude [°]", "latitude [°]"
+    else:
+        plot.xaxis.axis_label, plot.yaxis.axis_label = "x", "y"
 
 
 def authority(crs: Any) -> str:

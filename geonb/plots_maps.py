@@ -19,11 +19,18 @@ PANEL_PIXELS = 900  # a panel of 3 inches shows no more; larger rasters are read
 
 
 def crs_of(data: xr.DataArray | xr.Dataset) -> Any:
-    """The coordinate reference system of an array as pyproj CRS, or None where it has none."""
+    """The coordinate reference system of an array as pyproj CRS, or None where it has none.
+
+    A grid mapping is found as a coordinate or, where a file was opened without ``decode_coords="all"``, as a variable.
+    """
     import rioxarray  # noqa: F401
     from pyproj import CRS
 
-    return CRS.from_user_input(data.rio.crs) if data.rio.crs else None
+    if data.rio.crs:
+        return CRS.from_user_input(data.rio.crs)
+    variables = data.variables if isinstance(data, xr.Dataset) else data.coords
+    mappings = [v.attrs["crs_wkt"] for v in variables.values() if v.attrs.get("crs_wkt")]
+    return CRS.from_wkt(mappings[0]) if mappings else None
 
 
 def thinned(data: Any, pixels: int = PANEL_PIXELS) -> Any:
