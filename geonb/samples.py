@@ -34,7 +34,9 @@ def read_shares(shares: str | tuple[float, ...]) -> tuple[float, float, float]:
     return tuple(float(v) for v in values / total)
 
 
-def check_sizes(shapes: dict[str, tuple[int, int]], patch: int, stride: int, block: int) -> None:
+def check_sizes(
+    shapes: dict[str, tuple[int, int]], patch: int, stride: int, block: int, seed: int = 0, min_valid: float = 0
+) -> None:
     """Refuse window and block sizes that no grid can serve; one ValueError lists every fault."""
     faults = [
         f"{name} = {value} px: give a whole number from 1"
@@ -46,6 +48,10 @@ def check_sizes(shapes: dict[str, tuple[int, int]], patch: int, stride: int, blo
             faults.append(
                 f"patch = {patch} px is larger than {source} ({shape[0]} x {shape[1]} px): at most {min(shape)}"
             )
+    if seed < 0:
+        faults.append(f"seed = {seed}: give a whole number from 0")
+    if not 0 <= min_valid <= 1:
+        faults.append(f"min_valid = {min_valid}: give a share from 0 to 1")
     if 1 <= block < patch:
         faults.append(
             f"patch = {patch} px is larger than block = {block} px: no patch would lie in one split. Raise `block`"
@@ -83,7 +89,7 @@ def spatial_split(counts: np.ndarray, shares: tuple[float, float, float], seed: 
             f"{len(filled)} blocks hold data, {len(wanted)} splits want some (shares {shares}). Give a smaller `block`, "
             "more images, or a share of 0"
         )
-    counts = counts[filled].astype(float)
+    n_blocks, counts = len(counts), counts[filled].astype(float)
     totals = counts.sum(axis=0)
     pixels = counts.sum(axis=1)
     rng = np.random.default_rng(seed)
@@ -94,8 +100,7 @@ def spatial_split(counts: np.ndarray, shares: tuple[float, float, float], seed: 
         miss = np.square(held / np.maximum(totals, 1) - np.array(shares)[:, None])[:, totals > 0].sum()
         if miss < best_miss:
             best, best_miss = drawn, miss
-    split = np.zeros(len(pixels) if best is None else 0, np.int8)
-    split = np.zeros(filled.max() + 1 if len(filled) else 0, np.int8)
+    split = np.zeros(n_blocks, np.int8)
     split[filled] = best
     return split
 
@@ -259,6 +264,38 @@ def _overlapping(low: np.ndarray, high: np.ndarray, code: np.ndarray) -> tuple[l
         distance = tree.query_nearest(boxes[other], return_distance=True, all_matches=False)[1]
         gap = min(gap, float(distance.min()))
     return pairs, gap
+
+
+def ground_leaks(index: pd.DataFrame, outlines: np.ndarray, tolerance: float = 0.01) -> list[str]:
+    """Look for windows of different sources and different splits that show the same ground.
+
+    Parameters
+    ----------
+    index : DataFrame with source, split
+    outlines : ndarray (window,) of shapely polygons, all in one CRS
+    tolerance : float
+        Share of a window's area that neighbouring images may overlap by, for rounding at their seam.
+
+    Returns
+    -------
+    list of str, one a pair of sources
+    """
+    import shapely
+
+    if index["source"].nunique() < 2:
+        return []
+    tree = shapely.STRtree(outlines)
+    a, b = tree.query(outlines, predicate="intersects")
+    source, split = index["source"].astype(str).to_numpy(), index["split"].astype(str).to_numpy()
+    keep = (source[a] < source[b]) & (split[a] != split[b])
+    a, b = a[keep], b[keep]
+    shared = shapely.area(shapely.intersection(outlines[a], outlines[b]))
+    keep = shared > tolerance * np.minimum(shapely.area(outlines[a]), shapely.area(outlines[b]))
+    pairs = pd.Series([f"{x} and {y}" for x, y in zip(source[a[keep]], source[b[keep]], strict=True)], dtype=object)
+    return [
+        f"{pair} show the same ground in {n} pairs of windows of different splits. Use one of them, or bring both onto one grid"
+        for pair, n in pairs.value_counts().items()
+    ]
 
 
 def _name(rows: pd.DataFrame, i: int) -> str:

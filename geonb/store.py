@@ -10,14 +10,7 @@ Both keys are hashes of what went in, so that the same inputs and parameters fin
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import hashlib
 import json
-import shutil
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,14 +19,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from geonb import grids, samples, sources
+from geonb import arrays, disk, grids, masks, samples, sources
 
 if TYPE_CHECKING:
     import xarray as xr
 
 FORMAT = 1
-CHUNK_PX = 512
-INDEX_COLUMNS = ("source", "y", "x", "height", "width", "split", "block", "time", "valid_share")
+INDEX_COLUMNS = ("source", "y", "x", "height", "width", "split", "block", "time", "valid_share", "geometry")
+META_KEYS = ("geonb", "format", "workload", "kind", "name", "key", "simulated", "title", "notes", "attribution")
+META_KEYS += ("channels", "classes", "statistics", "parameters", "inputs", "sources", "split")
 
 
 @dataclass(frozen=True)
@@ -63,12 +57,8 @@ class Store:
         import xarray as xr
 
         # not chunked: a window is one short read, no task graph
-        return {
-            name: xr.open_zarr(
-                self.path / "arrays.zarr", group=name, chunks=None, consolidated=False, decode_coords="all"
-            )
-            for name in self.sources
-        }
+        options = {"chunks": None, "consolidated": False, "decode_coords": "all"}
+        return {name: xr.open_zarr(self.path / "arrays.zarr", group=name, **options) for name in self.sources}
 
     @property
     def channels(self) -> list[str]:
@@ -129,14 +119,15 @@ def open_store(path: str | Path | None = None, workload: str | None = None) -> S
     if not folder.is_absolute() and not folder.exists():
         folder = _root() / folder
     if not (folder / "store.json").is_file():
-        state = "an unfinished or damaged store (no store.json)" if folder.is_dir() else "nothing"
-        raise FileNotFoundError(f"At {path} there is {state}. Run the notebook 01_dataset_* first, or set `store`.")
+        state = "an unfinished or damaged store (no store.json)" if folder.is_dir() else "no sample store"
+        notebook = f"01_dataset_{workload}" if workload else "01_dataset_*"
+        raise FileNotFoundError(f"At {path} there is {state}. Run notebooks/{notebook}.ipynb first, or set `store`.")
     return Store(folder, json.loads((folder / "store.json").read_text()))
 
 
 def _newest(workload: str) -> Store:
     folder = _root() / "data" / workload
-    seals = [p for p in folder.glob("*/store.json") if not p.parent.name.endswith(".partial")]
+    seals = [p for p in folder.glob("*/store.json") if p.parent.suffix != ".partial"]
     if not seals:
         raise FileNotFoundError(
             f"No sample store in {folder}. Run notebooks/01_dataset_{workload}.ipynb first, or set `store`."
@@ -192,227 +183,128 @@ def write_store(
         No space left: says how much is needed; nothing half-written remains.
     """
     stride = max(patch // 2, 1) if stride is None else stride
-    samples.check_sizes({image.name: image.shape for image in pairs.images}, patch, stride, block)
+    samples.check_sizes({image.name: image.shape for image in pairs.images}, patch, stride, block, seed, min_valid)
     cut = {
         "patch": int(patch), "stride": int(stride), "block": int(block), "shares": list(samples.read_shares(shares)),
         "seed": int(seed), "min_valid": float(min_valid),
     }  # fmt: skip
-    home = (Path(root) if root else _root()) / "data" / workload
-    inputs = [_fingerprint(p) for p in pairs.files]
-    arrays_key = _key(_preparation(pairs, inputs))
+    base = Path(root) if root else _root()
+    home = base / "data" / workload
+    inputs = [disk.fingerprint(path) for path in pairs.files]
+    arrays_key = disk.key_of(_preparation(pairs, {i["path"]: i["sha256"] for i in inputs}))
     title = _slug(name or pairs.name)
-    key = _key({"arrays": arrays_key, "cut": cut, "name": title, "facts": _facts(pairs)})
-    folder = home / f"{title}-{key[:8]}"
-    if (folder / "store.json").is_file() and (folder / "arrays.zarr").is_dir():
+    facts = {k: getattr(pairs, k) for k in ("title", "simulated", "notes", "attribution", "channels")}
+    key = disk.key_of({"arrays": arrays_key, "cut": cut, "name": title, "facts": facts})
+    folder, prepared = home / f"{title}-{key[:8]}", home / ".arrays" / f"{arrays_key}.zarr"
+    if _finished(folder):
         return open_store(folder)
-    home.mkdir(parents=True, exist_ok=True)
-    with locked(home / ".lock"):
-        if not ((folder / "store.json").is_file() and (folder / "arrays.zarr").is_dir()):
-            arrays = home / ".arrays" / f"{arrays_key}.zarr"
-            if not arrays.is_dir():
-                _write_arrays(pairs, arrays)
-            with whole_folder(folder) as partial:
-                meta = {"geonb": _version(), "format": FORMAT, "workload": workload, "kind": "patches", "key": key}
-                _write_table(partial, arrays, meta | {"name": title, **_facts(pairs), "inputs": inputs}, cut)
+    meta = {"geonb": _version(), "format": FORMAT, "workload": workload, "kind": "patches", "name": title, "key": key}
+    meta |= {**facts, "inputs": [i | {"path": _from(base, i["path"])} for i in inputs]}
+    with disk.locked(home / ".lock"):
+        if not _finished(folder):  # it may have come while we waited
+            disk.sweep(home)
+            disk.sweep(prepared.parent)
+            if not prepared.is_dir():
+                arrays.write_arrays(pairs, prepared)
+            files = {i.name: (i.paths, m.path) for i, m in pairs}
+            with disk.enough_space(home, 1_000_000), disk.whole_folder(folder) as partial:
+                _write_table(partial, prepared, meta, cut, files, base)
     return open_store(folder)
 
 
-def _facts(pairs: sources.Pairs) -> dict:
-    return {
-        "title": pairs.title, "simulated": pairs.simulated, "notes": list(pairs.notes),
-        "attribution": pairs.attribution, "channels": [dict(c) for c in pairs.channels],
-    }  # fmt: skip
+def _finished(folder: Path) -> bool:
+    return (folder / "store.json").is_file() and (folder / "arrays.zarr").is_dir()
 
 
-def _preparation(pairs: sources.Pairs, inputs: list[dict]) -> dict:
+def _preparation(pairs: sources.Pairs, sums: dict[str, str]) -> dict:
     """What the arrays depend on, and nothing else: contents of files, choice of bands, reading of masks, classes."""
-    sums = {i["path"]: i["sha256"] for i in inputs}
     return {
         "format": FORMAT,
-        "classes": pairs.classes and [[c["code"], c["name"], c["colour"]] for c in pairs.classes],
+        "classes": pairs.classes and [list(c.values()) for c in pairs.classes],
         "sources": [
             {
-                "name": image.name, "files": [sums[str(p)] for p in image.paths], "bands": image.bands,
-                "channels": image.channels, "mask": sums[str(mask.path)], "column": mask.column, "layer": mask.layer,
-                "sides": sorted(s for p, s in sums.items() if Path(p).stem == mask.path.stem and mask.is_vector),
+                "name": image.name, "image": [sums[str(p)] for p in image.paths], "bands": image.bands,
+                "channels": image.channels, "mask": [sums[str(p)] for p in mask.files], "column": mask.column,
+                "layer": mask.layer,
             }
             for image, mask in pairs
         ],
     }  # fmt: skip
 
 
-def _write_arrays(pairs: sources.Pairs, folder: Path) -> None:
-    pairs = sources.scan(pairs)
-    classes = [dict(c) for c in pairs.classes if c["name"] != "ignore"]
-    need = sum(im.shape[0] * im.shape[1] * (len(im.bands) * np.dtype(im.dtype).itemsize + 2) for im in pairs.images)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with enough_space(folder.parent, need), whole_folder(folder) as partial:
-        facts = []
-        for (image, mask), found in zip(pairs, pairs.found, strict=True):
-            _write_source(partial, image, mask, pairs.classes)
-            facts.append(
-                {
-                    "name": image.name, "crs": _crs_name(image.crs), "shape": list(image.shape),
-                    "resolution": [abs(image.transform.a), abs(image.transform.e)],
-                    "pixel_m": round(grids.pixel_size_m(*image.grid), 3), **{k: v for k, v in found.items() if k != "codes"},
-                    "image": [str(p) for p in image.paths], "mask": str(mask.path),
-                }
-            )  # fmt: skip
-        import zarr
-
-        group = zarr.open_group(partial, mode="r+")
-        group.attrs.update({"Conventions": "CF-1.11", "classes": classes, "sources": facts})
-        with quiet_zarr():
-            zarr.consolidate_metadata(partial)
-
-
-def _write_source(folder: Path, image: sources.Image, mask: sources.Mask, classes: tuple[dict, ...]) -> None:
-    """One group: the CF frame by xarray, the pixels rectangle by rectangle."""
-    import dask.array as da
-    import zarr
-    from zarr.codecs import ZstdCodec
-
-    rows, columns = image.shape
-    empty = {
-        "inputs": da.zeros((len(image.bands), rows, columns), dtype=image.dtype, chunks=-1),
-        "valid": da.zeros((rows, columns), dtype=bool, chunks=-1),
-    }
-    data = sources.frame(empty["inputs"], empty["valid"], image.transform, image.crs, image.channels)
-    data["targets"] = ("y", "x"), da.zeros((rows, columns), dtype="uint8", chunks=-1)
-    data["targets"].attrs = {"long_name": "class index", "ignore": sources.IGNORE}
-    for variable in data.data_vars.values():  # as attrs: an `encoding` argument would drop it
-        variable.encoding.pop("grid_mapping", None)
-        variable.attrs["grid_mapping"] = "spatial_ref"
-    chunk = (min(CHUNK_PX, rows), min(CHUNK_PX, columns))
-    # a chunk of nothing but zeros is written like any other, so that a missing chunk always means damage
-    coding = {"compressors": [ZstdCodec(level=1)], "write_empty_chunks": True}
-    encoding = {v: {**coding, "chunks": chunk} for v in ("valid", "targets")}
-    encoding["inputs"] = {**coding, "chunks": (len(image.bands), *chunk)}
-    with quiet_zarr():
-        data.to_zarr(folder, group=image.name, mode="a", compute=False, encoding=encoding, consolidated=False)
-    group = zarr.open_group(folder, path=image.name, mode="r+")
-    arrays = {v: group[v].with_config({"write_empty_chunks": True}) for v in ("inputs", "valid", "targets")}
-    with sources.reader(image, mask, classes) as read:
-        for y, x in grids.tiles(image.shape, 2 * CHUNK_PX):
-            inputs, valid, codes = read(y, x)
-            arrays["inputs"][:, y, x], arrays["valid"][y, x] = inputs, valid
-            arrays["targets"][y, x] = sources.targets(codes, valid, classes)
-
-
-def _write_table(folder: Path, arrays: Path, meta: dict, cut: dict) -> None:
+def _write_table(folder: Path, prepared: Path, meta: dict, cut: dict, files: dict, base: Path) -> None:
     """Split, windows and statistics from finished arrays; the seal last."""
-    import geopandas as gpd
     import zarr
-    from affine import Affine
 
-    (folder / "arrays.zarr").symlink_to(Path("..") / ".arrays" / arrays.name)
-    group = zarr.open_group(arrays, mode="r")
-    facts, classes = group.attrs["sources"], group.attrs["classes"]
-    data = {s["name"]: group[s["name"]] for s in facts}
-    split = _split(data, len(classes), cut)
-    tables, outlines = [], []
-    for name, here in data.items():
-        blocks = np.array(split["blocks"][name], np.int8)
-
-        def read(rows: slice, here: Any = here) -> tuple[np.ndarray, np.ndarray]:
-            return here["valid"][rows], here["targets"][rows] != sources.IGNORE
-
-        table = samples.cut_patches(
-            blocks, cut["block"], here["valid"].shape, cut["patch"], cut["stride"], read, cut["min_valid"]
-        )
-        table.insert(0, "source", name)
-        table["time"] = pd.Series(pd.NaT, index=table.index, dtype="datetime64[ns, UTC]")
-        transform = Affine.from_gdal(*map(float, here["spatial_ref"].attrs["GeoTransform"].split()))
-        sizes = table[["height", "width"]].to_numpy()
-        outlines.append(
-            grids.footprints(table[["y", "x"]].to_numpy(), sizes, transform, here["spatial_ref"].attrs["crs_wkt"])
-        )
-        tables.append(table)
-    index = gpd.GeoDataFrame(pd.concat(tables, ignore_index=True), geometry=pd.concat(outlines, ignore_index=True))
-    _check_windows(index, split, {s["name"]: tuple(s["shape"]) for s in facts}, cut)
-    index.to_parquet(folder / "index.parquet", index=False)
-    statistics = training_statistics(data, split)
-    meta = meta | {"classes": classes, "statistics": statistics, "parameters": cut, "sources": facts, "split": split}
-    write_json(folder / "store.json", meta)
-
-
-def _check_windows(index: pd.DataFrame, split: dict, shapes: dict, cut: dict) -> None:
-    faults, _ = samples.leaks(index, shapes, split)
+    (folder / "arrays.zarr").symlink_to(Path("..") / ".arrays" / prepared.name)
+    root = zarr.open_group(prepared, mode="r")
+    facts, classes = root.attrs["sources"], root.attrs["classes"]
+    for fact in facts:
+        image, mask = files[fact["name"]]
+        fact |= {"image": [_from(base, p) for p in image], "mask": _from(base, mask)}
+    groups = {fact["name"]: root[fact["name"]] for fact in facts}
+    split = _split(groups, len(classes), cut)
+    index = _cut(groups, split, cut)
+    faults, _ = samples.leaks(index, {name: group["valid"].shape for name, group in groups.items()}, split)
+    faults += samples.ground_leaks(index, index.geometry.to_numpy())
     if faults:
-        raise ValueError("The split leaks, which it must not (please report this): " + "; ".join(faults[:5]))
-    empty = [
-        s for s, share in zip(samples.SPLITS, cut["shares"], strict=True) if share and not (index["split"] == s).any()
-    ]
-    if empty:
-        raise ValueError(
-            f"No window of {cut['patch']} px fits {', '.join(empty)}. Give a smaller `patch` or `stride`, another `block` "
-            f"(now {cut['block']} px), or larger images"
-        )
+        raise ValueError("These windows would leak between the splits:\n" + "\n".join(f"- {f}" for f in faults[:10]))
+    index.to_parquet(folder / "index.parquet", index=False)
+    statistics = arrays.training_statistics(groups, split)
+    parts = {"classes": classes, "statistics": statistics, "parameters": cut, "sources": facts, "split": split}
+    disk.write_json(folder / "store.json", meta | parts)
 
 
-def _split(data: dict[str, Any], n_classes: int, cut: dict) -> dict:
-    """Deal the blocks of all sources together; sources on one and the same grid share their blocks."""
-    counts, same = {}, {}
-    for name, here in data.items():
-        grid = (here["valid"].shape, here["spatial_ref"].attrs["GeoTransform"], here["spatial_ref"].attrs["crs_wkt"])
-        first = same.setdefault(grid, name)
-        per_class = _block_counts(here, n_classes, cut["block"])
-        counts[first] = counts[first] + per_class if first in counts else per_class
-    flat = np.concatenate([c.reshape(-1, n_classes + 1) for c in counts.values()])
-    drawn = np.zeros(len(flat), np.int8)
-    some = samples.spatial_split(flat, cut["shares"], cut["seed"])
-    drawn[: len(some)] = some
-    ends = np.cumsum([c.shape[0] * c.shape[1] for c in counts.values()])[:-1]
-    blocks = {k: b.reshape(c.shape[:2]) for (k, c), b in zip(counts.items(), np.split(drawn, ends), strict=True)}
-    pixels = {s: int(flat[drawn == i + 1].sum()) for i, s in enumerate(samples.SPLITS)}
-    of_grid = {name: k for k in counts for name, here in data.items() if _grid(here) == _grid(data[k])}
-    return {
-        "method": "block", "block": cut["block"], "shares": cut["shares"], "seed": cut["seed"], "pixels": pixels,
-        "blocks": {name: blocks[of_grid[name]].tolist() for name in data},
-    }  # fmt: skip
+def _cut(groups: dict[str, Any], split: dict, cut: dict) -> Any:
+    """The table of windows of all sources: GeoDataFrame with outlines in OGC:CRS84."""
+    import geopandas as gpd
 
+    tables, outlines = [], []
+    for name, group in groups.items():
 
-def _grid(here: Any) -> tuple:
-    return here["valid"].shape, here["spatial_ref"].attrs["GeoTransform"], here["spatial_ref"].attrs["crs_wkt"]
+        def read(rows: slice, group: Any = group) -> tuple[np.ndarray, np.ndarray]:
+            return group["valid"][rows], group["targets"][rows] != masks.IGNORE
 
-
-def _block_counts(here: Any, n_classes: int, block: int) -> np.ndarray:
-    """Pixels of each class in each block, unlabelled but valid ones last: ndarray (block row, block column, class + 1)."""
-    shape = here["valid"].shape
-    counts = np.zeros((n_classes + 1, *grids.block_shape(shape, block)), np.int64)
-    for y, x in grids.tiles(shape, 2 * CHUNK_PX):
-        valid, labels = here["valid"][y, x], here["targets"][y, x]
-        for k in range(n_classes):
-            grids.block_sums(labels == k, (y.start, x.start), block, counts[k])
-        grids.block_sums(valid & (labels == sources.IGNORE), (y.start, x.start), block, counts[-1])
-    return np.moveaxis(counts, 0, -1)
-
-
-def training_statistics(data: dict[str, Any], split: dict) -> dict:
-    """Mean and standard deviation of each channel over the valid pixels of the training blocks, in one pass.
-
-    Partial means and squares are merged (Chan, Golub & LeVeque 1983), float64 throughout: no cancellation.
-    """
-    n, mean, squares = 0, 0.0, 0.0
-    for name, here in data.items():
-        shape = here["valid"].shape
         blocks = np.array(split["blocks"][name], np.int8)
-        for y, x in grids.tiles(shape, 2 * CHUNK_PX):
-            by, bx = (np.arange(s.start, s.stop) // split["block"] for s in (y, x))
-            train = here["valid"][y, x] & (blocks[by[:, None], bx] == 1)
-            m = int(train.sum())
-            if not m:
-                continue
-            values = here["inputs"][:, y, x][:, train].astype(np.float64)
-            part = values.mean(axis=1)
-            delta = part - mean
-            squares = squares + ((values - part[:, None]) ** 2).sum(axis=1) + delta**2 * (n * m / (n + m))
-            mean = mean + delta * (m / (n + m))
-            n += m
-    if not n:
-        raise ValueError("No valid training pixel: raise the first of `shares`, or give more images")
-    std = np.sqrt(squares / n)
-    return {"mean": np.atleast_1d(mean).tolist(), "std": np.where(std > 0, std, 1.0).tolist(), "pixels": n}
+        shape = group["valid"].shape
+        table = samples.cut_patches(blocks, cut["block"], shape, cut["patch"], cut["stride"], read, cut["min_valid"])
+        table.insert(0, "source", name)
+        at, sizes = table[["y", "x"]].to_numpy(), table[["height", "width"]].to_numpy()
+        outlines.append(grids.footprints(at, sizes, arrays.transform_of(group), arrays.grid_of(group)[0]))
+        tables.append(table)
+    table = pd.concat(tables, ignore_index=True)
+    table["time"] = pd.Series(pd.NaT, index=table.index, dtype="datetime64[ns, UTC]")
+    missing = [
+        s for s, share in zip(samples.SPLITS, cut["shares"], strict=True) if share and s not in set(table["split"])
+    ]
+    if missing:
+        raise ValueError(
+            f"No window of {cut['patch']} px lies in {' or '.join(missing)}: {split['blocks_with_data']} blocks of "
+            f"{cut['block']} px hold data. Give a smaller `patch` or `stride`, another `block`, or larger images"
+        )
+    return gpd.GeoDataFrame(table, geometry=pd.concat(outlines, ignore_index=True))
+
+
+def _split(groups: dict[str, Any], n_classes: int, cut: dict) -> dict:
+    """Deal the blocks of all sources together; images on one and the same grid share their blocks."""
+    first = {}
+    for name, group in groups.items():
+        first.setdefault(arrays.grid_of(group), name)
+    owner = {name: first[arrays.grid_of(group)] for name, group in groups.items()}
+    counts: dict[str, np.ndarray] = {}
+    for name, group in groups.items():
+        here = arrays.block_counts(group, n_classes, cut["block"])
+        counts[owner[name]] = counts.get(owner[name], 0) + here
+    flat = np.concatenate([c.reshape(-1, n_classes + 1) for c in counts.values()])
+    dealt = samples.spatial_split(flat, cut["shares"], cut["seed"])
+    ends = np.cumsum([c[..., 0].size for c in counts.values()])[:-1]
+    blocks = {k: part.reshape(c.shape[:2]) for (k, c), part in zip(counts.items(), np.split(dealt, ends), strict=True)}
+    return {
+        "method": "block", "block": cut["block"], "shares": cut["shares"], "seed": cut["seed"],
+        "pixels": {s: int(flat[dealt == i + 1].sum()) for i, s in enumerate(samples.SPLITS)},
+        "blocks_with_data": int((dealt > 0).sum()),
+        "blocks": {name: blocks[owner[name]].tolist() for name in groups},
+    }  # fmt: skip
 
 
 def check_split(store: Store) -> dict:
@@ -420,101 +312,147 @@ def check_split(store: Store) -> dict:
 
     Returns
     -------
-    dict with method, windows, pixels and blocks of each split, smallest_gap_m between windows of different splits
-    (0 where blocks touch), leaks (0)
+    dict with method, windows, pixels (valid) and blocks of each split, smallest_gap_m between windows of different
+    splits (0 where blocks touch), leaks (0)
 
     Raises
     ------
     ValueError
         Listing the windows that leak.
     """
-    shapes = {s["name"]: tuple(s["shape"]) for s in store.meta["sources"]}
     split = store.meta["split"]
-    faults, gap_px = samples.leaks(store.index, shapes, split)
+    faults, gap_px = samples.leaks(store.index, {s["name"]: tuple(s["shape"]) for s in store.meta["sources"]}, split)
+    if len(store.sources) > 1:
+        import geopandas as gpd
+
+        faults += samples.ground_leaks(store.index, gpd.read_parquet(store.path / "index.parquet").geometry.to_numpy())
     if faults:
-        more = f"\n... and {len(faults) - 20} more" if len(faults) > 20 else ""
-        raise ValueError(f"The split of {store.path} leaks:\n" + "\n".join(f"- {f}" for f in faults[:20]) + more)
+        more = [f"... and {len(faults) - 20} more"] if len(faults) > 20 else []
+        raise ValueError(f"The split of {store.path} leaks:\n" + "\n".join(f"- {f}" for f in faults[:20] + more))
     blocks = np.concatenate([np.ravel(b) for b in split["blocks"].values()])
-    pixel_m = min(s["pixel_m"] for s in store.meta["sources"])
+    gap_m = gap_px * min(s["pixel_m"] for s in store.meta["sources"])
     return {
         "method": split["method"],
         "windows": {s: int((store.index["split"] == s).sum()) for s in samples.SPLITS},
         "pixels": split["pixels"],
         "blocks": {s: int((blocks == i + 1).sum()) for i, s in enumerate(samples.SPLITS)},
-        "smallest_gap_m": gap_px * pixel_m,
+        "smallest_gap_m": round(gap_m, 1) if np.isfinite(gap_m) else None,
         "leaks": 0,
     }
 
 
-@contextmanager
-def quiet_zarr() -> Iterator[None]:
-    """Without the warnings that text and consolidated metadata are extensions of Zarr 3: xarray reads both."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*(does not have a Zarr V3 specification|Consolidated metadata).*")
-        yield
+def check_store(path: str | Path, deep: bool = False) -> Store:
+    """Check a sample store against its contract.
 
+    Parameters
+    ----------
+    path : path
+    deep : bool
+        Also read every label.
 
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock: who comes second waits, then finds the work done."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield  # closing the file frees the lock, also after a kill
+    Returns
+    -------
+    Store, if it is whole
 
-
-@contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """A folder that appears whole or not at all; call under a lock. Leftovers of a killed process are swept."""
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    Raises
+    ------
+    ValueError
+        Listing every fault: seal, keys, arrays, chunks, coordinates, CRS, table, windows, statistics, classes.
+    """
+    folder, faults = Path(path), []
     try:
-        yield partial
-        if folder.exists():  # without its seal, or damaged
-            shutil.rmtree(folder)
-        partial.rename(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+        store = open_store(folder)
+    except (FileNotFoundError, json.JSONDecodeError) as error:
+        raise ValueError(f"{folder} is not a sample store: store.json: {error}") from None
+    meta = store.meta
+    faults += [f"store.json has no {k!r}" for k in META_KEYS if k not in meta]
+    if meta.get("format") != FORMAT:
+        faults.append(f"store.json is of format {meta.get('format')}, this geonb reads {FORMAT}: run notebook 01 again")
+    if not faults:
+        faults += _meta_faults(meta) + _array_faults(folder, meta, deep) + _table_faults(store)
+    if faults:
+        raise ValueError(f"The sample store {folder} is damaged:\n" + "\n".join(f"- {f}" for f in faults))
+    return store
 
 
-@contextmanager
-def enough_space(folder: Path, need_bytes: int) -> Iterator[None]:
-    """Turn "no space left" into an error that says how much is needed, how much is there, and what to do."""
+def _meta_faults(meta: dict) -> list[str]:
+    faults, n = [], len(meta["channels"])
+    mean, std = (np.array(meta["statistics"].get(k, []), float) for k in ("mean", "std"))
+    if len(mean) != n or len(std) != n or not np.isfinite([*mean, *std]).all() or (std <= 0).any():
+        faults.append(
+            f"statistics: mean and std must be {n} finite numbers each, std above 0; they are {meta['statistics']}"
+        )
+    codes, names = ([c.get(k) for c in meta["classes"]] for k in ("code", "name"))
+    if not codes or len(set(codes)) < len(codes) or len(set(names)) < len(names) or None in codes + names:
+        faults.append(f"classes: each needs its own code and name; they are {meta['classes']}")
+    missing = {s["name"] for s in meta["sources"]} ^ set(meta["split"].get("blocks", {}))
+    return faults + [f"split: no blocks of, or blocks of an unknown, {s}" for s in sorted(missing)]
+
+
+def _array_faults(folder: Path, meta: dict, deep: bool) -> list[str]:
+    import zarr
+    from pyproj import CRS
+    from pyproj.exceptions import CRSError
+
     try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        free = shutil.disk_usage(folder).free
-        raise OSError(
-            errno.ENOSPC,
-            f"No space left in {folder}: up to {need_bytes / 1e6:,.0f} MB are needed, {free / 1e6:,.0f} MB are free. Nothing "
-            "half-written was kept. Free some space, or put the folder on a larger disk",
-        ) from error
+        root = zarr.open_group(folder / "arrays.zarr", mode="r")
+    except (OSError, ValueError, KeyError) as error:
+        return [f"arrays.zarr cannot be opened: {masks.short(error)}"]
+    faults = []
+    for source in meta["sources"]:
+        name, shape = source["name"], tuple(source["shape"])
+        expected = {"inputs": (len(meta["channels"]), *shape), "targets": shape, "valid": shape}
+        expected |= {"y": shape[:1], "x": shape[1:], "channel": (len(meta["channels"]),), "spatial_ref": ()}
+        for variable, size in expected.items():
+            array = root.get(f"{name}/{variable}")
+            if array is None or array.shape != size:
+                faults.append(
+                    f"arrays.zarr/{name}/{variable}: {'missing' if array is None else array.shape}, not {size}"
+                )
+            elif variable in arrays.PLANES and array.nchunks_initialized < array.nchunks:
+                faults.append(
+                    f"arrays.zarr/{name}/{variable}: {array.nchunks - array.nchunks_initialized} chunks are missing"
+                )
+        if any(fault.startswith(f"arrays.zarr/{name}/") for fault in faults):
+            continue
+        try:
+            CRS.from_wkt(arrays.grid_of(root[name])[0])
+            centres = grids.centres(arrays.transform_of(root[name]), shape)
+            if not all(np.allclose(root[f"{name}/{k}"][:], c) for k, c in zip("yx", centres, strict=True)):
+                faults.append(f"arrays.zarr/{name}: x and y are not the pixel centres of its GeoTransform")
+        except (CRSError, KeyError, ValueError) as error:
+            faults.append(f"arrays.zarr/{name}/spatial_ref: no readable CRS ({masks.short(error)})")
+        if deep:
+            faults += _label_faults(root[name], name, len(meta["classes"]))
+    return faults
 
 
-def write_json(path: Path, content: dict) -> None:
-    """Write JSON whole or not at all."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-    partial.replace(path)
+def _label_faults(group: Any, name: str, n_classes: int) -> list[str]:
+    odd = 0
+    for y, x in grids.tiles(group["valid"].shape, arrays.TILE_PX):
+        labels = group["targets"][y, x]
+        odd += int((((labels >= n_classes) | ~group["valid"][y, x]) & (labels != masks.IGNORE)).sum())
+    return [f"arrays.zarr/{name}/targets: {odd} labels are no class, or lie on invalid pixels"] if odd else []
 
 
-def _fingerprint(path: Path) -> dict:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"path": str(path), "bytes": path.stat().st_size, "sha256": digest}
+def _table_faults(store: Store) -> list[str]:
+    import pyarrow.parquet as pq
+
+    try:
+        columns = pq.read_schema(store.path / "index.parquet").names
+    except (OSError, ValueError) as error:
+        return [f"index.parquet cannot be read: {masks.short(error)}"]
+    missing = [c for c in INDEX_COLUMNS if c not in columns]
+    if missing:
+        return [f"index.parquet has no column {', '.join(missing)}"]
+    shapes = {s["name"]: tuple(s["shape"]) for s in store.meta["sources"]}
+    return [f"index.parquet: {f}" for f in samples.leaks(store.index, shapes, store.meta["split"])[0][:20]]
 
 
-def _key(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def _crs_name(crs: Any) -> str:
-    code = crs.to_epsg()  # the exact definition is in the arrays' spatial_ref
-    return f"EPSG:{code}" if code else crs.to_wkt()
+def _from(base: Path, path: Path | str) -> str:
+    """A path as seen from the project, where it lies inside."""
+    path = Path(path).absolute()
+    return str(path.relative_to(base.absolute())) if path.is_relative_to(base.absolute()) else str(path)
 
 
 def _slug(name: str) -> str:

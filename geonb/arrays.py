@@ -1,0 +1,180 @@
+"""The arrays of a sample store: every source on its own grid in one Zarr, and what is counted over them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geonb import disk, grids, images, masks, sources
+
+CHUNK_PX = 512
+TILE_PX = 2 * CHUNK_PX  # side of the rectangles in which arrays are filled and counted
+PLANES = ("inputs", "targets", "valid")
+
+
+def write_arrays(pairs: sources.Pairs, folder: Path) -> None:
+    """Bring images and masks onto disk as one Zarr, a group a source; whole or not at all.
+
+    Raises
+    ------
+    ValueError
+        Every fault that shows in the pixels, before anything is written.
+    OSError
+        No space left: says how much is needed.
+    """
+    pairs = sources.scan(pairs)
+    need = sum(im.shape[0] * im.shape[1] * (len(im.bands) * np.dtype(im.dtype).itemsize + 2) for im in pairs.images)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with disk.enough_space(folder.parent, need), disk.whole_folder(folder) as partial:
+        facts = []
+        for (image, mask), found in zip(pairs, pairs.found, strict=True):
+            data = images.frame(*_empty(image), image.transform, image.crs, image.channels)
+            group = create_group(partial, image.name, data)
+            _fill(group, image, mask, pairs.classes)
+            facts.append(source_facts(image.name, *image.grid) | {k: found[k] for k in sources.COUNTS})
+        seal(partial, masks.real_classes(pairs.classes), facts)
+
+
+def _empty(image: images.Image) -> tuple[Any, Any]:
+    import dask.array as da  # stands for pixels that come later, whatever their number
+
+    shape = len(image.bands), *image.shape
+    return da.zeros(shape, dtype=image.dtype, chunks=-1), da.zeros(image.shape, dtype=bool, chunks=-1)
+
+
+def create_group(folder: Path, name: str, data: Any) -> Any:
+    """Lay out one source, still without pixels, as CF with coordinates and CRS; returns its Zarr group, open for writing."""
+    import dask.array as da
+    import zarr
+    from zarr.codecs import ZstdCodec
+
+    rows, columns = data.sizes["y"], data.sizes["x"]
+    data["targets"] = ("y", "x"), da.zeros((rows, columns), dtype="uint8", chunks=-1)
+    data["targets"].attrs = {"long_name": "class index", "ignore": masks.IGNORE}
+    for variable in data.data_vars.values():  # as attrs: an `encoding` argument would drop it
+        variable.encoding.pop("grid_mapping", None)
+        variable.attrs["grid_mapping"] = "spatial_ref"
+    chunk = (min(CHUNK_PX, rows), min(CHUNK_PX, columns))
+    coding = {"compressors": [ZstdCodec(level=1)]}
+    encoding = {v: {**coding, "chunks": chunk} for v in ("valid", "targets")}
+    encoding["inputs"] = {**coding, "chunks": (data.sizes["channel"], *chunk)}
+    with quiet_zarr():
+        data.to_zarr(folder, group=name, mode="a", compute=False, encoding=encoding, consolidated=False)
+    return zarr.open_group(folder, path=name, mode="r+")
+
+
+def writable(group: Any) -> dict[str, Any]:
+    """The pixel arrays of a group. Chunks of zeros are written like any other: a missing chunk always means damage."""
+    return {v: group[v].with_config({"write_empty_chunks": True}) for v in PLANES}
+
+
+def _fill(group: Any, image: images.Image, mask: masks.Mask, classes: tuple[dict, ...]) -> None:
+    to = writable(group)
+    with images.reader(image, mask, classes) as read:
+        for y, x in grids.tiles(image.shape, TILE_PX):
+            inputs, valid, codes = read(y, x)
+            to["inputs"][:, y, x], to["valid"][y, x] = inputs, valid
+            to["targets"][y, x] = masks.targets(codes, valid, classes)
+
+
+def source_facts(name: str, crs: Any, transform: Any, shape: tuple[int, int]) -> dict:
+    """What store.json says of a source's grid."""
+    code = crs.to_epsg()  # the exact definition is in the arrays' spatial_ref
+    return {
+        "name": name,
+        "crs": f"EPSG:{code}" if code else crs.to_wkt(),
+        "shape": [int(n) for n in shape],
+        "resolution": [abs(transform.a), abs(transform.e)],
+        "pixel_m": round(grids.pixel_size_m(crs, transform, shape), 3),
+    }
+
+
+def seal(folder: Path, classes: list[dict], facts: list[dict]) -> None:
+    """Write the root's attributes and gather all metadata in one file, which makes opening quick."""
+    import zarr
+
+    group = zarr.open_group(folder, mode="r+")
+    group.attrs.update({"Conventions": "CF-1.11", "classes": classes, "sources": facts})
+    with quiet_zarr():
+        zarr.consolidate_metadata(folder)
+
+
+def grid_of(group: Any) -> tuple[str, str, tuple[int, int]]:
+    """(CRS as WKT, GeoTransform as text, shape) of a source's Zarr group."""
+    reference = group["spatial_ref"].attrs
+    return reference["crs_wkt"], reference["GeoTransform"], tuple(group["valid"].shape)
+
+
+def transform_of(group: Any) -> Any:
+    """Affine transform of a source's Zarr group."""
+    from affine import Affine
+
+    return Affine.from_gdal(*map(float, grid_of(group)[1].split()))
+
+
+def block_counts(group: Any, n_classes: int, block: int) -> np.ndarray:
+    """Count pixels by block and class.
+
+    Returns
+    -------
+    ndarray (block row, block column, class + 1) of int64; valid pixels without a label come last
+    """
+    shape = group["valid"].shape
+    counts = np.zeros((*grids.block_shape(shape, block), n_classes + 1), np.int64)
+    for y, x in grids.tiles(shape, TILE_PX):
+        valid, labels = group["valid"][y, x], group["targets"][y, x]
+        by, bx = (np.arange(s.start, s.stop) // block for s in (y, x))
+        rows, columns = by[-1] - by[0] + 1, bx[-1] - bx[0] + 1
+        cell = (by - by[0])[:, None] * columns + (bx - bx[0])
+        bins = cell * (n_classes + 1) + np.minimum(labels, n_classes)
+        found = np.bincount(bins[valid], minlength=rows * columns * (n_classes + 1))
+        counts[by[0] : by[-1] + 1, bx[0] : bx[-1] + 1] += found.reshape(rows, columns, n_classes + 1)
+    return counts
+
+
+def training_statistics(groups: dict[str, Any], split: dict) -> dict:
+    """Mean and standard deviation of each channel over the valid pixels of the training blocks, in one pass.
+
+    Means and squares of parts are merged (Chan, Golub & LeVeque 1983), in float64: no cancellation.
+
+    Returns
+    -------
+    dict with mean (channel,), std (channel,; 1 where a channel is constant) and pixels, their number
+    """
+    n, mean, squares = 0, 0.0, 0.0
+    for name, group in groups.items():
+        blocks = np.array(split["blocks"][name], np.int8)
+        for y, x in grids.tiles(group["valid"].shape, TILE_PX):
+            by, bx = (np.arange(s.start, s.stop) // split["block"] for s in (y, x))
+            train = blocks[by[:, None], bx] == 1
+            if not train.any():
+                continue
+            train &= group["valid"][y, x]
+            values = group["inputs"][:, y, x][:, train].astype(np.float64)
+            m = values.shape[1]
+            if not m:
+                continue
+            part = values.mean(axis=1)
+            delta = part - mean
+            squares = squares + np.square(values - part[:, None]).sum(axis=1) + delta**2 * (n * m / (n + m))
+            mean = mean + delta * (m / (n + m))
+            n += m
+    if not n:
+        raise ValueError("No training pixel is valid: raise the first of `shares`, or give more images")
+    std = np.sqrt(squares / n)
+    return {"mean": mean.tolist(), "std": np.where(std > 0, std, 1.0).tolist(), "pixels": n}
+
+
+@contextmanager
+def quiet_zarr() -> Iterator[None]:
+    """Without the warnings that text and gathered metadata are extensions of Zarr 3: xarray reads both."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="(?s).*(does not have a Zarr V3 specification|Consolidated metadata).*"
+        )
+        yield

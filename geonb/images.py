@@ -1,0 +1,268 @@
+"""Images: the bands of one file, or of several on one grid, read in rectangles so that none has to fit in memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geonb import grids
+from geonb.masks import Mask, open_codes, short, targets
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+TILE_PX = 1024  # side of the rectangles in which files are read
+
+
+@dataclass(frozen=True)
+class Image:
+    """One georeferenced image: the bands of one file, or of several files on the same grid.
+
+    bands holds (index of the file, band number from 1) in channel order; masked says of each whether the file has a mask
+    for it beside nodata (an alpha band, a mask file).
+    """
+
+    name: str
+    paths: tuple[Path, ...]
+    bands: tuple[tuple[int, int], ...]
+    channels: tuple[str, ...]
+    shape: tuple[int, int]
+    transform: Any
+    crs: Any
+    dtype: str
+    nodata: tuple[float | None, ...]
+    masked: tuple[bool, ...]
+
+    @property
+    def grid(self) -> tuple:
+        """(crs, transform, shape)"""
+        return self.crs, self.transform, self.shape
+
+
+def open_image(path: str | Path, bands: str | None = None) -> Image:
+    """Read the header of one raster file.
+
+    Raises
+    ------
+    ValueError
+        Not a raster, no CRS, or a rotated grid; names the file and the cure.
+    """
+    import rasterio
+    from rasterio.errors import RasterioIOError
+
+    path = Path(path)
+    try:
+        with rasterio.open(path) as data:
+            alpha = _alpha(data)
+            numbers = [i for i in data.indexes if i != alpha]
+            names = [data.descriptions[i - 1] or f"band {i}" for i in numbers]
+            facts = data.crs, data.transform, data.shape
+            dtype = np.result_type(*(data.dtypes[i - 1] for i in numbers)).name
+            nodata = tuple(data.nodatavals[i - 1] for i in numbers)
+            masked = tuple(_masked(data.mask_flag_enums[i - 1], alpha) for i in numbers)
+    except RasterioIOError as error:
+        raise ValueError(f"{path} cannot be opened as a raster ({short(error)})") from None
+    crs, transform, shape = facts
+    if crs is None:
+        raise ValueError(f"{path} has no CRS. Give it one, for instance: gdal_edit.py -a_srs EPSG:32617 {path.name}")
+    if transform.b or transform.d:
+        raise ValueError(f"{path} lies on a rotated grid. Make it north-up first, for instance with gdalwarp")
+    if np.dtype(dtype).kind == "c":
+        raise ValueError(f"{path} holds complex numbers. Write amplitude and phase as real bands first")
+    image = Image(
+        path.stem, (path,), tuple((0, i) for i in numbers), tuple(names), shape, transform, crs, dtype, nodata, masked
+    )
+    return choose_bands(image, bands)
+
+
+def _alpha(data: Any) -> int | None:
+    """Number of the band that says where there is data, if there is one.
+
+    GDAL calls the fourth band of many 8-bit images alpha, be it near infrared: a mask holds nothing but 0 and 255.
+    """
+    from rasterio.enums import ColorInterp
+
+    for number, meaning in zip(data.indexes, data.colorinterp, strict=True):
+        if meaning == ColorInterp.alpha:
+            step = max(1, max(data.shape) // 512)
+            look = data.read(number, out_shape=(-(-data.height // step), -(-data.width // step)))
+            return (
+                number if np.isin(look, (0, np.iinfo(look.dtype).max if look.dtype.kind in "iu" else 1)).all() else None
+            )
+    return None
+
+
+def _masked(flags: list, alpha: int | None) -> bool:
+    from rasterio.enums import MaskFlags
+
+    return (MaskFlags.alpha in flags and alpha is not None) or (
+        MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
+    )
+
+
+def choose_bands(image: Image, bands: str | None) -> Image:
+    """The image with the named or numbered bands only, in the order asked for; names go before numbers."""
+    if bands is None:
+        return image
+    wanted = [b.strip() for b in str(bands).split(",") if b.strip()]
+    index = {str(i + 1): i for i in range(len(image.channels))} | {c: i for i, c in enumerate(image.channels)}
+    unknown = [b for b in wanted if b not in index]
+    if unknown or not wanted or len(set(wanted)) < len(wanted):
+        what = f"no band {', '.join(unknown)}" if unknown else f"bands = {bands!r} names none, or one twice"
+        files = ", ".join(str(p) for p in image.paths)
+        raise ValueError(f"{files}: {what}. Its bands: {', '.join(image.channels)} (or 1 to {len(image.channels)})")
+    keep = [index[b] for b in wanted]
+    pick = {k: tuple(getattr(image, k)[i] for i in keep) for k in ("bands", "channels", "nodata", "masked")}
+    return replace(image, **pick)
+
+
+def stack(images: list[Image]) -> Image:
+    """Images on one grid as a single image; channels are named by what differs in the file names.
+
+    Raises
+    ------
+    ValueError
+        If they do not lie pixel on pixel.
+    """
+    first = images[0]
+    other = [im for im in images if not grids.same_grid(first.grid, im.grid)]
+    if other:
+        raise ValueError(f"{other[0].paths[0]} is not on the grid of {first.paths[0]}: single bands cannot be stacked")
+    stems = [im.name for im in images]
+    named = all(c.startswith("band ") for im in images for c in im.channels) and all(len(i.bands) == 1 for i in images)
+    prefix = _common(stems)
+    channels = [s[len(prefix) :] or s for s in stems] if named else [c for im in images for c in im.channels]
+    return replace(
+        first,
+        name=prefix.rstrip("_-. ") or first.name,
+        paths=tuple(p for im in images for p in im.paths),
+        bands=tuple((f, b) for f, im in enumerate(images) for _, b in im.bands),
+        channels=tuple(unique(channels)),
+        dtype=np.result_type(*(im.dtype for im in images)).name,
+        nodata=tuple(n for im in images for n in im.nodata),
+        masked=tuple(m for im in images for m in im.masked),
+    )
+
+
+@contextmanager
+def reader(
+    image: Image, mask: Mask | None = None, classes: tuple[dict, ...] | None = None, counts: Counter | None = None
+) -> Iterator[Callable]:
+    """Open an image and its mask for reading in rectangles.
+
+    Parameters
+    ----------
+    counts : Counter, optional
+        Pixels that hold data which is not finite are added under "not_finite".
+
+    Yields
+    ------
+    read : (rows : slice, columns : slice) -> inputs, valid, codes
+        inputs : ndarray (channel, y, x), the image's dtype, 0 where not valid
+        valid : ndarray (y, x) bool: every band has data and is finite
+        codes : ndarray (y, x) int32: class codes as in the mask, masks.NO_CODE where there is none; None without a mask
+    """
+    import rasterio
+
+    with ExitStack() as stack_:
+        files = [stack_.enter_context(rasterio.open(p)) for p in image.paths]
+        codes = open_codes(mask, *image.grid, classes, stack_) if mask else lambda rows, columns: None
+
+        def read(rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+            inputs, valid = _read_bands(files, image, rows, columns)
+            if inputs.dtype.kind == "f":
+                finite = np.isfinite(inputs).all(axis=0)
+                if counts is not None:
+                    counts["not_finite"] += int((valid & ~finite).sum())
+                valid &= finite
+            inputs[:, ~valid] = 0
+            return inputs, valid, codes(rows, columns)
+
+        yield read
+
+
+def _read_bands(files: list, image: Image, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
+    from rasterio.windows import Window
+
+    window = Window.from_slices(rows, columns)
+    shape = (rows.stop - rows.start, columns.stop - columns.start)
+    inputs, valid = np.empty((len(image.bands), *shape), image.dtype), np.ones(shape, bool)
+    for f, data in enumerate(files):
+        here = [i for i, (file, _) in enumerate(image.bands) if file == f]
+        if not here:
+            continue
+        numbers = [image.bands[i][1] for i in here]
+        inputs[here] = data.read(numbers, window=window)
+        for number, i in zip(numbers, here, strict=True):
+            nodata = image.nodata[i]
+            if nodata is not None and np.isnan(nodata):
+                valid &= ~np.isnan(inputs[i])
+            elif nodata is not None:
+                valid &= inputs[i] != np.asarray(nodata).astype(data.dtypes[number - 1])
+            if image.masked[i]:
+                valid &= data.read_masks(number, window=window) > 0
+    return inputs, valid
+
+
+def to_xarray(
+    image: Image, mask: Mask | None = None, classes: tuple[dict, ...] | None = None, step: int = 1
+) -> xr.Dataset:
+    """A whole image, with its labels where a mask is given, to look at.
+
+    Parameters
+    ----------
+    step : int, px
+        Take every step-th pixel of every step-th row: keeps large scenes small.
+
+    Returns
+    -------
+    Dataset with inputs (channel, y, x), valid (y, x), targets (y, x; class index, 255 none), x, y and the CRS
+    """
+    rows = range(0, image.shape[0], TILE_PX - TILE_PX % step)
+    strips = []
+    with reader(image, mask, classes) as read:
+        for y in rows:
+            strip = read(slice(y, min(y + rows.step, image.shape[0])), slice(0, image.shape[1]))
+            strips.append([a[..., ::step, ::step] if a is not None else None for a in strip])
+    inputs, valid = (np.concatenate([s[i] for s in strips], axis=-2) for i in (0, 1))
+    transform = image.transform * image.transform.scale(step)
+    data = frame(inputs, valid, transform, image.crs, image.channels)
+    if mask is not None and classes is not None:
+        codes = np.concatenate([s[2] for s in strips], axis=-2)
+        data["targets"] = ("y", "x"), targets(codes, valid, classes)
+    return data
+
+
+def frame(inputs: np.ndarray, valid: np.ndarray, transform: Any, crs: Any, channels: Any) -> xr.Dataset:
+    """Wrap pixels into a CF Dataset with coordinates at the pixel centres and the CRS in `spatial_ref`."""
+    import rioxarray  # noqa: F401  (adds .rio)
+    import xarray as xr
+
+    y, x = grids.centres(transform, inputs.shape[-2:])
+    data = xr.Dataset(
+        {"inputs": (("channel", "y", "x"), inputs), "valid": (("y", "x"), valid)},
+        {"channel": list(channels), "y": y, "x": x},
+    )
+    return data.rio.write_crs(crs).rio.write_transform(transform)
+
+
+def _common(stems: list[str]) -> str:
+    shortest = min(stems, key=len)
+    same = next((i for i, c in enumerate(shortest) if any(s[i] != c for s in stems)), len(shortest))
+    return shortest[:same]
+
+
+def unique(names: list[str]) -> list[str]:
+    """The names, a number added to those that come again."""
+    seen: Counter = Counter()
+    named = []
+    for name in names:
+        seen[name] += 1
+        named.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+    return named
