@@ -1,0 +1,347 @@
+"""One HTML of a run, whatever became of it: scores beside baselines, split, executed notebooks, parameters, environment.
+
+The file needs no network and asks for none: figures and map lie inside it, whatever would fetch from another host is
+taken out, and a content security policy forbids the rest. A part that cannot be read says so in its place.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from geonb.reports_html import TEMPLATES, render_notebook
+
+LIMIT_MB = 15
+
+
+def write_report(run_path: str | Path, limit_mb: float = LIMIT_MB) -> Path:
+    """Write report.html into a run folder, from what is in it: finished, failed or still running.
+
+    Parameters
+    ----------
+    run_path : path of a run folder
+    limit_mb : float
+        Above this, pictures are made smaller and then the largest outputs left out; the report says which.
+
+    Returns
+    -------
+    Path of the report
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder.
+    """
+    folder = Path(run_path)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"No run folder at {folder}. `geonb runs` lists those there are.")
+    for thrift in range(4):
+        page = _page(folder, thrift)
+        if len(page.encode()) <= limit_mb * 1e6:
+            break
+    return _write(folder / "report.html", page)
+
+
+def write_index(run_paths: Iterable[str | Path], out: str | Path) -> Path:
+    """Write one page that lists runs with state, headline score and a link to each report.
+
+    Parameters
+    ----------
+    run_paths : paths of run folders; a broken one gets a row that says why
+    out : path of the page
+    """
+    out, rows = Path(out), []
+    for folder in map(Path, run_paths):
+        info, fault = _info(folder)
+        head = info.get("headline") or {}
+        name = escape(info.get("name") or folder.name)
+        report = folder / "report.html"
+        link = escape(os.path.relpath(report, out.parent).replace(os.sep, "/"), quote=True)
+        rows.append(
+            [
+                f'<a href="{link}">{name}</a>' if report.is_file() else f"{name} <small>(no report)</small>",
+                escape(str(info.get("workload", folder.parent.name))),
+                _state(info.get("state", "broken")) + (f" <small>{escape(fault)}</small>" if fault else ""),
+                escape(_day(info.get("started"))),
+                escape(str(head.get("metric", "")).replace("_", " ")),
+                _interval(head),
+                escape(f"{head['baseline']} {head['baseline_value']:.3f}")
+                if head.get("baseline_value") is not None
+                else "",
+            ]
+        )
+    heads = ["run", "workload", "state", "started (UTC)", "headline", "network", "best baseline"]
+    body = f"<h1>Runs</h1><p class='quiet'>{len(rows)} runs; scores are of the test split, with 95 % intervals.</p>"
+    return _write(out, _whole("geonb: runs", "", [], body + _table(heads, rows)))
+
+
+def _page(folder: Path, thrift: int) -> str:
+    info, fault = _info(folder)
+    record, left_out = _record(info), []
+    sections: list[tuple[str, str, str]] = []  # id, name in the table of contents, html
+
+    def add(key: str, name: str, make: Callable[[], str | None]) -> None:
+        try:
+            content = make()
+        except Exception as error:  # whatever is broken is told, in its place, and the rest is still shown
+            content = f'<p class="notice bad">Could not be read: {escape(f"{type(error).__name__}: {error}")}</p>'
+        if content:
+            sections.append((key, name, f'<h2 id="{key}">{escape(name)}</h2>{content}'))
+
+    add("scores", "How good it is", lambda: _scores(folder))
+    add("split", "Data and split", lambda: _store(folder, info))
+    for path in sorted((folder / "notebooks").glob("*.ipynb")):
+        _add_notebook(path, thrift, sections, left_out)
+    add("parameters", "Parameters", lambda: _parameters(folder, info))
+    add("timings", "Time and memory", lambda: _timings(info))
+    add("environment", "Environment", lambda: _environment(folder))
+    title = record.get("title") or f"geonb: {info.get('workload', folder.parent.name)}"
+    head = _header(folder, info, record, title, fault) + _left_out(left_out)
+    toc = [(key, name) for key, name, _ in sections]
+    return _whole(f"{title}: {folder.name}", title, toc, head + "".join(html for _, _, html in sections))
+
+
+def _add_notebook(path: Path, thrift: int, sections: list[tuple[str, str, str]], left_out: list[str]) -> None:
+    try:
+        title, content, gone = render_notebook(path, thrift)
+        left_out += gone
+    except Exception as error:
+        title, content = path.stem, f'<p class="notice bad">{escape(f"{type(error).__name__}: {error}")}</p>'
+    where = f'<p class="quiet">notebooks/{escape(path.name)}</p>'
+    sections.append((path.stem, title, f'<h2 id="{escape(path.stem)}">{escape(title)}</h2>{where}{content}'))
+
+
+def _info(folder: Path) -> tuple[dict[str, Any], str | None]:
+    """run.json, and what is wrong with it."""
+    try:
+        info = json.loads((folder / "run.json").read_text())
+    except FileNotFoundError:
+        return {}, "There is no run.json: this folder is no run, or one that was never begun."
+    except (OSError, ValueError) as error:
+        return {}, f"run.json cannot be read ({error})."
+    return (info, None) if isinstance(info, dict) else ({}, "run.json holds no mapping.")
+
+
+def _record(info: dict[str, Any]) -> dict[str, str]:
+    """Title and question of the run's workload; empty where the record cannot be imported here."""
+    from geonb import workloads
+
+    try:
+        record = workloads.get(info.get("record") or info.get("workload") or "")
+    except (ValueError, ImportError) as error:
+        return {"fault": str(error)}
+    return {"title": record.title, "question": record.question}
+
+
+def _header(folder: Path, info: dict[str, Any], record: dict[str, str], title: str, fault: str | None) -> str:
+    facts = {
+        "run": escape(folder.name),
+        "state": _state(info.get("state", "broken")),
+        "started": escape(_day(info.get("started"))),
+        "ended": escape(_day(info.get("ended"))),
+        "precision": escape(str(info.get("precision") or "")),
+        "geonb": escape(str(info.get("geonb", ""))),
+    }
+    told = "".join(f"<span>{name} <b>{value}</b></span>" for name, value in facts.items() if value)
+    notices = [fault, record.get("fault")]
+    for step, about in (info.get("steps") or {}).items():
+        if about.get("error"):
+            notices.append(f"{step} {about.get('state', 'failed')}: {about['error']}")
+    bad = "".join(f'<p class="notice bad">{escape(str(text))}</p>' for text in notices if text)
+    stamp = (
+        '<p class="notice"><b>Simulated data.</b> The numbers say that the software works, nothing about the world.</p>'
+    )
+    question = f'<p class="question">{escape(record["question"])}</p>' if record.get("question") else ""
+    return f'<h1>{escape(title)}</h1>{question}<div class="facts">{told}</div>{stamp if _simulated(folder, info) else ""}{bad}'
+
+
+def _left_out(gone: list[str]) -> str:
+    if not gone:
+        return ""
+    items = "".join(f"<li>{escape(entry)}</li>" for entry in gone)
+    return f'<div class="notice">Left out to stay under the size limit (they are in notebooks/):<ul>{items}</ul></div>'
+
+
+def _store_path(folder: Path, info: dict[str, Any]) -> Path | None:
+    """The sample store of a run; its path is kept relative to the project, three folders above the run."""
+    given = info.get("store")
+    return None if not given else Path(given) if Path(given).is_absolute() else folder.resolve().parents[2] / given
+
+
+def _simulated(folder: Path, info: dict[str, Any]) -> bool:
+    """Whether the store, or else the scores, say that the data are simulated."""
+    import xarray as xr
+
+    try:
+        path = _store_path(folder, info)
+        if path is not None:
+            return bool(json.loads((path / "store.json").read_text()).get("simulated"))
+        with xr.open_dataset(folder / "scores.nc", engine="h5netcdf") as scores:
+            return bool(scores.attrs.get("simulated"))
+    except (OSError, ValueError):
+        return False  # the section about the data says what could not be read
+
+
+def _scores(folder: Path) -> str | None:
+    """The table of the test split: network beside baselines, with intervals, counts and prevalence."""
+    import xarray as xr
+
+    from geonb.plots_scores import score_table
+
+    if not (folder / "scores.nc").is_file():
+        return None
+    with xr.open_dataset(folder / "scores.nc", engine="h5netcdf") as opened:
+        scores = opened.load()
+    table = score_table(scores, "test")
+    rows = [
+        [escape(str(model)), *map(escape, values)] for model, values in zip(table.index, table.to_numpy(), strict=True)
+    ]
+    here = scores.sel(split="test")
+    caption = (
+        f"Test split: {int(here.n_pixels):,} pixels in {int(here.n_blocks):,} blocks. Brackets: 95 % intervals from "
+        f"resampling whole blocks. The baselines saw the same training pixels."
+    )
+    share = ", ".join(
+        f"{name} {float(part):.1%}" for name, part in zip(here["class"].values, here.prevalence, strict=True)
+    )
+    precision = f" Predicted in {escape(str(scores.attrs['precision']))}." if scores.attrs.get("precision") else ""
+    prevalence = f'<p class="quiet">Share of the test pixels: {escape(share)}.{precision}</p>'
+    return _table(["model", *map(str, table.columns)], rows, caption, lead=0) + prevalence
+
+
+def _store(folder: Path, info: dict[str, Any]) -> str | None:
+    """What the sample store holds, and the proof that its splits share nothing."""
+    path = _store_path(folder, info)
+    if path is None:
+        return None
+    from geonb import store as stores
+
+    store = stores.open_store(path)
+    meta = store.meta
+    notes = "".join(
+        f"<li>{escape(str(note))}</li>" for note in [*meta.get("notes", []), meta.get("attribution")] if note
+    )
+    sources = [
+        [
+            escape(str(s["name"])),
+            escape(str(s.get("crs", ""))),
+            " x ".join(map(str, s.get("shape", []))),
+            f"{s.get('pixels_valid', 0):,}",
+        ]
+        for s in meta.get("sources", [])
+    ]
+    parts = [f"<p><b>{escape(str(meta.get('title') or meta.get('name')))}</b></p><ul>{notes}</ul>"]
+    parts.append(_table(["source", "CRS", "rows x columns", "valid pixels"], sources))
+    check = stores.check_split(store)
+    rows = [
+        [split, *(f"{check[kind].get(split, 0):,}" for kind in ("windows", "blocks", "pixels"))]
+        for split in ("train", "val", "test")
+    ]
+    said = (
+        f"Split by {escape(str(check['method']))}. Checked on the table itself: {check['leaks']} windows share a pixel or a block "
+        f"with another split; the smallest gap between windows of different splits is {check['smallest_gap_m']:g} m."
+    )
+    return "".join(parts) + _table(["split", "windows", "blocks", "pixels"], rows, said)
+
+
+def _parameters(folder: Path, info: dict[str, Any]) -> str:
+    """What repeats the run, and what each step was given."""
+    text = (folder / "parameters.yaml").read_text() if (folder / "parameters.yaml").is_file() else ""
+    given = {step: about.get("parameters") or {} for step, about in (info.get("steps") or {}).items()}
+    rows = [
+        [escape(step), escape(name), escape(json.dumps(v))]
+        for step, named in given.items()
+        for name, v in named.items()
+    ]
+    listed = f"<details><summary>every parameter of every step</summary>{_table(['step', 'parameter', 'value'], rows)}</details>"
+    return f"<pre>{escape(text) or 'no parameters.yaml'}</pre>{listed if rows else ''}"
+
+
+def _timings(info: dict[str, Any]) -> str | None:
+    steps = info.get("steps") or {}
+    if not steps:
+        return None
+    rows = [
+        [
+            escape(step), _state(about.get("state", "?")), _seconds(about.get("seconds")),
+            f"{about['peak_memory_mb']:,.0f} MB" if about.get("peak_memory_mb") else "", str(about.get("exit_code", "")),
+        ]
+        for step, about in steps.items()
+    ]  # fmt: skip
+    cells = [
+        [escape(step), str(cell.get("index", "")), escape(str(cell.get("title", ""))), _seconds(cell.get("seconds"))]
+        for step, about in steps.items()
+        for cell in about.get("cells") or []
+    ]
+    total = sum(about.get("seconds") or 0 for about in steps.values())
+    caption = f"{_seconds(total)} in all. Memory is that of the step's kernel and its children at their largest."
+    each = _table(["step", "cell", "section", "time"], cells)
+    return _table(["step", "state", "time", "peak memory", "exit code"], rows, caption) + (
+        f"<details><summary>time of each cell</summary>{each}</details>" if cells else ""
+    )
+
+
+def _environment(folder: Path) -> str | None:
+    path = folder / "environment.txt"
+    if not path.is_file():
+        return None
+    lines = path.read_text().splitlines()
+    about = [line.lstrip("# ") for line in lines if line.startswith("#")]
+    packages = "\n".join(line for line in lines if not line.startswith("#"))
+    listed = f"<details><summary>{len(lines) - len(about)} packages</summary><pre>{escape(packages)}</pre></details>"
+    return f"<p>{'<br>'.join(map(escape, about))}</p>{listed}"
+
+
+def _table(heads: list[str], rows: list[list[str]], caption: str = "", lead: int | None = None) -> str:
+    """An HTML table; the cells are HTML already, the heads and the caption are text."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
+    body = "".join(
+        f"<tr{' class=lead' if number == lead else ''}>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>"
+        for number, row in enumerate(rows)
+    )
+    return f"<table>{f'<caption>{escape(caption)}</caption>' if caption else ''}<tr>{head}</tr>{body}</table>"
+
+
+def _state(state: str) -> str:
+    return f'<span class="state {escape(str(state))}">{escape(str(state))}</span>'
+
+
+def _day(text: str | None) -> str:
+    return f"{text[:10]} {text[11:16]} UTC" if text and len(text) >= 16 else (text or "")
+
+
+def _seconds(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value // 60:.0f} min {value % 60:.0f} s" if value >= 60 else f"{value:.1f} s"
+
+
+def _interval(head: dict[str, Any]) -> str:
+    if head.get("value") is None:
+        return ""
+    between = f" [{head['low']:.3f}, {head['high']:.3f}]" if head.get("low") is not None else ""
+    return f"{head['value']:.3f}{between}"
+
+
+def _whole(title: str, short: str, toc: list[tuple[str, str]], body: str) -> str:
+    from jinja2 import Environment
+    from pygments.formatters import HtmlFormatter
+
+    from geonb import __version__
+
+    template = Environment(autoescape=True).from_string((TEMPLATES / "report.html.j2").read_text())
+    css = (TEMPLATES / "report.css").read_text() + HtmlFormatter().get_style_defs(".highlight")
+    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return template.render(title=title, short=short, toc=toc, body=body, css=css, version=__version__, made=made)
+
+
+def _write(path: Path, page: str) -> Path:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(page, encoding="utf-8")
+    partial.replace(path)
+    return path
