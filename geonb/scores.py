@@ -39,9 +39,11 @@ def score_classes(predictions: xr.DataTree, draws: int = 1000, seed: int = 0, ro
 
     Returns
     -------
-    Dataset with ``score (model, split, metric)``, ``class_score (model, split, class, class_metric)``, both with ``_low``
-    and ``_high``; ``confusion (model, split, true, predicted)``; ``confidence``, ``hit_rate``, ``bin_pixels (model, split,
-    bin)`` of the reliability diagram; ``n_pixels``, ``n_blocks``, ``n_classes (split)``; ``prevalence (split, class)``.
+    Dataset with ``score (model, split, metric)`` and ``class_score (model, split, class, class_metric)``; ``gain (model,
+    split, metric)``, the network's score minus the model's, whose interval comes from the same draws for both (paired),
+    hence is narrower than the two scores' own; each with ``_low`` and ``_high``. ``confusion (model, split, true,
+    predicted)``; ``confidence``, ``hit_rate``, ``bin_pixels (model, split, bin)`` of the reliability diagram;
+    ``n_pixels``, ``n_blocks``, ``n_classes (split)``; ``prevalence (split, class)``.
 
     Raises
     ------
@@ -59,8 +61,10 @@ def score_classes(predictions: xr.DataTree, draws: int = 1000, seed: int = 0, ro
         raise ValueError(
             "No labelled pixel has a prediction, so there is nothing to score. Check the mask of notebook 01."
         )
-    random = np.random.default_rng([seed, 0xB007])
-    pieces = {key: _with_intervals(total, draws, random) for key, total in sums.items()}
+    pieces = {}
+    for number, split in enumerate(splits):
+        random = np.random.default_rng([seed, number, 0xB007])
+        pieces |= _with_intervals({m: sums[m, split] for m in models}, split, draws, random)
     return _as_dataset(pieces, sums, models, splits, classes, predictions.attrs, draws)
 
 
@@ -138,31 +142,43 @@ def metrics_of(table: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]
     return np.stack(overall, axis=-1), by_class
 
 
-def _with_intervals(total: _Sums, draws: int, random: np.random.Generator) -> dict[str, np.ndarray]:
-    table = total.table()
-    overall, by_class = metrics_of(table.sum(axis=0), total.classes)
-    out = {"score": overall, "class_score": by_class}
-    if len(table) > 1 and draws:
-        counts = random.multinomial(len(table), np.full(len(table), 1 / len(table)), size=draws)
-        drawn = dict(zip(out, metrics_of(counts @ table, total.classes), strict=True))
-    else:
-        drawn = {name: np.full((1, *value.shape), np.nan) for name, value in out.items()}
-    for name, value in drawn.items():
-        with np.errstate(all="ignore"):
-            enough = np.isfinite(value).any(axis=0)
-            bounds = np.full((2, *value.shape[1:]), np.nan)
-            bounds[:, enough] = np.nanpercentile(value[:, enough], [2.5, 97.5], axis=0)
-        out[f"{name}_low"], out[f"{name}_high"] = bounds
+def _with_intervals(sums: dict[str, _Sums], split: str, draws: int, random: np.random.Generator) -> dict:
+    """Metrics of every model on one split, and what the first model gains on each, over the same draws of blocks."""
+    tables = {model: total.table() for model, total in sums.items()}
+    classes, blocks = next(iter(sums.values())).classes, len(next(iter(tables.values())))
+    counts = random.multinomial(blocks, np.full(blocks, 1 / blocks), size=draws) if blocks > 1 and draws else None
+    whole = {m: metrics_of(table.sum(axis=0), classes) for m, table in tables.items()}
+    drawn = whole if counts is None else {m: metrics_of(counts @ table, classes) for m, table in tables.items()}
+    first, out = next(iter(sums)), {}
+    for model in sums:
+        one = {"score": whole[model][0], "class_score": whole[model][1], "gain": whole[first][0] - whole[model][0]}
+        many = {"score": drawn[model][0], "class_score": drawn[model][1], "gain": drawn[first][0] - drawn[model][0]}
+        for name, value in one.items():
+            low, high = np.full((2, *value.shape), np.nan) if counts is None else _interval(many[name])
+            out[model, split, name], out[model, split, f"{name}_low"], out[model, split, f"{name}_high"] = (
+                value,
+                low,
+                high,
+            )
     return out
+
+
+def _interval(drawn: np.ndarray) -> np.ndarray:
+    """2.5 and 97.5 percentiles over the first axis, NaN where no draw is defined."""
+    bounds = np.full((2, *drawn.shape[1:]), np.nan)
+    defined = np.isfinite(drawn).any(axis=0)
+    bounds[:, defined] = np.nanpercentile(drawn[:, defined], [2.5, 97.5], axis=0)
+    return bounds
 
 
 def _as_dataset(pieces, sums, models, splits, classes, attrs, draws) -> xr.Dataset:
     def grid(value: Callable[[str, str], np.ndarray]) -> np.ndarray:
         return np.stack([np.stack([value(m, s) for s in splits]) for m in models])
 
-    dims = {"score": ("model", "split", "metric"), "class_score": ("model", "split", "class", "class_metric")}
+    by_metric = ("model", "split", "metric")
+    dims = {"score": by_metric, "class_score": ("model", "split", "class", "class_metric"), "gain": by_metric}
     variables = {
-        name + end: (dim, grid(lambda m, s, key=name + end: pieces[m, s][key]))
+        name + end: (dim, grid(lambda m, s, key=name + end: pieces[m, s, key]))
         for name, dim in dims.items()
         for end in ("", "_low", "_high")
     }
@@ -221,7 +237,8 @@ def headline(scores: xr.Dataset, metric: str, split: str = "test") -> dict[str, 
 
     Returns
     -------
-    dict with ``metric``, ``split``, ``value``, ``low``, ``high``, ``baseline`` (its name), ``baseline_value``
+    dict with ``metric``, ``split``, ``value``, ``low``, ``high``, ``baseline`` (its name), ``baseline_value``,
+    ``gain``, ``gain_low``, ``gain_high``
     """
     at = scores.sel(split=split, metric=metric)
     value, low, high = (float(at[name].sel(model="network")) for name in ("score", "score_low", "score_high"))
@@ -230,6 +247,7 @@ def headline(scores: xr.Dataset, metric: str, split: str = "test") -> dict[str, 
     if others.size:
         best = others.idxmin("model") if metric in LOWER_IS_BETTER else others.idxmax("model")
         out |= {"baseline": str(best.item()), "baseline_value": float(others.sel(model=best))}
+        out |= {name: float(at[name].sel(model=best)) for name in ("gain", "gain_low", "gain_high")}
     return out
 
 
@@ -250,6 +268,24 @@ def summary(path: str | Path, split: str = "test") -> str:
             f"{c['score'].item():>8.3f} [{c['score_low'].item():.3f}, {c['score_high'].item():.3f}]" for c in cells
         )
         lines.append(f"{model:<{width}}{row}")
+    lines.append(verdict(scores, split))
     if int(scores.attrs.get("simulated", 0)):
         lines.append("These are simulated data: the numbers say that the software works, nothing about the world.")
     return "\n".join(lines)
+
+
+def verdict(scores: xr.Dataset, split: str = "test") -> str:
+    """One honest sentence: does the network beat its best baseline, and is the difference beyond chance?"""
+    metric = str(scores.attrs["headline"])
+    told = headline(scores, metric, split)
+    if "baseline" not in told:
+        return "There is no baseline to compare with."
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    low, high = sorted((sign * told["gain_low"], sign * told["gain_high"]))
+    gain = sign * told["gain"]
+    span = f"{metric} {gain:+.3f} [{low:+.3f}, {high:+.3f}] against {told['baseline']} (paired over blocks)"
+    if low > 0:
+        return f"The network beats its best baseline: {span}."
+    if high < 0:
+        return f"The network is WORSE than its best baseline: {span}."
+    return f"The network cannot be told from its best baseline on these blocks: {span}."

@@ -7,6 +7,7 @@ import io
 import logging
 import math
 import os
+import pickle
 import sys
 import warnings
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from tqdm.auto import tqdm
 
 from geonb.loaders import data_module
@@ -69,6 +71,15 @@ class EpochLog(Callback):
             self.bar.close()
 
 
+class WholeFiles(TorchCheckpointIO):
+    """A checkpoint appears whole or not at all: a kill while it is written leaves the one before."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        partial = Path(f"{path}.partial")
+        torch.save(checkpoint, partial)
+        partial.replace(path)
+
+
 class StepSeed(Callback):
     """Seed every step by its global number, so that dropout draws the same in a resumed training."""
 
@@ -103,6 +114,7 @@ def fit(task: L.LightningModule, run, store, training: dict[str, Any], workers: 
         trainer = L.Trainer(
             max_epochs=training["epochs"],
             precision="bf16-mixed" if training["precision"] == "bfloat16" else "32-true",
+            plugins=[WholeFiles()],
             callbacks=[log, StepSeed(training["seed"]), stopper, keeper],
             logger=False,
             enable_progress_bar=False,
@@ -114,7 +126,12 @@ def fit(task: L.LightningModule, run, store, training: dict[str, Any], workers: 
             store, batch=training["batch"], augment=training["augment"], seed=training["seed"], workers=workers
         )
         last = _usable(folder, task.card)
-        trainer.fit(task, data, ckpt_path=last, weights_only=True)
+        try:
+            trainer.fit(task, data, ckpt_path=last, weights_only=True)
+        except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+            if last is None or trainer.global_step:
+                raise
+            raise ValueError(f"{last} cannot be read ({str(error).splitlines()[0]}). Delete it to train from the beginning.") from error
     best = torch.load(keeper.best_model_path, weights_only=True, map_location="cpu")
     return {
         "state_dict": best["state_dict"],

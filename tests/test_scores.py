@@ -136,6 +136,28 @@ def test_bootstrap_agrees_with_resampling_by_hand():
     assert [at["score_low"].item(), at["score_high"].item()] == pytest.approx(by_hand, abs=3e-3)
 
 
+def test_a_paired_gain_is_narrower_than_the_scores_it_compares(made):
+    data, _ = made
+    twin = data.copy(deep=True)
+    twin["label"][1], twin["probability"][1] = data["label"][0], data["probability"][0]
+    worse = np.random.default_rng(5).random(twin["label"][1].shape) < 0.1
+    twin["label"][1] = xr.where((twin["label"][1] != s.IGNORE) & worse, 0, twin["label"][1])
+    predictions = tree()
+    predictions["a"] = xr.DataTree(twin)
+    scores = s.score_classes(predictions, draws=500)
+    at = scores.sel(model="majority", split="test", metric="accuracy")
+    one = scores["score"].sel(split="test", metric="accuracy")
+    assert at["gain"].item() == pytest.approx((one[0] - one[1]).item())
+    assert at["gain_low"] <= at["gain"] <= at["gain_high"]
+    assert at["gain_high"] - at["gain_low"] < 0.5 * (at["score_high"] - at["score_low"])
+    assert scores["gain"].sel(model="network", split="test", metric="accuracy") == 0
+
+
+def test_the_verdict_is_honest():
+    for skill, told in ((3, "beats"), (0, "cannot be told"), (-3, "WORSE")):
+        assert told in s.verdict(s.score_classes(tree(skill=skill), draws=300))
+
+
 def test_one_seed_one_answer(made):
     _, scores = made
     xr.testing.assert_identical(scores, s.score_classes(tree(), draws=300, rows=17))
