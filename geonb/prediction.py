@@ -184,7 +184,7 @@ def _create(
     """Lay out a source's group: coordinates and what is known of the scene whole, predictions empty."""
     import dask.array as da
 
-    from geonb.store import quiet_zarr
+    from geonb.arrays import quiet_zarr
 
     rows, columns = scene.sizes["y"], scene.sizes["x"]
     chunk = (min(band, rows), min(2048, columns))
