@@ -79,6 +79,7 @@ def draw_rows(index, samples: int, seed: int) -> np.ndarray:
 
 def _positions(store, about) -> tuple[np.ndarray, np.ndarray]:
     """Longitude and latitude of the windows' centres, degrees."""
+    import rioxarray  # noqa: F401  (the .rio accessor)
     from pyproj import Transformer
 
     lon, lat = np.full(len(about), np.nan), np.full(len(about), np.nan)
