@@ -129,7 +129,7 @@ def cut_patches(
 ) -> pd.DataFrame:
     """Windows of a grid that lie in one split, with enough valid pixels and at least one label.
 
-    A window may span adjoining blocks of one split, and blocks without any data.
+    A window may span adjoining blocks of one split.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def cut_patches(
 
 
 def _split_of(at: np.ndarray, patch: int, blocks: np.ndarray, block: int) -> np.ndarray:
-    """The one split that a window touches (blocks of none apart), 0 where it touches two or nothing."""
+    """The one split that a window lies in, 0 where it touches two, or a block of none."""
     first, last = at // block, (at + patch - 1) // block
     high = np.zeros(len(at), np.int8)
     low = np.full(len(at), 127, np.int8)
@@ -174,7 +174,7 @@ def _split_of(at: np.ndarray, patch: int, blocks: np.ndarray, block: int) -> np.
         for dx in range(int((last - first)[:, 1].max(initial=0)) + 1):
             here = blocks[np.minimum(first[:, 0] + dy, last[:, 0]), np.minimum(first[:, 1] + dx, last[:, 1])]
             high = np.maximum(high, here)
-            low = np.minimum(low, np.where(here == 0, 127, here))
+            low = np.minimum(low, here)
     return np.where(high == low, high, 0)
 
 
@@ -241,7 +241,7 @@ def _crossing(
     crossing = []
     for i in np.flatnonzero(~off):
         touched = blocks[low[i, 0] // block : -(-high[i, 0] // block), low[i, 1] // block : -(-high[i, 1] // block)]
-        if ((touched != 0) & (touched != code[i])).any():
+        if (touched != code[i]).any():
             crossing.append(int(i))
     return crossing
 
