@@ -347,19 +347,28 @@ def export_maps(
     ----------
     rasters : str, optional
         Comma-separated files or globs, relative to the project root; see :func:`predict_raster`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If nothing is where ``rasters`` points.
     """
     from geonb.maps import write_class_map, write_probability_map
-    from geonb.sources import expand
+    from geonb.parameters import find_files
+    from geonb.runs import project_root
     from geonb.tasks import precision_of
 
     folder, paths = Path(run.path) / "maps", []
-    files = expand(rasters) if rasters else []
+    found = find_files(rasters, project_root()) if rasters else {}
+    missing = [part for part, files in found.items() if not files]
+    if missing:
+        raise FileNotFoundError(f"rasters: nothing is at {', '.join(missing)} (looked from {project_root()}).")
     predictions = open_predictions(run.predictions)
     for source, node in predictions.children.items():
         scene = node.to_dataset()
         paths.append(write_class_map(scene, folder / f"{source}_class.tif", predictions.attrs["colours"]))
         paths.append(write_probability_map(scene, folder / f"{source}_probability.tif"))
-    for file in files:
+    for file in (file for files in found.values() for file in files):
         options = {"overlap": overlap, "batch": batch, "precision": precision_of(precision)}
         paths.extend(predict_raster(model, file, folder, **options).values())
     return paths
