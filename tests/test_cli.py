@@ -1,0 +1,166 @@
+"""The command line: exit codes, what is printed, and how fast it answers."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from tiny import RECORD
+
+from geonb import cli, doctor, kernels, lab, runs
+
+pytest_plugins = ("tiny_fixtures",)  # project, reported
+
+
+@pytest.fixture
+def kernel(monkeypatch):
+    """Stand in for the kernels: what they were asked to run, and how they end."""
+
+    class Kernel:
+        ran, outcome = [], kernels.Outcome("done")
+
+    def execute(notebook, output, values, *args, **kwargs):
+        Kernel.ran.append((notebook.stem, values))
+        output.write_text("{}")
+        return Kernel.outcome
+
+    Kernel.ran = []
+    monkeypatch.setattr(kernels, "execute", execute)
+    return Kernel
+
+
+def test_run_passes_everything_on(project, reported, kernel, capsys):
+    (project / "p.yaml").write_text("rows: 5")
+    assert cli.main(["run", RECORD, "--steps", "1-2", "-f", "p.yaml", "-p", "lr=1e-2", "-p", "mode=a=b"]) == 0
+    run = runs.open_run("tiny")
+    assert kernel.ran == [
+        ("01_dataset_tiny", {"rows": 5, "table": None, "run": run.name}),
+        ("02_tiny", {"lr": 0.01, "mode": "a=b", "workload": RECORD, "run": run.name}),
+    ]
+    assert f"Report: {run.path / 'report.html'}" in capsys.readouterr().out
+    assert cli.main(["run", RECORD, "--resume", run.name.split("_")[1], "--steps", "2", "-p", "lr=2"]) == 0
+    assert kernel.ran[2:] == [("02_tiny", {"lr": 2.0, "mode": "a=b", "workload": RECORD, "run": run.name})]
+
+
+@pytest.mark.parametrize(("state", "code"), [("failed", 3), ("died", 4), ("stopped", 5)])
+def test_exit_codes(project, reported, kernel, capsys, state, code):
+    kernel.outcome = kernels.Outcome(state, error="the cause")
+    assert cli.main(["run", RECORD]) == code
+    assert "the cause" in capsys.readouterr().err and len(kernel.ran) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run", "nope"], "No workload 'nope'"),
+        (["run", RECORD, "-p", "epochs=3"], "epochs: unknown"),
+        (["run", RECORD, "-p", "lr"], "write -p name=value"),
+        (["run", RECORD, "-f", "gone.yaml"], "No parameter file gone.yaml"),
+        (["run", RECORD, "--resume"], "No run yet"),
+        (["run", RECORD, "--steps", "9"], "name no step"),
+        (["report", "nope"], "No run 'nope'"),
+        (["runs", "--sort", "nope"], "Columns:"),
+        (["lab", "--port", "99999999"], "Port 99999999 cannot be used"),
+    ],
+)
+def test_user_errors_exit_with_2_and_run_nothing(project, reported, kernel, capsys, arguments, says):
+    if arguments[0] == "runs":
+        runs.new_run("tiny", {}, project)
+    assert cli.main(arguments) == 2
+    assert says in capsys.readouterr().err and kernel.ran == []
+
+
+def test_parameters_are_shown_without_running(project, kernel, capsys):
+    assert cli.main(["run", RECORD, "--parameters"]) == 0
+    shown = capsys.readouterr().out
+    assert (
+        "02_tiny\n  lr: float = 0.1, 1e-09 to 100\n      learning rate" in shown and "rows: int = 3, 1 to 10" in shown
+    )
+    assert kernel.ran == [] and not (project / "runs").exists()
+
+
+def test_the_table_of_runs(project, capsys):
+    assert cli.main(["runs"]) == 0 and "geonb run" in capsys.readouterr().out
+    for value in (0.25, 0.75):
+        runs.new_run("tiny", {}, project).update(headline={"metric": "mean_iou", "value": value})
+    assert cli.main(["runs", "--sort", "mean_iou"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.index("0.75") < shown.index("0.25") and shown.count("interactive") == 2
+    assert cli.main(["runs", "--query", "mean_iou > 0.9"]) == 0 and "No run fits" in capsys.readouterr().out
+
+
+def test_reports_of_one_and_of_several(project, reported, capsys):
+    one, two = (runs.new_run("tiny", {}, project) for _ in range(2))
+    assert cli.main(["report", one.name]) == 0 and reported == [one.path]
+    assert cli.main(["report", one.name, str(two.path)]) == 0 and reported[1:] == [one.path, two.path]
+    assert f"Index: {project / 'runs' / 'index.html'}" in capsys.readouterr().out
+
+
+def test_doctor_tells_what_is_there_and_what_is_missing(project, capsys, monkeypatch):
+    assert cli.main(["doctor"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"numpy +\d", shown) and str(project) in shown and "Nothing is missing" in shown
+    monkeypatch.setattr(
+        doctor.metadata, "requires", lambda name: ["numpy<1", "nosuchthing>=2", "gone; extra == 'test'"]
+    )
+    monkeypatch.chdir("/")
+    assert cli.main(["doctor"]) == 2
+    shown = capsys.readouterr().out
+    assert "wants <1" in shown and "nosuchthing>=2: pip install" in shown and "No pyproject.toml" in shown
+    assert re.search(r"gone .*only for tests", shown) and "gone:" not in shown
+
+
+def test_help_is_quick_and_lists_only_what_there_is():
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", "geonb.cli", "--help"], capture_output=True, text=True, check=True)
+    assert time.perf_counter() - started < 2  # half a second on an idle machine; see benchmarks
+    assert all(command in done.stdout for command in ("run", "runs", "report", "doctor", "lab", "exit codes"))
+    loaded = "import sys, geonb.cli; geonb.cli._parser(); print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"numpy", "papermill", "pandas", "torch", "yaml"} & set(modules)
+
+
+def test_a_taken_port_is_refused_and_a_free_one_found():
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ValueError, match="cannot be used"):
+            lab.free_port(taken.getsockname()[1])
+    assert 1024 < lab.free_port() < 65536
+
+
+@pytest.mark.notebook
+def test_lab_serves_on_loopback_behind_a_token(project):
+    command = [sys.executable, "-m", "geonb.cli", "lab"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        try:
+            shown = "".join(server.stdout.readline() for _ in range(5))
+            port, token = re.search(r"http://127\.0\.0\.1:(\d+)/lab\?token=(\w+)", shown).groups()
+            assert f"ssh -N -L {port}:127.0.0.1:{port} " in shown and len(token) == 48
+            assert token not in " ".join(Path(f"/proc/{server.pid}/cmdline").read_text().split("\0"))
+            assert _status(port, token) == 200
+            assert _status(port, "wrong") == 403
+        finally:
+            server.terminate()
+
+
+def _status(port, token):
+    for _ in range(200):
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/api/contents", headers={"Authorization": f"token {token}"}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                assert "notebooks" in [one["name"] for one in json.load(answer)["content"]]
+                return answer.status
+        except urllib.error.HTTPError as error:
+            return error.code
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError("JupyterLab did not come up")

@@ -1,0 +1,183 @@
+"""Parameters: read off the cell, typed strictly, every fault told at once."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+from tiny import write_notebook
+
+from geonb import parameters
+from geonb.parameters import Declared, Parameter
+
+DECLARED = {
+    "02": {
+        "epochs": Declared("int", 20, "passes"),
+        "lr": Declared("float | None", None, "rate"),
+        "name": Declared("str | None", None, "a name"),
+        "deep": Declared("bool", False, "deeper"),
+    },
+    "03": {"batch": Declared("int | None", None, "windows"), "lr": Declared("float", 0.5, "rate")},
+}
+
+
+def settled(**values):
+    return parameters.check(DECLARED, values)
+
+
+def test_a_cell_is_read_with_its_comments_and_never_run(tmp_path):
+    write_notebook(
+        tmp_path / "02_x.ipynb",
+        [
+            ("code", "import os"),
+            (
+                "parameters",
+                'epochs: int = 20  # passes [1]\n# the rate,\n# in two lines\nlr: float | None = None\nname: str = "a # b"\nlow: int = -1',
+            ),
+        ],
+    )
+    assert parameters.read(tmp_path / "02_x.ipynb") == {
+        "epochs": ("int", 20, "passes [1]"),
+        "lr": ("float | None", None, "the rate, in two lines"),
+        "name": ("str", "a # b", ""),
+        "low": ("int", -1, ""),
+    }
+
+
+def test_lines_that_are_no_declarations_are_all_listed(tmp_path):
+    write_notebook(tmp_path / "02_x.ipynb", [("parameters", "a = 3\nb: list = [1]\nc: int = open('x')\nd: int = 1")])
+    with pytest.raises(ValueError, match=r"02_x.ipynb") as error:
+        parameters.read(tmp_path / "02_x.ipynb")
+    assert all(f"line {n}:" in str(error.value) for n in (1, 2, 3)) and "line 4" not in str(error.value)
+
+
+def test_what_is_no_notebook_is_said(tmp_path):
+    (tmp_path / "x.ipynb").write_text("[]")
+    with pytest.raises(ValueError, match="not a Jupyter notebook"):
+        parameters.read(tmp_path / "x.ipynb")
+    with pytest.raises(FileNotFoundError, match=r"y\.ipynb"):
+        parameters.read(tmp_path / "y.ipynb")
+
+
+@pytest.mark.parametrize(
+    ("text", "annotation", "value"),
+    [
+        ("3", "int", 3),
+        ("3", "float", 3.0),
+        ("1e-4", "float", 1e-4),
+        ("3", "str", "3"),
+        ("none", "int | None", None),
+        ("null", "str | None", None),
+        ("none", "str", "none"),
+        ("True", "bool", True),
+        ("3.5", "int", "3.5"),  # left as text, for check to refuse
+        ("yes", "bool", "yes"),
+        ("unet:encoder=resnet18", "str | None", "unet:encoder=resnet18"),
+    ],
+)
+def test_command_line_text_takes_the_declared_type(text, annotation, value):
+    found = parameters.parse_text(text, annotation)
+    assert found == value and type(found) is type(value)
+
+
+def test_a_value_goes_to_each_step_that_declares_it():
+    assert settled(lr=1, epochs=3) == {
+        "02": {"epochs": 3, "lr": 1.0, "name": None, "deep": False},
+        "03": {"batch": None, "lr": 1.0},
+    }
+    assert type(settled(lr=1)["02"]["lr"]) is float
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"epochs": 3.0}, {"epochs": True}, {"epochs": "3"}, {"epochs": None}, {"deep": 1}, {"name": 3}, {"lr": "x"}],
+)
+def test_types_are_strict(values):
+    with pytest.raises(ValueError, match=f"{next(iter(values))} = .*must be"):
+        settled(**values)
+
+
+@pytest.mark.parametrize("values", [{"epochs": 0}, {"batch": -1}, {"lr": 0.0}, {"lr": math.nan}, {"lr": math.inf}])
+def test_ranges_hold(values):
+    with pytest.raises(ValueError, match=next(iter(values))):
+        settled(**values)
+
+
+def test_every_fault_comes_at_once_with_the_known_names():
+    with pytest.raises(ValueError, match="nothing was run") as error:
+        settled(epoch=3, lr=0.0, deep=1, run="x")
+    text = str(error.value)
+    assert "did you mean 'epochs'?" in text and "deep = 1" in text and "set by geonb run" in text
+    assert text.count("lr = 0.0") == 1, "a fault is told once, not once a step"
+    assert "epochs: int = 20, 1 to 1000000" in text, "the known ones are listed with default and range"
+
+
+def test_a_workload_may_set_another_range():
+    record = SimpleNamespace(parameters={"epochs": Parameter("passes", 1, 5)}, defaults={})
+    with pytest.raises(ValueError, match="1 to 5"):
+        parameters.check(DECLARED, {"epochs": 6}, record)
+
+
+def test_missing_input_files_are_told_before_any_compute(tmp_path):
+    declared = {"01": {"images": Declared("str | None", None, ""), "masks": Declared("str | None", None, "")}}
+    (tmp_path / "a.tif").touch()
+    (tmp_path / "m.gpkg").touch()
+    good = {"images": "*.tif, https://host/b.tif", "masks": "m.gpkg:column=class"}
+    assert parameters.check(declared, good, None, tmp_path)["01"] == good
+    with pytest.raises(ValueError, match=r"no such file: b\.tif, c/\*\.tif"):
+        parameters.check(declared, {"images": "a.tif,b.tif,c/*.tif"}, None, tmp_path)
+
+
+def test_settle_takes_the_workloads_defaults_and_checks_them():
+    record = SimpleNamespace(parameters={}, defaults={"lr": 0.01, "batch": 4})
+    assert vars(parameters.settle(record, lr=None, batch=8, store=None)) == {"lr": 0.01, "batch": 8, "store": None}
+    with pytest.raises(ValueError, match=r"(?s)batch = 0.*precision = 'f16'.*one of auto"):
+        parameters.settle(record, batch=0, precision="f16")
+
+
+def test_yaml_says_what_it_looks_like(tmp_path):
+    file = tmp_path / "p.yaml"
+    file.write_text(
+        "lr: 1e-4\nshares: 60/20/20\nstart: 2020-01-01\nat: 12:30\nepochs: 010\nname: null\ndeep: true\nx: -1.5\n"
+    )
+    assert parameters.load_yaml(file) == {
+        "lr": 1e-4, "shares": "60/20/20", "start": "2020-01-01", "at": "12:30", "epochs": 10, "name": None, "deep": True, "x": -1.5,
+    }  # fmt: skip
+    file.write_text("")
+    assert parameters.load_yaml(file) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a: !!python/object/apply:os.system ['touch harmed']", "never run"),
+        ("a: 1\na: 2", "given twice: a"),
+        ("a: [1, 2]", "lists and mappings"),
+        ("- 1", "name: value"),
+        ("a: {", "not readable YAML"),
+    ],
+)
+def test_yaml_that_is_no_flat_mapping_is_refused(tmp_path, monkeypatch, text, says):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p.yaml").write_text(text)
+    with pytest.raises(ValueError, match=rf"(?s)p\.yaml.*{says}"):
+        parameters.load_yaml(tmp_path / "p.yaml")
+    assert not (tmp_path / "harmed").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "specs"),
+    [
+        ("unet", [("unet", {})]),
+        ("unet:encoder=resnet18,weights=none", [("unet", {"encoder": "resnet18", "weights": None})]),
+        ("a:x=[1, 2],y=2-2-2,z=0.5", [("a", {"x": [1, 2], "y": [2, 2, 2], "z": 0.5})]),
+        ("flips,noise:sigma=0.1,share=1,none", [("flips", {}), ("noise", {"sigma": 0.1, "share": 1}), ("none", {})]),
+    ],
+)
+def test_specifications(text, specs):
+    assert parameters.parse_specs(text) == specs
+
+
+@pytest.mark.parametrize("text", ["", "unet:", "x=1", "unet:encoder", "a:x=1,x=2", "a:x=", ":x=1"])
+def test_bad_specifications_are_refused(text):
+    with pytest.raises(ValueError, match=r"name:key=value|given twice"):
+        parameters.parse_spec(text)
