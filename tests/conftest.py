@@ -1,37 +1,37 @@
-"""Fixtures that several test modules share."""
+"""Fixtures that many test modules use: small simulated rasters (scenes.py) and a sample store made of them."""
 
-import sys
-from types import ModuleType
+import os
+import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
-import tiny
+import scenes
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests beside each other must not fight for the cores
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """A project of tiny notebooks, and we are in it."""
-    (tmp_path / "pyproject.toml").write_text("")
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "tinyload.py").write_text(tiny.WORKLOAD)
-    for name, cells in (("01_dataset_tiny", tiny.DATASET), ("02_tiny", tiny.TRAIN), ("03_tiny", tiny.PREDICT)):
-        tiny.write_notebook(tmp_path / "notebooks" / f"{name}.ipynb", cells)
-    monkeypatch.delenv("GEONB_ROOT", raising=False)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    sys.modules.pop("tinyload", None)
-    yield tmp_path
-    sys.modules.pop("tinyload", None)
+@pytest.fixture(scope="session", autouse=True)
+def scratch():
+    """Memory maps of tests go to a folder of their own, which is removed."""
+    patch = pytest.MonkeyPatch()
+    folder = tempfile.mkdtemp(prefix="geonb-tests-")
+    patch.setenv("GEONB_SCRATCH", folder)
+    yield Path(folder)
+    patch.undo()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture
-def reported(monkeypatch):
-    """Stand in for the report, which has tests of its own; the runs it was asked for."""
-    import geonb
+@pytest.fixture(scope="session")
+def scene(tmp_path_factory):
+    """image.tif (4 bands) and mask.tif (3 classes), 96 x 128 px, with nodata; see scenes.Scene."""
+    return scenes.make_scene(tmp_path_factory.mktemp("scene"))
 
-    asked = []
-    fake = ModuleType("geonb.reports")
-    fake.write_report = lambda path: asked.append(path) or path / "report.html"
-    fake.write_index = lambda paths, out: out
-    monkeypatch.setitem(sys.modules, "geonb.reports", fake)
-    monkeypatch.setattr(geonb, "reports", fake, raising=False)
-    return asked
+
+@pytest.fixture(scope="session")
+def small_store(scene, tmp_path_factory):
+    """A sample store of `scene`: windows of 16 px every 8 px, blocks of 16 px."""
+    from geonb import sources, store
+
+    pairs = sources.open_pairs(str(scene.image), str(scene.mask), classes=scene.classes, simulated=True, name="small")
+    return store.write_store(pairs, patch=16, stride=8, block=16, root=tmp_path_factory.mktemp("project"))

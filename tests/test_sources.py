@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import rasterio
 import rioxarray
-from conftest import GRID, write_raster
 from rasterio.enums import Resampling
 from rasterio.features import rasterize
+from scenes import GRID, write_raster
 from shapely import box
 
 from geonb import images, masks, sources
