@@ -121,7 +121,9 @@ def _write_index(group: Any, index: pd.DataFrame) -> None:
         if column.dtype.kind in "iufb":
             group[str(name)] = column.to_numpy()
         elif isinstance(column.dtype, pd.DatetimeTZDtype):
-            group[str(name)] = column.dt.tz_convert("UTC").dt.as_unit("ns").astype("int64").to_numpy()
+            group[str(name)] = (
+                column.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy("datetime64[ns]").view(np.int64)
+            )
             group[str(name)].attrs["units"] = "nanoseconds since 1970-01-01T00:00:00Z"
         else:
             group[str(name)] = column.astype(str).to_numpy(dtype=object)
@@ -202,7 +204,9 @@ def _read_index(data: Any) -> Any:
     columns = {}
     for name, values in data["index"].items():
         if "units" in values.attrs:
-            columns[name] = pd.to_datetime(pd.Series(values[:]).where(lambda v: v != pd.NaT._value), utc=True)
+            columns[name] = pd.DatetimeIndex(
+                values[:].view("datetime64[ns]"), tz="UTC"
+            )  # the least number is "no time"
         else:
             columns[name] = values.asstr()[:] if values.dtype.kind == "O" else values[:]
     index = pd.DataFrame(columns)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
 
 IGNORE = 255  # target of a pixel without a label
-# of a pixel that the mask does not reach; typed, because a plain number would wrap around in small integers
+# Of a pixel that the mask does not reach. Typed: a plain number would wrap around among small integers.
 NO_CODE = np.int32(np.iinfo(np.int32).min)
 VECTORS = (".shp", ".gpkg", ".geojson", ".json", ".fgb", ".parquet")
 # Twenty colours that stay apart, for classes whose colour nobody gave (after P. Green-Armytage 2010).
@@ -220,7 +220,7 @@ def open_codes(
     codes = polygon_codes(polygons, classes)
     polygons = polygons.to_crs(crs)
     # between the polygons lies the class with code 0 if there is one, else nothing is known
-    background = 0 if any(c["code"] == 0 for c in classes or ()) else NO_CODE
+    background = 0 if any(c["code"] == 0 for c in real_classes(classes or ())) else NO_CODE
 
     def read(rows: slice, columns: slice) -> np.ndarray:
         import shapely
@@ -257,7 +257,7 @@ def _raster_codes(mask: Mask, grid: tuple, stack: ExitStack) -> Callable:
             broken = values[values != np.rint(values)]
             if broken.size:
                 raise ValueError(f"{mask.path} holds fractions such as {broken[0]:g}, not class codes. Is it the mask?")
-        return np.where(labelled, values, NO_CODE).astype(np.int32)
+        return np.where(labelled, values.astype(np.int32), NO_CODE)
 
     return read
 
