@@ -148,13 +148,14 @@ class Memory(threading.Thread):
         self.ended = threading.Event()
 
     def run(self) -> None:
-        for tick in range(2**31):
+        listed, cost = -1e9, 0.0
+        while not self.ended.wait(0.2):
+            began = time.monotonic()
             with suppress(psutil.Error):
-                if tick % 10 == 0:  # listing every process of a big node is slow
+                if began - listed > 20 * cost:  # listing every process of a big node is slow
                     self.family = [self.process, *self.process.children(recursive=True)]
+                    listed, cost = began, time.monotonic() - began
                 self._sample()
-            if self.ended.wait(0.2):
-                return
 
     def _sample(self) -> None:
         total = 0.0
@@ -400,11 +401,16 @@ class _Client(PapermillNotebookClient):
         return f"The kernel died ({f'signal {-code}' if code and code < 0 else f'exit code {code}'})."
 
     def hasten_exit(self) -> None:
-        """Let the kernel leave without collecting garbage: 0.3 s instead of 1.7 s with the plotting libraries loaded.
+        """Let the kernel leave at once: 0.1 s, or 0.3 s instead of 1.7 s with the plotting libraries loaded.
 
-        Exit handlers run and files are closed as ever. The log is shut for the interrupt that wakes a kernel to leave.
+        No collection of garbage, while exit handlers run and files are closed as ever. In one exit of three ipykernel
+        waits for a flush that can no longer come, and is terminated before its exit handlers: that wait is cut. The log
+        is shut for the interrupt that wakes a kernel to leave.
         """
-        code = "import gc; gc.freeze(); gc.disable(); get_ipython().kernel.log.setLevel(99)"
+        code = (
+            "import gc; gc.freeze(); gc.disable(); from ipykernel.iostream import OutStream; "
+            "OutStream.flush_timeout = 0.1; get_ipython().kernel.log.setLevel(99)"
+        )
         with suppress(Exception):
             message = self.kc.execute(code, silent=True, store_history=False)
             self.wait_briefly(message)
