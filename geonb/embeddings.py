@@ -65,16 +65,20 @@ def embed(run, store, model, *, samples: int = 1000, seed: int = 0, batch: int =
     return data
 
 
-def draw_rows(index, samples: int, seed: int) -> np.ndarray:
-    """Draw at most ``samples`` rows of an index, as many of each split as there are, in the index's order."""
+def draw_rows(index, samples: int, seed: int, min_valid: float = 0.9) -> np.ndarray:
+    """Draw at most ``samples`` rows of an index, as many of each split as there are, in the index's order.
+
+    Windows at the edge of the data would be found alike for their edge, so those with a smaller share of valid pixels than
+    ``min_valid`` are left out, unless there are no others.
+    """
     random = np.random.default_rng([seed, 0xE3B])
     splits = index["split"].astype(str).to_numpy()
+    whole = index["valid_share"].to_numpy() >= min_valid if "valid_share" in index else np.ones(len(index), bool)
+    whole = whole if whole.any() else ~whole
     names = sorted(set(splits))
-    share, chosen = -(-samples // len(names)), []
-    for name in names:
-        mine = np.flatnonzero(splits == name)
-        chosen.append(random.permutation(mine)[:share])
-    return np.sort(np.concatenate(chosen))[:samples] if len(names) else np.empty(0, int)
+    share = -(-samples // max(1, len(names)))
+    chosen = [random.permutation(np.flatnonzero((splits == name) & whole))[:share] for name in names]
+    return np.sort(np.concatenate(chosen))[:samples] if chosen else np.empty(0, int)
 
 
 def _positions(store, about) -> tuple[np.ndarray, np.ndarray]:

@@ -208,9 +208,9 @@ def _create(
     options = {"group": source, "zarr_format": 3, "consolidated": False}
     with quiet_zarr():
         predicted.to_zarr(path, mode="a", compute=False, **options)
-    known = scene[[v for v in ("truth", "split", "block") if v in scene]].chunk({"y": chunk[0], "x": chunk[1]})
+    known = scene[[v for v in ("truth", "split", "block") if v in scene]]
     if known.data_vars:
-        known.drop_encoding().to_zarr(path, mode="a", **options)
+        known.chunk({"y": chunk[0], "x": chunk[1]}).drop_encoding().to_zarr(path, mode="a", **options)
 
 
 def _known(store, source: str) -> xr.Dataset:

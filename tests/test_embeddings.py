@@ -68,3 +68,13 @@ def test_nearest_is_by_cosine_and_leaves_itself_out():
     distance[5] = np.inf
     np.testing.assert_array_equal(found["row"], data["row"][np.argsort(distance)[:4]])
     assert found["similarity"].values == pytest.approx(1 - np.sort(distance)[:4], abs=1e-5)
+
+
+def test_windows_at_the_edge_of_the_data_are_left_out():
+    import pandas as pd
+
+    index = pd.DataFrame({"split": ["train"] * 50 + ["test"] * 50, "valid_share": np.tile([1.0, 0.5], 50)})
+    rows = e.draw_rows(index, 30, seed=0)
+    assert len(rows) == 30 and (rows % 2 == 0).all() and (rows < 50).sum() == 15
+    assert list(rows) == sorted(rows) and (rows == e.draw_rows(index, 30, seed=0)).all()
+    assert len(e.draw_rows(index.assign(valid_share=0.1), 30, seed=0)) == 30

@@ -62,11 +62,11 @@ def test_killed_it_goes_on_to_the_same_weights(when, trained, small_store, tmp_p
         if when == "between two files":
             written = []
 
-            def save(self, checkpoint, path, *rest):
+            def save(self, checkpoint, path, **rest):
                 written.append(path)
                 if len(written) == 4:  # the best of epoch 2 is written, its last.ckpt is not
                     raise Killed
-                return whole(self, checkpoint, path, *rest)
+                return whole(self, checkpoint, path, **rest)
 
             whole = training.WholeFiles.save_checkpoint
             patch.setattr(training.WholeFiles, "save_checkpoint", save)
