@@ -41,6 +41,7 @@ _PUBLIC = {
     "open_run": "runs",
     "start_run": "runs",
     "project_root": "runs",
+    "relative": "runs",
     "open_store": "store",
     "check_store": "store",
     "check_split": "store",

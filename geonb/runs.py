@@ -67,6 +67,12 @@ def project_root(start: Path | str | None = None) -> Path:
     )
 
 
+def relative(path: Path | str) -> str:
+    """A path as it should stand in a report that others read: relative to the project root, where it lies in it."""
+    path, root = Path(path).resolve(), project_root()
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+
+
 @dataclass(frozen=True)
 class Run:
     """A run folder. Facts are read from its ``run.json`` each time, so that what another process wrote is seen."""
