@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import getpass
 import os
+import sys
 import tempfile
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -136,12 +138,17 @@ class Windows(torch.utils.data.Dataset):
         self.scale, self.shift = (1 / std).astype(np.float32), (-mean / std).astype(np.float32)
         self._drawn: tuple[int, np.ndarray] | None = None
         self._maps: list[dict[str, np.ndarray]] | None = None
+        self._pool, self._lock = [], Lock()
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getstate__(self) -> dict:
-        return self.__dict__ | {"_maps": None}  # a pickled map would carry all its bytes
+        # neither the maps' bytes nor a lock can travel
+        return {k: v for k, v in self.__dict__.items() if k not in ("_maps", "_pool", "_lock")}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__ |= state | {"_maps": None, "_pool": [], "_lock": Lock()}
 
     def __getitem__(self, key: int) -> dict[str, Any]:
         if not -len(self) <= key:
@@ -165,9 +172,8 @@ class Windows(torch.utils.data.Dataset):
         if (self.boxes[order, 2:] != (height, width)).any():
             raise ValueError("Windows of different sizes cannot share a batch. Set batch = 1")
         channels = len(self.scale)
-        # numpy's allocator asks for huge pages, torch's does not: 3 times the rate, it is page faults that cost
-        inputs = np.empty((len(order), height, width, channels), np.float32)
-        targets = np.empty((len(order), height, width), np.int64)
+        inputs = self._room((len(order), height, width, channels), np.float32)
+        targets = self._room((len(order), height, width), np.int64)
         raw = torch.empty(height, width * channels)
         scale, shift = (torch.from_numpy(np.tile(v, width)) for v in (self.scale, self.shift))
         for j, (epoch, i) in enumerate(zip(epochs.tolist(), order.tolist(), strict=True)):
@@ -183,6 +189,21 @@ class Windows(torch.utils.data.Dataset):
             "targets": torch.from_numpy(targets),
             "index": torch.from_numpy(self.rows[order]),
         }
+
+    def _room(self, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+        """Memory for a batch: that of an earlier one which nobody holds any more, else new.
+
+        Fresh memory costs more than what is written into it (page faults; numpy's allocator at least asks for huge pages,
+        torch's does not: a third of the rate). A tensor or a view keeps a reference to its array, so one with no
+        reference but the pool's, the loop's and the call's own is free.
+        """
+        with self._lock:
+            for held in self._pool:
+                if held.shape == shape and held.dtype == dtype and sys.getrefcount(held) == 3:
+                    return held
+            made = np.empty(shape, dtype)
+            self._pool = [*self._pool[-15:], made]
+            return made
 
     def _turn(self, epoch: int, i: int) -> tuple[bool, int]:
         if len(self.turns) == 1:

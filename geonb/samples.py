@@ -191,8 +191,8 @@ def _shares(at: np.ndarray, patch: int, shape: tuple[int, int], read: Callable) 
         y, x = at[here, 0] - start, at[here, 1]
         for k, plane in enumerate(planes):
             # summed-area table (Crow 1984): four look-ups a window
-            table = np.zeros((plane.shape[0] + 1, plane.shape[1] + 1), np.int64)
-            plane.astype(np.int32).cumsum(axis=0).cumsum(axis=1, out=table[1:, 1:])
+            table = np.zeros((plane.shape[0] + 1, plane.shape[1] + 1), np.int32 if plane.size < 2**31 else np.int64)
+            plane.cumsum(axis=0, dtype=table.dtype).cumsum(axis=1, out=table[1:, 1:])
             total = table[y + patch, x + patch] - table[y, x + patch] - table[y + patch, x] + table[y, x]
             shares[here, k] = total / patch**2
         rows = rows[rows > inside[-1]]

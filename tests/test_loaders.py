@@ -260,3 +260,17 @@ def test_scratch_of_somebody_else_is_not_used(monkeypatch, tmp_path):
     monkeypatch.setattr(type(folder), "stat", lambda self, **k: SimpleNamespace(st_uid=12345, st_mode=0o40700))
     with pytest.raises(PermissionError, match="Set GEONB_SCRATCH"):
         loaders.scratch_folder()
+
+
+def test_memory_is_used_again_but_never_while_somebody_holds_it(small_store):
+    windows = loaders.Windows(small_store)
+    held = [windows.batch([i, i + 1])["inputs"] for i in range(6)]
+    part, expected = held[0][1], [batch.clone() for batch in held]
+    again = [windows.batch([9, 8])["inputs"] for _ in range(3)]
+    assert all(torch.equal(a, b) for a, b in zip(held, expected, strict=True))
+    places = {batch.data_ptr() for batch in held[1:]}
+    assert len(places) == 5 and not places & {batch.data_ptr() for batch in again}
+    del held, again
+    assert windows.batch([3, 4])["inputs"].data_ptr() != part.untyped_storage().data_ptr()
+    assert torch.equal(part, expected[0][1])
+    assert len({windows.batch([3, 4])["inputs"].data_ptr() for _ in range(9)}) == 1
