@@ -16,15 +16,14 @@ from geonb.plots_style import listed
 
 TEMPLATES = Path(__file__).parent / "templates"
 BOKEH_MB = 1.8  # what Bokeh itself takes, with its widgets
-LEVELS = 100  # steps of a probability: 1 %
 SMALLEST_SIDE = 64  # px; below that a map says nothing
 
 
 def frozen(predictions: xr.DataTree, arrays: xr.DataTree | None = None, budget_mb: float = 4) -> Any:
     """Make the map as HTML that works on its own: in JupyterLab, in a converted notebook and in the report.
 
-    What does not fit under the budget goes in this order, and the map says so: the baselines' probabilities, the bands
-    that are not shown, every second (third ...) pixel.
+    What does not fit under the budget goes in this order, and the map says so: steps of 1 % (then 2 %), the baselines'
+    probabilities, the bands that are not shown, every second (third ...) pixel.
 
     Parameters
     ----------
@@ -48,7 +47,7 @@ def frozen(predictions: xr.DataTree, arrays: xr.DataTree | None = None, budget_m
     page = frozen_page(predictions, arrays, budget_mb)
     # The document is an attribute in single quotes: Bokeh's own code is full of double ones, which then stay one byte.
     quoted = page.replace("&", "&amp;").replace("'", "&#39;")
-    style = "width:100%;height:760px;border:0"
+    style = "width:100%;height:700px;border:0"
     frame = f"<iframe title='map of the predictions' style='{style}' srcdoc='{quoted}'></iframe>"
     return HTML(f"<div class='geonb-map'>{frame}</div>")
 
@@ -80,8 +79,14 @@ def fitting(place: Place, room_bytes: float) -> dict[str, Any]:
         cells = -(-place.data.sizes["y"] // step) * -(-place.data.sizes["x"] // step)
         if cells > 3 * room_bytes:  # even two bytes a pixel would not pack into that: do not read it
             continue
-        for models, every_band in ((len(place.models), True), (1, True), (1, False)):
-            part = pack(place, step, models, every_band)
+        for models, levels, every_band in (
+            (0, 100, True),
+            (0, 50, True),
+            (1, 100, True),
+            (1, 50, True),
+            (1, 50, False),
+        ):
+            part = pack(place, step, models or len(place.models), levels, every_band)
             if len(part["data"]) <= room_bytes:
                 return part
     raise ValueError(
@@ -89,13 +94,15 @@ def fitting(place: Place, room_bytes: float) -> dict[str, Any]:
     )
 
 
-def pack(place: Place, step: int, models: int, every_band: bool) -> dict[str, Any]:
+def pack(place: Place, step: int, models: int, levels: int, every_band: bool) -> dict[str, Any]:
     """Take every `step`-th pixel, quantise to bytes, compress.
 
     Parameters
     ----------
     models : int
         How many models keep their probabilities (the network is the first); all keep their labels.
+    levels : int
+        Steps of a probability from 0 to 1.
     every_band : bool
         Keep all bands, or only those of the picture.
 
@@ -107,7 +114,7 @@ def pack(place: Place, step: int, models: int, every_band: bool) -> dict[str, An
     data = place.data[["truth", "label", "split"]].isel(thin).load()
     probability = place.data["probability"].isel(thin).isel(model=slice(0, models)).values.astype("float32")
     known = np.isfinite(probability)
-    steps = np.where(known, np.rint(np.where(known, probability, 0) * LEVELS), 255).astype(np.uint8)
+    steps = np.where(known, np.rint(np.where(known, probability, 0) * levels), 255).astype(np.uint8)
     bands, scaling, rgb = _bands(place, thin, every_band)
     planes = [
         bands,
@@ -121,7 +128,8 @@ def pack(place: Place, step: int, models: int, every_band: bool) -> dict[str, An
     size = (east - west) / place.data.sizes["x"] * step, (north - south) / place.data.sizes["y"] * step
     height, width = stack.shape[1:]
     return {
-        "name": place.name, "height": height, "width": width, "step": step, "models": models, "rgb": rgb, "bands": scaling,
+        "name": place.name, "height": height, "width": width, "step": step, "models": models, "levels": levels,
+        "rgb": rgb, "bands": scaling,
         "bounds": [west, north - height * size[1], west + width * size[0], north], "whole": list(place.bounds),
         "lonlat": _lonlat_grid(place), "data": base64.b64encode(gzip.compress(stack.tobytes(), 9)).decode(),
     }  # fmt: skip
@@ -186,7 +194,7 @@ def _document(places: list[Place], parts: list[dict[str, Any]], attrs: dict[str,
     about = Div(text="<i>Click the map: place, bands, truth and probabilities of that pixel.</i>", width=330)
     table = class_table(place.colours)[: len(place.classes)].tolist()
     facts = {"classes": place.classes, "models": place.models, "table": table, "ramp": RAMP, "splits": SPLITS}
-    facts |= {"wrong": WRONG, "right": RIGHT, "levels": LEVELS, "parts": parts}
+    facts |= {"wrong": WRONG, "right": RIGHT, "parts": parts}
     held = {"facts": json.dumps(facts), "plot": plot, "about": about, "glyph": overlay.glyph, **sources}
     held |= {f"c_{name}": control for name, control in controls.items()}
     code = (TEMPLATES / "frozen.js").read_text()
@@ -207,4 +215,4 @@ def said_of(parts: list[dict[str, Any]]) -> str:
     said = [f"{p['name']}: every {p['step']}th pixel a side." for p in parts if p["step"] > 1]
     if any(part["models"] == 1 for part in parts):
         said.append("Probabilities of the network only.")
-    return " ".join([*said, "Frozen: probabilities in steps of 1 %."])
+    return " ".join([*said, f"Frozen: probabilities in steps of {100 // min(part['levels'] for part in parts)} %."])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from geonb.plots_maps import crs_of, default_bands, edges
+from geonb.plots_maps import crs_name, crs_of, default_bands, edges
 from geonb.plots_style import class_colours
 
 LAYERS = {
@@ -199,7 +199,7 @@ def label_axes(plot: Any, place: Place) -> None:
     from bokeh.models import CustomJSTickFormatter
 
     if place.crs is not None and place.crs.is_projected:
-        code = authority(place.crs)
+        code = crs_name(place.crs)
         plot.xaxis.axis_label, plot.yaxis.axis_label = f"easting [km], {code}", "northing [km]"
         for axis in (*plot.xaxis, *plot.yaxis):
             axis.formatter = CustomJSTickFormatter(
@@ -209,12 +209,6 @@ def label_axes(plot: Any, place: Place) -> None:
         plot.xaxis.axis_label, plot.yaxis.axis_label = "longitude [°]", "latitude [°]"
     else:
         plot.xaxis.axis_label, plot.yaxis.axis_label = "x", "y"
-
-
-def authority(crs: Any) -> str:
-    """``EPSG:32119``, or the name of a CRS without a code."""
-    code = crs.to_authority(min_confidence=60)
-    return ":".join(code) if code else crs.name
 
 
 def legend_html(place: Place, simulated: bool, notes: Sequence[str]) -> str:

@@ -2,10 +2,11 @@
 
 Each takes labelled xarray (a store, predictions, scores, embeddings) and gives back a matplotlib Figure with title, units and
 legend; maps have north up; a class has one colour everywhere; figures of simulated data say so. This module is the list, the
-drawing is beside it: `plots_maps` (where), `plots_scores` (how good), `plots_tiles` (what is alike), `plots_style`.
+drawing is beside it: `plots_maps` and `plots_locator` (where), `plots_scores` (how good), `plots_tiles` (what is alike), `plots_style`.
 """
 
-from geonb.plots_maps import class_shares, locator, prediction_panels, rgb, samples, scene, stretched
+from geonb.plots_locator import locator
+from geonb.plots_maps import class_shares, prediction_panels, rgb, samples, scene, stretched
 from geonb.plots_scores import (
     class_scores,
     confusion,

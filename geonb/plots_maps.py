@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -14,7 +13,7 @@ from matplotlib.figure import Figure
 
 from geonb.plots_style import NODATA_COLOUR, SPLIT_COLOURS, class_colours, finish, styled, swatches
 
-NATURAL_EARTH = Path(__file__).parent / "natural_earth"
+GAMMA = 0.75  # a few bright roofs set the stretch; without this the rest of a scene is too dark to read
 PANEL_PIXELS = 900  # a panel of 3 inches shows no more; larger rasters are read thinned
 
 
@@ -31,6 +30,18 @@ def crs_of(data: xr.DataArray | xr.Dataset) -> Any:
     variables = data.variables if isinstance(data, xr.Dataset) else data.coords
     mappings = [v.attrs["crs_wkt"] for v in variables.values() if v.attrs.get("crs_wkt")]
     return CRS.from_wkt(mappings[0]) if mappings else None
+
+
+def crs_name(crs: Any) -> str:
+    """Name and code of a CRS, ``NAD83 / North Carolina (EPSG:32119)``; GDAL's match where a file names neither."""
+    from pyproj import CRS
+    from rasterio.crs import CRS as GdalCRS
+
+    authority = crs.to_authority(min_confidence=60)
+    code = ":".join(authority) if authority else GdalCRS.from_wkt(crs.to_wkt("WKT1_GDAL")).to_epsg()
+    if not code:
+        return crs.name
+    return f"{CRS.from_user_input(code).name} ({code if authority else f'EPSG:{code}'})"
 
 
 def thinned(data: Any, pixels: int = PANEL_PIXELS) -> Any:
@@ -62,7 +73,7 @@ def stretched(
     shown = np.zeros((*bands.shape[1:], 4), "float32")
     for i, band in enumerate(bands[[0, 1, 2] if len(bands) > 2 else [0, 0, 0]]):
         low, high = limits[i] if limits else np.percentile(band[good], (2, 98)) if good.any() else (0.0, 1.0)
-        shown[..., i] = np.where(good, np.clip((band - low) / max(high - low, 1e-12), 0, 1), 0)
+        shown[..., i] = np.where(good, np.clip((band - low) / max(high - low, 1e-12), 0, 1) ** GAMMA, 0)
     shown[..., 3] = good
     return shown
 
@@ -121,75 +132,15 @@ def scale_bar(ax: Axes) -> None:
         ax.plot([x, x + length], [y, y], transform=ax.get_xaxis_transform(), color=colour, linewidth=width)
 
 
-def locator_inset(figure: Figure, rectangle: tuple[float, float, float, float], bounds: tuple, crs: Any) -> Axes:
-    """Add a small globe with coasts and borders, seen from above the scene, and a red dot (or outline) where it lies.
-
-    Parameters
-    ----------
-    figure : Figure
-    rectangle : tuple
-        Left, bottom, width, height as shares of the figure.
-    bounds : tuple = (west, south, east, north), in `crs`
-    crs : pyproj CRS
-    """
-    import cartopy.crs as ccrs
-
-    west, south, east, north = lonlat_bounds(bounds, crs)
-    lon, lat = lonlat_centre(bounds, crs)
-    ax = figure.add_axes(rectangle, projection=ccrs.NearsidePerspective(lon, lat, satellite_height=2_500_000))
-    ax.set_global()
-    earth(ax)
-    grid = ax.gridlines(xlocs=range(-180, 181, 10), ylocs=range(-80, 81, 10), linewidth=0.3, color="#b9c6d0")
-    grid.n_steps = 60
-    if max(east - west, north - south) > 4:
-        ring = [west, east, east, west, west], [south, south, north, north, south]
-        ax.plot(*ring, color="#cc2222", linewidth=1.2, transform=ccrs.PlateCarree())
-    ax.plot(lon, lat, "o", color="#cc2222", markeredgecolor="white", markersize=5, transform=ccrs.PlateCarree())
-    ax.spines["geo"].set(edgecolor="#667788", linewidth=0.6)
-    place = f"{abs(lat):.2f}° {'N' if lat >= 0 else 'S'}, {abs(lon):.2f}° {'E' if lon >= 0 else 'W'}"
-    ax.set_title(place, fontsize=7.5, fontweight="normal", loc="center", pad=3)
-    return ax
-
-
-def lonlat_bounds(bounds: tuple, crs: Any) -> tuple[float, float, float, float]:
-    """Bounds (west, south, east, north) in degrees of bounds in `crs`."""
-    from pyproj import Transformer
-
-    return Transformer.from_crs(crs, "OGC:CRS84", always_xy=True).transform_bounds(*bounds, densify_pts=21)
-
-
-def lonlat_centre(bounds: tuple, crs: Any) -> tuple[float, float]:
-    """Longitude and latitude of the middle of bounds in `crs`."""
-    from pyproj import Transformer
-
-    middle = (bounds[0] + bounds[2]) / 2, (bounds[1] + bounds[3]) / 2
-    return Transformer.from_crs(crs, "OGC:CRS84", always_xy=True).transform(*middle)
-
-
-def earth(ax: Any) -> None:
-    """Sea, land, lakes, coasts and borders on a cartopy axes, from the files that come with geonb."""
-    import cartopy
-    import cartopy.feature as features
-
-    cartopy.config["pre_existing_data_dir"] = NATURAL_EARTH  # on disk: a map must never ask the network
-    ax.set_facecolor("#dcebf5")
-    layers = (
-        ("physical", "land", {"facecolor": "#f3efe4", "edgecolor": "none"}),
-        ("physical", "lakes", {"facecolor": "#dcebf5", "edgecolor": "none"}),
-        ("physical", "coastline", {"facecolor": "none", "edgecolor": "#667788", "linewidth": 0.5}),
-        ("cultural", "admin_0_boundary_lines_land", {"facecolor": "none", "edgecolor": "#aa9988", "linewidth": 0.5}),
-    )
-    for kind, name, look in layers:
-        ax.add_feature(features.NaturalEarthFeature(kind, name, "110m", **look))
-
-
 def composite_note(image: xr.DataArray, bands: Sequence[int] | None = None) -> str:
     """Say which bands a composite shows."""
     bands = default_bands(image["channel"].values) if bands is None else bands
     names = [str(image["channel"].values[band]) for band in bands]
-    return (
-        f"Image: {', '.join(names)} {'as red, green, blue' if len(names) == 3 else 'as grey'}, each stretched 2-98 %."
+    natural = [name.lower() for name in names] == ["red", "green", "blue"]
+    told = (
+        "natural colours" if natural else f"{', '.join(names)} as {'red, green, blue' if len(names) == 3 else 'grey'}"
     )
+    return f"Image: {told}; each band stretched 2-98 % and brightened."
 
 
 @styled
@@ -251,10 +202,14 @@ def scene(store: Any, source: str | None = None, bands: Sequence[int] | None = N
     axes[1].legend(handles=swatches(colours | {"no data": NODATA_COLOUR}), ncols=4, **room)
     axes[2].legend(handles=swatches(_present(split)), ncols=4, **room)
     if crs is not None:
+        from geonb.plots_locator import locator_inset
+
         locator_inset(figure, (0.03, -0.1, 0.15, 0.27), edges(data), crs)
     height, width = data.sizes["y"], data.sizes["x"]
     share = float(data.valid.mean())
-    note = f"{source}: {width:,} x {height:,} pixels, {share:.1%} valid; {crs.name if crs is not None else 'no CRS'}."
+    note = (
+        f"{source}: {width:,} x {height:,} pixels, {share:.1%} valid; {crs_name(crs) if crs is not None else 'no CRS'}."
+    )
     return finish(figure, store.meta, f"{note} {composite_note(data.inputs, bands)}", below=0.1)
 
 
@@ -401,44 +356,6 @@ def _common_limits(windows: Sequence[xr.Dataset], bands: Sequence[int]) -> list[
         [w.inputs.isel(channel=bands).values[:, w.valid.values.astype(bool)] for w in windows], axis=1
     )
     return [tuple(np.percentile(band, (2, 98))) if band.size else (0.0, 1.0) for band in good]
-
-
-@styled
-def locator(arrays: xr.DataTree) -> Figure:
-    """Draw where on Earth the sources of a store lie: a globe, and the land around with coasts and borders.
-
-    Parameters
-    ----------
-    arrays : DataTree
-        A group a source with coordinates x, y and a CRS, as a store's `arrays` or predictions.
-    """
-    import cartopy.crs as ccrs
-
-    boxes = [lonlat_bounds(edges(group), crs_of(group.to_dataset())) for group in arrays.children.values()]
-    west, south = np.min([box[:2] for box in boxes], axis=0)
-    east, north = np.max([box[2:] for box in boxes], axis=0)
-    figure = plt.figure(figsize=(8, 3.6))
-    locator_inset(figure, (0.0, 0.05, 0.4, 0.85), (west, south, east, north), "OGC:CRS84")
-    middle, reach = ((west + east) / 2, (south + north) / 2), max(5.0, (north - south) * 1.5, (east - west))
-    ax = figure.add_axes((0.44, 0.08, 0.55, 0.82), projection=ccrs.LambertAzimuthalEqualArea(*middle))
-    ax.set_extent(
-        (middle[0] - 1.6 * reach, middle[0] + 1.6 * reach, middle[1] - reach, middle[1] + reach), ccrs.PlateCarree()
-    )
-    earth(ax)
-    ax.gridlines(
-        draw_labels={"bottom": "x", "left": "y"},
-        linewidth=0.3,
-        color="#b9c6d0",
-        xlabel_style={"size": 7},
-        ylabel_style={"size": 7},
-    )
-    for name, box in zip(arrays.children, boxes, strict=True):
-        ring = [box[0], box[2], box[2], box[0], box[0]], [box[1], box[1], box[3], box[3], box[1]]
-        ax.plot(*ring, color="#cc2222", linewidth=2, transform=ccrs.PlateCarree())
-        text = {"xytext": (7, 5), "textcoords": "offset points", "fontsize": 8, "color": "#aa1111"}
-        spot = ax.projection.transform_point((box[0] + box[2]) / 2, (box[1] + box[3]) / 2, ccrs.PlateCarree())
-        ax.annotate(str(name), spot, **text)
-    return finish(figure, arrays.attrs, "Coasts and borders: Natural Earth 1:110m, off by some kilometres.")
 
 
 @styled

@@ -249,7 +249,7 @@ def score_table(scores: xr.Dataset, split: str = "test") -> pd.DataFrame:
         }
         for model in scores.model.values
     }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 _SCORE = ("score", "score_low", "score_high")

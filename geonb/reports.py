@@ -192,6 +192,7 @@ def _scores(folder: Path) -> str | None:
     import xarray as xr
 
     from geonb.plots_scores import score_table
+    from geonb.scores import verdict
 
     if not (folder / "scores.nc").is_file():
         return None
@@ -211,7 +212,8 @@ def _scores(folder: Path) -> str | None:
     )
     precision = f" Predicted in {escape(str(scores.attrs['precision']))}." if scores.attrs.get("precision") else ""
     prevalence = f'<p class="quiet">Share of the test pixels: {escape(share)}.{precision}</p>'
-    return _table(["model", *map(str, table.columns)], rows, caption, lead=0) + prevalence
+    told = f"<p><b>{escape(verdict(scores))}</b></p>" if "gain" in scores else ""
+    return told + _table(["model", *map(str, table.columns)], rows, caption, lead=0) + prevalence
 
 
 def _store(folder: Path, info: dict[str, Any]) -> str | None:
@@ -304,7 +306,8 @@ def _table(heads: list[str], rows: list[list[str]], caption: str = "", lead: int
         f"<tr{' class=lead' if number == lead else ''}>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>"
         for number, row in enumerate(rows)
     )
-    return f"<table>{f'<caption>{escape(caption)}</caption>' if caption else ''}<tr>{head}</tr>{body}</table>"
+    said = f'<p class="quiet">{escape(caption)}</p>' if caption else ""
+    return f"<table><tr>{head}</tr>{body}</table>{said}"
 
 
 def _state(state: str) -> str:

@@ -15,7 +15,15 @@ from urllib.parse import urlparse
 
 import pytest
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 IDLE = "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
 DONE = """() => {
   const panel = window.jupyterapp.shell.currentWidget
@@ -31,7 +39,9 @@ ERRORS = """() => window.jupyterapp.shell.currentWidget.content.widgets.filter((
 @contextmanager
 def browser_page(width: int = 1400, height: int = 1100):
     """A page that may ask nobody but this machine; `page.troubles` lists outside requests and page errors."""
-    api = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright (pip install geonb[test])")
+    api = pytest.importorskip(
+        "playwright.sync_api", reason="the browser tests need playwright (pip install geonb[test])"
+    )
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
         pytest.skip("no chromium on this machine (apt-get install chromium)")

@@ -1,7 +1,7 @@
 // The frozen map: one function body, run by Bokeh when the page is ready, for every control and for every click.
 // Everything is in `facts`; the planes of a source are bytes (bands, truth, labels, split, probabilities), rows north first.
 const state = (window.geonb ??= { facts: JSON.parse(facts), planes: {} })
-const { classes, models, table, ramp, splits, levels, parts } = state.facts
+const { classes, models, table, ramp, splits, parts } = state.facts
 
 const unpack = async (part) => {
   const bytes = Uint8Array.from(atob(part.data), (c) => c.charCodeAt(0))
@@ -29,6 +29,7 @@ const onRamp = (v) => {
   return opaque(ramp[low].map((from, i) => Math.round(from + (at - low) * (ramp[low + 1][i] - from))))
 }
 
+const GAMMA = 0.75 // as in the static maps
 // the colour of one pixel, as a function of its position, for a layer; 0 is transparent
 const painter = (layer, part, read, m, c, least) => {
   const colours = table.map(opaque)
@@ -42,13 +43,13 @@ const painter = (layer, part, read, m, c, least) => {
   }
   if (layer === "image") {
     const three = part.rgb.length === 3 ? part.rgb : [part.rgb[0], part.rgb[0], part.rgb[0]]
-    const bands = three.map(([n, low, high]) => [read.band(n), low, 255 / Math.max(high - low, 1e-9)])
-    return (i) => (bands[0][0][i] === 255 ? 0 : opaque(bands.map(([v, low, k]) => Math.max(0, Math.min(255, Math.round((v[i] - low) * k))))))
+    const bands = three.map(([n, low, high]) => [read.band(n), low, 1 / Math.max(high - low, 1e-9)])
+    return (i) => (bands[0][0][i] === 255 ? 0 : opaque(bands.map(([v, low, k]) => Math.max(0, Math.min(255, Math.round(255 * Math.max(0, (v[i] - low) * k) ** GAMMA))))))
   }
   if (layer === "probability" || layer === "sure") {
     const some = layer === "sure" ? classes.map((_, k) => read.probability(m, k)) : [read.probability(m, c)]
     if (some[0] === null) return () => 0
-    const shades = Array.from({ length: levels + 1 }, (_, v) => (v / levels >= least - 1e-9 ? onRamp(v / levels) : 0))
+    const shades = Array.from({ length: part.levels + 1 }, (_, v) => (v / part.levels >= least - 1e-9 ? onRamp(v / part.levels) : 0))
     return (i) => (some[0][i] === 255 ? 0 : shades[Math.max(...some.map((p) => p[i]))])
   }
   return () => 0
@@ -88,10 +89,10 @@ const lonlat = (part, x, y) => {
 }
 
 const text = (s) => String(s).replace(/[&<>]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[c])
-const bar = (v) =>
+const bar = (v, levels) =>
   v === null || v === 255
     ? "<td style='color:#999'>-</td>"
-    : `<td style="min-width:66px;background:linear-gradient(90deg,#c9d8e6 ${v}%,transparent ${v}%)">${(v / levels).toFixed(2)}</td>`
+    : `<td style="min-width:66px;background:linear-gradient(90deg,#c9d8e6 ${(100 * v) / levels}%,transparent ${(100 * v) / levels}%)">${(v / levels).toFixed(2)}</td>`
 
 const tell = (part, read, x, y) => {
   const [west, south, east, north] = part.bounds
@@ -110,7 +111,7 @@ const tell = (part, read, x, y) => {
   })
   const head = models.map((m, k) => `<th>${text(m)}<br><small>${name(read.label(k)[i])}</small></th>`).join("")
   const body = classes.map((c, k) => {
-    const cells = models.map((_, m) => bar(read.probability(m, k)?.[i] ?? null)).join("")
+    const cells = models.map((_, m) => bar(read.probability(m, k)?.[i] ?? null, part.levels)).join("")
     return `<tr><td style="border-left:10px solid rgb(${table[k]});padding-left:5px">${text(c)}</td>${cells}</tr>`
   })
   return `<div style="font:12px sans-serif"><b>${px.toLocaleString("en")} E, ${py.toLocaleString("en")} N</b><br>

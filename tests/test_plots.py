@@ -1,0 +1,275 @@
+"""Figures: the numbers drawn are the numbers given, nothing asks the network, tiles stay with their rows."""
+
+import socket
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made import (
+    CLASSES,
+    COLOURS,
+    MODELS,
+    made_arrays,
+    made_embeddings,
+    made_log,
+    made_predictions,
+    made_scores,
+    made_store,
+    made_tiles,
+)
+from pyproj import Transformer
+from sklearn.metrics import confusion_matrix
+
+from geonb import embeddings, plots, plots_maps, plots_tiles
+
+
+@pytest.fixture(scope="module")
+def predictions():
+    return made_predictions()
+
+
+@pytest.fixture(scope="module")
+def scores(predictions):
+    return made_scores(predictions)
+
+
+def words(figure):
+    """Every text a reader sees."""
+    return [text.get_text() for text in figure.findobj(matplotlib.text.Text)]
+
+
+def test_confusion_shows_what_scikit_learn_counts(predictions, scores):
+    data = predictions["scene"].to_dataset()
+    here = (data.split.values == 3) & (data.truth.values != 255)
+    counts = confusion_matrix(data.truth.values[here], data.label.values[0][here], labels=range(len(CLASSES)))
+    cells = plots.confusion(scores).axes[0].texts
+    shown = np.array([int(cell.get_text().split("\n")[1].replace(",", "")) for cell in cells]).reshape(counts.shape)
+    assert (shown == counts).all()
+    share = int(cells[0].get_text().split("%")[0])
+    assert share == round(100 * counts[0, 0] / counts[0].sum())
+
+
+def test_skill_draws_each_score_on_its_value(scores):
+    figure = plots.skill(scores)
+    for ax, metric in zip(figure.axes, scores.metric.values, strict=True):
+        drawn = [line.get_xdata()[0] for line in ax.lines]
+        assert drawn == pytest.approx(scores.score.sel(split="test", metric=metric).values)
+        spans = [[segment[0][0], segment[1][0]] for c in ax.collections for segment in c.get_segments()]
+        one = scores.sel(split="test", metric=metric)
+        assert np.array(spans) == pytest.approx(np.stack([one.score_low.values, one.score_high.values], -1))
+    assert any(f"{int(scores.n_pixels.sel(split='test')):,} pixels" in word for word in words(figure))
+
+
+def test_score_table_reads_value_and_interval():
+    dims = ("model", "split", "metric")
+    one = xr.Dataset(
+        {"score": (dims, [[[0.7412]]]), "score_low": (dims, [[[0.7]]]), "score_high": (dims, [[[0.778]]])},
+        coords={"model": ["network"], "split": ["test"], "metric": ["mean_iou"]},
+    )
+    assert plots.score_table(one).loc["network", "mean IoU"] == "0.74 [0.70, 0.78]"
+
+
+def test_learning_curves_mark_the_lowest_validation_loss():
+    log = made_log()
+    figure = plots.learning_curves(log)
+    best = int(log.epoch[log.val_loss.argmin()])
+    assert any(f"epoch {best}," in word for word in words(figure))
+    with pytest.raises(ValueError, match=r"lacks .'val_loss'"):
+        plots.learning_curves(log.drop(columns="val_loss"))
+    with pytest.raises(ValueError, match="no epoch"):
+        plots.learning_curves(pd.DataFrame(columns=["epoch", "train_loss", "val_loss"]))
+
+
+def test_class_shares_add_up():
+    store = made_store()
+    bars = plots.class_shares(store).axes[0].containers
+    targets, split = store.arrays["scene"].targets.values, store.split_map("scene").values
+    for number, container in enumerate(bars, 1):
+        here = targets[(split == number) & (targets != 255)]
+        assert [bar.get_width() for bar in container] == pytest.approx(np.bincount(here, minlength=7) / here.size)
+
+
+@pytest.mark.parametrize("draw", ["scene", "samples", "panels", "skill", "reliability", "class_scores", "dendrogram"])
+def test_simulated_data_are_called_so(draw, predictions, scores):
+    figure = draw_one(draw, predictions, scores)
+    assert "simulated data" in words(figure)
+    honest = {"scores": scores.assign_attrs(simulated=0), "predictions": predictions.copy()}
+    honest["predictions"].attrs["simulated"] = 0
+    if draw in ("skill", "reliability", "class_scores", "panels"):
+        assert "simulated data" not in words(draw_one(draw, honest["predictions"], honest["scores"]))
+
+
+def draw_one(name, predictions, scores):
+    vectors = made_embeddings()
+    return {
+        "scene": lambda: plots.scene(made_store()),
+        "samples": lambda: plots.samples(made_store(), n=3),
+        "panels": lambda: plots.prediction_panels(predictions, arrays=made_arrays()),
+        "skill": lambda: plots.skill(scores),
+        "reliability": lambda: plots.reliability(scores),
+        "class_scores": lambda: plots.class_scores(scores),
+        "dendrogram": lambda: plots.dendrogram(embeddings.link(vectors), vectors, made_tiles(vectors))[0],
+    }[name]()
+
+
+class TestMaps:
+    def test_north_is_up_whichever_way_the_rows_run(self):
+        scene = made_arrays()["scene"].to_dataset()
+        upside_down = scene.isel(y=slice(None, None, -1))
+        colours = dict(zip(CLASSES, COLOURS, strict=True))
+        one, two = (plots_maps.thinned(data.targets) for data in (scene, upside_down))
+        assert (plots_maps.coloured(one.values, colours) == plots_maps.coloured(two.values, colours)).all()
+        assert one.y[0] > one.y[-1]
+
+    def test_a_class_is_drawn_in_its_colour(self):
+        drawn = plots_maps.coloured(np.array([[2, 255]], "uint8"), dict(zip(CLASSES, COLOURS, strict=True)))
+        assert matplotlib.colors.to_hex(drawn[0, 0]) == COLOURS[2]
+        assert drawn[0, 1, 3] == 0  # no data is transparent
+
+    def test_panel_lies_on_its_ground(self):
+        scene = made_arrays()["scene"].to_dataset()
+        west, east, south, north = plots.rgb(scene.inputs).axes[0].images[0].get_extent()
+        assert (west, north) == pytest.approx((630.0, 228.5))
+        assert east - west == pytest.approx(scene.sizes["x"] * 0.0285)
+        assert north - south == pytest.approx(scene.sizes["y"] * 0.0285)
+
+    def test_large_rasters_are_thinned(self):
+        data = xr.DataArray(
+            np.zeros((4000, 2500), bool), dims=("y", "x"), coords={"y": -np.arange(4000), "x": range(2500)}
+        )
+        assert max(plots_maps.thinned(data).shape) <= plots_maps.PANEL_PIXELS
+
+    def test_stretch_ignores_what_is_not_valid(self):
+        image = xr.DataArray(np.array([[[0.0, 10.0, 1e9]]] * 3), dims=("channel", "y", "x"))
+        valid = xr.DataArray([[True, True, False]], dims=("y", "x"))
+        shown = plots.stretched(image, valid)
+        assert shown[0, 1, 0] == pytest.approx(1) and shown[0, 0, 0] == pytest.approx(0) and shown[0, 2, 3] == 0
+
+    def test_locator_marks_the_middle_of_the_scene(self):
+        scene = made_arrays()["scene"].to_dataset()
+        west, south, east, north = plots_maps.edges(scene)
+        to_lonlat = Transformer.from_crs(32119, 4326, always_xy=True)
+        lon, lat = to_lonlat.transform((west + east) / 2, (south + north) / 2)
+        figure = plots.locator(made_arrays())
+        dot = figure.axes[0].lines[-1]
+        assert (dot.get_xdata()[0], dot.get_ydata()[0]) == pytest.approx((lon, lat), abs=2e-3)
+        assert -78.8 < lon < -78.5 and 35.6 < lat < 35.9  # Raleigh
+
+    def test_maps_ask_no_network(self, monkeypatch, tmp_path):
+        import cartopy
+
+        def refuse(*_):
+            raise AssertionError("a map asked the network")
+
+        monkeypatch.setattr(socket.socket, "connect", refuse)
+        monkeypatch.setattr(socket, "getaddrinfo", refuse)
+        monkeypatch.setitem(cartopy.config, "data_dir", tmp_path)  # nothing fetched before may help
+        figure = plots.scene(made_store())
+        figure.canvas.draw()
+        globe = figure.axes[-1]
+        sizes = [len(feature._geometries if hasattr(feature, "_geometries") else list(feature._feature.geometries()))
+                 for feature in globe.findobj(lambda a: type(a).__name__ == "FeatureArtist")]  # fmt: skip
+        assert len(sizes) == 4 and min(sizes) > 10
+
+    def test_scene_without_crs_is_drawn_without_locator(self):
+        store = made_store()
+        store.arrays = store.arrays.map_over_datasets(lambda data: data.drop_vars("spatial_ref", errors="ignore"))
+        assert len(plots.scene(store).axes) == 3
+
+    def test_samples_of_an_absent_split(self):
+        with pytest.raises(ValueError, match="No windows in split 'nowhere'"):
+            plots.samples(made_store(), split="nowhere")
+
+
+class TestTiles:
+    @settings(max_examples=15, deadline=None)
+    @given(st.integers(0, 10_000), st.integers(2, 14))
+    def test_clusters_are_a_partition_and_agree_with_the_module_that_cuts(self, seed, clusters):
+        vectors = made_embeddings(40, seed=seed)
+        linkage = embeddings.link(vectors)
+        leaves = plots_tiles.leaf_clusters(linkage, clusters)[1]
+        assert sorted(np.concatenate(leaves)) == list(range(40))
+        flat = embeddings.cluster(linkage, clusters)
+        assert all((flat[members] == place).all() for place, members in enumerate(leaves))
+
+    def test_dendrogram_shows_each_clusters_own_tiles(self):
+        vectors = made_embeddings(60)
+        tiles = np.zeros((60, 4, 4, 3), np.uint8)
+        tiles[:, 0, 0, 0] = np.arange(60)  # each tile carries its row
+        figure, letters = plots.dendrogram(embeddings.link(vectors), vectors, tiles, clusters=5, examples=3)
+        assert sorted(set(letters)) == list("ABCDE")
+        drawn = [int(ax.images[0].get_array()[0, 0, 0]) for ax in figure.axes if ax.images]
+        columns = [drawn[i : i + 3] for i in range(0, 15, 3)]
+        assert [{letters[row] for row in column} for column in columns] == [{"A"}, {"B"}, {"C"}, {"D"}, {"E"}]
+
+    @settings(max_examples=30, deadline=None)
+    @given(st.integers(0, 10_000), st.integers(1, 40))
+    def test_placed_tiles_do_not_overlap(self, seed, count):
+        points = np.random.default_rng(seed).random((80, 2))
+        anchors = points[plots_tiles.spread(points, count)]
+        width, height = cell = (0.115, 0.135)
+        centres = plots_tiles.place_tiles(points, anchors, cell)
+        apart = np.abs(centres[:, None] - centres[None])
+        over = (apart[..., 0] < width - 1e-9) & (apart[..., 1] < height - 1e-9)
+        assert len(centres) == count and not (over & ~np.eye(count, dtype=bool)).any()
+        assert (centres > np.array(cell) / 2 - 1e-9).all() and (centres < 1 - np.array(cell) / 2 + 1e-9).all()
+
+    def test_more_tiles_than_room(self):
+        points = np.random.default_rng(0).random((80, 2))
+        with pytest.raises(ValueError, match="do not fit"):
+            plots_tiles.place_tiles(points, points, (0.3, 0.3))
+
+    def test_scatter_joins_tiles_to_their_points(self):
+        vectors = made_embeddings(50)
+        tiles = np.zeros((50, 4, 4, 3), np.uint8)
+        tiles[..., 0] = np.arange(50)[:, None, None]
+        plane = embeddings.reduce(vectors)
+        figure = plots.scatter_with_tiles(plane, tiles, vectors.label.values, show=10)
+        figure.canvas.draw()
+        boxes = figure.findobj(matplotlib.offsetbox.AnnotationBbox)
+        for box in boxes:
+            assert int(np.asarray(box.offsetbox.get_data())[0, 0, 0]) == int(box.get_gid().removeprefix("tile-"))
+        placed = [box.get_window_extent() for box in boxes]
+        assert len(placed) == 10
+        assert not any(a.overlaps(b) for i, a in enumerate(placed) for b in placed[:i])
+        assert {line.get_color() for line in figure.axes[0].lines if line.get_marker() == "o"} <= set(COLOURS)
+
+    def test_alike_shows_the_rows_that_are_alike(self):
+        vectors = made_embeddings(30)
+        tiles = np.zeros((30, 4, 4, 3), np.uint8)
+        tiles[..., 0] = np.arange(30)[:, None, None]
+        near = embeddings.nearest(vectors, 4, 5)
+        figure = plots.alike(tiles, vectors, 4, near)
+        shown = [int(ax.images[0].get_array()[0, 0, 0]) * 3 for ax in figure.axes]  # a row is three times its place
+        assert shown == [12, *near["row"].values.tolist()]
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"tiles": np.zeros((60, 4, 4, 3))}, "uint8"),
+            ({"tiles": np.zeros((59, 4, 4, 3), np.uint8)}, "59 tiles for 60 samples"),
+            ({"clusters": 15}, "allowed are 2 to 14"),
+            ({"linkage": np.zeros((3, 4))}, "joins 4 samples"),
+        ],
+    )
+    def test_faults_are_named(self, change, message):
+        vectors = made_embeddings(60)
+        given = {"linkage": embeddings.link(vectors), "embeddings": vectors, "tiles": made_tiles(vectors)} | change
+        with pytest.raises(ValueError, match=message):
+            plots.dendrogram(**given)
+
+
+def test_figures_leave_pyplot(scores):
+    import matplotlib.pyplot as plt
+
+    before = plt.get_fignums()
+    plots.skill(scores)
+    assert plt.get_fignums() == before  # else a notebook shows it twice, and memory grows
+    assert len(MODELS) == 3

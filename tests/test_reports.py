@@ -1,0 +1,208 @@
+"""Reports: of runs in every state, whole, small, and asking nobody."""
+
+import base64
+import io
+import json
+import re
+
+import nbformat
+import numpy as np
+import pytest
+from made import made_predictions, made_scores
+from PIL import Image
+
+from geonb import reports, reports_html
+
+FETCHES = re.compile(
+    r"<(?:script|img|iframe|link|source|video|audio|object|embed|input|use)\b[^>]*\s(?:xlink:)?(?:src|href|data|srcset|poster)"
+    r"\s*=\s*[\"']?\s*(?:https?:)?//|url\(\s*[\"']?\s*(?:https?:)?//|@import",
+    re.I,
+)
+FETCHING = """<script src="https://cdn.example.org/require.js"></script><link rel=stylesheet href='//cdn.example.org/a.css'>
+<img alt="x" src=https://example.org/a.png><style>@import url(https://example.org/b.css); p {background: url("http://example.org/c.png")}</style>
+<iframe src="https://example.org/"></iframe><iframe srcdoc="&lt;script src=&quot;https://cdn.example.org/d.js&quot;&gt;&lt;/script&gt;kept"></iframe>
+<a href="https://example.org/read">a link to read</a>"""
+
+
+def png(side=8, noise=False):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (side, side, 3), "uint8") if noise else np.full((side, side, 3), 200, "uint8")
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def outputs(*data):
+    return [nbformat.v4.new_output("display_data", data=dict(entry)) for entry in data]
+
+
+def notebook(path, title, cells):
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(f"# {title}\n\nWhy we do this."), *cells])
+    nbformat.write(made, path)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished run of two notebooks, with scores."""
+    folder = tmp_path / "runs" / "segmentation" / "2026-11-22_calm-heron"
+    (folder / "notebooks").mkdir(parents=True)
+    made_scores(made_predictions()).to_netcdf(folder / "scores.nc", engine="h5netcdf")
+    (folder / "parameters.yaml").write_text("epochs: 3\n")
+    (folder / "environment.txt").write_text("# python 3.11\n# device: cpu\nnumpy==2.4.6\n")
+    step = {"state": "done", "seconds": 62.0, "peak_memory_mb": 812.4, "exit_code": 0, "parameters": {"epochs": 3},
+            "cells": [{"index": 3, "title": "Fit", "seconds": 41.5}]}  # fmt: skip
+    info = {"name": folder.name, "workload": "segmentation", "record": "segmentation", "state": "done", "store": None,
+            "started": "2026-11-22T10:00:00Z", "ended": "2026-11-22T10:05:00Z", "precision": "float32", "steps": {"02_training": step},
+            "headline": {"metric": "mean_iou", "value": 0.51, "low": 0.45, "high": 0.57,
+                         "baseline": "pixel-linear", "baseline_value": 0.44}}  # fmt: skip
+    (folder / "run.json").write_text(json.dumps(info))
+    code = nbformat.v4.new_code_cell
+    cells = [
+        nbformat.v4.new_markdown_cell("## Fit\nOne line an epoch."),
+        code("fit(model)", execution_count=1, outputs=outputs({"image/png": png()}, {"text/html": FETCHING})),
+        code(
+            "widget",
+            execution_count=2,
+            outputs=outputs({reports_html.WIDGET: {"model_id": "a"}, "text/plain": "VBox(...)"}),
+        ),
+        code(
+            "js",
+            execution_count=3,
+            outputs=outputs({"application/javascript": "fetch('https://example.org')", "text/plain": "js"}),
+        ),
+    ]
+    notebook(folder / "notebooks" / "02_training.ipynb", "02 Training", cells)
+    return folder
+
+
+def test_finished_run_is_told_whole(run):
+    page = reports.write_report(run).read_text()
+    for told in (
+        "Land cover from rasters and masks",  # the workload's title
+        "2026-11-22_calm-heron",
+        "pixel-linear",
+        "95 % intervals",
+        "1 min 2 s",
+        "812 MB",
+        "epochs: 3",
+        "numpy==2.4.6",
+        "Why we do this.",
+        "Simulated data",
+        "open the notebook in JupyterLab",
+    ):
+        assert told in page, told
+    scores = made_scores(made_predictions())
+    value, low, high = (
+        float(scores[v].sel(model="network", split="test", metric="mean_iou"))
+        for v in ("score", "score_low", "score_high")
+    )
+    assert f"{value:.2f} [{low:.2f}, " in page and f"{int(scores.n_pixels.sel(split='test')):,} pixels" in page
+    assert abs(high - low) > 0
+    assert not list(run.glob("*.partial"))
+
+
+def test_code_is_folded_and_headings_nest(run):
+    page = reports.write_report(run).read_text()
+    assert len(re.findall(r"<details class=\"code\">", page)) == 3
+    assert page.count("<h1") == 1 and '<h2 id="02_training">02 Training</h2>' in page and "<h3>Fit</h3>" in page
+    targets = re.findall(r'<li><a href="#([^"]+)"', page)
+    assert targets and all(f'id="{target}"' in page for target in targets)
+
+
+def test_asks_no_host(run):
+    page = reports.write_report(run).read_text()
+    assert not FETCHES.search(page)
+    assert "Content-Security-Policy" in page and "default-src 'none'" in page
+    assert "a link to read" in page and "kept" in page  # what a reader may click stays
+    assert "fetch('https" not in page
+
+
+def test_request_inside_an_iframe_document_is_taken_out_and_ours_survives():
+    clean = reports_html.without_requests(FETCHING)
+    assert "cdn.example.org/d.js" not in clean and "kept" in clean
+    ours = '<iframe srcdoc=\'<p title="a&#39;b">1 &amp;&amp; 2</p><script>if (a && b) {x = "<img src=http://no>"}</script>\'></iframe>'
+    again = reports_html.without_requests(ours)
+    import html
+
+    document = re.search(r"srcdoc='([^']*)'", again)[1]
+    assert html.unescape(document) == html.unescape(re.search(r"srcdoc='([^']*)'", ours)[1])
+
+
+def test_failed_run_shows_its_error(run):
+    info = json.loads((run / "run.json").read_text())
+    info["state"] = info["steps"]["02_training"]["state"] = "failed"
+    info["steps"]["02_training"]["error"] = "ValueError: the loss became <NaN>"
+    (run / "run.json").write_text(json.dumps(info))
+    (run / "scores.nc").unlink()
+    failing = nbformat.v4.new_code_cell(
+        "fit()",
+        outputs=[nbformat.v4.new_output("error", ename="ValueError", evalue="NaN", traceback=["Trace: NaN here"])],
+    )
+    notebook(run / "notebooks" / "02_training.ipynb", "02 Training", [failing])
+    page = reports.write_report(run).read_text()
+    assert "the loss became &lt;NaN&gt;" in page and "Trace: NaN here" in page
+    assert 'class="state failed"' in page and "How good it is" not in page
+
+
+@pytest.mark.parametrize(
+    ("break_it", "told"),
+    [
+        (lambda run: (run / "run.json").write_text("{"), "run.json cannot be read"),
+        (lambda run: (run / "run.json").unlink(), "There is no run.json"),
+        (lambda run: (run / "run.json").write_text("[1]"), "run.json holds no mapping"),
+        (lambda run: (run / "scores.nc").write_bytes(b"cut off"), "Could not be read"),
+        (lambda run: (run / "notebooks" / "02_training.ipynb").write_text('{"cells": ['), "It may have been cut off"),
+        (lambda run: set_info(run, store="data/segmentation/gone"), "Could not be read: FileNotFoundError"),
+        (lambda run: set_info(run, record="no.such:RECORD"), "no.such"),
+        (lambda run: set_info(run, steps={"02_training": {"state": "running"}}), "running"),
+        (lambda run: (run / "environment.txt").unlink(), "02 Training"),
+    ],
+)
+def test_broken_run_says_what_is_broken_and_shows_the_rest(run, break_it, told):
+    break_it(run)
+    page = reports.write_report(run).read_text()
+    assert told in page and "Parameters" in page and "<footer>" in page
+
+
+def set_info(run, **facts):
+    (run / "run.json").write_text(json.dumps(json.loads((run / "run.json").read_text()) | facts))
+
+
+def test_empty_folder_and_no_folder(tmp_path):
+    assert "There is no run.json" in reports.write_report(tmp_path).read_text()
+    with pytest.raises(FileNotFoundError, match="No run folder"):
+        reports.write_report(tmp_path / "nothing")
+
+
+def test_stays_under_the_limit_and_says_what_it_left_out(run):
+    cells = [
+        nbformat.v4.new_code_cell("picture", outputs=outputs({"image/png": png(900, noise=True)})),
+        nbformat.v4.new_code_cell("page", outputs=outputs({"text/html": "<p>" + "x" * 3_000_000 + "</p>"})),
+    ]
+    notebook(run / "notebooks" / "03_prediction.ipynb", "03 Prediction", cells)
+    whole = reports.write_report(run)
+    assert whole.stat().st_size > 5e6
+    small = reports.write_report(run, limit_mb=2)
+    page = small.read_text()
+    assert small.stat().st_size < 2e6 and "Left out to stay under the size limit" in page
+    assert "03_prediction, cell 3: an output of 3.0 MB" in page and "data:image/jpeg;base64," in page
+
+
+def test_progress_bars_keep_their_last_state(run):
+    stream = nbformat.v4.new_output("stream", name="stderr", text=" 1 %|#\r 50 %|###\r100 %|######\nnext\n")
+    notebook(
+        run / "notebooks" / "03_prediction.ipynb", "03 Prediction", [nbformat.v4.new_code_cell("go", outputs=[stream])]
+    )
+    page = reports.write_report(run).read_text()
+    assert "100 %|######" in page and "50 %|###" not in page
+
+
+def test_index_lists_whole_and_broken_runs(run, tmp_path):
+    reports.write_report(run)
+    broken = tmp_path / "runs" / "segmentation" / "2026-11-23_sad-auk"
+    broken.mkdir()
+    page = reports.write_index([run, broken], tmp_path / "runs" / "index.html").read_text()
+    assert 'href="segmentation/2026-11-22_calm-heron/report.html"' in page
+    assert "0.510 [0.450, 0.570]" in page and "pixel-linear 0.440" in page
+    assert "2026-11-23_sad-auk" in page and "There is no run.json" in page
+    assert not FETCHES.search(page)
