@@ -193,12 +193,12 @@ def _create(
         {
             "probability": (
                 ("model", "class", "y", "x"),
-                da.zeros((len(models), len(classes), rows, columns), np.float16, chunks=(1, len(classes), *chunk)),
+                da.zeros((len(models), len(classes), rows, columns), dtype=np.float16, chunks=(1, len(classes), *chunk)),
                 {"long_name": "class probability", "units": "1", "grid_mapping": "spatial_ref"},
             ),
             "label": (
                 ("model", "y", "x"),
-                da.zeros((len(models), rows, columns), np.uint8, chunks=(1, *chunk)),
+                da.zeros((len(models), rows, columns), dtype=np.uint8, chunks=(1, *chunk)),
                 {"long_name": "most probable class", "no_class": IGNORE, "grid_mapping": "spatial_ref"},
             ),
         },
