@@ -83,7 +83,7 @@ class Place:
 
     def __init__(self, predictions: xr.DataTree, source: str, arrays: xr.DataTree | None) -> None:
         self.name = source
-        self.data = north_up(predictions[source].to_dataset())
+        self.data = with_indices(north_up(predictions[source].to_dataset()))
         there = arrays is not None and source in arrays.children
         self.image = north_up(arrays[source].to_dataset()) if there else None
         self.crs, self.bounds = crs_of(self.data), edges(self.data)
@@ -150,6 +150,12 @@ class Place:
 def north_up(data: xr.Dataset) -> xr.Dataset:
     """The Dataset with its first row in the north."""
     return data.isel(y=slice(None, None, -1)) if data.sizes["y"] > 1 and data.y[0] < data.y[-1] else data
+
+
+def with_indices(data: xr.Dataset) -> xr.Dataset:
+    """The Dataset with class indices as bytes, 255 where there is none, also where a reader made NaN of a fill value."""
+    decoded = [name for name in ("label", "truth") if data[name].dtype.kind == "f"]
+    return data.assign({name: data[name].fillna(255).astype("uint8") for name in decoded})
 
 
 def _span(low: float, high: float, size: int) -> tuple[int, int]:

@@ -124,6 +124,13 @@ class TestReading:
         assert place.bounds == right.bounds
         assert (place.data.truth.values == right.data.truth.values).all()
 
+    def test_no_class_stays_no_class_where_a_reader_made_nan_of_it(self, predictions):
+        data = predictions["raleigh"].to_dataset()
+        decoded = data.assign({name: data[name].where(data[name] != 255) for name in ("label", "truth")})
+        place = Place(xr.DataTree.from_dict({"/raleigh": decoded}), "raleigh", None)
+        for name in ("label", "truth"):
+            assert place.data[name].dtype == "uint8" and (place.data[name].values == data[name].values).all()
+
 
 class TestFrozen:
     def test_planes_hold_the_predictions(self, predictions, arrays):
