@@ -21,8 +21,10 @@ scores          metrics with block-bootstrap intervals, network and baselines si
 embeddings      embed samples; reduce, cluster, link, find the nearest
 plots           static maps, curves, dendrogram and scatter with tiles
 dashboards      widgets that explore predictions on a map, live or frozen
-runs            the run folder and the table of runs        runner   notebooks through papermill, resumable
-reports         one self-contained HTML of a run            cli      `geonb ...`
+runs            the run folder and the table of runs        environment   what a run was made with
+runner          a workload's notebooks, one kernel a step   resuming      when a finished step is still good
+kernels         one notebook in a kernel of its own         watching      what it prints, the memory it holds
+reports         one self-contained HTML of a run            cli, doctor, lab   `geonb ...`
 ==============  ======================================================================================
 
 Heavy libraries load when a name is first used, so that ``import geonb`` stays light.
@@ -59,9 +61,13 @@ _MODULES = [
     "baselines",
     "cli",
     "dashboards",
+    "doctor",
     "embeddings",
+    "environment",
     "examples",
     "grids",
+    "kernels",
+    "lab",
     "loaders",
     "losses",
     "maps",
@@ -70,6 +76,7 @@ _MODULES = [
     "plots",
     "prediction",
     "reports",
+    "resuming",
     "runner",
     "runs",
     "samples",
@@ -79,6 +86,7 @@ _MODULES = [
     "store",
     "tasks",
     "training",
+    "watching",
     "workloads",
 ]
 __all__ = [*_PUBLIC, "__version__"]

@@ -34,6 +34,28 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
+    _add_run(commands)
+    listing = commands.add_parser("runs", help="table of runs with parameters and scores")
+    listing.add_argument("--sort", metavar="COLUMN", help="e.g. mean_iou (best first), started, epochs")
+    listing.add_argument("--query", metavar="QUERY", help="e.g. \"epochs > 10 and state == 'done'\"")
+    listing.set_defaults(command=_runs)
+
+    report = commands.add_parser("report", help="write a run's report again, or an index of several")
+    report.add_argument(
+        "runs", metavar="RUN", nargs="*", help="a name, its two words, or a path (default: the newest run)"
+    )
+    report.set_defaults(command=_report)
+
+    doctor = commands.add_parser("doctor", help="what is installed, which device, what is missing and how to get it")
+    doctor.set_defaults(command=_doctor)
+
+    lab = commands.add_parser("lab", help="JupyterLab on loopback with a token; prints the ssh -L line")
+    lab.add_argument("--port", type=int, help="port (default: a free one)")
+    lab.set_defaults(command=_lab)
+    return parser
+
+
+def _add_run(commands: "argparse._SubParsersAction") -> None:
     run = commands.add_parser("run", help="run a workload's notebooks, then write the report", epilog=EPILOG)
     run.add_argument("workload", metavar="WORKLOAD", help='a name, e.g. segmentation, or "package.module:RECORD"')
     run.add_argument("--steps", metavar="1-5", help="notebooks by number, as 1-3 or 2,4 (default: all)")
@@ -59,25 +81,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--parameters", action="store_true", help="list every parameter of the workload, and run nothing")
     run.set_defaults(command=_run)
-
-    listing = commands.add_parser("runs", help="table of runs with parameters and scores")
-    listing.add_argument("--sort", metavar="COLUMN", help="e.g. mean_iou (best first), started, epochs")
-    listing.add_argument("--query", metavar="QUERY", help="e.g. \"epochs > 10 and state == 'done'\"")
-    listing.set_defaults(command=_runs)
-
-    report = commands.add_parser("report", help="write a run's report again, or an index of several")
-    report.add_argument(
-        "runs", metavar="RUN", nargs="*", help="a name, its two words, or a path (default: the newest run)"
-    )
-    report.set_defaults(command=_report)
-
-    doctor = commands.add_parser("doctor", help="what is installed, which device, what is missing and how to get it")
-    doctor.set_defaults(command=_doctor)
-
-    lab = commands.add_parser("lab", help="JupyterLab on loopback with a token; prints the ssh -L line")
-    lab.add_argument("--port", type=int, help="port (default: a free one)")
-    lab.set_defaults(command=_lab)
-    return parser
 
 
 def _version() -> str:

@@ -10,7 +10,7 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 
-from geonb import runs
+from geonb import environment, runs
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
@@ -61,7 +61,7 @@ def _packages(missing: list[str]) -> list[str]:
 
 
 def _device() -> list[str]:
-    lines = [f"device     {device}" for device in runs.devices()]
+    lines = [f"device     {device}" for device in environment.devices()]
     lines.append(f"           {os.cpu_count()} cores")
     try:
         import torch

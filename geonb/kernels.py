@@ -14,7 +14,6 @@ import shutil
 import signal
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+from geonb.watching import ANSI, Log, Memory, end_processes, last_drawn
 
 # An optional check of jsonschema (international addresses) builds a grammar for 1.3 s at import; no notebook needs it.
 _spared = sys.modules.setdefault("rfc3987_syntax", None) is None
@@ -55,7 +56,6 @@ MEMORY_TEXT = re.compile(
 QUIET = logging.getLogger("geonb.kernels")
 QUIET.addHandler(logging.NullHandler())
 QUIET.propagate = False
-ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 @dataclass
@@ -91,101 +91,6 @@ class Stop:
         # which return as if they had finished.
         if self.kernel:
             end_processes([self.kernel])
-
-
-class Log:
-    """A text file of what the cells print, as it comes; a bar that redraws its line is written now and then."""
-
-    def __init__(self, file: Path, on_line: Callable[[str], None] = lambda line: None, every_s: float = 30.0) -> None:
-        self.file = file.open("a", encoding="utf-8", buffering=1)
-        self.on_line, self.every_s = on_line, every_s
-        self.pending: dict[str, str] = {}
-        self.redrawn = -1e9
-
-    def write(self, text: str, stream: str = "stdout") -> None:
-        *lines, rest = (self.pending.get(stream, "") + ANSI.sub("", text)).split("\n")
-        for line in lines:
-            self._line(line, stream)
-        if "\r" in rest:
-            shown = _last_drawn(rest)
-            rest = shown if rest[-1] != "\r" else shown + "\r"
-            if shown and time.monotonic() - self.redrawn > self.every_s:
-                self.redrawn = time.monotonic()
-                self.file.write(shown + "\n")
-        self.pending[stream] = rest
-
-    def _line(self, line: str, stream: str) -> None:
-        line = _last_drawn(line)
-        self.file.write(line + "\n")
-        if stream == "stdout":
-            self.on_line(line)
-
-    def flush(self) -> None:
-        for stream, rest in self.pending.items():
-            if rest.strip():
-                self._line(rest, stream)
-        self.pending.clear()
-
-    def close(self) -> None:
-        self.flush()
-        self.file.close()
-
-
-def _last_drawn(line: str) -> str:
-    return next((part for part in reversed(line.split("\r")) if part.strip()), "")
-
-
-class Memory(threading.Thread):
-    """Peak of the summed resident memory (RSS) of a process and its descendants, sampled 5 times a second.
-
-    Pages that several of them share are counted once each. The process's own high-water mark, which the kernel of the
-    operating system keeps, catches what falls between two samples.
-    """
-
-    def __init__(self, pid: int) -> None:
-        super().__init__(daemon=True)
-        self.process, self.family, self.peak_mb = psutil.Process(pid), [], 0.0
-        self.ended = threading.Event()
-
-    def run(self) -> None:
-        listed, cost = -1e9, 0.0
-        while not self.ended.wait(0.2):
-            began = time.monotonic()
-            with suppress(psutil.Error):
-                if began - listed > 20 * cost:  # listing every process of a big node is slow
-                    self.family = [self.process, *self.process.children(recursive=True)]
-                    listed, cost = began, time.monotonic() - began
-                self._sample()
-
-    def _sample(self) -> None:
-        total = 0.0
-        for process in self.family:
-            with suppress(psutil.Error):
-                total += process.memory_info().rss
-        with suppress(OSError):
-            status = Path(f"/proc/{self.process.pid}/status").read_text()
-            mark = re.search(r"VmHWM:\s+(\d+) kB", status)
-            total = max(total, float(mark[1]) * 1024 if mark else 0.0)
-        self.peak_mb = max(self.peak_mb, total / 2**20)
-
-    def stop(self) -> list[psutil.Process]:
-        """End sampling; return the processes there are."""
-        self.ended.set()
-        self.join()
-        with suppress(psutil.Error):
-            self.family = [self.process, *self.process.children(recursive=True)]
-            self._sample()
-        return self.family
-
-
-def end_processes(pids: list[int] | list[psutil.Process]) -> None:
-    """Kill processes with all their descendants."""
-    for one in pids:
-        with suppress(psutil.Error):
-            process = one if isinstance(one, psutil.Process) else psutil.Process(one)
-            for each in [*process.children(recursive=True), process]:
-                with suppress(psutil.Error):
-                    each.kill()
 
 
 def sweep(label: str) -> None:
@@ -312,7 +217,7 @@ class _Recorder(NotebookExecutionManager):
             seconds = round(time.monotonic() - self.begun, 3)
             self.outcome.cells.append({"index": number, "title": title, "seconds": seconds})
             texts = [o.text for o in cell.get("outputs", []) if o.output_type == "stream"]
-            lines = [_last_drawn(line) for line in ANSI.sub("", "".join(texts)).splitlines()]
+            lines = [last_drawn(line) for line in ANSI.sub("", "".join(texts)).splitlines()]
             self.outcome.printed = "\n".join([line for line in lines if line][-5:])
 
     def save(self, **kwargs: Any) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -22,10 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from geonb import parameters, runs, workloads
+from geonb import parameters, resuming, runs, workloads
 
 if TYPE_CHECKING:
-    from geonb.kernels import Outcome
+    from geonb.kernels import Outcome, Stop
     from geonb.workloads import Workload
 
 LOCK_WAIT_S = 10.0
@@ -258,11 +257,14 @@ def run_steps(plan: Plan, *, cell_timeout_s: int | None = None, out: TextIO | No
         upstream = _before(plan)
         again = False
         for step in plan.steps:
-            inputs = signature(plan, step, upstream)
+            inputs = resuming.signature(plan, step, upstream)
             before = plan.run.info["steps"].get(step.name, {})
-            if plan.resume and not again and _is_done(plan.run, step, before, inputs):
+            changed = resuming.changes(plan.run, step, before, inputs)
+            if plan.resume and not again and not changed:
                 _say(out, f"{step.name:<28} done before ({before['ended'][:16]}), same parameters and inputs: skipped")
             else:
+                if plan.resume and not again and before.get("state") == "done":
+                    _say(out, f"{step.name:<28} was done, but runs again: {changed} changed")
                 again = True
                 outcome = _run_step(plan, step, inputs, stop, lock, cell_timeout_s, out)
                 code = outcome.exit_code
@@ -283,105 +285,47 @@ def run_steps(plan: Plan, *, cell_timeout_s: int | None = None, out: TextIO | No
     return code, message
 
 
-def _run_step(
-    plan: Plan, step: Step, inputs: dict, stop: Any, lock: int, cell_timeout_s: int | None, out: TextIO
-) -> Outcome:
+def _run_step(plan: Plan, step: Step, inputs: dict, stop: Stop, lock: int, limit_s: int | None, out: TextIO) -> Outcome:
     from geonb import kernels
 
-    values = dict(step.values)
-    values |= {k: v for k, v in (("workload", plan.workload), ("run", plan.run.name)) if k in step.declared}
     record = {"state": "running", "parameters": step.values, "inputs": inputs, "started": runs.now(), "error": None}
     plan.run.update(steps={step.name: record | {"ended": None, "exit_code": None}})
-    paths = [str(plan.root), str(Path.cwd()), *filter(None, [os.environ.get("PYTHONPATH")])]
-    env = {"GEONB_HEADLESS": "1", "GEONB_ROOT": str(plan.root), "PYTHONPATH": os.pathsep.join(paths)}
-    bar = _bar(step, out)
-    show = bar.write if bar is not None and not bar.disable else lambda line, file: print(line, file=file, flush=True)
-    log = kernels.Log(
-        plan.run.path / "log.txt",
-        on_line=lambda line: show(f"  {line}", file=out) if line.startswith("epoch ") else None,
-    )
-    log.write(f"=== {step.name} {record['started']}\n", "cells")
-
-    def on_cell(cell: int, of: int, title: str) -> None:
-        bar.total, bar.n = of, max(cell - 1, 0)
-        bar.set_postfix_str(title)
-
-    try:
-        outcome = kernels.execute(
-            step.notebook,
-            plan.run.notebooks / f"{step.name}.ipynb",
-            values,
-            log,
-            env=env,
-            cell_timeout_s=cell_timeout_s,
-            stop=stop,
-            keep_open=(lock,),
-            label=_label(plan.run),
-            on_cell=on_cell,
-        )
-    except OSError as error:  # the disk is full, or the folder went away
-        outcome = kernels.Outcome("failed", error=f"{type(error).__name__}: {error}")
-    finally:
-        bar.close()
-        log.close()
+    given = {"workload": plan.workload, "run": plan.run.name}
+    values = dict(step.values) | {name: value for name, value in given.items() if name in step.declared}
+    with _bar(step, out) as bar, ExitStack() as closing:
+        log = kernels.Log(plan.run.path / "log.txt", on_line=lambda line: _show_epoch(line, bar, out))
+        closing.callback(log.close)
+        log.write(f"=== {step.name} {record['started']}\n", "cells")
+        try:
+            outcome = kernels.execute(
+                step.notebook,
+                plan.run.notebooks / f"{step.name}.ipynb",
+                values,
+                log,
+                env=_environment(plan),
+                cell_timeout_s=limit_s,
+                stop=stop,
+                keep_open=(lock,),
+                label=_label(plan.run),
+                on_cell=lambda cell, of, title: _advance(bar, cell, of, title),
+            )
+        except OSError as error:  # the disk is full, or the folder went away
+            outcome = kernels.Outcome("failed", error=f"{type(error).__name__}: {error}")
+    facts = {name: getattr(outcome, name) for name in ("cells", "seconds", "peak_memory_mb", "exit_code")}
     state = {"died": "failed"}.get(outcome.state, outcome.state)
-    plan.run.update(
-        steps={
-            step.name: {
-                "state": state,
-                "ended": runs.now(),
-                "cells": outcome.cells,
-                "seconds": outcome.seconds,
-                "peak_memory_mb": outcome.peak_memory_mb,
-                "exit_code": outcome.exit_code,
-                "error": outcome.error or None,
-            }
-        }
-    )
+    plan.run.update(steps={step.name: facts | {"state": state, "ended": runs.now(), "error": outcome.error or None}})
     word = "done" if outcome.state == "done" else outcome.state.upper()
     _say(out, f"{step.name:<28} {word:<7} {_span(outcome.seconds):>10}   peak {_size(outcome.peak_memory_mb)}")
     return outcome
 
 
-def signature(plan: Plan, step: Step, upstream: str | None) -> dict[str, Any]:
-    """What a step depends on besides its parameters: notebook source, named files, sample store, the step before it."""
-    cells = json.loads(step.notebook.read_text(encoding="utf-8"))["cells"]
-    source = json.dumps([[c["cell_type"], "".join(c["source"])] for c in cells])
-    files = []
-    for name, value in sorted(step.values.items()):
-        if isinstance(value, str):
-            for paths in parameters.find_files(value, plan.root).values():
-                files += [[name, *_stat(path)] for path in paths]
-    info = plan.run.info
-    store = step.values.get("store") or info.get("store") if step.number > 1 else None
-    key = None
-    if store and (plan.root / store / "store.json").is_file():
-        key = json.loads((plan.root / store / "store.json").read_text()).get("key")
-    before = info["steps"].get(upstream or "", {})
-    return {
-        "notebook": hashlib.sha256(source.encode()).hexdigest()[:16],
-        "files": hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16],
-        "store": [str(store), key],
-        "upstream": [upstream, before.get("ended")],
-    }
-
-
-def _stat(path: Path) -> list[Any]:
-    if path.is_dir():
-        inside = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(path.rglob("*")) if p.is_file()]
-        return [str(path), hashlib.sha256(json.dumps(inside).encode()).hexdigest()]
-    if not path.is_file():
-        return [str(path)]
-    return [str(path), path.stat().st_size, path.stat().st_mtime_ns]
-
-
-def _is_done(run: runs.Run, step: Step, before: Mapping[str, Any], inputs: dict[str, Any]) -> bool:
-    return (
-        before.get("state") == "done"
-        and before.get("parameters") == step.values
-        and before.get("inputs") == inputs
-        and (run.notebooks / f"{step.name}.ipynb").is_file()
-    )
+def _environment(plan: Plan) -> dict[str, str]:
+    """Environment variables of a step's kernel, on top of ours."""
+    own = {"GEONB_HEADLESS": "1", "GEONB_ROOT": str(plan.root)}
+    if ":" in plan.workload:  # the record's module may lie in the project or where we are
+        paths = [str(plan.root), str(Path.cwd()), *filter(None, [os.environ.get("PYTHONPATH")])]
+        own["PYTHONPATH"] = os.pathsep.join(paths)
+    return own
 
 
 def _before(plan: Plan) -> str | None:
@@ -468,7 +412,7 @@ def _locked(run: runs.Run) -> Iterator[int]:
 
 
 @contextmanager
-def _signals(stop: Any) -> Iterator[None]:
+def _signals(stop: Stop) -> Iterator[None]:
     """Let signals stop the run calmly; only a main thread may ask for them."""
     with ExitStack() as restore:
         if threading.current_thread() is threading.main_thread():
@@ -496,6 +440,18 @@ def _bar(step: Step, out: TextIO) -> Any:
 
 def _label(run: runs.Run) -> str:
     return f"geonb-kernel-{hashlib.sha256(str(run.path).encode()).hexdigest()[:8]}"
+
+
+def _advance(bar: Any, cell: int, of: int, title: str) -> None:
+    bar.total, bar.n = of, max(cell - 1, 0)
+    bar.set_postfix_str(title)
+
+
+def _show_epoch(line: str, bar: Any, out: TextIO) -> None:
+    """Show what the training says of an epoch; the rest of what cells print is in the log."""
+    if line.startswith("epoch "):
+        with bar.external_write_mode(file=out):
+            _say(out, f"  {line}")
 
 
 def _say(out: TextIO, line: str) -> None:

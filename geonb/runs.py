@@ -10,9 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import platform
 import random
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -164,14 +162,14 @@ def new_run(workload: str, parameters: dict[str, Any] | None = None, root: Path 
     PermissionError
         If nothing can be written there; said before anything runs.
     """
-    from geonb import __version__
+    from geonb import __version__, environment
 
     folder = Path(root or project_root()) / "runs" / folder_name(workload)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path = _take_name(folder)
         write_text(path / "parameters.yaml", parameters_text(workload, parameters or {}))
-        write_text(path / "environment.txt", environment())
+        write_text(path / "environment.txt", environment.describe())
         info = {
             "geonb": __version__,
             "format": FORMAT,
@@ -389,48 +387,6 @@ def folder_name(workload: str) -> str:
     from geonb import workloads
 
     return workloads.get(workload).name
-
-
-def environment() -> str:
-    """Describe this machine and environment; the lines without ``#`` are a requirements file."""
-    from importlib import metadata
-
-    installed = {d.metadata["Name"]: d.version for d in metadata.distributions() if d.metadata["Name"]}
-    lines = [
-        f"# python {platform.python_version()}, {platform.platform()}",
-        f"# device: {', '.join(devices())}; {os.cpu_count()} cores",
-        f"# geonb at git commit {_commit() or 'unknown'}",
-    ]
-    lines += [f"{name}=={version}" for name, version in sorted(installed.items(), key=lambda item: item[0].lower())]
-    return "\n".join(lines) + "\n"
-
-
-def devices() -> list[str]:
-    """Name the processor, its bf16 features, and NVIDIA cards, without importing torch."""
-    found = []
-    for card in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
-        names = [line.split(":", 1)[1].strip() for line in card.read_text().splitlines() if line.startswith("Model:")]
-        found += names or ["NVIDIA card"]
-    cpu, flags = platform.processor() or platform.machine(), set()
-    info = Path("/proc/cpuinfo")
-    for line in info.read_text().splitlines() if info.is_file() else ():
-        key, _, value = line.partition(":")
-        if key.strip() == "model name":
-            cpu = value.strip()
-        elif key.strip() == "flags":
-            flags = set(value.split()) & {"amx_bf16", "avx512_bf16"}
-            break
-    return [*found, f"{cpu} ({', '.join(sorted(flags))})" if flags else cpu]
-
-
-def _commit() -> str | None:
-    git = ["git", "-C", str(Path(__file__).parent)]
-    try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
-        changes = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=5)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return commit.stdout.strip() + (" with changes" if changes.stdout.strip() else "")
 
 
 def now() -> str:

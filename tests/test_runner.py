@@ -271,16 +271,19 @@ def test_what_libraries_print_past_python_is_in_the_log(project, reported):
 def test_resume_runs_what_changed_and_what_follows(project, reported, capsys):
     (project / "t.csv").write_text("1")
     run, code, _ = start(table="t.csv")
+    shown = []
     assert code == 0
 
     def again(**values):
         capsys.readouterr()
         start(resume=True, **values)
-        lines = [line for line in capsys.readouterr().out.splitlines() if line[:2].isdigit()]
-        return "".join(line[1] for line in lines if "skipped" not in line)
+        shown.append(capsys.readouterr().out)
+        lines = [line for line in shown[-1].splitlines() if line[:2].isdigit()]
+        return "".join(line[1] for line in lines if " peak " in line)
 
     assert again() == "", "all finished, all equal: nothing runs"
     assert again(lr=0.2) == "23" and run.parameters["lr"] == 0.2
+    assert "02_tiny                      was done, but runs again: lr changed" in shown[-1]
     assert again() == "", "the parameters of the run are the run's own"
     (project / "t.csv").write_text("22")
     assert again() == "123", "an input file changed: the step, and all after it"
