@@ -6,12 +6,16 @@ network, `show` takes the one that fits: frozen where the runner said so (``GEON
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from PIL import Image
 
 from geonb.dashboards_frozen import frozen
 from geonb.dashboards_map import (
@@ -145,6 +149,27 @@ class Explorer:
         side = w.VBox([*([self.source] if len(names) > 1 else []), *controls, self.about])
         self.widget = w.VBox([w.HBox([BokehModel(self.plot), side], layout=w.Layout(flex_flow="row wrap")), legend])
         self.widget.explorer = self
+        self._show_still(self.widget._repr_mimebundle_)
+
+    def _show_still(self, live: Callable[..., dict[str, Any]]) -> None:
+        """Show a still picture beside the widget: what a converted or reopened notebook has when the kernel is gone."""
+
+        def both(**options: Any) -> dict[str, Any]:
+            return {**(live(**options) or {}), "image/png": base64.b64encode(self.still()).decode()}
+
+        self.widget._repr_mimebundle_ = both
+
+    def still(self) -> bytes:
+        """The map as it is now, as PNG: one layer over the other."""
+        layers = []
+        for name in ("base", "overlay"):
+            image = np.ascontiguousarray(self.sources[name].data["image"][0][::-1])
+            layers.append(Image.fromarray(image.view(np.uint8).reshape(*image.shape, 4), "RGBA"))
+        below, above = layers[0], layers[1].resize(layers[0].size, Image.Resampling.NEAREST)
+        above.putalpha(above.getchannel("A").point(lambda value: int(value * self.opacity.value)))
+        file = io.BytesIO()
+        Image.alpha_composite(below, above).save(file, "PNG")
+        return file.getvalue()
 
     def go(self, source: str) -> None:
         """Show another source."""

@@ -3,12 +3,15 @@
 import base64
 import gzip
 import html
+import io
 import re
 
+import IPython
 import numpy as np
 import pytest
 import xarray as xr
 from made import CLASSES, COLOURS, MODELS, made_arrays, made_predictions
+from PIL import Image
 from pyproj import Transformer
 
 from geonb import dashboards, dashboards_frozen, dashboards_map
@@ -78,6 +81,14 @@ class TestLayers:
         explorer.source.value, explorer.base.value = "durham", "truth"
         shown, truth = colours_of(explorer.sources["base"]), predictions["durham"].truth.values
         assert (hexes(shown)[truth != 255] == np.array(COLOURS)[truth[truth != 255]]).all()
+
+    def test_a_still_picture_stands_beside_the_widget(self, explorer, predictions):
+        explorer.base.value, explorer.over.value = "truth", "nothing"
+        shown = IPython.core.formatters.DisplayFormatter().format(explorer.widget)[0]
+        assert "application/vnd.jupyter.widget-view+json" in shown
+        picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(shown["image/png"]))))
+        truth = predictions["raleigh"].truth.values
+        assert (hexes(picture)[truth != 255] == np.array(COLOURS)[truth[truth != 255]]).all()
 
 
 class TestReading:
