@@ -57,7 +57,8 @@ def embed(run, store, model, *, samples: int = 1000, seed: int = 0, batch: int =
         },
         attrs={
             "layer": "encoder, mean over the window", "network": model.card["network"], "run": Path(run.path).name,
-            "simulated": int(store.meta["simulated"]), "colours": [c["colour"] for c in store.classes],
+            "simulated": int(store.meta["simulated"]),
+            "notes": list(store.meta["notes"]), "colours": [c["colour"] for c in store.classes],
             "classes": [c["name"] for c in store.classes],
         },
     )  # fmt: skip

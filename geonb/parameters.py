@@ -338,12 +338,17 @@ def _as_float(value: Any, annotation: str) -> Any:
     return float(value) if type(value) is int and "float" in names and "int" not in names else value
 
 
+def split_files(value: str) -> list[str]:
+    """The files that a parameter names, one by one; ``a.gpkg:column=kind,layer=main`` is one, though it holds a comma."""
+    return [part.strip() for part in re.split(r",(?!\s*\w+=)", value) if part.strip()]
+
+
 def find_files(value: str, root: Path) -> dict[str, list[Path]]:
     """Files that a parameter names: part -> paths. GDAL's virtual paths (``/vsizip/...``) stand for themselves."""
     found: dict[str, list[Path]] = {}
-    for part in filter(None, (p.strip() for p in value.split(","))):
+    for part in split_files(value):
         plain = re.sub(r":\w+=.*$", "", part)  # polygons come as file.gpkg:column=class
-        path = Path(root, plain).expanduser()
+        path = Path(root, Path(plain).expanduser())
         if plain.startswith("/vsi") or path.exists():
             found[part] = [path]
         elif any(c in plain for c in "*?["):

@@ -193,7 +193,9 @@ def _create(
         {
             "probability": (
                 ("model", "class", "y", "x"),
-                da.zeros((len(models), len(classes), rows, columns), dtype=np.float16, chunks=(1, len(classes), *chunk)),
+                da.zeros(
+                    (len(models), len(classes), rows, columns), dtype=np.float16, chunks=(1, len(classes), *chunk)
+                ),
                 {"long_name": "class probability", "units": "1", "grid_mapping": "spatial_ref"},
             ),
             "label": (
@@ -350,25 +352,21 @@ def export_maps(
 
     Raises
     ------
-    FileNotFoundError
-        If nothing is where ``rasters`` points.
+    ValueError
+        If nothing is where ``rasters`` points, or a raster does not fit the model.
     """
     from geonb.maps import write_class_map, write_probability_map
-    from geonb.parameters import find_files
-    from geonb.runs import project_root
+    from geonb.sources import find_rasters
     from geonb.tasks import precision_of
 
     folder, paths = Path(run.path) / "maps", []
-    found = find_files(rasters, project_root()) if rasters else {}
-    missing = [part for part, files in found.items() if not files]
-    if missing:
-        raise FileNotFoundError(f"rasters: nothing is at {', '.join(missing)} (looked from {project_root()}).")
+    files = find_rasters(rasters) if rasters else []
     predictions = open_predictions(run.predictions)
     for source, node in predictions.children.items():
         scene = node.to_dataset()
         paths.append(write_class_map(scene, folder / f"{source}_class.tif", predictions.attrs["colours"]))
         paths.append(write_probability_map(scene, folder / f"{source}_probability.tif"))
-    for file in (file for files in found.values() for file in files):
+    for file in files:
         options = {"overlap": overlap, "batch": batch, "precision": precision_of(precision)}
         paths.extend(predict_raster(model, file, folder, **options).values())
     return paths
@@ -408,8 +406,12 @@ def check_predictions(path: str | Path) -> None:
         faults.append("no source in it")
     wanted = {"probability": ("model", "class", "y", "x"), "label": ("model", "y", "x"), "truth": ("y", "x"), "split": ("y", "x"),
               "block": ("y", "x")}  # fmt: skip
+    kinds = {"label": "uint8", "truth": "uint8", "split": "int8", "probability": "float16"}
     for name, node in tree.children.items():
         scene = node.to_dataset()
+        for variable in kinds.keys() & scene.data_vars:
+            if scene[variable].dtype != kinds[variable]:
+                faults.append(f"{name}: {variable} is {scene[variable].dtype}, not {kinds[variable]}")
         for variable, dims in wanted.items():
             if variable not in scene:
                 faults.append(f"{name}: no {variable}")

@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from geonb.runner import Plan, Step
     from geonb.runs import Run
 
+# What a shared step leaves in its run folder; without it the step is not done, whatever run.json says.
+OUTPUTS = {
+    "02_training": "checkpoints/model.json",
+    "03_prediction": "predictions.zarr",
+    "04_analytics": "scores.nc",
+    "05_interpretation": "embeddings.zarr",
+}
 WORDS = {
     "notebook": "the notebook",
     "files": "input files",
@@ -59,6 +66,10 @@ def changes(run: Run, step: Step, before: Mapping[str, Any], inputs: Mapping[str
     found += [word for part, word in WORDS.items() if before.get("inputs", {}).get(part) != inputs[part]]
     if not (run.notebooks / f"{step.name}.ipynb").is_file():
         found.append("the executed notebook")
+    if step.name in OUTPUTS and not (run.path / OUTPUTS[step.name]).exists():
+        found.append(f"{OUTPUTS[step.name]}, which is gone")
+    if step.number == 1 and run.store and not (run.store / "store.json").is_file():
+        found.append("the sample store, which is gone")
     return ", ".join(found)
 
 

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import glob as globbing
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -15,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from geonb import grids
+from geonb import grids, parameters, runs
 from geonb.images import TILE_PX, Image, choose_bands, open_image, reader, stack, unique
 from geonb.masks import IGNORE, NO_CODE, Mask, class_table, polygon_codes, read_classes, read_polygons, short
 
@@ -169,27 +167,48 @@ def _check_found(image: Image, mask: Mask, counts: dict, classes: tuple[dict, ..
         faults.append(f"{mask.path}: {len(known)} classes; at most {IGNORE} can be told apart. Is it the mask?")
 
 
-def _expand(paths: str | list, faults: list[str], what: str) -> list[Path]:
-    items = paths.split(",") if isinstance(paths, str) else list(paths)
-    found: list[Path] = []
-    for item in (str(i).strip() for i in items):
-        path = Path(item).expanduser()
-        if path.is_file():
-            found.append(path)
-        elif item and globbing.has_magic(item):
-            root = Path(path.anchor or ".")
-            here = sorted(p for p in root.glob(str(path.relative_to(path.anchor))) if p.is_file())
-            found += here
-            if not here:
-                faults.append(f"{what}: nothing matches {item} (looked from {Path.cwd()})")
-        else:
-            faults.append(f"{what}: there is no file {item or '(empty name)'} (looked from {Path.cwd()})")
+def find_rasters(paths: str) -> list[Path]:
+    """Files by name or glob, comma separated, looked for from here and from the project root.
+
+    Raises
+    ------
+    ValueError
+        Listing every part at which there is nothing, and where it was looked for.
+    """
+    faults: list[str] = []
+    found = _expand(paths, faults, "rasters")
+    _refuse(faults)
     return found
+
+
+def _expand(paths: str | list, faults: list[str], what: str) -> list[Path]:
+    """Files by name or glob, looked for from here, then from the project root (a notebook's "here" is its own folder)."""
+    items = parameters.split_files(paths) if isinstance(paths, str) else [str(p) for p in paths]
+    places = list(dict.fromkeys([Path.cwd(), *_checkout()]))
+    found: list[Path] = []
+    for item in items:
+        here = next(
+            (files for place in places for files in [parameters.find_files(item, place).get(item)] if files), []
+        )
+        files = [path for path in here if path.is_file()]
+        found += files
+        if not files:
+            faults.append(f"{what}: no file is at {item} (looked from {' and '.join(map(str, places))})")
+    if not items:
+        faults.append(f"{what}: no file is named")
+    return found
+
+
+def _checkout() -> list[Path]:
+    try:
+        return [runs.project_root()]
+    except FileNotFoundError:  # geonb as a library, outside a checkout
+        return []
 
 
 def _mask_items(masks: str | list, faults: list[str]) -> list[Mask]:
     # commas part files, but also the options of one file: a.gpkg:column=kind,layer=main
-    items = re.split(r",(?!\s*(?:column|layer)=)", masks) if isinstance(masks, str) else [str(m) for m in masks]
+    items = parameters.split_files(masks) if isinstance(masks, str) else [str(m) for m in masks]
     found = []
     for item in items:
         path, _, options = item.strip().partition(":column=")

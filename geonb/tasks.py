@@ -113,7 +113,7 @@ def train(
     patience: int,
     seed: int,
     precision: str = "auto",
-    workers: int = 0,
+    workers: int | None = None,
 ) -> Path:
     """Train a workload's network on a sample store; interrupted, it goes on from its last finished epoch.
 
@@ -137,6 +137,8 @@ def train(
         At most so many passes; windows a step; stop after so many epochs without a better validation loss.
     precision : str
         auto, bfloat16 or float32.
+    workers : int, optional
+        Threads that read ahead; default 2 where a GPU computes, none where the cores do.
 
     Returns
     -------
@@ -165,6 +167,8 @@ def train(
     path = Path(run.checkpoints) / CARD
     if path.exists() and _same_training(json.loads(path.read_text()), card):
         return path
+    if workers is None:
+        workers = 2 if torch.cuda.is_available() else 0
     torch.manual_seed(seed)
     task = workloads.load(record.task)(card)
     best = fit(task, run, store, card["training"], workers)

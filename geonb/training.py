@@ -113,6 +113,7 @@ def fit(task: L.LightningModule, run, store, training: dict[str, Any], workers: 
         _quiet()
         trainer = L.Trainer(
             max_epochs=training["epochs"],
+            devices=1,  # the loaders do not yet deal windows to several: each would train on all of them
             precision="bf16-mixed" if training["precision"] == "bfloat16" else "32-true",
             plugins=[WholeFiles()],
             callbacks=[log, StepSeed(training["seed"]), stopper, keeper],
@@ -131,7 +132,9 @@ def fit(task: L.LightningModule, run, store, training: dict[str, Any], workers: 
         except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
             if last is None or trainer.global_step:
                 raise
-            raise ValueError(f"{last} cannot be read ({str(error).splitlines()[0]}). Delete it to train from the beginning.") from error
+            raise ValueError(
+                f"{last} cannot be read ({str(error).splitlines()[0]}). Delete it to train from the beginning."
+            ) from error
     best = torch.load(keeper.best_model_path, weights_only=True, map_location="cpu")
     return {
         "state_dict": best["state_dict"],

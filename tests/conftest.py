@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -35,3 +37,26 @@ def small_store(scene, tmp_path_factory):
 
     pairs = sources.open_pairs(str(scene.image), str(scene.mask), classes=scene.classes, simulated=True, name="small")
     return store.write_store(pairs, patch=16, stride=8, block=16, root=tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """`geonb run segmentation` on a small simulated pair of files, from the command line: (project folder, its output)."""
+    from geonb import examples
+
+    root, folder = Path(__file__).parents[1], tmp_path_factory.mktemp("finished")
+    (folder / "pyproject.toml").write_text("")
+    shutil.copytree(root / "notebooks", folder / "notebooks")
+    examples.write_scene(folder, *examples.simulate((160, 192), seed=1))
+    small = {
+        "images": "image.tif", "masks": "mask.tif", "patch": 32, "stride": 32, "block": 32, "epochs": 1, "samples": 40,
+        "draws": 50, "rasters": "image.tif", "network": "unet:encoder=resnet18,encoder_depth=3,decoder_channels=32-16-8",
+    }  # fmt: skip
+    options = [part for key, value in small.items() for part in ("-p", f"{key}={value}")]
+    geonb = str(Path(sys.executable).with_name("geonb"))
+    environment = {**os.environ, "GEONB_ROOT": str(folder)}
+    done = subprocess.run(
+        [geonb, "run", "segmentation", *options], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder, done.stdout

@@ -128,3 +128,29 @@ def test_live_map_in_jupyterlab(tmp_path, predictions, arrays):
         page.get_by_text("bands:").wait_for(timeout=15_000)
         assert np.isin([page.get_by_text(name).count() > 0 for name in CLASSES], True).all()
         assert page.troubles == []
+
+
+@pytest.mark.notebook
+def test_explore_notebook_runs_in_jupyterlab(finished, tmp_path):
+    folder, _ = finished
+    notebook = folder / "notebooks" / "06_explore.ipynb"
+    environment = {"GEONB_ROOT": str(folder), "GEONB_HEADLESS": ""}
+    with browser_page() as page, jupyterlab(notebook, page, tmp_path / "lab.log", environment) as errors:
+        assert errors == []
+        page.locator(".bk-Figure").first.wait_for(timeout=30_000)
+        page.wait_for_timeout(500)
+        before = page.evaluate(PICTURE)
+        on_top = page.locator(".jupyter-widgets select").filter(has_text="nothing")
+        on_top.select_option(label="where the model is wrong")
+        assert wait_until(page, lambda: page.evaluate(PICTURE) != before)
+        assert page.troubles == []
+
+
+@pytest.mark.notebook
+def test_the_report_of_a_whole_run_asks_no_host(finished):
+    folder, _ = finished
+    report = next((folder / "runs").glob("*/*/report.html"))
+    with browser_page() as page:
+        page.goto(report.as_uri())
+        page.wait_for_load_state("load")
+        assert page.troubles == [] and report.stat().st_size < 15e6

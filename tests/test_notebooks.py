@@ -82,26 +82,34 @@ def test_a_sixth_workload_runs_through_the_shared_notebooks(project, monkeypatch
 
 
 @pytest.mark.notebook
-def test_the_main_chain_on_small_data(project):
-    """`geonb run segmentation` on a simulated pair of files, from the command line, maps and all."""
-    from geonb import examples
-
-    inputs, codes = examples.simulate((160, 192), seed=1)
-    examples.write_scene(project, inputs, codes)
-    small = {
-        "images": "image.tif", "masks": "mask.tif", "patch": 32, "stride": 32, "block": 32, "epochs": 1, "samples": 40,
-        "draws": 50, "rasters": "image.tif", "network": "unet:encoder=resnet18,encoder_depth=3,decoder_channels=32-16-8",
-    }  # fmt: skip
-    options = [part for key, value in small.items() for part in ("-p", f"{key}={value}")]
-    geonb = Path(sys.executable).with_name("geonb")
-    done = subprocess.run([geonb, "run", "segmentation", *options], cwd=project, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_the_main_chain_on_small_data(finished, monkeypatch):
+    folder, told = finished
+    monkeypatch.setenv("GEONB_ROOT", str(folder))
     run = runs.open_run("segmentation")
     runs.check_run(run.path)
-    assert "pixel-linear" in done.stdout and str(run.path / "report.html") in done.stdout
+    assert "pixel-linear" in told and "report.html" in told
     assert {p.name for p in (run.path / "maps").iterdir()} >= {"image_class.tif", "image_probability.tif"}
-    again = subprocess.run([geonb, "run", "segmentation", "--resume"], cwd=project, capture_output=True, text=True)
-    assert again.returncode == 0 and again.stdout.count("skipped") >= 6, again.stdout
+    assert run.info["headline"]["metric"] == "mean_iou" and all(
+        s["peak_memory_mb"] > 50 for s in run.info["steps"].values()
+    )
+    assert str(folder) not in (run.path / "report.html").read_text().split('id="environment"')[0], (
+        "paths of this machine"
+    )
+
+
+@pytest.mark.notebook
+def test_resuming_what_is_done_does_nothing_and_what_is_gone_is_made_again(finished):
+    folder, _ = finished
+    geonb, environment = Path(sys.executable).with_name("geonb"), {**os.environ, "GEONB_ROOT": str(folder)}
+    resume = [geonb, "run", "segmentation", "--resume", "--steps", "1-4"]
+    again = subprocess.run(resume, cwd=folder, env=environment, capture_output=True, text=True)
+    assert again.returncode == 0 and again.stdout.count("skipped") == 4, again.stdout + again.stderr
+    scores = runs.open_run("segmentation", root=folder).scores
+    scores.unlink()
+    again = subprocess.run(resume, cwd=folder, env=environment, capture_output=True, text=True)
+    assert again.returncode == 0 and again.stdout.count("skipped") == 3 and scores.is_file(), (
+        again.stdout + again.stderr
+    )
 
 
 def test_defaults_of_every_workload_fit_its_notebooks():

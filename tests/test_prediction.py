@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+
 from geonb import baselines, maps, prediction, tasks
 
 SMALL = "unet:encoder=resnet18,encoder_depth=2,decoder_channels=16-8"
@@ -104,7 +105,11 @@ def test_done_is_not_done_again_and_another_model_is(predicted, small_store, mod
 
 def test_any_raster_comes_out_on_its_own_grid(small_store, model, scene, tmp_path):
     paths = prediction.predict_raster(model, scene.image, tmp_path / "maps")
-    with rasterio.open(scene.image) as image, rasterio.open(paths["class"]) as labels, rasterio.open(paths["probability"]) as shares:
+    with (
+        rasterio.open(scene.image) as image,
+        rasterio.open(paths["class"]) as labels,
+        rasterio.open(paths["probability"]) as shares,
+    ):
         for made in (labels, shares):
             assert (made.crs, made.transform, made.shape) == (image.crs, image.transform, image.shape)
             assert made.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
@@ -114,7 +119,10 @@ def test_any_raster_comes_out_on_its_own_grid(small_store, model, scene, tmp_pat
         assert labels.colormap(1)[0][:3] == tuple(bytes.fromhex(small_store.classes[0]["colour"].lstrip("#")))
     assert (label[~valid] == 255).all() and (label[valid] < len(small_store.classes)).all()
     assert share[:, valid].sum(axis=0) == pytest.approx(1, abs=0.02)
-    agree = np.take_along_axis(share[:, valid], label[valid][None].astype(int), axis=0)[0] >= share[:, valid].max(axis=0) - 1e-9
+    agree = (
+        np.take_along_axis(share[:, valid], label[valid][None].astype(int), axis=0)[0]
+        >= share[:, valid].max(axis=0) - 1e-9
+    )
     assert agree.mean() > 0.99  # ties of the rounded shares aside
     assert {p.name for p in (tmp_path / "maps").iterdir()} == {paths["class"].name, paths["probability"].name}
 
@@ -132,7 +140,9 @@ def test_other_bands_are_refused(model, tmp_path):
         transform=rasterio.Affine(1, 0, 0, 0, -1, 0),
     ):  # fmt: skip
         pass
-    with pytest.raises(ValueError, match=rf"one.tif has 1 bands; the model was trained on {len(model.card['channels'])} \("):
+    with pytest.raises(
+        ValueError, match=rf"one.tif has 1 bands; the model was trained on {len(model.card['channels'])} \("
+    ):
         prediction.predict_raster(model, tmp_path / "one.tif", tmp_path)
 
 
@@ -166,6 +176,9 @@ def test_faults_are_all_listed(tmp_path):
     with pytest.raises(ValueError) as error:
         prediction.check_predictions(tmp_path / "p.zarr")
     told = str(error.value)
-    assert all(part in told for part in ("root attributes missing", "a: no probability", "truth has dims", "no coordinate reference"))
+    assert all(
+        part in told
+        for part in ("root attributes missing", "a: no probability", "truth has dims", "no coordinate reference")
+    )
     with pytest.raises(FileNotFoundError, match="03_prediction"):
         prediction.open_predictions(tmp_path / "none.zarr")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import xarray as xr
+
 from geonb import examples, runs
 
 ROOT = Path(__file__).parents[1]
@@ -63,7 +64,10 @@ def test_killed_in_every_step(tmp_path, monkeypatch):
         process = start(*(resume or options))
         deadline = time.time() + 300
         while time.time() < deadline and process.poll() is None:
-            run = max((p for p in (tmp_path / "runs" / "segmentation").iterdir() if p.is_dir()), key=lambda p: p.stat().st_ctime)
+            run = max(
+                (p for p in (tmp_path / "runs" / "segmentation").iterdir() if p.is_dir()),
+                key=lambda p: p.stat().st_ctime,
+            )
             if run != left_in_peace.path and state(run, step) == "running" and in_the_middle(run, step):
                 time.sleep(1.0 if step[:2] in {"01", "04", "05", "06"} else 0)
                 break

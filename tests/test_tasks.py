@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+
 from geonb import tasks, training
 
 pytest.importorskip("lightning")
