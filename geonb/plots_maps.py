@@ -71,8 +71,9 @@ def stretched(
     if valid is not None:
         good &= valid.transpose("y", "x").values.astype(bool)
     shown = np.zeros((*bands.shape[1:], 4), "float32")
-    for i, band in enumerate(bands[[0, 1, 2] if len(bands) > 2 else [0, 0, 0]]):
-        low, high = limits[i] if limits else np.percentile(band[good], (2, 98)) if good.any() else (0.0, 1.0)
+    for i, j in enumerate([0, 1, 2] if len(bands) > 2 else [0, 0, 0]):
+        band = bands[j]
+        low, high = limits[j] if limits else np.percentile(band[good], (2, 98)) if good.any() else (0.0, 1.0)
         shown[..., i] = np.where(good, np.clip((band - low) / max(high - low, 1e-12), 0, 1) ** GAMMA, 0)
     shown[..., 3] = good
     return shown
