@@ -31,7 +31,7 @@ def step(folder: Path) -> float:
         **cell,
         "id": "b",
         "metadata": {"tags": ["parameters"]},
-        "source": 'run: str = "latest"  # run folder',
+        "source": 'run: str = "latest"  # run folder\nseed: int = 0  # unused',
     }
     notebook = {"cells": [parameters, {**cell, "source": "\n".join(LINES)}], "nbformat": 4, "nbformat_minor": 5,
                 "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}}  # fmt: skip
