@@ -112,7 +112,9 @@ def main(folder: Path) -> list[list[str]]:
     started = time.perf_counter()
     maps = loaders.memory_map(store)
     decoded = time.perf_counter() - started
-    array, target = (np.load(maps / f"{store.sources[0]}-{plane}.npy", mmap_mode="r") for plane in ("inputs", "targets"))
+    array, target = (
+        np.load(maps / f"{store.sources[0]}-{plane}.npy", mmap_mode="r") for plane in ("inputs", "targets")
+    )
     repeats = 5
     measured = {"map": [], "geonb": [], "geonb2": [], "torchgeo": []}
     for _ in range(repeats):

@@ -12,6 +12,9 @@ import rasterio
 import rioxarray  # noqa: F401  (the .rio accessor)
 import xarray as xr
 from rasterio.shutil import copy
+from rasterio.windows import Window
+
+from geonb.grids import tiles
 
 NODATA = 255
 # Probabilities as bytes: 250 steps of .004, far below what a network can tell, at a quarter of float32's size.
@@ -37,8 +40,8 @@ def write_class_map(scene: xr.Dataset, path: str | Path, colours: Sequence[str],
         target.write_colormap(1, {i: _rgba(colour) for i, colour in enumerate(colours)})
         target.set_band_description(1, "most probable class")
         target.update_tags(**names)
-        for window, rows in _rows(scene):
-            target.write(label[rows].to_numpy(), 1, window=window)
+        for window, piece in _pieces(scene):
+            target.write(label.isel(piece).to_numpy(), 1, window=window)
     return Path(path)
 
 
@@ -50,8 +53,8 @@ def write_probability_map(scene: xr.Dataset, path: str | Path, model: str = "net
         target.update_tags(units="1", long_name="class probability")
         for band, name in enumerate(scene["class"].values, 1):
             target.set_band_description(band, str(name))
-        for window, rows in _rows(scene):
-            values = probability[:, rows].to_numpy().astype(np.float32)
+        for window, piece in _pieces(scene, side=512):
+            values = probability.isel(piece).to_numpy().astype(np.float32)
             target.write(np.where(np.isnan(values), NODATA, np.rint(values / SCALE)).astype(np.uint8), window=window)
     return Path(path)
 
@@ -78,11 +81,11 @@ def _cog(path: str | Path, scene: xr.Dataset, count: int, resampling: str):
         partial.unlink(missing_ok=True)
 
 
-def _rows(scene: xr.Dataset, height: int = 512):
-    rows, columns = scene.sizes["y"], scene.sizes["x"]
-    for top in range(0, rows, height):
-        stop = min(rows, top + height)
-        yield rasterio.windows.Window(0, top, columns, stop - top), slice(top, stop)
+def _pieces(scene: xr.Dataset, side: int = 2048):
+    """Windows of the scene, whole tiles of the GeoTIFF each, so that memory does not grow with the scene."""
+    for rows, columns in tiles((scene.sizes["y"], scene.sizes["x"]), side):
+        window = Window(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
+        yield window, {"y": rows, "x": columns}
 
 
 def _rgba(colour: str) -> tuple[int, int, int, int]:
