@@ -234,7 +234,7 @@ def write_scene(folder: Path, inputs: np.ndarray, codes: np.ndarray) -> None:
     import rasterio
     from rasterio.transform import from_origin
 
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     grid = {
         "driver": "GTiff", "dtype": "uint8", "nodata": 0, "crs": "EPSG:32617", "compress": "deflate",
         "height": codes.shape[0], "width": codes.shape[1], "transform": from_origin(706_500, 3_972_000, 30, 30),

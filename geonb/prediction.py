@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from geonb.stitching import Reader
 
 IGNORE = 255
+CHUNK_PX = 2048
 SPLITS = {"none": 0, "train": 1, "val": 2, "test": 3}
 
 
@@ -58,10 +59,11 @@ def predict_scenes(
              "network": model.card["network"], "precision": precision}  # fmt: skip
     done = Done(path, stamp)
     window = window_of(model.card)
+    height = chunk_rows(window, overlap)
     for source in store.sources:
         scene = _known(store, source)
         if done.rows(source, "created") is None:
-            _create(path, source, scene, [c["name"] for c in store.classes], names, window)
+            _create(path, source, scene, [c["name"] for c in store.classes], names, height)
             done.mark(source, "created", 1)
         scenes = _Scene(path, source)
         read = _reader(scene)
@@ -73,10 +75,9 @@ def predict_scenes(
             if name == "network":
                 bands = network_rows(model, read, shape, window, overlap, batch, precision, begin)
             else:
-                bands = baseline_rows(baselines[position - 1], read, shape, model.card["statistics"], window, begin)
-            for row, probability in bands:
-                scenes.write(position, row, probability, read)
-                done.mark(source, name, row + probability.shape[1])
+                bands = baseline_rows(baselines[position - 1], read, shape, model.card["statistics"], height, begin)
+            for band in bands:
+                done.mark(source, name, scenes.write(position, *band))
     attrs = {
         "workload": record.name, "title": store.meta.get("title") or record.title, "question": record.question,
         "simulated": int(store.meta["simulated"]), "notes": store.meta["notes"], "run": Path(run.path).name,
@@ -114,7 +115,8 @@ def baseline_rows(baseline, read: Reader, shape, statistics, height: int, begin:
     std = np.asarray(statistics["std"], np.float32)[:, None, None]
     for top in range(begin, shape[0], height):
         values, valid = read(top, min(shape[0], top + height))
-        yield top, baseline(np.where(valid, (values.astype(np.float32) - mean) / std, 0).astype(np.float32))
+        standardised = np.where(valid, (values.astype(np.float32) - mean) / std, 0)
+        yield top, baseline(standardised.astype(np.float32)), valid
 
 
 def window_of(card: dict[str, Any], multiple: int = 32) -> int:
@@ -124,6 +126,12 @@ def window_of(card: dict[str, Any], multiple: int = 32) -> int:
     a larger window is chance (seen: accuracy .79 with windows of 32 px as in training, .27 with 128 px).
     """
     return -(-card["patch"] // multiple) * multiple
+
+
+def chunk_rows(window: int, overlap: float, least: int = 128) -> int:
+    """Height of a chunk, px: a whole number of bands, so that a band does not rewrite its neighbours' chunks."""
+    stride = max(1, round(window * (1 - overlap)))
+    return stride * -(-least // stride)
 
 
 class Done:
@@ -163,11 +171,15 @@ class _Scene:
         group = zarr.open_group(path, mode="r+")[source]
         self.probability, self.label = group["probability"], group["label"]
 
-    def write(self, model: int, row: int, probability: np.ndarray, read: Reader) -> None:
+    def write(self, model: int, row: int, probability: np.ndarray, valid: np.ndarray) -> int:
+        """Write a band of rows, a piece of columns at a time to keep copies small; gives the row after it."""
         stop = row + probability.shape[1]
-        valid = read(row, stop)[1]
-        self.probability[model, :, row:stop] = np.where(valid, probability, np.nan).astype(np.float16)
-        self.label[model, row:stop] = np.where(valid, probability.argmax(axis=0), IGNORE).astype(np.uint8)
+        for left in range(0, valid.shape[1], CHUNK_PX):
+            x = slice(left, left + CHUNK_PX)
+            here, known = probability[..., x], valid[:, x]
+            self.probability[model, :, row:stop, x] = np.where(known, here, np.nan).astype(np.float16)
+            self.label[model, row:stop, x] = np.where(known, here.argmax(axis=0), IGNORE).astype(np.uint8)
+        return stop
 
 
 def _reader(scene: xr.Dataset) -> Reader:
@@ -179,7 +191,7 @@ def _reader(scene: xr.Dataset) -> Reader:
 
 
 def _create(
-    path: Path, source: str, scene: xr.Dataset, classes: Sequence[str], models: Sequence[str], band: int
+    path: Path, source: str, scene: xr.Dataset, classes: Sequence[str], models: Sequence[str], height: int
 ) -> None:
     """Lay out a source's group: coordinates and what is known of the scene whole, predictions empty."""
     import dask.array as da
@@ -187,7 +199,7 @@ def _create(
     from geonb.arrays import quiet_zarr
 
     rows, columns = scene.sizes["y"], scene.sizes["x"]
-    chunk = (min(band, rows), min(2048, columns))
+    chunk = (min(height, rows), min(CHUNK_PX, columns))
     coords = {"x": scene["x"], "y": scene["y"], "spatial_ref": scene["spatial_ref"]}
     predicted = xr.Dataset(
         {
@@ -264,15 +276,14 @@ def predict_raster(
     window = window_of(card)
     with open_raster(image, card) as (scene, read):
         if done.rows("scene", "created") is None:
-            _create(work, "scene", scene, classes, ["network"], window)
+            _create(work, "scene", scene, classes, ["network"], chunk_rows(window, overlap))
             done.mark("scene", "created", 1)
         begin = done.rows("scene", "network") or 0
         shape = (scene.sizes["y"], scene.sizes["x"])
         target = _Scene(work, "scene")
         if begin < shape[0]:
-            for row, probability in network_rows(model, read, shape, window, overlap, batch, precision, begin):
-                target.write(0, row, probability, read)
-                done.mark("scene", "network", row + probability.shape[1])
+            for band in network_rows(model, read, shape, window, overlap, batch, precision, begin):
+                done.mark("scene", "network", target.write(0, *band))
     with xr.open_zarr(work, group="scene", consolidated=False, decode_coords="all") as scene:
         colours = [c["colour"] for c in card["classes"]]
         paths = {

@@ -36,7 +36,7 @@ def predict_rows(
     probabilities: Callable[[torch.Tensor], torch.Tensor], read: Reader, shape: tuple[int, int], classes: int, *,
     mean: Sequence[float], std: Sequence[float], window: int, overlap: float, batch: int, start_row: int = 0,
     device: str | torch.device = "cpu",
-) -> Iterator[tuple[int, np.ndarray]]:  # fmt: skip
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:  # fmt: skip
     """Predict a scene in bands of rows; memory grows with the scene's width, not with its height.
 
     Parameters
@@ -52,7 +52,7 @@ def predict_rows(
 
     Yields
     ------
-    (first row, probabilities (class, row, x) float32)
+    (first row, probabilities (class, row, x) float32, which pixels are valid (row, x))
     """
     rows, columns = shape
     tops, lefts = offsets(rows, window, overlap), offsets(columns, window, overlap)
@@ -77,7 +77,8 @@ def predict_rows(
         stop = rows if last else tops[i + 1]
         begin = max(start_row, tops[i])
         if stop > begin:
-            yield begin, total[:, begin - tops[i] : stop - tops[i], :columns].cpu().numpy().copy()
+            rows_done = slice(begin - tops[i], stop - tops[i])
+            yield begin, total[:, rows_done, :columns].cpu().numpy().copy(), valid[rows_done]
 
 
 def _roll(total: torch.Tensor, old_top: int, new_top: int) -> tuple[torch.Tensor, int]:

@@ -43,7 +43,7 @@ def run(values, valid, probabilities=pixelwise, start_row=0, overlap=0.5, batch=
     options = {"mean": [50, 50, 50], "std": [20, 20, 20], "window": 16, "overlap": overlap, "batch": batch}
     out = np.full(values.shape, np.nan, np.float32)
     with np.errstate(all="ignore"):
-        for row, band in predict_rows(
+        for row, band, known in predict_rows(
             probabilities,
             lambda a, b: (values[:, a:b], valid[a:b]),
             values.shape[1:],
@@ -53,6 +53,7 @@ def run(values, valid, probabilities=pixelwise, start_row=0, overlap=0.5, batch=
         ):
             assert np.isnan(out[:, row : row + band.shape[1]]).all(), "a row was given twice"
             out[:, row : row + band.shape[1]] = band
+            np.testing.assert_array_equal(known, valid[row : row + band.shape[1]])
     return out
 
 
@@ -78,7 +79,7 @@ def test_a_band_stays_what_it_was_when_the_next_is_made():
     values, valid = scene(70, 20)
     options = {"mean": [50] * 3, "std": [20] * 3, "window": 16, "overlap": 0.5, "batch": 3}
     bands = list(predict_rows(pixelwise, lambda a, b: (values[:, a:b], valid[a:b]), (70, 20), 3, **options))
-    np.testing.assert_array_equal(np.concatenate([b for _, b in bands], axis=1), run(values, valid))
+    np.testing.assert_array_equal(np.concatenate([b for _, b, _ in bands], axis=1), run(values, valid))
 
 
 def test_no_seams():
