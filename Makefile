@@ -26,7 +26,7 @@ demo: install    ## segment a real Landsat scene, source to report (about 5 minu
 	$(BIN)/geonb run segmentation
 
 test: $(VENV)/.installed-dev  ## every test a laptop can run
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.installed-dev  ## ruff over code and notebooks; notebooks without outputs
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

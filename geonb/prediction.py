@@ -52,6 +52,8 @@ def predict_scenes(
     -------
     Path of predictions.zarr, checked.
     """
+    from geonb.arrays import quiet_zarr
+
     path = Path(run.predictions)
     record = workloads.get(model.card["workload"])
     names = ["network", *(b.name for b in baselines)]
@@ -85,6 +87,8 @@ def predict_scenes(
         "precision": precision, "block": store.meta["split"]["block"], "geonb": model.card["geonb"], "complete": 1,
     }  # fmt: skip
     zarr.open_group(path, mode="r+").attrs.update(attrs)
+    with quiet_zarr():
+        zarr.consolidate_metadata(path)
     check_predictions(path)
     return path
 
