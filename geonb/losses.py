@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from difflib import get_close_matches
 
 import torch
 from segmentation_models_pytorch import losses as smp_losses
 from torch import Tensor
 from torch.nn import functional
 
-from geonb.parameters import parse_spec
+from geonb.parameters import parse_spec, pick
 
 IGNORE = 255
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -66,13 +65,8 @@ def build_loss(spec: str) -> Loss:
 
 def _term(part: str, spec: str) -> Loss:
     name, options = parse_spec(part)
-    if name not in LOSSES:
-        near = get_close_matches(name, LOSSES, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(
-            f"Unknown loss {name!r} in loss = {spec!r}.{hint} Known: {', '.join(sorted(LOSSES))}; 'a+b' adds them."
-        )
-    known = inspect.signature(LOSSES[name]).parameters
+    make = pick("loss", name, LOSSES, spec, more="; 'a+b' adds them")
+    known = inspect.signature(make).parameters
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise ValueError(
@@ -83,4 +77,4 @@ def _term(part: str, spec: str) -> Loss:
     }
     if wrong:
         raise ValueError(f"Arguments of a loss are numbers; loss = {spec!r} gives {wrong}.")
-    return LOSSES[name](**options)
+    return make(**options)

@@ -12,7 +12,7 @@ from typing import Any
 import segmentation_models_pytorch as smp
 from torch import nn
 
-from geonb.parameters import parse_spec
+from geonb.parameters import parse_spec, pick
 
 # Short names of the two arguments that everybody sets.
 _SHORT = {"encoder": "encoder_name", "weights": "encoder_weights"}
@@ -34,13 +34,7 @@ def check_network(spec: str) -> tuple[type[nn.Module], dict[str, Any]]:
         If the architecture, an option or the encoder is unknown; lists what is known.
     """
     name, options = parse_spec(spec)
-    if name not in ARCHITECTURES:
-        near = get_close_matches(name, ARCHITECTURES, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(
-            f"Unknown network {name!r} in network = {spec!r}.{hint} Known: {', '.join(sorted(ARCHITECTURES))}."
-        )
-    architecture = ARCHITECTURES[name]
+    architecture = pick("network", name, ARCHITECTURES, spec)
     known = set(inspect.signature(architecture.__init__).parameters) - _GIVEN
     options = {_SHORT.get(key, key): value for key, value in options.items()}
     unknown = sorted(set(options) - known)

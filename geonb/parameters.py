@@ -450,6 +450,22 @@ def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
     return specs[0]
 
 
+def pick(what: str, name: str, known: Mapping[str, Any], text: str = "", more: str = "") -> Any:
+    """Take one of the known things by its name.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name: the nearest, and all that are known; `text` is the whole of what was given.
+    """
+    if name in known:
+        return known[name]
+    near = get_close_matches(name, known, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    where = f" in {what} = {text!r}" if text and text != name else ""
+    raise ValueError(f"Unknown {what} {name!r}{where}.{hint} Known: {', '.join(sorted(known))}{more}.")
+
+
 def parse_specs(text: str) -> list[tuple[str, dict[str, Any]]]:
     """Split a comma separated list of specifications; ``key=value`` belongs to the name before it.
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
-from geonb.parameters import Parameter
+from geonb.parameters import Parameter, pick
 
 SHARED_STEPS = ("02_training", "03_prediction", "04_analytics", "05_interpretation", "06_explore")
 
@@ -109,13 +108,7 @@ def get(name: str) -> Workload:
                 f"{name} is a {type(record).__name__}, not a geonb.workloads.Workload. Point at such a record."
             )
         return record
-    if name not in WORKLOADS:
-        near = get_close_matches(name, WORKLOADS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(
-            f"No workload {name!r}.{hint} Known: {', '.join(WORKLOADS)}; a record of your own is given as 'package.module:RECORD'."
-        )
-    return WORKLOADS[name]
+    return pick("workload", name, WORKLOADS, more="; a record of your own is given as 'package.module:RECORD'")
 
 
 def load(path: str) -> Any:

@@ -56,7 +56,7 @@ def test_exit_codes(project, reported, kernel, capsys, state, code):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["run", "nope"], "No workload 'nope'"),
+        (["run", "nope"], "Unknown workload 'nope'"),
         (["run", RECORD, "-p", "epochs=3"], "epochs: unknown"),
         (["run", RECORD, "-p", "lr"], "write -p name=value"),
         (["run", RECORD, "-f", "gone.yaml"], "No parameter file gone.yaml"),

@@ -6,14 +6,6 @@ import torch
 from geonb.networks import ARCHITECTURES, build_network, check_network
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize(
     "spec", ["unet:encoder=resnet18", "fpn:encoder=resnet18", "deeplabv3plus:encoder=mobilenet_v2"]
 )

@@ -57,7 +57,7 @@ def wait_for(condition, seconds=20):
 def test_nothing_is_made_when_the_request_is_wrong(project):
     with pytest.raises(ValueError, match=r"(?s)epoch: unknown.*rows = 99.*1 to 10.*no such file: gone\.csv"):
         runner.prepare(RECORD, {"epoch": 1, "rows": 99, "table": "gone.csv"})
-    with pytest.raises(ValueError, match="No workload 'nope'"):
+    with pytest.raises(ValueError, match="Unknown workload 'nope'"):
         runner.prepare("nope")
     with pytest.raises(ValueError, match=r"'7' name no step.*03_tiny"):
         runner.prepare(RECORD, steps="1,7")

@@ -18,14 +18,6 @@ SETTINGS = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def folder(path: Path):
     path.mkdir(parents=True, exist_ok=True)
     return SimpleNamespace(path=path, checkpoints=path / "checkpoints")
