@@ -3,29 +3,39 @@
 Sources become georeferenced xarray, xarray becomes a sample store, and from the store on every workload shares the same
 notebooks. The modules in the order of that path:
 
-==============  ======================================================================================
-workloads       the registry: one record a workload (title, defaults, task, baselines, dashboard)
-parameters      the notebooks' typed parameters: what there is, what is allowed, the checks
-examples        small ready data per workload, real where a package carries it, else simulated and said so
-sources         files -> georeferenced xarray, with every fault of a set found before long work
-grids           windows, spatial blocks, rasterising, alignment
-samples         cutters (patches) and splits, with the leakage check
-store           the sample store: write, open, check, statistics, HDF5 export and import
-loaders         torch datasets over a node-local memory map, augmentation, LightningDataModule
-networks        network specification -> nn.Module
-losses          loss specification -> callable
-tasks           LightningModules, `train`, `load_model`; training holds the loop's frame
-prediction      trained model -> georeferenced predictions; stitching blends the windows, maps writes COGs
-baselines       what we would have guessed anyway
-scores          metrics with block-bootstrap intervals, network and baselines side by side
-embeddings      embed samples; reduce, cluster, link, find the nearest
-plots           static maps, curves, dendrogram and scatter with tiles
-dashboards      widgets that explore predictions on a map, live or frozen
-runs            the run folder and the table of runs        environment   what a run was made with
-runner          a workload's notebooks, one kernel a step   resuming      when a finished step is still good
-kernels         one notebook in a kernel of its own         watching      what it prints, the memory it holds
-reports         one self-contained HTML of a run            cli, doctor, lab   `geonb ...`
-==============  ======================================================================================
+workloads
+    The registry: one record a workload (title, defaults, task, baselines, map).
+parameters
+    The notebooks' typed parameters: what there is, what is allowed, the checks; specifications such as ``unet:encoder=resnet18``.
+examples
+    Small ready data per workload: real where a package carries it, else simulated, and said so.
+sources, images, masks
+    Files -> georeferenced arrays and labels on one grid, with every fault of a set found before long work.
+grids, samples
+    Windows, spatial blocks, rasterising; which windows a store has, how blocks are dealt to the splits, the leakage check.
+store, arrays, disk, hdf5
+    The sample store: write, open, check; its arrays; whole-or-not-at-all writing; one HDF5 file out and in.
+loaders
+    Windows -> tensors over a node-local memory map; augmentation; LightningDataModule.
+networks, losses, tasks, training
+    Specifications -> nn.Module and loss; LightningModules, ``train``, ``load_model``; the frame of the training loop.
+prediction, stitching, maps
+    Trained model -> georeferenced predictions; blending windows; class and probability maps as COG.
+baselines, scores
+    What we would have guessed anyway; metrics with intervals, network and baselines side by side.
+embeddings
+    Embed samples; reduce, cluster, link, find the nearest.
+plots, plots_style, plots_maps, plots_locator, plots_scores, plots_tiles
+    Static figures; notebooks use ``plots``, which lists them all.
+dashboards, dashboards_map, dashboards_frozen
+    Explore predictions on a map, live or frozen into a page.
+runs, runner, resuming, kernels, watching, environment
+    The run folder and the table of runs; a workload's notebooks, one kernel a step; when a finished step is still good;
+    what a kernel prints and holds; what a run was made with.
+reports, reports_html
+    One self-contained HTML of a run.
+cli, doctor, lab
+    ``geonb ...``
 
 Heavy libraries load when a name is first used, so that ``import geonb`` stays light.
 """
@@ -33,6 +43,7 @@ Heavy libraries load when a name is first used, so that ``import geonb`` stays l
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from typing import Any
 
 __version__ = "0.1.0.dev0"
@@ -57,48 +68,20 @@ _PUBLIC = {
     "embed": "embeddings",
     "score": "scores",
 }
-_MODULES = [
-    "baselines",
-    "cli",
-    "dashboards",
-    "doctor",
-    "embeddings",
-    "environment",
-    "examples",
-    "grids",
-    "kernels",
-    "lab",
-    "loaders",
-    "losses",
-    "maps",
-    "networks",
-    "parameters",
-    "plots",
-    "prediction",
-    "reports",
-    "resuming",
-    "runner",
-    "runs",
-    "samples",
-    "scores",
-    "sources",
-    "stitching",
-    "store",
-    "tasks",
-    "training",
-    "watching",
-    "workloads",
-]
 __all__ = [*_PUBLIC, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         return getattr(importlib.import_module(f"geonb.{_PUBLIC[name]}"), name)
-    if name in _MODULES:
+    if name in _modules():
         return importlib.import_module(f"geonb.{name}")
     raise AttributeError(f"module 'geonb' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, *_MODULES])
+    return sorted([*__all__, *_modules()])
+
+
+def _modules() -> list[str]:
+    return [module.name for module in pkgutil.iter_modules(__path__)]

@@ -1,5 +1,6 @@
 """The registry: names, import paths, and what it says of what it does not know."""
 
+import subprocess
 import sys
 import types
 
@@ -40,3 +41,18 @@ def test_unknown_names_are_refused():
         workloads.get("segmentatoin")
     with pytest.raises(ValueError, match="PYTHONPATH"):
         workloads.get("no_such_package:RECORD")
+
+
+def test_the_map_of_the_package_names_every_module():
+    import geonb
+
+    lines = geonb.__doc__.splitlines()
+    named = {name.strip() for line in lines if line and not line.startswith(" ") for name in line.split(",")}
+    assert set(geonb._modules()) <= named
+    assert callable(geonb.settle) and callable(geonb.predict) and geonb.hdf5.export_hdf5
+
+
+def test_import_is_light():
+    heavy = "torch xarray pandas rasterio matplotlib lightning sklearn geopandas".split()
+    code = f"import sys, geonb, geonb.cli; print([name for name in {heavy} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
