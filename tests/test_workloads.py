@@ -53,6 +53,6 @@ def test_the_map_of_the_package_names_every_module():
 
 
 def test_import_is_light():
-    heavy = "torch xarray pandas rasterio matplotlib lightning sklearn geopandas".split()
+    heavy = ["torch", "xarray", "pandas", "rasterio", "matplotlib", "lightning", "sklearn", "geopandas"]
     code = f"import sys, geonb, geonb.cli; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
