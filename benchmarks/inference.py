@@ -104,11 +104,12 @@ def main(folder: Path) -> list[list[str]]:
         whole.append(in_process(folder, 4096, cheap=False)["seconds"])
         print(f"bare {forward[-1]:.1f} s, scene {whole[-1]:.1f} s", flush=True)
     bare_rate, our_rate = (4096**2 / statistics.median(s) / 1e6 for s in (forward, whole))
+    ratio = statistics.median(a / b for a, b in zip(forward, whole, strict=True))  # pairs, as the machine's speed drifts
     small, large = (in_process(folder, side, cheap=True)["peak_mb"] for side in (4096, 16384))
     return [
         [f"scene 4096² x 3 to class + probability COG, {precision}", f"{our_rate:.3f} Mpx/s",
          f"bare forward of the same batches {bare_rate:.3f} Mpx/s",
-         f"{our_rate / bare_rate:.2f}", ">= 0.85 (stretch 0.95)", "yes" if our_rate >= 0.85 * bare_rate else "no"],
+         f"{ratio:.2f}", ">= 0.85 (stretch 0.95)", "yes" if ratio >= 0.85 else "no"],
         ["peak memory at 16384² (network replaced by a pixel-wise one)", f"{large:,.0f} MB", f"at 4096² {small:,.0f} MB",
          f"{large - small:+,.0f} MB", "<= +200 MB", "yes" if large - small <= 200 else "no"],
     ]  # fmt: skip
