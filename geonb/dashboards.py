@@ -105,6 +105,7 @@ class Explorer:
         self._listen()
         self._controls()
         self.draw()
+        self._assemble()
 
     def _listen(self) -> None:
         """Let the browser tell where one clicked and, when the map has come to rest, what it shows."""
@@ -124,7 +125,6 @@ class Explorer:
 
     def _controls(self) -> None:
         import ipywidgets as w
-        from jupyter_bokeh.widgets import BokehModel
 
         layers = [(text, name) for name, text in LAYERS.items() if name != "image" or self.place.image is not None]
         wide = {"style": {"description_width": "70px"}, "layout": w.Layout(width="290px")}
@@ -138,15 +138,21 @@ class Explorer:
         look = wide | {"continuous_update": False}
         self.threshold = w.FloatSlider(0.0, min=0, max=1, step=0.05, description="at least", **look)
         self.about = w.HTML("<i>Click the map: place, bands, truth and every model's probabilities of that pixel.</i>")
-        attrs = self.predictions.attrs
-        legend = w.HTML(legend_html(self.place, bool(attrs.get("simulated")), listed(attrs.get("notes"))))
         for control in (self.base, self.over, self.model, self.category, self.threshold):
             control.observe(lambda _: self.draw(), "value")
         self.opacity.observe(lambda change: setattr(self.overlay.glyph, "global_alpha", change["new"]), "value")
         self.source.observe(lambda change: self.go(change["new"]), "value")
         self.overlay.glyph.global_alpha = self.opacity.value
+
+    def _assemble(self) -> None:
+        """Put figure, controls and legend together. The figure goes in painted: what changes before it is shown is lost."""
+        import ipywidgets as w
+        from jupyter_bokeh.widgets import BokehModel
+
+        attrs, several = self.predictions.attrs, len(self.predictions.children) > 1
+        legend = w.HTML(legend_html(self.place, bool(attrs.get("simulated")), listed(attrs.get("notes"))))
         controls = [self.base, self.over, self.opacity, self.model, self.category, self.threshold]
-        side = w.VBox([*([self.source] if len(names) > 1 else []), *controls, self.about])
+        side = w.VBox([*([self.source] if several else []), *controls, self.about])
         self.widget = w.VBox([w.HBox([BokehModel(self.plot), side], layout=w.Layout(flex_flow="row wrap")), legend])
         self.widget.explorer = self
         self._show_still(self.widget._repr_mimebundle_)

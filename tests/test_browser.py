@@ -44,6 +44,23 @@ def arrays():
     return made_arrays((96, 128))
 
 
+# how many colours the map shows: an empty one has a handful
+COLOURS = """() => {
+  const colours = new Set()
+  const walk = (node) => {
+    for (const child of node.querySelectorAll("*")) {
+      if (child.tagName === "CANVAS" && child.width) {
+        const data = child.getContext("2d").getImageData(0, 0, child.width, child.height).data
+        for (let i = 0; i < data.length; i += 16) if (data[i + 3]) colours.add((data[i] << 16) | (data[i + 1] << 8) | data[i + 2])
+      }
+      if (child.shadowRoot) walk(child.shadowRoot)
+    }
+  }
+  walk(document)
+  return colours.size
+}"""
+
+
 def wait_until(page, check, seconds=15):
     """Poll `check` until it is true: what a browser draws comes when it comes."""
     for _ in range(int(seconds * 10)):
@@ -116,7 +133,7 @@ def test_live_map_in_jupyterlab(tmp_path, predictions, arrays):
     with browser_page() as page, jupyterlab(tmp_path / "explore.ipynb", page, tmp_path / "lab.log") as errors:
         assert errors == []
         page.locator(".bk-Figure").first.wait_for(timeout=30_000)
-        assert wait_until(page, lambda: page.evaluate(PICTURE) != "")
+        assert wait_until(page, lambda: page.evaluate(COLOURS) > 300), "the map is painted before anything is touched"
         page.wait_for_timeout(500)
         before = page.evaluate(PICTURE)
         page.locator(".jupyter-widgets select").filter(has_text="nothing").select_option(
@@ -138,6 +155,7 @@ def test_explore_notebook_runs_in_jupyterlab(finished, tmp_path):
     with browser_page() as page, jupyterlab(notebook, page, tmp_path / "lab.log", environment) as errors:
         assert errors == []
         page.locator(".bk-Figure").first.wait_for(timeout=30_000)
+        assert wait_until(page, lambda: page.evaluate(COLOURS) > 300), "the map is painted before anything is touched"
         page.wait_for_timeout(500)
         before = page.evaluate(PICTURE)
         on_top = page.locator(".jupyter-widgets select").filter(has_text="nothing")
