@@ -71,6 +71,8 @@ def scene(folder: Path, side: int, cheap: bool) -> dict:
 
         task.probabilities = lambda inputs: torch.stack([inputs[:, 0].sigmoid(), 1 - inputs[:, 0].sigmoid()], dim=1)
     image = make(folder / f"{side}.tif", side)
+    # as the bare forward has: imports, and what the first pass through a network sets up
+    prediction.predict_raster(task, make(folder / "warm.tif", 512), folder / "out", overlap=OVERLAP, batch=BATCH)
     precision = precision_of("auto")
     started = time.perf_counter()
     prediction.predict_raster(task, image, folder / "out", overlap=OVERLAP, batch=BATCH, precision=precision)
@@ -104,7 +106,9 @@ def main(folder: Path) -> list[list[str]]:
         whole.append(in_process(folder, 4096, cheap=False)["seconds"])
         print(f"bare {forward[-1]:.1f} s, scene {whole[-1]:.1f} s", flush=True)
     bare_rate, our_rate = (4096**2 / statistics.median(s) / 1e6 for s in (forward, whole))
-    ratio = statistics.median(a / b for a, b in zip(forward, whole, strict=True))  # pairs, as the machine's speed drifts
+    ratio = statistics.median(
+        a / b for a, b in zip(forward, whole, strict=True)
+    )  # pairs, as the machine's speed drifts
     small, large = (in_process(folder, side, cheap=True)["peak_mb"] for side in (4096, 16384))
     return [
         [f"scene 4096² x 3 to class + probability COG, {precision}", f"{our_rate:.3f} Mpx/s",

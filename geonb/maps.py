@@ -68,13 +68,19 @@ def _cog(path: str | Path, scene: xr.Dataset, count: int, resampling: str):
     profile: dict[str, Any] = {
         "driver": "GTiff", "dtype": "uint8", "count": count, "height": scene.sizes["y"], "width": scene.sizes["x"],
         "crs": scene.rio.crs, "transform": scene.rio.transform(), "nodata": NODATA, "tiled": True, "blockxsize": 512, "blockysize": 512,
-        "compress": "deflate", "zlevel": 1, "bigtiff": "if_safer",
+        "compress": "deflate", "zlevel": 1, "bigtiff": "if_safer", "num_threads": "all_cpus",
     }  # fmt: skip
     try:
         with rasterio.Env(GDAL_CACHEMAX=64, GDAL_PAM_ENABLED=False):
             with rasterio.open(plain, "w", **profile) as target:
                 yield target
-            copy(plain, partial, driver="COG", COMPRESS="DEFLATE", OVERVIEW_RESAMPLING=resampling, BIGTIFF="IF_SAFER")
+            cog = {
+                "COMPRESS": "DEFLATE",
+                "OVERVIEW_RESAMPLING": resampling,
+                "BIGTIFF": "IF_SAFER",
+                "NUM_THREADS": "ALL_CPUS",
+            }
+            copy(plain, partial, driver="COG", **cog)
         partial.replace(path)
     finally:
         plain.unlink(missing_ok=True)
