@@ -13,9 +13,9 @@ from segmentation_models_pytorch import losses as smp_losses
 from torch import Tensor
 from torch.nn import functional
 
+from geonb.masks import IGNORE
 from geonb.parameters import parse_spec, pick
 
-IGNORE = 255
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 

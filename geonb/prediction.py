@@ -17,14 +17,14 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from geonb import workloads
+from geonb import samples, workloads
+from geonb.masks import IGNORE
 
 if TYPE_CHECKING:
     from geonb.stitching import Reader
 
-IGNORE = 255
 CHUNK_PX = 2048
-SPLITS = {"none": 0, "train": 1, "val": 2, "test": 3}
+SPLITS = {name: code for code, name in enumerate(("none", *samples.SPLITS))}
 
 
 def predict_scenes(
