@@ -23,20 +23,15 @@ import torch
 
 from geonb import grids, samples
 from geonb.arrays import PLANES, TILE_PX
+from geonb.augmentation import EXACT, change, check_augment, colour_facts, draw_turns, turned
 from geonb.disk import enough_space, locked, whole_folder
+from geonb.masks import IGNORE
+from geonb.samplers import Order, order_of
 
 if TYPE_CHECKING:
     import lightning as L
 
     from geonb.store import Store
-
-# what a window may be turned into: (flip left-right first, then quarter turns)
-TURNS = {
-    "none": [(False, 0)],
-    "flips": [(False, 0), (True, 0), (True, 2), (False, 2)],
-    "rotations": [(False, k) for k in range(4)],
-    "flips,rotations": [(flip, k) for flip in (False, True) for k in range(4)],
-}
 
 
 def scratch_folder() -> Path:
@@ -109,13 +104,14 @@ class Windows(torch.utils.data.Dataset):
     split : str, optional
         train, val or test; all windows by default.
     augment : str
-        none, flips, rotations, or flips,rotations: image and mask are turned together.
+        Random changes of image and mask together, see :mod:`geonb.augmentation`; none by default.
     seed : int
         What happens to window i in an epoch follows from (seed, epoch, i) alone.
 
     Notes
     -----
     A key is `epoch * len(windows) + i`, so that workers need not be told which epoch it is; i alone is epoch 0.
+    A window shown again in an epoch counts as its own of a far epoch, see :class:`geonb.samplers.Order`.
     An item is {"inputs": float32 (channel, y, x), "targets": int64 (y, x) class index, 255 = ignore, "index": row of the
     store's table}. Inputs are (value - mean) / std of the training pixels, 0 where not valid.
     """
@@ -124,7 +120,7 @@ class Windows(torch.utils.data.Dataset):
         index = store.index
         if split is not None and split not in samples.SPLITS:
             raise ValueError(f"split = {split!r} is none of {', '.join(samples.SPLITS)}")
-        self.turns = _turns(augment)
+        self.steps = check_augment(augment, len(store.meta["channels"]))
         self.rows = np.arange(len(index)) if split is None else np.flatnonzero(index["split"] == split)
         here = index.iloc[self.rows]
         self.boxes = here[["y", "x", "height", "width"]].to_numpy(np.int64)
@@ -132,11 +128,17 @@ class Windows(torch.utils.data.Dataset):
         names = store.sources
         self.source = here["source"].astype(str).map({s: i for i, s in enumerate(names)}).to_numpy(np.int64)
         self.seed, self.names, self.folder = seed, names, memory_map(store)
-        if any(k % 2 for _, k in self.turns) and (self.boxes[:, 2] != self.boxes[:, 3]).any():
+        self.classes = len(store.classes)
+        names_asked = dict(self.steps)
+        if "rotations" in names_asked and (self.boxes[:, 2] != self.boxes[:, 3]).any():
             raise ValueError(f"augment = {augment!r} turns windows by 90 degrees, but they are not square. Use 'flips'")
         mean, std = (np.array(store.meta["statistics"][k], np.float64) for k in ("mean", "std"))
         self.scale, self.shift = (1 / std).astype(np.float32), (-mean / std).astype(np.float32)
-        self._drawn: tuple[int, np.ndarray] | None = None
+        self.facts = None  # of colour, where a window is changed in more than exact turns
+        if set(names_asked) - set(EXACT):
+            covariance = training_covariance(store) if "fancy-pca" in names_asked else None
+            self.facts = colour_facts(store.meta["statistics"], covariance)
+        self._drawn: dict[int, np.ndarray | None] = {}
         self._maps: list[dict[str, np.ndarray]] | None = None
         self._pool, self._lock = [], Lock()
 
@@ -184,6 +186,8 @@ class Windows(torch.utils.data.Dataset):
             targets[j] = planes["targets"]
             if not self.whole[i]:
                 inputs[j][~planes["valid"]] = 0
+            if self.facts is not None:
+                self._change(epoch, i, inputs[j], targets[j], planes.get("valid"))
         return {
             "inputs": torch.from_numpy(inputs).permute(0, 3, 1, 2),
             "targets": torch.from_numpy(targets),
@@ -206,13 +210,34 @@ class Windows(torch.utils.data.Dataset):
             return made
 
     def _turn(self, epoch: int, i: int) -> tuple[bool, int]:
-        if len(self.turns) == 1:
-            return self.turns[0]
-        drawn = self._drawn
-        if drawn is None or drawn[0] != epoch:
-            random = np.random.default_rng([self.seed, epoch, 1])
-            drawn = self._drawn = (epoch, random.integers(len(self.turns), size=len(self)))
-        return self.turns[drawn[1][i]]
+        known = self._drawn
+        if epoch not in known:
+            if len(known) >= 256:  # of old epochs; within one, as many are needed as a window is shown times
+                known = self._drawn = {}
+            known[epoch] = draw_turns(self.steps, self.seed, epoch, len(self))
+        number = 0 if known[epoch] is None else int(known[epoch][i])
+        return number >= 4, number % 4
+
+    def _change(self, epoch: int, i: int, inputs: np.ndarray, targets: np.ndarray, valid: np.ndarray | None) -> None:
+        """Change a window in its place: inputs (y, x, channel), targets (y, x)."""
+        planes, labels = torch.from_numpy(inputs).permute(2, 0, 1), torch.from_numpy(targets)
+        window = {
+            "inputs": planes.contiguous(), "targets": labels,  # a plane a channel, in which all changes are quicker
+            "valid": None if valid is None else torch.from_numpy(np.array(valid)),
+        }  # fmt: skip
+        window = change(window, self.steps, self.facts, np.random.default_rng([self.seed, epoch, i, 2]))
+        planes.copy_(window["inputs"])
+        if window["targets"] is not labels:
+            labels.copy_(window["targets"])
+
+    def commonest(self) -> np.ndarray:
+        """The most frequent class of each window as it is stored: ndarray (window,) of int; number of classes = no label."""
+        found = np.empty(len(self), np.int64)
+        for i in range(len(self)):
+            counts = np.bincount(self._read(i, (False, 0))["targets"].ravel(), minlength=256)
+            counts[IGNORE] = 0
+            found[i] = counts.argmax() if counts.any() else self.classes
+        return found
 
     def _read(self, i: int, turn: tuple[bool, int]) -> dict[str, np.ndarray]:
         if self._maps is None:
@@ -224,43 +249,21 @@ class Windows(torch.utils.data.Dataset):
         needed = PLANES[:2] if self.whole[i] else PLANES
         if turn == (False, 0):
             return {p: maps[p][y : y + height, x : x + width] for p in needed}
-        return {p: _turned(maps[p][y : y + height, x : x + width], *turn) for p in needed}
+        return {p: turned(maps[p][y : y + height, x : x + width], *turn) for p in needed}
 
 
-def _turned(plane: np.ndarray, flip: bool, quarters: int) -> np.ndarray:
-    """Mirror and turn (y, x) or (y, x, channel); pixels are moved whole, as bytes, whatever their type."""
-    shape = plane.shape
-    plane = np.ascontiguousarray(plane)
-    pixels = plane.view(f"V{plane.itemsize * (shape[2] if plane.ndim == 3 else 1)}").reshape(shape[:2])
-    turned = np.ascontiguousarray(np.rot90(pixels[:, ::-1] if flip else pixels, quarters))
-    return turned.view(plane.dtype).reshape(turned.shape + shape[2:])
-
-
-def _turns(augment: str) -> list[tuple[bool, int]]:
-    wanted = ",".join(sorted(a.strip() for a in augment.split(",")))
-    if wanted not in TURNS:
-        raise ValueError(f"augment = {augment!r} is not known. Choose one of: {'; '.join(TURNS)}")
-    return TURNS[wanted]
-
-
-class Order:
-    """The windows of an epoch in the order in which they are seen; (seed, epoch) alone decides it."""
-
-    def __init__(self, length: int, seed: int, shuffle: bool):
-        self.length, self.seed, self.shuffle, self.epoch = length, seed, shuffle, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch, also after resuming."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self) -> Iterator[int]:
-        if not self.shuffle:
-            return iter(range(self.length))
-        order = np.random.default_rng([self.seed, self.epoch, 0]).permutation(self.length)
-        return iter((self.epoch * self.length + order).tolist())
+def training_covariance(store: Store) -> np.ndarray:
+    """Covariance (channel, channel) of the valid training pixels, native units: the store's own, else that of its windows."""
+    known = store.meta["statistics"].get("covariance")
+    if known is not None:
+        return np.asarray(known, np.float64)
+    windows, n, total, squares = Windows(store, "train"), 0.0, 0.0, 0.0
+    share = store.index["valid_share"].to_numpy(np.float64)[windows.rows]
+    for i, item in enumerate(windows):  # pixels without data are 0: they add nothing but to the number
+        pixels = item["inputs"].numpy().reshape(len(windows.scale), -1).astype(np.float64)
+        n, total, squares = n + share[i] * pixels.shape[1], total + pixels.sum(axis=1), squares + pixels @ pixels.T
+    std = np.asarray(store.meta["statistics"]["std"], np.float64)
+    return (squares / n - np.outer(total / n, total / n)) * np.outer(std, std)
 
 
 class Batches:
@@ -272,10 +275,10 @@ class Batches:
 
     batch_sampler = None  # Lightning looks for the one of a DataLoader; `sampler` is told the epoch
 
-    def __init__(self, windows: Windows, order: Order, batch: int, workers: int = 0):
+    def __init__(self, windows: Windows, order: Order, batch: int, workers: int = 0, train: bool = False):
         self.dataset, self.sampler, self.batch_size, self.workers = windows, order, batch, workers
         # batch normalisation cannot train on one sample
-        self.drop_last = order.shuffle and len(order) > batch and len(order) % batch == 1
+        self.drop_last = train and len(order) > batch and len(order) % batch == 1
 
     def __len__(self) -> int:
         return len(self.sampler) // self.batch_size if self.drop_last else -(-len(self.sampler) // self.batch_size)
@@ -297,7 +300,12 @@ class Batches:
 
 
 def data_module(
-    store: Store, batch: int = 32, augment: str = "flips,rotations", seed: int = 0, workers: int = 0
+    store: Store,
+    batch: int = 32,
+    augment: str = "flips,rotations",
+    seed: int = 0,
+    workers: int = 0,
+    sampler: str = "shuffle",
 ) -> L.LightningDataModule:
     """The store's three splits for a Lightning Trainer: training shuffled and augmented, the others neither.
 
@@ -306,11 +314,13 @@ def data_module(
     store : Store
     batch : int, windows
     augment : str
-        none, flips, rotations, or flips,rotations.
+        See :mod:`geonb.augmentation`.
     seed : int
         Order and augmentation of an epoch follow from (seed, epoch), so that a resumed run sees the same batches.
     workers : int
         Threads that read ahead.
+    sampler : str
+        See :mod:`geonb.samplers`.
     """
     import lightning as L
 
@@ -319,7 +329,8 @@ def data_module(
 
     def loader(split: str, train: bool) -> Batches:
         windows = Windows(store, split, augment if train else "none", seed)
-        return Batches(windows, Order(len(windows), seed, shuffle=train), batch, workers)
+        order = order_of(windows, store, sampler if train else "sequential", seed)
+        return Batches(windows, order, batch, workers, train)
 
     # the three hooks are set, not subclassed, as LightningDataModule.from_datasets does: lightning (4 s) loads only here
     module = L.LightningDataModule()

@@ -42,8 +42,11 @@ def signature(plan: Plan, step: Step, upstream: str | None) -> dict[str, Any]:
     files = []
     for name, value in sorted(step.values.items()):
         if isinstance(value, str) and name != "store":
-            for paths in parameters.find_files(value, plan.root).values():
-                files += [[name, *_stat(path)] for path in paths]
+            paths = [p for found in parameters.find_files(value, plan.root).values() for p in found]
+            meaning = parameters.meaning_of(name, plan.record)
+            if meaning.files:  # a data set stands for files that it does not name
+                paths += parameters.files_of(value, meaning, plan.root)
+            files += [[name, *_stat(path)] for path in paths]
     info = plan.run.info
     store = step.values.get("store") or info.get("store") if step.number > 1 else None
     key = None

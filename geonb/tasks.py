@@ -1,12 +1,14 @@
 """Tasks: a network with its loss, metrics and optimiser as a LightningModule, and the one function that trains them.
 
-A trained task is two files that need nothing else: ``best.safetensors`` (weights) and ``model.json`` (the card: how to
-build the network, channels, classes, statistics). Neither can execute code when it is loaded.
+A trained task is a card, ``model.json`` (how to build the network, channels, classes, statistics), and weights beside it:
+``best.safetensors`` (lowest validation loss), ``best-metric.safetensors`` (highest mean IoU of the validation windows) and,
+where weights were averaged, ``swa.safetensors``. They need nothing else, and none can execute code when it is loaded.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +16,21 @@ import lightning as L
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from geonb import __version__, workloads
+from geonb.augmentation import check_augment
+from geonb.loaders import Windows
 from geonb.losses import IGNORE, build_loss
-from geonb.networks import build_network
+from geonb.networks import build_network, check_network, check_size
+from geonb.optimizers import build_optimizer, check_optimizer, first_averaged
+from geonb.samplers import check_sampler, order_of
 from geonb.training import fit
 
 CARD, WEIGHTS = "model.json", "best.safetensors"
+FILES = {"loss": WEIGHTS, "metric": "best-metric.safetensors", "swa": "swa.safetensors"}
 
 
 class Segmentation(L.LightningModule):
@@ -31,7 +39,8 @@ class Segmentation(L.LightningModule):
     Parameters
     ----------
     card : dict
-        ``network`` and ``loss`` (specifications), ``channels`` and ``classes`` (lists of records with ``name``), ``lr``.
+        ``network`` and ``loss`` (specifications), ``channels`` and ``classes`` (lists of records with ``name``), ``lr``,
+        and, to train, ``training`` with ``optimizer`` and ``epochs``.
     weights : bool
         False leaves pretrained weights out (a checkpoint follows).
     """
@@ -42,7 +51,7 @@ class Segmentation(L.LightningModule):
         self.classes = len(card["classes"])
         self.network = build_network(card["network"], len(card["channels"]), self.classes, weights)
         self.network.to(memory_format=torch.channels_last)
-        self.loss = build_loss(card["loss"])
+        self.loss = build_loss(card["loss"], self.classes)
         self.mean_iou = MulticlassJaccardIndex(self.classes, ignore_index=IGNORE)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -58,8 +67,26 @@ class Segmentation(L.LightningModule):
         features = self.network.encoder(inputs.contiguous(memory_format=torch.channels_last))[-1]
         return features.float().mean(dim=(2, 3))
 
+    def loss_of(self, outputs: Tensor | Sequence[Tensor], targets: Tensor) -> Tensor:
+        """Loss of the logits; of several (deep supervision, the final ones first) the mean weighted 1, 1/2, 1/4, ..."""
+        if isinstance(outputs, Tensor):
+            return self.loss(outputs, targets)
+        weights = [0.5**k for k in range(len(outputs))]
+        losses = [weight * self.loss(logits, targets) for weight, logits in zip(weights, outputs, strict=True)]
+        return torch.stack(losses).sum() / sum(weights)
+
+    def set_progress(self, epoch: int, epochs: int) -> None:
+        """Tell a loss with scheduled weights how far the training is: 0 in the first epoch, 1 in the last that may come."""
+        self.loss.set_progress(epoch / max(1, epochs - 1))
+
+    def on_train_epoch_start(self) -> None:
+        self.set_progress(self.current_epoch, self.trainer.max_epochs)
+
+    def on_validation_epoch_start(self) -> None:
+        self.loss.set_progress(1)  # the losses of all epochs must stand on one scale, for one of them is chosen
+
     def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
-        loss = self.loss(self(batch["inputs"]), batch["targets"])
+        loss = self.loss_of(self(batch["inputs"]), batch["targets"])
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch["inputs"]))
         return loss
 
@@ -70,11 +97,26 @@ class Segmentation(L.LightningModule):
         self.log("val_mean_iou", self.mean_iou)
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """AdamW under a one-cycle learning rate (Smith & Topin 2018) whose peak is ``lr``."""
-        optimizer = torch.optim.AdamW(self.parameters(), lr=self.card["lr"])
-        steps = max(2, int(self.trainer.estimated_stepping_batches))
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.card["lr"], total_steps=steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        """By the card's specification; see :func:`geonb.optimizers.check_optimizer`."""
+        steps = int(self.trainer.estimated_stepping_batches)
+        return build_optimizer(self._optimizer, self.parameters(), self.card["lr"], steps, self.trainer.max_epochs)
+
+    @property
+    def _optimizer(self) -> str:
+        return self.card.get("training", {}).get("optimizer", "adamw")
+
+    def on_train_epoch_end(self) -> None:
+        # Lightning steps a plateau after the checkpoint is written: resumed, an epoch would be missing
+        schedule = self.lr_schedulers()
+        if isinstance(schedule, ReduceLROnPlateau):
+            schedule.step(float(self.trainer.callback_metrics["val_loss"]))
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        if isinstance(scheduler, ReduceLROnPlateau):
+            return
+        constant = check_optimizer(self._optimizer)[2]["swa_lr"] is not None
+        if not constant or self.current_epoch < first_averaged(self._optimizer, self.trainer.max_epochs):
+            scheduler.step()
 
 
 def precision_of(precision: str) -> str:
@@ -114,10 +156,14 @@ def train(
     seed: int,
     precision: str = "auto",
     workers: int | None = None,
+    sampler: str = "shuffle",
+    optimizer: str = "adamw",
 ) -> Path:
     """Train a workload's network on a sample store; interrupted, it goes on from its last finished epoch.
 
-    The weights of the epoch with the lowest validation loss become the model. Every draw comes from ``seed`` and a global
+    Kept are the weights of the epoch with the lowest validation loss, those of the epoch with the highest mean IoU of the
+    validation windows and, with ``swa`` in ``optimizer``, the averaged ones; the model is the one of them with the lowest
+    validation loss (``chosen`` in the card), :func:`load_model` loads another by name. Every draw comes from ``seed`` and a global
     number (step, epoch, sample), so that a resumed training ends in the same weights as an unbroken one (float32, same
     machine and libraries).
 
@@ -139,6 +185,10 @@ def train(
         auto, bfloat16 or float32.
     workers : int, optional
         Threads that read ahead; default 2 where a GPU computes, none where the cores do.
+    sampler : str
+        Order and balance of an epoch, e.g. ``blocks:balance=dataset``; see :func:`geonb.samplers.check_sampler`.
+    optimizer : str
+        E.g. ``adamw:weight_decay=0.01,schedule=one-cycle,swa=0.75``; see :func:`geonb.optimizers.check_optimizer`.
 
     Returns
     -------
@@ -147,22 +197,17 @@ def train(
     Raises
     ------
     ValueError
-        If the store has no training or validation windows, or the loss became NaN.
+        Before any compute, listing all that is wrong: no training or validation windows, an unknown or ill-typed
+        specification, windows that the network cannot halve as often as it must. Or if the loss became NaN.
     """
     record = workloads.get(workload)
-    counts = store.index["split"].value_counts()
-    missing = [split for split in ("train", "val") if not counts.get(split, 0)]
-    if missing:
-        raise ValueError(
-            f"The store {store.path} has no {' and no '.join(missing)} windows ({dict(counts)}). "
-            "Make it with a smaller `patch` or `block`, or other `shares`, in notebook 01."
-        )
+    _check(store, network, loss, augment, sampler, optimizer)
     card = {
         "geonb": __version__, "workload": workload, "task": record.task, "network": network, "loss": loss, "lr": lr,
         "channels": store.meta["channels"], "classes": store.meta["classes"], "statistics": store.meta["statistics"],
-        "patch": int(store.index["height"].max()), "simulated": bool(store.meta["simulated"]),
-        "training": {"augment": augment, "epochs": epochs, "batch": batch, "patience": patience, "seed": seed,
-                     "precision": precision_of(precision), "store": store.meta["key"]},
+        "patch": int(store.index["height"].max()), "simulated": bool(store.meta["simulated"]), **_common(store),
+        "training": {"augment": augment, "sampler": sampler, "optimizer": optimizer, "epochs": epochs, "batch": batch,
+                     "patience": patience, "seed": seed, "precision": precision_of(precision), "store": store.meta["key"]},
     }  # fmt: skip
     path = Path(run.checkpoints) / CARD
     if path.exists() and _same_training(json.loads(path.read_text()), card):
@@ -171,57 +216,134 @@ def train(
         workers = 2 if torch.cuda.is_available() else 0
     torch.manual_seed(seed)
     task = workloads.load(record.task)(card)
-    best = fit(task, run, store, card["training"], workers)
-    task.load_state_dict(best.pop("state_dict"))
-    _save(task, path, {**card, "best": best})
+    found = fit(task, run, store, card["training"], workers)
+    kept = found["checkpoints"]
+    chosen = min(kept, key=lambda name: kept[name]["val_loss"])
+    best = {**kept[chosen], "epochs_run": found["epochs_run"]}
+    _save(found["states"], path, {**card, "best": best, "checkpoints": kept, "chosen": chosen})
     return path
+
+
+def _check(store, network: str, loss: str, augment: str, sampler: str, optimizer: str) -> None:
+    """Refuse what cannot be trained before anything is computed; one ValueError lists every fault."""
+    faults = []
+    counts = store.index["split"].value_counts()
+    missing = [split for split in ("train", "val") if not counts.get(split, 0)]
+    if missing:
+        faults.append(
+            f"The store {store.path} has no {' and no '.join(missing)} windows ({dict(counts)}). "
+            "Make it with a smaller `patch` or `block`, or other `shares`, in notebook 01."
+        )
+    checks = [
+        lambda: check_network(network) and _check_sides(store, network),
+        lambda: build_loss(loss, len(store.meta["classes"])),
+        lambda: check_optimizer(optimizer),
+        lambda: check_augment(augment, len(store.meta["channels"])),
+        lambda: check_sampler(sampler),
+    ]
+    for check in checks:
+        try:
+            check()
+        except ValueError as error:
+            faults.append(str(error))
+    if faults:
+        raise ValueError(faults[0] if len(faults) == 1 else "Cannot train:\n" + "\n".join(f"- {f}" for f in faults))
+    windows = Windows(store, "train", augment)  # oblong windows cannot be turned
+    order_of(windows, store, sampler)  # an empty constituent cannot be shown more often
+
+
+def _check_sides(store, network: str) -> None:
+    faults = []
+    for height, width in store.index[["height", "width"]].drop_duplicates().to_numpy().tolist():
+        try:
+            check_size(network, height, width)
+        except ValueError as error:
+            faults.append(str(error))
+    if faults:
+        raise ValueError("\n".join(faults))
+
+
+def _sides_m(source: dict[str, Any]) -> list[float]:
+    """Sides of a source's pixels as resampling counts them: by the CRS's unit; on the ground if that is degrees."""
+    from pyproj import CRS
+
+    crs = CRS.from_user_input(source["crs"])
+    if not crs.is_projected:
+        return [source["pixel_m"]]
+    return [side * crs.axis_info[0].unit_conversion_factor for side in source["resolution"]]
+
+
+def _common(store) -> dict[str, Any]:
+    """What all training sources share: ``resolution_m`` (side of a pixel), ``preprocess`` (list of import paths); else None."""
+    index = store.index
+    here = set(index["source"][index["split"] == "train"].astype(str))
+    sources = [source for source in store.meta["sources"] if source["name"] in here]
+    sides = [side for source in sources for side in _sides_m(source)]
+    alike = max(sides) - min(sides) <= 1e-3 * min(sides)  # the tolerance of resampling
+    datasets = {source.get("dataset") for source in sources}
+    steps = [d.get("preprocess") for d in store.meta.get("datasets") or [] if d["name"] in datasets]
+    same = bool(steps) and bool(steps[0]) and all(step == steps[0] for step in steps)
+    return {"resolution_m": float(sides[0]) if alike else None, "preprocess": [steps[0]] if same else None}
 
 
 def _same_training(old: dict[str, Any], new: dict[str, Any]) -> bool:
     return all(old.get(key) == value for key, value in json.loads(json.dumps(new)).items() if key != "geonb")
 
 
-def _save(task: nn.Module, path: Path, card: dict[str, Any]) -> None:
-    weights = {name: value.contiguous() for name, value in task.state_dict().items()}
-    partial = path.with_name(WEIGHTS + ".partial")
-    save_file(weights, partial)
-    partial.replace(path.with_name(WEIGHTS))
+def _save(states: dict[str, dict[str, Tensor]], path: Path, card: dict[str, Any]) -> None:
+    """Write the weights, then the card; an older card goes first, as it tells of other weights."""
+    path.unlink(missing_ok=True)
+    for name, file in FILES.items():
+        target = path.with_name(file)
+        if name not in states:
+            target.unlink(missing_ok=True)
+            continue
+        partial = path.with_name(file + ".partial")
+        # each tensor a copy of its own: the format refuses shared memory
+        save_file({key: value.detach().cpu().clone().contiguous() for key, value in states[name].items()}, partial)
+        partial.replace(target)
     partial = path.with_name(CARD + ".partial")
     partial.write_text(json.dumps(card, indent=1))
     partial.replace(path)
 
 
-def load_model(path: str | Path) -> L.LightningModule:
+def load_model(path: str | Path, weights: str | None = None) -> L.LightningModule:
     """Load a trained task, in eval mode, on the CPU.
 
     Parameters
     ----------
     path : run folder, checkpoints folder, or model.json
+    weights : str, optional
+        ``loss``, ``metric`` or ``swa``; by default what the validation loss chose.
 
     Returns
     -------
-    The task, with its ``card``.
+    The task, with its ``card``; in it ``weights``, the name of those loaded, and ``best``, what validation said of them.
 
     Raises
     ------
     FileNotFoundError
         If there is no card; says where one was looked for.
     ValueError
-        If the file is no geonb model (a pickle is refused unread), the card is incomplete or its weights don't fit.
+        If the file is no geonb model (a pickle is refused unread), the card is incomplete, its weights don't fit, or
+        there are none of that name; lists those there are.
     """
     card_path = _card_path(Path(path))
-    weights_path = card_path.with_name(WEIGHTS)
     try:
         card = json.loads(card_path.read_text())
+        name = _chosen(card, card_path, weights)
         task = workloads.load(card["task"])(card, weights=False)
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError) as error:
         raise ValueError(
             f"{card_path} is no model card ({error!r}). It was damaged, or not written by geonb: train again."
         ) from error
+    weights_path = card_path.with_name(FILES[name])
     try:
         task.load_state_dict(load_file(weights_path))
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{card_path} has no {WEIGHTS} beside it. Copy both files, or train again.") from error
+        raise FileNotFoundError(
+            f"{card_path} has no {weights_path.name} beside it. Copy both files, or train again."
+        ) from error
     except SafetensorError as error:
         raise ValueError(
             f"{weights_path} is no safetensors file ({error}). It was cut short or is something else; copy it again."
@@ -230,7 +352,18 @@ def load_model(path: str | Path) -> L.LightningModule:
         raise ValueError(
             f"The weights in {weights_path} don't fit the network of {card_path} ({card['network']}): {error}"
         ) from error
+    task.card = {**card, "weights": name, "best": {**card["best"], **card.get("checkpoints", {}).get(name, {})}}
     return task.eval()
+
+
+def _chosen(card: dict[str, Any], path: Path, weights: str | None) -> str:
+    """Which weights to load; cards written before there was a choice have those of the lowest loss."""
+    known = card.get("checkpoints", {"loss": {}})
+    name = card.get("chosen", "loss") if weights is None else weights
+    if name not in known:
+        cure = " Averaged weights come with swa in `optimizer`, e.g. adamw:swa=0.75." if name == "swa" else ""
+        raise ValueError(f"weights = {name!r} are not in {path}. There are: {', '.join(known)}.{cure}")
+    return name
 
 
 def _card_path(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The training loop's frame: Lightning's Trainer with a resumable log, calm progress and step-wise seeds."""
+"""The training loop's frame: Lightning's Trainer with a resumable log, calm progress, step-wise seeds, averaged weights."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch.optim.swa_utils import AveragedModel, update_bn
 from tqdm.auto import tqdm
 
 from geonb.loaders import data_module
+from geonb.optimizers import check_optimizer, first_averaged
 
 LAST = "last.ckpt"
+MONITORS = {"loss": ("val_loss", "min"), "metric": ("val_mean_iou", "max")}
 
 
 class EpochLog(Callback):
@@ -90,58 +93,146 @@ class StepSeed(Callback):
         torch.manual_seed((self.seed * 1_000_003 + trainer.global_step) % 2**63)
 
 
+class Averaging(Callback):
+    """Average the network's weights over the ends of epochs, from ``first`` (from 0) on (SWA, Izmailov et al. 2018).
+
+    With ``lr``, the learning rate stays there from that epoch on. The average travels in the checkpoint.
+    """
+
+    def __init__(self, first: int, lr: float | None) -> None:
+        self.first, self.lr = first, lr
+        self.model: AveragedModel | None = None
+
+    def setup(self, trainer: L.Trainer, task: L.LightningModule, stage: str) -> None:
+        if self.model is None:
+            self.model = AveragedModel(task.network)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.model.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state)
+
+    @property
+    def averaged(self) -> int:
+        """Number of epochs in the average."""
+        return int(self.model.n_averaged)
+
+    def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        self.model.to(task.device)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        if self.lr is not None and trainer.current_epoch >= self.first:
+            for group in trainer.optimizers[0].param_groups:
+                group["lr"] = self.lr
+
+    def on_train_epoch_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        if trainer.current_epoch >= self.first:
+            self.model.update_parameters(task.network)
+
+
+class Patience(EarlyStopping):
+    """Stop after so many epochs without a lower validation loss; a training that had stopped does not go on when resumed."""
+
+    def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        trainer.should_stop = trainer.should_stop or self.stopped_epoch > 0
+
+
 def fit(task: L.LightningModule, run, store, training: dict[str, Any], workers: int = 0) -> dict[str, Any]:
     """Fit a task; go on from ``checkpoints/last.ckpt`` if the same training wrote it.
 
     Returns
     -------
-    dict with ``state_dict`` of the epoch with the lowest validation loss, ``epoch`` (from 1), ``val_loss``, ``epochs_run``.
+    dict with ``checkpoints``: name (loss, metric, swa) -> ``epoch`` (from 1), ``val_loss``, ``val_mean_iou``, ``states``:
+    name -> state_dict, and ``epochs_run``; swa only where averaging began before the training stopped.
     """
     folder = Path(run.checkpoints)
     folder.mkdir(parents=True, exist_ok=True)
     log = EpochLog(Path(run.path) / "log.csv", live=os.environ.get("GEONB_HEADLESS") != "1")
-    keeper = ModelCheckpoint(
-        folder,
-        "best-{epoch}",
-        monitor="val_loss",
-        save_last=True,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
-    stopper = EarlyStopping("val_loss", patience=training["patience"], check_on_train_epoch_end=True)
+    # names that stay the same: a kill between two files never leaves one that is told of and gone
+    keepers = {
+        name: _keeper(folder, f"best-{name}", monitor=monitor, mode=mode, save_weights_only=True)
+        for name, (monitor, mode) in MONITORS.items()
+    }
+    callbacks = [log, StepSeed(training["seed"]), Patience("val_loss", patience=training["patience"],
+                 check_on_train_epoch_end=True), *keepers.values(), _keeper(folder, Path(LAST).stem)]  # fmt: skip
+    first, frame = first_averaged(training["optimizer"], training["epochs"]), check_optimizer(training["optimizer"])[2]
+    averaging = None if first is None else Averaging(first, frame["swa_lr"])
     with warnings.catch_warnings():
         _quiet()
-        trainer = L.Trainer(
-            max_epochs=training["epochs"],
-            devices=1,  # the loaders do not yet deal windows to several: each would train on all of them
-            precision="bf16-mixed" if training["precision"] == "bfloat16" else "32-true",
-            plugins=[WholeFiles()],
-            callbacks=[log, StepSeed(training["seed"]), stopper, keeper],
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            default_root_dir=folder,
-        )
-        data = data_module(
-            store, batch=training["batch"], augment=training["augment"], seed=training["seed"], workers=workers
-        )
-        last = _usable(folder, task.card)
-        try:
-            trainer.fit(task, data, ckpt_path=last, weights_only=True)
-        except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-            if last is None or trainer.global_step:
-                raise
-            raise ValueError(
-                f"{last} cannot be read ({str(error).splitlines()[0]}). Delete it to train from the beginning."
-            ) from error
-    best = torch.load(keeper.best_model_path, weights_only=True, map_location="cpu")
+        trainer = _trainer(training, [*callbacks, averaging] if averaging else callbacks, folder)
+        options = {key: training[key] for key in ("batch", "augment", "seed", "sampler")}
+        data = data_module(store, workers=workers, **options)
+        _go(trainer, task, data, _usable(folder, task.card))
+        states = {name: _weights(keeper.best_model_path) for name, keeper in keepers.items()}
+        facts = {name: _facts(log.rows[states[name].pop("epoch")]) for name in keepers}
+        epochs_run = trainer.current_epoch
+        if averaging and averaging.averaged:
+            facts["swa"] = {"epoch": epochs_run, **_settle_average(task, trainer, averaging.model, data, training)}
+            facts["swa"]["averaged"] = averaging.averaged
+            states["swa"] = {"state_dict": task.state_dict()}
     return {
-        "state_dict": best["state_dict"],
-        "epoch": best["epoch"] + 1,
-        "val_loss": float(keeper.best_model_score),
-        "epochs_run": trainer.current_epoch,
+        "checkpoints": facts,
+        "states": {name: state["state_dict"] for name, state in states.items()},
+        "epochs_run": epochs_run,
     }
+
+
+def _keeper(folder: Path, name: str, **options: Any) -> ModelCheckpoint:
+    return ModelCheckpoint(folder, name, save_on_train_epoch_end=True, enable_version_counter=False, **options)
+
+
+def _trainer(training: dict[str, Any], callbacks: list[Callback], folder: Path) -> L.Trainer:
+    return L.Trainer(
+        max_epochs=training["epochs"],
+        devices=1,  # the loaders do not yet deal windows to several: each would train on all of them
+        precision="bf16-mixed" if training["precision"] == "bfloat16" else "32-true",
+        plugins=[WholeFiles()],
+        callbacks=callbacks,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=folder,
+    )
+
+
+def _go(trainer: L.Trainer, task: L.LightningModule, data: L.LightningDataModule, last: Path | None) -> None:
+    try:
+        trainer.fit(task, data, ckpt_path=last, weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        if last is None or trainer.global_step:
+            raise
+        raise ValueError(
+            f"{last} cannot be read ({str(error).splitlines()[0]}). Delete it to train from the beginning."
+        ) from error
+
+
+def _weights(path: str) -> dict[str, Any]:
+    found = torch.load(path, weights_only=True, map_location="cpu")
+    return {"state_dict": found["state_dict"], "epoch": found["epoch"]}
+
+
+def _facts(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: row[key] for key in ("epoch", "val_loss", "val_mean_iou")}
+
+
+def _settle_average(
+    task: L.LightningModule, trainer: L.Trainer, average: AveragedModel, data: L.LightningDataModule, training: dict
+) -> dict[str, float]:
+    """Put the averaged weights into the task: batch-norm statistics of the training windows anew, then validate.
+
+    The windows are those of an epoch that was not trained, so that they are the same however often a training was broken.
+    """
+    device = trainer.strategy.root_device
+    loader = data.train_dataloader()
+    loader.sampler.set_epoch(training["epochs"])
+    torch.manual_seed(training["seed"])
+    update_bn((batch["inputs"] for batch in loader), average.to(device), device)
+    task.network.load_state_dict(average.module.state_dict())
+    task.set_progress(trainer.current_epoch - 1, training["epochs"])
+    found = trainer.validate(task, data.val_dataloader(), verbose=False)[0]
+    return {name: round(float(found[name]), 6) for name in ("val_loss", "val_mean_iou")}
 
 
 def _usable(folder: Path, card: dict[str, Any]) -> Path | None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from geonb import loaders, sources, store
+from geonb import augmentation, loaders, sources, store
 
 
 def drain(batches):
@@ -124,7 +124,7 @@ def test_a_last_batch_of_one_is_left_out_in_training_only(small_store):
 
 def test_torchs_own_loader_with_processes_reads_the_same(small_store):
     windows = loaders.Windows(small_store, "train", "flips,rotations", seed=7)
-    torchs = torch.utils.data.DataLoader(windows, 5, sampler=loaders.Order(len(windows), 7, True), num_workers=2)
+    torchs = torch.utils.data.DataLoader(windows, 5, sampler=loaders.Order(len(windows), 7, "shuffle"), num_workers=2)
     ours = module(small_store, batch=5, augment="flips,rotations").train_dataloader()
     for a, b in zip(torchs, ours, strict=False):
         assert all(torch.equal(a[k], b[k]) for k in b)
@@ -154,22 +154,23 @@ def test_image_and_mask_are_turned_together(small_store, augment):
             for k in ("inputs", "targets"):
                 expected = still[k].numpy()[..., ::-1] if flip else still[k].numpy()
                 np.testing.assert_array_equal(item[k], np.rot90(expected, quarters, axes=(-2, -1)))
-    assert seen == set(loaders.TURNS[augment])
+    assert seen == set(augmentation.TURNS[augment])
 
 
 def test_the_eight_turns_are_eight():
     square = np.arange(9).reshape(3, 3)
-    turns = {loaders._turned(square, *turn).tobytes() for turn in loaders.TURNS["flips,rotations"]}
+    turns = {augmentation.turned(square, *turn).tobytes() for turn in augmentation.TURNS["flips,rotations"]}
     assert len(turns) == 8
-    assert {loaders._turned(square, *t).tobytes() for t in loaders.TURNS["flips"]} == {
+    assert {augmentation.turned(square, *t).tobytes() for t in augmentation.TURNS["flips"]} == {
         a.tobytes() for a in (square, square[:, ::-1], square[::-1], square[::-1, ::-1])
     }
 
 
 def test_unknown_augmentation_lists_the_known(small_store):
-    with pytest.raises(ValueError, match=r"augment = 'wobble' is not known. .*flips,rotations"):
+    with pytest.raises(ValueError, match=r"Unknown augment 'wobble'.*affine.*flips, gamma, noise, rotations"):
         loaders.Windows(small_store, "train", "wobble")
-    assert loaders._turns(" rotations , flips ") == loaders.TURNS["flips,rotations"]
+    a, b = (loaders.Windows(small_store, "train", spec) for spec in (" rotations , flips ", "flips,rotations"))
+    assert [a._turn(2, i) for i in range(9)] == [b._turn(2, i) for i in range(9)]
 
 
 def test_windows_that_are_not_square_only_flip(small_store):
@@ -222,7 +223,7 @@ def test_wrong_numbers(small_store):
 
 def test_the_map_is_made_once_and_shared_by_splits(small_store, scene, monkeypatch, tmp_path):
     first = loaders.memory_map(small_store)
-    pairs = sources.open_pairs(str(scene.image), str(scene.mask), classes=scene.classes)
+    pairs = sources.open_pairs(str(scene.image), str(scene.mask), classes=scene.classes, name="small")
     other = store.write_store(pairs, patch=8, block=16, seed=5, root=tmp_path)
     monkeypatch.setattr(loaders, "_decode", lambda *args: pytest.fail("decoded again"))
     assert loaders.memory_map(other) == first

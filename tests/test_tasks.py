@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from geonb import tasks, training
+from geonb.loaders import Windows
 
 pytest.importorskip("lightning")
 SMALL = "unet:encoder=resnet18,encoder_depth=2,decoder_channels=16-8"
@@ -38,6 +39,23 @@ def same(a, b):
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
+def killed_at(step, monkeypatch, run, store, **settings):
+    """Train, killed before a step (from 0); what is left is no model."""
+
+    class Killed(BaseException):
+        pass
+
+    def seed(self, trainer, *rest):
+        if trainer.global_step >= step:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.StepSeed, "on_train_batch_start", seed)
+        with pytest.raises(Killed):
+            tasks.train(run, store, **settings)
+    assert not (run.checkpoints / tasks.CARD).exists()
+
+
 def test_it_learns(trained):
     rows = (trained.path / "log.csv").read_text().splitlines()
     losses = [float(row.split(",")[2]) for row in rows[1:]]
@@ -56,8 +74,8 @@ def test_killed_it_goes_on_to_the_same_weights(when, trained, small_store, tmp_p
             written = []
 
             def save(self, checkpoint, path, **rest):
-                written.append(path)
-                if len(written) == 4:  # the best of epoch 2 is written, its last.ckpt is not
+                written.append(Path(path).name)
+                if written.count(training.LAST) == 2:  # the best of epoch 2 is written, its last.ckpt is not
                     raise Killed
                 return whole(self, checkpoint, path, **rest)
 
@@ -77,6 +95,238 @@ def test_killed_it_goes_on_to_the_same_weights(when, trained, small_store, tmp_p
     tasks.train(run, small_store, **SETTINGS)
     assert same(weights(run), weights(trained))
     assert (run.path / "log.csv").read_text() == (trained.path / "log.csv").read_text()
+
+
+PLATEAU = "sgd:momentum=0.8,nesterov=true,schedule=plateau,factor=0.2,plateau_patience=0,swa=0.5"
+OTHERS = {
+    "plateau and averaging": {"optimizer": PLATEAU, "lr": 0.3, "epochs": 5, "patience": 9},
+    "constant rate": {"optimizer": "adam:schedule=cosine,swa=0.4,swa_lr=0.002", "epochs": 4,
+                      "sampler": "blocks:balance=class", "augment": "flips,affine,noise,blur,gamma,fancy-pca"},
+    "early stop": {"optimizer": "adamw:schedule=none,swa=0.3", "lr": 0.2, "epochs": 9, "patience": 1},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_killed_with_every_option_it_goes_on_to_the_same_weights(what, small_store, tmp_path, monkeypatch):
+    settings = {**SETTINGS, "batch": 16, **OTHERS[what]}
+    unbroken, killed = folder(tmp_path / "unbroken"), folder(tmp_path / "killed")
+    tasks.train(unbroken, small_store, **settings)
+    rows = (unbroken.path / "log.csv").read_text().splitlines()[1:]
+    steps = [int(row.split(",")[1]) for row in rows]
+    assert len(steps) < 9  # the early stop came
+    for step in (steps[0] + 1, steps[2] + 2):
+        if step < steps[-1]:
+            killed_at(step, monkeypatch, killed, small_store, **settings)
+    with monkeypatch.context() as patch:  # trained to the end, but not sealed
+        patch.setattr(tasks, "_save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            tasks.train(killed, small_store, **settings)
+    tasks.train(killed, small_store, **settings)
+    assert (killed.path / "log.csv").read_text() == (unbroken.path / "log.csv").read_text()
+    one, two = (json.loads((run.checkpoints / tasks.CARD).read_text()) for run in (unbroken, killed))
+    assert one == two and set(one["checkpoints"]) == {"loss", "metric", "swa"}
+    for name in one["checkpoints"]:
+        first, second = (tasks.load_model(run.path, name).state_dict() for run in (unbroken, killed))
+        assert same(first, second)
+
+
+def test_the_average_is_that_of_the_epochs_ends(small_store, tmp_path, monkeypatch):
+    seen, rates = [], []
+
+    def watch(self, trainer, *rest):
+        torch.manual_seed(trainer.global_step)
+        rates.append((trainer.current_epoch, trainer.optimizers[0].param_groups[0]["lr"]))
+
+    keep = training.EpochLog.on_train_epoch_end
+    monkeypatch.setattr(training.StepSeed, "on_train_batch_start", watch)
+    monkeypatch.setattr(
+        training.EpochLog, "on_train_epoch_end",
+        lambda self, trainer, task: (seen.append({k: v.clone() for k, v in task.state_dict().items()}), keep(self, trainer, task)),
+    )  # fmt: skip
+    run = folder(tmp_path / "swa")
+    tasks.train(run, small_store, **{**SETTINGS, "epochs": 4, "optimizer": "adamw:swa=0.5,swa_lr=0.004"})
+    model = tasks.load_model(run.path, "swa")
+    averaged = model.state_dict()
+    for name, _ in model.named_parameters():
+        torch.testing.assert_close(averaged[name], (seen[2][name] + seen[3][name]) / 2, atol=1e-6, rtol=1e-5)
+    running = next(name for name in averaged if name.endswith("running_mean"))
+    assert not torch.equal(averaged[running], seen[3][running])  # the statistics are the averaged network's own
+    card = json.loads((run.checkpoints / tasks.CARD).read_text())
+    assert card["checkpoints"]["swa"]["averaged"] == 2 and card["checkpoints"]["swa"]["epoch"] == 4
+    assert {rate for epoch, rate in rates if epoch >= 2} == {0.004}
+    before = [rate for epoch, rate in rates if epoch < 2]
+    assert max(before) == pytest.approx(SETTINGS["lr"], rel=0.05) and before[-1] < 1e-3  # one whole cycle
+
+
+def test_a_plateau_lowers_the_rate(small_store, tmp_path, monkeypatch):
+    rates = {}
+
+    def watch(self, trainer, *rest):
+        rates[trainer.current_epoch] = trainer.optimizers[0].param_groups[0]["lr"]
+
+    monkeypatch.setattr(training.StepSeed, "on_train_batch_start", watch)
+    monkeypatch.setattr(tasks.Segmentation, "validation_step", lambda self, batch, _: self.log_dict(
+        {"val_loss": torch.tensor(1.0 if self.current_epoch < 1 else 2.0), "val_mean_iou": torch.tensor(0.5)}, batch_size=1
+    ))  # fmt: skip
+    settings = {**SETTINGS, "epochs": 4, "lr": 0.1, "patience": 9}
+    tasks.train(
+        folder(tmp_path / "a"), small_store, **settings, optimizer="sgd:schedule=plateau,factor=0.5,plateau_patience=0"
+    )
+    assert list(rates.values()) == pytest.approx([0.1, 0.1, 0.05, 0.025])
+
+
+def test_best_by_loss_and_by_metric_are_the_logs_best(trained, small_store):
+    lines = [line.split(",") for line in (trained.path / "log.csv").read_text().splitlines()]
+    rows = [dict(zip(lines[0], map(float, line), strict=True)) for line in lines[1:]]
+    card = json.loads((trained.checkpoints / tasks.CARD).read_text())
+    lowest = min(rows, key=lambda row: row["val_loss"])
+    highest = max(rows, key=lambda row: row["val_mean_iou"])
+    for name, row in (("loss", lowest), ("metric", highest)):
+        assert card["checkpoints"][name] == {key: row[key] for key in ("epoch", "val_loss", "val_mean_iou")}
+        model = tasks.load_model(trained.path, name)
+        assert model.card["weights"] == name and model.card["best"]["epoch"] == row["epoch"]
+        val = Windows(small_store, "val")
+        batch = val.batch(list(range(len(val))))
+        with torch.inference_mode():
+            labels = model(batch["inputs"]).argmax(dim=1)
+        model.mean_iou.update(labels, batch["targets"])
+        assert float(model.mean_iou.compute()) == pytest.approx(row["val_mean_iou"], abs=2e-3)
+    assert card["chosen"] == "loss" and tasks.load_model(trained.path).card["weights"] == "loss"
+
+
+def test_weights_that_are_not_there_are_told(trained):
+    with pytest.raises(ValueError, match=r"weights = 'swa' are not in .*There are: loss, metric\..*swa in `optimizer`"):
+        tasks.load_model(trained.path, "swa")
+    with pytest.raises(ValueError, match=r"weights = 'best' are not in"):
+        tasks.load_model(trained.path, "best")
+
+
+def test_a_card_from_before_still_loads(trained, tmp_path):
+    card = json.loads((trained.checkpoints / tasks.CARD).read_text())
+    for key in ("checkpoints", "chosen", "resolution_m", "preprocess"):
+        del card[key]
+    del card["training"]["optimizer"], card["training"]["sampler"], card["best"]["val_mean_iou"]
+    (tmp_path / tasks.CARD).write_text(json.dumps(card))
+    (tmp_path / tasks.WEIGHTS).write_bytes((trained.checkpoints / tasks.WEIGHTS).read_bytes())
+    assert same(tasks.load_model(tmp_path).state_dict(), weights(trained))
+    with pytest.raises(ValueError, match="There are: loss"):
+        tasks.load_model(tmp_path, "metric")
+
+
+def test_the_default_is_the_training_of_before(trained, small_store, tmp_path, monkeypatch):
+    """AdamW at torch's own settings, one cycle up to lr: written out."""
+
+    def configure(self):
+        optimizer = torch.optim.AdamW(self.parameters(), lr=self.card["lr"])
+        steps = max(2, int(self.trainer.estimated_stepping_batches))
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.card["lr"], total_steps=steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    monkeypatch.setattr(tasks.Segmentation, "configure_optimizers", configure)
+    run = folder(tmp_path / "before")
+    tasks.train(run, small_store, **SETTINGS)
+    assert same(weights(run), weights(trained))
+
+
+# ---- before any compute
+
+
+def test_all_mistakes_are_told_before_anything_is_computed(small_store, tmp_path, monkeypatch):
+    monkeypatch.setattr(tasks, "fit", lambda *_: pytest.fail("computed"))
+    wrong = {"network": "unett", "loss": "dise", "augment": "flip", "optimizer": "adan", "sampler": "shuffel"}
+    with pytest.raises(ValueError) as told:
+        tasks.train(folder(tmp_path / "wrong"), small_store, **{**SETTINGS, **wrong})
+    assert all(f"{what} {value!r}" in str(told.value) for what, value in wrong.items())
+
+
+def test_windows_the_network_cannot_halve_are_refused(small_store, tmp_path, monkeypatch):
+    monkeypatch.setattr(tasks, "fit", lambda *_: pytest.fail("computed"))
+    with pytest.raises(ValueError, match=r"Windows of 16 x 16 pixels don't fit .* multiples of 32"):
+        tasks.train(folder(tmp_path / "odd"), small_store, **{**SETTINGS, "network": "fpn:encoder=resnet18"})
+
+
+# ---- the task
+
+
+def tiny_task(loss="cross-entropy"):
+    card = {
+        "network": SMALL,
+        "loss": loss,
+        "channels": [{"name": "a"}] * 4,
+        "classes": [{"name": n} for n in "xyz"],
+        "lr": 1,
+    }
+    return tasks.Segmentation(card)
+
+
+def test_deep_supervision_weighs_the_outputs_by_halves():
+    task, targets = tiny_task(), torch.randint(0, 3, (2, 8, 8))
+    outputs = [torch.randn(2, 3, 8, 8) for _ in range(3)]
+    losses = [torch.nn.functional.cross_entropy(output, targets) for output in outputs]
+    expected = (losses[0] + losses[1] / 2 + losses[2] / 4) / 1.75
+    torch.testing.assert_close(task.loss_of(outputs, targets), expected)
+    torch.testing.assert_close(task.loss_of(tuple(outputs[:1]), targets), losses[0])
+    torch.testing.assert_close(task.loss_of(outputs[0], targets), losses[0])
+
+
+def test_deep_supervision_trains_is_averaged_and_loaded(small_store, tmp_path):
+    run, network = folder(tmp_path / "deep"), "segmentalist:layer_blocks=1-1,initial_filters=8,deep_supervision=true"
+    tasks.train(run, small_store, **{**SETTINGS, "epochs": 2, "network": network, "optimizer": "adamw:swa=0.5"})
+    for name in ("loss", "metric", "swa"):
+        model = tasks.load_model(run.path, name)
+        assert model.probabilities(torch.zeros(1, 4, 16, 16)).shape == (1, 3, 16, 16)
+    assert isinstance(model.train()(torch.zeros(2, 4, 16, 16)), list | tuple)
+
+
+def test_a_loss_is_told_how_far_the_training_is(small_store, tmp_path, monkeypatch):
+    told = []
+
+    def build(spec, classes):
+        def loss(logits, targets):
+            return torch.nn.functional.cross_entropy(logits, targets, ignore_index=255)
+
+        loss.set_progress = told.append
+        return loss
+
+    monkeypatch.setattr(tasks, "build_loss", build)
+    tasks.train(folder(tmp_path / "told"), small_store, **SETTINGS)
+    assert told == [0, 1, 0.5, 1, 1, 1], "by epoch in training, and always as at the end in validation"
+
+
+def test_an_embedding_is_the_mean_of_the_deepest_features():
+    task, inputs = tiny_task().eval(), torch.randn(2, 4, 32, 32)
+    with torch.inference_mode():
+        expected = task.network.encoder(inputs)[-1].mean(dim=(2, 3))
+        torch.testing.assert_close(task.encode(inputs), expected)
+
+
+def test_the_card_has_the_common_resolution_and_preparation(small_store):
+    meta = {**small_store.meta}
+    source = meta["sources"][0]
+    index = small_store.index
+
+    def common(sources, datasets):
+        store = type(small_store)(small_store.path, {**meta, "sources": sources, "datasets": datasets})
+        half = len(index) // 2
+        names = [s["name"] for s in sources]
+        at = [names[0] if i < half or len(names) == 1 else names[1] for i in range(len(index))]
+        store.__dict__["index"] = index.assign(source=at)
+        return tasks._common(store)
+
+    one = {**source, "crs": "EPSG:32617", "pixel_m": 9.996, "resolution": [10.0, 10.0], "dataset": "a"}
+    near, far = ({**one, "name": "second", "dataset": "b", "resolution": [m, m]} for m in (10.004, 20.0))
+    degrees = {**near, "crs": "EPSG:4326", "pixel_m": 9.999, "resolution": [1e-4, 8e-5]}
+    feet = {**one, "crs": "EPSG:2264", "resolution": [10 / 0.3048006096] * 2}
+    assert common([one, degrees], [])["resolution_m"] == 10.0
+    assert common([feet], [])["resolution_m"] == pytest.approx(10.0)
+    steps = [{"name": "a", "preprocess": "m:f"}, {"name": "b", "preprocess": "m:f"}]
+    assert common([one, near], steps) == {"resolution_m": 10.0, "preprocess": ["m:f"]}
+    assert common([one, far], [steps[0], {"name": "b", "preprocess": "m:g"}]) == {
+        "resolution_m": None,
+        "preprocess": None,
+    }
+    assert common([one], steps[:1]) == {"resolution_m": 10.0, "preprocess": ["m:f"]}
+    assert tasks._common(small_store) == {"resolution_m": source["resolution"][0], "preprocess": None}
 
 
 def test_the_seed_and_the_settings_matter(trained, small_store, tmp_path):

@@ -1,0 +1,327 @@
+"""``segmentalist``: a residual U-Net whose attention, pyramid pooling and deep supervision are options of one string.
+
+Stages of residual blocks (He et al. 2016), each at half the resolution of the one before, and back with skips
+(Ronneberger et al. 2015; residual: Yi et al. 2019). Any number of bands and classes, any input size: what is halved is
+rounded up, and what is enlarged takes the size of its skip.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "attention": ("none", "spatial", "channel_spatial"),
+    "cbam": (False, True, "encoder", "decoder"),
+    "pyramid_pooling": (False, True, "context", "input"),
+    "deep_supervision": (False, True),
+    "downsample": ("pool", "stride"),
+}
+
+
+def check_options(options: dict[str, Any], spec: str) -> dict[str, Any]:
+    """All options of a segmentalist, with the defaults of those not given.
+
+    Parameters
+    ----------
+    options : dict
+        As parsed from the specification `spec`.
+
+    Raises
+    ------
+    ValueError
+        Listing every option that is unknown, ill-typed or does not fit the others.
+    """
+    known = inspect.signature(Segmentalist.__init__).parameters
+    defaults = {name: known[name].default for name in known if name not in {"self", "in_channels", "classes"}}
+    faults = []
+    unknown = sorted(set(options) - set(defaults))
+    if unknown:
+        faults.append(f"unknown option {', '.join(unknown)}; segmentalist takes: {', '.join(defaults)}")
+    given = {**defaults, **{key: value for key, value in options.items() if key in defaults}}
+    # "none" and "false" arrive as None and False; both say: without it.
+    given["attention"] = "none" if given["attention"] in (None, False) else given["attention"]
+    given.update({key: False for key in ("cbam", "pyramid_pooling") if given[key] in (None, "none")})
+    for key, allowed in CHOICES.items():
+        if not any(given[key] is a or (isinstance(a, str) and given[key] == a) for a in allowed):
+            faults.append(f"{key} = {given[key]!r}; allowed: {', '.join(str(a).lower() for a in allowed)}")
+    faults += _size_faults(given)
+    if faults:
+        raise ValueError(f"Faults in network = {spec!r}:\n" + "\n".join(f"- {fault}" for fault in faults))
+    return given
+
+
+def _size_faults(given: dict[str, Any]) -> list[str]:
+    """What is wrong with the numbers; puts lists in `given` where one number or none was said."""
+    faults = []
+    for key in ("layer_blocks", "residual_filters"):
+        if _whole(given[key]):
+            given[key] = [given[key]]
+    blocks, filters = given["layer_blocks"], given["residual_filters"]
+    if not isinstance(blocks, list | tuple) or not blocks or not all(map(_whole, blocks)):
+        faults.append(f"layer_blocks = {blocks!r}; give residual blocks per stage, 1 or more each, as 2-2-2-2")
+    for key in ("initial_filters", "initial_kernel", "cardinality"):
+        if not _whole(given[key]):
+            faults.append(f"{key} = {given[key]!r}; give a whole number, 1 or more")
+    if _whole(given["initial_kernel"]) and given["initial_kernel"] % 2 == 0:
+        faults.append(f"initial_kernel = {given['initial_kernel']}; give an odd number, such as 7")
+    if faults:
+        return faults
+    if filters is None:
+        given["residual_filters"] = filters = [given["initial_filters"] * 2**i for i in range(len(blocks))]
+    if not isinstance(filters, list | tuple) or not all(map(_whole, filters)) or len(filters) != len(blocks):
+        return [f"residual_filters = {filters!r}; give {len(blocks)} whole numbers, one per stage of layer_blocks"]
+    groups = given["cardinality"]
+    uneven = sorted({n for n in [given["initial_filters"], *filters] if groups > 1 and (n % 2 or n // 2 % groups)})
+    if uneven:
+        return [
+            f"cardinality = {groups} must divide half of initial_filters and of each of residual_filters; "
+            f"it does not for {', '.join(map(str, uneven))}"
+        ]
+    return []
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+class Segmentalist(nn.Module):
+    """Residual U-Net.
+
+    Parameters
+    ----------
+    in_channels, classes : int
+        Bands in, classes out.
+    layer_blocks : list of int
+        Residual blocks of each stage, in the encoder and in the decoder.
+    initial_filters : int
+        Filters at full resolution. 64 is the size of the original; 16 trains on a CPU.
+    residual_filters : list of int, optional
+        Filters of each stage; default: initial_filters, doubled at each next stage.
+    initial_kernel : int
+        Side of the first convolution.
+    cardinality : int
+        Above 1, blocks are bottlenecks of half the filters in so many groups (Xie et al. 2017).
+    attention : none, spatial, channel_spatial
+        Gates on the skips (Oktay et al. 2018), after weighing their channels (Woo et al. 2018).
+    cbam : bool, encoder, decoder
+        Channel and spatial attention in each residual block of one or both (Woo et al. 2018).
+    pyramid_pooling : bool, context, input
+        ``context`` (and true): deepest features pooled over the window at four scales (Zhao et al. 2017);
+        ``input``: the image, made coarser, enters each stage after the first (Abraham & Khan 2019).
+    deep_supervision : bool
+        In training mode, logits of every decoder stage, all at full resolution, the final ones first (Lee et al. 2015).
+    downsample : pool, stride
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        classes: int,
+        layer_blocks: list[int] = (2, 2, 2, 2),
+        initial_filters: int = 16,
+        residual_filters: list[int] | None = None,
+        initial_kernel: int = 7,
+        cardinality: int = 1,
+        attention: str = "none",
+        cbam: bool | str = False,
+        pyramid_pooling: bool | str = False,
+        deep_supervision: bool = False,
+        downsample: str = "pool",
+    ) -> None:
+        super().__init__()
+        filters = [initial_filters, *(residual_filters or [initial_filters * 2**i for i in range(len(layer_blocks))])]
+        self.encoder = Encoder(
+            in_channels, filters, layer_blocks, initial_kernel, cardinality,
+            cbam in (True, "encoder"), pyramid_pooling == "input", downsample == "stride",
+        )  # fmt: skip
+        context = pyramid_pooling is True or pyramid_pooling == "context"
+        self.context = PyramidPooling(filters[-1]) if context else nn.Identity()
+        up = list(zip(filters[-1:0:-1], filters[-2::-1], reversed(layer_blocks), strict=True))  # (deeper, skip, blocks)
+        gate = {"none": None, "spatial": AttentionGate, "channel_spatial": ChannelSpatialGate}[attention]
+        self.gates = nn.ModuleList(gate(skip, deeper) for deeper, skip, _ in up) if gate else None
+        self.decoder = nn.ModuleList(
+            _stage(deeper + skip, skip, blocks, cardinality, cbam in (True, "decoder")) for deeper, skip, blocks in up
+        )
+        self.head = nn.Conv2d(filters[0], classes, 1)
+        self.side_heads = (
+            nn.ModuleList(nn.Conv2d(skip, classes, 1) for _, skip, _ in up[:-1]) if deep_supervision else None
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d) and module.bias is None:
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, inputs: Tensor) -> Tensor | list[Tensor]:
+        """Logits (sample, class, y, x); in training with deep supervision a list of them, the final ones first."""
+        features = self.encoder(inputs)
+        x, outputs = self.context(features[-1]), []
+        for k, stage in enumerate(self.decoder):
+            skip = features[-2 - k]
+            if self.gates is not None:
+                skip = self.gates[k](skip, x)
+            x = stage(torch.cat([_resize(x, skip), skip], dim=1))
+            if self.training and self.side_heads is not None and k < len(self.side_heads):
+                outputs.append(_resize(self.side_heads[k](x), inputs))
+        outputs.append(self.head(x))
+        return outputs[::-1] if self.training and self.side_heads is not None else outputs[-1]
+
+
+class Encoder(nn.Module):
+    """Features of all resolutions: the first convolution's (full), then each stage's, halved (rounded up) every time."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        filters: list[int],
+        layer_blocks: list[int],
+        initial_kernel: int,
+        cardinality: int,
+        cbam: bool,
+        input_pyramid: bool,
+        stride: bool,
+    ) -> None:
+        super().__init__()
+        self.stem = _convolution(in_channels, filters[0], initial_kernel)
+        self.pool = nn.Identity() if stride else nn.MaxPool2d(2, ceil_mode=True)
+        # The coarser image at what each stage after the first gets, i.e. half the input's resolution and so on.
+        self.coarse = nn.ModuleList(_convolution(in_channels, n, 3) for n in filters[1:-1]) if input_pyramid else None
+        self.stages = nn.ModuleList(
+            _stage(
+                before + (before if input_pyramid and k else 0), after, blocks, cardinality, cbam, 2 if stride else 1
+            )
+            for k, (before, after, blocks) in enumerate(zip(filters, filters[1:], layer_blocks, strict=False))
+        )
+
+    def forward(self, inputs: Tensor) -> list[Tensor]:
+        """Features, full resolution first, each (sample, filters, y, x)."""
+        features, image = [self.stem(inputs)], inputs
+        for k, stage in enumerate(self.stages):
+            x = features[-1]
+            if self.coarse is not None and k:
+                image = functional.avg_pool2d(image, 2, ceil_mode=True)
+                x = torch.cat([x, self.coarse[k - 1](image)], dim=1)
+            features.append(stage(self.pool(x)))
+        return features
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions and a shortcut (He et al. 2016); above cardinality 1 a grouped bottleneck (Xie et al. 2017)."""
+
+    def __init__(self, before: int, after: int, cardinality: int, cbam: bool, stride: int) -> None:
+        super().__init__()
+        if cardinality == 1:
+            layers = [_convolution(before, after, 3, stride), _convolution(after, after, 3, relu=False)]
+        else:
+            half = after // 2
+            layers = [
+                _convolution(before, half, 1),
+                _convolution(half, half, 3, stride, groups=cardinality),
+                _convolution(half, after, 1, relu=False),
+            ]
+        self.body = nn.Sequential(*layers, *([CBAM(after)] if cbam else []))
+        same = before == after and stride == 1
+        self.shortcut = nn.Identity() if same else _convolution(before, after, 1, stride, relu=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(self.body(x) + self.shortcut(x))
+
+
+class ChannelAttention(nn.Module):
+    """x times sigmoid(MLP(mean of x) + MLP(maximum of x)), a weight per channel (Woo et al. 2018, eq. 2)."""
+
+    def __init__(self, channels: int, reduction: int = 16) -> None:
+        super().__init__()
+        hidden = max(channels // reduction, 4)
+        self.weigh = nn.Sequential(nn.Conv2d(channels, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, highest = x.mean(dim=(2, 3), keepdim=True), x.amax(dim=(2, 3), keepdim=True)
+        return x * torch.sigmoid(self.weigh(mean) + self.weigh(highest))
+
+
+class CBAM(nn.Module):
+    """Channel attention, then x times sigmoid(7x7 convolution of its channels' mean and maximum) (Woo et al. 2018)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = ChannelAttention(channels)
+        self.places = nn.Conv2d(2, 1, 7, padding=3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.channels(x)
+        described = torch.cat([x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)], dim=1)
+        return x * torch.sigmoid(self.places(described))
+
+
+class AttentionGate(nn.Module):
+    """Skip times sigmoid(psi relu(W_x skip + W_g deeper)), a weight per pixel (Oktay et al. 2018, eq. 1 and 2).
+
+    The deeper features are enlarged to the skip (the paper shrinks the skip instead), so that the gate has full resolution.
+    """
+
+    def __init__(self, skip: int, deeper: int) -> None:
+        super().__init__()
+        hidden = max(skip // 2, 1)
+        self.skip = nn.Conv2d(skip, hidden, 1, bias=False)
+        self.deeper = nn.Conv2d(deeper, hidden, 1)
+        self.psi = nn.Conv2d(hidden, 1, 1)
+
+    def forward(self, skip: Tensor, deeper: Tensor) -> Tensor:
+        return skip * self.weights(skip, deeper)
+
+    def weights(self, skip: Tensor, deeper: Tensor) -> Tensor:
+        """Attention (sample, 1, y, x), 0-1, at the skip's resolution."""
+        # Projecting before enlarging gives the same and costs a quarter.
+        joint = self.skip(skip) + _resize(self.deeper(deeper), skip)
+        return torch.sigmoid(self.psi(functional.relu(joint)))
+
+
+class ChannelSpatialGate(nn.Module):
+    """Channel attention on the skip (Woo et al. 2018), then the spatial gate (Oktay et al. 2018)."""
+
+    def __init__(self, skip: int, deeper: int) -> None:
+        super().__init__()
+        self.channels = ChannelAttention(skip)
+        self.places = AttentionGate(skip, deeper)
+
+    def forward(self, skip: Tensor, deeper: Tensor) -> Tensor:
+        return self.places(self.channels(skip), deeper)
+
+
+class PyramidPooling(nn.Module):
+    """Means over 1, 2x2, 3x3 and 6x6 parts of the window, beside the features themselves (Zhao et al. 2017)."""
+
+    def __init__(self, channels: int, parts: tuple[int, ...] = (1, 2, 3, 6)) -> None:
+        super().__init__()
+        each = max(channels // len(parts), 1)
+        # No batch norm here: the whole-window mean of a single sample has no variance.
+        self.branches = nn.ModuleList(
+            nn.Sequential(nn.AdaptiveAvgPool2d(n), nn.Conv2d(channels, each, 1), nn.ReLU()) for n in parts
+        )
+        self.join = _convolution(channels + each * len(parts), channels, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.join(torch.cat([x, *(_resize(branch(x), x) for branch in self.branches)], dim=1))
+
+
+def _stage(before: int, after: int, blocks: int, cardinality: int, cbam: bool, stride: int = 1) -> nn.Sequential:
+    first = Residual(before, after, cardinality, cbam, stride)
+    return nn.Sequential(first, *(Residual(after, after, cardinality, cbam, 1) for _ in range(blocks - 1)))
+
+
+def _convolution(
+    before: int, after: int, kernel: int, stride: int = 1, groups: int = 1, relu: bool = True
+) -> nn.Sequential:
+    layers = [
+        nn.Conv2d(before, after, kernel, stride, kernel // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(after),
+    ]
+    return nn.Sequential(*layers, *([nn.ReLU(inplace=True)] if relu else []))
+
+
+def _resize(x: Tensor, like: Tensor) -> Tensor:
+    return functional.interpolate(x, like.shape[-2:], mode="bilinear", align_corners=False)
