@@ -10,15 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from geonb import disk, grids, images, masks, sources
+from geonb import counting, disk, grids, images, masks, sources, threads
 
 CHUNK_PX = 512
 TILE_PX = 2 * CHUNK_PX  # side of the rectangles in which arrays are filled and counted
 PLANES = ("inputs", "targets", "valid")
 
 
-def write_arrays(pairs: sources.Pairs, folder: Path) -> None:
+def write_arrays(pairs: sources.Pairs, folder: Path, workers: int | None = None) -> None:
     """Bring images and masks onto disk as one Zarr, a group a source; whole or not at all.
+
+    Parameters
+    ----------
+    workers : int, optional
+        Threads; as many as there are cores by default. Each works on strips of rows, with files of its own open.
 
     Raises
     ------
@@ -27,17 +32,29 @@ def write_arrays(pairs: sources.Pairs, folder: Path) -> None:
     OSError
         No space left: says how much is needed.
     """
-    pairs = sources.scan(pairs)
+    pairs = sources.scan(pairs) if workers is None else sources.scan(pairs, workers)
     need = sum(im.shape[0] * im.shape[1] * (len(im.bands) * np.dtype(im.dtype).itemsize + 2) for im in pairs.images)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with disk.enough_space(folder.parent, need), disk.whole_folder(folder) as partial:
-        facts = []
+        facts, tasks = [], []
         for (image, mask), found in zip(pairs, pairs.found, strict=True):
             data = images.frame(*_empty(image), image.transform, image.crs, image.channels)
             group = create_group(partial, image.name, data)
-            _fill(group, image, mask, pairs.classes)
-            facts.append(source_facts(image.name, *image.grid) | {k: found[k] for k in sources.COUNTS})
-        seal(partial, masks.real_classes(pairs.classes), facts)
+            tasks += [(group, image, mask, pairs.classes, rows) for rows in strips(image.shape[0])]
+            facts.append(
+                source_facts(image.name, *image.grid)
+                | {"dataset": image.dataset}
+                | {k: found[k] for k in counting.COUNTS}
+            )
+        with counting.bounded_cache():
+            for _ in threads.spread(_fill, tasks, workers):
+                pass
+        seal(partial, masks.real_classes(pairs.classes), facts, pruned=list(pairs.pruned))
+
+
+def strips(rows: int) -> list[slice]:
+    """Strips of rows for threads to share; whole chunks, so that no two threads write into one."""
+    return grids.strips(rows, -(-TILE_PX // CHUNK_PX) * CHUNK_PX)
 
 
 def _empty(image: images.Image) -> tuple[Any, Any]:
@@ -73,13 +90,13 @@ def writable(group: Any) -> dict[str, Any]:
     return {v: group[v].with_config({"write_empty_chunks": True}) for v in PLANES}
 
 
-def _fill(group: Any, image: images.Image, mask: masks.Mask, classes: tuple[dict, ...]) -> None:
+def _fill(group: Any, image: images.Image, mask: masks.Mask, classes: tuple[dict, ...], rows: slice) -> None:
     to = writable(group)
     with images.reader(image, mask, classes) as read:
-        for y, x in grids.tiles(image.shape, TILE_PX):
-            inputs, valid, codes = read(y, x)
-            to["inputs"][:, y, x], to["valid"][y, x] = inputs, valid
-            to["targets"][y, x] = masks.targets(codes, valid, classes)
+        for x in strips(image.shape[1]):
+            inputs, valid, codes = read(rows, x)
+            to["inputs"][:, rows, x], to["valid"][rows, x] = inputs, valid
+            to["targets"][rows, x] = masks.targets(codes, valid, classes, mask.classes)
 
 
 def source_facts(name: str, crs: Any, transform: Any, shape: tuple[int, int]) -> dict:
@@ -94,12 +111,12 @@ def source_facts(name: str, crs: Any, transform: Any, shape: tuple[int, int]) ->
     }
 
 
-def seal(folder: Path, classes: list[dict], facts: list[dict]) -> None:
+def seal(folder: Path, classes: list[dict], facts: list[dict], **more: Any) -> None:
     """Write the root's attributes and gather all metadata in one file, which makes opening quick."""
     import zarr
 
     group = zarr.open_group(folder, mode="r+")
-    group.attrs.update({"Conventions": "CF-1.11", "classes": classes, "sources": facts})
+    group.attrs.update({"Conventions": "CF-1.11", "classes": classes, "sources": facts, **more})
     with quiet_zarr():
         zarr.consolidate_metadata(folder)
 
@@ -126,48 +143,67 @@ def block_counts(group: Any, n_classes: int, block: int) -> np.ndarray:
     """
     shape = group["valid"].shape
     counts = np.zeros((*grids.block_shape(shape, block), n_classes + 1), np.int64)
-    for y, x in grids.tiles(shape, TILE_PX):
-        valid, labels = group["valid"][y, x], group["targets"][y, x]
-        by, bx = (np.arange(s.start, s.stop) // block for s in (y, x))
-        rows, columns = by[-1] - by[0] + 1, bx[-1] - bx[0] + 1
-        cell = (by - by[0])[:, None] * columns + (bx - bx[0])
-        bins = cell * (n_classes + 1) + np.minimum(labels, n_classes)
-        found = np.bincount(bins[valid], minlength=rows * columns * (n_classes + 1))
-        counts[by[0] : by[-1] + 1, bx[0] : bx[-1] + 1] += found.reshape(rows, columns, n_classes + 1)
+    tasks = [(group, y, x, n_classes, block) for y, x in grids.tiles(shape, TILE_PX)]
+    for area, found in threads.spread(_block_counts, tasks):
+        counts[area] += found
     return counts
 
 
-def training_statistics(groups: dict[str, Any], split: dict) -> dict:
-    """Mean and standard deviation of each channel over the valid pixels of the training blocks, in one pass.
+def _block_counts(group: Any, y: slice, x: slice, n_classes: int, block: int) -> tuple[tuple, np.ndarray]:
+    valid, labels = group["valid"][y, x], group["targets"][y, x]
+    by, bx = (np.arange(s.start, s.stop) // block for s in (y, x))
+    rows, columns = by[-1] - by[0] + 1, bx[-1] - bx[0] + 1
+    cell = (by - by[0])[:, None] * columns + (bx - bx[0])
+    bins = cell * (n_classes + 1) + np.minimum(labels, n_classes)
+    found = np.bincount(bins[valid], minlength=rows * columns * (n_classes + 1))
+    return np.s_[by[0] : by[-1] + 1, bx[0] : bx[-1] + 1], found.reshape(rows, columns, n_classes + 1)
 
-    Means and squares of parts are merged (Chan, Golub & LeVeque 1983), in float64: no cancellation.
+
+def training_statistics(groups: dict[str, Any], split: dict) -> dict:
+    """Mean, standard deviation and covariance of the channels over the valid pixels of the training blocks, in one pass.
+
+    Means and products of parts are merged (Chan, Golub & LeVeque 1983), in float64: no cancellation.
 
     Returns
     -------
-    dict with mean (channel,), std (channel,; 1 where a channel is constant) and pixels, their number
+    dict with mean (channel,), std (channel,; 1 where a channel is constant), covariance (channel, channel), all in the
+    units of the inputs, and pixels, their number
     """
-    n, mean, squares = 0, 0.0, 0.0
-    for name, group in groups.items():
-        blocks = np.array(split["blocks"][name], np.int8)
-        for y, x in grids.tiles(group["valid"].shape, TILE_PX):
-            by, bx = (np.arange(s.start, s.stop) // split["block"] for s in (y, x))
-            train = blocks[by[:, None], bx] == 1
-            if not train.any():
-                continue
-            train &= group["valid"][y, x]
-            values = group["inputs"][:, y, x][:, train].astype(np.float64)
-            m = values.shape[1]
-            if not m:
-                continue
-            part = values.mean(axis=1)
-            delta = part - mean
-            squares = squares + np.square(values - part[:, None]).sum(axis=1) + delta**2 * (n * m / (n + m))
-            mean = mean + delta * (m / (n + m))
-            n += m
+    tasks = [
+        (group, y, x, np.array(split["blocks"][name], np.int8), split["block"])
+        for name, group in groups.items()
+        for y, x in grids.tiles(group["valid"].shape, TILE_PX)
+    ]
+    n, mean, products = 0, 0.0, 0.0
+    for m, part, inside in threads.spread(_moments, tasks):
+        if not m:
+            continue
+        delta = part - mean
+        products = products + inside + np.outer(delta, delta) * (n * m / (n + m))
+        mean = mean + delta * (m / (n + m))
+        n += m
     if not n:
         raise ValueError("No training pixel is valid: raise the first of `shares`, or give more images")
-    std = np.sqrt(squares / n)
-    return {"mean": mean.tolist(), "std": np.where(std > 0, std, 1.0).tolist(), "pixels": n}
+    std = np.sqrt(np.diag(products) / n)
+    return {
+        "mean": mean.tolist(), "std": np.where(std > 0, std, 1.0).tolist(), "covariance": (products / n).tolist(),
+        "pixels": n,
+    }  # fmt: skip
+
+
+def _moments(group: Any, y: slice, x: slice, blocks: np.ndarray, block: int) -> tuple[int, Any, Any]:
+    """Of the training pixels of a rectangle: number, mean of each channel, products about the mean."""
+    by, bx = (np.arange(s.start, s.stop) // block for s in (y, x))
+    train = blocks[by[:, None], bx] == 1
+    if not train.any():
+        return 0, None, None
+    train &= group["valid"][y, x]
+    values = group["inputs"][:, y, x][:, train].astype(np.float64)
+    if not values.shape[1]:
+        return 0, None, None
+    mean = values.mean(axis=1)
+    values -= mean[:, None]
+    return values.shape[1], mean, values @ values.T
 
 
 @contextmanager

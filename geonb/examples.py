@@ -245,3 +245,65 @@ def write_scene(folder: Path, inputs: np.ndarray, codes: np.ndarray) -> None:
             file.set_band_description(i, channel["name"])
     with rasterio.open(folder / "mask.tif", "w", count=1, **grid) as file:
         file.write(codes, 1)
+
+
+REGISTRY = """# Two simulated data sets that differ in resolution, coordinate system and kind of mask.
+ridge:
+  title: Ridge, simulated
+  resolution: 30
+  images: ridge/image.tif
+  masks: ridge/colours.tif
+  mask: rgb
+  classes: classes.yaml
+  simulated: true
+shore:
+  aliases: [coast]
+  title: Shore, simulated
+  resolution: 40
+  images: shore/image.tif
+  masks: shore/cover.gpkg
+  mask: {column: cover}
+  classes: classes.yaml
+  simulated: true
+"""
+
+
+def write_registry(folder: Path, shape: tuple[int, int] = (160, 192), seed: int = 0) -> Path:
+    """Write two simulated data sets and the registry that names them, as a pattern for one of your own.
+
+    `ridge` has 30 m pixels in UTM zone 17N and a mask that is a picture, a colour a class; `shore` has 40 m pixels in Web
+    Mercator, and polygons with the class's name in the column `cover`.
+
+    Returns
+    -------
+    Path of datasets.yaml, to be used as ``open_datasets(f"{path}:ridge+shore")``
+    """
+    import geopandas as gpd
+    import rasterio
+    import yaml
+    from affine import Affine
+    from rasterio.features import shapes
+    from shapely.geometry import shape as outline
+
+    for number, name in enumerate(("ridge", "shore")):
+        write_scene(folder / name, *simulate(shape, seed + number))
+    classes = [dict(c) for c in LANDSAT_CLASSES]
+    (folder / "classes.yaml").write_text(yaml.safe_dump(classes, sort_keys=False))
+    colours = np.array([[0, 0, 0], *(tuple(bytes.fromhex(c["colour"][1:])) for c in classes)], np.uint8)
+    with rasterio.open(folder / "ridge" / "mask.tif") as mask:
+        profile = mask.profile | {"count": 3, "photometric": "rgb", "nodata": None}
+        with rasterio.open(folder / "ridge" / "colours.tif", "w", **profile) as file:
+            file.write(colours[mask.read(1)].transpose(2, 0, 1))
+    grid = {"crs": "EPSG:3857", "transform": Affine(40, 0, -8_900_000, 0, -40, 4_300_000)}
+    for name in ("image", "mask"):
+        with rasterio.open(folder / "shore" / f"{name}.tif", "r+") as file:
+            file.crs, file.transform = grid["crs"], grid["transform"]
+    with rasterio.open(folder / "shore" / "mask.tif") as mask:
+        found = [(outline(s), int(v)) for s, v in shapes(mask.read(1), transform=mask.transform)]
+    named = {c["code"]: c["name"] for c in classes}
+    frame = {"cover": [named[v] for _, v in found], "geometry": [g for g, _ in found]}
+    gpd.GeoDataFrame(frame, crs=grid["crs"]).to_file(folder / "shore" / "cover.gpkg")
+    for name in ("ridge", "shore"):
+        (folder / name / "mask.tif").unlink()
+    (folder / "datasets.yaml").write_text(REGISTRY)
+    return folder / "datasets.yaml"

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from affine import Affine
     from rasterio.crs import CRS
 
+FACTOR = 50  # how many times coarser or finer a grid may become: beyond, a unit was mistaken
+
 
 def offsets(length: int, size: int, stride: int) -> np.ndarray:
     """Offsets of windows along one axis: every `stride`, and one flush with the end, so that each pixel is covered.
@@ -67,6 +69,11 @@ def tiles(shape: tuple[int, int], size: int) -> Iterator[tuple[slice, slice]]:
             yield slice(y, min(y + size, shape[0])), slice(x, min(x + size, shape[1]))
 
 
+def strips(length: int, size: int) -> list[slice]:
+    """Slices of at most `size` that cover an axis once."""
+    return [slice(start, min(start + size, length)) for start in range(0, length, size)]
+
+
 def block_shape(shape: tuple[int, int], block: int) -> tuple[int, int]:
     """Rows and columns of the lattice of `block` px squares over a grid; the last ones may be cut short."""
     return -(-shape[0] // block), -(-shape[1] // block)
@@ -107,6 +114,58 @@ def pixel_size_m(crs: CRS, transform: Affine, shape: tuple[int, int]) -> float:
     lon, lat = to_lonlat.transform([x, x + transform.a, x], [y, y, y + transform.e])
     geod = Geod(ellps="WGS84")
     return min(geod.inv(lon[0], lat[0], lon[i], lat[i])[2] for i in (1, 2))
+
+
+def pixel_sides_m(crs: CRS, transform: Affine, shape: tuple[int, int]) -> tuple[float, float]:
+    """Height and width of a pixel in metres: by the CRS's unit if it is projected, else on the ellipsoid at the centre."""
+    if crs.is_projected:
+        factor = crs.linear_units_factor[1]
+        return abs(transform.e) * factor, abs(transform.a) * factor
+    from pyproj import Geod
+
+    lon, lat = transform * (shape[1] / 2, shape[0] / 2)
+    geod = Geod(ellps="WGS84")
+    half_y, half_x = transform.e / 2, transform.a / 2
+    return (
+        geod.inv(lon, lat - half_y, lon, lat + half_y)[2],
+        geod.inv(lon - half_x, lat, lon + half_x, lat)[2],
+    )
+
+
+def resampled(
+    crs: CRS, transform: Affine, shape: tuple[int, int], resolution_m: float, tolerance: float = 1e-3
+) -> tuple[Affine, tuple[int, int]] | None:
+    """The grid of another pixel side that keeps the CRS and the upper left corner, and does not leave the old one.
+
+    Parameters
+    ----------
+    resolution_m : float, m
+        Side of the new pixels: by the CRS's unit, or on the ground at the grid's centre if the CRS is in degrees.
+    tolerance : float
+        Relative difference up to which the grid is left as it is.
+
+    Returns
+    -------
+    (transform, shape), or None where the pixels have that side already
+
+    Raises
+    ------
+    ValueError
+        More than FACTOR times coarser or finer, or less than a pixel remains.
+    """
+    from affine import Affine
+
+    sides = pixel_sides_m(crs, transform, shape)
+    down, across = (resolution_m / side for side in sides)
+    if abs(down - 1) <= tolerance and abs(across - 1) <= tolerance:
+        return None
+    size = tuple(int(n / f + tolerance) for n, f in zip(shape, (down, across), strict=True))
+    if not 1 / FACTOR <= min(down, across) <= max(down, across) <= FACTOR or min(size) < 1:
+        raise ValueError(
+            f"resolution = {resolution_m:g} m for pixels of {sides[0]:.4g} x {sides[1]:.4g} m ({shape[0]} x {shape[1]} px): "
+            f"at most {FACTOR} times coarser or finer, and one pixel at least must remain. The resolution is in metres"
+        )
+    return transform * Affine.scale(across, down), size
 
 
 def footprints(offsets_px: np.ndarray, sizes_px: np.ndarray, transform: Affine, crs: CRS) -> gpd.GeoSeries:

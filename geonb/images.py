@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geonb import grids
-from geonb.masks import Mask, open_codes, short, targets
+from geonb import grids, preprocessing, specifications
+from geonb.masks import NO_CODE, Mask, open_codes, short, targets
 
 if TYPE_CHECKING:
     import xarray as xr
 
+RESAMPLING = ("average", "bilinear", "cubic", "nearest")
 TILE_PX = 1024  # side of the rectangles in which files are read
 
 
@@ -25,7 +26,9 @@ class Image:
     """One georeferenced image: the bands of one file, or of several files on the same grid.
 
     bands holds (index of the file, band number from 1) in channel order; masked says of each whether the file has a mask
-    for it beside nodata (an alpha band, a mask file).
+    for it beside nodata (an alpha band, a mask file). With `resampling` the files are warped onto the grid as they are
+    read, with `preprocess` the values then go through that function, and with `data_shape` the pixels below and to the
+    right of it are padding, never valid.
     """
 
     name: str
@@ -38,6 +41,10 @@ class Image:
     dtype: str
     nodata: tuple[float | None, ...]
     masked: tuple[bool, ...]
+    dataset: str = ""
+    resampling: str | None = None  # a method of rasterio.enums.Resampling
+    preprocess: str | None = None  # "module:function" or "/path/file.py:function"
+    data_shape: tuple[int, int] | None = None
 
     @property
     def grid(self) -> tuple:
@@ -168,23 +175,66 @@ def reader(
         valid : ndarray (y, x) bool: every band has data and is finite
         codes : ndarray (y, x) int32: class codes as in the mask, masks.NO_CODE where there is none; None without a mask
     """
-    import rasterio
-
+    inner = image.data_shape or image.shape
+    change = preprocessing.load(image.preprocess) if image.preprocess else None
     with ExitStack() as stack_:
-        files = [stack_.enter_context(rasterio.open(p)) for p in image.paths]
-        codes = open_codes(mask, *image.grid, classes, stack_) if mask else lambda rows, columns: None
+        files = [_open_bands(image, path, stack_) for path in image.paths]
+        codes = open_codes(mask, image.crs, image.transform, inner, classes, stack_) if mask else None
 
         def read(rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-            inputs, valid = _read_bands(files, image, rows, columns)
-            if inputs.dtype.kind == "f":
-                finite = np.isfinite(inputs).all(axis=0)
-                if counts is not None:
-                    counts["not_finite"] += int((valid & ~finite).sum())
-                valid &= finite
-            inputs[:, ~valid] = 0
-            return inputs, valid, codes(rows, columns)
+            shape = rows.stop - rows.start, columns.stop - columns.start
+            rows, columns = (slice(s.start, min(s.stop, n)) for s, n in zip((rows, columns), inner, strict=True))
+            if rows.start >= rows.stop or columns.start >= columns.stop:  # nothing but padding
+                empty = np.zeros((len(image.bands), *shape), image.dtype), np.zeros(shape, bool)
+                return *empty, np.full(shape, NO_CODE) if codes else None
+            inputs, valid = _finite(*_read_bands(files, image, rows, columns), counts)
+            if change is not None:
+                inputs, valid = _finite(preprocessing.apply(change, inputs, image.preprocess), valid, counts)
+            labels = codes(rows, columns) if codes else None
+            return (
+                _pad(inputs.astype(image.dtype, copy=False), shape, 0),
+                _pad(valid, shape, False),
+                None if labels is None else _pad(labels, shape, NO_CODE),
+            )
 
         yield read
+
+
+def _finite(inputs: np.ndarray, valid: np.ndarray, counts: Counter | None) -> tuple[np.ndarray, np.ndarray]:
+    """Take what is not finite out of the valid pixels, and set to 0 what is not valid."""
+    if inputs.dtype.kind == "f":
+        finite = np.isfinite(inputs).all(axis=0)
+        if counts is not None:
+            counts["not_finite"] += int((valid & ~finite).sum())
+        valid = valid & finite
+    inputs[:, ~valid] = 0
+    return inputs, valid
+
+
+def _pad(plane: np.ndarray, shape: tuple[int, int], fill: Any) -> np.ndarray:
+    missing = [(0, n - have) for n, have in zip(shape, plane.shape[-2:], strict=True)]
+    if not any(after for _, after in missing):
+        return plane
+    return np.pad(plane, [(0, 0)] * (plane.ndim - 2) + missing, constant_values=fill)
+
+
+def _open_bands(image: Image, path: Path, stack_: ExitStack) -> Any:
+    """A file, seen on the image's grid where that is not its own."""
+    import rasterio
+    from rasterio.enums import ColorInterp, Resampling
+    from rasterio.vrt import WarpedVRT
+
+    data = stack_.enter_context(rasterio.open(path))
+    if image.resampling is None:
+        return data
+    height, width = image.data_shape or image.shape
+    # a mask file is heeded when pixels are averaged, but only an alpha band hands it on
+    flags = {flag.name for i in data.indexes for flag in data.mask_flag_enums[i - 1]}
+    alpha = "per_dataset" in flags and ColorInterp.alpha not in data.colorinterp
+    # the same CRS on both sides: of files that differ in its name only, none is to be moved
+    options = {"src_crs": image.crs, "crs": image.crs, "transform": image.transform, "height": height, "width": width}
+    resampling = Resampling[image.resampling]
+    return stack_.enter_context(WarpedVRT(data, resampling=resampling, add_alpha=alpha, **options))
 
 
 def _read_bands(files: list, image: Image, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
@@ -192,7 +242,8 @@ def _read_bands(files: list, image: Image, rows: slice, columns: slice) -> tuple
 
     window = Window.from_slices(rows, columns)
     shape = (rows.stop - rows.start, columns.stop - columns.start)
-    inputs, valid = np.empty((len(image.bands), *shape), image.dtype), np.ones(shape, bool)
+    dtype = np.result_type(*(files[f].dtypes[b - 1] for f, b in image.bands))
+    inputs, valid = np.empty((len(image.bands), *shape), dtype), np.ones(shape, bool)
     for f, data in enumerate(files):
         here = [i for i, (file, _) in enumerate(image.bands) if file == f]
         if not here:
@@ -208,6 +259,48 @@ def _read_bands(files: list, image: Image, rows: slice, columns: slice) -> tuple
             if image.masked[i]:
                 valid &= data.read_masks(number, window=window) > 0
     return inputs, valid
+
+
+def resample(image: Image, resolution_m: float, method: str | None = None) -> Image:
+    """The image on pixels of another side, in its CRS and with its upper left corner; read that way from now on.
+
+    Parameters
+    ----------
+    resolution_m : float, m
+    method : str, optional
+        average, bilinear, cubic or nearest; by default average for coarser pixels, bilinear for finer ones.
+
+    Raises
+    ------
+    ValueError
+        Unknown method; an absurd change of size (see grids.resampled).
+    """
+    if method is not None:
+        specifications.pick("resampling", method, dict.fromkeys(RESAMPLING))
+    try:
+        grid = grids.resampled(image.crs, image.transform, image.shape, resolution_m)
+    except ValueError as error:
+        raise ValueError(f"{image.paths[0]}: {error}") from None
+    if grid is None:
+        return image
+    transform, shape = grid
+    coarser = shape[0] * shape[1] < image.shape[0] * image.shape[1]
+    return replace(image, transform=transform, shape=shape, resampling=method or ("average" if coarser else "bilinear"))
+
+
+def with_preprocess(image: Image, path: str) -> Image:
+    """The image with a function applied to its values, after a look whether that works pixel by pixel.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be found or fails, or a piece of an image comes out differently alone than within the whole.
+    """
+    size = tuple(min(n, 64) for n in image.shape)
+    rows, columns = (slice((n - s) // 2, (n - s) // 2 + s) for n, s in zip(image.shape, size, strict=True))
+    with reader(image) as read:
+        real = read(rows, columns)[0]
+    return replace(image, preprocess=path, dtype=preprocessing.check(path, real).name)
 
 
 def to_xarray(
@@ -235,7 +328,7 @@ def to_xarray(
     data = frame(inputs, valid, transform, image.crs, image.channels)
     if mask is not None and classes is not None:
         codes = np.concatenate([s[2] for s in strips], axis=-2)
-        data["targets"] = ("y", "x"), targets(codes, valid, classes)
+        data["targets"] = ("y", "x"), targets(codes, valid, classes, mask.classes)
     return data
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 IGNORE = 255  # target of a pixel without a label
 # Of a pixel that the mask does not reach. Typed: a plain number would wrap around among small integers.
 NO_CODE = np.int32(np.iinfo(np.int32).min)
+COLOUR = 2**24  # codes from here on are colours that no class has
 VECTORS = (".shp", ".gpkg", ".geojson", ".json", ".fgb", ".parquet")
 # Twenty colours that stay apart, for classes whose colour nobody gave (after P. Green-Armytage 2010).
 PALETTE = (
@@ -28,11 +31,17 @@ PALETTE = (
 
 @dataclass(frozen=True)
 class Mask:
-    """Labels for an image: a raster of class codes, or polygons with a column of codes or names."""
+    """Labels for an image: a raster of class codes or class colours, or polygons with a column of codes or names.
+
+    classes is the mask's own table where it differs from that of its set: the codes as in the file, the names as in the
+    set, and under `own` the names as in the file.
+    """
 
     path: Path
     column: str = "class"
     layer: str | None = None
+    read: str = "codes"  # or "rgb"
+    classes: tuple[dict, ...] | None = field(default=None, hash=False)
 
     @property
     def is_vector(self) -> bool:
@@ -48,8 +57,8 @@ class Mask:
         return [self.path, *(s for s in sides if s.is_file())]
 
 
-def read_classes(classes: str | Path | None) -> list[dict] | None:
-    """Read a class table: "1=developed,2=water", or a .csv, .yaml or .json file with code, name and colour.
+def read_classes(classes: str | Path | dict | list | None) -> list[dict] | None:
+    """Read a class table: "1=developed,2=water", a .csv, .yaml or .json file, or a mapping, with code, name and colour.
 
     Returns
     -------
@@ -62,7 +71,9 @@ def read_classes(classes: str | Path | None) -> list[dict] | None:
     """
     if classes is None:
         return None
-    if Path(str(classes)).suffix.lower() in (".csv", ".yaml", ".yml", ".json"):
+    if isinstance(classes, dict | list):
+        entries = _entries(classes)
+    elif Path(str(classes)).suffix.lower() in (".csv", ".yaml", ".yml", ".json"):
         entries = _class_file(Path(classes).expanduser())
     else:
         items = (item.split("=", 1) for item in str(classes).split(","))
@@ -113,14 +124,18 @@ def _class_file(path: Path) -> list[dict]:
         content = yaml.safe_load(path.read_text())  # reads JSON too
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not a class table: {short(error)}") from None
-    if isinstance(content, dict):
-        content = content.get("classes", content)
+    return _entries(content.get("classes", content) if isinstance(content, dict) else content)
+
+
+def _entries(content: Any) -> list:
     if isinstance(content, dict):
         content = [{"code": k, **(v if isinstance(v, dict) else {"name": v})} for k, v in content.items()]
     return content if isinstance(content, list) else [content]
 
 
-def targets(codes: np.ndarray, valid: np.ndarray, classes: tuple[dict, ...]) -> np.ndarray:
+def targets(
+    codes: np.ndarray, valid: np.ndarray, classes: tuple[dict, ...], own: tuple[dict, ...] | None = None
+) -> np.ndarray:
     """Class codes -> place in the class table.
 
     Parameters
@@ -128,21 +143,32 @@ def targets(codes: np.ndarray, valid: np.ndarray, classes: tuple[dict, ...]) -> 
     codes : ndarray (y, x) of int32
     valid : ndarray (y, x) of bool
     classes : tuple of {"code", "name", "colour"}; those named `ignore` are no classes
+    own : tuple, optional
+        The table that the codes come from, where it is another one: classes are the same by name.
 
     Returns
     -------
     ndarray (y, x) of uint8; IGNORE where there is no label, no class or no valid pixel
     """
-    table = np.array([c["code"] for c in real_classes(classes)])
-    order = np.argsort(table)
+    place = {c["name"]: i for i, c in enumerate(real_classes(classes))}
+    known = [c for c in real_classes(own or classes) if c["name"] in place]
+    if not known:
+        return np.full(codes.shape, IGNORE, np.uint8)
+    table, places = np.array([c["code"] for c in known]), np.array([place[c["name"]] for c in known], np.uint8)
     if table.min() >= 0 and table.max() < 2**16:  # look up, many times faster than search
         look_up = np.full(table.max() + 2, IGNORE, np.uint8)
-        look_up[table] = np.arange(len(table))
+        look_up[table] = places
         index = look_up[np.where((codes < 0) | (codes > table.max()), table.max() + 1, codes)]
     else:
-        index = order[np.searchsorted(table, codes, sorter=order).clip(max=len(table) - 1)]
-        index = np.where(table[index] == codes, index, IGNORE).astype(np.uint8)
+        index = look_up_sorted(codes, table, places, IGNORE).astype(np.uint8)
     return np.where(valid, index, np.uint8(IGNORE))
+
+
+def look_up_sorted(values: np.ndarray, table: np.ndarray, results: np.ndarray, missing: Any) -> np.ndarray:
+    """The result that stands for each value, as `missing` where the table does not have it; for numbers of any size."""
+    order = np.argsort(table)
+    at = order[np.searchsorted(table, values, sorter=order).clip(max=len(table) - 1)]
+    return np.where(table[at] == values, results[at], missing)
 
 
 def real_classes(classes: tuple[dict, ...] | list[dict]) -> list[dict]:
@@ -197,10 +223,11 @@ def polygon_codes(polygons: gpd.GeoDataFrame, classes: tuple[dict, ...] | None) 
     values = polygons["value"]
     if values.dtype.kind in "iub":
         return values.to_numpy(np.int32)
-    codes = {str(c["code"]): c["code"] for c in classes or ()} | {c["name"]: c["code"] for c in classes or ()}
+    codes = {str(c["code"]): c["code"] for c in classes or ()}
+    codes |= {c.get("own", c["name"]): c["code"] for c in classes or ()}
     unknown = sorted(set(values.astype(str)) - set(codes))
     if unknown:
-        table = ", ".join(f"{c['code']}={c['name']}" for c in classes or ())
+        table = ", ".join(f"{c['code']}={c.get('own', c['name'])}" for c in classes or ())
         raise ValueError(f"{', '.join(unknown[:10])} not in the class table ({table}). Add them, or name them `ignore`")
     return values.astype(str).map(codes).to_numpy(np.int32)
 
@@ -212,13 +239,14 @@ def open_codes(
 
     Returns
     -------
-    read : (rows : slice, columns : slice) -> ndarray (y, x) of int32: class codes, NO_CODE where there is none
+    read : (rows : slice, columns : slice) -> ndarray (y, x) of int32: class codes, NO_CODE where there is none, and
+        COLOUR and more where there is a colour (COLOUR + red, green, blue in a byte each) that no class has
     """
+    classes = mask.classes or classes
     if not mask.is_vector:
-        return _raster_codes(mask, (crs, transform, shape), stack)
-    polygons = read_polygons(mask)
+        return _raster_codes(mask, (crs, transform, shape), classes, stack)
+    polygons = _polygons_once(mask, crs)
     codes = polygon_codes(polygons, classes)
-    polygons = polygons.to_crs(crs)
     # between the polygons lies the class with code 0 if there is one, else nothing is known
     background = 0 if any(c["code"] == 0 for c in real_classes(classes or ())) else NO_CODE
 
@@ -234,23 +262,79 @@ def open_codes(
     return read
 
 
-def _raster_codes(mask: Mask, grid: tuple, stack: ExitStack) -> Callable:
+def _polygons_once(mask: Mask, crs: Any) -> gpd.GeoDataFrame:
+    """The polygons in an image's CRS: read and indexed once for all threads that burn them, and all images of that CRS."""
+    state = tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in mask.files)
+    with _READING:
+        return _read_once(mask.path, mask.column, mask.layer, crs.to_wkt(), state)
+
+
+_READING = Lock()
+
+
+@lru_cache(maxsize=8)
+def _read_once(path: Path, column: str, layer: str | None, crs: str, state: tuple) -> gpd.GeoDataFrame:
+    polygons = read_polygons(Mask(path, column, layer)).to_crs(crs)
+    polygons.sindex.query(polygons.geometry.iloc[0])  # builds the tree, before threads share it
+    return polygons
+
+
+def colour_codes(colours: np.ndarray, classes: tuple[dict, ...]) -> np.ndarray:
+    """The class code of each colour: (3, y, x) of uint8 -> (y, x) of int32; COLOUR + the packed colour of unknown ones."""
+    red, green, blue = colours.astype(np.int32)
+    packed = red << 16 | green << 8 | blue
+    table = np.array([int(c["colour"].lstrip("#"), 16) for c in classes], np.int32)
+    codes = np.array([c["code"] for c in classes], np.int32)
+    return look_up_sorted(packed, table, codes, packed + COLOUR).astype(np.int32)
+
+
+def code_text(code: int) -> str:
+    """A code as a person would name it: the number, or the colour it stands for."""
+    return f"#{code - COLOUR:06x}" if code >= COLOUR else str(code)
+
+
+def check_colours(mask: Mask, dtype: str, bands: int, classes: tuple[dict, ...] | list[dict] | None) -> None:
+    """Refuse a mask of colours that cannot be looked up: no table, not three bands of uint8, two classes of one colour."""
+    if not classes:
+        raise ValueError(
+            f"{mask.path}: class colours can be read only with a class table that has them. Give `classes`"
+        )
+    if bands < 3 or dtype != "uint8":
+        raise ValueError(
+            f"{mask.path} has {bands} bands of {dtype}: read=rgb needs red, green, blue "
+            "of uint8. Is it a raster of class codes?"
+        )
+    colours = [c["colour"] for c in classes]
+    twice = [c["name"] for c in classes if colours.count(c["colour"]) > 1]
+    if twice:
+        raise ValueError(f"{mask.path}: classes {', '.join(twice)} have the same colour: it cannot tell them apart")
+
+
+def _raster_codes(mask: Mask, grid: tuple, classes: tuple[dict, ...] | None, stack: ExitStack) -> Callable:
     import rasterio
-    from rasterio.enums import Resampling
+    from rasterio.enums import ColorInterp, Resampling
     from rasterio.vrt import WarpedVRT
     from rasterio.windows import Window
 
     data = stack.enter_context(rasterio.open(mask.path))
+    colours = mask.read == "rgb"
+    if colours:
+        check_colours(mask, data.dtypes[0], data.count, classes)
     crs, transform, (height, width) = grid
     if not grids.same_grid(grid, (data.crs, data.transform, data.shape)):
         # nearest neighbour, warped as it is read; the alpha band says which pixels the mask reaches
         onto = {"crs": crs, "transform": transform, "height": height, "width": width}
-        alpha = data.nodata is None
+        alpha = data.nodata is None and ColorInterp.alpha not in data.colorinterp
         data = stack.enter_context(WarpedVRT(data, resampling=Resampling.nearest, add_alpha=alpha, **onto))
 
     def read(rows: slice, columns: slice) -> np.ndarray:
         window = Window.from_slices(rows, columns)
-        values, labelled = data.read(1, window=window), data.read_masks(1, window=window) > 0
+        labelled = data.read_masks(1, window=window) > 0
+        if colours:
+            if data.nodata is not None:  # a colour is nodata when all of its bands are
+                labelled = (data.read_masks([1, 2, 3], window=window) > 0).any(axis=0)
+            return np.where(labelled, colour_codes(data.read([1, 2, 3], window=window), classes), NO_CODE)
+        values = data.read(1, window=window)
         if values.dtype.kind == "f":
             labelled &= np.isfinite(values)
             values = np.where(labelled, values, 0)

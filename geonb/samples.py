@@ -35,13 +35,13 @@ def read_shares(shares: str | tuple[float, ...]) -> tuple[float, float, float]:
 
 
 def check_sizes(
-    shapes: dict[str, tuple[int, int]], patch: int, stride: int, block: int, seed: int = 0, min_valid: float = 0
+    shapes: dict[str, tuple[int, int]], patch: int, stride: int, block: int | None, seed: int = 0, min_valid: float = 0
 ) -> None:
     """Refuse window and block sizes that no grid can serve; one ValueError lists every fault."""
     faults = [
         f"{name} = {value} px: give a whole number from 1"
         for name, value in (("patch", patch), ("stride", stride), ("block", block))
-        if value != int(value) or value < 1
+        if value is not None and (value != int(value) or value < 1)
     ]
     for source, shape in shapes.items():
         if patch > min(shape):
@@ -52,7 +52,7 @@ def check_sizes(
         faults.append(f"seed = {seed}: give a whole number from 0")
     if not 0 <= min_valid <= 1:
         faults.append(f"min_valid = {min_valid}: give a share from 0 to 1")
-    if 1 <= block < patch:
+    if block is not None and 1 <= block < patch:
         faults.append(
             f"patch = {patch} px is larger than block = {block} px: no patch would lie in one split. Raise `block`"
         )
@@ -124,10 +124,10 @@ def cut_patches(
     shape: tuple[int, int],
     patch: int,
     stride: int,
-    read: Callable[[slice], tuple[np.ndarray, np.ndarray]],
+    read: Callable[[slice], tuple[np.ndarray, ...]],
     min_valid: float = 0.25,
 ) -> pd.DataFrame:
-    """Windows of a grid that lie in one split, with enough valid pixels and at least one label.
+    """Windows of a grid that lie in one split, with enough valid pixels, at least one label, and something to see.
 
     A window may span adjoining blocks of one split.
 
@@ -136,7 +136,8 @@ def cut_patches(
     blocks : ndarray (block row, block column) of int8: 0 none, 1 train, 2 val, 3 test
     block, patch, stride : int, px
     shape : tuple = (rows, columns) of the grid
-    read : rows : slice -> valid, labelled; each ndarray (rows, column) of bool
+    read : rows : slice -> valid, labelled, blank ...; each ndarray (rows, column) of bool
+        A window whose valid pixels are all `blank` (of one kind; any number of kinds may be given) is left out.
     min_valid : float, 0-1
         Share of valid pixels below which a window is left out.
 
@@ -148,7 +149,7 @@ def cut_patches(
     split = _split_of(at, patch, blocks, block)
     at, split = at[split > 0], split[split > 0]
     shares = _shares(at, patch, shape, read)
-    keep = (shares[:, 0] >= min_valid) & (shares[:, 1] > 0)
+    keep = (shares[:, 0] >= min_valid) & (shares[:, 1] > 0) & (shares[:, 2:] < shares[:, :1]).all(axis=1)
     at, split, shares = at[keep], split[keep], shares[keep]
     middle = (at + patch // 2) // block
     return pd.DataFrame(
@@ -179,7 +180,7 @@ def _split_of(at: np.ndarray, patch: int, blocks: np.ndarray, block: int) -> np.
 
 
 def _shares(at: np.ndarray, patch: int, shape: tuple[int, int], read: Callable) -> np.ndarray:
-    """Share of valid and of labelled pixels in each window (window, 2), reading a strip of rows at a time."""
+    """Share of each kind of pixel in each window (window, kind), reading a strip of rows at a time."""
     shares = np.zeros((len(at), 2))
     rows = np.unique(at[:, 0])
     step = max(1024, 2 * patch)
@@ -187,6 +188,8 @@ def _shares(at: np.ndarray, patch: int, shape: tuple[int, int], read: Callable) 
         start = int(rows[0])
         inside = rows[rows + patch <= start + step] if len(rows) > 1 else rows
         planes = read(slice(start, min(int(inside[-1]) + patch, shape[0])))
+        if shares.shape[1] != len(planes):
+            shares = np.zeros((len(at), len(planes)))
         here = np.flatnonzero((at[:, 0] >= start) & (at[:, 0] <= inside[-1]))
         y, x = at[here, 0] - start, at[here, 1]
         for k, plane in enumerate(planes):

@@ -5,26 +5,37 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from geonb import counting, grids, parameters, runs
+from geonb import images as rasters
+from geonb.images import Image, choose_bands, open_image, stack, unique
+from geonb.masks import (
+    IGNORE,
+    Mask,
+    check_colours,
+    class_table,
+    code_text,
+    polygon_codes,
+    read_classes,
+    read_polygons,
+)
 
-from geonb import grids, parameters, runs
-from geonb.images import TILE_PX, Image, choose_bands, open_image, reader, stack, unique
-from geonb.masks import IGNORE, NO_CODE, Mask, class_table, polygon_codes, read_classes, read_polygons, short
-
-COUNTS = ("pixels_valid", "pixels_labelled", "pixels_not_finite")
+MASK_OPTIONS = {"column": None, "layer": None, "read": ("codes", "rgb")}
 
 
 @dataclass(frozen=True)
 class Pairs:
     """Images with their masks, ready to be read: what notebook 01 hands to `store.write_store`.
 
-    classes is None until `scan` has found the codes in the masks.
+    classes is None until `scan` has found the codes in the masks. `a + b` are Pairs that are split together; their
+    `constituents` keep what each was made of. With `prune`, `scan` leaves out sources without data or labels and lists
+    them in `pruned`.
     """
 
     images: tuple[Image, ...]
@@ -37,12 +48,35 @@ class Pairs:
     notes: tuple[str, ...] = ()
     attribution: str = ""
     found: tuple[dict, ...] = field(default=(), compare=False)  # by `scan`: pixels and codes of each image
+    constituents: tuple[Pairs, ...] = ()
+    prune: bool = False
+    pruned: tuple[str, ...] = field(default=(), compare=False)
 
     def __iter__(self) -> Iterator[tuple[Image, Mask]]:
         return iter(zip(self.images, self.masks, strict=True))
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def __add__(self, other: Pairs) -> Pairs:
+        from geonb.datasets import combine
+
+        return combine([self, other]) if isinstance(other, Pairs) else NotImplemented
+
+    @property
+    def datasets(self) -> list[dict]:
+        """name, title, simulated, notes, attribution, resolution_m, bands and preprocess of each constituent."""
+        return [part._facts() for part in self.constituents or (self,)]
+
+    def _facts(self) -> dict:
+        sides = {round(grids.pixel_size_m(i.crs, i.transform, i.shape), 2) for i in self.images}
+        given = {k: getattr(self, k) for k in ("name", "title", "simulated", "attribution")}
+        return given | {
+            "notes": list(self.notes),
+            "resolution_m": sides.pop() if len(sides) == 1 else None,  # the common side of the pixels, if there is one
+            "bands": list(self.images[0].channels),
+            "preprocess": self.images[0].preprocess,
+        }
 
     @property
     def files(self) -> list[Path]:
@@ -51,7 +85,11 @@ class Pairs:
 
 
 def open_pairs(
-    images: str | list, masks: str | list, classes: str | None = None, bands: str | None = None, **facts: Any
+    images: str | list,
+    masks: str | list,
+    classes: str | list | dict | None = None,
+    bands: str | None = None,
+    **facts: Any,
 ) -> Pairs:
     """Pair images with masks and check their headers: files, bands, CRS, overlap, class columns.
 
@@ -61,8 +99,9 @@ def open_pairs(
         Paths or globs, comma separated. Single-band files on one grid that share one mask are stacked into one image.
     masks : str
         Paths or globs, comma separated; raster, or polygons (.shp, .gpkg, .geojson, .fgb, .parquet) with a column `class`,
-        or another one: `roads.gpkg:column=kind,layer=main`. As many as images (matched by stem where the stems agree, else
-        by order), or one for all. Between polygons lies the class with code 0 where the table has one, else nothing is known.
+        or another one: `roads.gpkg:column=kind,layer=main`; `file.tif:read=rgb` holds class colours. As many as images
+        (matched by stem where the stems agree, else by order), or one for all. Between polygons lies the class with code 0
+        where the table has one, else nothing is known.
     classes : str, optional
         "1=developed,2=water", a .csv, .yaml or .json file (code, name, colour), or None: what is found in the masks.
         A class named `ignore` is no class: its pixels count as unlabelled.
@@ -96,8 +135,37 @@ def open_pairs(
     return Pairs(tuple(opened), tuple(mask_items), table and tuple(table), **facts)
 
 
-def scan(pairs: Pairs) -> Pairs:
+def resample(pairs: Pairs, resolution: float | None, method: str | None = None) -> Pairs:
+    """Pairs whose images have pixels of another side; masks follow when they are read.
+
+    Parameters
+    ----------
+    resolution : float, m; None leaves all as it is
+    method : str, optional
+        average, bilinear, cubic or nearest; by default average for coarser pixels, bilinear for finer ones.
+
+    Raises
+    ------
+    ValueError
+        Listing every image whose size would change absurdly (see grids.resampled).
+    """
+    if resolution is None:
+        return pairs
+    if not 0 < resolution < 1e6:
+        raise ValueError(f"resolution = {resolution!r}: give the side of a pixel in metres, above 0, or None")
+    faults: list[str] = []
+    images = [_try(faults, rasters.resample, image, resolution, method) for image in pairs.images]
+    _refuse(faults)
+    return replace(pairs, images=tuple(images))
+
+
+def scan(pairs: Pairs, workers: int | None = None) -> Pairs:
     """Read every pixel once: count the valid ones, the not finite ones and the class codes; find unreadable files.
+
+    Parameters
+    ----------
+    workers : int, optional
+        Threads; as many as there are cores by default.
 
     Returns
     -------
@@ -109,59 +177,56 @@ def scan(pairs: Pairs) -> Pairs:
         Listing every fault: truncated files, images without data, codes that are not in the table, no labels at all.
     """
     faults: list[str] = []
-    found = [_try(faults, _scan_one, image, mask, pairs.classes) for image, mask in pairs]
+    found = counting.count_all(pairs, workers, faults)
     codes = sum((Counter(f["codes"]) for f in found if f), Counter())
     if not faults and pairs.classes is None:
         pairs = replace(pairs, classes=tuple(class_table({code: {"name": f"class {code}"} for code in sorted(codes)})))
+    kept, pruned = [], []
     for (image, mask), counts in zip(pairs, found, strict=True):
         if counts:
-            _check_found(image, mask, counts, pairs.classes or (), faults)
+            table = mask.classes or pairs.classes or ()
+            _check_codes(mask, counts, table, faults)
+            empty = _emptiness(image, mask, counts, table, pairs.prune)
+            if empty:
+                (pruned if pairs.prune else faults).append(empty)
+                continue
+        kept.append((image, mask, counts))
+    left = {image.dataset for image, _, _ in kept}
+    faults += [
+        f"dataset {name}: no source remains: {'; '.join(pruned)}"
+        for name in dict.fromkeys(image.dataset for image in pairs.images)
+        if pairs.prune and name not in left
+    ]
     _refuse(faults)
-    return replace(pairs, found=tuple(found))
+    images, masks, found = zip(*kept, strict=True)
+    return replace(pairs, images=images, masks=masks, found=found, pruned=tuple(pruned))
 
 
-def _scan_one(image: Image, mask: Mask, classes: tuple[dict, ...] | None) -> dict:
-    from rasterio.errors import RasterioError
-
-    codes: Counter = Counter()
-    counts: Counter = Counter()
-    with reader(image, mask, classes, counts) as read:
-        for rows, columns in grids.tiles(image.shape, TILE_PX):
-            try:
-                _, valid, labels = read(rows, columns)
-            except RasterioError as error:
-                files = ", ".join(str(p) for p in (*image.paths, mask.path))
-                raise ValueError(
-                    f"{files}: cannot be read at rows {rows.start}-{rows.stop}, columns {columns.start}-{columns.stop}: "
-                    f"truncated or damaged ({short(error)}). Copy it again"
-                ) from None
-            counts["valid"] += int(valid.sum())
-            codes.update(_count(labels[valid & (labels != NO_CODE)]))
-    numbers = counts["valid"], codes.total(), counts["not_finite"]
-    return dict(zip(COUNTS, numbers, strict=True)) | {"codes": dict(sorted(codes.items()))}
-
-
-def _count(codes: np.ndarray) -> dict[int, int]:
-    if codes.size and codes.min() >= 0 and codes.max() < 2**16:  # many times faster than sorting
-        counts = np.bincount(codes)
-        values = np.flatnonzero(counts)
-        return dict(zip(values.tolist(), counts[values].tolist(), strict=True))
-    return {int(v): int(n) for v, n in zip(*np.unique(codes, return_counts=True), strict=True)}
-
-
-def _check_found(image: Image, mask: Mask, counts: dict, classes: tuple[dict, ...], faults: list[str]) -> None:
+def _emptiness(image: Image, mask: Mask, counts: dict, classes: tuple[dict, ...], strictly: bool) -> str | None:
+    """What a source lacks, if it is of no use; `strictly` counts images of nothing but 0, or the largest number, too."""
     names = ", ".join(str(p) for p in image.paths)
+    if not counts["pixels_valid"]:
+        return f"{names}: no valid pixel: all are nodata or not finite in at least one band"
+    ignored = {c["code"] for c in classes if c["name"] == "ignore"}
+    if not set(counts["codes"]) - ignored:
+        return f"{mask.path}: labels no valid pixel of {names}"
+    if strictly and counts["pixels_valid"] in (counts["pixels_zero"], counts["pixels_full"]):
+        return f"{names}: every valid pixel is {'0' if counts['pixels_zero'] else 'the largest number'} in all bands"
+    return None
+
+
+def _check_codes(mask: Mask, counts: dict, classes: tuple[dict, ...], faults: list[str]) -> None:
     known = {c["code"]: c["name"] for c in classes}
     unknown = {c: n for c, n in counts["codes"].items() if c not in known}
-    if not counts["pixels_valid"]:
-        faults.append(f"{names}: no valid pixel: all are nodata or not finite in at least one band")
-    elif not counts["pixels_labelled"]:
-        faults.append(f"{mask.path}: labels no valid pixel of {names}")
     if unknown:
-        table = ", ".join(f"{c}={n}" for c, n in known.items())
-        codes = ", ".join(f"{c} ({n} px)" for c, n in unknown.items())
+        what, table = "class codes", ", ".join(f"{c}={n}" for c, n in known.items())
+        if mask.read == "rgb":
+            what, table = "colours", ", ".join(f"{c['colour']} {c['name']}" for c in classes)
+        most = sorted(unknown, key=unknown.get, reverse=True)[:20]
+        codes = ", ".join(f"{code_text(c)} ({unknown[c]} px)" for c in (sorted(most) if len(unknown) < 21 else most))
+        codes += f" and {len(unknown) - 20} more" if len(unknown) > 20 else ""
         faults.append(
-            f"{mask.path}: class codes {codes} are not in the table ({table}). Add them, or give them the name `ignore`"
+            f"{mask.path}: {what} {codes} are not in the table ({table}). Add them, or give them the name `ignore`"
         )
     if len(known) > IGNORE:
         faults.append(f"{mask.path}: {len(known)} classes; at most {IGNORE} can be told apart. Is it the mask?")
@@ -211,14 +276,23 @@ def _mask_items(masks: str | list, faults: list[str]) -> list[Mask]:
     items = parameters.split_files(masks) if isinstance(masks, str) else [str(m) for m in masks]
     found = []
     for item in items:
-        path, _, options = item.strip().partition(":column=")
-        column, _, layer = options.partition(",layer=")
-        found += [Mask(p, column or "class", layer or None) for p in _expand([path], faults, "masks")]
+        path, *options = re.split(r":(?=\w+=)", item.strip(), maxsplit=1)
+        given = dict(o.split("=", 1) for o in re.split(r",\s*(?=\w+=)", options[0])) if options else {}
+        given = {k.strip(): v.strip() for k, v in given.items()}
+        odd = [f"{k}={v}" for k, v in given.items() if k not in MASK_OPTIONS or v not in (MASK_OPTIONS[k] or (v,))]
+        if odd:
+            faults.append(
+                f"masks: {item}: {', '.join(odd)} is not known. Known: column=NAME, layer=NAME, read=codes|rgb"
+            )
+            continue
+        found += [Mask(p, **given) for p in _expand([path], faults, "masks")]
     return found
 
 
 def _match(images: list[Image], masks: list[Mask], faults: list[str]) -> tuple[list[Image], list[Mask]]:
-    if len(masks) == 1 and len(images) > 1 and all(len(i.bands) == 1 for i in images):
+    boxes = [(i.crs, grids.bounds(i.transform, i.shape)) for i in images]
+    one_place = all(grids.overlap(boxes[0], box) for box in boxes[1:])
+    if len(masks) == 1 and len(images) > 1 and one_place and all(len(i.bands) == 1 for i in images):
         return [_try(faults, stack, images)], masks
     if len(masks) == 1:
         return images, masks * len(images)
@@ -263,6 +337,8 @@ def _check_masks(
                 polygons[mask], areas[mask] = shapes, (shapes.crs, tuple(shapes.total_bounds))
         else:
             raster = _try(faults, open_image, mask.path)
+            if mask.read == "rgb" and raster is not None:
+                _try(faults, check_colours, mask, raster.dtype, len(raster.bands), table)
             if raster is not None:
                 areas[mask] = raster.crs, grids.bounds(raster.transform, raster.shape)
     named = {m: p for m, p in polygons.items() if p["value"].dtype.kind not in "iub"}
@@ -284,6 +360,17 @@ def _check_overlap(image: Image, mask: Mask, area: tuple, faults: list[str]) -> 
             f"{image.paths[0]} and {mask.path} do not overlap: (west, south, east, north) in degrees are "
             f"{grids.lonlat_bounds(*here)} and {grids.lonlat_bounds(*area)}. Check the CRS of both"
         )
+
+
+def pad(pairs: Pairs, patch: int) -> Pairs:
+    """Images that are smaller than a window, brought to its size with pixels that are not valid, below and to the right."""
+    padded = [
+        image
+        if min(image.shape) >= patch
+        else replace(image, shape=tuple(max(n, patch) for n in image.shape), data_shape=image.shape)
+        for image in pairs.images
+    ]
+    return replace(pairs, images=tuple(padded))
 
 
 def _try(faults: list[str], function: Callable, *arguments: Any) -> Any:

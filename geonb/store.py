@@ -11,15 +11,16 @@ Both keys are hashes of what went in, so that the same inputs and parameters fin
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from geonb import arrays, disk, grids, masks, samples, sources
+from geonb import arrays, disk, grids, images, preprocessing, samples, sources, splits, store_faults, threads
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -43,7 +44,10 @@ class Store:
         import pyarrow.parquet as pq
 
         columns = [c for c in pq.read_schema(self.path / "index.parquet").names if c != "geometry"]
-        return pd.read_parquet(self.path / "index.parquet", columns=columns)
+        index = pd.read_parquet(self.path / "index.parquet", columns=columns)
+        if "dataset" not in index:  # a store of an earlier geonb
+            index.insert(1, "dataset", self.meta["name"])
+        return index
 
     @cached_property
     def arrays(self) -> xr.DataTree:
@@ -141,12 +145,113 @@ def _root() -> Path:
     return runs.project_root()
 
 
+def stores(workload: str = "segmentation", root: Path | None = None) -> pd.DataFrame:
+    """The sample stores there are, the newest first.
+
+    Returns
+    -------
+    DataFrame with store (folder from the project root), state (whole, or damaged), size_mb (of arrays and table; arrays
+    count in each store that shares them), windows, sources, datasets, patch, key, inputs (number of files), written (UTC)
+    """
+    base = Path(root) if root else _root()
+    rows = [_row(folder, base) for folder in _folders(base / "data" / workload)]
+    columns = ["store", "state", "size_mb", "windows", "sources", "datasets", "patch", "key", "inputs", "written"]
+    return pd.DataFrame(rows, columns=columns).sort_values("written", ascending=False, ignore_index=True)
+
+
+def _folders(home: Path) -> list[Path]:
+    return [p for p in sorted(home.glob("*/")) if not p.name.startswith(".") and p.suffix != ".partial"]
+
+
+def _row(folder: Path, base: Path) -> dict:
+    files = [p for part in (folder, (folder / "arrays.zarr").resolve()) for p in part.rglob("*") if p.is_file()]
+    written = pd.Timestamp(folder.stat().st_mtime, unit="s", tz="UTC").floor("s")
+    row = {"store": _from(base, folder), "state": "damaged", "written": written}
+    row["size_mb"] = round(sum(p.stat().st_size for p in files) / 1e6, 1)
+    try:
+        if not _finished(folder):
+            return row
+        found = open_store(folder)
+        names = [d["name"] for d in found.meta.get("datasets", [{"name": found.meta["name"]}])]
+        row |= {"windows": len(found), "sources": len(found.sources), "datasets": "+".join(names), "state": "whole"}
+        return row | {
+            "key": found.meta["key"], "patch": found.meta["parameters"]["patch"], "inputs": len(found.meta["inputs"])
+        }  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError):
+        return row | {"state": "damaged"}
+
+
+def delete_store(path: str | Path, force: bool = False) -> list[str]:
+    """Delete a sample store, its arrays if no other store shares them, and their memory map on this machine.
+
+    Parameters
+    ----------
+    path : path
+        Its folder; relative ones are looked for here, then from the project root.
+    force : bool
+        Also if runs refer to it: they can then no longer be predicted, scored or resumed.
+
+    Returns
+    -------
+    list of the folders that were removed
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no store (finished or damaged) at `path`.
+    ValueError
+        If runs refer to it; names them.
+    """
+    folder = Path(path).expanduser()
+    if not folder.is_absolute() and not folder.exists():
+        folder = _root() / folder
+    folder = folder.absolute()
+    prepared, home = folder / "arrays.zarr", folder.parent
+    if not (folder / "store.json").is_file() and not prepared.is_symlink():
+        raise FileNotFoundError(
+            f"At {path} there is no sample store: nothing was deleted. geonb.store.stores() lists them"
+        )
+    users = _runs_of(folder)
+    if users and not force:
+        raise ValueError(
+            f"{folder} is used by the runs {', '.join(users)}: nothing was deleted. Delete those runs first, or say force=True"
+        )
+    from geonb import loaders
+
+    with disk.locked(home / ".lock"):
+        prepared = prepared.resolve()
+        shared = [p for p in home.glob("*/arrays.zarr") if p.parent != folder and p.resolve() == prepared]
+        (folder / "store.json").unlink(missing_ok=True)  # the seal first: what a kill leaves is no store
+        removed = [folder]
+        if not shared and prepared.parent == (home / ".arrays").resolve():
+            removed += [p for p in (prepared, loaders.scratch_folder() / prepared.stem) if p.is_dir()]
+        for place in removed:
+            shutil.rmtree(place)
+    return [str(place) for place in removed]
+
+
+def _runs_of(folder: Path) -> list[str]:
+    """The runs, of the project that the store lies in, that were made with it."""
+    from geonb import runs
+
+    found = []
+    project = folder.parents[min(2, len(folder.parents) - 1)]
+    for file in sorted(project.glob("runs/*/*/run.json")):
+        try:
+            used = runs.Run(file.parent).store
+        except (OSError, ValueError, KeyError):
+            continue
+        if used is not None and Path(used).resolve() == folder.resolve():
+            found.append(file.parent.name)
+    return found
+
+
 def write_store(
     pairs: sources.Pairs,
     *,
     patch: int = 64,
     stride: int | None = None,
-    block: int = 64,
+    block: int | None = 64,
     shares: str | tuple[float, float, float] = "60/20/20",
     seed: int = 0,
     min_valid: float = 0.25,
@@ -164,7 +269,7 @@ def write_store(
     stride : int, px, optional
         Distance of neighbouring windows; half a patch by default.
     block : int, px
-        Side of the blocks that are dealt to the splits; at least a patch.
+        Side of the blocks that are dealt to the splits; at least a patch. None deals whole sources.
     shares : str or tuple
         train/val/test, in percent.
     seed : int
@@ -183,23 +288,25 @@ def write_store(
         No space left: says how much is needed; nothing half-written remains.
     """
     stride = max(patch // 2, 1) if stride is None else stride
-    samples.check_sizes({image.name: image.shape for image in pairs.images}, patch, stride, block, seed, min_valid)
+    samples.check_sizes(_largest(pairs), patch, stride, block, seed, min_valid)
+    pairs = sources.pad(pairs, int(patch))
     cut = {
-        "patch": int(patch), "stride": int(stride), "block": int(block), "shares": list(samples.read_shares(shares)),
+        "patch": int(patch), "stride": int(stride), "block": block and int(block), "shares": list(samples.read_shares(shares)),
         "seed": int(seed), "min_valid": float(min_valid),
     }  # fmt: skip
     base = Path(root) if root else _root()
     home = base / "data" / workload
-    inputs = [disk.fingerprint(path) for path in pairs.files]
+    inputs = list(threads.spread(disk.fingerprint, [(path,) for path in pairs.files]))
+    datasets = [d | {"preprocess": d["preprocess"] and _function(base, d["preprocess"])} for d in pairs.datasets]
     arrays_key = disk.key_of(_preparation(pairs, {i["path"]: i["sha256"] for i in inputs}))
     title = _slug(name or pairs.name)
     facts = {k: getattr(pairs, k) for k in ("title", "simulated", "notes", "attribution", "channels")}
-    key = disk.key_of({"arrays": arrays_key, "cut": cut, "name": title, "facts": facts})
+    key = disk.key_of({"arrays": arrays_key, "cut": cut, "name": title, "facts": facts, "datasets": datasets})
     folder, prepared = home / f"{title}-{key[:8]}", home / ".arrays" / f"{arrays_key}.zarr"
     if _finished(folder):
         return open_store(folder)
     meta = {"geonb": _version(), "format": FORMAT, "workload": workload, "kind": "patches", "name": title, "key": key}
-    meta |= {**facts, "inputs": [i | {"path": _from(base, i["path"])} for i in inputs]}
+    meta |= {**facts, "datasets": datasets, "inputs": [i | {"path": _from(base, i["path"])} for i in inputs]}
     with disk.locked(home / ".lock"):
         if not _finished(folder):  # it may have come while we waited
             disk.sweep(home)
@@ -212,6 +319,14 @@ def write_store(
     return open_store(folder)
 
 
+def _largest(pairs: sources.Pairs) -> dict[str, tuple[int, int]]:
+    """The shape of the largest image of each dataset: smaller ones are padded, but one must take a window."""
+    largest: dict[str, images.Image] = {}
+    for image in sorted(pairs.images, key=lambda image: -min(image.shape)):
+        largest.setdefault(image.dataset, image)
+    return {f"{image.name}, resampled" if image.resampling else image.name: image.shape for image in largest.values()}
+
+
 def _finished(folder: Path) -> bool:
     return (folder / "store.json").is_file() and (folder / "arrays.zarr").is_dir()
 
@@ -219,13 +334,16 @@ def _finished(folder: Path) -> bool:
 def _preparation(pairs: sources.Pairs, sums: dict[str, str]) -> dict:
     """What the arrays depend on, and nothing else: contents of files, choice of bands, reading of masks, classes."""
     return {
-        "format": FORMAT,
+        "format": FORMAT, "prune": pairs.prune,
         "classes": pairs.classes and [list(c.values()) for c in pairs.classes],
         "sources": [
             {
                 "name": image.name, "image": [sums[str(p)] for p in image.paths], "bands": image.bands,
                 "channels": image.channels, "mask": [sums[str(p)] for p in mask.files], "column": mask.column,
-                "layer": mask.layer,
+                "layer": mask.layer, "read": mask.read, "own": mask.classes and [list(c.values()) for c in mask.classes],
+                "grid": [image.shape, list(image.transform)], "data_shape": image.data_shape, "dtype": image.dtype,
+                "resampling": image.resampling, "dataset": image.dataset,
+                "preprocess": image.preprocess and preprocessing.source_of(image.preprocess),
             }
             for image, mask in pairs
         ],
@@ -241,10 +359,11 @@ def _write_table(folder: Path, prepared: Path, meta: dict, cut: dict, files: dic
     facts, classes = root.attrs["sources"], root.attrs["classes"]
     for fact in facts:
         image, mask = files[fact["name"]]
+        fact["dataset"] = fact["dataset"] or meta["datasets"][0]["name"]
         fact |= {"image": [_from(base, p) for p in image], "mask": _from(base, mask)}
     groups = {fact["name"]: root[fact["name"]] for fact in facts}
-    split = _split(groups, len(classes), cut)
-    index = _cut(groups, split, cut)
+    split = splits.deal(groups, len(classes), cut)
+    index = splits.cut_windows(groups, split, cut, facts)
     faults, _ = samples.leaks(index, {name: group["valid"].shape for name, group in groups.items()}, split)
     faults += samples.ground_leaks(index, index.geometry.to_numpy())
     if faults:
@@ -252,59 +371,9 @@ def _write_table(folder: Path, prepared: Path, meta: dict, cut: dict, files: dic
     index.to_parquet(folder / "index.parquet", index=False)
     statistics = arrays.training_statistics(groups, split)
     parts = {"classes": classes, "statistics": statistics, "parameters": cut, "sources": facts, "split": split}
+    pruned = root.attrs.get("pruned", [])
+    parts |= {"pruned": pruned, "notes": [*meta["notes"], *(f"Left out: {text}" for text in pruned)]}
     disk.write_json(folder / "store.json", meta | parts)
-
-
-def _cut(groups: dict[str, Any], split: dict, cut: dict) -> Any:
-    """The table of windows of all sources: GeoDataFrame with outlines in OGC:CRS84."""
-    import geopandas as gpd
-
-    tables, outlines = [], []
-    for name, group in groups.items():
-
-        def read(rows: slice, group: Any = group) -> tuple[np.ndarray, np.ndarray]:
-            return group["valid"][rows], group["targets"][rows] != masks.IGNORE
-
-        blocks = np.array(split["blocks"][name], np.int8)
-        shape = group["valid"].shape
-        table = samples.cut_patches(blocks, cut["block"], shape, cut["patch"], cut["stride"], read, cut["min_valid"])
-        table.insert(0, "source", name)
-        at, sizes = table[["y", "x"]].to_numpy(), table[["height", "width"]].to_numpy()
-        outlines.append(grids.footprints(at, sizes, arrays.transform_of(group), arrays.grid_of(group)[0]))
-        tables.append(table)
-    table = pd.concat(tables, ignore_index=True)
-    table["time"] = pd.Series(pd.NaT, index=table.index, dtype="datetime64[ns, UTC]")
-    missing = [
-        s for s, share in zip(samples.SPLITS, cut["shares"], strict=True) if share and s not in set(table["split"])
-    ]
-    if missing:
-        raise ValueError(
-            f"No window of {cut['patch']} px lies in {' or '.join(missing)}: {split['blocks_with_data']} blocks of "
-            f"{cut['block']} px hold data. Give a smaller `patch` or `stride`, another `block`, or larger images"
-        )
-    return gpd.GeoDataFrame(table, geometry=pd.concat(outlines, ignore_index=True))
-
-
-def _split(groups: dict[str, Any], n_classes: int, cut: dict) -> dict:
-    """Deal the blocks of all sources together; images on one and the same grid share their blocks."""
-    first = {}
-    for name, group in groups.items():
-        first.setdefault(arrays.grid_of(group), name)
-    owner = {name: first[arrays.grid_of(group)] for name, group in groups.items()}
-    counts: dict[str, np.ndarray] = {}
-    for name, group in groups.items():
-        here = arrays.block_counts(group, n_classes, cut["block"])
-        counts[owner[name]] = counts.get(owner[name], 0) + here
-    flat = np.concatenate([c.reshape(-1, n_classes + 1) for c in counts.values()])
-    dealt = samples.spatial_split(flat, cut["shares"], cut["seed"])
-    ends = np.cumsum([c[..., 0].size for c in counts.values()])[:-1]
-    blocks = {k: part.reshape(c.shape[:2]) for (k, c), part in zip(counts.items(), np.split(dealt, ends), strict=True)}
-    return {
-        "method": "block", "block": cut["block"], "shares": cut["shares"], "seed": cut["seed"],
-        "pixels": {s: int(flat[dealt == i + 1].sum()) for i, s in enumerate(samples.SPLITS)},
-        "blocks_with_data": int((dealt > 0).sum()),
-        "blocks": {name: blocks[owner[name]].tolist() for name in groups},
-    }  # fmt: skip
 
 
 def check_split(store: Store) -> dict:
@@ -369,93 +438,25 @@ def check_store(path: str | Path, deep: bool = False) -> Store:
     if meta.get("format") != FORMAT:
         faults.append(f"store.json is of format {meta.get('format')}, this geonb reads {FORMAT}: run notebook 01 again")
     if not faults:
-        inside = _meta_faults(meta)
-        faults += inside + _array_faults(folder, meta, deep)
+        inside = store_faults.meta_faults(meta)
+        faults += inside + store_faults.array_faults(folder, meta, deep)
         if not any(fault.startswith("split") for fault in inside):
-            faults += _table_faults(store)
+            faults += store_faults.table_faults(store, INDEX_COLUMNS)
     if faults:
         raise ValueError(f"The sample store {folder} is damaged:\n" + "\n".join(f"- {f}" for f in faults))
     return store
-
-
-def _meta_faults(meta: dict) -> list[str]:
-    faults, n = [], len(meta["channels"])
-    mean, std = (np.array(meta["statistics"].get(k, []), float) for k in ("mean", "std"))
-    if len(mean) != n or len(std) != n or not np.isfinite([*mean, *std]).all() or (std <= 0).any():
-        faults.append(
-            f"statistics: mean and std must be {n} finite numbers each, std above 0; they are {meta['statistics']}"
-        )
-    codes, names = ([c.get(k) for c in meta["classes"]] for k in ("code", "name"))
-    if not codes or len(set(codes)) < len(codes) or len(set(names)) < len(names) or None in codes + names:
-        faults.append(f"classes: each needs its own code and name; they are {meta['classes']}")
-    missing = {s["name"] for s in meta["sources"]} ^ set(meta["split"].get("blocks", {}))
-    return faults + [f"split: no blocks of, or blocks of an unknown, {s}" for s in sorted(missing)]
-
-
-def _array_faults(folder: Path, meta: dict, deep: bool) -> list[str]:
-    import zarr
-    from pyproj import CRS
-    from pyproj.exceptions import CRSError
-
-    try:
-        root = zarr.open_group(folder / "arrays.zarr", mode="r", use_consolidated=False)  # what is there, not what was
-    except (OSError, ValueError, KeyError) as error:
-        return [f"arrays.zarr cannot be opened: {masks.short(error)}"]
-    faults = []
-    for source in meta["sources"]:
-        name, shape = source["name"], tuple(source["shape"])
-        expected = {"inputs": (len(meta["channels"]), *shape), "targets": shape, "valid": shape}
-        expected |= {"y": shape[:1], "x": shape[1:], "channel": (len(meta["channels"]),), "spatial_ref": ()}
-        for variable, size in expected.items():
-            array = root.get(f"{name}/{variable}")
-            if array is None or array.shape != size:
-                faults.append(
-                    f"arrays.zarr/{name}/{variable}: {'missing' if array is None else array.shape}, not {size}"
-                )
-            elif variable in arrays.PLANES and array.nchunks_initialized < array.nchunks:
-                faults.append(
-                    f"arrays.zarr/{name}/{variable}: {array.nchunks - array.nchunks_initialized} chunks are missing"
-                )
-        if any(fault.startswith(f"arrays.zarr/{name}/") for fault in faults):
-            continue
-        try:
-            CRS.from_wkt(arrays.grid_of(root[name])[0])
-            centres = grids.centres(arrays.transform_of(root[name]), shape)
-            if not all(np.allclose(root[f"{name}/{k}"][:], c) for k, c in zip("yx", centres, strict=True)):
-                faults.append(f"arrays.zarr/{name}: x and y are not the pixel centres of its GeoTransform")
-        except (CRSError, KeyError, ValueError) as error:
-            faults.append(f"arrays.zarr/{name}/spatial_ref: no readable CRS ({masks.short(error)})")
-        if deep:
-            faults += _label_faults(root[name], name, len(meta["classes"]))
-    return faults
-
-
-def _label_faults(group: Any, name: str, n_classes: int) -> list[str]:
-    odd = 0
-    for y, x in grids.tiles(group["valid"].shape, arrays.TILE_PX):
-        labels = group["targets"][y, x]
-        odd += int((((labels >= n_classes) | ~group["valid"][y, x]) & (labels != masks.IGNORE)).sum())
-    return [f"arrays.zarr/{name}/targets: {odd} labels are no class, or lie on invalid pixels"] if odd else []
-
-
-def _table_faults(store: Store) -> list[str]:
-    import pyarrow.parquet as pq
-
-    try:
-        columns = pq.read_schema(store.path / "index.parquet").names
-    except (OSError, ValueError) as error:
-        return [f"index.parquet cannot be read: {masks.short(error)}"]
-    missing = [c for c in INDEX_COLUMNS if c not in columns]
-    if missing:
-        return [f"index.parquet has no column {', '.join(missing)}"]
-    shapes = {s["name"]: tuple(s["shape"]) for s in store.meta["sources"]}
-    return [f"index.parquet: {f}" for f in samples.leaks(store.index, shapes, store.meta["split"])[0][:20]]
 
 
 def _from(base: Path, path: Path | str) -> str:
     """A path as seen from the project, where it lies inside."""
     path = Path(path).absolute()
     return str(path.relative_to(base.absolute())) if path.is_relative_to(base.absolute()) else str(path)
+
+
+def _function(base: Path, path: str) -> str:
+    """An import path; that of a file as seen from the project."""
+    place, _, name = path.rpartition(":")
+    return f"{_from(base, place)}:{name}" if place.endswith(".py") else path
 
 
 def _slug(name: str) -> str:

@@ -59,7 +59,7 @@ def made_split(shape: tuple[int, int], seed: int = 0) -> np.ndarray:
 
 def made_blocks(shape: tuple[int, int]) -> np.ndarray:
     rows, columns = np.indices(shape) // BLOCK
-    return (rows * (shape[1] // BLOCK + 1) + columns).astype("int32")
+    return (rows * -(-shape[1] // BLOCK) + columns).astype("int32")
 
 
 def made_probability(truth: np.ndarray, model: str, rng: np.random.Generator) -> np.ndarray:

@@ -307,3 +307,24 @@ def test_unknown_band(scene):
 def test_rotated(scene, tmp_path):
     turned = rasterio.Affine(8, 3, 500_000, 3, -8, 4_000_000)
     refused(write_raster(tmp_path / "r.tif", scene.inputs, transform=turned), scene.mask, "rotated grid", "gdalwarp")
+
+
+def test_resample_refuses_what_is_no_resolution(scene):
+    pairs = pairs_of(scene.image, scene.mask)
+    assert sources.resample(pairs, None) is pairs
+    assert sources.resample(pairs, 20.0).images[0].shape == (48, 64)
+    for wrong in (0, -3.0, float("nan")):
+        with pytest.raises(ValueError, match=r"resolution = .*give the side of a pixel in metres"):
+            sources.resample(pairs, wrong)
+    with pytest.raises(ValueError, match="Did you mean 'average'"):
+        sources.resample(pairs, 20.0, "avrage")
+
+
+def test_single_bands_of_other_places_share_a_mask_of_polygons(scene, tmp_path):
+    for i, west in enumerate((500_000.0, 502_000.0)):
+        write_raster(tmp_path / f"tile{i}.tif", scene.inputs[0], nodata=0, west=west)
+    shapes = [box(w, 3_999_000, w + 500, 4_000_000) for w in (500_000, 502_000)]
+    gpd.GeoDataFrame({"class": [1, 2]}, geometry=shapes, crs=GRID["crs"]).to_file(tmp_path / "areas.gpkg")
+    pairs = pairs_of(tmp_path / "tile*.tif", tmp_path / "areas.gpkg")
+    assert [image.name for image in pairs.images] == ["tile0", "tile1"]
+    assert [set(np.unique(read_all(pairs, i)[2])) - {masks.NO_CODE} for i in (0, 1)] == [{1}, {2}]

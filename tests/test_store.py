@@ -79,6 +79,19 @@ def test_statistics_in_parts_do_not_cancel(monkeypatch, scene, tmp_path):
     np.testing.assert_allclose(made.meta["statistics"]["std"], inputs[0][train].std(), rtol=1e-6)
 
 
+def test_covariance_is_that_of_numpy(monkeypatch, scene, tmp_path):
+    monkeypatch.setattr(arrays, "TILE_PX", 19)  # many parts to merge
+    inputs = scene.inputs.astype(np.float64) + 1e6
+    pairs = sources.open_pairs(
+        str(write_raster(tmp_path / "a.tif", inputs, nodata=1e6)), str(scene.mask), scene.classes
+    )
+    made = store.write_store(pairs, **SMALL, root=tmp_path)
+    train = (made.split_map("a").to_numpy() == 1) & (scene.inputs != 0).all(axis=0)
+    expected = np.cov(inputs[:, train], bias=True)
+    np.testing.assert_allclose(made.meta["statistics"]["covariance"], expected, rtol=1e-9)
+    np.testing.assert_allclose(np.sqrt(np.diag(expected)), made.meta["statistics"]["std"], rtol=1e-9)
+
+
 def test_the_index_opens_in_gis_and_says_where(small_store):
     table = gpd.read_parquet(small_store.path / "index.parquet")
     assert table.crs == "OGC:CRS84" and set(store.INDEX_COLUMNS) <= set(table.columns)
@@ -136,7 +149,7 @@ def test_found_again_without_work(scene, tmp_path, monkeypatch):
 
 def test_another_patch_or_seed_keeps_the_arrays(scene, tmp_path, monkeypatch):
     first = store.write_store(pairs_of(scene), **SMALL, root=tmp_path)
-    monkeypatch.setattr(arrays, "write_arrays", lambda *args: pytest.fail("arrays written again"))
+    monkeypatch.setattr(arrays, "write_arrays", lambda *args, **more: pytest.fail("arrays written again"))
     for change in ({"seed": 1}, {"patch": 8}, {"shares": "50/25/25"}):
         other = store.write_store(pairs_of(scene), **(SMALL | change), root=tmp_path)
         assert other.path != first.path
@@ -209,6 +222,104 @@ def test_images_side_by_side(scene, tmp_path):
     made = store.write_store(pairs, **SMALL, root=tmp_path)
     assert made.sources == ["image", "east"] and store.check_store(made.path, deep=True)
     assert set(made.index["source"]) == {"image", "east"}
+
+
+def side_by_side(scene, folder, n):
+    images, masks = [scene.image], [scene.mask]
+    for i in range(1, n):
+        west = 500_000.0 + 1280 * i
+        images.append(write_raster(folder / f"east{i}.tif", scene.inputs, nodata=0, west=west))
+        masks.append(write_raster(folder / f"east{i}_mask.tif", scene.codes, west=west))
+    return sources.open_pairs(",".join(map(str, images)), ",".join(map(str, masks)), scene.classes)
+
+
+def test_whole_sources_are_dealt(scene, tmp_path):
+    made = store.write_store(side_by_side(scene, tmp_path, 5), patch=16, stride=8, block=None, root=tmp_path)
+    assert made.meta["split"]["method"] == "source" and made.meta["parameters"]["block"] is None
+    assert len(made.index[["source", "split"]].drop_duplicates()) == 5
+    assert set(made.index["split"]) == set(samples.SPLITS)
+    assert len(np.unique(made.split_map("east3"))) == 1
+    report = store.check_split(made)
+    assert report["blocks"] == {"train": 3, "val": 1, "test": 1} and report["method"] == "source"
+    assert store.check_store(made.path, deep=True)
+
+
+def test_too_few_whole_sources(scene, tmp_path):
+    with pytest.raises(ValueError, match=r"deals whole sources, and there are 2 .*for 3 splits. Give a `block`"):
+        store.write_store(side_by_side(scene, tmp_path, 2), patch=16, block=None, root=tmp_path)
+    assert not list(tmp_path.rglob("store.json"))
+
+
+def test_threads_do_not_change_a_pixel(scene, tmp_path):
+    pairs = side_by_side(scene, tmp_path, 3)
+    for workers in (1, 4):
+        arrays.write_arrays(pairs, tmp_path / f"{workers}.zarr", workers=workers)
+    one, four = (xr.open_datatree(tmp_path / f"{n}.zarr", engine="zarr") for n in (1, 4))
+    xr.testing.assert_identical(one, four)
+
+
+# ---- listed, deleted
+
+
+@pytest.fixture
+def project(scene, tmp_path, monkeypatch):
+    """A project with two stores that share their arrays."""
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "pyproject.toml").touch()
+    monkeypatch.setenv("GEONB_ROOT", str(tmp_path))
+    return [store.write_store(pairs_of(scene), **(SMALL | {"seed": seed})) for seed in (0, 1)]
+
+
+def test_stores_are_listed(project):
+    (project[0].path.parent / "broken").mkdir()
+    table = store.stores().set_index("store")
+    assert list(table["state"].value_counts().items()) == [("whole", 2), ("damaged", 1)]
+    row = table.loc[f"data/segmentation/{project[0].path.name}"]
+    assert row["windows"] == len(project[0]) and row["sources"] == 1 and row["datasets"] == "image"
+    assert row["key"] == project[0].meta["key"] and row["size_mb"] > 0
+    assert store.stores("clouds").empty
+
+
+def test_deleting_keeps_what_others_share(project):
+    from geonb import loaders
+
+    one, two = project
+    prepared, memory = (one.path / "arrays.zarr").resolve(), loaders.memory_map(one)
+    assert store.delete_store(one.path) == [str(one.path)]
+    assert not one.path.exists() and store.check_store(two.path, deep=True) and memory.is_dir()
+    removed = store.delete_store(two.path.relative_to(two.path.parents[2]))
+    assert set(removed) == {str(two.path), str(prepared), str(memory)}
+    assert not two.path.exists() and not prepared.exists() and not memory.exists()
+
+
+def test_deleting_refuses_what_is_no_store(project, tmp_path):
+    (tmp_path / "mine").mkdir()
+    for path in (tmp_path / "mine", tmp_path / "nowhere", project[0].path.parent):
+        with pytest.raises(FileNotFoundError, match="no sample store: nothing was deleted"):
+            store.delete_store(path)
+    assert (tmp_path / "mine").is_dir() and store.check_store(project[0].path)
+
+
+def test_deleting_refuses_what_a_run_was_made_with(project):
+    from geonb import runs
+
+    run = runs.new_run("segmentation")
+    info = json.loads((run.path / "run.json").read_text())
+    info["store"] = f"data/segmentation/{project[0].path.name}"
+    (run.path / "run.json").write_text(json.dumps(info))
+    with pytest.raises(ValueError, match=rf"used by the runs {run.path.name}: nothing was deleted"):
+        store.delete_store(project[0].path)
+    assert store.check_store(project[0].path)
+    store.delete_store(project[1].path)
+    store.delete_store(project[0].path, force=True)
+    assert not project[0].path.exists()
+
+
+def test_a_store_of_an_earlier_geonb_opens(copied):
+    damage_index(copied, lambda table: table.drop(columns="dataset"))
+    damage_json(copied, lambda m: (m.pop("datasets"), m["statistics"].pop("covariance"), m.pop("pruned")))
+    old = store.check_store(copied, deep=True)
+    assert set(old.index["dataset"]) == {"small"} and store.check_split(old)["leaks"] == 0
 
 
 # ---- bad input, full disk

@@ -34,4 +34,10 @@ def reported(monkeypatch):
     fake.write_index = lambda paths, out: out
     monkeypatch.setitem(sys.modules, "geonb.reports", fake)
     monkeypatch.setattr(geonb, "reports", fake, raising=False)
+    compare = ModuleType("geonb.reports_compare")
+    compare.write_comparison = lambda paths, out, sort: (
+        asked.append((tuple(paths), out, sort)) or out or "comparison.html"
+    )
+    monkeypatch.setitem(sys.modules, "geonb.reports_compare", compare)
+    monkeypatch.setattr(geonb, "reports_compare", compare, raising=False)
     return asked
