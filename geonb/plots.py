@@ -8,18 +8,23 @@ drawing is beside it: `plots_maps` and `plots_locator` (where), `plots_scores` (
 from geonb.plots_locator import locator
 from geonb.plots_maps import class_shares, prediction_panels, rgb, samples, scene, stretched
 from geonb.plots_scores import (
+    area_error,
+    block_scores,
     class_scores,
     confusion,
     learning_curves,
     reliability,
     score_table,
     skill,
+    source_scores,
 )
 from geonb.plots_style import class_colours
 from geonb.plots_tiles import alike, cluster_colours, dendrogram, scatter_with_tiles
 
 __all__ = [
     "alike",
+    "area_error",
+    "block_scores",
     "class_colours",
     "class_scores",
     "class_shares",
@@ -36,5 +41,6 @@ __all__ = [
     "scene",
     "score_table",
     "skill",
+    "source_scores",
     "stretched",
 ]

@@ -20,6 +20,7 @@ NAMES = {
     "macro_f1": "macro F1",
     "log_loss": "log loss",
     "brier": "Brier score",
+    "boundary_f1": "boundary F1",
     "iou": "IoU",
     "f1": "F1",
 }
@@ -151,6 +152,140 @@ def class_scores(scores: xr.Dataset, metric: str = "iou", split: str = "test") -
     ax.legend(ncols=len(models), loc="lower right", bbox_to_anchor=(1, 1))
     figure.tight_layout()
     return finish(figure, scores.attrs, _counted(scores, split))
+
+
+def _needed(scores: xr.Dataset, variable: str) -> None:
+    if variable not in scores:
+        raise ValueError(f"These scores hold no {variable!r} (made by an older geonb). Run 04_analytics again.")
+
+
+@styled
+def source_scores(scores: xr.Dataset, metric: str | None = None, split: str = "test") -> Figure:
+    """Draw one metric of each source with its interval, models side by side: does one number hide a bad scene?
+
+    Parameters
+    ----------
+    scores : Dataset with ``source_score`` (model, split, source, metric), its ``_low``/``_high``, ``source_pixels``, ``source_blocks``
+        Sources without a pixel in the split are left out, and named.
+    metric : str, optional
+        The headline when left out.
+    """
+    _needed(scores, "source_score")
+    metric = str(scores.attrs.get("headline", "mean_iou")) if metric is None else metric
+    whole = scores.sel(split=split, metric=metric)
+    seen = (whole.source_pixels > 0).values
+    here = whole.isel(source=np.flatnonzero(seen))
+    models, several = [str(m) for m in scores.model.values], len(set(scores.dataset.values.tolist())) > 1
+    figure, ax = plt.subplots(figsize=(6.8, 1.0 + 0.2 * (len(models) + 0.9) * max(1, here.sizes["source"])))
+    _dots(ax, [here.source_score, here.source_score_low, here.source_score_high], models)
+    names = []
+    for one in range(here.sizes["source"]):
+        at = here.isel(source=one)
+        name = f"{at.source.item()} ({at.dataset.item()})" if several else str(at.source.item())
+        names.append(f"{name}\n{int(at.source_pixels):,} pixels, {int(at.source_blocks):,} blocks")
+        if one % 2:
+            ax.axhspan(one - 0.5, one + 0.5, color="#f7f7f7", zorder=0)
+    ax.set_yticks(range(len(names)), names)
+    ax.tick_params(axis="y", length=0, labelsize=7.5)
+    look = model_looks(models)[models[0]]
+    ax.axvline(float(whole.score.isel(model=0)), color=look["color"], linewidth=0.8, linestyle=":")
+    worse = metric in LOWER_IS_BETTER
+    ax.set(xlabel=f"{readable(metric)} ({'lower' if worse else 'higher'} is better)")
+    ax.set_title(f"{readable(metric)} of each source", pad=22)
+    if not worse:
+        ax.set_xlim(-0.01, 1)
+    ax.legend(ncols=len(models), loc="lower right", bbox_to_anchor=(1, 1))
+    figure.tight_layout()
+    gone = ", ".join(str(name) for name in scores.source.values[~seen])
+    none = f"No pixel of this split: {gone}." if gone else ""
+    dotted = f"Dotted: {models[0]} over all sources. No bar where a source has one block only."
+    return finish(figure, scores.attrs, _counted(scores, split), dotted, none)
+
+
+@styled
+def area_error(scores: xr.Dataset, split: str = "test") -> Figure:
+    """Draw by how much each class's area is over- or underestimated, with its interval, and the area there is in truth.
+
+    Parameters
+    ----------
+    scores : Dataset with ``class_score`` of ``area_error`` and ``true_area_ha`` (split, class)
+    """
+    _needed(scores, "true_area_ha")
+    here = scores.sel(split=split, class_metric="area_error")
+    models, classes = [str(m) for m in scores.model.values], [str(c) for c in scores["class"].values]
+    # Beyond, one class that is given a hundredfold would press all others onto the line of zero.
+    low, high = -1.08, 2.08
+    figure, ax = plt.subplots(figsize=(6.4, 1.0 + 0.2 * (len(models) + 0.6) * len(classes)))
+    ax.axvline(0, color="#555555", linewidth=0.8, zorder=1)
+    _dots(ax, [here.class_score, here.class_score_low, here.class_score_high], models)
+    values = np.asarray(here.class_score.transpose("model", "class").values, float)
+    for m, (_, look) in enumerate(model_looks(models).items()):
+        for row in np.flatnonzero(values[m] > high):
+            place = row + (m - (len(models) - 1) / 2) * 0.6 / len(models)
+            paper = {"boxstyle": "square,pad=0.15", "facecolor": "white", "edgecolor": "none"}
+            text = {"ha": "right", "va": "center", "fontsize": 7, "color": look["color"], "bbox": paper, "zorder": 5}
+            ax.text(high - 0.02, place, f"{values[m, row]:+.0%} ▸", **text)
+    ax.set_yticks(
+        range(len(classes)), [f"{c}\n{_area(ha)}" for c, ha in zip(classes, here.true_area_ha.values, strict=True)]
+    )
+    for row, colour in enumerate(class_colours(classes, scores.attrs).values()):
+        ax.plot(-0.03, row, marker="s", markersize=8, color=colour, transform=ax.get_yaxis_transform(), clip_on=False)
+        if row % 2:
+            ax.axhspan(row - 0.5, row + 0.5, color="#f7f7f7", zorder=0)
+    ax.tick_params(axis="y", length=0, pad=18, labelsize=7.5)
+    ax.set(xlim=(low, high), xlabel="area given / true area - 1")
+    ax.set_title("Is each class given the area that it has?", pad=22)
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:+.0%}" if value else "0")
+    ax.legend(ncols=len(models), loc="lower right", bbox_to_anchor=(1, 1))
+    figure.tight_layout()
+    said = "Under each class its true area in this split. -100 %: the class is never given."
+    return finish(figure, scores.attrs, _counted(scores, split), said)
+
+
+def _area(ha: float) -> str:
+    if not np.isfinite(ha):
+        return ""
+    return "not in this split" if ha == 0 else f"{ha / 100:,.1f} km²" if ha >= 1000 else f"{ha:,.1f} ha"
+
+
+@styled
+def block_scores(scores: xr.Dataset, metric: str = "accuracy", model: str | None = None, split: str = "test") -> Figure:
+    """Draw one metric of every block as a map of the blocks: where is it bad?
+
+    Parameters
+    ----------
+    scores : Dataset with the counts of each block, and the attribute ``blocks_across`` (columns of blocks of each source)
+    metric : str
+        ``accuracy`` is the one that is fair to blocks which lack a class.
+    model : str, optional
+        The network (the first model) when left out.
+    """
+    from geonb.scores import block_scores as by_block
+
+    _needed(scores, "block_confusion")
+    model = str(scores.model.values[0]) if model is None else model
+    values = by_block(scores, metric, model, split)
+    sources = [str(s) for s in scores.source.values if (values.block_source == s).any()][:6]
+    across = scores["blocks_across"].sel(source=sources).values
+    figure, axes = plt.subplots(
+        1, len(sources), figsize=(1 + 3 * len(sources), 3.1), squeeze=False, layout="constrained"
+    )
+    worse, shown = metric in LOWER_IS_BETTER, None
+    limits = np.floor(10 * values.min()) / 10, np.ceil(10 * values.max()) / 10
+    for ax, source, columns in zip(axes[0], sources, across, strict=True):
+        rows, places = np.divmod(values.block_number.values[values.block_source.values == source], int(columns))
+        every = scores.block_number.values[scores.block_source.values == source] // int(columns)
+        grid = np.full((every.max() + 1, int(columns)), np.nan)
+        grid[rows, places] = values.values[values.block_source.values == source]
+        ax.set_facecolor("#ececec")
+        shown = ax.imshow(grid, cmap="viridis_r" if worse else "viridis", vmin=limits[0], vmax=limits[1])
+        ax.set_title(source)
+        ax.set_xticks([])
+        ax.set_yticks([])
+    figure.colorbar(shown, ax=axes[0].tolist(), label=readable(metric), shrink=0.8)
+    side = f" Blocks of {scores.attrs['block']} px." if scores.attrs.get("block") else ""
+    told = f"{readable(metric)} of {model} in each block of the {split} split; grey blocks are of another split.{side}"
+    return finish(figure, scores.attrs, told)
 
 
 def _share(part: float) -> str:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from geonb.reports_html import TEMPLATES, render_notebook
+from geonb.reports_html import render_notebook
+from geonb.reports_page import SIMULATED, day, interval, seconds, section, state_mark, table, whole, write
 
 LIMIT_MB = 15
 
@@ -44,7 +44,7 @@ def write_report(run_path: str | Path, limit_mb: float = LIMIT_MB) -> Path:
         page = _page(folder, thrift)
         if len(page.encode()) <= limit_mb * 1e6:
             break
-    return _write(folder / "report.html", page)
+    return write(folder / "report.html", page)
 
 
 def write_index(run_paths: Iterable[str | Path], out: str | Path) -> Path:
@@ -66,10 +66,10 @@ def write_index(run_paths: Iterable[str | Path], out: str | Path) -> Path:
             [
                 f'<a href="{link}">{name}</a>' if report.is_file() else f"{name} <small>(no report)</small>",
                 escape(str(info.get("workload", folder.parent.name))),
-                _state(info.get("state", "broken")) + (f" <small>{escape(fault)}</small>" if fault else ""),
-                escape(_day(info.get("started"))),
+                state_mark(info.get("state", "broken")) + (f" <small>{escape(fault)}</small>" if fault else ""),
+                escape(day(info.get("started"))),
                 escape(str(head.get("metric", "")).replace("_", " ")),
-                _interval(head),
+                interval(head),
                 escape(f"{head['baseline']} {head['baseline_value']:.3f}")
                 if head.get("baseline_value") is not None
                 else "",
@@ -77,7 +77,7 @@ def write_index(run_paths: Iterable[str | Path], out: str | Path) -> Path:
         )
     heads = ["run", "workload", "state", "started (UTC)", "headline", "network", "best baseline"]
     body = f"<h1>Runs</h1><p class='quiet'>{len(rows)} runs; scores are of the test split, with 95 % intervals.</p>"
-    return _write(out, _whole("geonb: runs", "", [], body + _table(heads, rows)))
+    return write(out, whole("geonb: runs", "", [], body + table(heads, rows)))
 
 
 def _page(folder: Path, thrift: int) -> str:
@@ -86,14 +86,12 @@ def _page(folder: Path, thrift: int) -> str:
     sections: list[tuple[str, str, str]] = []  # id, name in the table of contents, html
 
     def add(key: str, name: str, make: Callable[[], str | None]) -> None:
-        try:
-            content = make()
-        except Exception as error:  # whatever is broken is told, in its place, and the rest is still shown
-            content = f'<p class="notice bad">Could not be read: {escape(f"{type(error).__name__}: {error}")}</p>'
-        if content:
-            sections.append((key, name, f'<h2 id="{key}">{escape(name)}</h2>{content}'))
+        made = section(key, name, make)
+        if made:
+            sections.append(made)
 
     add("scores", "How good it is", lambda: _scores(folder))
+    add("sources", "Each source", lambda: _sources(folder))
     add("split", "Data and split", lambda: _store(folder, info))
     for path in sorted((folder / "notebooks").glob("*.ipynb")):
         _add_notebook(path, thrift, sections, left_out)
@@ -103,7 +101,7 @@ def _page(folder: Path, thrift: int) -> str:
     title = record.get("title") or f"geonb: {info.get('workload', folder.parent.name)}"
     head = _header(folder, info, record, title, fault) + _left_out(left_out)
     toc = [(key, name) for key, name, _ in sections]
-    return _whole(f"{title}: {folder.name}", title, toc, head + "".join(html for _, _, html in sections))
+    return whole(f"{title}: {folder.name}", title, toc, head + "".join(html for _, _, html in sections))
 
 
 def _add_notebook(path: Path, thrift: int, sections: list[tuple[str, str, str]], left_out: list[str]) -> None:
@@ -141,9 +139,9 @@ def _record(info: dict[str, Any]) -> dict[str, str]:
 def _header(folder: Path, info: dict[str, Any], record: dict[str, str], title: str, fault: str | None) -> str:
     facts = {
         "run": escape(folder.name),
-        "state": _state(info.get("state", "broken")),
-        "started": escape(_day(info.get("started"))),
-        "ended": escape(_day(info.get("ended"))),
+        "state": state_mark(info.get("state", "broken")),
+        "started": escape(day(info.get("started"))),
+        "ended": escape(day(info.get("ended"))),
         "precision": escape(str(info.get("precision") or "")),
         "geonb": escape(str(info.get("geonb", ""))),
     }
@@ -153,11 +151,8 @@ def _header(folder: Path, info: dict[str, Any], record: dict[str, str], title: s
         if about.get("error"):
             notices.append(f"{step} {about.get('state', 'failed')}: {about['error']}")
     bad = "".join(f'<p class="notice bad">{escape(str(text))}</p>' for text in notices if text)
-    stamp = (
-        '<p class="notice"><b>Simulated data.</b> The numbers say that the software works, nothing about the world.</p>'
-    )
     question = f'<p class="question">{escape(record["question"])}</p>' if record.get("question") else ""
-    return f'<h1>{escape(title)}</h1>{question}<div class="facts">{told}</div>{stamp if _simulated(folder, info) else ""}{bad}'
+    return f'<h1>{escape(title)}</h1>{question}<div class="facts">{told}</div>{SIMULATED if simulated(folder, info) else ""}{bad}'
 
 
 def _left_out(gone: list[str]) -> str:
@@ -173,13 +168,13 @@ def _store_path(folder: Path, info: dict[str, Any]) -> Path | None:
     return None if not given else Path(given) if Path(given).is_absolute() else folder.resolve().parents[2] / given
 
 
-def _simulated(folder: Path, info: dict[str, Any]) -> bool:
-    """Whether the store, or else the scores, say that the data are simulated."""
+def simulated(folder: Path, info: dict[str, Any]) -> bool:
+    """Whether the store, or else (it may be gone) the scores, say that the data are simulated."""
     import xarray as xr
 
+    path = _store_path(folder, info)
     try:
-        path = _store_path(folder, info)
-        if path is not None:
+        if path is not None and (path / "store.json").is_file():
             return bool(json.loads((path / "store.json").read_text()).get("simulated"))
         with xr.open_dataset(folder / "scores.nc", engine="h5netcdf") as scores:
             return bool(scores.attrs.get("simulated"))
@@ -198,9 +193,10 @@ def _scores(folder: Path) -> str | None:
         return None
     with xr.open_dataset(folder / "scores.nc", engine="h5netcdf") as opened:
         scores = opened.load()
-    table = score_table(scores, "test")
+    told_scores = score_table(scores, "test")
     rows = [
-        [escape(str(model)), *map(escape, values)] for model, values in zip(table.index, table.to_numpy(), strict=True)
+        [escape(str(model)), *map(escape, values)]
+        for model, values in zip(told_scores.index, told_scores.to_numpy(), strict=True)
     ]
     here = scores.sel(split="test")
     caption = (
@@ -213,7 +209,42 @@ def _scores(folder: Path) -> str | None:
     precision = f" Predicted in {escape(str(scores.attrs['precision']))}." if scores.attrs.get("precision") else ""
     prevalence = f'<p class="quiet">Share of the test pixels: {escape(share)}.{precision}</p>'
     told = f"<p><b>{escape(verdict(scores))}</b></p>" if "gain" in scores else ""
-    return told + _table(["model", *map(str, table.columns)], rows, caption, lead=0) + prevalence
+    return told + table(["model", *map(str, told_scores.columns)], rows, caption, lead=0) + prevalence
+
+
+def _sources(folder: Path) -> str | None:
+    """Headline metric of each source, network beside baselines; nothing where there is one source (or older scores)."""
+    import xarray as xr
+
+    if not (folder / "scores.nc").is_file():
+        return None
+    with xr.open_dataset(folder / "scores.nc", engine="h5netcdf") as opened:
+        scores = opened.load()
+    if "source_score" not in scores or scores.sizes["source"] < 2:
+        return None
+    from geonb.plots_scores import readable
+
+    metric = str(scores.attrs.get("headline", scores["metric"].values[0]))
+    here = scores.sel(split="test", metric=metric)
+    names = ("source_score", "source_score_low", "source_score_high")
+    rows = []
+    for i in range(scores.sizes["source"]):
+        at = here.isel(source=i)
+        told = [dict(zip(("value", "low", "high"), (float(at[n].isel(model=m)) for n in names), strict=True))
+                for m in range(scores.sizes["model"])]  # fmt: skip
+        counts = [f"{int(at['source_pixels']):,}", f"{int(at['source_blocks']):,}"]
+        rows.append([escape(str(at["source"].item())), escape(str(at["dataset"].item())), *map(_finite, told), *counts])
+    heads = ["source", "dataset", *map(str, scores["model"].values), "test pixels", "blocks"]
+    caption = (
+        f"{readable(metric)} on the test split of each source. Brackets: 95 % intervals from resampling the source's own "
+        "blocks; none where it has one block only."
+    )
+    return table(heads, rows, caption)
+
+
+def _finite(told: dict[str, float]) -> str:
+    known = {name: value for name, value in told.items() if value == value}
+    return interval(known) or "-"
 
 
 def _store(folder: Path, info: dict[str, Any]) -> str | None:
@@ -231,14 +262,16 @@ def _store(folder: Path, info: dict[str, Any]) -> str | None:
     sources = [
         [
             escape(str(s["name"])),
+            escape(str(s.get("dataset") or meta.get("name", ""))),
             escape(str(s.get("crs", ""))),
+            f"{s['pixel_m']:g} m" if s.get("pixel_m") else "",
             " x ".join(map(str, s.get("shape", []))),
             f"{s.get('pixels_valid', 0):,}",
         ]
         for s in meta.get("sources", [])
     ]
     parts = [f"<p><b>{escape(str(meta.get('title') or meta.get('name')))}</b></p><ul>{notes}</ul>"]
-    parts.append(_table(["source", "CRS", "rows x columns", "valid pixels"], sources))
+    parts.append(table(["source", "data set", "CRS", "pixel", "rows x columns", "valid pixels"], sources))
     check = stores.check_split(store)
     rows = [
         [split, *(f"{check[kind].get(split, 0):,}" for kind in ("windows", "blocks", "pixels"))]
@@ -248,7 +281,7 @@ def _store(folder: Path, info: dict[str, Any]) -> str | None:
         f"Split by {escape(str(check['method']))}. Checked on the table itself: {check['leaks']} windows share a pixel or a block "
         f"with another split; the smallest gap between windows of different splits is {check['smallest_gap_m']:g} m."
     )
-    return "".join(parts) + _table(["split", "windows", "blocks", "pixels"], rows, said)
+    return "".join(parts) + table(["split", "windows", "blocks", "pixels"], rows, said)
 
 
 def _parameters(folder: Path, info: dict[str, Any]) -> str:
@@ -260,7 +293,7 @@ def _parameters(folder: Path, info: dict[str, Any]) -> str:
         for step, named in given.items()
         for name, v in named.items()
     ]
-    listed = f"<details><summary>every parameter of every step</summary>{_table(['step', 'parameter', 'value'], rows)}</details>"
+    listed = f"<details><summary>every parameter of every step</summary>{table(['step', 'parameter', 'value'], rows)}</details>"
     return f"<pre>{escape(text) or 'no parameters.yaml'}</pre>{listed if rows else ''}"
 
 
@@ -270,20 +303,20 @@ def _timings(info: dict[str, Any]) -> str | None:
         return None
     rows = [
         [
-            escape(step), _state(about.get("state", "?")), _seconds(about.get("seconds")),
+            escape(step), state_mark(about.get("state", "?")), seconds(about.get("seconds")),
             f"{about['peak_memory_mb']:,.0f} MB" if about.get("peak_memory_mb") else "", str(about.get("exit_code", "")),
         ]
         for step, about in steps.items()
     ]  # fmt: skip
     cells = [
-        [escape(step), str(cell.get("index", "")), escape(str(cell.get("title", ""))), _seconds(cell.get("seconds"))]
+        [escape(step), str(cell.get("index", "")), escape(str(cell.get("title", ""))), seconds(cell.get("seconds"))]
         for step, about in steps.items()
         for cell in about.get("cells") or []
     ]
     total = sum(about.get("seconds") or 0 for about in steps.values())
-    caption = f"{_seconds(total)} in all. Memory is that of the step's kernel and its children at their largest."
-    each = _table(["step", "cell", "section", "time"], cells)
-    return _table(["step", "state", "time", "peak memory", "exit code"], rows, caption) + (
+    caption = f"{seconds(total)} in all. Memory is that of the step's kernel and its children at their largest."
+    each = table(["step", "cell", "section", "time"], cells)
+    return table(["step", "state", "time", "peak memory", "exit code"], rows, caption) + (
         f"<details><summary>time of each cell</summary>{each}</details>" if cells else ""
     )
 
@@ -297,54 +330,3 @@ def _environment(folder: Path) -> str | None:
     packages = "\n".join(line for line in lines if not line.startswith("#"))
     listed = f"<details><summary>{len(lines) - len(about)} packages</summary><pre>{escape(packages)}</pre></details>"
     return f"<p>{'<br>'.join(map(escape, about))}</p>{listed}"
-
-
-def _table(heads: list[str], rows: list[list[str]], caption: str = "", lead: int | None = None) -> str:
-    """An HTML table; the cells are HTML already, the heads and the caption are text."""
-    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
-    body = "".join(
-        f"<tr{' class=lead' if number == lead else ''}>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>"
-        for number, row in enumerate(rows)
-    )
-    said = f'<p class="quiet">{escape(caption)}</p>' if caption else ""
-    return f"<table><tr>{head}</tr>{body}</table>{said}"
-
-
-def _state(state: str) -> str:
-    return f'<span class="state {escape(str(state))}">{escape(str(state))}</span>'
-
-
-def _day(text: str | None) -> str:
-    return f"{text[:10]} {text[11:16]} UTC" if text and len(text) >= 16 else (text or "")
-
-
-def _seconds(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value // 60:.0f} min {value % 60:.0f} s" if value >= 60 else f"{value:.1f} s"
-
-
-def _interval(head: dict[str, Any]) -> str:
-    if head.get("value") is None:
-        return ""
-    between = f" [{head['low']:.3f}, {head['high']:.3f}]" if head.get("low") is not None else ""
-    return f"{head['value']:.3f}{between}"
-
-
-def _whole(title: str, short: str, toc: list[tuple[str, str]], body: str) -> str:
-    from jinja2 import Environment
-    from pygments.formatters import HtmlFormatter
-
-    from geonb import __version__
-
-    template = Environment(autoescape=True).from_string((TEMPLATES / "report.html.j2").read_text())
-    css = (TEMPLATES / "report.css").read_text() + HtmlFormatter().get_style_defs(".highlight")
-    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return template.render(title=title, short=short, toc=toc, body=body, css=css, version=__version__, made=made)
-
-
-def _write(path: Path, page: str) -> Path:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(path)
-    return path

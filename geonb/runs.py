@@ -1,4 +1,4 @@
-"""The run folder: everything one experiment made, and the table of all of them.
+"""The run folder: everything one experiment made. The table of all of them: :mod:`geonb.runs_table`.
 
 ``runs/<workload>/<date>_<two words>/`` holds ``parameters.yaml``, ``environment.txt``, ``run.json`` (state, time of each
 cell, peak memory of each step), ``checkpoints/``, executed ``notebooks/``, predictions, embeddings, scores, figures and
@@ -16,12 +16,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import pandas as pd
+from typing import Any
 
 FORMAT = 1
+_TABLE = {"table": "table", "best": "best", "load": "load_run"}
 STATES = ("running", "done", "failed", "stopped", "interactive")
 LOWER_IS_BETTER = ("log_loss", "brier", "rmse", "mae", "crps")
 ADJECTIVES = (
@@ -324,60 +322,13 @@ def _faults(path: Path, info: dict[str, Any]) -> list[str]:
     return faults
 
 
-def table(root: Path | None = None, query: str | None = None, sort: str | None = None) -> pd.DataFrame:
-    """Return one row a run: parameters and headline score.
+def __getattr__(name: str) -> Any:
+    # The table stands in a module of its own, but people ask for `runs.table()`.
+    if name in _TABLE:
+        from geonb import runs_table
 
-    Parameters
-    ----------
-    root : project root
-    query : a pandas query over the columns, e.g. ``"epochs > 10 and state == 'done'"``
-    sort : a column; scores come best first, others ascending
-
-    Raises
-    ------
-    ValueError
-        If `query` or `sort` names a column that is not there; lists the columns.
-    """
-    import pandas as pd
-
-    files = Path(root or project_root(), "runs").glob("*/*/")
-    rows = [_row(path) for path in files if not path.name.startswith(".")]
-    frame = pd.DataFrame(rows, columns=list(dict.fromkeys(key for row in rows for key in row)))
-    if frame.empty:
-        return frame
-    frame = frame.sort_values("started", na_position="first", ignore_index=True)
-    try:
-        if query:
-            frame = frame.query(query)
-        if sort:
-            best_first = sort in {row.get("headline") for row in rows} and sort not in LOWER_IS_BETTER
-            frame = frame.sort_values(sort, ascending=not best_first, na_position="last")
-    except Exception as error:  # pandas raises a dozen kinds here
-        raise ValueError(
-            f"Cannot apply query {query!r}, sort {sort!r}: {error}. Columns: {', '.join(frame.columns)}."
-        ) from error
-    return frame.reset_index(drop=True)
-
-
-def _row(path: Path) -> dict[str, Any]:
-    row: dict[str, Any] = {"workload": path.parent.name, "run": path.name, "state": "broken", "started": None}
-    try:
-        info = Run(path).info
-        row |= {"state": info["state"], "started": info["started"][:16]}
-        seconds = [s.get("seconds") or 0 for s in info.get("steps", {}).values()]
-        row["minutes"] = round(sum(seconds) / 60, 1)
-        head = info.get("headline") or {}
-        if head:
-            row["headline"] = head["metric"]
-            row |= {head["metric"]: head["value"], "low": head.get("low"), "high": head.get("high")}
-            row[head.get("baseline") or "baseline"] = head.get("baseline_value")
-        settled: dict[str, Any] = {}
-        for record in info.get("steps", {}).values():
-            settled = record.get("parameters", {}) | settled
-        row |= {k: v for k, v in (settled or info.get("training") or {}).items() if k not in row}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        row["state"] = "broken"
-    return row
+        return getattr(runs_table, _TABLE[name])
+    raise AttributeError(f"module 'geonb.runs' has no attribute {name!r}")
 
 
 def folder_name(workload: str) -> str:

@@ -1,32 +1,33 @@
 """How good, and compared with what: metrics with intervals, network and baselines side by side, as labelled Datasets.
 
-Everything follows from one confusion matrix, log loss and Brier sum per spatial block, so that the block bootstrap costs
-a matrix product and not another look at the pixels.
+Everything follows from the counts of each spatial block (:mod:`geonb.scores_blocks`), so that the block bootstrap costs a
+matrix product and not another look at the pixels. The counts are kept in scores.nc: two runs are compared block by block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
-from geonb.prediction import IGNORE, SPLITS
+from geonb.prediction import IGNORE, SPLITS  # noqa: F401  (named where scores are made)
+from geonb.scores_blocks import Blocks, columns, count, with_areas
 
-METRICS = ("mean_iou", "accuracy", "macro_f1", "log_loss", "brier")
-CLASS_METRICS = ("iou", "f1", "precision", "recall")
+METRICS = ("mean_iou", "accuracy", "macro_f1", "boundary_f1", "log_loss", "brier")
+CLASS_METRICS = ("iou", "f1", "precision", "recall", "boundary_f1", "area_error")
 LOWER_IS_BETTER = ("log_loss", "brier")
-BINS = 10
-# A float16 probability of 0 would make the log loss infinite; this is its smallest normal number.
-SMALLEST = 6.1e-5
+DRAWN = ("score", "class_score", "gain")
+EDGES = ("true", "true_near", "guess", "guess_near")
 
 
-def score_classes(predictions: xr.DataTree, draws: int = 1000, seed: int = 0, rows: int = 512) -> xr.Dataset:
+def score_classes(
+    predictions: xr.DataTree, draws: int = 1000, seed: int = 0, rows: int = 512, tolerance_px: float = 2
+) -> xr.Dataset:
     """Score every model of a predictions tree on every split, with 95 % block-bootstrap intervals.
 
-    Pixels without truth or prediction do not count. The mean IoU and macro F1 average over the classes present in the
-    split. Intervals resample whole spatial blocks with replacement, because neighbouring pixels are not independent.
+    Pixels without truth or prediction do not count. Mean IoU, macro F1 and boundary F1 average over the classes present in
+    the split. Intervals resample whole spatial blocks with replacement, because neighbouring pixels are not independent.
 
     Parameters
     ----------
@@ -35,94 +36,79 @@ def score_classes(predictions: xr.DataTree, draws: int = 1000, seed: int = 0, ro
         Bootstrap draws; 0 leaves the intervals NaN.
     seed : int
     rows : int
-        Rows read at once.
+        At most so many rows are read at once.
+    tolerance_px : float, pixels
+        How far a predicted boundary may lie from a true one and still be right (:mod:`geonb.scores_boundary`).
 
     Returns
     -------
-    Dataset with ``score (model, split, metric)`` and ``class_score (model, split, class, class_metric)``; ``gain (model,
-    split, metric)``, the network's score minus the model's, whose interval comes from the same draws for both (paired),
-    hence is narrower than the two scores' own; each with ``_low`` and ``_high``. ``confusion (model, split, true,
-    predicted)``; ``confidence``, ``hit_rate``, ``bin_pixels (model, split, bin)`` of the reliability diagram;
-    ``n_pixels``, ``n_blocks``, ``n_classes (split)``; ``prevalence (split, class)``.
+    Dataset, each of the first four with ``_low`` and ``_high`` (NaN where there is one block only):
+        ``score (model, split, metric)``, ``class_score (model, split, class, class_metric)``;
+        ``gain (model, split, metric)``: the network's score minus the model's, whose interval comes from the same draws for
+        both (paired), hence is narrower than the two scores' own;
+        ``source_score``, ``source_gain (model, split, source, metric)``; ``constituent_score``, ``constituent_gain`` if
+        there is more than one dataset among the sources (coordinate ``dataset`` of ``source``).
+    Counts: ``confusion (model, split, true, predicted)``; ``confidence``, ``hit_rate``, ``bin_pixels (model, split, bin)`` of
+    the reliability diagram; ``n_pixels``, ``n_blocks``, ``n_classes (split)``; ``prevalence``, ``true_area_ha (split, class)``,
+    ``area_ha (model, split, class)``; ``source_pixels``, ``source_blocks (split, source)``. By block, with its ``block_source``,
+    ``block_number``, ``block_split``: ``block_confusion (model, block, true, predicted)``, ``block_losses (model, block, loss)``
+    and ``block_edges (model, block, edge, class)``; ``blocks_across (source)``: block number = row * across + column.
+
+    ``area_error`` is (predicted - true) / true area: 0.1 means that a tenth too much was mapped.
 
     Raises
     ------
     ValueError
         If no labelled pixel has a prediction.
     """
-    scenes = [node.to_dataset() for node in predictions.children.values()]
-    models, classes = [str(m) for m in scenes[0]["model"].values], [str(c) for c in scenes[0]["class"].values]
-    splits = [name for name in SPLITS if name != "none"]
-    sums = {(m, s): _Sums(len(classes)) for m in models for s in splits}
-    for number, scene in enumerate(scenes):
-        for top in range(0, scene.sizes["y"], rows):
-            _add_rows(sums, scene.isel(y=slice(top, top + rows)).load(), number)
-    if not any(total.blocks for total in sums.values()):
+    blocks = count(predictions, rows, tolerance_px)
+    if not blocks.number.size:
         raise ValueError(
             "No labelled pixel has a prediction, so there is nothing to score. Check the mask of notebook 01."
         )
-    pieces = {}
-    for number, split in enumerate(splits):
-        random = np.random.default_rng([seed, number, 0xB007])
-        pieces |= _with_intervals({m: sums[m, split] for m in models}, split, draws, random)
-    return _as_dataset(pieces, sums, models, splits, classes, predictions.attrs, draws)
-
-
-class _Sums:
-    """Per block: confusion (true, predicted), log loss and Brier sums, pixels; over all blocks: reliability bins."""
-
-    def __init__(self, classes: int) -> None:
-        self.classes = classes
-        self.blocks: dict[tuple[int, int], np.ndarray] = {}
-        self.bins = np.zeros((BINS, 3))  # pixels, sum of confidence, hits
-
-    def add(self, key: tuple[int, int], row: np.ndarray) -> None:
-        self.blocks[key] = self.blocks.get(key, 0) + row
-
-    def table(self) -> np.ndarray:
-        """(block, classes * classes + 2): confusion flattened, log loss sum, Brier sum."""
-        return np.stack(list(self.blocks.values())) if self.blocks else np.zeros((0, self.classes**2 + 2))
-
-
-def _add_rows(sums: dict[tuple[str, str], _Sums], scene: xr.Dataset, number: int) -> None:
-    truth, split, block = (scene[name].to_numpy().ravel() for name in ("truth", "split", "block"))
-    for m, model in enumerate(scene["model"].values):
-        label = scene["label"].to_numpy()[m].ravel()
-        known = np.flatnonzero((truth != IGNORE) & (label != IGNORE) & (split > 0))
-        if not known.size:
-            continue
-        probability = scene["probability"].to_numpy()[m].reshape(scene.sizes["class"], -1)[:, known].astype(np.float64)
-        true, guess = truth[known].astype(int), label[known].astype(int)
-        log_loss = -np.log(np.clip(probability[true, np.arange(known.size)], SMALLEST, 1))
-        brier = (probability**2).sum(axis=0) - 2 * probability[true, np.arange(known.size)] + 1
-        top, hit = probability.max(axis=0), guess == true
-        for name, code in SPLITS.items():
-            if (str(model), name) not in sums:
-                continue
-            total, here = sums[str(model), name], split[known] == code
-            classes = total.classes
-            bins = np.minimum((top[here] * BINS).astype(int), BINS - 1)
-            for column, weight in enumerate((None, top[here], hit[here])):
-                total.bins[:, column] += np.bincount(bins, weights=weight, minlength=BINS)
-            for b in np.unique(block[known][here]):
-                mine = here & (block[known] == b)
-                confusion = np.bincount(true[mine] * classes + guess[mine], minlength=classes**2)
-                total.add((number, int(b)), np.append(confusion, [log_loss[mine].sum(), brier[mine].sum()]))
+    splits = [name for name in SPLITS if name != "none"]
+    datasets = [
+        str(n.attrs.get("dataset") or predictions.attrs.get("title", "")) for n in predictions.children.values()
+    ]
+    whole = [
+        _resampled(blocks, blocks.split == SPLITS[name], draws, [seed, n, 0xB007]) for n, name in enumerate(splits)
+    ]
+    variables = _stacked(whole, "", ("model", "split"), DRAWN)
+    variables |= _grouped(blocks, np.array(blocks.sources), "source", splits, draws, seed)
+    named = list(dict.fromkeys(datasets))
+    if len(named) > 1:
+        variables |= _grouped(blocks, np.array(datasets), "constituent", splits, draws, seed)
+    variables |= _counts(blocks, splits) | _block_variables(blocks)
+    coords = {
+        "model": blocks.models, "split": splits, "metric": list(METRICS), "class": blocks.classes,
+        "class_metric": list(CLASS_METRICS), "true": blocks.classes, "predicted": blocks.classes, "source": blocks.sources,
+        "dataset": ("source", datasets), "pixel_ha": ("source", blocks.pixel_ha), "loss": ["log_loss", "brier"], "edge": list(EDGES),
+        "block_source": ("block", np.array(blocks.sources)[blocks.source]), "block_number": ("block", blocks.number),
+        "block_split": ("block", np.array(list(SPLITS))[blocks.split]),
+    } | ({"constituent": named} if len(named) > 1 else {})  # fmt: skip
+    keep = ("workload", "title", "run", "simulated", "notes", "colours", "headline", "network", "precision", "block")
+    attrs = {k: predictions.attrs[k] for k in keep if k in predictions.attrs}
+    return xr.Dataset(variables, coords, attrs | {"draws": draws, "boundary_tolerance_px": tolerance_px})
 
 
 def metrics_of(table: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Metrics from summed tables.
+    """Metrics from summed counts.
 
     Parameters
     ----------
-    table : array (..., classes * classes + 2)
-        Confusion (true, predicted) flattened, sum of log losses, sum of Brier scores (Brier 1950, multi-class form, 0-2).
+    table : array (..., column), see :func:`geonb.scores_blocks.columns`
+        Among them the sum of Brier scores (Brier 1950, multi-class form, 0-2).
 
     Returns
     -------
     (..., metric) in the order of METRICS and (..., class, class_metric) in the order of CLASS_METRICS; NaN where undefined.
     """
-    confusion = table[..., :-2].reshape(*table.shape[:-1], classes, classes)
+    part = {name: table[..., where] for name, where in columns(classes).items()}
+    confusion = part["confusion"].reshape(*table.shape[:-1], classes, classes)
+    true_edge, true_near, guess_edge, guess_near = np.moveaxis(
+        part["edges"].reshape(*table.shape[:-1], 4, classes), -2, 0
+    )
+    true_area, area = part["areas"][..., :classes], part["areas"][..., classes:]
     hit = np.diagonal(confusion, axis1=-2, axis2=-1)
     true, guessed, total = confusion.sum(-1), confusion.sum(-2), confusion.sum((-1, -2))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -130,40 +116,56 @@ def metrics_of(table: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]
         # A class that is guessed but absent from the split has no recall; its IoU is left out of the mean, as stated.
         iou = np.where(present, hit / (true + guessed - hit), np.nan)
         f1 = np.where(present, 2 * hit / (true + guessed), np.nan)
-        by_class = np.stack([iou, f1, np.where(guessed > 0, hit / guessed, np.nan), hit / true], axis=-1)
-        count = present.sum(-1)
+        precise, found = guess_near / np.maximum(guess_edge, 1), true_near / true_edge
+        boundary = np.where(true_edge > 0, 2 * precise * found / np.maximum(precise + found, 1e-300), np.nan)
+        area_error = np.where(present, (area - true_area) / true_area, np.nan)
+        by_class = [iou, f1, np.where(guessed > 0, hit / guessed, np.nan), hit / true, boundary, area_error]
         overall = [
-            np.nansum(iou, -1) / count,
+            _mean(iou),
             hit.sum(-1) / total,
-            np.nansum(f1, -1) / count,
-            table[..., -2] / total,
-            table[..., -1] / total,
+            _mean(f1),
+            _mean(boundary),
+            part["losses"][..., 0] / total,
+            part["losses"][..., 1] / total,
         ]
-    return np.stack(overall, axis=-1), by_class
+    return np.stack(overall, axis=-1), np.stack(by_class, axis=-1)
 
 
-def _with_intervals(sums: dict[str, _Sums], split: str, draws: int, random: np.random.Generator) -> dict:
-    """Metrics of every model on one split, and what the first model gains on each, over the same draws of blocks."""
-    tables = {model: total.table() for model, total in sums.items()}
-    classes, blocks = next(iter(sums.values())).classes, len(next(iter(tables.values())))
-    counts = random.multinomial(blocks, np.full(blocks, 1 / blocks), size=draws) if blocks > 1 and draws else None
-    whole = {m: metrics_of(table.sum(axis=0), classes) for m, table in tables.items()}
-    drawn = whole if counts is None else {m: metrics_of(counts @ table, classes) for m, table in tables.items()}
-    first, out = next(iter(sums)), {}
-    for model in sums:
-        one = {"score": whole[model][0], "class_score": whole[model][1], "gain": whole[first][0] - whole[model][0]}
-        many = {"score": drawn[model][0], "class_score": drawn[model][1], "gain": drawn[first][0] - drawn[model][0]}
-        for name, value in one.items():
-            low, high = np.full((2, *value.shape), np.nan) if counts is None else _interval(many[name])
-            out[model, split, name], out[model, split, f"{name}_low"], out[model, split, f"{name}_high"] = (
-                value,
-                low,
-                high,
-            )
+def _mean(by_class: np.ndarray) -> np.ndarray:
+    """Over the classes where it is defined; NaN where there is none."""
+    return np.nansum(by_class, -1) / np.isfinite(by_class).sum(-1)
+
+
+def _resampled(blocks: Blocks, mine: np.ndarray, draws: int, seed: list[int]) -> dict[str, np.ndarray]:
+    """Metrics of every model on some blocks, and what the first model gains on each, over the same draws of blocks.
+
+    Returns
+    -------
+    dict: score and gain (model, metric), class_score (model, class, class_metric), each with _low and _high
+    """
+    table, classes = blocks.table[:, mine], len(blocks.classes)
+    value = dict(zip(DRAWN, _with_gain(metrics_of(table.sum(axis=1), classes)), strict=True))
+    out = dict(value)
+    number = table.shape[1]
+    if number < 2 or not draws:
+        return out | {name + end: np.full_like(v, np.nan) for name, v in value.items() for end in ("_low", "_high")}
+    counts = draw(number, draws, seed)
+    for name, drawn in zip(DRAWN, _with_gain(metrics_of(counts @ table, classes)), strict=True):
+        out[f"{name}_low"], out[f"{name}_high"] = interval(np.moveaxis(drawn, 1, 0))
     return out
 
 
-def _interval(drawn: np.ndarray) -> np.ndarray:
+def draw(blocks: int, draws: int, seed: list[int]) -> np.ndarray:
+    """How often each block is drawn: array (draw, block), rows sum to the number of blocks."""
+    counts = np.random.default_rng(seed).multinomial(blocks, np.full(blocks, 1 / blocks), size=draws)
+    return counts.astype(np.float64)  # a product of floats goes through BLAS
+
+
+def _with_gain(metrics: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return *metrics, metrics[0][:1] - metrics[0]
+
+
+def interval(drawn: np.ndarray) -> np.ndarray:
     """2.5 and 97.5 percentiles over the first axis, NaN where no draw is defined."""
     bounds = np.full((2, *drawn.shape[1:]), np.nan)
     defined = np.isfinite(drawn).any(axis=0)
@@ -171,42 +173,153 @@ def _interval(drawn: np.ndarray) -> np.ndarray:
     return bounds
 
 
-def _as_dataset(pieces, sums, models, splits, classes, attrs, draws) -> xr.Dataset:
-    def grid(value: Callable[[str, str], np.ndarray]) -> np.ndarray:
-        return np.stack([np.stack([value(m, s) for s in splits]) for m in models])
-
-    by_metric = ("model", "split", "metric")
-    dims = {"score": by_metric, "class_score": ("model", "split", "class", "class_metric"), "gain": by_metric}
-    variables = {
-        name + end: (dim, grid(lambda m, s, key=name + end: pieces[m, s, key]))
-        for name, dim in dims.items()
+def _stacked(pieces: list[dict], prefix: str, dims: tuple[str, ...], names: tuple[str, ...]) -> dict:
+    """Variables (model, ..., metric) from one dict a split, or a split and source (then nested)."""
+    tails = {"class_score": ("class", "class_metric")}
+    return {
+        prefix + name + end: (
+            (*dims, *tails.get(name, ("metric",))),
+            np.stack([piece[name + end] for piece in pieces], axis=1),
+        )
+        for name in names
         for end in ("", "_low", "_high")
     }
-    number = len(classes)
-    confusion = grid(lambda m, s: sums[m, s].table()[:, :-2].sum(axis=0).reshape(number, number)).astype(np.int64)
+
+
+def _grouped(blocks: Blocks, group_of: np.ndarray, dim: str, splits: list[str], draws: int, seed: int) -> dict:
+    """Score and gain (model, split, <dim>, metric) over each group's own blocks; `group_of`: name of each source's group."""
+    groups, names = list(dict.fromkeys(group_of)), ("score", "gain")
+    of_block = group_of[blocks.source]
+    mine = {(s, g): (blocks.split == SPLITS[s]) & (of_block == g) for s in splits for g in groups}
+    by_split = []
+    for n, split in enumerate(splits):
+        pieces = [_resampled(blocks, mine[split, g], draws, [seed, n, 0xB007, i + 1]) for i, g in enumerate(groups)]
+        by_split.append({name: value for name, (_, value) in _stacked(pieces, "", ("model", dim), names).items()})
+    out = _stacked(by_split, f"{dim}_", ("model", "split", dim), names)
+    pixels = blocks.table[0][:, columns(len(blocks.classes))["confusion"]].sum(-1)
+    counts = {f"{dim}_pixels": lambda where: int(pixels[where].sum()), f"{dim}_blocks": lambda where: int(where.sum())}
+    return out | {
+        name: (("split", dim), np.array([[of(mine[s, g]) for g in groups] for s in splits]))
+        for name, of in counts.items()
+    }
+
+
+def _counts(blocks: Blocks, splits: list[str]) -> dict:
+    """Confusion, reliability, pixels and areas of each split, over all its blocks."""
+    number, where = len(blocks.classes), columns(len(blocks.classes))
+    mine = [blocks.split == SPLITS[s] for s in splits]
+    total = np.stack([blocks.table[:, m].sum(axis=1) for m in mine], axis=1)  # (model, split, column)
+    confusion = total[..., where["confusion"]].reshape(len(blocks.models), len(splits), number, number).astype(np.int64)
+    bins = blocks.bins[:, [SPLITS[s] for s in splits]]
+    per_class = confusion[0].sum(axis=-1)
+    areas = total[..., where["areas"]] * (1 if np.isfinite(blocks.pixel_ha).all() else np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
-        bins = grid(lambda m, s: sums[m, s].bins)
         confidence, hit_rate = bins[..., 1] / bins[..., 0], bins[..., 2] / bins[..., 0]
-        per_class = confusion[0].sum(axis=-1)
         prevalence = per_class / per_class.sum(axis=-1, keepdims=True)
-    variables |= {
+    return {
         "confusion": (("model", "split", "true", "predicted"), confusion),
         "confidence": (("model", "split", "bin"), confidence),
         "hit_rate": (("model", "split", "bin"), hit_rate),
         "bin_pixels": (("model", "split", "bin"), bins[..., 0].astype(np.int64)),
         "n_pixels": ("split", per_class.sum(axis=-1)),
-        "n_blocks": ("split", np.array([len(sums[models[0], s].blocks) for s in splits])),
+        "n_blocks": ("split", np.array([m.sum() for m in mine])),
         "n_classes": ("split", (per_class > 0).sum(axis=-1)),
         "prevalence": (("split", "class"), prevalence),
+        "true_area_ha": (("split", "class"), areas[0][:, :number]),
+        "area_ha": (("model", "split", "class"), areas[..., number:]),
     }
-    coords = {"model": models, "split": splits, "metric": list(METRICS), "class": classes, "class_metric": list(CLASS_METRICS),
-              "true": classes, "predicted": classes}  # fmt: skip
-    keep = ("workload", "title", "run", "simulated", "notes", "colours", "headline", "network", "precision", "block")
-    return xr.Dataset(variables, coords, {k: attrs[k] for k in keep if k in attrs} | {"draws": draws})
+
+
+def _block_variables(blocks: Blocks) -> dict:
+    """The counts of each block, as they are kept in scores.nc; :func:`block_table` is the way back."""
+    number, where = len(blocks.classes), columns(len(blocks.classes))
+    shape = blocks.table.shape[:2]
+    confusion = blocks.table[..., where["confusion"]].reshape(*shape, number, number).astype(np.int32)
+    edges = blocks.table[..., where["edges"]].reshape(*shape, 4, number).astype(np.int32)
+    return {
+        "block_confusion": (("model", "block", "true", "predicted"), confusion),
+        "blocks_across": ("source", blocks.across),
+        "block_losses": (("model", "block", "loss"), blocks.table[..., where["losses"]]),
+        "block_edges": (("model", "block", "edge", "class"), edges),
+    }
+
+
+def block_table(scores: xr.Dataset, split: str = "test") -> np.ndarray:
+    """Counts (model, block, column) of a split's blocks, for :func:`metrics_of`.
+
+    Raises
+    ------
+    ValueError
+        If the scores were made by a geonb that did not keep them.
+    """
+    if "block_confusion" not in scores:
+        raise ValueError("these scores hold no counts by block (made by an older geonb): run 04_analytics again")
+    here = scores.isel(block=np.flatnonzero(scores["block_split"] == split))
+    names = ("block_confusion", "block_losses", "block_edges")
+    parts = [here[name].to_numpy().reshape(*here[name].shape[:2], -1) for name in names]
+    pixel_ha = here["pixel_ha"].sel(source=here["block_source"]).to_numpy()
+    return with_areas(np.concatenate(parts, axis=-1).astype(np.float64), scores.sizes["class"], pixel_ha)
+
+
+def block_scores(scores: xr.Dataset, metric: str, model: str | None = None, split: str = "test") -> xr.DataArray:
+    """One metric of each block of a split: DataArray (block,) with block_source, block_number and ``pixels``."""
+    model = str(scores["model"].values[0]) if model is None else model
+    at = list(scores["model"].values).index(model)
+    table = block_table(scores, split)[at]
+    values = metrics_of(table, scores.sizes["class"])[0][:, METRICS.index(metric)]
+    here = scores.isel(block=np.flatnonzero(scores["block_split"] == split))
+    pixels = table[:, columns(scores.sizes["class"])["confusion"]].sum(-1).astype(int)
+    coords = {name: ("block", here[name].values) for name in ("block_source", "block_number")}
+    return xr.DataArray(values, coords | {"pixels": ("block", pixels)}, ("block",), name=metric)
+
+
+def compare(
+    one: xr.Dataset, other: xr.Dataset, metric: str, split: str = "test", draws: int = 1000, seed: int = 0
+) -> dict[str, float]:
+    """Difference of two runs' networks over the same blocks, with its paired 95 % interval.
+
+    Returns
+    -------
+    dict with ``difference`` (one minus other), ``low``, ``high``, ``blocks``
+
+    Raises
+    ------
+    ValueError
+        If they were not scored on the same pixels: other classes, blocks or truth.
+    """
+    if list(one["class"].values) != list(other["class"].values):
+        raise ValueError("their classes differ")
+    tables, classes = [], one.sizes["class"]
+    for scores in (one, other):
+        table = block_table(scores, split)[0]
+        here = scores.isel(block=np.flatnonzero(scores["block_split"] == split))
+        order = np.lexsort([here["block_number"].values, here["block_source"].values])
+        tables.append((here["block_source"].values[order], here["block_number"].values[order], table[order]))
+    (*keys, table), (*other_keys, other_table) = tables
+    same = all(np.array_equal(a, b) for a, b in zip(keys, other_keys, strict=True))
+    if not same or not np.array_equal(_truth(table, classes), _truth(other_table, classes)):
+        raise ValueError(f"their {split} splits do not hold the same pixels")
+    at, number = METRICS.index(metric), len(table)
+    if not number:
+        raise ValueError(f"there is no scored pixel in the {split} split")
+
+    def difference(weights: np.ndarray) -> np.ndarray:
+        first, second = (metrics_of(weights @ t, classes)[0][..., at] for t in (table, other_table))
+        return first - second
+
+    low = high = np.nan
+    if number > 1 and draws:
+        low, high = interval(difference(draw(number, draws, [seed, 0xB007])))
+    return {"difference": float(difference(np.ones(number))), "low": float(low), "high": float(high), "blocks": number}
+
+
+def _truth(table: np.ndarray, classes: int) -> np.ndarray:
+    confusion = table[:, columns(classes)["confusion"]]
+    return confusion.reshape(len(table), classes, classes).sum(-1)
 
 
 def score(run, predictions: xr.DataTree, *, draws: int = 1000, seed: int = 0) -> xr.Dataset:
-    """Score with the workload's own function; write scores.nc and scores.csv into the run, note its headline.
+    """Score with the workload's own function; write scores.nc and scores.csv into the run, note its headline on test and val.
 
     Returns
     -------
@@ -218,10 +331,14 @@ def score(run, predictions: xr.DataTree, *, draws: int = 1000, seed: int = 0) ->
     scores = workloads.load(record.score)(predictions, draws=draws, seed=seed)
     path = Path(run.scores)
     partial = path.with_name(path.name + ".partial")
-    scores.to_netcdf(partial, engine="h5netcdf")
+    packed = {name: {"zlib": True} for name in scores.data_vars if name.startswith("block_")}
+    scores.to_netcdf(partial, engine="h5netcdf", encoding=packed)
     partial.replace(path)
     table(scores).to_csv(path.with_suffix(".csv"), index=False)
-    run.update(headline=headline(scores, record.headline), precision=scores.attrs.get("precision"))
+    told = {"headline": headline(scores, record.headline), "precision": scores.attrs.get("precision")}
+    if "val" in scores["split"].values:  # what a run may be chosen by
+        told["validation"] = headline(scores, record.headline, "val")
+    run.update(**told)
     return scores
 
 

@@ -67,6 +67,60 @@ def test_skill_draws_each_score_on_its_value(scores):
     assert any(f"{int(scores.n_pixels.sel(split='test')):,} pixels" in word for word in words(figure))
 
 
+@pytest.fixture(scope="module")
+def sources_scores():
+    tree = made_predictions((96, 128), ("north", "south", "outside"))
+    for name, node in tree.children.items():
+        node.attrs["dataset"] = "satellite" if name == "outside" else "aerial"
+    outside = tree["outside"].to_dataset()
+    tree["outside"] = outside.assign(split=xr.full_like(outside["split"], 1)).assign_attrs(dataset="satellite")
+    return made_scores(tree)
+
+
+def test_source_scores_draw_each_source_on_its_value_and_name_those_without_pixels(sources_scores):
+    figure = plots.source_scores(sources_scores)
+    at = sources_scores["source_score"].sel(split="test", metric="mean_iou", source=["north", "south"])
+    for line, model in zip(figure.axes[0].lines, MODELS, strict=False):
+        assert line.get_xdata() == pytest.approx(at.sel(model=model).values)
+    told = words(figure)
+    assert any("No pixel of this split: outside" in word for word in told) and "simulated data" in told
+    pixels = int(sources_scores["source_pixels"].sel(split="test", source="south"))
+    assert any(word.startswith("south (aerial)") and f"{pixels:,} pixels" in word for word in told)
+
+
+def test_area_error_is_drawn_and_what_lies_outside_is_written(scores):
+    figure = plots.area_error(scores)
+    at = scores["class_score"].sel(split="test", class_metric="area_error", model="network").values
+    assert figure.axes[0].lines[1].get_xdata() == pytest.approx(at)
+    beyond = scores["class_score"].sel(split="test", class_metric="area_error").values
+    arrows = [word for word in words(figure) if "▸" in word]
+    assert len(arrows) == (beyond > 2.08).sum() > 0
+    assert any(word.endswith(" ha") or word.endswith("km²") for word in words(figure))
+
+
+def test_the_map_of_blocks_has_each_block_in_its_place(predictions, scores):
+    image = plots.block_scores(scores, metric="accuracy").axes[0].images[0].get_array()
+    data = predictions["scene"].to_dataset()
+    known = ((data.split == 3) & (data.truth != 255)).values
+    right = (data.label[0] == data.truth).values
+    for row, column in np.ndindex(image.shape):
+        here = np.zeros_like(known)
+        here[row * 32 : (row + 1) * 32, column * 32 : (column + 1) * 32] = True
+        here &= known
+        if here.any():
+            assert image[row, column] == pytest.approx(right[here].mean())
+        else:
+            assert np.ma.is_masked(image[row, column]) or np.isnan(image[row, column])
+
+
+def test_scores_of_an_older_geonb_are_refused_with_a_word(scores):
+    old = scores.drop_vars(["source_score", "block_confusion", "true_area_ha"])
+    for draw in (plots.source_scores, plots.area_error, plots.block_scores):
+        with pytest.raises(ValueError, match="Run 04_analytics again"):
+            draw(old)
+    assert plots.skill(old) and plots.class_scores(old)
+
+
 def test_score_table_reads_value_and_interval():
     dims = ("model", "split", "metric")
     one = xr.Dataset(

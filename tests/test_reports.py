@@ -164,6 +164,25 @@ def test_broken_run_says_what_is_broken_and_shows_the_rest(run, break_it, told):
     assert told in page and "Parameters" in page and "<footer>" in page
 
 
+def test_scores_by_source_are_told_where_there_are_several(run):
+    assert "Each source" not in reports.write_report(run).read_text()
+    scores = made_scores(made_predictions((96, 128), ("north", "south")))
+    scores.to_netcdf(run / "scores.nc", engine="h5netcdf")
+    page = reports.write_report(run).read_text()
+    at = scores.sel(split="test", metric="mean_iou", source="south", model="network")
+    assert "Each source" in page and f"{float(at.source_score):.3f} [{float(at.source_score_low):.3f}, " in page
+
+
+def test_scores_of_an_older_geonb_are_still_told(run):
+    scores = made_scores(made_predictions())
+    old = scores.drop_vars([name for name in scores.variables if name.startswith(("block", "source"))])
+    old = old.drop_dims([d for d in ("source", "block", "edge", "loss") if d in old.dims])
+    old = old.sel(metric=[m for m in old["metric"].values if m != "boundary_f1"], class_metric=["iou", "f1"])
+    old.to_netcdf(run / "scores.nc", engine="h5netcdf")
+    page = reports.write_report(run).read_text()
+    assert "95 % intervals" in page and "Could not be read" not in page and "boundary" not in page
+
+
 def set_info(run, **facts):
     (run / "run.json").write_text(json.dumps(json.loads((run / "run.json").read_text()) | facts))
 

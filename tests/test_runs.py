@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from geonb import runs
+from geonb import runs, runs_table
 
 
 def made(root, **facts):
@@ -135,6 +135,146 @@ def test_the_table_shows_broken_runs_and_sorts_best_first(tmp_path):
     with pytest.raises(ValueError, match=r"Columns: .*mean_iou"):
         runs.table(tmp_path, sort="miou")
     assert runs.table(tmp_path / "empty").empty
+
+
+def scored(root, val, test, low=0.1, state="done", **parameters):
+    """A finished run with scores on validation and test."""
+    head = {"metric": "mean_iou", "low": test - low, "high": test + low, "baseline": "majority", "baseline_value": 0.2}
+    info = {"headline": head | {"value": test}, "validation": head | {"value": val}, "state": state}
+    return made(root, **info, steps={"02": {"state": "done", "seconds": 60, "parameters": parameters}})
+
+
+def test_the_table_says_why_a_run_is_broken_or_unfinished(tmp_path):
+    fine = scored(tmp_path, 0.5, 0.4, lr=0.1)
+    junk = tmp_path / "runs" / "tiny" / "junk"
+    junk.mkdir()
+    torn, odd = made(tmp_path), made(tmp_path)
+    (torn.path / "run.json").write_text('{"state": "done", ')
+    (odd.path / "run.json").write_text('{"started": "2026-01-01T00:00", "steps": {}}')
+    failed = made(
+        tmp_path, state="failed", steps={"02_training": {"state": "failed", "error": "the loss became NaN\nmore"}}
+    )
+    running = made(tmp_path, state="running", steps={"02_training": {"state": "running"}})
+    alone = made(tmp_path)
+    nonsense = made(tmp_path, headline=[1, 2])
+    table = runs.table(tmp_path).set_index("run")
+    assert len(table) == 8
+    told = table["fault"].to_dict()
+    assert told[fine.name] is None or told[fine.name] != told[fine.name]
+    assert (
+        "No run.json" in told["junk"] and "not readable JSON" in told[torn.name] and "lacks 'state'" in told[odd.name]
+    )
+    assert told[failed.name] == "02_training failed: the loss became NaN"
+    assert "02_training is running, or was killed" in told[running.name]
+    assert "not scored yet" in told[alone.name]
+    assert table["state"][["junk", torn.name, odd.name, nonsense.name]].tolist() == ["broken"] * 4
+    assert str(tmp_path) not in told["junk"].split(":")[0]
+
+
+def test_parameters_that_differ_come_first_and_alone_in_the_short_table(tmp_path):
+    scored(tmp_path, 0.5, 0.4, lr=0.1, epochs=3, block=None, network="unet", shape=[1, 2])
+    scored(tmp_path, 0.6, 0.3, lr=0.2, epochs=3, block=32, network="unet", shape=[1, 2], sampler="shuffle")
+    (tmp_path / "runs" / "tiny" / "junk").mkdir()
+    table = list(runs.table(tmp_path))
+    assert table.index("lr") < table.index("started") < table.index("epochs")
+    assert table.index("mean_iou") < table.index("val_mean_iou") < table.index("lr")
+    short = runs.table(tmp_path, columns="short")
+    assert {"lr", "block"} < set(short) and not {"epochs", "network", "shape", "sampler", "majority"} & set(short)
+    one = runs.table(tmp_path, query="lr == 0.1", columns="short")
+    assert "lr" not in one and one["baseline"].tolist() == ["majority"]
+    with pytest.raises(ValueError, match="neither 'all' nor 'short'"):
+        runs.table(tmp_path, columns="few")
+
+
+def test_the_best_run_is_chosen_by_validation(tmp_path):
+    scored(tmp_path, 0.5, 0.9, lr=0.1)
+    scored(tmp_path, 0.6, 0.3, lr=0.2)
+    made(tmp_path)
+    table = runs.table(tmp_path)
+    assert runs.best(table)["lr"] == 0.2
+    assert runs.table(tmp_path, sort="val_mean_iou")["lr"][0] == 0.2
+    with pytest.raises(ValueError, match="no validation score"):
+        runs.best(table[table["headline"].isna()])
+
+
+def test_the_validation_score_of_an_older_run_is_found_in_its_csv(tmp_path):
+    run = scored(tmp_path, 0.5, 0.4)
+    run.update(validation=None)
+    lines = ["model,split,metric,score,low,high", "majority,val,mean_iou,0.1,0,1", "network,val,mean_iou,0.66,0.6,0.7"]
+    (run.path / "scores.csv").write_text("\n".join(lines))
+    row = runs.table(tmp_path).iloc[0]
+    assert (row["val_mean_iou"], row["val_low"], row["val_high"]) == (0.66, 0.6, 0.7)
+
+
+def test_the_text_table_fits_the_terminal(tmp_path):
+    for lr in (0.1, 0.2):
+        names = {f"parameter_{i}": f"a rather long value number {lr * i}" for i in range(12)}
+        scored(tmp_path, 0.5, 0.4, lr=lr, **names)
+    frame = runs.table(tmp_path, columns="short")
+    for width in (80, 120, 200):
+        lines = runs_table.as_text(frame, width).splitlines()
+        assert max(map(len, lines)) <= width and "0.400 [0.300, 0.500]" in lines[1]
+        assert frame["run"][0] in lines[1] and "lr" in lines[0]
+        told = " ".join(line.strip() for line in lines[4:])
+        assert told.startswith("Left out to fit the terminal: ") and "parameter_11" in told
+    whole = runs_table.as_text(frame).splitlines()
+    assert len(whole) == 3 and "parameter_11" in whole[0] and "…" not in whole[1] and "majority 0.200" in whole[1]
+    (tmp_path / "runs" / "tiny" / "junk").mkdir()
+    assert runs_table.as_text(runs.table(tmp_path)).splitlines()[-1].startswith("junk: No run.json")
+
+
+@pytest.fixture(scope="module")
+def trained(small_store):
+    """A run with a store and a model: its project folder, and the run."""
+    from geonb import tasks
+
+    root = small_store.path.parents[2]
+    run = runs.new_run("segmentation", {}, root)
+    run.update(store=small_store.path)
+    network = "unet:encoder=resnet18,encoder_depth=3,decoder_channels=32-16-8"
+    tasks.train(
+        run, small_store, workload="segmentation", network=network, loss="dice", augment="none", lr=1e-3, epochs=1,
+        batch=32, patience=5, seed=1, precision="float32",
+    )  # fmt: skip
+    return root, run
+
+
+def test_a_row_leads_back_to_model_store_and_samples(trained, small_store):
+    root, run = trained
+    table = runs.table(root)
+    row = table[table["run"] == run.name].iloc[0]
+    for given in (row, run.name, run.name.split("_")[1], run):
+        loaded = runs.load(given, root=root)
+        assert loaded.run == run and loaded.store.path == small_store.path and not loaded.model.training
+    for split in ("val", "test"):
+        windows = getattr(loaded, split)
+        assert (small_store.index["split"].iloc[windows.rows] == split).all() and len(windows) > 0
+    probability = loaded.model.probabilities(loaded.val.batch([0, 1])["inputs"])
+    assert probability.shape == (2, 3, 16, 16) and float(probability.detach().sum(1).mean()) == pytest.approx(
+        1, abs=1e-4
+    )
+    learnt = sum(p.numel() for p in loaded.model.parameters() if p.requires_grad)
+    assert row["n_weights"] == learnt and row["best_epoch"] == 1 and row["val_loss"] > 0
+
+
+def test_what_cannot_be_loaded_says_everything_that_is_wrong(tmp_path):
+    run = made(tmp_path, store="data/tiny/gone")
+    with pytest.raises(ValueError, match="cannot be loaded") as error:
+        runs.load(runs.table(tmp_path).iloc[0], root=tmp_path)
+    assert "data/tiny/gone is gone" in str(error.value) and "No trained model" in str(error.value)
+    run.update(store=None)
+    with pytest.raises(ValueError, match="no sample store"):
+        runs.load(run)
+    (run.path / "run.json").write_text("{")
+    with pytest.raises(ValueError, match="not readable JSON"):
+        runs.load(runs.table(tmp_path).iloc[0], root=tmp_path)
+    with pytest.raises(FileNotFoundError, match="No run 'nope'"):
+        runs.load("nope", root=tmp_path)
+    with pytest.raises(ValueError, match=r"one row of runs\.table"):
+        runs.load(runs.table(tmp_path), root=tmp_path)
+    row = runs.table(tmp_path).iloc[0]
+    with pytest.raises(FileNotFoundError, match="was removed"):
+        runs.load(row, root=tmp_path / "elsewhere")
 
 
 def test_project_root(tmp_path, monkeypatch):

@@ -5,9 +5,11 @@ import warnings
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import ndimage
 from sklearn import metrics
 
 from geonb import scores as s
+from geonb import scores_boundary
 
 CLASSES = ["water", "forest", "field", "rare"]
 
@@ -175,3 +177,185 @@ def test_nothing_to_score_is_an_error():
     predictions["a"] = xr.DataTree(data.assign(truth=xr.full_like(data["truth"], s.IGNORE)))
     with pytest.raises(ValueError, match="nothing to score"):
         s.score_classes(predictions)
+
+
+def boundary_by_hand(data, model, split, tolerance):
+    """Boundary precision and recall of each class on whole arrays, with scipy's morphology: (class, 2), NaN where none."""
+    known = (data["truth"] != s.IGNORE) & (data["label"][model] != s.IGNORE) & (data["split"] == s.SPLITS[split])
+    known = known.values
+    reach = int(tolerance)
+    rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    disk = rows**2 + columns**2 <= tolerance**2
+    cross = ndimage.generate_binary_structure(2, 1)
+    out = []
+    for c in range(len(CLASSES)):
+        lines = []
+        for labels in (data["truth"].values, data["label"].values[model]):
+            mine = (labels == c) & known
+            lines.append(mine & ndimage.binary_dilation((labels != c) & known, cross))
+        true, guess = lines
+        grown = [ndimage.binary_dilation(line, disk) for line in lines]
+        pairs = ((guess, grown[0]), (true, grown[1]))
+        out.append([(line & near).sum() / line.sum() if line.any() else np.nan for line, near in pairs])
+    return np.array(out)
+
+
+def smooth_tree(seed=0, noise=1.0):
+    """As `tree`, but in patches, so that most boundaries are found within some pixels."""
+    predictions = tree(seed=seed)
+    data = predictions["a"].to_dataset()
+    random = np.random.default_rng(seed)
+    fields = ndimage.gaussian_filter(random.normal(size=(4, 60, 80)), (0, 4, 4))
+    grain = ndimage.gaussian_filter(random.normal(size=(4, 60, 80)), (0, 2, 2))
+    fields, grain = (f / f.std() for f in (fields, grain))
+    truth, label = fields.argmax(0), (fields + 0.4 * noise * grain).argmax(0)
+    data["truth"] = data["truth"].where(data["truth"] == s.IGNORE, truth).astype("uint8")
+    data["label"][0] = data["label"][0].where(data["label"][0] == s.IGNORE, label).astype("uint8")
+    predictions["a"] = xr.DataTree(data)
+    return predictions
+
+
+@pytest.mark.parametrize(("tolerance", "rows"), [(0, 60), (1, 7), (2, 1), (2.5, 16), (4, 11)])
+def test_boundary_f1_agrees_with_morphology_on_whole_arrays_however_the_strips_fall(tolerance, rows):
+    predictions = smooth_tree()
+    scores = s.score_classes(predictions, draws=0, rows=rows, tolerance_px=tolerance)
+    for model, split in ((0, "test"), (0, "val"), (1, "train")):
+        precision, recall = boundary_by_hand(predictions["a"].to_dataset(), model, split, tolerance).T
+        f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+        at = scores.isel(model=model).sel(split=split)
+        np.testing.assert_allclose(at["class_score"].sel(class_metric="boundary_f1"), f1)
+        assert at["score"].sel(metric="boundary_f1").item() == pytest.approx(np.nanmean(f1))
+    assert 0.05 < scores["score"].sel(model="network", split="test", metric="boundary_f1") < 1
+
+
+def test_nothing_but_two_known_classes_of_one_split_makes_a_boundary():
+    truth = np.array([[0, 0, 1, 1, 1, 1, 2]], np.uint8)
+    part = np.array([[1, 1, 1, 0, 1, 3, 3]], np.int8)
+    assert scores_boundary.contours(truth, part).tolist() == [[0, 256, 257, 0, 0, 769, 770]]
+    # shifted by one: right with a tolerance of a pixel, wrong without
+    label = np.array([[0, 1, 1, 1, 1, 1, 2]], np.uint8)
+    for tolerance, hits in ((0, 0), (1, 2)):
+        found = scores_boundary.edges(truth, label, np.ones_like(part), tolerance)
+        assert found.guess.sum() == 4 and (found.guess_near & (np.arange(7) < 4)).sum() == hits
+
+
+def test_boundary_f1_falls_as_boundaries_move():
+    f1 = [
+        float(s.score_classes(smooth_tree(noise=noise), draws=0)["score"].sel(model="network", split="train", metric="boundary_f1"))
+        for noise in (0, 0.5, 1, 3)
+    ]  # fmt: skip
+    assert f1[0] == pytest.approx(1) and f1 == sorted(f1, reverse=True) and f1[3] < 0.8
+
+
+def placed(predictions, cell_m, crs="EPSG:32617"):
+    """The same pixels, put on the ground."""
+    data = predictions["a"].to_dataset()
+    grid = {"y": 4_000_000 - cell_m * (np.arange(60) + 0.5), "x": 500_000 + cell_m * (np.arange(80) + 0.5)}
+    return data.assign_coords(grid).rio.write_crs(crs)
+
+
+def test_area_error_and_hectares():
+    import rioxarray  # noqa: F401
+
+    data = placed(tree(), 20)
+    scores = s.score_classes(xr.DataTree.from_dict({"/": xr.Dataset(), "/a": data}), draws=200)
+    true, guess, _ = pixels(data, "test")
+    counts, guessed = (np.bincount(values, minlength=4) for values in (true, guess))
+    at = scores.sel(model="network", split="test")
+    np.testing.assert_allclose(at["class_score"].sel(class_metric="area_error"), guessed / counts - 1)
+    # at the central meridian of UTM a metre on the map is 1 / 0.9996 m on the ground
+    np.testing.assert_allclose(at["true_area_ha"], counts * 0.04 / 0.9996**2, rtol=1e-4)
+    np.testing.assert_allclose(at["area_ha"], guessed * 0.04 / 0.9996**2, rtol=1e-4)
+    low, high = (scores[f"class_score_{end}"].sel(model="network", split="test") for end in ("low", "high"))
+    assert (low <= at["class_score"]).sel(class_metric="area_error").all()
+    assert (at["class_score"] <= high).sel(class_metric="area_error").all()
+    assert np.isnan(s.score_classes(tree(), draws=0)["area_ha"]).all(), "no place on earth, no hectares"
+
+
+def test_areas_of_two_resolutions_add_up_as_areas_not_as_pixels():
+    fine, coarse = placed(tree(seed=1), 10), placed(tree(seed=2), 30)
+    sources = {"/": xr.Dataset(), "/fine": fine, "/coarse": coarse}
+    scores = s.score_classes(xr.DataTree.from_dict(sources), draws=0)
+    (t1, g1, _), (t2, g2, _) = pixels(fine, "test"), pixels(coarse, "test")
+    true = np.bincount(t1, minlength=4) + 9 * np.bincount(t2, minlength=4)
+    guess = np.bincount(g1, minlength=4) + 9 * np.bincount(g2, minlength=4)
+    at = scores["class_score"].sel(model="network", split="test", class_metric="area_error")
+    np.testing.assert_allclose(at, guess / true - 1, rtol=1e-3)
+
+
+def three_sources():
+    parts = {name: tree(seed=seed, skill=skill)["a"].to_dataset() for seed, (name, skill) in enumerate(SKILLS.items())}
+    for name, data in parts.items():
+        data.attrs["dataset"] = "old" if name == "c" else "new"
+    return xr.DataTree.from_dict({"/": tree()["/"].to_dataset()} | {f"/{name}": data for name, data in parts.items()})
+
+
+SKILLS = {"a": 0.5, "b": 2, "c": 3}
+
+
+def test_each_source_is_scored_as_if_it_were_alone():
+    scores = s.score_classes(three_sources(), draws=200)
+    for name in SKILLS:
+        alone = xr.DataTree.from_dict({"/": xr.Dataset(), f"/{name}": three_sources()[name].to_dataset()})
+        one = s.score_classes(alone, draws=0)
+        np.testing.assert_allclose(scores["source_score"].sel(source=name), one["score"])
+        np.testing.assert_array_equal(scores["source_pixels"].sel(source=name), one["n_pixels"])
+        np.testing.assert_array_equal(scores["source_blocks"].sel(source=name), one["n_blocks"])
+    at = scores.sel(model="network", split="test", metric="accuracy")
+    assert (at["source_score_low"] < at["source_score"]).all() and (at["source_score"] < at["source_score_high"]).all()
+    assert at["source_score"].values.tolist() == sorted(at["source_score"].values)
+    assert (scores["source_gain"].sel(model="network", metric="accuracy") == 0).all()
+    assert scores["dataset"].values.tolist() == ["new", "new", "old"]
+    assert scores["constituent"].values.tolist() == ["new", "old"]
+    np.testing.assert_allclose(
+        scores["constituent_score"].sel(constituent="old"), scores["source_score"].sel(source="c")
+    )
+    assert scores["constituent_pixels"].sum() == scores["n_pixels"].sum()
+    assert "constituent_score" not in s.score_classes(tree(), draws=0)
+
+
+def test_a_source_of_one_block_has_a_score_and_no_interval():
+    data = tree()["a"].to_dataset()
+    data["block"] = xr.zeros_like(data["block"])
+    data["split"] = xr.full_like(data["split"], 3)
+    scores = s.score_classes(xr.DataTree.from_dict({"/": xr.Dataset(), "/a": data}), draws=50)
+    at = scores.isel(source=0).sel(model="network", split="test", metric="accuracy")
+    assert at["source_blocks"] == 1 and np.isfinite(at["source_score"]) and np.isnan(at["source_score_low"])
+
+
+def test_scattered_block_numbers_count_alike(made):
+    data = tree()["a"].to_dataset()
+    data["block"] = data["block"] * 1_000_003
+    scores = s.score_classes(xr.DataTree.from_dict({"/": tree()["/"].to_dataset(), "/a": data}), draws=0)
+    np.testing.assert_allclose(scores["score"], made[1]["score"])
+    np.testing.assert_array_equal(scores["n_blocks"], made[1]["n_blocks"])
+
+
+def test_counts_by_block_lead_back_to_every_score(made, tmp_path):
+    data, scores = made
+    scores.to_netcdf(tmp_path / "scores.nc", engine="h5netcdf")
+    with xr.open_dataset(tmp_path / "scores.nc", engine="h5netcdf") as again:
+        table = s.block_table(again.load(), "test")
+    assert table.shape[1] == scores["n_blocks"].sel(split="test")
+    overall, by_class = s.metrics_of(table.sum(axis=1), len(CLASSES))
+    np.testing.assert_allclose(overall, scores["score"].sel(split="test"))
+    np.testing.assert_allclose(by_class, scores["class_score"].sel(split="test"))
+    one = s.block_scores(scores, "accuracy")
+    known = (data["truth"] != s.IGNORE) & (data["label"][0] != s.IGNORE) & (data["split"] == 3)
+    mine = known & (data["block"] == one["block_number"].values[3])
+    assert one["pixels"][3] == mine.sum()
+    assert one[3].item() == pytest.approx(float((data["label"][0] == data["truth"]).values[mine.values].mean()))
+
+
+def test_two_runs_are_compared_over_the_same_blocks():
+    one, twin, better = (s.score_classes(tree(skill=skill), draws=0) for skill in (1, 1, 2))
+    told = s.compare(better, one, "mean_iou", draws=500)
+    gap = (better["score"] - one["score"]).sel(model="network", split="test", metric="mean_iou").item()
+    assert told["difference"] == pytest.approx(gap) and told["low"] > 0 and told["low"] < gap < told["high"]
+    assert s.compare(one, twin, "mean_iou") == {"difference": 0, "low": 0, "high": 0, "blocks": one["n_blocks"][2]}
+    shuffled = better.isel(block=slice(None, None, -1))
+    assert s.compare(shuffled, one, "mean_iou", draws=500) == told
+    with pytest.raises(ValueError, match="do not hold the same pixels"):
+        s.compare(one, s.score_classes(tree(seed=1), draws=0), "mean_iou")
+    with pytest.raises(ValueError, match="made by an older geonb"):
+        s.compare(one, twin.drop_vars("block_confusion"), "mean_iou")
