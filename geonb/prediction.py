@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,8 @@ from geonb import samples, workloads
 from geonb.masks import IGNORE
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from geonb.stitching import Reader
 
 CHUNK_PX = 2048
@@ -65,9 +67,10 @@ def predict_scenes(
     for source in store.sources:
         scene = _known(store, source)
         if done.rows(source, "created") is None:
-            _create(path, source, scene, [c["name"] for c in store.classes], names, height)
+            create_scene(path, source, scene, [c["name"] for c in store.classes], names, height)
+            zarr.open_group(path, mode="r+")[source].attrs["dataset"] = _dataset(store, source)
             done.mark(source, "created", 1)
-        scenes = _Scene(path, source)
+        writer = Writer(path, source)
         read = _reader(scene)
         shape = (scene.sizes["y"], scene.sizes["x"])
         for position, name in enumerate(names):
@@ -79,7 +82,7 @@ def predict_scenes(
             else:
                 bands = baseline_rows(baselines[position - 1], read, shape, model.card["statistics"], height, begin)
             for band in bands:
-                done.mark(source, name, scenes.write(position, *band))
+                done.mark(source, name, writer.write(position, *band))
     attrs = {
         "workload": record.name, "title": store.meta.get("title") or record.title, "question": record.question,
         "simulated": int(store.meta["simulated"]), "notes": store.meta["notes"], "run": Path(run.path).name,
@@ -93,7 +96,13 @@ def predict_scenes(
     return path
 
 
-def network_rows(model, read: Reader, shape, window, overlap, batch, precision, begin=0):
+def _dataset(store, source: str) -> str:
+    """The data set that a source belongs to; in a store of one, the store's name."""
+    facts = next(s for s in store.meta["sources"] if s["name"] == source)
+    return facts.get("dataset") or store.meta.get("name") or "dataset"
+
+
+def network_rows(model, read: Reader, shape, window, overlap, batch, precision, begin=0, stop=None, stripe=None):
     """Bands of rows from a trained task, on the best device there is; see :func:`geonb.stitching.predict_rows`."""
     import torch
 
@@ -109,7 +118,7 @@ def network_rows(model, read: Reader, shape, window, overlap, batch, precision, 
     statistics = model.card["statistics"]
     return predict_rows(
         probabilities, read, shape, len(model.card["classes"]), mean=statistics["mean"], std=statistics["std"],
-        window=window, overlap=overlap, batch=batch, start_row=begin, device=device,
+        window=window, overlap=overlap, batch=batch, start_row=begin, stop_row=stop, stripe=stripe, device=device,
     )  # fmt: skip
 
 
@@ -123,12 +132,15 @@ def baseline_rows(baseline, read: Reader, shape, statistics, height: int, begin:
         yield top, baseline(standardised.astype(np.float32)), valid
 
 
-def window_of(card: dict[str, Any], multiple: int = 32) -> int:
-    """Window for inference, px: that of training, rounded up to what an encoder's five halvings divide.
+def window_of(card: dict[str, Any]) -> int:
+    """Window for inference, px: that of training, rounded up to what the network's halvings divide.
 
     Not larger: kernels deep in a network that saw small windows were trained on little but padding, and what they do with
     a larger window is chance (seen: accuracy .79 with windows of 32 px as in training, .27 with 128 px).
     """
+    from geonb.networks import size_multiple
+
+    multiple = size_multiple(card["network"])
     return -(-card["patch"] // multiple) * multiple
 
 
@@ -153,34 +165,35 @@ class Done:
                 shutil.rmtree(path)
             self.state = {"stamp": stamp, "rows": {}}
             zarr.open_group(path, mode="w")
-            self._write()
+            self.write()
 
     def rows(self, source: str, model: str) -> int | None:
         return self.state["rows"].get(f"{source}|{model}")
 
     def mark(self, source: str, model: str, rows: int) -> None:
         self.state["rows"][f"{source}|{model}"] = rows
-        self._write()
+        self.write()
 
-    def _write(self) -> None:
+    def write(self) -> None:
         partial = self.file.with_name(self.file.name + ".partial")
         partial.write_text(json.dumps(self.state))
         partial.replace(self.file)
 
 
-class _Scene:
+class Writer:
     """The open arrays of one source in predictions.zarr, written band by band."""
 
     def __init__(self, path: Path, source: str) -> None:
         group = zarr.open_group(path, mode="r+")[source]
         self.probability, self.label = group["probability"], group["label"]
 
-    def write(self, model: int, row: int, probability: np.ndarray, valid: np.ndarray) -> int:
-        """Write a band of rows, a piece of columns at a time to keep copies small; gives the row after it."""
+    def write(self, model: int, row: int, probability: np.ndarray, valid: np.ndarray, column: int = 0) -> int:
+        """Write a band of rows from `column` on, a piece at a time to keep copies small; gives the row after it."""
         stop = row + probability.shape[1]
         for left in range(0, valid.shape[1], CHUNK_PX):
             x = slice(left, left + CHUNK_PX)
             here, known = probability[..., x], valid[:, x]
+            x = slice(column + left, column + left + known.shape[1])
             self.probability[model, :, row:stop, x] = np.where(known, here, np.nan).astype(np.float16)
             self.label[model, row:stop, x] = np.where(known, here.argmax(axis=0), IGNORE).astype(np.uint8)
         return stop
@@ -194,7 +207,7 @@ def _reader(scene: xr.Dataset) -> Reader:
     return read
 
 
-def _create(
+def create_scene(
     path: Path, source: str, scene: xr.Dataset, classes: Sequence[str], models: Sequence[str], height: int
 ) -> None:
     """Lay out a source's group: coordinates and what is known of the scene whole, predictions empty."""
@@ -247,98 +260,6 @@ def _known(store, source: str) -> xr.Dataset:
     )
 
 
-def predict_raster(
-    model, image: str | Path, folder: str | Path, *, overlap: float = 0.5, batch: int = 32, precision: str = "float32"
-) -> dict[str, Path]:
-    """Label any raster of the model's bands, of any size, in constant memory; goes on where it was interrupted.
-
-    Parameters
-    ----------
-    model : trained task
-    image : file that GDAL reads, georeferenced, with the model's bands in the model's order
-    folder : where ``<stem>_class.tif`` and ``<stem>_probability.tif`` (COG, the input's grid) go
-
-    Returns
-    -------
-    dict of paths, ``class`` and ``probability``
-
-    Raises
-    ------
-    ValueError
-        If the bands are not the model's (both counts are told), or the raster has no coordinate reference system.
-    """
-    from geonb.maps import write_class_map, write_probability_map
-
-    image, folder = Path(image), Path(folder)
-    card = model.card
-    classes = [c["name"] for c in card["classes"]]
-    folder.mkdir(parents=True, exist_ok=True)
-    work = folder / f"{image.stem}.partial.zarr"
-    status = image.stat()
-    done = Done(work, {"best": card["best"], "overlap": overlap, "precision": precision,
-                       "image": [str(image), status.st_size, status.st_mtime_ns]})  # fmt: skip
-    window = window_of(card)
-    with open_raster(image, card) as (scene, read):
-        if done.rows("scene", "created") is None:
-            _create(work, "scene", scene, classes, ["network"], chunk_rows(window, overlap))
-            done.mark("scene", "created", 1)
-        begin = done.rows("scene", "network") or 0
-        shape = (scene.sizes["y"], scene.sizes["x"])
-        target = _Scene(work, "scene")
-        if begin < shape[0]:
-            for band in network_rows(model, read, shape, window, overlap, batch, precision, begin):
-                done.mark("scene", "network", target.write(0, *band))
-    with xr.open_zarr(work, group="scene", consolidated=False, decode_coords="all") as scene:
-        colours = [c["colour"] for c in card["classes"]]
-        paths = {
-            "class": write_class_map(scene, folder / f"{image.stem}_class.tif", colours),
-            "probability": write_probability_map(scene, folder / f"{image.stem}_probability.tif"),
-        }
-    shutil.rmtree(work)
-    done.file.unlink()
-    return paths
-
-
-@contextmanager
-def open_raster(image: Path, card: dict[str, Any]) -> Iterator[tuple[xr.Dataset, Reader]]:
-    """Open a raster for prediction: its grid as an empty Dataset, and a reader of rows.
-
-    Raises
-    ------
-    ValueError
-        See :func:`predict_raster`.
-    """
-    import rasterio
-    import rioxarray  # noqa: F401  (the .rio accessor)
-    from rasterio.windows import Window
-
-    with rasterio.Env(GDAL_CACHEMAX=64), rasterio.open(image) as raster:
-        wanted = [c["name"] for c in card["channels"]]
-        if raster.count != len(wanted):
-            raise ValueError(
-                f"{image} has {raster.count} bands; the model was trained on {len(wanted)} ({', '.join(wanted)}). "
-                "Give a raster with these bands in this order, or train a model on the bands you have."
-            )
-        if raster.crs is None:
-            raise ValueError(
-                f"{image} has no coordinate reference system. Assign it (gdal_edit.py -a_srs EPSG:...), then try again."
-            )
-        grid = raster.transform
-        centre_x = grid.c + grid.a * (np.arange(raster.width) + 0.5)
-        centre_y = grid.f + grid.e * (np.arange(raster.height) + 0.5)
-        scene = xr.Dataset(coords={"y": centre_y, "x": centre_x}).rio.write_crs(raster.crs).rio.write_transform(grid)
-
-        def read(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-            rows = Window(0, start, raster.width, stop - start)
-            values = raster.read(window=rows)
-            valid = (raster.read_masks(window=rows) > 0).all(axis=0)
-            if values.dtype.kind == "f":
-                valid &= np.isfinite(values).all(axis=0)
-            return values, valid
-
-        yield scene, read
-
-
 def predict(run, store, model, *, overlap: float, batch: int, precision: str = "auto", seed: int = 0) -> Path:
     """Predict with a workload's own function, network and baselines side by side; see :func:`predict_scenes`."""
     from geonb.tasks import precision_of
@@ -349,42 +270,73 @@ def predict(run, store, model, *, overlap: float, batch: int, precision: str = "
     return function(run, store, model, baselines, overlap=overlap, batch=batch, precision=precision_of(precision))
 
 
-def export(run, model, rasters: str | None = None, **settings: Any) -> list[Path]:
+def export(run, model, rasters: str | None = None, **settings: Any) -> pd.DataFrame:
     """Export with a workload's own function; see :func:`export_maps`."""
     record = workloads.get(model.card["workload"])
     return workloads.load(record.export)(run, model, rasters, **settings)
 
 
 def export_maps(
-    run, model, rasters: str | None = None, *, overlap: float = 0.5, batch: int = 32, precision: str = "auto"
-) -> list[Path]:
-    """Write class and probability maps (COG) into the run's ``maps/``: of its scenes, and of more rasters.
+    run, model, rasters: str | None = None, *, overlap: float = 0.5, batch: int = 32, precision: str = "auto",
+    workers: int = 0, client=None, overwrite: bool = False, polygons: float | None = None, damaged: str = "skip",
+) -> pd.DataFrame:  # fmt: skip
+    """Write class and probability maps (COG), and polygons, into the run's ``maps/``: of its scenes, and of more rasters.
+
+    The maps of the run's own scenes follow its predictions: they are written anew each time. Those of other rasters are kept
+    and never replaced unasked; see :func:`geonb.rasters.predict_rasters`, also for the parameters.
 
     Parameters
     ----------
     rasters : str, optional
-        Comma-separated files or globs, relative to the project root; see :func:`predict_raster`.
+        Comma-separated files or globs, looked for from here and from the project root.
+
+    Returns
+    -------
+    DataFrame, a row a scene and a raster, also as ``maps/report.csv``
 
     Raises
     ------
     ValueError
-        If nothing is where ``rasters`` points, or a raster does not fit the model.
+        If nothing is where ``rasters`` points, maps there are of another model or file, or no raster could be predicted.
     """
-    from geonb.maps import write_class_map, write_probability_map
-    from geonb.sources import find_rasters
-    from geonb.tasks import precision_of
+    import pandas as pd
 
-    folder, paths = Path(run.path) / "maps", []
-    files = find_rasters(rasters) if rasters else []
+    from geonb import rasters as many
+
+    folder, rows = Path(run.path) / "maps", []
     predictions = open_predictions(run.predictions)
+    options = {"overlap": overlap, "batch": batch, "precision": precision, "workers": workers, "client": client,
+               "overwrite": overwrite, "polygons": polygons, "damaged": damaged, "taken": set(predictions.children)}  # fmt: skip
+    jobs = many.plan(model, many.listed(rasters), folder, **options) if rasters else None
     for source, node in predictions.children.items():
-        scene = node.to_dataset()
-        paths.append(write_class_map(scene, folder / f"{source}_class.tif", predictions.attrs["colours"]))
-        paths.append(write_probability_map(scene, folder / f"{source}_probability.tif"))
-    for file in files:
-        options = {"overlap": overlap, "batch": batch, "precision": precision_of(precision)}
-        paths.extend(predict_raster(model, file, folder, **options).values())
-    return paths
+        rows.append(
+            _export_scene(source, node.to_dataset(), folder, predictions.attrs["colours"], model.card, polygons)
+        )
+    if jobs is None:
+        return many.write_report(pd.DataFrame(rows, columns=many.COLUMNS), folder)
+    return many.predict_planned(model, jobs, before=rows)
+
+
+def _export_scene(source: str, scene: xr.Dataset, folder: Path, colours, card: dict[str, Any], polygons) -> dict:
+    from geonb.maps import write_class_map, write_probability_map
+    from geonb.polygons import write_polygons
+
+    started = time.perf_counter()
+    row = {
+        "file": source,
+        "state": "done",
+        "reason": "scene of the run",
+        "Mpx": scene.sizes["y"] * scene.sizes["x"] / 1e6,
+    }
+    row["class"] = write_class_map(scene, folder / f"{source}_class.tif", colours)
+    row["probability"] = write_probability_map(scene, folder / f"{source}_probability.tif")
+    outlines = folder / f"{source}_polygons.gpkg"
+    outlines.unlink(missing_ok=True)  # of predictions that were there before
+    if polygons is not None:
+        row["polygons"] = write_polygons(
+            row["class"], outlines, card["classes"], polygons, probability=row["probability"]
+        )
+    return row | {"seconds": time.perf_counter() - started}
 
 
 def open_predictions(path: str | Path) -> xr.DataTree:

@@ -9,8 +9,9 @@ import torch
 
 from geonb import grids
 
-# Reads rows start:stop of a scene: native values (channel, row, x) and which pixels are valid (row, x).
-Reader = Callable[[int, int], tuple[np.ndarray, np.ndarray]]
+# Reads rows start:stop of a scene: native values (channel, row, x) and which pixels are valid (row, x). Of stripes of
+# columns also (start, stop, first column, column after the last).
+Reader = Callable[..., tuple[np.ndarray, np.ndarray]]
 
 
 def offsets(length: int, window: int, overlap: float) -> list[int]:
@@ -35,9 +36,9 @@ def blend_weights(length: int, window: int, starts: Sequence[int]) -> np.ndarray
 def predict_rows(
     probabilities: Callable[[torch.Tensor], torch.Tensor], read: Reader, shape: tuple[int, int], classes: int, *,
     mean: Sequence[float], std: Sequence[float], window: int, overlap: float, batch: int, start_row: int = 0,
-    device: str | torch.device = "cpu",
+    stop_row: int | None = None, stripe: tuple[int, int] | None = None, device: str | torch.device = "cpu",
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:  # fmt: skip
-    """Predict a scene in bands of rows; memory grows with the scene's width, not with its height.
+    """Predict a scene in bands of rows; memory grows with the width of the scene or stripe, not with its height.
 
     Parameters
     ----------
@@ -47,38 +48,50 @@ def predict_rows(
         ``(start, stop)`` -> native values (channel, row, x), valid (row, x).
     shape : (rows, columns) of the scene, px
     window, overlap : px, share of the window
-    start_row : int
-        Rows above it are done already and are not given again; the rest comes out bit for bit as in an unbroken run.
+    start_row, stop_row : int
+        Only rows from start_row up to stop_row (None: the last) are given: the others are done already, or elsewhere. They
+        come out bit for bit as in one pass over the scene.
+    stripe : (start, stop), optional
+        Only these columns are given; those of a very wide scene done one after the other hold little in memory. As other
+        windows share a batch then, the last bits may differ.
 
     Yields
     ------
     (first row, probabilities (class, row, x) float32, which pixels are valid (row, x))
     """
     rows, columns = shape
+    end = rows if stop_row is None else min(rows, stop_row)
     tops, lefts = offsets(rows, window, overlap), offsets(columns, window, overlap)
     weight_y = torch.from_numpy(blend_weights(rows, window, tops)).to(device)
     weight_x = torch.from_numpy(blend_weights(columns, window, lefts)).to(device)
     mean_t = torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1)
     scale_t = 1 / torch.tensor(std, dtype=torch.float32).view(-1, 1, 1)
-    total = torch.zeros(classes, window, max(columns, window), device=device)
+    start, end_x = stripe or (0, columns)
+    across = [j for j, left in enumerate(lefts) if left + window > start and left < end_x]
+    west, east = lefts[across[0]], min(columns, lefts[across[-1]] + window)
+    piece = () if stripe is None else (west, east)
+    total = torch.zeros(classes, window, max(east - west, window), device=device)
     first = next(i for i, top in enumerate(tops) if top + window > start_row)
     top_of_total = tops[first]
     for i in range(first, len(tops)):
+        if tops[i] >= end:
+            break
         total, top_of_total = _roll(total, top_of_total, tops[i])
-        values, valid = read(tops[i], min(rows, tops[i] + window))
-        for chosen in (range(j, min(len(lefts), j + batch)) for j in range(0, len(lefts), batch)):
-            inputs = _windows(values, valid, [lefts[j] for j in chosen], window, mean_t, scale_t)
+        values, valid = read(tops[i], min(rows, tops[i] + window), *piece)
+        for chosen in (across[k : k + batch] for k in range(0, len(across), batch)):
+            inputs = _windows(values, valid, [lefts[j] - west for j in chosen], window, mean_t, scale_t)
             with torch.inference_mode():
                 out = probabilities(inputs.to(device))
             for k, j in enumerate(chosen):
                 weight = weight_y[i][:, None] * weight_x[j]
-                total[:, :, lefts[j] : lefts[j] + window].addcmul_(out[k], weight)
+                total[:, :, lefts[j] - west : lefts[j] - west + window].addcmul_(out[k], weight)
         last = i == len(tops) - 1
-        stop = rows if last else tops[i + 1]
+        stop = min(end, rows if last else tops[i + 1])
         begin = max(start_row, tops[i])
         if stop > begin:
             rows_done = slice(begin - tops[i], stop - tops[i])
-            yield begin, total[:, rows_done, :columns].cpu().numpy().copy(), valid[rows_done]
+            x = slice(start - west, end_x - west)
+            yield begin, total[:, rows_done, x].cpu().numpy().copy(), valid[rows_done, x]
 
 
 def _roll(total: torch.Tensor, old_top: int, new_top: int) -> tuple[torch.Tensor, int]:

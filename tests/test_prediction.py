@@ -1,27 +1,18 @@
-"""Predictions: georeferenced, beside the baselines, resumable; maps that GDAL opens; rasters that do not fit refused."""
+"""Predictions: georeferenced, beside the baselines, resumable; a full disk leaves no half map."""
 
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import rasterio
-import torch
+from untrained import untrained
 
-from geonb import baselines, maps, prediction, tasks
-
-SMALL = "unet:encoder=resnet18,encoder_depth=2,decoder_channels=16-8"
+from geonb import baselines, maps, prediction
 
 
 @pytest.fixture(scope="module")
 def model(small_store):
-    torch.manual_seed(0)
-    card = {
-        "workload": "segmentation", "network": SMALL, "loss": "cross-entropy", "lr": 1e-3, "geonb": "0", "patch": 32,
-        **{key: small_store.meta[key] for key in ("channels", "classes", "statistics")},
-        "training": {"seed": 0}, "best": {"epoch": 1},
-    }  # fmt: skip
-    return tasks.Segmentation(card).eval()
+    return untrained(small_store)
 
 
 def folder(path: Path):
@@ -72,7 +63,7 @@ def test_interrupted_it_goes_on_bit_for_bit(predicted, small_store, model, tmp_p
     class Killed(BaseException):
         pass
 
-    write, bands = prediction._Scene.write, []
+    write, bands = prediction.Writer.write, []
 
     def dying(self, *arguments):
         bands.append(arguments)
@@ -80,7 +71,7 @@ def test_interrupted_it_goes_on_bit_for_bit(predicted, small_store, model, tmp_p
             raise Killed
         write(self, *arguments)
 
-    monkeypatch.setattr(prediction._Scene, "write", dying)
+    monkeypatch.setattr(prediction.Writer, "write", dying)
     for _ in range(2):
         with pytest.raises(Killed):
             prediction.predict_scenes(run, small_store, model, found)
@@ -96,65 +87,11 @@ def test_interrupted_it_goes_on_bit_for_bit(predicted, small_store, model, tmp_p
 def test_done_is_not_done_again_and_another_model_is(predicted, small_store, model, monkeypatch):
     found = [baselines.majority(small_store), baselines.pixel_linear(small_store)]
     with monkeypatch.context() as patch:
-        patch.setattr(prediction._Scene, "write", lambda *_: pytest.fail("predicted again"))
+        patch.setattr(prediction.Writer, "write", lambda *_: pytest.fail("predicted again"))
         prediction.predict_scenes(predicted, small_store, model, found)
     monkeypatch.setitem(model.card, "best", {"epoch": 2})
     prediction.predict_scenes(predicted, small_store, model, found)
     assert prediction.open_predictions(predicted.predictions).attrs["complete"] == 1
-
-
-def test_any_raster_comes_out_on_its_own_grid(small_store, model, scene, tmp_path):
-    paths = prediction.predict_raster(model, scene.image, tmp_path / "maps")
-    with (
-        rasterio.open(scene.image) as image,
-        rasterio.open(paths["class"]) as labels,
-        rasterio.open(paths["probability"]) as shares,
-    ):
-        for made in (labels, shares):
-            assert (made.crs, made.transform, made.shape) == (image.crs, image.transform, image.shape)
-            assert made.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
-        assert shares.descriptions == tuple(c["name"] for c in small_store.classes)
-        valid = image.dataset_mask() > 0
-        label, share = labels.read(1), shares.read().astype(float) * shares.scales[0]
-        assert labels.colormap(1)[0][:3] == tuple(bytes.fromhex(small_store.classes[0]["colour"].lstrip("#")))
-    assert (label[~valid] == 255).all() and (label[valid] < len(small_store.classes)).all()
-    assert share[:, valid].sum(axis=0) == pytest.approx(1, abs=0.02)
-    agree = (
-        np.take_along_axis(share[:, valid], label[valid][None].astype(int), axis=0)[0]
-        >= share[:, valid].max(axis=0) - 1e-9
-    )
-    assert agree.mean() > 0.99  # ties of the rounded shares aside
-    assert {p.name for p in (tmp_path / "maps").iterdir()} == {paths["class"].name, paths["probability"].name}
-
-
-def test_the_raster_of_a_store_comes_out_as_its_scene(predicted, small_store, model, scene, tmp_path):
-    paths = prediction.predict_raster(model, scene.image, tmp_path)
-    inside = prediction.open_predictions(predicted.predictions)[small_store.sources[0]].to_dataset()
-    with rasterio.open(paths["class"]) as labels:
-        np.testing.assert_array_equal(labels.read(1), inside["label"].sel(model="network"))
-
-
-def test_other_bands_are_refused(model, tmp_path):
-    with rasterio.open(
-        tmp_path / "one.tif", "w", driver="GTiff", width=8, height=8, count=1, dtype="uint8", crs="EPSG:4326",
-        transform=rasterio.Affine(1, 0, 0, 0, -1, 0),
-    ):  # fmt: skip
-        pass
-    with pytest.raises(
-        ValueError, match=rf"one.tif has 1 bands; the model was trained on {len(model.card['channels'])} \("
-    ):
-        prediction.predict_raster(model, tmp_path / "one.tif", tmp_path)
-
-
-def test_no_coordinate_system_is_refused(model, tmp_path):
-    count = len(model.card["channels"])
-    with rasterio.open(
-        tmp_path / "lost.tif", "w", driver="GTiff", width=8, height=8, count=count, dtype="uint8",
-        transform=rasterio.Affine(1, 0, 0, 0, -1, 0),
-    ):  # fmt: skip
-        pass
-    with pytest.raises(ValueError, match=r"lost.tif has no coordinate reference system.*gdal_edit"):
-        prediction.predict_raster(model, tmp_path / "lost.tif", tmp_path)
 
 
 def test_a_full_disk_leaves_no_half_map(predicted, small_store, tmp_path, monkeypatch):

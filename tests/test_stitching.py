@@ -1,5 +1,7 @@
 """Blended windows: the pieces add up to the whole, whatever the size, the overlap and the place of an interruption."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -39,7 +41,7 @@ def scene(rows, columns, seed=0):
     return random.normal(50, 20, (3, rows, columns)).astype(np.float32), random.random((rows, columns)) > 0.1
 
 
-def run(values, valid, probabilities=pixelwise, start_row=0, overlap=0.5, batch=3):
+def run(values, valid, probabilities=pixelwise, start_row=0, overlap=0.5, batch=3, stop_row=None):
     options = {"mean": [50, 50, 50], "std": [20, 20, 20], "window": 16, "overlap": overlap, "batch": batch}
     out = np.full(values.shape, np.nan, np.float32)
     with np.errstate(all="ignore"):
@@ -49,6 +51,7 @@ def run(values, valid, probabilities=pixelwise, start_row=0, overlap=0.5, batch=
             values.shape[1:],
             3,
             start_row=start_row,
+            stop_row=stop_row,
             **options,
         ):
             assert np.isnan(out[:, row : row + band.shape[1]]).all(), "a row was given twice"
@@ -73,6 +76,40 @@ def test_an_interrupted_scene_goes_on_bit_for_bit():
     whole = run(values, valid, network)
     for start in (1, 8, 23, 54, 69):
         np.testing.assert_array_equal(run(values, valid, network, start_row=start)[:, start:], whole[:, start:])
+
+
+@settings(deadline=None, max_examples=20)
+@given(rows=st.integers(1, 70), cuts=st.lists(st.integers(0, 70), max_size=4), overlap=overlaps)
+def test_bands_done_apart_are_those_of_one_pass_bit_for_bit(rows, cuts, overlap):
+    torch.manual_seed(0)
+    network = torch.nn.Conv2d(3, 3, 5, padding=2)
+    values, valid = scene(rows, 23)
+    whole = run(values, valid, network, overlap=overlap)
+    edges = [0, *sorted({cut for cut in cuts if 0 < cut < rows}), rows]
+    for start, stop in pairwise(edges):
+        band = run(values, valid, network, start_row=start, stop_row=stop, overlap=overlap)
+        np.testing.assert_array_equal(band[:, start:stop], whole[:, start:stop])
+        assert np.isnan(band[:, :start]).all() and np.isnan(band[:, stop:]).all()
+
+
+@settings(deadline=None, max_examples=20)
+@given(columns=st.integers(1, 70), cuts=st.lists(st.integers(0, 70), max_size=3), overlap=overlaps)
+def test_stripes_of_columns_are_those_of_the_whole(columns, cuts, overlap):
+    torch.manual_seed(0)
+    network = torch.nn.Conv2d(3, 3, 5, padding=2)
+    values, valid = scene(37, columns)
+    whole = run(values, valid, network, overlap=overlap)
+    options = {"mean": [50] * 3, "std": [20] * 3, "window": 16, "overlap": overlap, "batch": 3}
+    edges = [0, *sorted({cut for cut in cuts if 0 < cut < columns}), columns]
+
+    def read(a, b, west, east):
+        return values[:, a:b, west:east], valid[a:b, west:east]
+
+    for start, stop in pairwise(edges):
+        bands = list(predict_rows(network, read, (37, columns), 3, stripe=(start, stop), **options))
+        found = np.concatenate([band for _, band, _ in bands], axis=1)
+        np.testing.assert_allclose(found, whole[:, :, start:stop], atol=1e-5)
+        np.testing.assert_array_equal(np.concatenate([known for *_, known in bands]), valid[:, start:stop])
 
 
 def test_a_band_stays_what_it_was_when_the_next_is_made():
