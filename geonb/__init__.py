@@ -5,35 +5,42 @@ notebooks. The modules in the order of that path:
 
 workloads
     The registry: one record a workload (title, defaults, task, baselines, map).
-parameters
-    The notebooks' typed parameters: what there is, what is allowed, the checks; specifications such as ``unet:encoder=resnet18``.
+parameters, specifications
+    The notebooks' typed parameters: what there is, what is allowed, the checks; texts such as ``unet:encoder=resnet18``.
 examples
     Small ready data per workload: real where a package carries it, else simulated, and said so.
-sources, images, masks
+datasets, preprocessing
+    Datasets by name from a YAML registry, combined; a dataset's own function, applied pixel by pixel.
+sources, images, masks, counting
     Files -> georeferenced arrays and labels on one grid, with every fault of a set found before long work.
-grids, samples
-    Windows, spatial blocks, rasterising; which windows a store has, how blocks are dealt to the splits, the leakage check.
-store, arrays, disk, hdf5
-    The sample store: write, open, check; its arrays; whole-or-not-at-all writing; one HDF5 file out and in.
-loaders
-    Windows -> tensors over a node-local memory map; augmentation; LightningDataModule.
-networks, losses, tasks, training
-    Specifications -> nn.Module and loss; LightningModules, ``train``, ``load_model``; the frame of the training loop.
-prediction, stitching, maps
-    Trained model -> georeferenced predictions; blending windows; class and probability maps as COG.
-baselines, scores
-    What we would have guessed anyway; metrics with intervals, network and baselines side by side.
+grids, samples, splits, tilers
+    Windows, spatial blocks, rasterising; which windows a store has, how blocks are dealt to the splits, the leakage check;
+    arrays cut into windows and put together again.
+store, store_faults, arrays, disk, hdf5, threads
+    The sample store: write, open, check, list, delete; its arrays; whole-or-not-at-all writing; one HDF5 file out and in;
+    work shared by threads.
+loaders, augmentation, samplers
+    Windows -> tensors over a node-local memory map; their random changes; order and balance of an epoch.
+networks, networks_segmentalist, losses, optimizers, tasks, training
+    Specifications -> nn.Module, loss, optimiser and schedule; LightningModules, ``train``, ``load_model``; the frame of
+    the training loop, with averaging of weights.
+prediction, stitching, maps, polygons
+    Trained model -> georeferenced predictions; blending windows; class and probability maps as COG; outlines with areas.
+rasters, jobs, reading, workers
+    Any other rasters: many files, what is there kept, bad ones reported; how they are read; spread over Dask workers.
+baselines, scores, scores_blocks, scores_boundary
+    What we would have guessed anyway; metrics with intervals, network and baselines side by side, from counts by block.
 embeddings
     Embed samples; reduce, cluster, link, find the nearest.
-plots, plots_style, plots_maps, plots_locator, plots_scores, plots_tiles
+plots, plots_style, plots_maps, plots_locator, plots_scores, plots_compare, plots_tiles
     Static figures; notebooks use ``plots``, which lists them all.
 dashboards, dashboards_map, dashboards_frozen
     Explore predictions on a map, live or frozen into a page.
-runs, runner, resuming, kernels, watching, environment
+runs, runs_table, runner, resuming, kernels, watching, environment
     The run folder and the table of runs; a workload's notebooks, one kernel a step; when a finished step is still good;
     what a kernel prints and holds; what a run was made with.
-reports, reports_html
-    One self-contained HTML of a run.
+reports, reports_compare, reports_html, reports_page
+    One self-contained HTML of a run, or of several beside each other.
 cli, doctor, lab
     ``geonb ...``
 
@@ -67,6 +74,7 @@ _PUBLIC = {
     "open_predictions": "prediction",
     "embed": "embeddings",
     "score": "scores",
+    "load_run": "runs_table",
 }
 __all__ = [*_PUBLIC, "__version__"]
 

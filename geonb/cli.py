@@ -6,6 +6,10 @@ or a time limit (resumable).
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 EPILOG = """exit codes: 0 done; 2 user error, nothing ran; 3 a cell failed; 4 the kernel died or memory ran out;
 5 stopped by a signal or a time limit (resume with --resume)"""
@@ -38,11 +42,19 @@ def _parser() -> argparse.ArgumentParser:
     listing = commands.add_parser("runs", help="table of runs with parameters and scores")
     listing.add_argument("--sort", metavar="COLUMN", help="e.g. mean_iou (best first), started, epochs")
     listing.add_argument("--query", metavar="QUERY", help="e.g. \"epochs > 10 and state == 'done'\"")
+    listing.add_argument("--all", action="store_true", help="every column, also parameters that are alike in all runs")
     listing.set_defaults(command=_runs)
 
-    report = commands.add_parser("report", help="write a run's report again, or an index of several")
+    report = commands.add_parser(
+        "report", help="write a run's report again; of several runs, a comparison and an index"
+    )
     report.add_argument(
         "runs", metavar="RUN", nargs="*", help="a name, its two words, or a path (default: the newest run)"
+    )
+    report.add_argument("--query", metavar="QUERY", help="runs by query instead of by name, as in `geonb runs`")
+    report.add_argument("--sort", metavar="COLUMN", help="order of the comparison (default: best on validation first)")
+    report.add_argument(
+        "--out", metavar="FILE.html", help="where the comparison goes (default: runs/comparison_...html)"
     )
     report.set_defaults(command=_report)
 
@@ -113,15 +125,14 @@ def _pair(text: str) -> tuple[str, str]:
 def _runs(options: argparse.Namespace) -> int:
     import shutil
 
-    from geonb import runs
+    from geonb import runs_table
 
-    frame = runs.table(query=options.query, sort=options.sort)
+    frame = runs_table.table(query=options.query, sort=options.sort, columns="all" if options.all else "short")
     if frame.empty:
         print("No runs yet. Make one with: geonb run segmentation" if not options.query else "No run fits that query.")
         return 0
-    frame = frame.dropna(axis="columns", how="all")
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    print(frame.to_string(index=False, na_rep="", float_format=lambda x: f"{x:.4g}", line_width=width))
+    fitting = sys.stdout.isatty() and not options.all
+    print(runs_table.as_text(frame, shutil.get_terminal_size().columns if fitting else None))
     return 0
 
 
@@ -129,12 +140,33 @@ def _report(options: argparse.Namespace) -> int:
     from geonb import reports, runs
 
     root = runs.project_root()
-    found = [runs.find_run(name, root) for name in options.runs or ["latest"]]
-    for run in found:
-        print(f"Report: {reports.write_report(run.path)}")
-    if len(found) > 1:
-        print(f"Index: {reports.write_index([run.path for run in found], root / 'runs' / 'index.html')}")
+    folders = _asked_for(options, root)
+    if options.out and len(folders) < 2:
+        raise ValueError(f"--out is where a comparison goes, and that needs two runs or more, not {len(folders)}.")
+    for folder in folders:
+        print(f"Report: {reports.write_report(folder)}")
+    if len(folders) > 1:
+        from geonb import reports_compare
+
+        print(f"Index: {reports.write_index(folders, root / 'runs' / 'index.html')}")
+        print(f"Comparison: {reports_compare.write_comparison(folders, options.out, options.sort)}")
     return 0
+
+
+def _asked_for(options: argparse.Namespace, root: "Path") -> "list[Path]":
+    """Folders of the runs that names or a query stand for."""
+    from geonb import runs
+
+    frame = (
+        runs.table(root, options.query, options.sort) if options.query or options.sort else None
+    )  # faults before work
+    if not options.query:
+        return list(dict.fromkeys(runs.find_run(name, root).path for name in options.runs or ["latest"]))
+    if options.runs:
+        raise ValueError(f"Give runs by name ({' '.join(options.runs)}) or by --query, not both.")
+    if frame.empty:
+        raise ValueError(f"No run fits --query {options.query!r}. `geonb runs --all` shows what there is.")
+    return [root / "runs" / row.workload / row.run for row in frame.itertuples()]
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ import json
 import math
 import re
 import tokenize
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -40,6 +40,9 @@ class Parameter:
         Allowed values of a text.
     files : bool
         The value names files (comma separated, globs allowed): a changed file makes a finished step run again.
+    check : str, optional
+        ``"package.module:function"`` that takes a value somebody gave, and raises ValueError if it cannot be used: called
+        before anything runs. With `files`, it takes `root` too and returns the files that the value stands for.
     """
 
     help: str
@@ -47,6 +50,7 @@ class Parameter:
     maximum: float | None = None
     choices: tuple[str, ...] | None = None
     files: bool = False
+    check: str | None = None
 
 
 class Declared(NamedTuple):
@@ -64,6 +68,12 @@ PARAMETERS: dict[str, Parameter] = {
     "name": Parameter("first part of the sample store's name"),
     "images": Parameter("rasters, comma separated or a glob", files=True),
     "masks": Parameter("class rasters, or polygons as file.gpkg:column=class", files=True),
+    "datasets": Parameter(
+        'data sets of a registry, "a+b" (datasets.yaml) or "file.yaml:a+b"',
+        files=True,
+        check="geonb.datasets:registry_files",
+    ),
+    "resolution": Parameter("pixel side that everything is resampled to [m]", 1e-3, 1e6),
     "classes": Parameter('class table: a file, or "1=forest,2=water"'),
     "bands": Parameter("bands to use, comma separated"),
     "patch": Parameter("side of a window [px]", 8, 8192),
@@ -71,15 +81,31 @@ PARAMETERS: dict[str, Parameter] = {
     "block": Parameter("side of the blocks dealt to the splits [px]", 8, 65536),
     "shares": Parameter("share of training, validation and test [%]"),
     "seed": Parameter("seed of every random draw", 0, 2**32 - 1),
-    "network": Parameter("architecture and its options, name:key=value,key=value"),
-    "loss": Parameter("loss and its options, name:key=value,key=value"),
-    "augment": Parameter("random changes of training windows, comma separated, or none"),
+    "network": Parameter(
+        "architecture and its options, name:key=value,key=value", check="geonb.networks:check_network"
+    ),
+    "loss": Parameter("loss and its options, name:key=value; a+b adds losses", check="geonb.losses:build_loss"),
+    "augment": Parameter(
+        "random changes of training windows, name:key=value, comma separated, or none",
+        check="geonb.augmentation:check_augment",
+    ),
+    "sampler": Parameter("order and balance of training windows, name:key=value", check="geonb.samplers:check_sampler"),
+    "optimizer": Parameter(
+        "optimiser, its schedule and averaging, name:key=value", check="geonb.optimizers:check_optimizer"
+    ),
     "lr": Parameter("learning rate", 1e-9, 100),
     "epochs": Parameter("at most so many passes over the training windows", 1, 1_000_000),
     "batch": Parameter("windows a step", 1, 65536),
     "patience": Parameter("stop after so many epochs without a better validation score", 0, 1_000_000),
     "precision": Parameter("number format of the network", choices=("auto", "float32", "bfloat16")),
     "rasters": Parameter("more rasters to predict, comma separated or a glob", files=True),
+    "weights": Parameter(
+        "which weights of the training: lowest validation loss, best validation metric, or averaged",
+        choices=("loss", "metric", "swa"),
+    ),
+    "workers": Parameter("Dask processes over which rasters are spread; 0: this one", 0, 4096),
+    "overwrite": Parameter("replace maps that another model or another raster left under the same name"),
+    "polygons": Parameter("polygons as GeoPackage too, from this area [m2]", 0, 1e12),
     "overlap": Parameter("share of a window that its neighbour covers too [0-0.9]", 0, 0.9),
     "draws": Parameter("bootstrap draws of the intervals", 1, 1_000_000),
     "method": Parameter("reduction to two dimensions", choices=("pca", "umap")),
@@ -229,9 +255,14 @@ def check(
             if name in SET_BY_RUNNER:
                 continue
             value = values.get(name, line.default)
-            fault = _fault_of_type(value, line.annotation) or _fault_of_value(value, _meaning(name, workload), root)
+            meaning = meaning_of(name, workload)
+            fault = _fault_of_type(value, line.annotation) or _fault_of_value(value, meaning, root)
+            if (
+                not fault and name in values and root is not None
+            ):  # defaults are tested; their checks would import torch
+                fault = _fault_of_check(value, meaning, root)
             if fault:
-                faults.append(f"{name} = {value!r}: {fault} ({_meaning(name, workload).help or line.help})")
+                faults.append(f"{name} = {value!r}: {fault} ({meaning_of(name, workload).help or line.help})")
             settled[step][name] = _as_float(value, line.annotation)
     if faults:
         text = "\n".join(f"  {fault}" for fault in dict.fromkeys(faults))
@@ -265,7 +296,7 @@ def settle(workload: Workload | str, **values: Any) -> SimpleNamespace:
     settled = {name: workload.defaults.get(name) if value is None else value for name, value in values.items()}
     faults = []
     for name, value in settled.items():
-        meaning = _meaning(name, workload)
+        meaning = meaning_of(name, workload)
         fault = _fault_of_value(value, meaning)
         if fault:
             faults.append(f"  {name} = {value!r}: {fault} ({meaning.help})")
@@ -282,7 +313,7 @@ def describe(declared_by_step: Mapping[str, Mapping[str, Declared]], workload: W
         for name, (annotation, default, text) in declared.items():
             if name in SET_BY_RUNNER:
                 continue
-            meaning = _meaning(name, workload)
+            meaning = meaning_of(name, workload)
             own = workload.defaults.get(name) if workload and default is None else None
             shown = f"{own!r} (the workload's)" if own is not None else repr(default)
             allowed = _allowed(meaning)
@@ -291,7 +322,8 @@ def describe(declared_by_step: Mapping[str, Mapping[str, Declared]], workload: W
     return "\n".join(lines)
 
 
-def _meaning(name: str, workload: Workload | None) -> Parameter:
+def meaning_of(name: str, workload: Workload | None) -> Parameter:
+    """What a parameter means, the workload's own record before the common one."""
     own = workload.parameters if workload else {}
     return own.get(name) or PARAMETERS.get(name) or Parameter("")
 
@@ -326,11 +358,32 @@ def _fault_of_value(value: Any, meaning: Parameter, root: Path | None = None) ->
             return f"must be {_allowed(meaning)}"
     if isinstance(value, float) and not math.isfinite(value):
         return "must be finite"
-    if meaning.files and root is not None and isinstance(value, str):
+    if meaning.files and meaning.check is None and root is not None and isinstance(value, str):
         missing = [part for part, found in find_files(value, root).items() if not found and "://" not in part]
         if missing:
             return f"no such file: {', '.join(missing)} (looked from {root})"
     return None
+
+
+def _fault_of_check(value: Any, meaning: Parameter, root: Path) -> str | None:
+    try:
+        files_of(value, meaning, root)
+    except (ValueError, FileNotFoundError) as error:
+        return str(error)
+    return None
+
+
+def files_of(value: Any, meaning: Parameter, root: Path) -> list[Path]:
+    """Files that a value stands for, as its parameter's `check` tells them; raises what that raises."""
+    if value is None or meaning.check is None:
+        return []
+    from geonb.workloads import load
+
+    function = load(meaning.check)
+    if meaning.files:
+        return [Path(p) for p in function(value, root=root)]
+    function(value)
+    return []
 
 
 def _as_float(value: Any, annotation: str) -> Any:
@@ -428,101 +481,3 @@ def _loader() -> type:
     # YAML 1.1 reads 010 as octal and 1:30 as 90; here digits are decimal
     Flat.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
     return Flat
-
-
-def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
-    """Split ``"unet:encoder=resnet18,depth=4"`` into a name and its options.
-
-    Values are Python literals (``4``, ``0.5``, ``[1, 2]``), ``true``/``false``/``none``, whole numbers joined by hyphens
-    (``2-2-4`` is ``[2, 2, 4]``), else text.
-
-    >>> parse_spec("unet:encoder=resnet18,depth=4")
-    ('unet', {'encoder': 'resnet18', 'depth': 4})
-
-    Raises
-    ------
-    ValueError
-        If the text is not of that form.
-    """
-    specs = parse_specs(text)
-    if len(specs) != 1:
-        raise ValueError(f"{text!r} must name one thing, as name:key=value,key=value; it names {len(specs)}.")
-    return specs[0]
-
-
-def pick(what: str, name: str, known: Mapping[str, Any], text: str = "", more: str = "") -> Any:
-    """Take one of the known things by its name.
-
-    Raises
-    ------
-    ValueError
-        If there is none of that name: the nearest, and all that are known; `text` is the whole of what was given.
-    """
-    if name in known:
-        return known[name]
-    near = get_close_matches(name, known, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    where = f" in {what} = {text!r}" if text and text != name else ""
-    raise ValueError(f"Unknown {what} {name!r}{where}.{hint} Known: {', '.join(sorted(known))}{more}.")
-
-
-def parse_specs(text: str) -> list[tuple[str, dict[str, Any]]]:
-    """Split a comma separated list of specifications; ``key=value`` belongs to the name before it.
-
-    >>> parse_specs("flips,noise:sigma=0.1,share=0.5")
-    [('flips', {}), ('noise', {'sigma': 0.1, 'share': 0.5})]
-
-    Raises
-    ------
-    ValueError
-        If the text is not of that form.
-    """
-    form = "write name:key=value,key=value"
-    specs: list[tuple[str, dict[str, Any]]] = []
-    for piece in _split(text):
-        head, colon, option = piece.partition(":")
-        if colon and "=" not in head:
-            specs.append((head.strip(), {}))
-        elif "=" not in piece:
-            specs.append((piece.strip(), {}))
-            option = ""
-        else:
-            option = piece
-        if not specs or not specs[-1][0]:
-            raise ValueError(f"{text!r}: no name before {piece!r}; {form}.")
-        options = specs[-1][1]
-        if not option.strip() and not colon:
-            continue
-        key, equals, value = (p.strip() for p in option.partition("="))
-        if not equals or not key.isidentifier() or not value:
-            raise ValueError(f"{text!r}: {option.strip()!r} is not key=value; {form}.")
-        if key in options:
-            raise ValueError(f"{text!r}: {key!r} is given twice.")
-        options[key] = _literal(value)
-    if not specs:
-        raise ValueError(f"{text!r} is empty; {form}.")
-    return specs
-
-
-def _split(text: str) -> Iterable[str]:
-    """Pieces between commas that stand outside brackets."""
-    depth, start = 0, 0
-    for i, c in enumerate(text):
-        depth += (c in "([{") - (c in ")]}")
-        if c == "," and depth == 0:
-            yield text[start:i]
-            start = i + 1
-    if text.strip():
-        yield text[start:]
-
-
-def _literal(value: str) -> Any:
-    words = {"none": None, "null": None, "true": True, "false": False}
-    if value.lower() in words:
-        return words[value.lower()]
-    if re.fullmatch(r"\d+(-\d+)+", value):
-        return [int(part) for part in value.split("-")]
-    try:
-        return ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return value

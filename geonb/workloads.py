@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from geonb.parameters import Parameter, pick
+from geonb.parameters import Parameter
+from geonb.specifications import pick
 
 SHARED_STEPS = ("02_training", "03_prediction", "04_analytics", "05_interpretation", "06_explore")
 

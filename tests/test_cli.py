@@ -93,11 +93,44 @@ def test_the_table_of_runs(project, capsys):
     assert cli.main(["runs", "--query", "mean_iou > 0.9"]) == 0 and "No run fits" in capsys.readouterr().out
 
 
+def test_the_table_shows_what_differs_and_everything_on_request(project, capsys):
+    for lr in (0.25, 0.75):
+        step = {"state": "done", "parameters": {"lr": lr, "rows": 7}}
+        runs.new_run("tiny", {}, project).update(steps={"02_tiny": step})
+    (project / "runs" / "tiny" / "half").mkdir()
+    assert cli.main(["runs"]) == 0
+    shown = capsys.readouterr().out
+    assert "lr" in shown and "rows" not in shown and "No run.json" in shown
+    assert cli.main(["runs", "--all"]) == 0
+    shown = capsys.readouterr().out
+    assert "lr" in shown and "rows" in shown
+
+
 def test_reports_of_one_and_of_several(project, reported, capsys):
     one, two = (runs.new_run("tiny", {}, project) for _ in range(2))
     assert cli.main(["report", one.name]) == 0 and reported == [one.path]
-    assert cli.main(["report", one.name, str(two.path)]) == 0 and reported[1:] == [one.path, two.path]
-    assert f"Index: {project / 'runs' / 'index.html'}" in capsys.readouterr().out
+    assert cli.main(["report", one.name, str(two.path)]) == 0
+    assert reported[1:] == [one.path, two.path, ((one.path, two.path), None, None)]
+    shown = capsys.readouterr().out
+    assert f"Index: {project / 'runs' / 'index.html'}" in shown and "Comparison: comparison.html" in shown
+
+
+def test_runs_to_compare_are_chosen_by_query(project, reported, capsys):
+    made = [runs.new_run("tiny", {}, project) for _ in range(3)]
+    for run, lr in zip(made, (0.1, 0.2, 0.3), strict=True):
+        run.update(steps={"02_tiny": {"state": "done", "parameters": {"lr": lr}}})
+    asked = ["report", "--query", "lr > 0.15", "--sort", "lr", "--out", "page.html"]
+    assert cli.main(asked) == 0
+    assert reported[-1] == ((made[1].path, made[2].path), "page.html", "lr") and len(reported) == 3
+    reported.clear()
+    for wrong, says in (
+        (["--query", "lr > 1"], "No run fits"),
+        (["--query", "nope > 1"], "Columns:"),
+        (["--sort", "nope"], "Columns:"),
+        ([made[0].name, "--query", "lr > 0"], "not both"),
+        (["--query", "lr > 0.25", "--out", "page.html"], "two runs or more, not 1"),
+    ):
+        assert cli.main(["report", *wrong]) == 2 and says in capsys.readouterr().err and not reported
 
 
 def test_doctor_tells_what_is_there_and_what_is_missing(project, capsys, monkeypatch):

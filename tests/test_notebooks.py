@@ -8,10 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import geopandas as gpd
+import numpy as np
 import pytest
 import xarray as xr
 
-from geonb import parameters, runner, runs, workloads
+import geonb
+from geonb import examples, parameters, runner, runs, workloads
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -40,7 +43,7 @@ class TestRules:
 
     def test_parameters(self, path):
         declared = parameters.read(path)
-        assert len(declared) <= 12
+        assert len(declared) <= 14
         assert all(d.help for d in declared.values()), "each has a comment"
         assert set(declared) <= set(parameters.PARAMETERS), "one name means one thing in every notebook"
 
@@ -93,6 +96,31 @@ def test_the_main_chain_on_small_data(finished, monkeypatch):
     assert str(folder) not in (run.path / "report.html").read_text().split('id="environment"')[0], (
         "paths of this machine"
     )
+
+
+@pytest.mark.notebook
+def test_two_datasets_of_one_registry_train_together_and_are_scored_apart(project):
+    """Of different pixel, coordinate system and kind of mask, with a network, loss and sampler of the long list."""
+    examples.write_registry(project / "sets", (128, 160))
+    small = {
+        "datasets": "sets/datasets.yaml:ridge+coast", "resolution": 35, "patch": 24, "stride": 24, "block": 24, "epochs": 1,
+        "network": "segmentalist:layer_blocks=1-1,initial_filters=8,attention=spatial,deep_supervision=true",
+        "loss": "cross-entropy+lovasz", "augment": "flips,fancy-pca", "sampler": "shuffle:balance=dataset",
+        "optimizer": "adamw:schedule=plateau", "rasters": "sets/shore/image.tif", "polygons": 20_000.0, "draws": 20,
+    }  # fmt: skip
+    run = runner.run("segmentation", small, steps="1-4")
+    facts = {s["name"]: s for s in geonb.open_store(run.store).meta["sources"]}
+    assert {(s["dataset"], s["crs"]) for s in facts.values()} == {("ridge", "EPSG:32617"), ("shore", "EPSG:3857")}
+    assert all(s["pixel_m"] == pytest.approx(35, rel=0.25) for s in facts.values()), (
+        "Web Mercator metres are not metres"
+    )
+    with xr.open_dataset(run.scores, engine="h5netcdf") as scores:
+        assert sorted(scores["dataset"].values) == ["ridge", "shore"]
+        assert np.isfinite(scores["source_score"].sel(split="test", metric="accuracy")).all()
+    report = (run.path / "report.html").read_text()
+    assert "Each source" in report and all(name in report for name in facts)
+    outlines = gpd.read_file(run.path / "maps" / "image_polygons.gpkg")
+    assert (outlines["area_m2"] >= 20_000).all() and outlines.crs == "EPSG:3857"
 
 
 @pytest.mark.notebook

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from tiny import write_notebook
 
-from geonb import parameters
+from geonb import parameters, specifications
 from geonb.parameters import Declared, Parameter
 
 DECLARED = {
@@ -174,10 +174,10 @@ def test_yaml_that_is_no_flat_mapping_is_refused(tmp_path, monkeypatch, text, sa
     ],
 )
 def test_specifications(text, specs):
-    assert parameters.parse_specs(text) == specs
+    assert specifications.parse_specs(text) == specs
 
 
 @pytest.mark.parametrize("text", ["", "unet:", "x=1", "unet:encoder", "a:x=1,x=2", "a:x=", ":x=1"])
 def test_bad_specifications_are_refused(text):
     with pytest.raises(ValueError, match=r"name:key=value|given twice"):
-        parameters.parse_spec(text)
+        specifications.parse_spec(text)
