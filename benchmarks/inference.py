@@ -6,6 +6,7 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def bare(task, precision: str, rows: int) -> float:
 
 def scene(folder: Path, side: int, cheap: bool) -> dict:
     """Predict a raster in this process: seconds, and peak memory in MB."""
-    from geonb import prediction
+    from geonb import rasters
     from geonb.tasks import precision_of
 
     task = model()
@@ -70,12 +71,12 @@ def scene(folder: Path, side: int, cheap: bool) -> dict:
         import torch
 
         task.probabilities = lambda inputs: torch.stack([inputs[:, 0].sigmoid(), 1 - inputs[:, 0].sigmoid()], dim=1)
-    image = make(folder / f"{side}.tif", side)
+    image, out = make(folder / f"{side}.tif", side), Path(tempfile.mkdtemp(dir=folder))  # maps that are there are kept
     # as the bare forward has: imports, and what the first pass through a network sets up
-    prediction.predict_raster(task, make(folder / "warm.tif", 512), folder / "out", overlap=OVERLAP, batch=BATCH)
+    rasters.predict_raster(task, make(folder / "warm.tif", 512), out, overlap=OVERLAP, batch=BATCH)
     precision = precision_of("auto")
     started = time.perf_counter()
-    prediction.predict_raster(task, image, folder / "out", overlap=OVERLAP, batch=BATCH, precision=precision)
+    rasters.predict_raster(task, image, out, overlap=OVERLAP, batch=BATCH, precision=precision)
     seconds = time.perf_counter() - started
     return {"seconds": seconds, "peak_mb": peak_mb()}
 
