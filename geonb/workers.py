@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from geonb.jobs import Job
 
 SMALL_MPX = 8.0  # a raster up to so many megapixels is done whole by one worker
+ALONE_S = 120.0  # without any worker, on this machine, that is how long to wait for Dask to start one again
 BANDS_A_WORKER = 4  # so that who is done early takes more, yet few windows are seen twice, at the bands' edges
 _ONE_LOADS = threading.Lock()
 _LOADED: dict[str, Any] = {}
@@ -42,16 +43,19 @@ def spread(jobs: Sequence[Job], model, workers: int = 0, client=None) -> Iterato
             except Exception as error:  # one bad raster must not stop the others
                 yield job, error
         return
-    with _cluster(workers, client) as (executor, share), _saved(model, jobs[0].folder) as folder:
+    with _cluster(workers, client) as (executor, share, living), _saved(model, jobs[0].folder) as folder:
         threads = None if client is not None else max(1, len(os.sched_getaffinity(0)) // workers)
-        yield from spread_over(executor, jobs, model.card, folder, share, threads)
+        yield from spread_over(executor, jobs, model.card, folder, share, threads, living)
 
 
 @contextmanager
-def _cluster(workers: int, client) -> Iterator[tuple[Executor, int]]:
-    """The executor of a client, and how many tasks it takes at once; a cluster of our own is closed at the end."""
+def _cluster(workers: int, client) -> Iterator[tuple[Executor, int, Callable[[], int] | None]]:
+    """The executor of a client, how many tasks it takes at once, and what counts its workers if none may be left for long.
+
+    A cluster of our own is closed at the end. One that is given may be waiting for a scheduler's queue, however long.
+    """
     if client is not None:
-        yield client.get_executor(pure=False), max(1, sum(client.ncores().values()))
+        yield client.get_executor(pure=False), max(1, sum(client.ncores().values())), None
         return
     try:
         from distributed import Client, LocalCluster
@@ -62,7 +66,7 @@ def _cluster(workers: int, client) -> Iterator[tuple[Executor, int]]:
     # a process a worker: torch and GDAL hold locks that threads would wait for
     options = {"n_workers": workers, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
     with LocalCluster(**options) as cluster, Client(cluster) as own:
-        yield own.get_executor(pure=False), workers
+        yield own.get_executor(pure=False), workers, lambda: len(own.ncores())
 
 
 @contextmanager
@@ -112,8 +116,9 @@ def end(job: Job, card: dict[str, Any]) -> tuple[dict[str, Any], float]:
 
 
 def spread_over(
-    executor: Executor, jobs: Sequence[Job], card: dict[str, Any], folder: Path, share: int, threads: int | None
-) -> Iterator[tuple[Job, dict | Exception]]:
+    executor: Executor, jobs: Sequence[Job], card: dict[str, Any], folder: Path, share: int, threads: int | None,
+    living: Callable[[], int] | None = None,
+) -> Iterator[tuple[Job, dict | Exception]]:  # fmt: skip
     """Give tasks to an executor and gather what they made.
 
     Parameters
@@ -121,6 +126,12 @@ def spread_over(
     folder : the model's
     share : how many tasks the executor does at once
     threads : of torch in each worker; None leaves them as they are
+    living : tells how many workers there are, where having none for long means that none will come
+
+    Raises
+    ------
+    RuntimeError
+        If all workers died and none came back.
     """
     tasks: dict[Future, tuple[Job, tuple[int, int] | None]] = {}
     left: Counter = Counter()  # spans of a raster that are not in yet
@@ -139,7 +150,7 @@ def spread_over(
             tasks[executor.submit(end, job, card)] = (job, None)
     try:
         while tasks:
-            for future in wait(tasks, return_when=FIRST_COMPLETED).done:
+            for future in _finished(tasks, living):
                 job, span = tasks.pop(future)
                 try:
                     result, took = future.result()
@@ -161,6 +172,22 @@ def spread_over(
     finally:
         for future in tasks:
             future.cancel()
+
+
+def _finished(tasks: dict[Future, Any], living: Callable[[], int] | None) -> set[Future]:
+    """The tasks that are done, at least one. Dask does not restart a worker that dies while it starts: that is not waited for."""
+    if living is None:
+        return wait(tasks, return_when=FIRST_COMPLETED).done
+    seen = time.monotonic()
+    while not (done := wait(tasks, ALONE_S / 10, return_when=FIRST_COMPLETED).done):
+        if living():
+            seen = time.monotonic()
+        elif time.monotonic() - seen >= ALONE_S:
+            raise RuntimeError(
+                f"All Dask workers on this machine died, and none came back for {ALONE_S:.0f} s; memory that ran out is the "
+                "commonest cause. Maps that were finished are kept: run this again with fewer `workers`, or workers=0"
+            )
+    return done
 
 
 def _spans(job: Job, card: dict[str, Any], share: int) -> list[tuple[int, int] | None]:

@@ -306,7 +306,7 @@ def test_preprocessing_of_the_training_is_done_here_too(small_store, tmp_path, s
 @pytest.fixture(scope="module")
 def processes():
     """Two Dask workers as an executor of the standard library."""
-    with workers._cluster(2, None) as (executor, _):
+    with workers._cluster(2, None) as (executor, *_):
         yield executor
 
 
@@ -360,17 +360,28 @@ def dies(values):
     os._exit(3)
 
 
-def test_a_dask_worker_that_dies_costs_its_file_only(small_store, model, tmp_path):
+def test_a_dask_worker_that_dies_leaves_no_half_map(small_store, model, tmp_path):
     distributed = pytest.importorskip("distributed", reason="the package distributed is not installed")
     path = image_like(tmp_path / "a.tif", (40, 50))
     deadly = untrained(small_store, preprocess=[f"{__name__}:dies"])
     with (
         distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
-        distributed.Client(cluster) as client,
+        distributed.Client(cluster) as client,pytest.raises(ValueError, match="KilledWorker")
     ):
-        with pytest.raises(ValueError, match="KilledWorker"):
-            rasters.predict_rasters(deadly, [path], tmp_path / "out", client=client)
-        assert states(rasters.predict_rasters(model, [path], tmp_path / "out", client=client)) == {"a.tif": "done"}
+        rasters.predict_rasters(deadly, [path], tmp_path / "out", client=client)
+    assert not list((tmp_path / "out").glob("a_*"))
+    assert states(rasters.predict_rasters(model, [path], tmp_path / "out")) == {"a.tif": "done"}
+
+
+def test_a_cluster_whose_workers_all_died_is_not_waited_for(monkeypatch):
+    from concurrent.futures import Future
+
+    monkeypatch.setattr(workers, "ALONE_S", 0.05)
+    with pytest.raises(RuntimeError, match="none came back"):
+        workers._finished({Future(): None}, lambda: 0)
+    done = Future()
+    done.set_result(1)
+    assert workers._finished({Future(): None, done: None}, lambda: 0) == {done}
 
 
 def test_workers_without_dask_say_what_to_install(model, tmp_path, monkeypatch):
