@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from geonb.looks import PIXELS, Look
 from geonb.parameters import Parameter
 from geonb.specifications import pick
 
@@ -45,6 +46,8 @@ class Workload:
         ``(store, rows) -> uint8 array (sample, y, x, 3)``: how a sample looks to a person.
     explore : str
         ``(predictions, arrays) -> widget`` or frozen HTML.
+    looks : mapping
+        Stem of a shared notebook -> its :class:`geonb.looks.Look`s of this workload.
     headline : str
         The metric that leads tables and the run list.
     defaults : mapping
@@ -65,6 +68,7 @@ class Workload:
     score: str = "geonb.scores:score_classes"
     tiles: str = "geonb.embeddings:rgb_tiles"
     explore: str = "geonb.dashboards:show"
+    looks: Mapping[str, tuple[Look, ...]] = field(default_factory=lambda: PIXELS)
     steps: tuple[str, ...] = SHARED_STEPS
     defaults: Mapping[str, Any] = field(default_factory=dict)
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
