@@ -98,6 +98,72 @@ PIXELS: Mapping[str, tuple[Look, ...]] = {
     ),
 }
 
+CELLS: Mapping[str, tuple[Look, ...]] = {
+    "02_training": (
+        Look(
+            "",
+            "Windows of the training months: events of the months that go in, from the oldest on, and of the month to forecast. They "
+            "are placed at random so that they hold an event of the target month; how often something happens in them is therefore "
+            "no measure of how often it happens. The forecasts that are scored are of whole regions, not of such windows.",
+            "geonb.looks:sequences",
+        ),
+    ),
+    "03_prediction": (
+        Look(
+            "The months ahead",
+            "The forecast from the last month of the data, lead by lead: nobody knows yet what happened there. Probability of at "
+            "least one event in the cell and month; hatched or blank cells lie outside the region.",
+            "geonb.looks:forecast_map",
+        ),
+        Look(
+            "A month of the test split",
+            "The test month with the most events: truth, network and best baseline on one scale. Does the network follow the cells' "
+            "own history, or does it also see where violence spreads to? Rings of low probability around a cluster cost little and "
+            "catch the next month's neighbours; a cluster that is missing altogether is what a user would not forgive.",
+            "geonb.looks:forecast_panels",
+        ),
+        Look(
+            "What went in",
+            "The input months of the same forecast, side by side: how the events of the region moved before it.",
+            "geonb.looks:diffusion",
+        ),
+    ),
+    "04_analytics": (
+        Look(
+            "Found and false alarms",
+            "Violence is rare in a cell and month, so nearly everything is a true negative: accuracy is useless and AUROC looks good "
+            "for anything that knows the map. The average precision, the area under the precision-recall curve, is the headline; its "
+            "floor is the prevalence, not one half.",
+            "geonb.looks:curves",
+        ),
+        Look(
+            "By lead",
+            "How fast does skill fade with the months ahead? A network that knows only where violence usually is stays flat; one that "
+            "knows what is happening now starts higher and falls.",
+            "geonb.looks:leads",
+        ),
+        Look(
+            "By month",
+            "A score over years hides when it was earned. Bars count the events of each month: with few of them, a month's score is "
+            "an anecdote.",
+            "geonb.looks:months",
+        ),
+        Look(
+            "By kind and country",
+            "Where there are several kinds of violence, or several countries: is one of them much worse?",
+            "geonb.looks:groups",
+        ),
+    ),
+    "06_explore": (
+        Look(
+            "",
+            "A way through it. Let the months run with the truth on top, then the network's probability: does it lead or only follow? "
+            "Switch the model to the best baseline and back: what does the network add? Click a cell for its history and its forecast "
+            "at every lead. Move the threshold: how many false alarms does it cost to find the rest?",
+        ),
+    ),
+}
+
 
 def show(workload: str, notebook: str, *subject: Any) -> None:
     """Display a workload's looks for a notebook, in order.
@@ -161,3 +227,69 @@ def confusion(scores, run):
     from geonb import plots
 
     return plots.confusion(scores)
+
+
+def sequences(store, seed):
+    """Input months and target of training windows."""
+    from geonb import plots
+
+    return plots.sequence_samples(store, n=4, seed=seed)
+
+
+def forecast_map(predictions, store):
+    """The forecast of the months ahead, a panel a lead."""
+    from geonb import plots
+
+    return plots.forecast_map(predictions)
+
+
+def busiest(predictions) -> int:
+    """Position in time of the test forecast whose first month has the most events."""
+    grid = predictions["grid"]
+    events = (grid["truth"].isel(lead=0) == 1).sum(("outcome", "y", "x"))
+    return int(events.where(grid["split"] == "test", -1).argmax("time"))
+
+
+def forecast_panels(predictions, store):
+    """Truth, network and best baseline of the busiest test month."""
+    from geonb import plots
+
+    return plots.forecast_panels(predictions, store, time=busiest(predictions))
+
+
+def diffusion(predictions, store):
+    """The input months of the busiest test month's forecast."""
+    from geonb import plots
+
+    month = predictions["grid"]["time"].values[busiest(predictions)]
+    return plots.event_diffusion(store, int(store.times.get_loc(month)))
+
+
+def curves(scores, run):
+    """ROC and precision-recall curves."""
+    from geonb import plots
+
+    return plots.roc_pr(scores)
+
+
+def leads(scores, run):
+    """Headline metric by lead."""
+    from geonb import plots
+
+    return plots.skill_by_lead(scores)
+
+
+def months(scores, run):
+    """Headline metric by month, events beneath."""
+    from geonb import plots
+
+    return plots.skill_by_month(scores)
+
+
+def groups(scores, run):
+    """Headline metric by kind of violence and by country, where there are several."""
+    from geonb import plots
+
+    named = {"outcome_score": ("outcome", plots.outcome_scores), "country_score": ("country", plots.country_scores)}
+    drawn = [draw(scores) for name, (dim, draw) in named.items() if name in scores and scores.sizes[dim] > 1]
+    return drawn or None
