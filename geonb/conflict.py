@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from geonb.specifications import parse_spec, pick
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from geonb.store_cubes import CubeStore
 
 ATTRIBUTION = (
     "UCDP Georeferenced Event Dataset (Sundberg and Melander 2013, Journal of Peace Research 50(4)), CC BY 4.0; PRIO-GRID "
@@ -109,3 +114,120 @@ def refuse_rasters(spec: str) -> None:
     raise ValueError(
         "forecasts are of the region and months of the sample store; for another region make another store"
     )
+
+
+def open_events(spec: str | None = None) -> pd.DataFrame:
+    """Read UCDP files, or the simulated process where none is named.
+
+    Parameters
+    ----------
+    spec : str, optional
+        Files, comma separated or a glob; looked for from here and from the project root.
+
+    Returns
+    -------
+    DataFrame of :func:`geonb.events.read_events`, an event a row; in its attrs ``files``
+
+    Raises
+    ------
+    ValueError
+        Every fault of the files.
+    """
+    from geonb import events, examples_conflict
+
+    files = [examples_conflict.simulated_conflict()] if spec is None else _files(spec)
+    found = events.read_events(files)
+    found.attrs["paths"] = [str(f) for f in files]
+    return found
+
+
+def _files(spec: str) -> list[Path]:
+    from geonb import parameters, runs
+
+    found = parameters.find_files(spec, runs.project_root())
+    missing = [pattern for pattern, paths in found.items() if not paths]
+    if missing:
+        raise ValueError(f"No file {', '.join(missing)}. Give paths from here or from the project root, or globs.")
+    return [path for paths in found.values() for path in paths]
+
+
+def summarise(events: pd.DataFrame) -> dict[str, Any]:
+    """What was read, for people: events, first and last month, deaths, cells, kinds, and what was odd and how often."""
+    from geonb.events import month_text
+
+    report = events.attrs.get("report", {})
+    told = {
+        "simulated": "yes" if events.attrs.get("simulated") else "no",
+        "events": f"{len(events):,}",
+        "from": month_text(int(events["month_start"].min())),
+        "to": month_text(int(events["month_end"].max())),
+        "deaths (best estimate)": f"{int(events['best'].sum()):,}",
+        "events without a death": f"{int((events['best'] == 0).sum()):,}",
+        "grid cells": f"{events['gid'].nunique():,}",
+        "countries": ", ".join(map(str, events.attrs.get("countries", {}).values()))[:200],
+    }
+    kinds = {1: "state-based", 2: "non-state", 3: "one-sided"}
+    told |= {name: f"{int((events['type'] == code).sum()):,}" for code, name in kinds.items()}
+    odd = {name: count for name, count in report.items() if isinstance(count, int) and count and name != "events"}
+    return told | {name.replace("_", " "): f"{count:,}" for name, count in odd.items()}
+
+
+def write_conflict_store(
+    events: pd.DataFrame,
+    *,
+    covariates: str | None = None,
+    region: str | None = None,
+    period: str | None = None,
+    channels: str = "event,log1p_best",
+    outcomes: str = "any",
+    event: str = "deaths",
+    windows: str = "region",
+    steps: int = 10,
+    horizon: int = 1,
+    shares: str = "60/20/20",
+    seed: int = 0,
+    name: str | None = None,
+    root: Path | None = None,
+) -> CubeStore:
+    """Make the cube, the split and the table of windows: a sealed store, or the one that is there.
+
+    Parameters
+    ----------
+    events : DataFrame, of :func:`open_events`
+    others : as notebook 01 declares them; see :func:`check_event`, :func:`check_windows`, :func:`check_period`,
+        :func:`geonb.cubes.check_channels`, :func:`geonb.priogrid.select_region`, :func:`geonb.sequences.split_months`
+
+    Raises
+    ------
+    ValueError
+        Every fault of the settings, events and covariates, before anything is written.
+    """
+    from geonb import cubes, store_cubes
+
+    start, stop = check_period(period) if period else (None, None)
+    files = _files(covariates) if covariates else []
+    recipe = {"channels": channels, "start": start, "stop": stop, "region": region, "outcomes": outcomes} | check_event(
+        event
+    )
+    simulated = bool(events.attrs.get("simulated"))
+    where = ", ".join(map(str, events.attrs.get("countries", {}).values()))
+    place = where if where and len(where) < 40 else (region or "many countries")
+    meta = {
+        "name": name or ("simulated-conflict" if simulated else Path(events.attrs["paths"][0]).name.split(".")[0]),
+        "title": "Simulated violence on the PRIO-GRID"
+        if simulated
+        else f"Organised violence on the PRIO-GRID: {place}",
+        "simulated": simulated,
+        "notes": ["Simulated data: no event in them ever happened."] if simulated else [],
+        "attribution": "geonb.examples_conflict.simulated_conflict" if simulated else ATTRIBUTION,
+    }
+
+    def write(folder: Path) -> dict[str, Any]:
+        return cubes.write_cube(folder, events, covariates=files or None, **recipe)
+
+    cut = check_windows(windows)
+    return store_cubes.write_cube_store(
+        write, recipe, inputs=[*events.attrs["paths"], *files], meta=meta, steps=steps, horizon=horizon, shares=shares,
+        seed=seed, root=root, chunk_size=cut.get("size"),
+        **{k: cut[k] for k in ("draws", "min_events", "outliers") if k in cut},
+    )  # fmt: skip
