@@ -1,10 +1,27 @@
-"""Every static figure: maps, curves of training, scores, galleries, dendrogram and scatter with tiles.
+"""Every static figure: maps, curves of training, scores, forecasts, galleries, dendrogram and scatter with tiles.
 
 Each takes labelled xarray (a store, predictions, scores, embeddings) and gives back a matplotlib Figure with title, units and
 legend; maps have north up; a class has one colour everywhere; figures of simulated data say so. This module is the list, the
-drawing is beside it: `plots_maps` and `plots_locator` (where), `plots_scores` (how good), `plots_tiles` (what is alike), `plots_style`.
+drawing is beside it: `plots_maps` and `plots_locator` (where), `plots_forecast` and `plots_cells` (what is expected where),
+`plots_scores` and `plots_forecast_scores` (how good), `plots_tiles` (what is alike), `plots_style`.
 """
 
+from geonb.plots_forecast import (
+    cube_maps,
+    event_diffusion,
+    forecast_map,
+    forecast_panels,
+    forecast_tiles,
+    sequence_samples,
+)
+from geonb.plots_forecast_scores import (
+    country_scores,
+    diagonal_roc,
+    outcome_scores,
+    roc_pr,
+    skill_by_lead,
+    skill_by_month,
+)
 from geonb.plots_locator import locator
 from geonb.plots_maps import class_shares, prediction_panels, rgb, samples, scene, stretched
 from geonb.plots_scores import (
@@ -30,17 +47,29 @@ __all__ = [
     "class_shares",
     "cluster_colours",
     "confusion",
+    "country_scores",
+    "cube_maps",
     "dendrogram",
+    "diagonal_roc",
+    "event_diffusion",
+    "forecast_map",
+    "forecast_panels",
+    "forecast_tiles",
     "learning_curves",
     "locator",
+    "outcome_scores",
     "prediction_panels",
     "reliability",
     "rgb",
+    "roc_pr",
     "samples",
     "scatter_with_tiles",
     "scene",
     "score_table",
+    "sequence_samples",
     "skill",
+    "skill_by_lead",
+    "skill_by_month",
     "source_scores",
     "stretched",
 ]

@@ -23,6 +23,9 @@ NAMES = {
     "boundary_f1": "boundary F1",
     "iou": "IoU",
     "f1": "F1",
+    "average_precision": "average precision",
+    "auroc": "AUROC",
+    "crps": "CRPS of deaths",
 }
 
 
@@ -69,15 +72,16 @@ def learning_curves(log: str | Path | pd.DataFrame, metric: str | None = None) -
     return finish(figure, table.attrs, kept)
 
 
-def _counted(scores: xr.Dataset, split: str) -> str:
-    here = scores.sel(split=split)
+def counted(scores: xr.Dataset, split: str) -> str:
+    """How much of a split was scored, in the scores' own unit: pixels of classes, cell-months of forecasts."""
+    here, unit = scores.sel(split=split), scores.attrs.get("unit", "pixels")
     return (
-        f"{split} split: {int(here.n_pixels):,} pixels in {int(here.n_blocks):,} blocks; "
+        f"{split} split: {int(here.n_pixels):,} {unit} in {int(here.n_blocks):,} blocks; "
         "bars are 95 % intervals from resampling whole blocks."
     )
 
 
-def _dots(ax: Axes, values: list[xr.DataArray], models: list[str]) -> None:
+def dots(ax: Axes, values: list[xr.DataArray], models: list[str]) -> None:
     """One row a category, models side by side within it: dot and interval (values, low, high), dims (model, row)."""
     centre, low, high = (np.asarray(v.transpose("model", ...).values, float).reshape(len(models), -1) for v in values)
     rows = np.arange(centre.shape[1])
@@ -101,20 +105,24 @@ def skill(scores: xr.Dataset, split: str = "test") -> Figure:
     split : str
         Which part of the data: ``test`` is the one that nothing was chosen on.
     """
-    models, metrics = [str(m) for m in scores.model.values], [str(m) for m in scores.metric.values]
-    figure, axes = plt.subplots(
-        1, len(metrics), figsize=(1.3 + 1.75 * len(metrics), 0.9 + 0.36 * len(models)), squeeze=False
-    )
-    for ax, metric in zip(axes[0], metrics, strict=True):
+    models = [str(m) for m in scores.model.values]
+    metrics = there(scores, split)
+    rows = -(-len(metrics) // 6)
+    columns = -(-len(metrics) // rows)
+    size = 1.3 + 1.75 * columns, rows * (0.9 + 0.36 * len(models))
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    for place, (ax, metric) in enumerate(zip(axes.flat, metrics, strict=False)):
         one = scores.sel(split=split, metric=metric)
+        digits = digits_of(one.score.values)
         for row, (model, look) in enumerate(model_looks(models).items()):
             here = one.sel(model=model)
             ax.hlines(row, here.score_low, here.score_high, color=look["color"], linewidth=2)
             ax.plot(here.score, row, linestyle="none", **look)
             text = {"textcoords": "offset points", "ha": "center", "fontsize": 7.5, "color": look["color"]}
-            ax.annotate(f"{float(here.score):.2f}", (float(here.score), row), xytext=(0, 6), **text)
+            if np.isfinite(here.score):
+                ax.annotate(f"{float(here.score):.{digits}f}", (float(here.score), row), xytext=(0, 6), **text)
         ax.set_ylim(len(models) - 0.5, -0.6)
-        ax.set_yticks(range(len(models)), models if ax is axes[0, 0] else [])
+        ax.set_yticks(range(len(models)), models if place % columns == 0 else [])
         ax.margins(x=0.18)
         ax.grid(axis="x")
         worse = metric in LOWER_IS_BETTER
@@ -122,8 +130,22 @@ def skill(scores: xr.Dataset, split: str = "test") -> Figure:
         ax.set_xlabel("lower is better" if worse else "higher is better", fontsize=7.5, color="#777777")
         if not worse:
             ax.set_xlim(-0.04, 1.04)
+    for ax in axes.flat[len(metrics) :]:
+        ax.set_axis_off()
     figure.tight_layout(w_pad=1.2)
-    return finish(figure, scores.attrs, _counted(scores, split))
+    return finish(figure, scores.attrs, counted(scores, split))
+
+
+def there(scores: xr.Dataset, split: str) -> list[str]:
+    """Metrics that some model has in this split: forecasts without deaths have no CRPS."""
+    known = np.isfinite(scores.score.sel(split=split)).any("model")
+    return [str(metric) for metric in scores.metric.values[known.values]]
+
+
+def digits_of(values: np.ndarray) -> int:
+    """Decimals that tell models apart: two, and more where all scores are small, as Brier scores of rare events are."""
+    largest = np.nanmax(np.abs(values), initial=0)
+    return 2 if not 0 < largest < 0.2 else min(6, int(2 - np.floor(np.log10(largest))))
 
 
 @styled
@@ -139,7 +161,7 @@ def class_scores(scores: xr.Dataset, metric: str = "iou", split: str = "test") -
     here = scores.sel(split=split, class_metric=metric)
     models, classes = [str(m) for m in scores.model.values], [str(c) for c in scores["class"].values]
     figure, ax = plt.subplots(figsize=(6.4, 0.9 + 0.2 * (len(models) + 0.6) * len(classes)))
-    _dots(ax, [here.class_score, here.class_score_low, here.class_score_high], models)
+    dots(ax, [here.class_score, here.class_score_low, here.class_score_high], models)
     colours = class_colours(classes, scores.attrs)
     share = here.prevalence.values
     ax.set_yticks(range(len(classes)), [f"{c}\n{_share(p)}" for c, p in zip(classes, share, strict=True)])
@@ -151,10 +173,10 @@ def class_scores(scores: xr.Dataset, metric: str = "iou", split: str = "test") -
     ax.set(xlim=(-0.01, 1), xlabel=readable(metric), title=f"{readable(metric)} of each class")
     ax.legend(ncols=len(models), loc="lower right", bbox_to_anchor=(1, 1))
     figure.tight_layout()
-    return finish(figure, scores.attrs, _counted(scores, split))
+    return finish(figure, scores.attrs, counted(scores, split))
 
 
-def _needed(scores: xr.Dataset, variable: str) -> None:
+def needed(scores: xr.Dataset, variable: str) -> None:
     if variable not in scores:
         raise ValueError(f"These scores hold no {variable!r} (made by an older geonb). Run 04_analytics again.")
 
@@ -170,14 +192,14 @@ def source_scores(scores: xr.Dataset, metric: str | None = None, split: str = "t
     metric : str, optional
         The headline when left out.
     """
-    _needed(scores, "source_score")
+    needed(scores, "source_score")
     metric = str(scores.attrs.get("headline", "mean_iou")) if metric is None else metric
     whole = scores.sel(split=split, metric=metric)
     seen = (whole.source_pixels > 0).values
     here = whole.isel(source=np.flatnonzero(seen))
     models, several = [str(m) for m in scores.model.values], len(set(scores.dataset.values.tolist())) > 1
     figure, ax = plt.subplots(figsize=(6.8, 1.0 + 0.2 * (len(models) + 0.9) * max(1, here.sizes["source"])))
-    _dots(ax, [here.source_score, here.source_score_low, here.source_score_high], models)
+    dots(ax, [here.source_score, here.source_score_low, here.source_score_high], models)
     names = []
     for one in range(here.sizes["source"]):
         at = here.isel(source=one)
@@ -199,7 +221,7 @@ def source_scores(scores: xr.Dataset, metric: str | None = None, split: str = "t
     gone = ", ".join(str(name) for name in scores.source.values[~seen])
     none = f"No pixel of this split: {gone}." if gone else ""
     dotted = f"Dotted: {models[0]} over all sources. No bar where a source has one block only."
-    return finish(figure, scores.attrs, _counted(scores, split), dotted, none)
+    return finish(figure, scores.attrs, counted(scores, split), dotted, none)
 
 
 @styled
@@ -210,14 +232,14 @@ def area_error(scores: xr.Dataset, split: str = "test") -> Figure:
     ----------
     scores : Dataset with ``class_score`` of ``area_error`` and ``true_area_ha`` (split, class)
     """
-    _needed(scores, "true_area_ha")
+    needed(scores, "true_area_ha")
     here = scores.sel(split=split, class_metric="area_error")
     models, classes = [str(m) for m in scores.model.values], [str(c) for c in scores["class"].values]
     # Beyond, one class that is given a hundredfold would press all others onto the line of zero.
     low, high = -1.08, 2.08
     figure, ax = plt.subplots(figsize=(6.4, 1.0 + 0.2 * (len(models) + 0.6) * len(classes)))
     ax.axvline(0, color="#555555", linewidth=0.8, zorder=1)
-    _dots(ax, [here.class_score, here.class_score_low, here.class_score_high], models)
+    dots(ax, [here.class_score, here.class_score_low, here.class_score_high], models)
     values = np.asarray(here.class_score.transpose("model", "class").values, float)
     for m, (_, look) in enumerate(model_looks(models).items()):
         for row in np.flatnonzero(values[m] > high):
@@ -239,7 +261,7 @@ def area_error(scores: xr.Dataset, split: str = "test") -> Figure:
     ax.legend(ncols=len(models), loc="lower right", bbox_to_anchor=(1, 1))
     figure.tight_layout()
     said = "Under each class its true area in this split. -100 %: the class is never given."
-    return finish(figure, scores.attrs, _counted(scores, split), said)
+    return finish(figure, scores.attrs, counted(scores, split), said)
 
 
 def _area(ha: float) -> str:
@@ -262,7 +284,7 @@ def block_scores(scores: xr.Dataset, metric: str = "accuracy", model: str | None
     """
     from geonb.scores import block_scores as by_block
 
-    _needed(scores, "block_confusion")
+    needed(scores, "block_confusion")
     model = str(scores.model.values[0]) if model is None else model
     values = by_block(scores, metric, model, split)
     sources = [str(s) for s in scores.source.values if (values.block_source == s).any()][:6]
@@ -326,18 +348,22 @@ def confusion(scores: xr.Dataset, model: str | None = None, split: str = "test")
 
 @styled
 def reliability(scores: xr.Dataset, split: str = "test") -> Figure:
-    """Draw how often the winning class was right against the probability it was given: on the diagonal is honest.
+    """Draw how often the winning class was right (or the event came) against the probability given: on the diagonal is honest.
 
     Parameters
     ----------
     scores : Dataset with ``confidence``, ``hit_rate``, ``bin_pixels`` (model, split, bin)
-        Mean winning probability, share that was right and number of pixels of each bin of equal width.
+        Mean probability given, share that was right (or had an event) and number of pixels (or cell-months) of each bin of
+        equal width.
 
     References
     ----------
     Guo et al. 2017, On calibration of modern neural networks, eq. 2-3 and 5 (arXiv 1706.04599).
     """
-    curve = scores[["confidence", "hit_rate", "bin_pixels"]].sel(split=split)
+    curve, unit = scores[["confidence", "hit_rate", "bin_pixels"]].sel(split=split), scores.attrs.get("unit", "pixels")
+    events = (
+        "class" not in scores.dims
+    )  # forecasts of an event: what is judged is its own probability, not the winner's
     figure, (ax, bars) = plt.subplots(2, 1, figsize=(4.6, 5), height_ratios=(3, 1), sharex=True)
     ax.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle=":")
     look = {
@@ -357,14 +383,17 @@ def reliability(scores: xr.Dataset, split: str = "test") -> Figure:
         look = look | {"markersize": look["markersize"] - 2}
         ax.plot(one.confidence[seen], one.hit_rate[seen], label=f"{model} (ECE {gap:.3f})", **look)
         bars.stairs(pixels / total, bounds, color=look["color"])
-    ax.set(ylabel="share that was right", ylim=(0, 1), xlim=(0, 1), title="Can its probabilities be believed?")
-    bars.set(xlabel="probability of the winning class", ylabel="share of pixels", ylim=(0, None))
+    said = "share with an event" if events else "share that was right"
+    ax.set(ylabel=said, ylim=(0, 1), xlim=(0, 1), title="Can its probabilities be believed?")
+    given = "probability of an event" if events else "probability of the winning class"
+    bars.set(xlabel=given, ylabel=f"share of\n{unit}", ylim=(0, None))
+    if events:  # nearly all lie in the lowest bin
+        bars.set(yscale="log", ylim=(1e-5, 2))
     ax.grid()
-    ax.legend(loc="upper left")
+    ax.legend(loc="upper left", frameon=True, edgecolor="none", framealpha=0.85)
     figure.tight_layout()
-    counted = int(scores.n_pixels.sel(split=split))
-    bins = "Bins under 30 pixels are left out. ECE: mean distance to the diagonal (expected calibration error)."
-    return finish(figure, scores.attrs, f"{split} split: {counted:,} pixels. {bins}")
+    bins = f"Bins under 30 {unit} are left out. ECE: mean distance to the diagonal (expected calibration error)."
+    return finish(figure, scores.attrs, f"{split} split: {int(scores.n_pixels.sel(split=split)):,} {unit}. {bins}")
 
 
 def score_table(scores: xr.Dataset, split: str = "test") -> pd.DataFrame:
@@ -376,10 +405,13 @@ def score_table(scores: xr.Dataset, split: str = "test") -> pd.DataFrame:
     """
     here = scores.sel(split=split)
     headline = scores.attrs.get("headline")
-    metrics = sorted((str(m) for m in scores.metric.values), key=lambda metric: metric != headline)
+    metrics = sorted(there(scores, split), key=lambda metric: metric != headline)
+    digits = {metric: digits_of(here.score.sel(metric=metric).values) for metric in metrics}
     rows = {
         str(model): {
-            readable(metric): _with_interval(*(float(here[v].sel(model=model, metric=metric)) for v in _SCORE))
+            readable(metric): written(
+                *(float(here[v].sel(model=model, metric=metric)) for v in _SCORE), digits=digits[metric]
+            )
             for metric in metrics
         }
         for model in scores.model.values
@@ -390,7 +422,9 @@ def score_table(scores: xr.Dataset, split: str = "test") -> pd.DataFrame:
 _SCORE = ("score", "score_low", "score_high")
 
 
-def _with_interval(value: float, low: float, high: float) -> str:
+def written(value: float, low: float, high: float, digits: int = 2) -> str:
+    """``0.74 [0.70, 0.78]``; without the interval where there is none, and "-" where there is no value."""
     if not np.isfinite(value):
         return "-"
-    return f"{value:.2f} [{low:.2f}, {high:.2f}]" if np.isfinite(low) and np.isfinite(high) else f"{value:.2f}"
+    shown = f"{value:.{digits}f}"
+    return f"{shown} [{low:.{digits}f}, {high:.{digits}f}]" if np.isfinite(low) and np.isfinite(high) else shown
