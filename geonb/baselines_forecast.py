@@ -39,7 +39,7 @@ class Baseline:
 def never(store, seed: int = 0) -> Baseline:
     """No event anywhere, ever: what a Brier score must be compared with where events are rare."""
     zero = np.zeros((len(store.outcomes), store.horizon, *store.valid.shape), np.float32)
-    return Baseline("never", lambda t: {"probability": zero, "deaths": zero if _has_deaths(store) else None})
+    return Baseline("never", lambda t: {"probability": zero, "deaths": zero if has_deaths(store) else None})
 
 
 def climatology(store, seed: int = 0) -> Baseline:
@@ -48,10 +48,10 @@ def climatology(store, seed: int = 0) -> Baseline:
     events, dead = 0, 0
     for start, end in _pieces(0, stop):
         events = events + events_of(store, start, end).sum(axis=0, dtype=np.float64)
-        if _has_deaths(store):
+        if has_deaths(store):
             dead = dead + deaths_of(store, start, end).sum(axis=0, dtype=np.float64)
     probability = _held(_shrunk(events, stop, store.valid), store.horizon)
-    deaths = _held(_shrunk(dead, stop, store.valid), store.horizon) if _has_deaths(store) else None
+    deaths = _held(_shrunk(dead, stop, store.valid), store.horizon) if has_deaths(store) else None
     return Baseline("climatology", lambda t: {"probability": probability, "deaths": deaths})
 
 
@@ -62,7 +62,7 @@ def persistence(store, seed: int = 0) -> Baseline:
     """
     shape = (2, len(store.outcomes), store.horizon)  # after none, after one
     number, events, dead = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-    for _, past, future, deaths in _rolling(store, 1, _has_deaths(store)):
+    for _, past, future, deaths in _rolling(store, 1, has_deaths(store)):
         for after in (0, 1):
             here = (past[-1] == after) & store.valid
             number[after] += here.sum(axis=(1, 2))[:, None]
@@ -76,7 +76,7 @@ def persistence(store, seed: int = 0) -> Baseline:
     def forecast(t: int) -> dict[str, np.ndarray | None]:
         last = events_of(store, t - 1, t)[0].astype(bool)[:, None]
         pick = lambda table: np.where(last, *(table[k][..., None, None] for k in (1, 0))).astype(np.float32)  # noqa: E731
-        return {"probability": pick(frequency), "deaths": pick(severity) if _has_deaths(store) else None}
+        return {"probability": pick(frequency), "deaths": pick(severity) if has_deaths(store) else None}
 
     return Baseline("persistence", forecast)
 
@@ -150,7 +150,8 @@ def _nothing(store, dtype) -> np.ndarray:
     return np.zeros((0, len(store.outcomes), *store.valid.shape), dtype)
 
 
-def _has_deaths(store) -> bool:
+def has_deaths(store) -> bool:
+    """Whether the deaths of every outcome are known."""
     return all(outcome.get("deaths") for outcome in store.outcomes)
 
 
@@ -202,7 +203,7 @@ def _held(values: np.ndarray, leads: int) -> np.ndarray:
 
 def severity_of(store) -> np.ndarray | None:
     """Mean deaths of a month with an event (outcome, y, x), a cell's own drawn towards that of all; None without deaths."""
-    if not _has_deaths(store):
+    if not has_deaths(store):
         return None
     events, dead = 0, 0
     for start, stop in _pieces(0, training_stop(store)):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 import xarray as xr
+from pyproj import CRS
 
 ANY = ({"name": "any violence", "colour": "#b2182b", "event": "event", "deaths": "best"},)
 
@@ -47,11 +48,14 @@ class FakeCube:
         return {"y": lat + 0.5 * np.arange(rows), "x": lon + 0.5 * np.arange(columns)}
 
     @property
-    def grid(self):
+    def arrays(self):
         y, x = np.meshgrid(*self.coords.values(), indexing="ij")
         gid = np.floor((y + 90) * 2) * 720 + np.floor((x + 180) * 2) + 1
         country = np.where(x < x.mean(), 475, 483)
-        return {"gid": gid.astype(np.int32), "country": country.astype(np.int32)}
+        data = {"gid": gid.astype(np.int32), "country": country.astype(np.int32)}
+        crs = xr.DataArray(0, attrs=CRS.from_epsg(4326).to_cf())
+        grid = xr.Dataset({k: (("y", "x"), v) for k, v in data.items()}, self.coords | {"spatial_ref": crs})
+        return xr.DataTree.from_dict({"/grid": grid})
 
     def cube(self, names=None, start=None, stop=None):
         names = self.inputs if names is None else names
