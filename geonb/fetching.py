@@ -7,10 +7,14 @@ import http.client
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from geonb import disk
+
+if TYPE_CHECKING:
+    from geonb.workloads import Workload
 
 # Publishers move and renew their files: set another address with GEONB_URL_<NAME>, or pass `sources` of your own.
 # An empty one: the publisher makes the file to order on a page, and there is no address to fetch.
@@ -207,3 +211,46 @@ def _offline(url: str, path: Path, error: Exception, page: str | None) -> str:
         f"{url} could not be fetched: {error}. With a network, run this again: it goes on where it was cut. "
         f"Or bring the file yourself{by_hand} and put it at {path.resolve()}. The address can be set anew if it moved."
     )
+
+
+def fetch_all(record: Workload, folder: Path, names: Sequence[str] = ()) -> list[str]:
+    """Fetch a workload's files, all that can be had; tells of each where it lies, or how to get it.
+
+    Parameters
+    ----------
+    record : Workload
+    folder : Path
+        Where they go.
+    names : sequence of str
+        Which of ``record.fetch``; all by default.
+
+    Returns
+    -------
+    list of str, a line a file
+
+    Raises
+    ------
+    ValueError
+        If the workload has no files to fetch, or none of that name.
+    ConnectionError
+        If one could not be fetched; after the others were tried.
+    """
+    from geonb.specifications import pick
+
+    if not record.fetch:
+        raise ValueError(
+            f"{record.name} has nothing to fetch: its example data come with the first run of notebook 01."
+        )
+    told, failed = [], []
+    for name in names or record.fetch:
+        url = address(pick("file", name, dict.fromkeys(record.fetch, name)))
+        if not url:
+            told.append(f"{name}: made to order at {PAGES[name]}; put the file anywhere and name it in the parameters")
+            continue
+        try:
+            told.append(f"{name}: {fetch(name, folder / url.rpartition('/')[2])}")
+        except ConnectionError as error:
+            failed.append(str(error))
+    if failed:
+        raise ConnectionError("\n".join([*told, *failed]))
+    return told
