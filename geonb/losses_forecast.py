@@ -24,6 +24,7 @@ class Term(nn.Module):
     """One loss. ``events`` and ``log_deaths`` (None if not forecast), ``targets`` and ``deaths`` are (sample, lead, outcome, y, x)."""
 
     needs_deaths: ClassVar[bool] = False
+    least_side = 1  # cells
 
 
 class BCE(Term):
@@ -60,7 +61,7 @@ class Focal(Term):
         # 1 - p_t as a power of e: its gradient stays finite where p_t rounds to 1
         cell = -(self.gamma * functional.logsigmoid(-signed)).exp() * functional.logsigmoid(signed)
         if self.alpha is not None:
-            cell = cell * torch.where(true, self.alpha, 1 - self.alpha)
+            cell = cell * (self.alpha * targets + (1 - self.alpha) * (1 - targets))
         return _mean(cell, valid)
 
 
@@ -80,6 +81,7 @@ class SSIM(Term):
     def __init__(self, sigma: float = 1.5) -> None:
         super().__init__()
         self.sigma = sigma
+        self.least_side = int(3.5 * sigma + 0.5) + 1  # the edge is mirrored by the reach of the window
 
     def forward(self, events: Tensor, log_deaths: Tensor | None, targets: Tensor, deaths: Tensor | None, valid: Tensor):
         from torchmetrics.functional.image import structural_similarity_index_measure as similarity
@@ -128,12 +130,15 @@ class ForecastLoss(nn.Module):
         The first so many outputs are event logits.
     needs_deaths : bool
         Whether as many outputs follow, log1p deaths.
+    least_side : int, cells
+        Of the windows.
     """
 
     def __init__(self, terms: list[tuple[float, Term]], outcomes: int) -> None:
         super().__init__()
         self.weights, self.terms = [weight for weight, _ in terms], nn.ModuleList(term for _, term in terms)
         self.outcomes, self.needs_deaths = outcomes, any(term.needs_deaths for term in self.terms)
+        self.least_side = max(term.least_side for term in self.terms)
 
     def forward(self, outputs: Tensor, targets: Tensor, deaths: Tensor | None, valid: Tensor) -> Tensor:
         """Scalar of outputs (sample, lead, output, y, x), targets and deaths (sample, lead, outcome, y, x), valid (sample, y, x)."""

@@ -62,6 +62,9 @@ class UNetLSTM(nn.Module):
         self.memories = nn.ModuleList(
             ConvLSTM(n, [n], kernel) if recurrent == "all" or k == depth else None for k, n in enumerate(widths)
         )
+        for memory in self.memories:
+            if memory is not None:
+                _remember_at_first(memory)
         deeper = list(zip(widths[:0:-1], widths[-2::-1], strict=True))
         self.up = nn.ModuleList(_block(m + n, n, kernel, norm) for m, n in deeper)
         self.dropout = nn.Dropout2d(dropout) if dropout else nn.Identity()
@@ -95,6 +98,12 @@ class UNetLSTM(nn.Module):
             months = x.unflatten(0, (samples, steps))
             found.append(months[:, -1] if memory is None else memory(months)[1][-1][0])
         return found
+
+
+def _remember_at_first(layers: ConvLSTM) -> None:
+    """Forget gates begin nearly open, so that the first of many months is felt (Jozefowicz et al. 2015)."""
+    for cell in layers.cells:
+        nn.init.ones_(cell.gates.bias[cell.hidden : 2 * cell.hidden])
 
 
 def _block(before: int, after: int, kernel: int, norm: str) -> nn.Sequential:

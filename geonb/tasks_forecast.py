@@ -43,14 +43,14 @@ class Forecast(Trainable):
     def check(cls, store, network: str, loss: str, augment: str, sampler: str, optimizer: str) -> None:
         """Refuse what cannot be trained before anything is computed; one ValueError lists every fault."""
         checks = [
-            lambda: _check_fit(store, network, loss),
-            lambda: build_loss(loss, len(store.meta["outcomes"])) and _check_deaths(store, loss),
+            lambda: _check_network(store, network, loss),
+            lambda: _check_loss(store, loss),
             lambda: check_optimizer(optimizer),
-            lambda: check_sampler(sampler),
-            lambda: _check_augment(store, augment),
+            lambda: _check_sampler(sampler),
+            lambda: _sequences(store, augment),
         ]
         check_all(store, checks)
-        order_of(_sequences(store, augment), store, sampler)
+        order_of(_sequences(store, augment), store, sampler)  # an empty constituent cannot be shown more often
 
     @classmethod
     def card_of(cls, store) -> dict[str, Any]:
@@ -195,29 +195,42 @@ def _sequences(store, augment: str):
     return Sequences(store, "train", augment)
 
 
-def _check_augment(store, augment: str) -> None:
-    _sequences(store, augment)
-
-
-def _check_fit(store, network: str, loss: str) -> None:
+def _check_network(store, network: str, loss: str) -> None:
     """Sizes of the windows, and the number of outputs, that the network can take."""
     check_network(network)
     try:
         outputs = len(store.meta["outcomes"]) * (2 if build_loss(loss).needs_deaths else 1)
     except ValueError:
-        outputs = 1  # told of the loss elsewhere
-    with torch.device("meta"):
+        outputs = 1  # the loss's own check tells of it
+    with torch.device("meta"):  # built without its numbers
         build_network(network, len(_inputs(store)), outputs, int(store.meta["split"]["horizon"]))
-    for height, width in store.index[["height", "width"]].drop_duplicates().to_numpy().tolist():
+    for height, width in _sizes(store):
         check_size(network, height, width)
 
 
-def _check_deaths(store, loss: str) -> None:
-    if not build_loss(loss).needs_deaths:
-        return
+def _check_loss(store, loss: str) -> None:
+    built, faults = build_loss(loss), []
     lacking = [outcome["name"] for outcome in store.meta["outcomes"] if not outcome.get("deaths")]
-    if lacking:
-        raise ValueError(
+    if built.needs_deaths and lacking:
+        faults.append(
             f"loss = {loss!r} learns deaths, but the store has none for {', '.join(lacking)}. "
             "Make it with deaths (notebook 01), or give a loss of events: bce, focal."
         )
+    side = min(min(size) for size in _sizes(store))
+    if side < built.least_side:
+        faults.append(
+            f"loss = {loss!r} compares maps of {built.least_side} cells a side or more; the windows have {side}. "
+            "Give a smaller sigma (ssim:sigma=0.5), larger windows, or another loss."
+        )
+    if faults:
+        raise ValueError("\n".join(faults))
+
+
+def _check_sampler(sampler: str) -> None:
+    if check_sampler(sampler)[1]["balance"] == "class":
+        raise ValueError(f"sampler = {sampler!r}: a forecast has no classes to balance. Leave balance=class out.")
+
+
+def _sizes(store) -> list[tuple[int, int]]:
+    """Heights and widths of the windows, cells."""
+    return [(int(h), int(w)) for h, w in store.index[["height", "width"]].drop_duplicates().to_numpy()]

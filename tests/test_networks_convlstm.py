@@ -67,7 +67,7 @@ def test_one_cell_by_hand():
     expected = s(x + h + after) * np.tanh(after), after
     state = tuple(torch.full((1, 1, 1, 1), v, dtype=torch.float64) for v in (h, c))
     found = cell(torch.full((1, 1, 1, 1), x, dtype=torch.float64), state)
-    assert [float(v) for v in found] == pytest.approx(expected, abs=1e-14)
+    assert [v.item() for v in found] == pytest.approx(expected, abs=1e-14)
 
 
 @pytest.mark.parametrize("peephole", ["channel", "pixel", "none"])
