@@ -86,7 +86,7 @@ def _whole(write: Callable[[Path], Any], path: Path) -> Any:
 
 def cell_table(data: xr.Dataset, i: int) -> pd.DataFrame:
     """The network's forecasts of one origin, a row a lead, outcome and cell of the region; columns as COLUMNS."""
-    at = data.isel(time=i)
+    at = _read(data, i)
     valid = data["valid"].to_numpy()
     y, x = np.nonzero(valid)
     outcomes, leads, number = data.sizes["outcome"], data["lead"].to_numpy(), len(y)
@@ -103,13 +103,17 @@ def cell_table(data: xr.Dataset, i: int) -> pd.DataFrame:
     table["month"] = np.tile(np.repeat(months, number), outcomes)
     names = pd.Categorical([str(o) for o in data["outcome"].values])
     table["outcome"] = names.repeat(len(leads) * number)
-    table["p"] = at["probability"].isel(model=0).to_numpy()[..., valid].ravel()
-    deaths = (
-        at["deaths_mean"].isel(model=0).to_numpy()[..., valid].ravel() if "deaths_mean" in data else np.float32(np.nan)
-    )
+    table["p"] = at["probability"].to_numpy()[..., valid].ravel()
+    deaths = at["deaths_mean"].to_numpy()[..., valid].ravel() if "deaths_mean" in data else np.float32(np.nan)
     table["deaths"] = deaths
     table["truth"] = at["truth"].to_numpy()[..., valid].ravel()
     return table[list(COLUMNS)]
+
+
+def _read(data: xr.Dataset, i: int) -> xr.Dataset:
+    """One origin's truth and forecasts of the network, in memory."""
+    names = ("probability", "deaths_mean", "truth", "deaths", "country_cells", "country_deaths")
+    return data[[n for n in names if n in data]].isel(time=i, model=0).load()
 
 
 def write_cells(data: xr.Dataset, path: Path) -> int:
@@ -143,13 +147,13 @@ def country_table(data: xr.Dataset, i: int) -> pd.DataFrame:
     ``cells_low`` and ``cells_high`` (5 and 95 %) say how far the network's draws differ, not how far chance may take the sum; NaN
     where it has no dropout. ``cells_true`` and ``deaths_true`` are NaN where not known yet.
     """
-    at, valid = data.isel(time=i), data["valid"].to_numpy()
+    at, valid = _read(data, i), data["valid"].to_numpy()
     countries, place = np.unique(data["country"].to_numpy()[valid], return_inverse=True)
     origin = pd.Timestamp(data["time"].values[i])
     truth = at["truth"].to_numpy()[..., valid]
     parts = {
-        "cells": at["probability"].isel(model=0).to_numpy()[..., valid],
-        "deaths": at["deaths_mean"].isel(model=0).to_numpy()[..., valid] if "deaths_mean" in data else None,
+        "cells": at["probability"].to_numpy()[..., valid],
+        "deaths": at["deaths_mean"].to_numpy()[..., valid] if "deaths_mean" in data else None,
         "cells_true": np.where(truth < 0, np.nan, truth),
         "deaths_true": at["deaths"].to_numpy()[..., valid] if "deaths" in data else None,
     }

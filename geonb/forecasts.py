@@ -325,7 +325,7 @@ def _known(store, grid: xr.Dataset, origins, times) -> xr.Dataset:
                 da.full(shape, UNKNOWN, dtype=np.int8, chunks=chunk),
                 {"long_name": "an event came", "unknown": UNKNOWN, **same},
             ),
-            "split": ("time", np.array([s for _, s in origins], dtype=object)),
+            "split": ("time", np.array([s for _, s in origins], dtype="U6")),
             "valid": (("y", "x"), store.valid, {"long_name": "cell of the region", **same}),
             "country": (
                 ("y", "x"),

@@ -66,7 +66,7 @@ def count(predictions: xr.DataTree) -> Cells:
         If there is none.
     """
     data = predictions["grid"].to_dataset()
-    valid, split_of = data["valid"].to_numpy(), data["split"].values.astype(str)
+    valid, split_of = data["valid"].to_numpy(), _texts(data["split"])
     splits = [s for s in ("train", "val", "test") if (split_of == s).any()]
     if not splits or not (data["truth"].isel(time=np.flatnonzero(np.isin(split_of, splits))) >= 0).any():
         raise ValueError(
@@ -92,15 +92,17 @@ def count(predictions: xr.DataTree) -> Cells:
     return cells
 
 
-def _walk(data: xr.Dataset, valid: np.ndarray, splits: list[str]) -> Iterator[tuple]:
-    """(time, deaths by name, model, outcome, probability (lead, cell), event, known) of each origin that is scored."""
-    for i in np.flatnonzero(np.isin(data["split"].values.astype(str), splits)):
-        truth = data["truth"].isel(time=i).to_numpy()[..., valid]
-        for m in range(data.sizes["model"]):
-            for o in range(data.sizes["outcome"]):
-                p = data["probability"].isel(model=m, outcome=o, time=i).to_numpy()[..., valid]
-                known = (truth[o] >= 0) & np.isfinite(p)
-                yield i, data, m, o, np.where(known, p, 0).astype(np.float32), (truth[o] > 0).astype(int), known
+def _walk(data: xr.Dataset, valid: np.ndarray, splits: list[str], more: tuple[str, ...] = ()) -> Iterator[tuple]:
+    """(time, what was read, model, outcome, probability (lead, cell), event, known) of each origin that is scored."""
+    for i in np.flatnonzero(np.isin(_texts(data["split"]), splits)):
+        for o in range(data.sizes["outcome"]):
+            # in one read: a look-up of each model's alone costs more than its numbers
+            at = data[["truth", "probability", *more]].isel(time=i, outcome=o).load()
+            truth = at["truth"].to_numpy()[..., valid]
+            for m in range(data.sizes["model"]):
+                p = at["probability"].to_numpy()[m][..., valid]
+                known = (truth >= 0) & np.isfinite(p)
+                yield i, at, m, o, np.where(known, p, 0).astype(np.float32), (truth > 0).astype(int), known
 
 
 def thresholds(fine: np.ndarray) -> np.ndarray:
@@ -168,9 +170,10 @@ def _count_blocks(cells: Cells, data: xr.Dataset, valid: np.ndarray) -> None:
         first[split] = mine.min()
         span = mine.max() - mine.min() + 1
         cells.blocks[split] = np.zeros((models, outcomes, leads, span, number, width(COARSE)), np.float32)
-    for i, _, m, o, p, event, known in _walk(data, valid, cells.splits):
+    more = tuple(n for n in ("deaths", "deaths_mean", "deaths_quantile") if n in data)
+    for i, at, m, o, p, event, known in _walk(data, valid, cells.splits, more):
         split = cells.split_of[i]
-        bins, sums = fine_bins(p), _sums(cells, data, valid, i, m, o, p, event, known)
+        bins, sums = fine_bins(p), _sums(cells, at, valid, m, o, p, event, known)
         when = (quarter[i] - first[split])[:, None]
         low, high = when.min(), when.max() + 1
         span = int(high - low)
@@ -186,33 +189,32 @@ def _count_blocks(cells: Cells, data: xr.Dataset, valid: np.ndarray) -> None:
         cells.months[m, o, i] = by_country.sum(axis=0)
 
 
-def _sums(cells: Cells, data, valid, i, m, o, p, event, known) -> np.ndarray:
+def _sums(cells: Cells, at: xr.Dataset, valid, m, o, p, event, known) -> np.ndarray:
     """(sum, known forecast) in the order of SUMS."""
     alarm = fine_bins(p) >= cells.threshold[m, o]
     clipped = np.clip(p.astype(np.float64), SMALLEST, 1 - SMALLEST)
     losses = (p.astype(np.float64) - event) ** 2, -np.log(np.where(event, clipped, 1 - clipped))
-    crps = crps_of(data, valid, i, m, o)
+    crps = crps_of(at, valid, m)
     crps = np.full(p.shape, np.nan) if crps is None else crps
     counted = known & np.isfinite(crps)
     parts = (*losses, alarm & (event > 0), alarm & (event == 0), np.where(counted, crps, 0), counted)
     return np.stack([np.asarray(part, np.float64)[known] for part in parts])
 
 
-def crps_of(data: xr.Dataset, valid: np.ndarray, i: int, m: int, o: int) -> np.ndarray | None:
+def crps_of(at: xr.Dataset, valid: np.ndarray, m: int) -> np.ndarray | None:
     """CRPS of deaths (lead, cell): of the quantiles over draws (first model), else of the mean as a point: its absolute error.
 
     Of quantiles at the middles of equal parts it is twice their mean pinball loss, which equals the CRPS of the ensemble
     that they are (Gneiting and Raftery 2007, eq. 21).
     """
-    if "deaths" not in data or "deaths_mean" not in data:
+    if "deaths" not in at or "deaths_mean" not in at:
         return None
-    at = {"outcome": o, "time": i}
-    deaths = data["deaths"].isel(at).to_numpy()[..., valid].astype(np.float64)
-    if m == 0 and "deaths_quantile" in data:
-        levels = data["quantile"].to_numpy()[:, None, None]
-        quantile = data["deaths_quantile"].isel(at).to_numpy()[..., valid]
+    deaths = at["deaths"].to_numpy()[..., valid].astype(np.float64)
+    if m == 0 and "deaths_quantile" in at:
+        levels = at["quantile"].to_numpy()[:, None, None]
+        quantile = at["deaths_quantile"].to_numpy()[..., valid]
         return 2 * np.mean((levels - (deaths < quantile)) * (deaths - quantile), axis=0)
-    return np.abs(data["deaths_mean"].isel(at | {"model": m}).to_numpy()[..., valid] - deaths)
+    return np.abs(at["deaths_mean"].to_numpy()[m][..., valid] - deaths)
 
 
 def width(bins: int) -> int:
@@ -224,3 +226,8 @@ def tally(key, bins, event, sums, number: int, levels: int) -> np.ndarray:
     """Table (key, column) of counts by bin and of sums."""
     hist = np.bincount((key * 2 + event) * levels + bins, minlength=number * 2 * levels).reshape(number, -1)
     return np.column_stack([hist, *(np.bincount(key, weights, number) for weights in sums)])
+
+
+def _texts(names: xr.DataArray) -> np.ndarray:
+    """Texts as numpy's own of fixed width: those of variable width do not compare or cast everywhere."""
+    return np.array([str(name) for name in names.values])
