@@ -206,7 +206,7 @@ def _chunks(path: Path, head: dict[str, Any]) -> Iterator[pd.DataFrame]:
     """The columns needed under our names, some thousand rows at a time."""
     ours = {theirs: name for name, theirs in head["columns"].items()}
     if "sep" in head:
-        dates = {v: str for k, v in head["columns"].items() if k.startswith("date_s") or k == "date_end"}
+        dates = {v: str for k, v in head["columns"].items() if k in ("date_start", "date_end")}
         options = {"usecols": list(ours), "sep": head["sep"], "dtype": dates, "chunksize": CHUNK_ROWS}
         with _open(path) as file:
             reader = pd.read_csv(file, skiprows=[1] if head["hxl"] else None, low_memory=False, **options)
