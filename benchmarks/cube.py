@@ -65,11 +65,12 @@ def build(folder: Path, channels: str, stop: str) -> dict[str, float]:
     table = events.read_events(folder / "simulated-ged.csv")
     spent += time.perf_counter() - begin
     files = [folder / f"simulated-priogrid-{kind}.csv" for kind in ("yearly", "static")]
-    facts = cubes.write_cube(folder / "arrays.zarr", table, channels, f"{YEARS[0]}-01", stop, "globe", files)
+    to = folder / f"to-{stop}.zarr"
+    facts = cubes.write_cube(to, table, channels, f"{YEARS[0]}-01", stop, "globe", files)
     seconds = time.perf_counter() - begin
     grid = facts["sources"][0]
     monthly = sum(c["kind"] == "monthly" for c in facts["channels"])
-    disk = sum(p.stat().st_size for p in (folder / "arrays.zarr").rglob("*") if p.is_file())
+    disk = sum(p.stat().st_size for p in to.rglob("*") if p.is_file())
     return {
         "seconds": seconds, "reading": spent, "disk": disk, "months": grid["months"],
         "largest": 4 * grid["months"] * monthly * grid["shape"][0] * grid["shape"][1],

@@ -169,6 +169,8 @@ def write_cube(
     Returns
     -------
     dict with sources, channels, outcomes, report: what the arrays' root attributes hold too
+        ``report``: what reading counted, events used and left out by reason, months without any event before, after and between,
+        the rules, the region, and per covariate how its gaps were filled.
 
     Raises
     ------
@@ -189,6 +191,7 @@ def write_cube(
     last = int(placed["month"].max()) if stop is None else reading.month_of(stop)
     region = region if isinstance(region, priogrid.Region) else priogrid.select_region(region, precise)
     report = dict(events.attrs.get("report", {})) | {"dropped_by_precision": len(events) - len(precise)}
+    report |= _gaps(placed["month"].to_numpy(), first, last)
     used = _inside(placed, region, first, last, report)
     report |= {"event_rule": event_rule, "month_rule": months, "where_prec": where_prec, "date_prec": date_prec}
     report["region"] = {"spec": region.spec, "valid_cells": int(region.valid.sum()), "notes": list(region.notes)}
@@ -234,6 +237,20 @@ def _inside(placed: pd.DataFrame, region: priogrid.Region, first: int, last: int
             f"(bounds {region.bounds}). Choose another region or period."
         )
     return used
+
+
+def _gaps(months: np.ndarray, first: int, last: int) -> dict[str, int]:
+    """Months of the period in which no event was read at all: before and after the files, or missing between them.
+
+    They count as peaceful, which is wrong where the files do not cover them.
+    """
+    empty = np.setdiff1d(np.arange(first, last + 1), months)
+    low, high = months.min(), months.max()
+    return {
+        "months_before_events": int((empty < low).sum()),
+        "months_after_events": int((empty > high).sum()),
+        "months_without_events": int(((empty >= low) & (empty <= high)).sum()),
+    }
 
 
 def _covariates(paths, records, available, region, first, last, interpolate):

@@ -196,7 +196,9 @@ def test_faults_leave_nothing_on_disk(tmp_path):
 
 def test_a_region_of_one_cell_and_months_without_events(tmp_path):
     table = draw_events(3, months=1).assign(gid=priogrid.gid_of(0, 0))
-    cubes.write_cube(tmp_path / "a.zarr", table, "event,months_since", "1994-06", "1996-12", event_rule="any")
+    facts = cubes.write_cube(tmp_path / "a.zarr", table, "event,months_since", "1994-06", "1996-12", event_rule="any")
+    gaps = [facts["report"][f"months_{when}_events"] for when in ("before", "without", "after")]
+    assert gaps == [7, 0, 23]  # told, because they count as peaceful
     cube = load(tmp_path / "a.zarr")
     assert cube["monthly"].shape == (31, 3, 1, 1)
     assert cube["monthly"].sel(monthly_channel="event")[:, 0, 0].to_numpy().nonzero()[0].tolist() == [7]

@@ -143,8 +143,21 @@ def test_missing_columns_of_all_files_are_listed(tmp_path):
         events.read_events([tmp_path / "a.csv", tmp_path / "b.csv"])
     for says in ("best_est", "date_start", "neither priogrid_gid nor latitude"):
         assert says in str(error.value)
-    with pytest.raises(ValueError, match="not there"):
-        events.read_events(tmp_path / "none.csv")
+    with pytest.raises(ValueError, match=r"not there: .*none.csv; .*no kind .*ged.xlsx"):
+        events.read_events(f"{tmp_path / 'none.csv'},{write(tmp_path / 'ged.xlsx')}")
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.geojson"])
+def test_a_damaged_file_is_named(tmp_path, name):
+    (tmp_path / name).write_bytes(b"PK\x03\x04 cut")
+    with pytest.raises(ValueError, match=f"{name} is damaged"):
+        events.read_events(tmp_path / name)
+
+
+def test_a_file_without_events_says_so(tmp_path):
+    pd.DataFrame(columns=list(ROW)).to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(ValueError, match="hold no events"):
+        events.check_events(events.read_events(tmp_path / "a.csv"))
 
 
 def test_filters_and_month_rules_are_those_of_a_loop(tmp_path):
