@@ -48,6 +48,12 @@ def make(folder: Path) -> None:
 
 def build(folder: Path, channels: str, stop: str) -> dict[str, float]:
     """Files to cube: seconds in all and of reading CSVs, bytes of the largest array and on disk."""
+    import dask.array
+    import geopandas
+    import rasterio.features
+    import rioxarray
+    import zarr.codecs  # noqa: F401  (imports are no part of the work)
+
     from geonb import covariates, cubes, events
 
     reading = covariates._pieces
@@ -113,9 +119,10 @@ def child(folder: Path, call: str) -> dict[str, float]:
 
 def main(folder: Path) -> list[list[str]]:
     child(folder, "make(folder)")
-    full = child(folder, f"build(folder, {FULL!r}, '2018-12')")
+    both = [(child(folder, f"build(folder, {FULL!r}, '2018-12')"), child(folder, "by_rows(folder)")) for _ in range(3)]
+    full = sorted((f for f, _ in both), key=lambda f: f["seconds"] - f["reading"])[1]
+    slow = sorted(s["seconds"] for _, s in both)[1]
     globe = child(folder, f"build(folder, {GLOBE!r}, None)")
-    slow = child(folder, "by_rows(folder)")["seconds"]
     after = full["seconds"] - full["reading"]
     ratio = slow * full["months"] / after
     largest = full["largest"] / 1e9
