@@ -48,12 +48,11 @@ def make(folder: Path) -> None:
 
 def build(folder: Path, channels: str, stop: str) -> dict[str, float]:
     """Files to cube: seconds in all and of reading CSVs, bytes of the largest array and on disk."""
-    import dask.array
-    import geopandas
-    import rasterio.features
-    import rioxarray
-    import zarr.codecs  # noqa: F401  (imports are no part of the work)
 
+    import importlib
+
+    for heavy in ("dask.array", "geopandas", "rasterio.features", "rioxarray", "zarr.codecs"):
+        importlib.import_module(heavy)  # imports are no part of the work
     from geonb import covariates, cubes, events
 
     reading = covariates._pieces
