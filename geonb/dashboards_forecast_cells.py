@@ -135,12 +135,12 @@ class Forecasts:
         """How many hits, misses and false alarms the map holds."""
         judged = self.judged(model, outcome, month, lead, threshold)
         if judged is None:
-            return "<small>Not known yet what came true.</small>"
+            return f"<small>{self.splits[month]}: not known yet what came true.</small>"
         counts = np.bincount(judged[self.valid].astype(int), minlength=4)
         told = (
             f"hits {counts[1]:,}, misses {counts[2]:,}, false alarms {counts[3]:,} of {int(self.valid.sum()):,} cells"
         )
-        return f"<small>Warning from {threshold:.3g}: {told}.</small>"
+        return f"<small>{self.splits[month]} split, warning from {threshold:.3g}: {told}.</small>"
 
     def cell(self, x: float, y: float) -> tuple[int, int] | None:
         """Row (from the north) and column of the cell at a place, or None outside the region."""
