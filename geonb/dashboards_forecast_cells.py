@@ -45,7 +45,8 @@ class Forecasts:
                 "Run notebooks/03_prediction.ipynb first."
             )
         data = predictions["grid"].to_dataset()
-        self.data, self.attrs = north_up(data.sortby("time")), predictions.attrs
+        in_order = data if data.indexes["time"].is_monotonic_increasing else data.sortby("time")
+        self.data, self.attrs = north_up(in_order), predictions.attrs
         self.bounds = tuple(round(side, 6) for side in edges(self.data))
         self.months = [month(time) for time in self.data.time.values]
         self.splits = [str(split) for split in self.data.split.values]
