@@ -3,8 +3,8 @@
 Sources become georeferenced xarray, xarray becomes a sample store, and from the store on every workload shares the same
 notebooks. The modules in the order of that path:
 
-workloads
-    The registry: one record a workload (title, defaults, task, baselines, map).
+workloads, looks
+    The registry: one record a workload (title, defaults, task, baselines, map); its own figures in the shared notebooks.
 parameters, specifications
     The notebooks' typed parameters: what there is, what is allowed, the checks; texts such as ``unet:encoder=resnet18``.
 examples

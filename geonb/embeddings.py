@@ -20,15 +20,12 @@ def embed(run, store, model, *, samples: int = 1000, seed: int = 0, batch: int =
 
     Returns
     -------
-    Dataset with ``embedding (sample, dim)`` and, per sample, ``source, y, x, height, width, split, label`` (its most
-    frequent class), ``lon, lat`` (degrees) and ``row`` (its row in the store's index).
+    Dataset with ``embedding (sample, dim)`` and, per sample, ``source, y, x, height, width, split, label`` (what it mostly
+    shows: ``store.labels``), ``lon, lat`` (degrees) and ``row`` (its row in the store's index).
     """
     import torch
 
-    from geonb.loaders import Windows
-    from geonb.losses import IGNORE
-
-    windows = Windows(store)
+    windows = store.windows()
     rows = draw_rows(store.index, samples, seed)
     vectors, labels = [], []
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -38,10 +35,7 @@ def embed(run, store, model, *, samples: int = 1000, seed: int = 0, batch: int =
             items = [windows[int(row)] for row in rows[start : start + batch]]
             inputs = torch.stack([torch.as_tensor(item["inputs"]) for item in items])
             vectors.append(model.encode(inputs.to(device)).cpu().numpy())
-            for item in items:
-                target = np.asarray(item["targets"]).ravel()
-                counts = np.bincount(target[target != IGNORE], minlength=len(store.classes))
-                labels.append(store.classes[int(counts.argmax())]["name"] if counts.sum() else "none")
+            labels += store.labels(items)
     about = store.index.iloc[rows]
     columns = {name: ("sample", about[name].to_numpy()) for name in ("y", "x", "height", "width")}
     columns |= {name: ("sample", about[name].astype(str).to_numpy(dtype=object)) for name in ("source", "split")}
@@ -58,8 +52,7 @@ def embed(run, store, model, *, samples: int = 1000, seed: int = 0, batch: int =
         attrs={
             "layer": "encoder, mean over the window", "network": model.card["network"], "run": Path(run.path).name,
             "simulated": int(store.meta["simulated"]),
-            "notes": list(store.meta["notes"]), "colours": [c["colour"] for c in store.classes],
-            "classes": [c["name"] for c in store.classes],
+            "notes": list(store.meta["notes"]), "colours": list(store.legend.values()), "classes": list(store.legend),
         },
     )  # fmt: skip
     _write(data, Path(run.embeddings))

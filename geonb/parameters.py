@@ -76,6 +76,22 @@ PARAMETERS: dict[str, Parameter] = {
     "resolution": Parameter("pixel side that everything is resampled to [m]", 1e-3, 1e6),
     "classes": Parameter('class table: a file, or "1=forest,2=water"'),
     "bands": Parameter("bands to use, comma separated"),
+    "events": Parameter("UCDP GED files, comma separated or a glob", files=True),
+    "covariates": Parameter("PRIO-GRID yearly and static CSV files, comma separated or a glob", files=True),
+    "region": Parameter(
+        "box:W,S,E,N, country:GWNO, africa, globe, or a vector file", check="geonb.conflict:check_region"
+    ),
+    "period": Parameter("first and last month, 1990-01:2019-12", check="geonb.conflict:check_period"),
+    "channels": Parameter("channels of the cube that go in, comma separated"),
+    "outcomes": Parameter("one forecast for any violence, or one a type", choices=("any", "by-type")),
+    "event": Parameter(
+        "what makes an event: deaths or any, with where_prec=, date_prec=, months=", check="geonb.conflict:check_event"
+    ),
+    "windows": Parameter(
+        "training windows: events:size=,draws=,min_events=,outliers= or region", check="geonb.conflict:check_windows"
+    ),
+    "steps": Parameter("months that go in", 1, 600),
+    "horizon": Parameter("months ahead that are forecast", 1, 36),
     "patch": Parameter("side of a window [px]", 8, 8192),
     "stride": Parameter("distance of neighbouring windows [px]", 1, 8192),
     "block": Parameter("side of the blocks dealt to the splits [px]", 8, 65536),

@@ -199,17 +199,24 @@ def _scores(folder: Path) -> str | None:
         for model, values in zip(told_scores.index, told_scores.to_numpy(), strict=True)
     ]
     here = scores.sel(split="test")
+    unit = str(scores.attrs.get("unit", "pixels"))
     caption = (
-        f"Test split: {int(here.n_pixels):,} pixels in {int(here.n_blocks):,} blocks. Brackets: 95 % intervals from "
-        f"resampling whole blocks. The baselines saw the same training pixels."
+        f"Test split: {int(here.n_pixels):,} {unit} in {int(here.n_blocks):,} blocks. Brackets: 95 % intervals from "
+        f"resampling whole blocks. The baselines learnt from the same training {unit}."
     )
-    share = ", ".join(
-        f"{name} {float(part):.1%}" for name, part in zip(here["class"].values, here.prevalence, strict=True)
-    )
+    share = ", ".join(f"{name} {float(part):.1%}" for name, part in _prevalence(here))
     precision = f" Predicted in {escape(str(scores.attrs['precision']))}." if scores.attrs.get("precision") else ""
-    prevalence = f'<p class="quiet">Share of the test pixels: {escape(share)}.{precision}</p>'
+    prevalence = f'<p class="quiet">Share of the test {unit}: {escape(share)}.{precision}</p>'
     told = f"<p><b>{escape(verdict(scores))}</b></p>" if "gain" in scores else ""
     return told + table(["model", *map(str, told_scores.columns)], rows, caption, lead=0) + prevalence
+
+
+def _prevalence(scores: Any) -> list[tuple[str, float]]:
+    """How common each class, or each outcome, or what is looked for, is in a split."""
+    shares = scores["prevalence"]
+    if not shares.dims:
+        return [("what is looked for", float(shares))]
+    return list(zip(map(str, shares[shares.dims[0]].values), map(float, shares), strict=True))
 
 
 def _sources(folder: Path) -> str | None:
@@ -266,22 +273,17 @@ def _store(folder: Path, info: dict[str, Any]) -> str | None:
             escape(str(s.get("crs", ""))),
             f"{s['pixel_m']:g} m" if s.get("pixel_m") else "",
             " x ".join(map(str, s.get("shape", []))),
-            f"{s.get('pixels_valid', 0):,}",
+            f"{s['pixels_valid']:,}" if "pixels_valid" in s else "",
         ]
         for s in meta.get("sources", [])
     ]
     parts = [f"<p><b>{escape(str(meta.get('title') or meta.get('name')))}</b></p><ul>{notes}</ul>"]
     parts.append(table(["source", "data set", "CRS", "pixel", "rows x columns", "valid pixels"], sources))
-    check = stores.check_split(store)
-    rows = [
-        [split, *(f"{check[kind].get(split, 0):,}" for kind in ("windows", "blocks", "pixels"))]
-        for split in ("train", "val", "test")
-    ]
-    said = (
-        f"Split by {escape(str(check['method']))}. Checked on the table itself: {check['leaks']} windows share a pixel or a block "
-        f"with another split; the smallest gap between windows of different splits is {check['smallest_gap_m']:g} m."
-    )
-    return "".join(parts) + table(["split", "windows", "blocks", "pixels"], rows, said)
+    check = store.check_split()
+    counts = check["counts"]
+    rows = [[split, *(f"{named.get(split, 0):,}" for named in counts.values())] for split in ("train", "val", "test")]
+    said = f"{escape(str(check['said']))} Checked on the table itself: {check['leaks']} samples leak."
+    return "".join(parts) + table(["split", *counts], rows, said)
 
 
 def _parameters(folder: Path, info: dict[str, Any]) -> str:

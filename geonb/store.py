@@ -15,12 +15,12 @@ import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from geonb import arrays, disk, grids, images, preprocessing, samples, sources, splits, store_faults, threads
+from geonb import arrays, disk, grids, images, masks, preprocessing, samples, sources, splits, store_faults, threads
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 INDEX_COLUMNS = ("source", "y", "x", "height", "width", "split", "block", "time", "valid_share", "geometry")
 META_KEYS = ("geonb", "format", "workload", "kind", "name", "key", "simulated", "title", "notes", "attribution")
+# what a store of each kind is opened as; patches of images are the plain Store
+KINDS = {"sequences": "geonb.store_cubes:CubeStore", "windows": "geonb.store_cubes:WindowStore"}
 META_KEYS += ("channels", "classes", "statistics", "parameters", "inputs", "sources", "split")
 
 
@@ -91,6 +93,69 @@ class Store:
         window.attrs |= {k: v.item() if hasattr(v, "item") else str(v) for k, v in row.items() if not pd.isna(v)}
         return window
 
+    def windows(self, split: str | None = None, augment: str = "none", seed: int = 0) -> Any:
+        """The windows as standardised tensors, see :class:`geonb.loaders.Windows`."""
+        from geonb.loaders import Windows
+
+        return Windows(self, split, augment, seed)
+
+    def labels(self, items: list[dict]) -> list[str]:
+        """What each of some items of `windows` mostly shows, in one word: its most frequent class."""
+        names = []
+        for item in items:
+            target = np.asarray(item["targets"]).ravel()
+            counts = np.bincount(target[target != masks.IGNORE], minlength=len(self.classes))
+            names.append(self.classes[int(counts.argmax())]["name"] if counts.sum() else "none")
+        return names
+
+    @property
+    def legend(self) -> dict[str, str]:
+        """Every label there can be, with its colour."""
+        return {c["name"]: c["colour"] for c in self.classes}
+
+    def check_split(self) -> dict:
+        """Prove from the table itself that no window of one split shares a pixel or a block with another.
+
+        Returns
+        -------
+        dict with method, windows, pixels (valid) and blocks of each split (also together, as counts), smallest_gap_m
+        between windows of different splits (0 where blocks touch), leaks (0), said
+
+        Raises
+        ------
+        ValueError
+            Listing the windows that leak.
+        """
+        split = self.meta["split"]
+        faults, gap_px = samples.leaks(self.index, {s["name"]: tuple(s["shape"]) for s in self.meta["sources"]}, split)
+        if len(self.sources) > 1:
+            import geopandas as gpd
+
+            outlines = gpd.read_parquet(self.path / "index.parquet").geometry.to_numpy()
+            faults += samples.ground_leaks(self.index, outlines)
+        refuse_leaks(self.path, faults)
+        blocks = np.concatenate([np.ravel(b) for b in split["blocks"].values()])
+        gap_m = gap_px * min(s["pixel_m"] for s in self.meta["sources"])
+        gap_m = round(gap_m, 1) if np.isfinite(gap_m) else None
+        counts = {
+            "windows": {s: int((self.index["split"] == s).sum()) for s in samples.SPLITS},
+            "blocks": {s: int((blocks == i + 1).sum()) for i, s in enumerate(samples.SPLITS)},
+            "pixels": split["pixels"],
+        }
+        apart = "there is one split only" if gap_m is None else f"the splits' nearest windows are {gap_m:.0f} m apart"
+        said = f"Split by {split['method']}. No window shares a pixel or a block with one of another split; {apart}."
+        return {
+            "method": split["method"], **counts, "counts": counts, "smallest_gap_m": gap_m, "leaks": 0, "said": said
+        }  # fmt: skip
+
+    def faults(self, deep: bool = False) -> list[str]:
+        """What is wrong with the store beyond missing keys, see `check_store`."""
+        inside = store_faults.meta_faults(self.meta)
+        found = inside + store_faults.array_faults(self.path, self.meta, deep)
+        if not any(fault.startswith("split") for fault in inside):
+            found += store_faults.table_faults(self, INDEX_COLUMNS)
+        return found
+
     def split_map(self, source: str) -> xr.DataArray:
         """The split of every pixel of a source: DataArray (y, x) int8, 0 none, 1 train, 2 val, 3 test."""
         import xarray as xr
@@ -126,7 +191,21 @@ def open_store(path: str | Path | None = None, workload: str | None = None) -> S
         state = "an unfinished or damaged store (no store.json)" if folder.is_dir() else "no sample store"
         notebook = f"01_dataset_{workload}" if workload else "01_dataset_*"
         raise FileNotFoundError(f"At {path} there is {state}. Run notebooks/{notebook}.ipynb first, or set `store`.")
-    return Store(folder, json.loads((folder / "store.json").read_text()))
+    meta = json.loads((folder / "store.json").read_text())
+    return _kind(meta.get("kind"))(folder, meta)
+
+
+def _kind(kind: str | None) -> type[Store]:
+    from geonb import workloads
+
+    return workloads.load(KINDS[kind]) if kind in KINDS else Store
+
+
+def refuse_leaks(path: Path, faults: list[str]) -> None:
+    """One ValueError that lists the windows that leak, if any do."""
+    if faults:
+        more = [f"... and {len(faults) - 20} more"] if len(faults) > 20 else []
+        raise ValueError(f"The split of {path} leaks:\n" + "\n".join(f"- {f}" for f in faults[:20] + more))
 
 
 def _newest(workload: str) -> Store:
@@ -175,10 +254,14 @@ def _row(folder: Path, base: Path) -> dict:
         names = [d["name"] for d in found.meta.get("datasets", [{"name": found.meta["name"]}])]
         row |= {"windows": len(found), "sources": len(found.sources), "datasets": "+".join(names), "state": "whole"}
         return row | {
-            "key": found.meta["key"], "patch": found.meta["parameters"]["patch"], "inputs": len(found.meta["inputs"])
+            "key": found.meta["key"], "patch": _side(found.meta["parameters"]), "inputs": len(found.meta["inputs"])
         }  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError):
         return row | {"state": "damaged"}
+
+
+def _side(cut: dict) -> int | None:
+    return cut.get("patch", cut.get("chunk_size"))
 
 
 def delete_store(path: str | Path, force: bool = False) -> list[str]:
@@ -377,37 +460,19 @@ def _write_table(folder: Path, prepared: Path, meta: dict, cut: dict, files: dic
 
 
 def check_split(store: Store) -> dict:
-    """Prove from the table itself that no window of one split shares a pixel or a block with another.
+    """Prove from the table itself that no sample of one split shares anything with another.
 
     Returns
     -------
-    dict with method, windows, pixels (valid) and blocks of each split, smallest_gap_m between windows of different
-    splits (0 where blocks touch), leaks (0)
+    dict with method, leaks (0), ``said`` (one sentence of what was proved) and ``counts`` (kind -> split -> number), and
+    what the kind of store adds, see `Store.check_split`
 
     Raises
     ------
     ValueError
         Listing the windows that leak.
     """
-    split = store.meta["split"]
-    faults, gap_px = samples.leaks(store.index, {s["name"]: tuple(s["shape"]) for s in store.meta["sources"]}, split)
-    if len(store.sources) > 1:
-        import geopandas as gpd
-
-        faults += samples.ground_leaks(store.index, gpd.read_parquet(store.path / "index.parquet").geometry.to_numpy())
-    if faults:
-        more = [f"... and {len(faults) - 20} more"] if len(faults) > 20 else []
-        raise ValueError(f"The split of {store.path} leaks:\n" + "\n".join(f"- {f}" for f in faults[:20] + more))
-    blocks = np.concatenate([np.ravel(b) for b in split["blocks"].values()])
-    gap_m = gap_px * min(s["pixel_m"] for s in store.meta["sources"])
-    return {
-        "method": split["method"],
-        "windows": {s: int((store.index["split"] == s).sum()) for s in samples.SPLITS},
-        "pixels": split["pixels"],
-        "blocks": {s: int((blocks == i + 1).sum()) for i, s in enumerate(samples.SPLITS)},
-        "smallest_gap_m": round(gap_m, 1) if np.isfinite(gap_m) else None,
-        "leaks": 0,
-    }
+    return store.check_split()
 
 
 def check_store(path: str | Path, deep: bool = False) -> Store:
@@ -438,10 +503,7 @@ def check_store(path: str | Path, deep: bool = False) -> Store:
     if meta.get("format") != FORMAT:
         faults.append(f"store.json is of format {meta.get('format')}, this geonb reads {FORMAT}: run notebook 01 again")
     if not faults:
-        inside = store_faults.meta_faults(meta)
-        faults += inside + store_faults.array_faults(folder, meta, deep)
-        if not any(fault.startswith("split") for fault in inside):
-            faults += store_faults.table_faults(store, INDEX_COLUMNS)
+        faults += store.faults(deep)
     if faults:
         raise ValueError(f"The sample store {folder} is damaged:\n" + "\n".join(f"- {f}" for f in faults))
     return store

@@ -1,14 +1,15 @@
 """Tasks: a network with its loss, metrics and optimiser as a LightningModule, and the one function that trains them.
 
 A trained task is a card, ``model.json`` (how to build the network, channels, classes, statistics), and weights beside it:
-``best.safetensors`` (lowest validation loss), ``best-metric.safetensors`` (highest mean IoU of the validation windows) and,
+``best.safetensors`` (lowest validation loss), ``best-metric.safetensors`` (highest of the task's metric on the validation
+windows) and,
 where weights were averaged, ``swa.safetensors``. They need nothing else, and none can execute code when it is loaded.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from torchmetrics.classification import MulticlassJaccardIndex
 
 from geonb import __version__, workloads
 from geonb.augmentation import check_augment
-from geonb.loaders import Windows
+from geonb.loaders import Windows, data_module
 from geonb.losses import IGNORE, build_loss
 from geonb.networks import build_network, check_network, check_size
 from geonb.optimizers import build_optimizer, check_optimizer, first_averaged
@@ -33,7 +34,66 @@ CARD, WEIGHTS = "model.json", "best.safetensors"
 FILES = {"loss": WEIGHTS, "metric": "best-metric.safetensors", "swa": "swa.safetensors"}
 
 
-class Segmentation(L.LightningModule):
+class Trainable(L.LightningModule):
+    """What every task shares: its card, the optimiser and its schedule, and what training asks of the class.
+
+    A task has ``network`` and ``loss``, logs ``train_loss``, ``val_loss`` and its ``metric``, and knows which stores it can
+    learn from (``check``), what of them it must remember (``card_of``) and how they are read (``data_module``).
+
+    Attributes
+    ----------
+    metric : str
+        What is logged of the validation windows beside the loss; the higher, the better.
+    """
+
+    metric = "val_metric"
+    card: dict[str, Any]
+
+    @classmethod
+    def check(cls, store, network: str, loss: str, augment: str, sampler: str, optimizer: str) -> None:
+        """Refuse what cannot be trained before anything is computed; one ValueError lists every fault."""
+        raise NotImplementedError(f"{cls.__name__} must say what it can be trained on")
+
+    @classmethod
+    def card_of(cls, store) -> dict[str, Any]:
+        """The card's keys that come from the store."""
+        raise NotImplementedError(f"{cls.__name__} must say what of a store it remembers")
+
+    @classmethod
+    def data_module(cls, store, **options: Any) -> L.LightningDataModule:
+        """The store's splits; `options` as for :func:`geonb.loaders.data_module`."""
+        return data_module(store, **options)
+
+    def set_progress(self, epoch: int, epochs: int) -> None:
+        """Tell a loss with scheduled weights how far the training is: 0 in the first epoch, 1 in the last that may come."""
+
+    def on_train_epoch_start(self) -> None:
+        self.set_progress(self.current_epoch, self.trainer.max_epochs)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """By the card's specification; see :func:`geonb.optimizers.check_optimizer`."""
+        steps = int(self.trainer.estimated_stepping_batches)
+        return build_optimizer(self._optimizer, self.parameters(), self.card["lr"], steps, self.trainer.max_epochs)
+
+    @property
+    def _optimizer(self) -> str:
+        return self.card.get("training", {}).get("optimizer", "adamw")
+
+    def on_train_epoch_end(self) -> None:
+        # Lightning steps a plateau after the checkpoint is written: resumed, an epoch would be missing
+        schedule = self.lr_schedulers()
+        if isinstance(schedule, ReduceLROnPlateau):
+            schedule.step(float(self.trainer.callback_metrics["val_loss"]))
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        if isinstance(scheduler, ReduceLROnPlateau):
+            return
+        constant = check_optimizer(self._optimizer)[2]["swa_lr"] is not None
+        if not constant or self.current_epoch < first_averaged(self._optimizer, self.trainer.max_epochs):
+            scheduler.step()
+
+
+class Segmentation(Trainable):
     """Label every pixel.
 
     Parameters
@@ -44,6 +104,8 @@ class Segmentation(L.LightningModule):
     weights : bool
         False leaves pretrained weights out (a checkpoint follows).
     """
+
+    metric = "val_mean_iou"
 
     def __init__(self, card: dict[str, Any], weights: bool = True) -> None:
         super().__init__()
@@ -79,9 +141,6 @@ class Segmentation(L.LightningModule):
         """Tell a loss with scheduled weights how far the training is: 0 in the first epoch, 1 in the last that may come."""
         self.loss.set_progress(epoch / max(1, epochs - 1))
 
-    def on_train_epoch_start(self) -> None:
-        self.set_progress(self.current_epoch, self.trainer.max_epochs)
-
     def on_validation_epoch_start(self) -> None:
         self.loss.set_progress(1)  # the losses of all epochs must stand on one scale, for one of them is chosen
 
@@ -94,29 +153,27 @@ class Segmentation(L.LightningModule):
         logits = self(batch["inputs"])
         self.mean_iou.update(logits.argmax(dim=1), batch["targets"])
         self.log("val_loss", self.loss(logits, batch["targets"]), batch_size=len(batch["inputs"]))
-        self.log("val_mean_iou", self.mean_iou)
+        self.log(self.metric, self.mean_iou)
 
-    def configure_optimizers(self) -> dict[str, Any]:
-        """By the card's specification; see :func:`geonb.optimizers.check_optimizer`."""
-        steps = int(self.trainer.estimated_stepping_batches)
-        return build_optimizer(self._optimizer, self.parameters(), self.card["lr"], steps, self.trainer.max_epochs)
+    @classmethod
+    def check(cls, store, network: str, loss: str, augment: str, sampler: str, optimizer: str) -> None:
+        checks = [
+            lambda: check_network(network) and _check_sides(store, network),
+            lambda: build_loss(loss, len(store.meta["classes"])),
+            lambda: check_optimizer(optimizer),
+            lambda: check_augment(augment, len(store.meta["channels"])),
+            lambda: check_sampler(sampler),
+        ]
+        check_all(store, checks)
+        windows = Windows(store, "train", augment)  # oblong windows cannot be turned
+        order_of(windows, store, sampler)  # an empty constituent cannot be shown more often
 
-    @property
-    def _optimizer(self) -> str:
-        return self.card.get("training", {}).get("optimizer", "adamw")
-
-    def on_train_epoch_end(self) -> None:
-        # Lightning steps a plateau after the checkpoint is written: resumed, an epoch would be missing
-        schedule = self.lr_schedulers()
-        if isinstance(schedule, ReduceLROnPlateau):
-            schedule.step(float(self.trainer.callback_metrics["val_loss"]))
-
-    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        if isinstance(scheduler, ReduceLROnPlateau):
-            return
-        constant = check_optimizer(self._optimizer)[2]["swa_lr"] is not None
-        if not constant or self.current_epoch < first_averaged(self._optimizer, self.trainer.max_epochs):
-            scheduler.step()
+    @classmethod
+    def card_of(cls, store) -> dict[str, Any]:
+        return {
+            "channels": store.meta["channels"], "classes": store.meta["classes"], "statistics": store.meta["statistics"],
+            "patch": int(store.index["height"].max()), "simulated": bool(store.meta["simulated"]), **_common(store),
+        }  # fmt: skip
 
 
 def precision_of(precision: str) -> str:
@@ -161,11 +218,11 @@ def train(
 ) -> Path:
     """Train a workload's network on a sample store; interrupted, it goes on from its last finished epoch.
 
-    Kept are the weights of the epoch with the lowest validation loss, those of the epoch with the highest mean IoU of the
-    validation windows and, with ``swa`` in ``optimizer``, the averaged ones; the model is the one of them with the lowest
-    validation loss (``chosen`` in the card), :func:`load_model` loads another by name. Every draw comes from ``seed`` and a global
-    number (step, epoch, sample), so that a resumed training ends in the same weights as an unbroken one (float32, same
-    machine and libraries).
+    Kept are the weights of the epoch with the lowest validation loss, those of the epoch with the highest metric of the
+    validation windows (the task's, e.g. mean IoU) and, with ``swa`` in ``optimizer``, the averaged ones; the model is the one
+    of them with the lowest validation loss (``chosen`` in the card), :func:`load_model` loads another by name. Every draw
+    comes from ``seed`` and a global number (step, epoch, sample), so that a resumed training ends in the same weights as an
+    unbroken one (float32, same machine and libraries).
 
     Parameters
     ----------
@@ -201,11 +258,11 @@ def train(
         specification, windows that the network cannot halve as often as it must. Or if the loss became NaN.
     """
     record = workloads.get(workload)
-    _check(store, network, loss, augment, sampler, optimizer)
+    kind = workloads.load(record.task)
+    kind.check(store, network, loss, augment, sampler, optimizer)
     card = {
         "geonb": __version__, "workload": workload, "task": record.task, "network": network, "loss": loss, "lr": lr,
-        "channels": store.meta["channels"], "classes": store.meta["classes"], "statistics": store.meta["statistics"],
-        "patch": int(store.index["height"].max()), "simulated": bool(store.meta["simulated"]), **_common(store),
+        **kind.card_of(store),
         "training": {"augment": augment, "sampler": sampler, "optimizer": optimizer, "epochs": epochs, "batch": batch,
                      "patience": patience, "seed": seed, "precision": precision_of(precision), "store": store.meta["key"]},
     }  # fmt: skip
@@ -215,7 +272,7 @@ def train(
     if workers is None:
         workers = 2 if torch.cuda.is_available() else 0
     torch.manual_seed(seed)
-    task = workloads.load(record.task)(card)
+    task = kind(card)
     found = fit(task, run, store, card["training"], workers)
     kept = found["checkpoints"]
     chosen = min(kept, key=lambda name: kept[name]["val_loss"])
@@ -224,8 +281,8 @@ def train(
     return path
 
 
-def _check(store, network: str, loss: str, augment: str, sampler: str, optimizer: str) -> None:
-    """Refuse what cannot be trained before anything is computed; one ValueError lists every fault."""
+def check_all(store, checks: Iterable[Callable[[], Any]]) -> None:
+    """Refuse a store without training or validation windows, and what any of `checks` refuses; one ValueError lists all."""
     faults = []
     counts = store.index["split"].value_counts()
     missing = [split for split in ("train", "val") if not counts.get(split, 0)]
@@ -234,13 +291,6 @@ def _check(store, network: str, loss: str, augment: str, sampler: str, optimizer
             f"The store {store.path} has no {' and no '.join(missing)} windows ({dict(counts)}). "
             "Make it with a smaller `patch` or `block`, or other `shares`, in notebook 01."
         )
-    checks = [
-        lambda: check_network(network) and _check_sides(store, network),
-        lambda: build_loss(loss, len(store.meta["classes"])),
-        lambda: check_optimizer(optimizer),
-        lambda: check_augment(augment, len(store.meta["channels"])),
-        lambda: check_sampler(sampler),
-    ]
     for check in checks:
         try:
             check()
@@ -248,8 +298,6 @@ def _check(store, network: str, loss: str, augment: str, sampler: str, optimizer
             faults.append(str(error))
     if faults:
         raise ValueError(faults[0] if len(faults) == 1 else "Cannot train:\n" + "\n".join(f"- {f}" for f in faults))
-    windows = Windows(store, "train", augment)  # oblong windows cannot be turned
-    order_of(windows, store, sampler)  # an empty constituent cannot be shown more often
 
 
 def _check_sides(store, network: str) -> None:

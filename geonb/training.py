@@ -20,11 +20,9 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch.optim.swa_utils import AveragedModel, update_bn
 from tqdm.auto import tqdm
 
-from geonb.loaders import data_module
 from geonb.optimizers import check_optimizer, first_averaged
 
 LAST = "last.ckpt"
-MONITORS = {"loss": ("val_loss", "min"), "metric": ("val_mean_iou", "max")}
 
 
 class EpochLog(Callback):
@@ -143,16 +141,17 @@ def fit(task: L.LightningModule, run, store, training: dict[str, Any], workers: 
 
     Returns
     -------
-    dict with ``checkpoints``: name (loss, metric, swa) -> ``epoch`` (from 1), ``val_loss``, ``val_mean_iou``, ``states``:
-    name -> state_dict, and ``epochs_run``; swa only where averaging began before the training stopped.
+    dict with ``checkpoints``: name (loss, metric, swa) -> ``epoch`` (from 1), ``val_loss`` and the task's
+    ``metric``; ``states``: name -> state_dict; and ``epochs_run``; swa only where averaging began before the training stopped.
     """
     folder = Path(run.checkpoints)
     folder.mkdir(parents=True, exist_ok=True)
     log = EpochLog(Path(run.path) / "log.csv", live=os.environ.get("GEONB_HEADLESS") != "1")
+    monitors = {"loss": ("val_loss", "min"), "metric": (task.metric, "max")}
     # names that stay the same: a kill between two files never leaves one that is told of and gone
     keepers = {
         name: _keeper(folder, f"best-{name}", monitor=monitor, mode=mode, save_weights_only=True)
-        for name, (monitor, mode) in MONITORS.items()
+        for name, (monitor, mode) in monitors.items()
     }
     callbacks = [log, StepSeed(training["seed"]), Patience("val_loss", patience=training["patience"],
                  check_on_train_epoch_end=True), *keepers.values(), _keeper(folder, Path(LAST).stem)]  # fmt: skip
@@ -162,10 +161,10 @@ def fit(task: L.LightningModule, run, store, training: dict[str, Any], workers: 
         _quiet()
         trainer = _trainer(training, [*callbacks, averaging] if averaging else callbacks, folder)
         options = {key: training[key] for key in ("batch", "augment", "seed", "sampler")}
-        data = data_module(store, workers=workers, **options)
+        data = task.data_module(store, workers=workers, **options)
         _go(trainer, task, data, _usable(folder, task.card))
         states = {name: _weights(keeper.best_model_path) for name, keeper in keepers.items()}
-        facts = {name: _facts(log.rows[states[name].pop("epoch")]) for name in keepers}
+        facts = {name: _facts(log.rows[states[name].pop("epoch")], task.metric) for name in keepers}
         epochs_run = trainer.current_epoch
         if averaging and averaging.averaged:
             facts["swa"] = {"epoch": epochs_run, **_settle_average(task, trainer, averaging.model, data, training)}
@@ -213,8 +212,8 @@ def _weights(path: str) -> dict[str, Any]:
     return {"state_dict": found["state_dict"], "epoch": found["epoch"]}
 
 
-def _facts(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: row[key] for key in ("epoch", "val_loss", "val_mean_iou")}
+def _facts(row: dict[str, Any], metric: str) -> dict[str, Any]:
+    return {key: row[key] for key in ("epoch", "val_loss", metric)}
 
 
 def _settle_average(
@@ -232,7 +231,7 @@ def _settle_average(
     task.network.load_state_dict(average.module.state_dict())
     task.set_progress(trainer.current_epoch - 1, training["epochs"])
     found = trainer.validate(task, data.val_dataloader(), verbose=False)[0]
-    return {name: round(float(found[name]), 6) for name in ("val_loss", "val_mean_iou")}
+    return {name: round(float(found[name]), 6) for name in ("val_loss", task.metric)}
 
 
 def _usable(folder: Path, card: dict[str, Any]) -> Path | None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from geonb.looks import CELLS, PIXELS, Look
 from geonb.parameters import Parameter
 from geonb.specifications import pick
 
@@ -45,6 +46,10 @@ class Workload:
         ``(store, rows) -> uint8 array (sample, y, x, 3)``: how a sample looks to a person.
     explore : str
         ``(predictions, arrays) -> widget`` or frozen HTML.
+    looks : mapping
+        Stem of a shared notebook -> its :class:`geonb.looks.Look`s of this workload.
+    fetch : tuple of str
+        Names of :data:`geonb.fetching.SOURCES` that ``geonb fetch`` brings for it.
     headline : str
         The metric that leads tables and the run list.
     defaults : mapping
@@ -65,6 +70,8 @@ class Workload:
     score: str = "geonb.scores:score_classes"
     tiles: str = "geonb.embeddings:rgb_tiles"
     explore: str = "geonb.dashboards:show"
+    looks: Mapping[str, tuple[Look, ...]] = field(default_factory=lambda: PIXELS)
+    fetch: tuple[str, ...] = ()
     steps: tuple[str, ...] = SHARED_STEPS
     defaults: Mapping[str, Any] = field(default_factory=dict)
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
@@ -91,7 +98,49 @@ SEGMENTATION = Workload(
     },
 )
 
-WORKLOADS: dict[str, Workload] = {w.name: w for w in (SEGMENTATION,)}
+CONFLICT = Workload(
+    name="conflict",
+    title="Conflict on the PRIO-GRID",
+    question="Given the months behind us, how probable is violence in each cell in each of the months ahead?",
+    dataset="notebooks/01_dataset_conflict.ipynb",
+    task="geonb.tasks_forecast:Forecast",
+    baselines=(
+        "geonb.baselines_forecast:never",
+        "geonb.baselines_forecast:climatology",
+        "geonb.baselines_forecast:persistence",
+        "geonb.baselines_forecast:weighted_history",
+        "geonb.baselines_forecast:logistic",
+    ),
+    predict="geonb.forecasts:predict_region",
+    export="geonb.forecasts:export_forecasts",
+    score="geonb.scores_forecast:score_forecasts",
+    tiles="geonb.plots_forecast:forecast_tiles",
+    explore="geonb.dashboards_forecast:show",
+    headline="average_precision",
+    fetch=("ucdp_ged", "ucdp_candidate", "hdx", "priogrid_yearly", "priogrid_static"),
+    looks=CELLS,
+    defaults={
+        "network": "convlstm:structure=12-24-0/0-24-12,skip=true",
+        "loss": "bce",
+        "augment": "flips",
+        "lr": 3e-3,
+        "epochs": 25,
+        "batch": 16,
+        "patience": 8,
+        "overlap": 0.5,
+    },
+    parameters={
+        "network": Parameter(
+            "convlstm:structure=...,kernel=,peephole= or unet_lstm:...", check="geonb.networks_forecast:check_network"
+        ),
+        "loss": Parameter(
+            "bce:pos_weight=, focal, mse, ssim, hurdle; a+b adds losses", check="geonb.losses_forecast:build_loss"
+        ),
+        "rasters": Parameter("not used: forecasts are of the store's region", check="geonb.conflict:refuse_rasters"),
+    },
+)
+
+WORKLOADS: dict[str, Workload] = {w.name: w for w in (CONFLICT, SEGMENTATION)}
 
 
 def get(name: str) -> Workload:

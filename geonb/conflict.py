@@ -1,0 +1,233 @@
+"""From UCDP's events to the sample store of the `conflict` workload: what notebook 01 calls, and the checks of its parameters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geonb.specifications import parse_spec, pick
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from geonb.store_cubes import CubeStore
+
+ATTRIBUTION = (
+    "UCDP Georeferenced Event Dataset (Sundberg and Melander 2013, Journal of Peace Research 50(4)), CC BY 4.0; PRIO-GRID "
+    "(Tollefsen, Strand and Buhaug 2012, Journal of Peace Research 49(2))"
+)
+RULES = {"deaths": ("where_prec", "date_prec", "months"), "any": ("where_prec", "date_prec", "months")}
+WINDOWS = {"events": {"size": 16, "draws": 5, "min_events": 25, "outliers": "none"}, "region": {}}
+
+
+def check_event(spec: str) -> dict[str, Any]:
+    """What makes an event of a cell and month: ``deaths`` (at least one by UCDP's best estimate) or ``any`` (any listed event).
+
+    Options: ``where_prec``, ``date_prec`` (only events whose place and date are known at least so well; 1 is exact) and
+    ``months`` (start, end or spread: the month of an event that lasts longer).
+
+    Raises
+    ------
+    ValueError
+        For another rule or option.
+    """
+    rule, options = parse_spec(spec)
+    known = pick("event", rule, RULES, spec)
+    _refuse("event", spec, options, known)
+    if options.get("months", "start") not in ("start", "end", "spread"):
+        raise ValueError(f"event = {spec!r}: months = {options['months']!r} is none of start, end, spread.")
+    return {"event_rule": rule, **options}
+
+
+def check_windows(spec: str) -> dict[str, Any]:
+    """How training windows are placed: ``events`` (around the events of the month to forecast) or ``region`` (all of it).
+
+    Options of ``events``: ``size`` (cells), ``draws`` (windows an event), ``min_events`` (that the input months must hold in a
+    window), ``outliers`` (none, lof, kmeans: isolated events that seed no window).
+
+    Raises
+    ------
+    ValueError
+        For another way or option.
+    """
+    way, options = parse_spec(spec)
+    known = pick("windows", way, WINDOWS, spec)
+    _refuse("windows", spec, options, known)
+    return {"way": way, **known, **options}
+
+
+def _refuse(what: str, spec: str, options: dict[str, Any], known: Any) -> None:
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        allowed = ", ".join(known) or "no options"
+        raise ValueError(f"Unknown option {', '.join(unknown)} in {what} = {spec!r}. Known: {allowed}.")
+
+
+def check_period(spec: str) -> tuple[str | None, str | None]:
+    """First and last month of ``"1990-01:2019-12"``; either may be left out.
+
+    Raises
+    ------
+    ValueError
+        If it is not of that form, or ends before it starts.
+    """
+    from geonb import events
+
+    first, colon, last = spec.partition(":")
+    if not colon:
+        raise ValueError(
+            f"period = {spec!r}: give the first and the last month, as 1990-01:2019-12; either may be empty."
+        )
+    months = [events.month_of(m) if m else None for m in (first.strip(), last.strip())]
+    if None not in months and months[0] > months[1]:
+        raise ValueError(f"period = {spec!r} ends before it starts.")
+    return first.strip() or None, last.strip() or None
+
+
+def check_region(spec: str, root: Path | None = None) -> None:
+    """Refuse a region that is none, before anything is read; what depends on the events is seen later.
+
+    Raises
+    ------
+    ValueError
+        See :func:`geonb.priogrid.select_region`.
+    """
+    from geonb import priogrid
+
+    if not spec.startswith("country:"):
+        priogrid.select_region(spec if root is None or ":" in spec else _found(spec, root))
+
+
+def _found(spec: str, root: Path) -> str:
+    path = Path(root) / spec
+    return str(path) if path.exists() else spec
+
+
+def refuse_rasters(spec: str) -> None:
+    """There is nothing to predict but the store's own region.
+
+    Raises
+    ------
+    ValueError
+        Always.
+    """
+    raise ValueError(
+        "forecasts are of the region and months of the sample store; for another region make another store"
+    )
+
+
+def open_events(spec: str | None = None) -> pd.DataFrame:
+    """Read UCDP files, or the simulated process where none is named.
+
+    Parameters
+    ----------
+    spec : str, optional
+        Files, comma separated or a glob; looked for from here and from the project root.
+
+    Returns
+    -------
+    DataFrame of :func:`geonb.events.read_events`, an event a row; in its attrs ``files``
+
+    Raises
+    ------
+    ValueError
+        Every fault of the files.
+    """
+    from geonb import events, examples_conflict
+
+    files = [examples_conflict.simulated_conflict()] if spec is None else _files(spec)
+    found = events.read_events(files)
+    found.attrs["paths"] = [str(f) for f in files]
+    return found
+
+
+def _files(spec: str) -> list[Path]:
+    from geonb import parameters, runs
+
+    found = parameters.find_files(spec, runs.project_root())
+    missing = [pattern for pattern, paths in found.items() if not paths]
+    if missing:
+        raise ValueError(f"No file {', '.join(missing)}. Give paths from here or from the project root, or globs.")
+    return [path for paths in found.values() for path in paths]
+
+
+def summarise(events: pd.DataFrame) -> dict[str, Any]:
+    """What was read, for people: events, first and last month, deaths, cells, kinds, and what was odd and how often."""
+    from geonb.events import month_text
+
+    report = events.attrs.get("report", {})
+    told = {
+        "simulated": "yes" if events.attrs.get("simulated") else "no",
+        "events": f"{len(events):,}",
+        "from": month_text(int(events["month_start"].min())),
+        "to": month_text(int(events["month_end"].max())),
+        "deaths (best estimate)": f"{int(events['best'].sum()):,}",
+        "events without a death": f"{int((events['best'] == 0).sum()):,}",
+        "grid cells": f"{events['gid'].nunique():,}",
+        "countries": ", ".join(map(str, events.attrs.get("countries", {}).values()))[:200],
+    }
+    kinds = {1: "state-based", 2: "non-state", 3: "one-sided"}
+    told |= {name: f"{int((events['type'] == code).sum()):,}" for code, name in kinds.items()}
+    odd = {name: count for name, count in report.items() if isinstance(count, int) and count and name != "events"}
+    return told | {name.replace("_", " "): f"{count:,}" for name, count in odd.items()}
+
+
+def write_conflict_store(
+    events: pd.DataFrame,
+    *,
+    covariates: str | None = None,
+    region: str | None = None,
+    period: str | None = None,
+    channels: str = "event,log1p_best",
+    outcomes: str = "any",
+    event: str = "deaths",
+    windows: str = "region",
+    steps: int = 10,
+    horizon: int = 1,
+    shares: str = "60/20/20",
+    seed: int = 0,
+    name: str | None = None,
+    root: Path | None = None,
+) -> CubeStore:
+    """Make the cube, the split and the table of windows: a sealed store, or the one that is there.
+
+    Parameters
+    ----------
+    events : DataFrame, of :func:`open_events`
+    others : as notebook 01 declares them; see :func:`check_event`, :func:`check_windows`, :func:`check_period`,
+        :func:`geonb.cubes.check_channels`, :func:`geonb.priogrid.select_region`, :func:`geonb.sequences.split_months`
+
+    Raises
+    ------
+    ValueError
+        Every fault of the settings, events and covariates, before anything is written.
+    """
+    from geonb import cubes, store_cubes
+
+    start, stop = check_period(period) if period else (None, None)
+    files = _files(covariates) if covariates else []
+    recipe = {"channels": channels, "start": start, "stop": stop, "region": region, "outcomes": outcomes} | check_event(
+        event
+    )
+    simulated = bool(events.attrs.get("simulated"))
+    where = ", ".join(map(str, events.attrs.get("countries", {}).values()))
+    place = where if where and len(where) < 40 else (region or "many countries")
+    meta = {
+        "name": name or ("simulated-conflict" if simulated else Path(events.attrs["paths"][0]).name.split(".")[0]),
+        "title": "Simulated violence on the PRIO-GRID"
+        if simulated
+        else f"Organised violence on the PRIO-GRID: {place}",
+        "simulated": simulated,
+        "notes": ["Simulated data: no event in them ever happened."] if simulated else [],
+        "attribution": "geonb.examples_conflict.simulated_conflict" if simulated else ATTRIBUTION,
+    }
+
+    def write(folder: Path) -> dict[str, Any]:
+        return cubes.write_cube(folder, events, covariates=files or None, **recipe)
+
+    cut = check_windows(windows)
+    return store_cubes.write_cube_store(
+        write, recipe, inputs=[*events.attrs["paths"], *files], meta=meta, steps=steps, horizon=horizon, shares=shares,
+        seed=seed, root=root, chunk_size=cut.get("size"),
+        **{k: cut[k] for k in ("draws", "min_events", "outliers") if k in cut},
+    )  # fmt: skip
