@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.command(options)
-    except (ValueError, FileNotFoundError, PermissionError) as error:
+    except (ValueError, FileNotFoundError, PermissionError, ConnectionError) as error:
         print(error.args[0] if len(error.args) == 1 else error, file=sys.stderr)
         return 2
     except BrokenPipeError:  # `geonb runs | head`
@@ -57,6 +57,11 @@ def _parser() -> argparse.ArgumentParser:
         "--out", metavar="FILE.html", help="where the comparison goes (default: runs/comparison_...html)"
     )
     report.set_defaults(command=_report)
+
+    fetch = commands.add_parser("fetch", help="real data of a workload, ahead of a job on a node without network")
+    fetch.add_argument("workload", metavar="WORKLOAD", help="a name, e.g. conflict")
+    fetch.add_argument("names", metavar="NAME", nargs="*", help="which of its files (default: all)")
+    fetch.set_defaults(command=_fetch)
 
     doctor = commands.add_parser("doctor", help="what is installed, which device, what is missing and how to get it")
     doctor.set_defaults(command=_doctor)
@@ -167,6 +172,15 @@ def _asked_for(options: argparse.Namespace, root: "Path") -> "list[Path]":
     if frame.empty:
         raise ValueError(f"No run fits --query {options.query!r}. `geonb runs --all` shows what there is.")
     return [root / "runs" / row.workload / row.run for row in frame.itertuples()]
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    from geonb import fetching, runs, workloads
+
+    record = workloads.get(options.workload)
+    root = runs.project_root()
+    print("\n".join(fetching.fetch_all(record, root / "data" / "downloads" / record.name, options.names)))
+    return 0
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -49,7 +49,8 @@ def roc_pr(scores: xr.Dataset, split: str = "test") -> Figure:
     for name in ("roc_fpr", "roc_tpr", "pr_recall", "pr_precision"):
         needed(scores, name)
     here = scores.sel(split=split)
-    figure, (roc, pr) = plt.subplots(1, 2, figsize=(9.6, 5.6))
+    height = 5.2 + 0.17 * scores.sizes["model"]
+    figure, (roc, pr) = plt.subplots(1, 2, figsize=(9.6, height), layout="constrained")
     for model, look in model_looks(_models(scores)).items():
         one, line = here.sel(model=model), _line(look)
         recall, precision = one.pr_recall.values, one.pr_precision.values
@@ -72,7 +73,6 @@ def roc_pr(scores: xr.Dataset, split: str = "test") -> Figure:
         ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.03), aspect="equal")
         ax.grid()
         ax.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.13))
-    figure.tight_layout(w_pad=2)
     return finish(figure, scores.attrs, counted(scores, split))
 
 
@@ -176,9 +176,9 @@ def skill_by_month(scores: xr.Dataset, metric: str | None = None, splits: Sequen
     ax.set(ylabel=readable(metric), ylim=(0, None), title=f"{readable(metric)} of the forecasts made for each month")
     bars.set(ylabel="events", xlabel="first month forecast")
     ax.grid(axis="y")
-    _models_above(figure, ax, scores.sizes["model"])
     shown = {name: SPLIT_COLOURS[name] for name in dict.fromkeys(split_of) if name in SPLIT_COLOURS}
-    bars.legend(handles=swatches(shown), loc="upper left", ncols=len(shown), bbox_to_anchor=(0, 1.25))
+    _models_above(figure, ax, scores.sizes["model"])
+    bars.legend(handles=swatches(shown), loc="upper left", ncols=len(shown), bbox_to_anchor=(0, -0.35))
     missing = int(here.month_score.isel(model=0).isnull().sum())
     said = f" Months without an event have no {readable(metric)}: {missing}." if missing else ""
     told = f"Events: {_unit(scores)} with an event among those forecast, all leads together.{said}"

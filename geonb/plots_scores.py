@@ -390,7 +390,7 @@ def reliability(scores: xr.Dataset, split: str = "test") -> Figure:
     if events:  # nearly all lie in the lowest bin
         bars.set(yscale="log", ylim=(1e-5, 2))
     ax.grid()
-    ax.legend(loc="upper left", frameon=True, edgecolor="none", framealpha=0.85)
+    ax.legend(loc="lower right" if events else "upper left", frameon=True, edgecolor="none", framealpha=0.85)
     figure.tight_layout()
     bins = f"Bins under 30 {unit} are left out. ECE: mean distance to the diagonal (expected calibration error)."
     return finish(figure, scores.attrs, f"{split} split: {int(scores.n_pixels.sel(split=split)):,} {unit}. {bins}")

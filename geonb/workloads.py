@@ -48,6 +48,8 @@ class Workload:
         ``(predictions, arrays) -> widget`` or frozen HTML.
     looks : mapping
         Stem of a shared notebook -> its :class:`geonb.looks.Look`s of this workload.
+    fetch : tuple of str
+        Names of :data:`geonb.fetching.SOURCES` that ``geonb fetch`` brings for it.
     headline : str
         The metric that leads tables and the run list.
     defaults : mapping
@@ -69,6 +71,7 @@ class Workload:
     tiles: str = "geonb.embeddings:rgb_tiles"
     explore: str = "geonb.dashboards:show"
     looks: Mapping[str, tuple[Look, ...]] = field(default_factory=lambda: PIXELS)
+    fetch: tuple[str, ...] = ()
     steps: tuple[str, ...] = SHARED_STEPS
     defaults: Mapping[str, Any] = field(default_factory=dict)
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
@@ -114,6 +117,7 @@ CONFLICT = Workload(
     tiles="geonb.plots_forecast:forecast_tiles",
     explore="geonb.dashboards_forecast:show",
     headline="average_precision",
+    fetch=("ucdp_ged", "ucdp_candidate", "hdx", "priogrid_yearly", "priogrid_static"),
     looks=CELLS,
     defaults={
         "network": "convlstm:structure=12-24-0/0-24-12,skip=true",

@@ -1,0 +1,141 @@
+import hashlib
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from geonb import fetching
+
+BODY = bytes(range(256)) * 4000  # about 1 MB
+SUM = hashlib.sha256(BODY).hexdigest()
+
+
+class Server(BaseHTTPRequestHandler):
+    """Serves BODY as its class variables say, and keeps what was asked."""
+
+    body, tag, ranges, cuts, asked = BODY, '"one"', True, 0, ()
+
+    def do_GET(self):
+        kind = type(self)
+        kind.asked = (*kind.asked, self.headers.get("Range"))
+        if self.path == "/none":
+            return self.send_error(404)
+        start = 0
+        if kind.ranges and self.headers.get("Range") and self.headers.get("If-Range") == kind.tag:
+            start = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(kind.body) - 1}/{len(kind.body)}")
+        self.send_header("Content-Length", str(len(kind.body) - start))
+        self.send_header("ETag", kind.tag)
+        self.end_headers()
+        rest = kind.body[start:]
+        if kind.cuts:
+            kind.cuts -= 1
+            rest = rest[: len(rest) // 2]
+        self.wfile.write(rest)
+        return None
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    kind = type("Fresh", (Server,), {})
+    http = ThreadingHTTPServer(("127.0.0.1", 0), kind)
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    kind.url = f"http://127.0.0.1:{http.server_port}/file.zip"
+    yield kind
+    http.shutdown()
+    http.server_close()
+
+
+def files(folder):
+    return sorted(p.name for p in folder.iterdir() if not p.name.endswith(".lock"))
+
+
+def test_a_file_is_fetched_once_and_its_sum_recorded(server, tmp_path):
+    path = fetching.fetch(server.url, tmp_path / "file.zip", progress=False)
+    again = fetching.fetch(server.url, tmp_path / "file.zip", progress=False)
+    assert path.read_bytes() == BODY and again == path
+    assert len(server.asked) == 1
+    assert (tmp_path / "file.zip.sha256").read_text() == f"{SUM}  file.zip\n"
+    assert files(tmp_path) == ["file.zip", "file.zip.sha256"]
+
+
+def test_a_wrong_sum_keeps_nothing(server, tmp_path):
+    with pytest.raises(ValueError, match="SHA-256") as error:
+        fetching.fetch(server.url, tmp_path / "file.zip", sha256="0" * 64, progress=False)
+    assert SUM in str(error.value)
+    assert files(tmp_path) == []
+
+
+def test_a_file_changed_after_the_first_fetch_is_noticed(server, tmp_path):
+    path = fetching.fetch(server.url, tmp_path / "file.zip", progress=False)
+    path.write_bytes(BODY[:-1])
+    with pytest.raises(ValueError, match="changed or cut"):
+        fetching.fetch(server.url, path, progress=False)
+    path.unlink()
+    server.body = BODY[::-1]  # the publisher renewed it: told, not silently taken
+    with pytest.raises(ValueError, match="renewed"):
+        fetching.fetch(server.url, path, progress=False)
+
+
+def test_a_cut_connection_goes_on_where_it_was_cut(server, tmp_path):
+    server.cuts = 1
+    path = fetching.fetch(server.url, tmp_path / "file.zip", progress=False)
+    assert path.read_bytes() == BODY
+    assert server.asked == (None, f"bytes={len(BODY) // 2}-")
+
+
+def test_a_later_call_resumes_what_an_earlier_one_left(server, tmp_path):
+    server.cuts = 1
+    with pytest.raises(ConnectionError, match="cut after"):
+        fetching.fetch(server.url, tmp_path / "file.zip", attempts=1, progress=False)
+    assert not (tmp_path / "file.zip").exists()
+    fetching.fetch(server.url, tmp_path / "file.zip", sha256=SUM, progress=False)
+    assert server.asked[-1] == f"bytes={len(BODY) // 2}-"
+
+
+def test_a_version_that_changed_meanwhile_is_not_joined_to_the_old_half(server, tmp_path):
+    server.cuts = 1
+    with pytest.raises(ConnectionError):
+        fetching.fetch(server.url, tmp_path / "file.zip", attempts=1, progress=False)
+    server.body, server.tag = BODY[::-1], '"two"'
+    assert fetching.fetch(server.url, tmp_path / "file.zip", progress=False).read_bytes() == BODY[::-1]
+
+
+def test_a_server_without_ranges_sends_all_again(server, tmp_path):
+    server.cuts, server.ranges = 1, False
+    assert fetching.fetch(server.url, tmp_path / "file.zip", progress=False).read_bytes() == BODY
+    assert len(server.asked) == 2
+
+
+def test_an_address_without_a_file_says_what_to_put_where(server, tmp_path):
+    with pytest.raises(ConnectionError, match="404") as error:
+        fetching.fetch(server.url.replace("file.zip", "none"), tmp_path / "ged.zip", progress=False)
+    assert str(tmp_path / "ged.zip") in str(error.value)
+    assert len(server.asked) == 1  # asking again would not help
+    assert files(tmp_path) == []
+
+
+def test_offline_says_what_to_put_where(server, tmp_path):
+    with pytest.raises(ConnectionError, match="put it at"):
+        fetching.fetch("http://127.0.0.1:9/file.zip", tmp_path / "ged.zip", progress=False)
+
+
+def test_addresses_are_settings(monkeypatch):
+    monkeypatch.setenv("GEONB_URL_UCDP_GED", "http://mirror/ged.zip")
+    assert fetching.address("ucdp_ged") == "http://mirror/ged.zip"
+    assert fetching.address("ucdp_ged", {"ucdp_ged": "file"}) == "file"
+    with pytest.raises(ValueError, match="hdx"):
+        fetching.address("ucdp")
+
+
+def test_a_source_without_an_address_is_used_once_it_lies_there(tmp_path):
+    with pytest.raises(ConnectionError, match="GEONB_URL_PRIOGRID_STATIC") as error:
+        fetching.fetch("priogrid_static", tmp_path / "static.csv", progress=False)
+    assert "grid.prio.org" in str(error.value) and str(tmp_path / "static.csv") in str(error.value)
+    (tmp_path / "static.csv").write_text("gid\n")
+    assert fetching.fetch("priogrid_static", tmp_path / "static.csv", progress=False).exists()

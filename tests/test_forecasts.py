@@ -1,0 +1,150 @@
+"""Forecasts of a whole region: right months in, nothing of the future, resumable, and files that others open."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from fake_cubes import ANY, contagion
+
+from geonb import baselines_forecast, forecasts
+from geonb.prediction import open_predictions
+from geonb.tasks_forecast import Forecast
+from geonb.workloads import Workload
+
+RECORD = Workload(
+    name="made",
+    title="made",
+    question="?",
+    dataset="none",
+    headline="average_precision",
+    task="geonb.tasks_forecast:Forecast",
+)
+PIXEL = "convlstm:structure=3-4-0/0-4-3,peephole=pixel,size=4"
+
+
+def model_of(network="convlstm:structure=3-4-0/0-4-3", loss="bce", outcomes=ANY, **more):
+    torch.manual_seed(0)
+    card = {
+        "network": network, "loss": loss, "channels": [{"name": "event"}, {"name": "best"}], "outcomes": list(outcomes),
+        "horizon": 3, "steps": 6, "lr": 1e-3, "statistics": {"mean": [0.0, 1.0], "std": [1.0, 5.0]}, "patch": 4, "best": {},
+        "training": {"epochs": 1}, "workload": "test_forecasts:RECORD", "simulated": True,
+    }  # fmt: skip
+    task = Forecast(card | more).eval()
+    for parameter in task.parameters():  # zero peepholes and biases would hide faults
+        torch.nn.init.normal_(parameter, std=0.4)
+    return task
+
+
+def run_of(path):
+    return SimpleNamespace(path=path, predictions=path / "predictions.zarr")
+
+
+@pytest.fixture(scope="module")
+def store():
+    return contagion(splits={"train": (6, 98), "val": (107, 110), "test": (150, 153)}, months=156)
+
+
+def standardised(store, t):
+    values = np.stack([store.event[t - 6 : t], (store.best[t - 6 : t] - 1) / 5], axis=1)
+    return torch.from_numpy(values[None].astype(np.float32))
+
+
+def test_the_region_is_forecast_in_one_pass_from_the_months_before(store, tmp_path):
+    model = model_of()
+    baselines = [baselines_forecast.never(store), baselines_forecast.climatology(store)]
+    data = open_predictions(forecasts.predict_region(run_of(tmp_path), store, model, baselines))["grid"].to_dataset()
+    assert list(data.model.values) == ["network", "never", "climatology"]
+    assert list(data.split.values) == ["val"] * 3 + ["test"] * 3 + ["future"]
+    for i, t in enumerate([107, 108, 109, 150, 151, 152, 156]):
+        with torch.no_grad():
+            expected = model(standardised(store, t)).sigmoid()[0].numpy()  # (lead, outcome, y, x)
+        np.testing.assert_allclose(data.probability[0, :, i], np.moveaxis(expected, 1, 0), atol=1e-6)
+        assert str(data.time.values[i])[:7] == f"{2000 + t // 12}-{t % 12 + 1:02d}"
+        for lead in range(3):
+            if t + lead < 156:
+                np.testing.assert_array_equal(data.truth[0, i, lead], store.event[t + lead])
+                np.testing.assert_array_equal(data.deaths[0, i, lead], store.best[t + lead])
+            else:
+                assert (data.truth[0, i, lead] == -1).all()
+                assert data.deaths[0, i, lead].isnull().all()
+    assert "spread" not in data
+
+
+def test_an_interrupted_forecast_goes_on_to_the_same_arrays(store, tmp_path, monkeypatch):
+    network = "unet_lstm:filters=4,depth=1,dropout=0.3"
+    whole = forecasts.predict_region(
+        run_of(tmp_path / "a"), store, model_of(network, "hurdle"), [baselines_forecast.never(store)]
+    )
+    calls = iter(range(100))
+    inputs = forecasts.Region.inputs
+
+    def dies(self, t):
+        if next(calls) == 3:
+            raise KeyboardInterrupt
+        return inputs(self, t)
+
+    run = run_of(tmp_path / "b")
+    monkeypatch.setattr(forecasts.Region, "inputs", dies)
+    with pytest.raises(KeyboardInterrupt):
+        forecasts.predict_region(run, store, model_of(network, "hurdle"), [baselines_forecast.never(store)])
+    with pytest.raises(ValueError, match="interrupted"):
+        forecasts.check_forecasts(run.predictions)
+    forecasts.predict_region(run, store, model_of(network, "hurdle"), [baselines_forecast.never(store)])
+    assert next(calls) == 3 + 1 + 4 + 0 + 0  # three before, the one that died, and the four that were left
+    one, other = (open_predictions(p)["grid"].to_dataset().load() for p in (whole, run.predictions))
+    xr.testing.assert_identical(one, other)
+    assert (one.spread.max() > 0) and (one.deaths_quantile.diff("quantile") >= 0).all()
+    cells = one.probability[0].where(one.country == 475).sum(("y", "x"))
+    np.testing.assert_allclose(one.country_cells.sel(place=475).mean("draw"), cells, rtol=1e-4)
+
+
+def test_the_future_does_not_enter(store, tmp_path):
+    other = contagion(splits=store.splits, months=156)
+    other.event[151:], other.best[151:] = 1, 99
+    for make in (baselines_forecast.persistence, baselines_forecast.weighted_history, baselines_forecast.logistic):
+        one, two = make(store), make(other)
+        for t in (107, 150, 151):
+            for kind in ("probability", "deaths"):
+                np.testing.assert_array_equal(one.forecast(t)[kind], two.forecast(t)[kind])
+        assert not np.array_equal(one.forecast(153)["probability"], two.forecast(153)["probability"])
+
+
+def test_windows_of_a_fixed_size_are_blended(store, tmp_path):
+    model = model_of(PIXEL)
+    region = forecasts.Region(store, model, 0.5, 5, "float32", 1, 0)
+    found = region.forecast(110)["probability"]
+    values, total, weight = standardised(store, 110), np.zeros((3, 1, 9, 11)), np.zeros((9, 11))
+    ramp = np.sin(np.pi * (np.arange(4) + 0.5) / 4) ** 2 + 1e-3
+    for top in (0, 2, 4, 5):
+        for left in (0, 2, 4, 6, 7):
+            with torch.no_grad():
+                p = model(values[..., top : top + 4, left : left + 4]).sigmoid()[0].numpy()
+            total[..., top : top + 4, left : left + 4] += p * np.outer(ramp, ramp)
+            weight[top : top + 4, left : left + 4] += np.outer(ramp, ramp)
+    np.testing.assert_allclose(found, np.moveaxis(total / weight, 1, 0), atol=1e-5)
+
+
+def test_longitude_wraps_where_the_columns_span_the_globe(store):
+    model = model_of()
+    round_the_globe = contagion(splits=store.splits, months=156, wraps=True)
+    moved = contagion(splits=store.splits, months=156, wraps=True)
+    moved.event, moved.best = np.roll(moved.event, 4, axis=2), np.roll(moved.best, 4, axis=2)
+    one, two = (
+        forecasts.Region(s, model, 0.5, 5, "float32", 1, 0).forecast(110)["probability"]
+        for s in (round_the_globe, moved)
+    )
+    np.testing.assert_allclose(np.roll(one, 4, axis=-1), two, atol=1e-4)
+    flat = forecasts.Region(store, model, 0.5, 5, "float32", 1, 0).forecast(110)["probability"]
+    assert abs(flat[..., 0] - one[..., 0]).max() > 1e-3
+
+
+def test_a_model_of_other_channels_is_refused_with_all_that_differs(store, tmp_path):
+    model = model_of()
+    model.card |= {"channels": [{"name": "event"}], "steps": 9}
+    with pytest.raises(ValueError, match=r"(?s)channels.*steps = 9"):
+        forecasts.predict_region(run_of(tmp_path), store, model, [])
+    assert not (tmp_path / "predictions.zarr").exists()
