@@ -45,7 +45,8 @@ class Forecasts:
                 "Run notebooks/03_prediction.ipynb first."
             )
         data = predictions["grid"].to_dataset()
-        self.data, self.attrs = north_up(data.sortby("time")), predictions.attrs
+        in_order = data if data.indexes["time"].is_monotonic_increasing else data.sortby("time")
+        self.data, self.attrs = north_up(in_order), predictions.attrs
         self.bounds = tuple(round(side, 6) for side in edges(self.data))
         self.months = [month(time) for time in self.data.time.values]
         self.splits = [str(split) for split in self.data.split.values]
@@ -135,12 +136,12 @@ class Forecasts:
         """How many hits, misses and false alarms the map holds."""
         judged = self.judged(model, outcome, month, lead, threshold)
         if judged is None:
-            return "<small>Not known yet what came true.</small>"
+            return f"<small>{self.splits[month]}: not known yet what came true.</small>"
         counts = np.bincount(judged[self.valid].astype(int), minlength=4)
         told = (
             f"hits {counts[1]:,}, misses {counts[2]:,}, false alarms {counts[3]:,} of {int(self.valid.sum()):,} cells"
         )
-        return f"<small>Warning from {threshold:.3g}: {told}.</small>"
+        return f"<small>{self.splits[month]} split, warning from {threshold:.3g}: {told}.</small>"
 
     def cell(self, x: float, y: float) -> tuple[int, int] | None:
         """Row (from the north) and column of the cell at a place, or None outside the region."""

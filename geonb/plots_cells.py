@@ -63,7 +63,8 @@ def _clipped(name: str, bounds: tuple[float, float, float, float]) -> list[np.nd
     parts = shapely.get_parts(shapely.intersection(shapes, shapely.box(*bounds)))
     parts = shapely.get_parts(parts)  # a clipped multi-part may hold collections
     parts = [shapely.get_exterior_ring(part) if part.geom_type == "Polygon" else part for part in parts]
-    return [shapely.get_coordinates(part) for part in parts if part.geom_type in ("LineString", "LinearRing")]
+    lines = [part for part in parts if part.geom_type in ("LineString", "LinearRing") and not part.is_empty]
+    return [shapely.get_coordinates(line) for line in lines]
 
 
 def cell_map(ax: Axes, values: xr.DataArray, valid: Any = None, **look: Any) -> Any:

@@ -16,7 +16,8 @@ from geonb.scores_blocks import Blocks, columns, count, with_areas
 
 METRICS = ("mean_iou", "accuracy", "macro_f1", "boundary_f1", "log_loss", "brier")
 CLASS_METRICS = ("iou", "f1", "precision", "recall", "boundary_f1", "area_error")
-LOWER_IS_BETTER = ("log_loss", "brier")
+LOWER_IS_BETTER = ("log_loss", "brier", "crps")
+SUMMARY = ("mean_iou", "accuracy", "macro_f1", "average_precision", "auroc", "log_loss", "brier")
 DRAWN = ("score", "class_score", "gain")
 EDGES = ("true", "true_near", "guess", "guess_near")
 
@@ -373,11 +374,10 @@ def summary(path: str | Path, split: str = "test") -> str:
     with xr.open_dataset(Path(path) / "scores.nc", engine="h5netcdf") as scores:
         scores = scores.load()
     at = scores.sel(split=split)
-    head = (
-        f"{split} split: {int(at['n_pixels']):,} pixels in {int(at['n_blocks'])} blocks; 95 % block-bootstrap intervals"
-    )
+    counted = f"{int(at['n_pixels']):,} {scores.attrs.get('unit', 'pixels')} in {int(at['n_blocks'])} blocks"
+    head = f"{split} split: {counted}; 95 % block-bootstrap intervals"
     width = max(len(str(m)) for m in scores["model"].values)
-    shown = [m for m in ("mean_iou", "accuracy", "macro_f1", "log_loss") if m in scores["metric"].values]
+    shown = [m for m in SUMMARY if m in scores["metric"].values][:4]
     lines = [head, " " * width + "".join(f"{name:>22}" for name in shown)]
     for model in scores["model"].values:
         cells = (at.sel(model=model, metric=name) for name in shown)

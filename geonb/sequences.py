@@ -20,7 +20,7 @@ CONTAMINATION = 0.05  # share of a month's events that LocalOutlierFactor calls 
 
 
 def check_windows(
-    chunk_size: int,
+    chunk_size: int | None,
     steps: int,
     horizon: int,
     draws: int,
@@ -28,7 +28,6 @@ def check_windows(
     outliers: str,
     seed: int,
     shape: tuple[int, int, int] | None = None,
-    wraps: bool = False,
 ) -> None:
     """Refuse settings that cannot be; with `shape` (months, rows, columns) also those that this cube cannot serve.
 
@@ -38,22 +37,21 @@ def check_windows(
         Lists every fault.
     """
     least = {"chunk_size": 1, "steps": 1, "horizon": 1, "draws": 1, "min_events": 0, "seed": 0}
-    given = {
-        "chunk_size": chunk_size, "steps": steps, "horizon": horizon, "draws": draws, "min_events": min_events, "seed": seed
-    }  # fmt: skip
+    given = {"steps": steps, "horizon": horizon, "draws": draws, "min_events": min_events, "seed": seed}
+    given |= {} if chunk_size is None else {"chunk_size": chunk_size}
     whole = {k: not isinstance(v, bool) and isinstance(v, int | np.integer) for k, v in given.items()}
     faults = [
         f"{name} = {value!r}: give a whole number from {least[name]}"
         for name, value in given.items()
         if not whole[name] or value < least[name]
     ]
-    if whole["chunk_size"] and chunk_size > 2**15 - 1:
+    if whole.get("chunk_size") and chunk_size > 2**15 - 1:
         faults.append(f"chunk_size = {chunk_size} cells: at most {2**15 - 1}")
     if outliers not in OUTLIERS:
         faults.append(f"outliers = {outliers!r} is not known: choose {', '.join(OUTLIERS)}")
     if shape is not None and not faults:
         months, rows, columns = shape
-        if chunk_size > min(rows, columns):
+        if chunk_size is not None and chunk_size > min(rows, columns):
             faults.append(
                 f"chunk_size = {chunk_size} cells is larger than the region of {rows} x {columns} cells: the largest that "
                 f"fits is {min(rows, columns)}; or choose a larger region"
@@ -75,7 +73,7 @@ def cut_sequences(
     *,
     steps: int = 10,
     horizon: int = 1,
-    chunk_size: int = 16,
+    chunk_size: int | None = 16,
     draws: int = 5,
     min_events: int = 25,
     outliers: str = "none",
@@ -97,8 +95,8 @@ def cut_sequences(
     valid : ndarray (y, x) of bool, optional
         Cells that may seed a window; all by default.
     steps, horizon : int, months
-    chunk_size : int, cells
-        Side of a window.
+    chunk_size : int, cells, optional
+        Side of a window. None: one window a month, the whole region, whether or not there are events.
     draws : int
         Windows a cell and month.
     min_events : int
@@ -128,10 +126,12 @@ def cut_sequences(
     """
     event = np.asarray(event)
     months, rows, columns = event.shape
-    check_windows(chunk_size, steps, horizon, draws, min_events, outliers, seed, event.shape, wraps)
+    check_windows(chunk_size, steps, horizon, draws, min_events, outliers, seed, event.shape)
     valid = np.ones((rows, columns), bool) if valid is None else np.asarray(valid, bool)
     gid = np.arange(rows * columns).reshape(rows, columns) if gid is None else np.asarray(gid)
     origins = np.arange(steps, months - horizon + 1) if origins is None else np.sort(np.asarray(origins))
+    if chunk_size is None:
+        return _whole_region(event, valid, origins, steps)
     pad = chunk_size - 1 if wraps else 0
     valid_table = summed(valid, pad)
     past, begin, parts = np.zeros((rows, columns), np.int32), 0, []  # non-zero cells of the months begin .. end - 1
@@ -158,6 +158,15 @@ def cut_sequences(
     table = table.sort_values(["t", "y", "x"], kind="stable").drop_duplicates(["t", "y", "x"], ignore_index=True)
     inside = box_sums(valid_table, table["y"].to_numpy(np.int64), table["x"].to_numpy(np.int64), chunk_size)
     return table.assign(valid_share=(inside / chunk_size**2).astype(np.float32))
+
+
+def _whole_region(event: np.ndarray, valid: np.ndarray, origins: np.ndarray, steps: int) -> pd.DataFrame:
+    """One window a month; ``events`` as in `cut_sequences`, ``gid`` 0 for none."""
+    total = np.concatenate([[0], np.cumsum((event != 0).sum(axis=(1, 2)))])
+    kinds = {"t": np.int32, "y": np.int16, "x": np.int16, "events": np.int32, "gid": np.int32}
+    values = {"t": origins, "y": 0, "x": 0, "events": total[origins] - total[origins - steps], "gid": 0}
+    table = pd.DataFrame(values, index=range(len(origins))).astype(kinds)
+    return table.assign(valid_share=np.float32(valid.mean()))
 
 
 def place_windows(

@@ -229,7 +229,7 @@ def write_cube_store(
     inputs: Sequence[str | Path] = (),
     meta: dict | None = None,
     *,
-    chunk_size: int = 16,
+    chunk_size: int | None = 16,
     steps: int = 10,
     horizon: int = 1,
     draws: int = 5,
@@ -276,7 +276,7 @@ def write_cube_store(
     title = store._slug(name or facts.pop("name", None) or workload)
     facts.pop("name", None)
     cut = {
-        "patch": int(chunk_size), "chunk_size": int(chunk_size), "steps": int(steps), "horizon": int(horizon),
+        "chunk_size": None if chunk_size is None else int(chunk_size), "steps": int(steps), "horizon": int(horizon),
         "draws": int(draws), "min_events": int(min_events), "outliers": outliers, "shares": _shares(shares),
         "standardise": standardise if isinstance(standardise, str) else list(standardise), "seed": int(seed),
     }  # fmt: skip
@@ -331,7 +331,7 @@ def _write_table(folder: Path, prepared: Path, seal: dict, cut: dict) -> None:
         )
     n, rows, columns = int(source["months"]), *source["shape"]
     windows = {k: cut[k] for k in ("chunk_size", "steps", "horizon", "draws", "min_events", "outliers", "seed")}
-    sequences.check_windows(**windows, shape=(n, rows, columns), wraps=source["wraps"])
+    sequences.check_windows(**windows, shape=(n, rows, columns))
     first = pd.Period(source["first_month"], "M")
     months = sequences.split_months(n, cut["steps"], cut["horizon"], cut["shares"], _number(first))
     split = {
@@ -403,20 +403,21 @@ def cut_index(group: Any, source: dict, channel: int, windows: dict, months: dic
             f"{windows['steps']} months of inputs (windows: {counts}). Give a smaller `min_events`, a larger `chunk_size`, more "
             "`steps`, or other `shares`"
         )
-    size = windows["chunk_size"]
+    side = windows["chunk_size"]
+    size = tuple(group["valid"].shape) if side is None else (side, side)
     times = pd.period_range(first, periods=source["months"], freq="M").to_timestamp().tz_localize("UTC")
     columns = {
         "source": pd.Categorical.from_codes(np.zeros(len(t), np.int8), [GROUP]),
         "dataset": pd.Categorical.from_codes(np.zeros(len(t), np.int8), [dataset]),
         "time": times[t], "t": t, "y": table["y"], "x": table["x"],
-        "height": np.full(len(t), size, np.int16), "width": np.full(len(t), size, np.int16),
+        "height": np.full(len(t), size[0], np.int16), "width": np.full(len(t), size[1], np.int16),
         "split": pd.Categorical.from_codes(code[t], SPLITS), "block": times.year[t].astype(np.int32),
         "valid_share": table["valid_share"], "events": table["events"], "gid": table["gid"],
     }  # fmt: skip
     return gpd.GeoDataFrame(pd.DataFrame(columns), geometry=outlines(group, source, table, size), crs="OGC:CRS84")
 
 
-def outlines(group: Any, source: dict, table: pd.DataFrame, size: int) -> np.ndarray:
+def outlines(group: Any, source: dict, table: pd.DataFrame, size: tuple[int, int]) -> np.ndarray:
     """Outlines of windows in longitude and latitude: one over the dateline is in two parts, and no part leaves -180 to 180."""
     import shapely
 
@@ -428,10 +429,11 @@ def outlines(group: Any, source: dict, table: pd.DataFrame, size: int) -> np.nda
     )
     y, x = places // columns, places % columns
     south, west = group["y"][0] - dy / 2, group["x"][0] - dx / 2
-    low, high, left = south + dy * y, south + dy * (y + size), west + dx * x
-    inside = np.minimum(x + size, columns)
+    height, width = size
+    low, high, left = south + dy * y, south + dy * (y + height), west + dx * x
+    inside = np.minimum(x + width, columns)
     found = shapely.box(left, low, west + dx * inside, high)
-    for k in np.flatnonzero(x + size > columns):
-        rest = shapely.box(west, low[k], west + dx * (x[k] + size - columns), high[k])
+    for k in np.flatnonzero(x + width > columns):
+        rest = shapely.box(west, low[k], west + dx * (x[k] + width - columns), high[k])
         found[k] = shapely.MultiPolygon([found[k], rest])
     return found[which]

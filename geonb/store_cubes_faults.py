@@ -41,13 +41,27 @@ def check_split(store: CubeStore) -> dict:
         rest = [f"... and {len(faults) - 20} more"] if len(faults) > 20 else []
         raise ValueError(f"The split of {store.path} leaks:\n" + "\n".join(f"- {f}" for f in faults[:20] + rest))
     gap = min(gap, smallest)
-    return {
-        "method": split["method"],
+    counts = {
         "windows": {s: int((store.index["split"] == s).sum()) for s in SPLITS},
         "months": {s: len(t) for s, t in origins.items()},
+        "cell-months with an event": {s: _positives(store, t) for s, t in origins.items()},
+    }
+    apart = (
+        f"origins of two splits are at least {int(gap)} months apart" if np.isfinite(gap) else "there is one split only"
+    )
+    said = (
+        f"Split by time. No month that goes into a sample of one split is a target of another ({store.steps} months in, "
+        f"{store.horizon} ahead; {apart})."
+    )
+    return {
+        "method": split["method"],
+        "counts": counts,
+        "said": said,
+        "windows": counts["windows"],
+        "months": counts["months"],
         "first": {s: split["months"].get(s, [None, None])[0] for s in SPLITS},
         "last": {s: split["months"].get(s, [None, None])[1] for s in SPLITS},
-        "positives": {s: _positives(store, t) for s, t in origins.items()},
+        "positives": counts["cell-months with an event"],
         "smallest_gap_months": int(gap) if np.isfinite(gap) else None,
         "leaks": 0,
     }

@@ -1,0 +1,276 @@
+"""From the store of a monthly cube to tensors: windows of months cut out of a node-local memory map.
+
+The cube is decoded once on each machine, into .npy files with the channels of a cell side by side; what is yearly or never
+changes is kept once there too, and repeated only inside a batch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from geonb import samples
+from geonb.augmentation import EXACT, check_augment
+from geonb.disk import enough_space, locked, whole_folder
+from geonb.loaders import Batches, Windows, scratch_folder
+from geonb.samplers import order_of
+from geonb.store_cubes import GROUP, MONTHS_AT_ONCE, years_of
+
+if TYPE_CHECKING:
+    import lightning as L
+
+    from geonb.store_cubes import CubeStore
+
+KINDS = ("monthly", "yearly", "static")
+
+
+def memory_map(store: CubeStore) -> Path:
+    """Decode the cube of a store, once a machine: monthly.npy (time, y, x, channel), yearly.npy, static.npy, valid.npy.
+
+    Raises
+    ------
+    OSError
+        No space left: says how much is needed.
+    """
+    arrays = (store.path / "arrays.zarr").resolve()
+    folder = scratch_folder() / arrays.stem
+    kinds = {c["kind"] for c in store.meta["channels"]}
+    files = [f"{kind}.npy" for kind in KINDS if kind in kinds] + ["valid.npy"]
+    if all((folder / f).is_file() for f in files):
+        return folder
+    import zarr
+
+    with locked(folder.with_name(f"{folder.name}.lock")):
+        if not all((folder / f).is_file() for f in files):
+            group = zarr.open_group(arrays, mode="r")[GROUP]
+            need = sum(group[Path(f).stem].nbytes for f in files)
+            with enough_space(folder.parent, need), whole_folder(folder) as partial:
+                for file in files[:-1]:
+                    _decode(group[Path(file).stem], partial / file)
+                np.save(partial / "valid.npy", group["valid"][:].astype(bool))
+    return folder
+
+
+def _decode(array: Any, file: Path) -> None:
+    """Copy ([time,] channel, y, x) into a .npy file, channels last, a few months at a time."""
+    flat = array.ndim == 3
+    shape = (() if flat else array.shape[:1]) + array.shape[-2:] + array.shape[-3:-2]
+    with file.open("wb") as out:
+        header = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(out, header)
+        if flat:
+            out.write(np.ascontiguousarray(array[:].transpose(1, 2, 0)).data)
+            return
+        # written, not mapped: a hole in a file on a full disk would be a crash (SIGBUS)
+        for start in range(0, array.shape[0], MONTHS_AT_ONCE):
+            months = array[start : start + MONTHS_AT_ONCE].transpose(0, 2, 3, 1)
+            out.write(np.ascontiguousarray(months).data)
+
+
+class Sequences(Windows):
+    """The windows of a cube's store, or of one split of it, as standardised tensors.
+
+    Parameters
+    ----------
+    store : CubeStore
+    split : str, optional
+        train, val or test; all windows by default.
+    augment : str
+        flips, rotations: of inputs, targets, deaths and valid together; none by default.
+    seed : int
+        What happens to window i in an epoch follows from (seed, epoch, i) alone.
+
+    Notes
+    -----
+    Keys are those of :class:`geonb.loaders.Windows`. An item is {"inputs": float32 (step, channel, y, x), (value - mean) /
+    std of the training months, unknown values 0 after that; "targets": float32 (lead, outcome, y, x) 0/1; "deaths": float32
+    (lead, outcome, y, x), NaN where an outcome has no deaths; "valid": bool (y, x); "index": row of the store's table}.
+    In memory the channels of a cell lie side by side (channels_last, as convolutions like it best).
+    """
+
+    def __new__(cls, store: CubeStore | None = None, *_: Any, **__: Any) -> Sequences:  # None when it is unpickled
+        if cls is Sequences and store is not None and not store.georeferenced:
+            from geonb.loaders_windows import Samples
+
+            cls = Samples
+        return super().__new__(cls)
+
+    def __init__(self, store: CubeStore, split: str | None = None, augment: str = "none", seed: int = 0):
+        index = store.index
+        if split is not None and split not in samples.SPLITS:
+            raise ValueError(f"split = {split!r} is none of {', '.join(samples.SPLITS)}")
+        self.steps = check_turns(augment)
+        self.rows = np.arange(len(index)) if split is None else np.flatnonzero(index["split"] == split)
+        here = index.iloc[self.rows]
+        self.boxes = here[["y", "x", "height", "width"]].to_numpy(np.int64)
+        if "rotations" in dict(self.steps) and (self.boxes[:, 2] != self.boxes[:, 3]).any():
+            raise ValueError(f"augment = {augment!r} turns windows by 90 degrees, but they are not square. Use 'flips'")
+        self.seed, self.past, self.ahead = seed, store.steps, store.horizon
+        mean, std = (np.array(store.meta["statistics"][k], np.float64) for k in ("mean", "std"))
+        self.scale, self.shift = (1 / std).astype(np.float32), (-mean / std).astype(np.float32)
+        self._drawn: dict[int, np.ndarray | None] = {}
+        self._maps: dict[str, np.ndarray] | None = None
+        self._pool, self._lock = [], Lock()
+        self.channels = len(mean)
+        self._set_up(store, here)
+
+    def _set_up(self, store: CubeStore, here: Any) -> None:
+        """Where the values of a window come from."""
+        self.origin, self.folder, self.columns = here["t"].to_numpy(np.int64), memory_map(store), store.valid.shape[1]
+        records = {c["name"]: c for c in store.meta["channels"]}
+        inputs = [records[n] for n in store.inputs]
+        # of each kind: where in the inputs, where in its file
+        self.places = {k: _runs([(i, c["position"]) for i, c in enumerate(inputs) if c["kind"] == k]) for k in KINDS}
+        self.unknown = bool(self.places["yearly"] or self.places["static"])
+        self.events = np.array([records[o["event"]]["position"] for o in store.outcomes])
+        self.deaths = np.array([records[o["deaths"]]["position"] if o["deaths"] else -1 for o in store.outcomes])
+        self.logged = np.array([(o["deaths"] or "").startswith("log1p_") for o in store.outcomes])
+        yearly = self.places["yearly"]
+        self.years = years_of(store.times, store.grid["year"].to_numpy()) if yearly else None
+
+    def __getitems__(self, keys: list[int]) -> list[dict[str, Any]]:
+        batch = self.batch(keys)
+        names = [n for n in batch if n != "index"]
+        return [{n: batch[n][i] for n in names} | {"index": int(batch["index"][i])} for i in range(len(keys))]
+
+    def batch(self, keys: list[int]) -> dict[str, torch.Tensor]:
+        """Read many windows at once: a dict of tensors as an item's, with a first dim sample."""
+        epochs, order = np.divmod(np.asarray(keys, np.int64), len(self))
+        height, width = self.boxes[order[0], 2:]
+        if (self.boxes[order, 2:] != (height, width)).any():
+            raise ValueError("Windows of different sizes cannot share a batch. Set batch = 1")
+        n, outcomes = len(order), self._outcomes()
+        inputs = self._room((n, self.past, height, width, self.channels), np.float32)
+        targets = self._room((n, self.ahead, outcomes, height, width), np.float32)
+        deaths = self._room((n, self.ahead, outcomes, height, width), np.float32)
+        valid = self._room((n, height, width), bool)
+        for j, (epoch, i) in enumerate(zip(epochs.tolist(), order.tolist(), strict=True)):
+            turn = self._turn(epoch, i)
+            # written into views that are turned back, so that nothing is moved twice
+            self._read(
+                i, unturned(inputs[j], turn, (1, 2)), unturned(targets[j], turn, (2, 3)),
+                unturned(deaths[j], turn, (2, 3)), unturned(valid[j], turn, (0, 1)),
+            )  # fmt: skip
+        inputs *= self.scale
+        inputs += self.shift
+        if self.unknown:
+            np.nan_to_num(inputs, copy=False, nan=0)
+        return {
+            "inputs": torch.from_numpy(inputs).permute(0, 1, 4, 2, 3),
+            "targets": torch.from_numpy(targets),
+            "deaths": torch.from_numpy(deaths),
+            "valid": torch.from_numpy(valid),
+            "index": torch.from_numpy(self.rows[order]),
+        }
+
+    def commonest(self) -> np.ndarray:
+        """Refuses: a window of a cube belongs to no class."""
+        raise ValueError(
+            "balance = class: windows of months have no classes. Use shuffle, blocks (years) or sequential"
+        )
+
+    def _outcomes(self) -> int:
+        return len(self.events)
+
+    def _read(self, i: int, *to: np.ndarray) -> None:  # type: ignore[override]
+        """Fill inputs (step, y, x, channel), targets, deaths (lead, outcome, y, x) and valid (y, x), in native units."""
+        y, x, height, width = self.boxes[i].tolist()
+        end = min(x + width, self.columns)
+        rows = slice(y, y + height)
+        self._fill(i, rows, slice(x, end), [part[..., : end - x] for part in (to[0].swapaxes(-1, -2), *to[1:])])
+        if end < x + width:  # over the dateline, at the first column
+            rest = [part[..., end - x :] for part in (to[0].swapaxes(-1, -2), *to[1:])]
+            self._fill(i, rows, slice(0, x + width - end), rest)
+
+    def _fill(self, i: int, rows: slice, columns: slice, to: list[np.ndarray]) -> None:
+        """One piece: inputs (step, y, channel, x), the others as in `_read`."""
+        maps, t = self._opened(), int(self.origin[i])
+        inputs, targets, deaths, valid = to
+        inputs = inputs.swapaxes(-1, -2)
+        for into, at in self.places["monthly"]:
+            inputs[..., into] = maps["monthly"][t - self.past : t, rows, columns, at]
+        for into, at in self.places["yearly"]:
+            years = self.years[t - self.past : t]
+            for year in range(int(years[0]), int(years[-1]) + 1):
+                inputs[years == year, ..., into] = maps["yearly"][year, rows, columns, at]
+        for into, at in self.places["static"]:
+            inputs[..., into] = maps["static"][rows, columns, at]
+        after = maps["monthly"][t : t + self.ahead, rows, columns]
+        for k, (event, dead) in enumerate(zip(self.events.tolist(), self.deaths.tolist(), strict=True)):
+            np.greater_equal(after[..., event], 1, out=targets[:, k], casting="unsafe")
+            deaths[:, k] = after[..., dead] if dead >= 0 else np.nan
+            if self.logged[k]:
+                np.expm1(deaths[:, k], out=deaths[:, k])
+        valid[...] = maps["valid"][rows, columns]
+
+    def _opened(self) -> dict[str, np.ndarray]:
+        if self._maps is None:
+            kinds = [k for k in KINDS if self.places[k] or k == "monthly"]
+            self._maps = {k: np.load(self.folder / f"{k}.npy", mmap_mode="r") for k in [*kinds, "valid"]}
+        return self._maps
+
+
+def _runs(pairs: list[tuple[int, int]]) -> list[tuple[slice, slice]]:
+    """Pairs of positions as slices, as few as there can be: neighbours in both are copied together."""
+    runs: list[list[int]] = []
+    for into, at in pairs:
+        if runs and (into, at) == (runs[-1][0] + runs[-1][2], runs[-1][1] + runs[-1][2]):
+            runs[-1][2] += 1
+        else:
+            runs.append([into, at, 1])
+    return [(slice(a, a + n), slice(b, b + n)) for a, b, n in runs]
+
+
+def unturned(array: np.ndarray, turn: tuple[bool, int], axes: tuple[int, int]) -> np.ndarray:
+    """The view of an array that, filled with a window as it is, leaves it mirrored and turned in the array."""
+    flip, quarters = turn
+    view = np.rot90(array, -quarters, axes) if quarters else array
+    return np.flip(view, axes[1]) if flip else view
+
+
+def check_turns(augment: str) -> list[tuple[str, dict[str, float]]]:
+    """Resolve a specification of flips and rotations.
+
+    Raises
+    ------
+    ValueError
+        Also for changes that are made for images.
+    """
+    steps = check_augment(augment)
+    others = [name for name, _ in steps if name not in EXACT]
+    if others:
+        raise ValueError(
+            f"augment = {augment!r}: {', '.join(others)} is made for images, months of events know {', '.join(EXACT)} or none"
+        )
+    return steps
+
+
+def data_module(
+    store: CubeStore,
+    batch: int = 32,
+    augment: str = "flips,rotations",
+    seed: int = 0,
+    workers: int = 0,
+    sampler: str = "shuffle",
+) -> L.LightningDataModule:
+    """The store's three splits for a Lightning Trainer, see :func:`geonb.loaders.data_module`."""
+    import lightning as L
+
+    if batch < 1 or workers < 0:
+        raise ValueError(f"batch = {batch}, workers = {workers}: give at least 1 window and 0 threads")
+
+    def loader(split: str, train: bool) -> Batches:
+        windows = Sequences(store, split, augment if train else "none", seed)
+        order = order_of(windows, store, sampler if train else "sequential", seed)
+        return Batches(windows, order, batch, workers, train)
+
+    # the hooks are set, not subclassed, as in geonb.loaders: lightning loads only here
+    module = L.LightningDataModule()
+    module.train_dataloader = lambda: loader("train", True)
+    module.val_dataloader = lambda: loader("val", False)
+    module.test_dataloader = lambda: loader("test", False)
+    return module

@@ -1,0 +1,226 @@
+"""What scores of forecasts are made of: counts by block of cells and months, in two walks over the months, one in memory.
+
+The first walk counts probabilities in fine bins (some 25,000: an event's rank among all others is known to a thousandth of
+its probability). From them come thresholds, exact-enough ranks and coarse bins of equal weight; the second walk counts
+those in each block. Every metric is a function of sums over blocks, so that the bootstrap costs matrix products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+# Positive floats stand in the order of their bits: cutting the last ones makes bins of equal relative width (2**-10).
+SHIFT = 13
+SMALLEST = 2.0**-24  # a smaller probability counts as this one in the log loss, and is never an alarm
+_LOW = int(np.float32(SMALLEST).view(np.int32))
+FINE = ((int(np.float32(1).view(np.int32)) - _LOW) >> SHIFT) + 2
+COARSE, MEDIUM, BINS = 64, 1024, 10
+SUMS = ("brier", "log_loss", "tp", "fp", "crps", "n_deaths")
+BLOCK_CELLS, BLOCK_MONTHS, MOST_BLOCKS = 4, 3, 64
+
+
+def fine_bins(probability: np.ndarray) -> np.ndarray:
+    """Fine bin of each probability, ascending; 0: below SMALLEST."""
+    bits = np.ascontiguousarray(probability, np.float32).view(np.int32)
+    return np.where(probability < SMALLEST, 0, ((bits - _LOW) >> SHIFT) + 1)
+
+
+def lower_edge(fine: np.ndarray | int) -> np.ndarray:
+    """Smallest probability (float32) of a fine bin."""
+    fine = np.asarray(fine)
+    bits = (_LOW + ((np.maximum(fine, 1) - 1) << SHIFT)).astype(np.int32)
+    return np.where(fine < 1, np.float32(0), bits.view(np.float32))
+
+
+@dataclass
+class Cells:
+    """Counts of all forecasts of known months; axes in the order of the names."""
+
+    models: list[str]
+    outcomes: list[str]
+    leads: np.ndarray
+    splits: list[str]
+    times: np.ndarray
+    split_of: np.ndarray  # (time,) text
+    side: int  # of a spatial block, cells
+    fine: np.ndarray  # (model, split, outcome, lead, 2, FINE): without and with an event
+    bins: np.ndarray  # (model, split, BINS, 3): cells, sum of probability, events
+    threshold: np.ndarray  # (model, outcome) fine bin from which on there is an alarm
+    blocks: dict[str, np.ndarray] = field(default_factory=dict)  # split: (model, outcome, lead, months, cells, column)
+    months: np.ndarray | None = None  # (model, outcome, time, column)
+    countries: np.ndarray | None = None  # (model, split, outcome, country, column)
+    country: np.ndarray | None = None  # (country,) UCDP's numbers
+
+
+def count(predictions: xr.DataTree) -> Cells:
+    """Walk twice over the forecasts of the months that are known.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    data = predictions["grid"].to_dataset()
+    valid, split_of = data["valid"].to_numpy(), data["split"].values.astype(str)
+    splits = [s for s in ("train", "val", "test") if (split_of == s).any()]
+    if not splits or not (data["truth"].isel(time=np.flatnonzero(np.isin(split_of, splits))) >= 0).any():
+        raise ValueError(
+            "No forecast is of a month that is known, so there is nothing to score. Give a longer period in notebook 01."
+        )
+    models, outcomes = ([str(v) for v in data[d].values] for d in ("model", "outcome"))
+    shape = len(models), len(splits), len(outcomes), data.sizes["lead"]
+    fine, bins = np.zeros((*shape, 2, FINE), np.int32), np.zeros((*shape[:2], BINS, 3))
+    for i, _, m, o, p, event, known in _walk(data, valid, splits):
+        s = splits.index(split_of[i])
+        key = (np.arange(len(p))[:, None] * 2 + event) * FINE + fine_bins(p)
+        fine[m, s, o] += np.bincount(key[known], minlength=fine[m, s, o].size).reshape(-1, 2, FINE).astype(np.int32)
+        place = np.minimum((p * BINS).astype(int), BINS - 1)[known]
+        for column, weights in enumerate((None, p[known], event[known])):
+            bins[m, s, :, column] += np.bincount(place, weights, BINS)
+    side, _, _ = blocks_of(valid)
+    validation = fine[:, splits.index("val")] if "val" in splits else np.zeros_like(fine[:, 0])
+    threshold = thresholds(validation.sum(axis=2, dtype=np.int64))
+    cells = Cells(
+        models, outcomes, data["lead"].values, splits, data["time"].values, split_of, side, fine, bins, threshold
+    )
+    _count_blocks(cells, data, valid)
+    return cells
+
+
+def _walk(data: xr.Dataset, valid: np.ndarray, splits: list[str]) -> Iterator[tuple]:
+    """(time, deaths by name, model, outcome, probability (lead, cell), event, known) of each origin that is scored."""
+    for i in np.flatnonzero(np.isin(data["split"].values.astype(str), splits)):
+        truth = data["truth"].isel(time=i).to_numpy()[..., valid]
+        for m in range(data.sizes["model"]):
+            for o in range(data.sizes["outcome"]):
+                p = data["probability"].isel(model=m, outcome=o, time=i).to_numpy()[..., valid]
+                known = (truth[o] >= 0) & np.isfinite(p)
+                yield i, data, m, o, np.where(known, p, 0).astype(np.float32), (truth[o] > 0).astype(int), known
+
+
+def thresholds(fine: np.ndarray) -> np.ndarray:
+    """The bin from which on to warn, where F1 is highest; of equal ones the highest. Never where no bin has an event.
+
+    Parameters
+    ----------
+    fine : array (..., 2, FINE), counts of the validation months
+    """
+    above = np.cumsum(fine[..., ::-1], axis=-1)[..., ::-1].astype(np.float64)
+    hits, alarms = above[..., 1, :], above.sum(axis=-2)
+    f1 = 2 * hits / np.maximum(alarms + hits[..., :1], 1)
+    f1[..., 0] = 0  # a probability of zero is no alarm
+    best = FINE - 1 - np.argmax(f1[..., ::-1], axis=-1)
+    return np.where(f1.max(axis=-1) > 0, best, FINE)
+
+
+def blocks_of(valid: np.ndarray) -> tuple[int, np.ndarray, int]:
+    """Side of the spatial blocks, the block of each valid cell (cell,), and their number.
+
+    4 cells (2 degrees), doubled until there are at most 64 blocks: memory stays bounded, and larger ones are the safer.
+    """
+    rows, columns = np.nonzero(valid)
+    side = BLOCK_CELLS
+    while True:
+        number = rows // side * (valid.shape[1] // side + 1) + columns // side
+        found, place = np.unique(number, return_inverse=True)
+        if len(found) <= MOST_BLOCKS:
+            return side, place, len(found)
+        side *= 2
+
+
+def quarters(times: np.ndarray, leads: np.ndarray) -> np.ndarray:
+    """Number of the calendar quarter of each forecast month, array (time, lead)."""
+    first = pd.DatetimeIndex(times)
+    months = (first.year * 12 + first.month - 1).to_numpy()
+    return (months[:, None] + np.asarray(leads) - 1) // BLOCK_MONTHS
+
+
+def bins_of_equal_weight(fine: np.ndarray, number: int) -> np.ndarray:
+    """Fine bin -> one of `number` bins, which share out evenly the events, all cells, and the logarithm of the rank.
+
+    The last because the first few alarms decide most of the average precision.
+    """
+    events, every = fine[1].astype(np.float64), fine.sum(axis=0).astype(np.float64)
+    ranks = every / np.maximum(np.cumsum(every[::-1])[::-1], 1)
+    weight = sum(part / max(1e-300, part.sum()) for part in (events, every, ranks))
+    below = np.cumsum(weight) - weight
+    return np.minimum((below / max(weight.sum(), 1e-300) * number).astype(np.intp), number - 1)
+
+
+def _count_blocks(cells: Cells, data: xr.Dataset, valid: np.ndarray) -> None:
+    _, place, number = blocks_of(valid)
+    quarter = quarters(cells.times, cells.leads)
+    country = data["country"].to_numpy()[valid]
+    cells.country, of_country = np.unique(country, return_inverse=True)
+    total = cells.fine.sum(axis=(1, 3), dtype=np.int64)  # (model, outcome, 2, FINE)
+    levels = {n: [[bins_of_equal_weight(c, n) for c in row] for row in total] for n in (COARSE, MEDIUM)}
+    models, outcomes, leads = len(cells.models), len(cells.outcomes), len(cells.leads)
+    cells.months = np.zeros((models, outcomes, len(cells.times), width(MEDIUM)), np.float32)
+    cells.countries = np.zeros((models, len(cells.splits), outcomes, len(cells.country), width(MEDIUM)), np.float32)
+    first = {}
+    for split in cells.splits:
+        mine = quarter[cells.split_of == split]
+        first[split] = mine.min()
+        span = mine.max() - mine.min() + 1
+        cells.blocks[split] = np.zeros((models, outcomes, leads, span, number, width(COARSE)), np.float32)
+    for i, _, m, o, p, event, known in _walk(data, valid, cells.splits):
+        split = cells.split_of[i]
+        bins, sums = fine_bins(p), _sums(cells, data, valid, i, m, o, p, event, known)
+        when = (quarter[i] - first[split])[:, None]
+        low, high = when.min(), when.max() + 1
+        span = int(high - low)
+        lead = np.arange(leads)[:, None]
+        key = (lead * span + when - low) * number + place
+        found = tally(key[known], levels[COARSE][m][o][bins[known]], event[known], sums, leads * span * number, COARSE)
+        cells.blocks[split][m, o, :, low:high] += found.reshape(leads, span, number, -1)
+        medium = levels[MEDIUM][m][o][bins[known]]
+        key = np.broadcast_to(of_country, p.shape)[known]
+        s = cells.splits.index(split)
+        by_country = tally(key, medium, event[known], sums, len(cells.country), MEDIUM)
+        cells.countries[m, s, o] += by_country
+        cells.months[m, o, i] = by_country.sum(axis=0)
+
+
+def _sums(cells: Cells, data, valid, i, m, o, p, event, known) -> np.ndarray:
+    """(sum, known forecast) in the order of SUMS."""
+    alarm = fine_bins(p) >= cells.threshold[m, o]
+    clipped = np.clip(p.astype(np.float64), SMALLEST, 1 - SMALLEST)
+    losses = (p.astype(np.float64) - event) ** 2, -np.log(np.where(event, clipped, 1 - clipped))
+    crps = crps_of(data, valid, i, m, o)
+    crps = np.full(p.shape, np.nan) if crps is None else crps
+    counted = known & np.isfinite(crps)
+    parts = (*losses, alarm & (event > 0), alarm & (event == 0), np.where(counted, crps, 0), counted)
+    return np.stack([np.asarray(part, np.float64)[known] for part in parts])
+
+
+def crps_of(data: xr.Dataset, valid: np.ndarray, i: int, m: int, o: int) -> np.ndarray | None:
+    """CRPS of deaths (lead, cell): of the quantiles over draws (first model), else of the mean as a point: its absolute error.
+
+    Of quantiles at the middles of equal parts it is twice their mean pinball loss, which equals the CRPS of the ensemble
+    that they are (Gneiting and Raftery 2007, eq. 21).
+    """
+    if "deaths" not in data or "deaths_mean" not in data:
+        return None
+    at = {"outcome": o, "time": i}
+    deaths = data["deaths"].isel(at).to_numpy()[..., valid].astype(np.float64)
+    if m == 0 and "deaths_quantile" in data:
+        levels = data["quantile"].to_numpy()[:, None, None]
+        quantile = data["deaths_quantile"].isel(at).to_numpy()[..., valid]
+        return 2 * np.mean((levels - (deaths < quantile)) * (deaths - quantile), axis=0)
+    return np.abs(data["deaths_mean"].isel(at | {"model": m}).to_numpy()[..., valid] - deaths)
+
+
+def width(bins: int) -> int:
+    """Columns of a table: without an event by bin, with one by bin, then SUMS."""
+    return 2 * bins + len(SUMS)
+
+
+def tally(key, bins, event, sums, number: int, levels: int) -> np.ndarray:
+    """Table (key, column) of counts by bin and of sums."""
+    hist = np.bincount((key * 2 + event) * levels + bins, minlength=number * 2 * levels).reshape(number, -1)
+    return np.column_stack([hist, *(np.bincount(key, weights, number) for weights in sums)])
