@@ -18,6 +18,7 @@ import zarr
 
 from geonb import workloads
 from geonb.baselines_forecast import deaths_of, events_of, has_deaths
+from geonb.exports_forecast import export_forecasts  # noqa: F401  (named where forecasts are made)
 
 SPLITS = ("train", "val", "test", "future")
 UNKNOWN = -1

@@ -5,7 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
+import rasterio
 import torch
 import xarray as xr
 from fake_cubes import ANY, contagion
@@ -70,7 +72,7 @@ def test_the_region_is_forecast_in_one_pass_from_the_months_before(store, tmp_pa
                 np.testing.assert_array_equal(data.deaths[0, i, lead], store.best[t + lead])
             else:
                 assert (data.truth[0, i, lead] == -1).all()
-                assert data.deaths[0, i, lead].isnull().all()
+                assert np.isnan(data.deaths[0, i, lead]).all()
     assert "spread" not in data
 
 
@@ -148,3 +150,65 @@ def test_a_model_of_other_channels_is_refused_with_all_that_differs(store, tmp_p
     with pytest.raises(ValueError, match=r"(?s)channels.*steps = 9"):
         forecasts.predict_region(run_of(tmp_path), store, model, [])
     assert not (tmp_path / "predictions.zarr").exists()
+
+
+@pytest.fixture(scope="module")
+def exported(store, tmp_path_factory):
+    run = run_of(tmp_path_factory.mktemp("run"))
+    model = model_of("unet_lstm:filters=4,depth=1,dropout=0.3", "hurdle")
+    store.valid[0, 0] = False
+    store.event[:, 0, 0] = store.best[:, 0, 0] = 0
+    forecasts.predict_region(run, store, model, [baselines_forecast.climatology(store)], draws=5)
+    report = forecasts.export_forecasts(run, model)
+    yield run.path / "maps", open_predictions(run.predictions)["grid"].to_dataset().load(), report
+    store.valid[0, 0] = True
+
+
+def test_cell_tables_hold_every_cell_month_and_lead(exported):
+    folder, data, report = exported
+    table = pd.read_parquet(folder / "cells.parquet")
+    assert len(table) == 7 * 3 * 98 == int(report.set_index("file").loc["cells.parquet", "rows"])
+    row = table[(table.origin == "2012-07-01") & (table.lead == 3) & (table.gid == int(data.gid[4, 7]))].iloc[0]
+    at = data.sel(time="2012-07-01", lead=3).isel(y=4, x=7, outcome=0)
+    assert (row.latitude, row.longitude) == (float(data.y[4]), float(data.x[7]))
+    assert row.p == at.probability[0] and row.deaths == at.deaths_mean[0] and row.truth == at.truth
+    assert row.month == pd.Timestamp("2012-09-01")
+    assert int(data.gid[0, 0]) not in set(table.gid)
+    latest = pd.read_csv(folder / "latest.csv")
+    assert set(latest.origin) == {"2013-01-01"} and set(latest.truth) == {-1} and len(latest) == 3 * 98
+
+
+def test_countries_are_sums_of_their_cells(exported):
+    folder, data, _ = exported
+    table = pd.read_csv(folder / "countries.csv").set_index(["origin", "lead", "country"])
+    inside = (data.country == 483) & data.valid
+    at = data.sel(time="2012-07-01", lead=2).isel(outcome=0)
+    row = table.loc[("2012-07-01", 2, 483)]
+    assert row.cells == pytest.approx(float(at.probability[0].where(inside).sum()), rel=1e-4)
+    assert row.deaths == pytest.approx(float(at.deaths_mean[0].where(inside).sum()), rel=1e-4)
+    assert row.cells_true == float(at.truth.where(inside).sum())
+    draws = at.country_cells.sel(place=483).values
+    assert (row.cells_low, row.cells_high) == pytest.approx(tuple(np.quantile(draws, [0.05, 0.95])), rel=1e-4)
+    assert np.isnan(table.loc[("2013-01-01", 1, 483)].cells_true)
+
+
+def test_netcdf_and_geotiff_open_elsewhere(exported):
+    folder, data, report = exported
+    assert (report.state == "done").all() and not list(folder.glob("*partial*"))
+    with xr.open_dataset(folder / "forecasts.nc", decode_coords="all") as found:
+        assert found.probability.dims == ("outcome", "time", "lead", "latitude", "longitude")
+        np.testing.assert_array_equal(found.probability, data.probability[0])
+        assert found.time.values[-1] == np.datetime64("2013-01-01") and "spatial_ref" in found.coords
+    with rasterio.open(folder / "latest_any-violence.tif") as tif:
+        assert tif.crs.to_epsg() == 4326 and tif.count == 3 and tif.transform.e < 0
+        assert tif.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert tif.bounds == (2.5, 4.0, 8.0, 8.5)
+        assert tif.descriptions[1] == "any violence, 2013-02"
+        np.testing.assert_array_equal(tif.read(2), data.probability[0, 0, -1, 1].values[::-1])
+        (value,) = tif.sample([(float(data.x[7]), float(data.y[4]))])
+    np.testing.assert_array_equal(value, data.probability[0, 0, -1, :, 4, 7])
+
+
+def test_forecasts_know_no_rasters(tmp_path):
+    with pytest.raises(ValueError, match="not from rasters"):
+        forecasts.export_forecasts(run_of(tmp_path), None, "x.tif")
