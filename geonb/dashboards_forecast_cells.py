@@ -221,7 +221,7 @@ def cell_html(forecasts: Forecasts, row: int, column: int, outcome: int, month: 
     here = forecasts.data.isel(y=row, x=column, outcome=outcome, time=month)
     here = here[[n for n in ("probability", "truth", "gid", "country") if n in here]].load()
     guess = here.probability.transpose("model", "lead").values.astype(float)
-    truth = here.truth.values.astype(int)
+    truth = np.nan_to_num(here.truth.values.astype(float), nan=-1).astype(int)
     origin = pd.Period(forecasts.months[month], "M")
     past, first = _past_of(forecasts, row, column, outcome, origin)
     y, x = float(here.y), float(here.x)

@@ -247,8 +247,7 @@ def origin_of(data: xr.Dataset, time: Any = None) -> int:
         return int(found[0])
     if time == "latest":
         return int(np.argmax(data.time.values))
-    valid = data.truth.where(data.valid) if "valid" in data else data.truth
-    known = (valid.fillna(0) >= 0).all([d for d in data.truth.dims if d != "time"]).values
+    known = ((data.truth >= 0) | ~data.valid).all([d for d in data.truth.dims if d != "time"]).values
     for wanted in ("test", "val", "train"):
         months = np.flatnonzero(known & (data.split.values == wanted))
         if len(months):

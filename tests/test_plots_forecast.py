@@ -203,6 +203,8 @@ def test_forecast_panels_choose_the_last_test_month_whose_truth_is_known(predict
     unknown = data.assign(truth=data.truth.copy())
     unknown.truth[{"time": [9, 10], "lead": 2}] = -1
     assert plots_forecast.origin_of(unknown) == 8
+    decoded = unknown.assign(truth=unknown.truth.where(unknown.truth >= 0))  # as a reader makes NaN of a fill value
+    assert plots_forecast.origin_of(decoded) == 8
     with pytest.raises(ValueError, match=r"No forecast of '1999-01'; there are those of 2017-04, .*2019-01"):
         plots.forecast_panels(predictions, time="1999-01")
 
