@@ -92,8 +92,7 @@ def read_covariates(
     pieces, faults = [], []
     for path in files:
         pieces += _pieces(path, [c for c in columns if c in _names(path)], region, years, faults)
-    if faults:
-        raise ValueError("The covariate files have faults:\n  " + "\n  ".join(faults))
+    _refuse(faults)
     data = {}
     for name in columns:
         yearly = name in there["yearly"]
@@ -104,8 +103,16 @@ def read_covariates(
         else:
             values, attrs = values[0], {"unknown_cells": int((np.isnan(values[0]) & region.valid).sum())}
         dims = ("year", "y", "x") if yearly else ("y", "x")
+        if np.isnan(values[..., region.valid]).all():
+            faults.append(f"{name} has no value in any cell of the region {region.spec!r}: leave it out")
         data[name] = xr.Variable(dims, values, attrs | {"kind": "yearly" if yearly else "static"})
+    _refuse(faults)
     return xr.Dataset(data, {"year": years, "y": region.latitude, "x": region.longitude})
+
+
+def _refuse(faults: list[str]) -> None:
+    if faults:
+        raise ValueError("The covariate files have faults:\n  " + "\n  ".join(faults))
 
 
 def _files(paths: str | Path | Iterable[str | Path] | None) -> list[Path]:
@@ -160,7 +167,9 @@ def _span(years: set) -> str:
 def _scatter(pieces, name: str, region: priogrid.Region, yearly: bool) -> tuple[np.ndarray, np.ndarray]:
     """Years that the files have, and the values (year, y, x), NaN where they have none."""
     pieces = [p for p in pieces if name in p and (p["year"].iloc[:1] > 0).any() == yearly]
-    known = np.unique(np.concatenate([p["year"].unique() for p in pieces])) if pieces else np.zeros(1, np.int16)
+    known = (
+        np.unique(np.concatenate([p["year"].unique() for p in pieces])) if pieces else np.zeros(1 - yearly, np.int16)
+    )
     values = np.full((len(known), region.valid.size), np.nan, np.float32)
     for piece in reversed(pieces):  # the first file is written last
         given = piece[piece[name].notna()]
@@ -171,11 +180,13 @@ def _scatter(pieces, name: str, region: priogrid.Region, yearly: bool) -> tuple[
 def _over_years(values, known, years, rule, region) -> tuple[np.ndarray, dict[str, Any]]:
     """Bring what is known in some years onto the years wanted; say what was filled."""
     steps = np.union1d(known, years)
-    full = np.full((len(steps), values[0].size), np.nan, np.float32)
-    full[np.searchsorted(steps, known)] = values.reshape(len(known), -1)
+    full = np.full((len(steps), region.valid.size), np.nan, np.float32)
+    full[np.searchsorted(steps, known)] = values.reshape(len(known), region.valid.size)
     wanted = np.searchsorted(steps, years)
     given = ~np.isnan(full[wanted])
-    filled = fill_years(full, steps, rule)[wanted]
+    some = ~np.isnan(full).all(axis=0)  # the sea costs nothing
+    full[:, some] = fill_years(full[:, some], steps, rule)
+    filled = full[wanted]
     new = ~np.isnan(filled) & ~given & region.valid.ravel()
     attrs = {
         "fill": rule,

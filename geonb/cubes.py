@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from geonb import arrays, disk, priogrid
+from geonb import arrays, disk, priogrid, threads
 from geonb import covariates as tables
 from geonb import events as reading
 
@@ -169,6 +169,8 @@ def write_cube(
     Returns
     -------
     dict with sources, channels, outcomes, report: what the arrays' root attributes hold too
+        ``report``: what reading counted, events used and left out by reason, months without any event before, after and between,
+        the rules, the region, and per covariate how its gaps were filled.
 
     Raises
     ------
@@ -189,6 +191,7 @@ def write_cube(
     last = int(placed["month"].max()) if stop is None else reading.month_of(stop)
     region = region if isinstance(region, priogrid.Region) else priogrid.select_region(region, precise)
     report = dict(events.attrs.get("report", {})) | {"dropped_by_precision": len(events) - len(precise)}
+    report |= _gaps(placed["month"].to_numpy(), first, last)
     used = _inside(placed, region, first, last, report)
     report |= {"event_rule": event_rule, "month_rule": months, "where_prec": where_prec, "date_prec": date_prec}
     report["region"] = {"spec": region.spec, "valid_cells": int(region.valid.sum()), "notes": list(region.notes)}
@@ -234,6 +237,20 @@ def _inside(placed: pd.DataFrame, region: priogrid.Region, first: int, last: int
             f"(bounds {region.bounds}). Choose another region or period."
         )
     return used
+
+
+def _gaps(months: np.ndarray, first: int, last: int) -> dict[str, int]:
+    """Months of the period in which no event was read at all: before and after the files, or missing between them.
+
+    They count as peaceful, which is wrong where the files do not cover them.
+    """
+    empty = np.setdiff1d(np.arange(first, last + 1), months)
+    low, high = months.min(), months.max()
+    return {
+        "months_before_events": int((empty < low).sum()),
+        "months_after_events": int((empty > high).sum()),
+        "months_without_events": int(((empty >= low) & (empty <= high)).sum()),
+    }
 
 
 def _covariates(paths, records, available, region, first, last, interpolate):
@@ -315,10 +332,11 @@ def countries_of(events: pd.DataFrame, region: priogrid.Region) -> np.ndarray:
     place = region.places(events["gid"].to_numpy())
     code = events["country_id"].to_numpy()
     inside = (place >= 0) & (code > 0)
-    pairs, counts = np.unique(np.stack([place[inside], code[inside]]), axis=1, return_counts=True)
-    order = np.lexsort((-pairs[1], counts))  # the most events are written last
+    pairs, counts = np.unique(place[inside].astype(np.int64) << 32 | code[inside], return_counts=True)
+    places, codes = pairs >> 32, pairs & 0xFFFFFFFF
+    order = np.lexsort((-codes, counts))  # the most events are written last
     countries = np.zeros(region.valid.size, np.int32)
-    countries[pairs[0][order]] = pairs[1][order]
+    countries[places[order]] = codes[order]
     countries = countries.reshape(region.shape)
     if region.country_id:
         countries[region.valid & (countries == 0)] = region.country_id
@@ -326,29 +344,36 @@ def countries_of(events: pd.DataFrame, region: priogrid.Region) -> np.ndarray:
 
 
 def _fill_months(group, records, used, region, first, last, event_rule) -> None:
-    """Write the monthly channels, twelve months at a time."""
+    """Write the monthly channels, each by a thread of its own, twelve months at a time."""
     cells, months = region.valid.size, last - first + 1
     to = group["monthly"].with_config({"write_empty_chunks": True})
     channels = [(r["position"], PATTERN.fullmatch(r["name"])) for r in records if r["kind"] == "monthly"]
-    tables_of = {}
-    for _, match in channels:
-        key = _source(match["quantity"]), match["suffix"] or ""
-        if key not in tables_of:
-            tables_of[key] = _sums(used, cells, *key, event_rule)
-    state: dict[int, np.ndarray] = {}
+    suffixes = {match["suffix"] or "" for _, match in channels}
+    cases = {suffix: _cases(used, cells, suffix) for suffix in sorted(suffixes)}
+    tasks = [
+        (to, position, match, *_sums(*cases[match["suffix"] or ""], _source(match["quantity"]), event_rule), months)
+        for position, match in channels
+    ]
+    for _ in threads.spread(_fill_channel, tasks):
+        pass
+
+
+def _fill_channel(to, position, match, where, values, months) -> None:
+    """Write one channel from its sums; what reaches back in time is carried from one piece to the next."""
+    shape = to.shape[2:]
+    cells, state = shape[0] * shape[1], None
+    values = np.log1p(values) if match["log"] else values
     for begin in range(0, months, MONTHS_CHUNK):
         n = min(MONTHS_CHUNK, months - begin)
-        for position, match in channels:
-            where, values = tables_of[_source(match["quantity"]), match["suffix"] or ""]
-            low, high = np.searchsorted(where, [begin * cells, (begin + n) * cells])
-            out = np.zeros(n * cells, np.float32)
-            out[where[low:high] - begin * cells] = np.log1p(values[low:high]) if match["log"] else values[low:high]
-            out = out.reshape(n, cells)
-            if match["quantity"] == "months_since":
-                state[position] = _since(out, state.get(position), begin)
-            elif match["half"]:
-                state[position] = _history(out, state.get(position), float(match["half"]))
-            to[begin : begin + n, position] = out.reshape(n, *region.shape)
+        low, high = np.searchsorted(where, [begin * cells, (begin + n) * cells])
+        out = np.zeros(n * cells, np.float32)
+        out[where[low:high] - begin * cells] = values[low:high]
+        out = out.reshape(n, cells)
+        if match["quantity"] == "months_since":
+            state = _since(out, state, begin)
+        elif match["half"]:
+            state = _history(out, state, float(match["half"]))
+        to[begin : begin + n, position] = out.reshape(n, *shape)
 
 
 def _source(quantity: str) -> str:
@@ -356,16 +381,19 @@ def _source(quantity: str) -> str:
     return quantity if quantity in COUNTED else "event"
 
 
-def _sums(used: pd.DataFrame, cells: int, quantity: str, suffix: str, event_rule: str) -> tuple[np.ndarray, np.ndarray]:
-    """Sums by month and cell: flat indices (month * cells + cell), ascending, and their values, none of them 0."""
+def _cases(used: pd.DataFrame, cells: int, suffix: str) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """Events of a type; their months and cells as flat indices (month * cells + cell), ascending; each event's place there."""
     if SUFFIXES[suffix]:
         used = used[used["type"] == SUFFIXES[suffix]]
-    if quantity == "event" and event_rule == "deaths":
-        used = used[used["best"] >= 1]
     flat = used["step"].to_numpy(np.int64) * cells + used["place"].to_numpy(np.int64)
-    where, inverse = np.unique(flat, return_inverse=True)
+    return used, *np.unique(flat, return_inverse=True)
+
+
+def _sums(used, where, inverse, quantity: str, event_rule: str) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of a quantity, or event flags, by month and cell: flat indices, ascending, and values."""
     if quantity == "event":
-        return where, np.ones(len(where), np.float32)
+        counts = np.bincount(inverse, used["best"] >= 1 if event_rule == "deaths" else None, len(where))
+        return where[counts > 0], np.ones(np.count_nonzero(counts), np.float32)
     each = used["share"].to_numpy() * (1 if quantity == "count" else used[quantity].to_numpy())
     return where, np.bincount(inverse, each, len(where)).astype(np.float32)
 

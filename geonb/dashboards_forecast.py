@@ -75,11 +75,11 @@ class Explorer:
         f = self.forecasts
         wide = {"style": {"description_width": "70px"}, "layout": w.Layout(width="330px")}
         last = len(f.months) - 1
-        months = [(f"{month} ({split})", i) for i, (month, split) in enumerate(zip(f.months, f.splits, strict=True))]
+        months = [(month, i) for i, month in enumerate(f.months)]
         self.month = w.SelectionSlider(options=months, value=last, description="month", **wide)
         self.play = w.Play(min=0, max=last, value=last, interval=900, layout=w.Layout(width="140px"))
         w.link((self.play, "value"), (self.month, "index"))
-        leads = [(f"{lead} month{'s' if lead > 1 else ''} ahead", i) for i, lead in enumerate(f.leads)]
+        leads = [(f"{lead} month{'s' if lead > 1 else ''}", i) for i, lead in enumerate(f.leads)]
         self.lead = w.SelectionSlider(options=leads, value=0, description="lead", **wide)
         self.model = w.Dropdown(options=list(zip(f.models, range(len(f.models)), strict=True)), description="model", **wide)  # fmt: skip
         self.outcome = w.Dropdown(
@@ -166,7 +166,7 @@ class Explorer:
         self.about.value = cell_html(self.forecasts, row, column, choice["outcome"], choice["month"])
 
 
-def forecast_figure(forecasts: Forecasts, sources: dict[str, Any], width_px: int = 560) -> Any:
+def forecast_figure(forecasts: Forecasts, sources: dict[str, Any], width_px: int = 460) -> Any:
     """The Bokeh figure: land, cells, coasts and borders, cells where it came true, a cross where one clicked."""
     from bokeh.events import Tap
     from bokeh.models import BoxZoomTool, CustomJS, HoverTool, Range1d

@@ -45,7 +45,8 @@ class Forecasts:
                 "Run notebooks/03_prediction.ipynb first."
             )
         data = predictions["grid"].to_dataset()
-        self.data, self.attrs = north_up(data.sortby("time")), predictions.attrs
+        in_order = data if data.indexes["time"].is_monotonic_increasing else data.sortby("time")
+        self.data, self.attrs = north_up(in_order), predictions.attrs
         self.bounds = tuple(round(side, 6) for side in edges(self.data))
         self.months = [month(time) for time in self.data.time.values]
         self.splits = [str(split) for split in self.data.split.values]
@@ -135,12 +136,12 @@ class Forecasts:
         """How many hits, misses and false alarms the map holds."""
         judged = self.judged(model, outcome, month, lead, threshold)
         if judged is None:
-            return "<small>Not known yet what came true.</small>"
+            return f"<small>{self.splits[month]}: not known yet what came true.</small>"
         counts = np.bincount(judged[self.valid].astype(int), minlength=4)
         told = (
             f"hits {counts[1]:,}, misses {counts[2]:,}, false alarms {counts[3]:,} of {int(self.valid.sum()):,} cells"
         )
-        return f"<small>Warning from {threshold:.3g}: {told}.</small>"
+        return f"<small>{self.splits[month]} split, warning from {threshold:.3g}: {told}.</small>"
 
     def cell(self, x: float, y: float) -> tuple[int, int] | None:
         """Row (from the north) and column of the cell at a place, or None outside the region."""
@@ -220,7 +221,7 @@ def cell_html(forecasts: Forecasts, row: int, column: int, outcome: int, month: 
     here = forecasts.data.isel(y=row, x=column, outcome=outcome, time=month)
     here = here[[n for n in ("probability", "truth", "gid", "country") if n in here]].load()
     guess = here.probability.transpose("model", "lead").values.astype(float)
-    truth = here.truth.values.astype(int)
+    truth = np.nan_to_num(here.truth.values.astype(float), nan=-1).astype(int)
     origin = pd.Period(forecasts.months[month], "M")
     past, first = _past_of(forecasts, row, column, outcome, origin)
     y, x = float(here.y), float(here.x)

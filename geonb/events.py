@@ -10,7 +10,7 @@ import io
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ DTYPES = {
     "month_end": np.int32, "type": np.int8, "best": np.int32, "high": np.int32, "low": np.int32, "where_prec": np.int8,
     "date_prec": np.int8, "country_id": np.int32,
 }  # fmt: skip
+TABLES, SHAPES = (".csv", ".tsv", ".txt", ".zip"), (".geojson", ".json", ".gpkg", ".shp", ".fgb")
 CHUNK_ROWS = 50_000
 SIMULATED = "simulated by geonb"
 MONTH_RULES = ("start", "end", "spread")
@@ -79,7 +80,7 @@ def read_events(paths: str | Path | Iterable[str | Path], faults: str = "raise")
     if faults not in ("raise", "drop"):
         raise ValueError(f"faults = {faults!r} is not allowed: raise or drop.")
     files = _files(paths)
-    heads = {path: _head(path) for path in files}
+    heads = {path: _whole(_head, path) for path in files}
     if missing := [text for path, head in heads.items() for text in _missing(path, head)]:
         raise ValueError("The event files cannot be used:\n  " + "\n  ".join(missing))
     found, pieces, counts, countries = {}, [], Counter(), {}
@@ -113,6 +114,7 @@ def _joined(events, files, heads, found, counts, countries) -> pd.DataFrame:
         "duplicate_ids": int(again.sum()),
         "without_id": int((~numbered).sum()),
         "faulty_dropped": {text: sum(f[0] for (_, t), f in found.items() if t == text) for _, text in found},
+        "simulated": any(h["simulated"] for h in heads.values()),
         "hxl_rows_skipped": sum(h["hxl"] for h in heads.values()),
         **{k: counts[k] for k in ("gid_from_coordinates", "gid_disagrees", "best_outside_low_high", "spans_months")},
         "overlapping_files": _overlaps(events, files),
@@ -120,7 +122,7 @@ def _joined(events, files, heads, found, counts, countries) -> pd.DataFrame:
     events = events.loc[~again, list(DTYPES)].reset_index(drop=True)
     events.attrs = {
         "report": report, "countries": countries, "columns": sorted(columns),
-        "simulated": any(h["simulated"] for h in heads.values()),
+        "simulated": report["simulated"],
     }  # fmt: skip
     return events
 
@@ -142,16 +144,29 @@ def _files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     if isinstance(paths, str):
         paths = [part.strip() for part in paths.split(",") if part.strip()]
     files = [Path(paths)] if isinstance(paths, Path) else [Path(p) for p in paths]
-    absent = [str(p) for p in files if not p.exists()]
-    if absent or not files:
-        what = f"not there: {', '.join(absent)}" if absent else "none is named"
-        raise ValueError(f"Event files: {what}. Give UCDP GED files (.csv, .zip, .geojson), separated by commas.")
+    faults = [f"not there: {p}" for p in files if not p.exists()]
+    faults += [f"of no kind that can be read: {p}" for p in files if p.suffix.lower() not in TABLES + SHAPES]
+    if faults or not files:
+        what = "; ".join(faults) or "none is named"
+        raise ValueError(
+            f"Event files: {what}. Give UCDP GED files ({', '.join(TABLES + SHAPES)}), separated by commas."
+        )
     return files
+
+
+def _whole(read: Callable, path: Path) -> Any:
+    """Call `read(path)`; what a damaged file makes the libraries say becomes an error with its name."""
+    import pyogrio
+
+    try:
+        return read(path)
+    except (zipfile.BadZipFile, pyogrio.errors.DataSourceError, csv.Error) as error:
+        raise ValueError(f"{path} is damaged or not what its name says ({error}). Fetch it again.") from error
 
 
 def _head(path: Path) -> dict[str, Any]:
     """What a file's first rows say: its columns under our names, how to read it, whether it is simulated."""
-    if path.suffix.lower() in (".csv", ".tsv", ".txt", ".zip"):
+    if path.suffix.lower() in TABLES:
         with _open(path) as file:
             first = file.readline()
             sep = max(",;\t", key=first.count)
@@ -206,12 +221,15 @@ def _chunks(path: Path, head: dict[str, Any]) -> Iterator[pd.DataFrame]:
     """The columns needed under our names, some thousand rows at a time."""
     ours = {theirs: name for name, theirs in head["columns"].items()}
     if "sep" in head:
-        dates = {v: str for k, v in head["columns"].items() if k.startswith("date_s") or k == "date_end"}
+        dates = {v: str for k, v in head["columns"].items() if k in ("date_start", "date_end")}
         options = {"usecols": list(ours), "sep": head["sep"], "dtype": dates, "chunksize": CHUNK_ROWS}
         with _open(path) as file:
             reader = pd.read_csv(file, skiprows=[1] if head["hxl"] else None, low_memory=False, **options)
-            for chunk in reader:
-                yield chunk.rename(columns=ours)
+            try:
+                for chunk in reader:
+                    yield chunk.rename(columns=ours)
+            except pd.errors.ParserError as error:
+                raise ValueError(f"{path} is damaged ({error}). Fetch it again.") from error
         return
     import geopandas as gpd
 

@@ -18,6 +18,7 @@ VERSION = 1  # raise it with every change of the numbers, so that no older file 
 ROWS, COLUMNS = 30, 30
 SOUTH_WEST = (4.5, -5.0)
 FIRST_MONTH, MONTHS = 240, 300  # 1990-01 to 2014-12
+SETTLING = 60  # months before the first, until what excites and what fades balance
 # Gleditsch and Ward's codes of the countries there
 COUNTRIES = {
     "Nigeria": 475, "Niger": 436, "Benin": 434, "Togo": 461, "Ghana": 452, "Burkina Faso": 439, "Mali": 432,
@@ -90,16 +91,16 @@ def _contagion(rng: np.random.Generator, land: np.ndarray, seed: int) -> np.ndar
 
     background = _people(seed)[_window()] * land
     background *= BACKGROUND / background.sum()
-    counts = np.zeros((MONTHS, len(TYPES), ROWS, COLUMNS), np.int64)
+    counts = np.zeros((SETTLING + MONTHS, len(TYPES), ROWS, COLUMNS), np.int64)
     fast, slow = np.zeros((2, len(TYPES), ROWS, COLUMNS))
-    for month in range(MONTHS):
+    for month in range(len(counts)):
         rate = [s * background + f * a + w * b for (s, f, w), a, b in zip(TYPES, fast, slow, strict=True)]
         counts[month] = rng.poisson(np.array(rate) * land)
         heard = 0.85 * counts[month] + 0.05 * counts[month].sum(axis=0)  # one type excites the others a little
         around = np.stack([gaussian_filter(h, 0.5, mode="constant") for h in heard])
         fast = 0.35 * fast + 0.65 * around
         slow = 0.93 * slow + 0.07 * heard
-    return counts
+    return counts[SETTLING:]
 
 
 def _people(seed: int) -> np.ndarray:
@@ -168,7 +169,7 @@ def write_prio_files(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     gid = priogrid.select_region("globe")
-    gid = gid.gid[gid.valid]
+    gid = gid.gid[gid.valid & (gid.latitude > -60)[:, None]]
     gid = gid if cells is None else gid[np.linspace(0, len(gid) - 1, min(cells, len(gid))).astype(int)]
     rng = np.random.default_rng([seed, 2])
     people = 5e4 * _people(seed).ravel()[gid - 1]

@@ -92,6 +92,13 @@ class Sequences(Windows):
     In memory the channels of a cell lie side by side (channels_last, as convolutions like it best).
     """
 
+    def __new__(cls, store: CubeStore | None = None, *_: Any, **__: Any) -> Sequences:  # None when it is unpickled
+        if cls is Sequences and store is not None and not store.georeferenced:
+            from geonb.loaders_windows import Samples
+
+            cls = Samples
+        return super().__new__(cls)
+
     def __init__(self, store: CubeStore, split: str | None = None, augment: str = "none", seed: int = 0):
         index = store.index
         if split is not None and split not in samples.SPLITS:
@@ -108,6 +115,7 @@ class Sequences(Windows):
         self._drawn: dict[int, np.ndarray | None] = {}
         self._maps: dict[str, np.ndarray] | None = None
         self._pool, self._lock = [], Lock()
+        self.channels = len(mean)
         self._set_up(store, here)
 
     def _set_up(self, store: CubeStore, here: Any) -> None:
@@ -136,7 +144,7 @@ class Sequences(Windows):
         if (self.boxes[order, 2:] != (height, width)).any():
             raise ValueError("Windows of different sizes cannot share a batch. Set batch = 1")
         n, outcomes = len(order), self._outcomes()
-        inputs = self._room((n, self.past, height, width, len(self.scale)), np.float32)
+        inputs = self._room((n, self.past, height, width, self.channels), np.float32)
         targets = self._room((n, self.ahead, outcomes, height, width), np.float32)
         deaths = self._room((n, self.ahead, outcomes, height, width), np.float32)
         valid = self._room((n, height, width), bool)

@@ -246,7 +246,7 @@ def forecast_map(predictions, store):
 def busiest(predictions) -> int:
     """Position in time of the test forecast whose first month has the most events."""
     grid = predictions["grid"]
-    events = (grid["truth"].isel(lead=0) == 1).sum(("outcome", "y", "x"))
+    events = (grid["truth"].isel(lead=0) == 1).sum(("outcome", "y", "x")).compute()
     return int(events.where(grid["split"] == "test", -1).argmax("time"))
 
 

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 PEEPHOLES = ("channel", "pixel", "none")
 HEADS = ("conv", "none")
+SMALL = 64 * 64  # cells
 State = tuple[Tensor, Tensor]
 
 
@@ -129,7 +130,11 @@ class ConvLSTM(nn.Module):
 
     def step(self, x: Tensor, states: Sequence[State | None]) -> list[State]:
         """Every layer's next (h, c) after x (sample, channel, y, x)."""
-        x, after = x.contiguous(memory_format=torch.channels_last), []
+        # In small maps convolutions are faster with channels last; in large ones the gates, read as strips of a few channels,
+        # would cost more than that gains.
+        if x.shape[-2] * x.shape[-1] <= SMALL:
+            x = x.contiguous(memory_format=torch.channels_last)
+        after = []
         for cell, state in zip(self.cells, states, strict=True):
             after.append(cell(x, state))
             x = after[-1][0]

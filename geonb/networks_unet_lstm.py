@@ -92,7 +92,7 @@ class UNetLSTM(nn.Module):
         """Each scale's last hidden state, or last features where nothing is recurrent; the finest first."""
         samples, steps = inputs.shape[:2]
         # the convolutions know no time: all months of all samples at once
-        x, found = inputs.flatten(0, 1).contiguous(memory_format=torch.channels_last), []
+        x, found = inputs.flatten(0, 1), []
         for k, (block, memory) in enumerate(zip(self.down, self.memories, strict=True)):
             x = block(functional.max_pool2d(x, 2, ceil_mode=True) if k else x)
             months = x.unflatten(0, (samples, steps))

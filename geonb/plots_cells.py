@@ -63,7 +63,8 @@ def _clipped(name: str, bounds: tuple[float, float, float, float]) -> list[np.nd
     parts = shapely.get_parts(shapely.intersection(shapes, shapely.box(*bounds)))
     parts = shapely.get_parts(parts)  # a clipped multi-part may hold collections
     parts = [shapely.get_exterior_ring(part) if part.geom_type == "Polygon" else part for part in parts]
-    return [shapely.get_coordinates(part) for part in parts if part.geom_type in ("LineString", "LinearRing")]
+    lines = [part for part in parts if part.geom_type in ("LineString", "LinearRing") and not part.is_empty]
+    return [shapely.get_coordinates(line) for line in lines]
 
 
 def cell_map(ax: Axes, values: xr.DataArray, valid: Any = None, **look: Any) -> Any:
@@ -102,7 +103,8 @@ def draw_ground(ax: Axes, bounds: tuple[float, float, float, float]) -> None:
     lines = ground(tuple(round(float(side), 6) for side in bounds))
     ax.set_facecolor(SEA)
     ax.add_collection(PolyCollection(lines["land"], facecolor=LAND, edgecolor="none", zorder=1), autolim=False)
-    for name, colour, width in (("coast", COAST, 0.8), ("borders", BORDER, 0.7)):
+    fine = 0.5 if bounds[2] - bounds[0] > 90 else 1.0  # on a map of the world, lines must not hide the land
+    for name, colour, width in (("coast", COAST, 0.8 * fine), ("borders", BORDER, 0.7 * fine)):
         ax.add_collection(LineCollection(lines[name], colors=colour, linewidths=width, zorder=3), autolim=False)
 
 
@@ -148,7 +150,12 @@ def mark_cells(ax: Axes, there: xr.DataArray, colour: str = "black", **look: Any
     x, y = there.x.values[columns], there.y.values[rows]
     corners = np.array([[-half_x, -half_y], [half_x, -half_y], [half_x, half_y], [-half_x, half_y]]) * 0.84
     squares = np.stack([x, y], -1)[:, None] + corners
-    look = {"facecolor": "none", "edgecolor": colour, "linewidth": 0.8, "zorder": 4} | look
+    look = {
+        "facecolor": "none",
+        "edgecolor": colour,
+        "linewidth": 0.8 if there.sizes["x"] < 150 else 0.25,
+        "zorder": 4,
+    } | look
     ax.add_collection(PolyCollection(squares, **look), autolim=False)
 
 

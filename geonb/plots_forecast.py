@@ -247,8 +247,7 @@ def origin_of(data: xr.Dataset, time: Any = None) -> int:
         return int(found[0])
     if time == "latest":
         return int(np.argmax(data.time.values))
-    valid = data.truth.where(data.valid) if "valid" in data else data.truth
-    known = (valid.fillna(0) >= 0).all([d for d in data.truth.dims if d != "time"]).values
+    known = ((data.truth >= 0) | ~data.valid).all([d for d in data.truth.dims if d != "time"]).values
     for wanted in ("test", "val", "train"):
         months = np.flatnonzero(known & (data.split.values == wanted))
         if len(months):
@@ -281,7 +280,7 @@ def forecast_panels(
     """
     data = _grid(predictions)
     outcome = str(data.outcome.values[0]) if outcome is None else outcome
-    here = data.isel(time=origin_of(data, time)).sel(outcome=outcome)
+    here = data.isel(time=origin_of(data, time)).sel(outcome=outcome).load()
     record = outcome_records(predictions.attrs, [outcome])[0]
     leads = _some(data.lead.values, 3) if leads is None else list(leads)
     baseline = best_baseline(predictions, outcome) if baseline is None else baseline
@@ -311,7 +310,7 @@ def forecast_panels(
             ax.set_title(f"{model}, {lead} month{'s' if lead > 1 else ''} ahead", fontsize=9)
     _label_grid(axes)
     probability_bar(figure, image, axes.ravel().tolist(), f"probability of {record['name']}")
-    said = f"Forecast from {month(here.time.values)} on ({here.split.item()} split). Black squares: cells where it came true."
+    said = f"Forecast from {month(here.time.values)} on ({here.split.values.item()} split). Black squares: cells where it came true."
     return finish(figure, predictions.attrs, said, ground_note(here.valid))
 
 
@@ -353,7 +352,7 @@ def forecast_map(
     data = _grid(predictions)
     outcome = str(data.outcome.values[0]) if outcome is None else outcome
     model = str(data.model.values[0]) if model is None else model
-    here = data.isel(time=origin_of(data, time)).sel(outcome=outcome)
+    here = data.isel(time=origin_of(data, time)).sel(outcome=outcome).load()
     record = outcome_records(predictions.attrs, [outcome])[0]
     leads = _some(data.lead.values, 12) if leads is None else list(leads)
     unsure = "spread" in here and model == str(data.model.values[0]) and float(here.spread.max()) > 0
@@ -373,7 +372,7 @@ def forecast_map(
         _spread_row(figure, axes[rows], here, shown)
     _label_grid(axes)
     known = bool(((here.truth == 1) & here.valid).any())
-    said = f"Forecast of {model} from {month(here.time.values)} on ({here.split.item()})."
+    said = f"Forecast of {model} from {month(here.time.values)} on ({here.split.values.item()})."
     more = " Black squares: cells where it came true." if known else " Nothing of it is known yet."
     few = f" {len(leads)} of {data.sizes['lead']} leads." if len(leads) < data.sizes["lead"] else ""
     return finish(figure, predictions.attrs, said + more + few, ground_note(here.valid))

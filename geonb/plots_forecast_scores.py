@@ -73,7 +73,7 @@ def roc_pr(scores: xr.Dataset, split: str = "test") -> Figure:
         ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.03), aspect="equal")
         ax.grid()
         ax.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.13))
-    return finish(figure, scores.attrs, counted(scores, split))
+    return finish(figure, scores.attrs, counted(scores, split), below=0.03)
 
 
 def _unit(scores: xr.Dataset) -> str:
@@ -182,7 +182,7 @@ def skill_by_month(scores: xr.Dataset, metric: str | None = None, splits: Sequen
     missing = int(here.month_score.isel(model=0).isnull().sum())
     said = f" Months without an event have no {readable(metric)}: {missing}." if missing else ""
     told = f"Events: {_unit(scores)} with an event among those forecast, all leads together.{said}"
-    return finish(figure, scores.attrs, f"{month(times[0])} to {month(times[-1])}. {told}")
+    return finish(figure, scores.attrs, f"{month(times[0])} to {month(times[-1])}. {told}", below=0.04)
 
 
 @styled

@@ -28,7 +28,6 @@ def check_windows(
     outliers: str,
     seed: int,
     shape: tuple[int, int, int] | None = None,
-    wraps: bool = False,
 ) -> None:
     """Refuse settings that cannot be; with `shape` (months, rows, columns) also those that this cube cannot serve.
 
@@ -127,7 +126,7 @@ def cut_sequences(
     """
     event = np.asarray(event)
     months, rows, columns = event.shape
-    check_windows(chunk_size, steps, horizon, draws, min_events, outliers, seed, event.shape, wraps)
+    check_windows(chunk_size, steps, horizon, draws, min_events, outliers, seed, event.shape)
     valid = np.ones((rows, columns), bool) if valid is None else np.asarray(valid, bool)
     gid = np.arange(rows * columns).reshape(rows, columns) if gid is None else np.asarray(gid)
     origins = np.arange(steps, months - horizon + 1) if origins is None else np.sort(np.asarray(origins))

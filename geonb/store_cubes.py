@@ -331,7 +331,7 @@ def _write_table(folder: Path, prepared: Path, seal: dict, cut: dict) -> None:
         )
     n, rows, columns = int(source["months"]), *source["shape"]
     windows = {k: cut[k] for k in ("chunk_size", "steps", "horizon", "draws", "min_events", "outliers", "seed")}
-    sequences.check_windows(**windows, shape=(n, rows, columns), wraps=source["wraps"])
+    sequences.check_windows(**windows, shape=(n, rows, columns))
     first = pd.Period(source["first_month"], "M")
     months = sequences.split_months(n, cut["steps"], cut["horizon"], cut["shares"], _number(first))
     split = {

@@ -165,7 +165,7 @@ def test_the_middle_of_a_large_map_is_the_windows_forecast():
     """What lies further than the network sees does not matter: a window's middle is the map's."""
     torch.manual_seed(0)
     network = with_peepholes(EncoderDecoder(1, 1, 1, [[2, 0], [2, 2]])).double()
-    inputs = torch.randn(1, 2, 1, 40, 40, dtype=torch.float64)
+    inputs = torch.randn(1, 2, 1, 70, 70, dtype=torch.float64)  # beyond SMALL
     window = network(inputs[..., 10:31, 10:31])
     torch.testing.assert_close(window[..., 10, 10], network(inputs)[..., 20, 20])
 
