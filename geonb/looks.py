@@ -243,11 +243,11 @@ def forecast_map(predictions, store):
     return plots.forecast_map(predictions)
 
 
-def busiest(predictions) -> int:
-    """Position in time of the test forecast whose first month has the most events."""
+def busiest(predictions):
+    """First month of the test forecast with the most events in it: datetime64."""
     grid = predictions["grid"]
     events = (grid["truth"].isel(lead=0) == 1).sum(("outcome", "y", "x")).compute()
-    return int(events.where(grid["split"] == "test", -1).argmax("time"))
+    return grid["time"].values[int(events.where(grid["split"] == "test", -1).argmax("time"))]
 
 
 def forecast_panels(predictions, store):
@@ -261,8 +261,7 @@ def diffusion(predictions, store):
     """The input months of the busiest test month's forecast."""
     from geonb import plots
 
-    month = predictions["grid"]["time"].values[busiest(predictions)]
-    return plots.event_diffusion(store, int(store.times.get_loc(month)))
+    return plots.event_diffusion(store, int(store.times.get_loc(busiest(predictions))))
 
 
 def curves(scores, run):

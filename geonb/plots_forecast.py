@@ -243,7 +243,9 @@ def origin_of(data: xr.Dataset, time: Any = None) -> int:
         found = np.flatnonzero(data.time.values.astype("datetime64[M]") == np.datetime64(str(time)[:7], "M"))
         if not len(found):
             months = [month(t) for t in data.time.values]
-            raise ValueError(f"No forecast of {time!r}; there are those of {', '.join(months)}. Choose one of them.")
+            raise ValueError(
+                f"No forecast of {time!r}; there are {len(months)}, from {months[0]} to {months[-1]}. Choose one of them."
+            )
         return int(found[0])
     if time == "latest":
         return int(np.argmax(data.time.values))
