@@ -366,7 +366,8 @@ def test_a_dask_worker_that_dies_leaves_no_half_map(small_store, model, tmp_path
     deadly = untrained(small_store, preprocess=[f"{__name__}:dies"])
     with (
         distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
-        distributed.Client(cluster) as client,pytest.raises(ValueError, match="KilledWorker")
+        distributed.Client(cluster) as client,
+        pytest.raises(ValueError, match="KilledWorker"),
     ):
         rasters.predict_rasters(deadly, [path], tmp_path / "out", client=client)
     assert not list((tmp_path / "out").glob("a_*"))
