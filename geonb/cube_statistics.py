@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from geonb.threads import spread
+
 MONTHS_AT_ONCE = 12
 
 
@@ -55,32 +57,37 @@ def training_statistics(
         Channels without one known value; all of them.
     """
     valid = group["valid"][:].astype(bool)
-    mean, std, empty = [0.0] * len(inputs), [1.0] * len(inputs), []
-    for k, (record, flag) in enumerate(zip(inputs, flags, strict=True)):
-        if not flag:
-            continue
-        n, middle, squares = 0.0, 0.0, 0.0
-        for values, weight in _pieces(group, record, months):
-            inside = values[..., valid].astype(np.float64)
-            inside = inside[np.isfinite(inside)]
-            if not inside.size:
-                continue
-            # parts are joined by their means (Chan, Golub & LeVeque 1983), as sums of squares lose digits
-            more, own = weight * inside.size, inside.mean()
-            squares += weight * np.square(inside - own).sum() + (own - middle) ** 2 * n * more / (n + more)
-            middle += (own - middle) * more / (n + more)
-            n += more
-        if not n:
-            empty.append(record["name"])
-            continue
-        deviation = float(np.sqrt(squares / n))
-        mean[k], std[k] = float(middle), deviation if deviation > 1e-12 * max(abs(middle), 1e-300) else 1.0
+    asked = [c for c, flag in zip(inputs, flags, strict=True) if flag]
+    found = dict(zip((c["name"] for c in asked), spread(_one, [(group, c, months, valid) for c in asked]), strict=True))
+    empty = [name for name, pair in found.items() if pair is None]
     if empty:
         raise ValueError(
             f"No value of {', '.join(empty)} is known in the training months and the region. Leave these channels out, or "
             "give covariates of these years"
         )
-    return {"mean": mean, "std": std}
+    pairs = [found.get(c["name"], (0.0, 1.0)) for c in inputs]
+    return {"mean": [mean for mean, _ in pairs], "std": [std for _, std in pairs]}
+
+
+def _one(group: Any, record: dict, months: tuple[int, int], valid: np.ndarray) -> tuple[float, float] | None:
+    """Mean and standard deviation of a channel; None if nothing is known of it."""
+    n, middle, squares = 0.0, 0.0, 0.0
+    for values, weight in _pieces(group, record, months):
+        inside = values.astype(np.float64).ravel() if valid.all() else values[..., valid].astype(np.float64)
+        known = np.isfinite(inside)
+        inside = inside if known.all() else inside[known]
+        if not inside.size:
+            continue
+        # parts are joined by their means (Chan, Golub & LeVeque 1983), as sums of squares lose digits
+        more, own = weight * inside.size, inside.mean()
+        inside -= own
+        squares += weight * float(inside.ravel() @ inside.ravel()) + (own - middle) ** 2 * n * more / (n + more)
+        middle += (own - middle) * more / (n + more)
+        n += more
+    if not n:
+        return None
+    deviation = float(np.sqrt(squares / n))
+    return float(middle), deviation if deviation > 1e-12 * max(abs(middle), 1e-300) else 1.0
 
 
 def _pieces(group: Any, record: dict, months: tuple[int, int]) -> Iterator[tuple[np.ndarray, int]]:
