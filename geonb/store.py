@@ -29,7 +29,7 @@ FORMAT = 1
 INDEX_COLUMNS = ("source", "y", "x", "height", "width", "split", "block", "time", "valid_share", "geometry")
 META_KEYS = ("geonb", "format", "workload", "kind", "name", "key", "simulated", "title", "notes", "attribution")
 # what a store of each kind is opened as; patches of images are the plain Store
-KINDS = {"sequences": "geonb.store_cubes:CubeStore", "windows": "geonb.store_cubes:WindowStore"}
+KINDS = {"sequences": "geonb.store_cubes:CubeStore", "windows": "geonb.store_windows:WindowStore"}
 META_KEYS += ("channels", "classes", "statistics", "parameters", "inputs", "sources", "split")
 
 

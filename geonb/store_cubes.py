@@ -26,6 +26,10 @@ GROUP = "grid"
 INDEX_COLUMNS = ("source", "dataset", "time", "t", "y", "x", "height", "width", "split", "block", "valid_share")
 INDEX_COLUMNS += ("events", "gid", "geometry")
 MONTHS_AT_ONCE = 12  # as many as a chunk of the arrays holds
+# what a window's first month of targets shows: cells with an event
+LEAST_CELLS = (0, 1, 2, 5, 10, 20)
+LABELS = ("no event", "1 cell", "2-4 cells", "5-9 cells", "10-19 cells", "20 cells or more")
+LABEL_COLOURS = ("#bdbdbd", "#fdd49e", "#fdbb84", "#fc8d59", "#d7301f", "#7f0000")
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,22 @@ class CubeStore(store.Store):
     def valid(self) -> np.ndarray:
         """Cells that count: ndarray (y, x) of bool."""
         return self.grid["valid"].to_numpy().astype(bool)
+
+    def windows(self, split: str | None = None, augment: str = "none", seed: int = 0) -> Any:
+        """The windows as standardised tensors, see :class:`geonb.loaders_cubes.Sequences`."""
+        from geonb.loaders_cubes import Sequences
+
+        return Sequences(self, split, augment, seed)
+
+    def labels(self, items: list[dict]) -> list[str]:
+        """In how many cells of some items of `windows` the first month forecast has an event, in one word each."""
+        counts = [int((np.asarray(item["targets"])[0] >= 1).any(axis=0).sum()) for item in items]
+        return [LABELS[int(np.searchsorted(LEAST_CELLS, count, side="right")) - 1] for count in counts]
+
+    @property
+    def legend(self) -> dict[str, str]:
+        """Every label there can be, with its colour."""
+        return dict(zip(LABELS, LABEL_COLOURS, strict=True))
 
     def origins(self, split: str) -> np.ndarray:
         """Indices of the months that a split forecasts first: ndarray of int, whether they have windows or not.
