@@ -13,29 +13,40 @@ datasets, preprocessing
     Datasets by name from a YAML registry, combined; a dataset's own function, applied pixel by pixel.
 sources, images, masks, counting
     Files -> georeferenced arrays and labels on one grid, with every fault of a set found before long work.
+conflict, events, priogrid, covariates, cubes, fetching, examples_conflict
+    Events of UCDP and columns of PRIO-GRID -> one cube of months on the grid; publishers' files; a simulated conflict.
 grids, samples, splits, tilers
     Windows, spatial blocks, rasterising; which windows a store has, how blocks are dealt to the splits, the leakage check;
     arrays cut into windows and put together again.
 store, store_faults, arrays, disk, hdf5, threads
     The sample store: write, open, check, list, delete; its arrays; whole-or-not-at-all writing; one HDF5 file out and in;
     work shared by threads.
+sequences, store_cubes, store_cubes_faults, cube_statistics, loaders_cubes, loaders_windows, hdf5_sequences, hdf5_cubes, store_windows
+    The same for a cube: windows in months and cells, the split in time, its store, check and statistics, its batches; the
+    original's HDF5 file out and in.
 loaders, augmentation, samplers
     Windows -> tensors over a node-local memory map; their random changes; order and balance of an epoch.
 networks, networks_segmentalist, losses, optimizers, tasks, training
     Specifications -> nn.Module, loss, optimiser and schedule; LightningModules, ``train``, ``load_model``; the frame of
     the training loop, with averaging of weights.
+networks_forecast, networks_convlstm, networks_unet_lstm, losses_forecast, tasks_forecast
+    The same for forecasts: months in, event probabilities and deaths of the months ahead out, with Monte-Carlo dropout.
 prediction, stitching, maps, polygons
     Trained model -> georeferenced predictions; blending windows; class and probability maps as COG; outlines with areas.
 rasters, jobs, reading, workers
     Any other rasters: many files, what is there kept, bad ones reported; how they are read; spread over Dask workers.
+forecasts, exports_forecast, analytics
+    Whole regions, month by month; tables, NetCDF and maps of them; a model's scores on the windows of any set.
 baselines, scores, scores_blocks, scores_boundary
     What we would have guessed anyway; metrics with intervals, network and baselines side by side, from counts by block.
+baselines_forecast, scores_forecast, scores_cells
+    The same for forecasts: what a cell's own history says; average precision, calibration and the rest by lead and month.
 embeddings
     Embed samples; reduce, cluster, link, find the nearest.
-plots, plots_style, plots_maps, plots_locator, plots_scores, plots_compare, plots_tiles
+plots, plots_style, plots_maps, plots_locator, plots_scores, plots_compare, plots_tiles, plots_cells, plots_forecast, plots_forecast_scores
     Static figures; notebooks use ``plots``, which lists them all.
-dashboards, dashboards_map, dashboards_frozen
-    Explore predictions on a map, live or frozen into a page.
+dashboards, dashboards_map, dashboards_frozen, dashboards_forecast, dashboards_forecast_cells, dashboards_forecast_frozen
+    Explore predictions on a map, live or frozen into a page; of images, and of months.
 runs, runs_table, runner, resuming, kernels, watching, environment
     The run folder and the table of runs; a workload's notebooks, one kernel a step; when a finished step is still good;
     what a kernel prints and holds; what a run was made with.

@@ -14,7 +14,10 @@ MONTHS_AT_ONCE = 12
 
 
 def check_standardise(standardise: str | Sequence[str], inputs: Sequence[dict]) -> list[bool]:
-    """Which input channels are standardised: "all", "none", or names (text with commas, or list); never binary ones.
+    """Which input channels are standardised: "all", "none", or names (text with commas, or list).
+
+    Flags and shares of months, which lie between 0 and 1, are left alone: they are 0 nearly everywhere, so that in units of
+    their standard deviation an ordinary value would be dozens.
 
     Raises
     ------
@@ -30,7 +33,11 @@ def check_standardise(standardise: str | Sequence[str], inputs: Sequence[dict]) 
         raise ValueError(
             f"standardise names {', '.join(unknown)}, which is no input. Give all, none, or some of {', '.join(names)}"
         )
-    return [c["name"] in asked and not c["binary"] for c in inputs]
+    return [c["name"] in asked and not (c["binary"] or _is_share(c)) for c in inputs]
+
+
+def _is_share(channel: dict) -> bool:
+    return channel["kind"] == "monthly" and channel.get("units") == "1"
 
 
 def training_statistics(

@@ -27,12 +27,12 @@ COUNTED = ("count", "best", "high", "low")
 UNITS = {"event": "1", "count": "events", "best": "deaths", "high": "deaths", "low": "deaths", "months_since": "months"}
 SUFFIXES = {"": None, "_state": 1, "_nonstate": 2, "_onesided": 3}
 PATTERN = re.compile(
-    r"(?P<log>log1p_)?(?P<quantity>event|count|best|high|low|months_since|history_(?P<half>\d+(\.\d+)?))"
+    r"(?P<scale>log1p_|sqrt_)?(?P<quantity>event|count|best|high|low|months_since|history_(?P<half>\d+(\.\d+)?))"
     r"(?P<suffix>_state|_nonstate|_onesided)?"
 )
 FORMS = (
-    "event, count, best, high, low (each also with _state, _nonstate or _onesided), log1p_<count, best, high or low>, "
-    "months_since, history_<half-life in months>, or a column of the covariate files (also log1p_<column>)"
+    "event, count, best, high, low (each also with _state, _nonstate or _onesided), log1p_ or sqrt_<count, best, high or low>, "
+    "months_since, history_<half-life in months> (also sqrt_), or a column of the covariate files (also log1p_<column>)"
 )
 EVENT_RULES = ("deaths", "any")
 OUTCOMES = {
@@ -121,14 +121,19 @@ def check_channels(
 
 def _kind(name: str, available: Mapping[str, Sequence[str]]) -> str | None:
     match = PATTERN.fullmatch(name)
-    if match and not (match["log"] and match["quantity"] not in COUNTED) and float(match["half"] or 1) > 0:
+    if match and _may_scale(match) and float(match["half"] or 1) > 0:
         return "monthly"
     return next((k for k in ("yearly", "static") if {name, name.removeprefix("log1p_")} & set(available[k])), None)
 
 
+def _may_scale(match: re.Match) -> bool:
+    """Whether a channel's quantity has the logarithm or root that its name asks for; a flag's would be the flag."""
+    return not match["scale"] or match["quantity"] in COUNTED or (match["scale"] == "sqrt_" and bool(match["half"]))
+
+
 def _units(match: re.Match) -> str:
     unit = UNITS.get(match["quantity"], "1")
-    return f"log1p({unit})" if match["log"] else unit
+    return f"{match['scale'][:-1]}({unit})" if match["scale"] and unit != "1" else unit
 
 
 def write_cube(
@@ -362,7 +367,7 @@ def _fill_channel(to, position, match, where, values, months) -> None:
     """Write one channel from its sums; what reaches back in time is carried from one piece to the next."""
     shape = to.shape[2:]
     cells, state = shape[0] * shape[1], None
-    values = np.log1p(values) if match["log"] else values
+    values = np.log1p(values) if match["scale"] == "log1p_" else values
     for begin in range(0, months, MONTHS_CHUNK):
         n = min(MONTHS_CHUNK, months - begin)
         low, high = np.searchsorted(where, [begin * cells, (begin + n) * cells])
@@ -373,6 +378,8 @@ def _fill_channel(to, position, match, where, values, months) -> None:
             state = _since(out, state, begin)
         elif match["half"]:
             state = _history(out, state, float(match["half"]))
+        if match["scale"] == "sqrt_":
+            np.sqrt(out, out=out)
         to[begin : begin + n, position] = out.reshape(n, *shape)
 
 

@@ -109,7 +109,7 @@ def _joined(events, files, heads, found, counts, countries) -> pd.DataFrame:
     per_file = events["file"].value_counts().sort_index()
     columns = set.intersection(*(set(h["columns"]) for h in heads.values())) if heads else set()
     report = {
-        "files": {str(p): int(per_file.get(n, 0)) for n, p in enumerate(files)},
+        "files": {p.name: int(per_file.get(n, 0)) for n, p in enumerate(files)},
         "events": len(events) - int(again.sum()),
         "duplicate_ids": int(again.sum()),
         "without_id": int((~numbered).sum()),

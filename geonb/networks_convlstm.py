@@ -216,6 +216,12 @@ class EncoderDecoder(nn.Module):
             logits = logits + self.shortcut(inputs).unflatten(1, logits.shape[1:3])
         return logits
 
+    def begin_at(self, logits: Tensor) -> None:
+        """Let the first outputs begin at these logits (output,): rare events need not be learnt to be rare."""
+        if self.head is not None:
+            with torch.no_grad():
+                self.head.bias[: len(logits)] = logits
+
     def features(self, inputs: Tensor) -> Tensor:
         """The encoder's last output (sample, hidden, y, x)."""
         return self._read(inputs)[-1][0]

@@ -84,6 +84,11 @@ class UNetLSTM(nn.Module):
             logits = logits + self.shortcut(inputs)
         return logits.unflatten(1, (self.horizon, self.outputs))
 
+    def begin_at(self, logits: Tensor) -> None:
+        """Let the first outputs begin at these logits (output,), at every lead: rare events need not be learnt to be rare."""
+        with torch.no_grad():
+            self.head.bias.view(self.horizon, self.outputs)[:, : len(logits)] = logits
+
     def features(self, inputs: Tensor) -> Tensor:
         """What the deepest scale remembers, (sample, hidden, y, x) at that resolution."""
         return self._remember(inputs)[-1]

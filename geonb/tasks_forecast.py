@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
@@ -23,9 +24,9 @@ class Forecast(Trainable):
     ----------
     card : dict
         ``network`` and ``loss`` (specifications), ``channels`` (records of the inputs) and ``outcomes``, ``horizon``, ``lr``,
-        and, to train, ``training`` with ``optimizer`` and ``epochs``.
+        and, to train, ``prevalence`` of the outcomes, ``training`` with ``optimizer`` and ``epochs``.
     weights : bool
-        As for other tasks; there are no pretrained weights here.
+        False leaves the biases of the outputs as they come, where a checkpoint follows.
     """
 
     metric = "val_average_precision"
@@ -37,6 +38,8 @@ class Forecast(Trainable):
         self.loss = build_loss(card["loss"], self.outcomes)
         outputs = self.outcomes * (2 if self.loss.needs_deaths else 1)
         self.network = build_network(card["network"], len(card["channels"]), outputs, card["horizon"])
+        if weights and "prevalence" in card:
+            self.network.begin_at(torch.tensor(card["prevalence"]).clamp(1e-4, 0.5).logit())
         self.average_precision = BinnedAveragePrecision(self.outcomes)
 
     @classmethod
@@ -60,6 +63,7 @@ class Forecast(Trainable):
             "channels": _inputs(store), "outcomes": store.meta["outcomes"], "classes": [], "steps": int(split["steps"]),
             "horizon": int(split["horizon"]), "statistics": store.meta["statistics"],
             "patch": int(store.index["height"].max()), "simulated": bool(store.meta["simulated"]),
+            "prevalence": prevalence(store),
         }  # fmt: skip
 
     @classmethod
@@ -183,6 +187,15 @@ class BinnedAveragePrecision(Metric):
         precision = hits.cumsum(1) / (hits + missed).cumsum(1).clamp(min=1)
         found = (precision * hits).sum(dim=1) / total.clamp(min=1)
         return (found.sum() / (total > 0).sum().clamp(min=1)).float()
+
+
+def prevalence(store, most: int = 200) -> list[float]:
+    """Share of a training window's valid cells with an event, of each outcome, over at most so many windows evenly drawn."""
+    windows = store.windows("train")
+    batch = windows.batch(np.unique(np.linspace(0, len(windows) - 1, most).round().astype(int)).tolist())
+    cells = batch["valid"][:, None, None].expand_as(batch["targets"])
+    events = (batch["targets"] * cells).sum(dim=(0, 1, 3, 4))
+    return (events / cells.sum(dim=(0, 1, 3, 4)).clamp(min=1)).tolist()
 
 
 def _inputs(store) -> list[dict[str, Any]]:
