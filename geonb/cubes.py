@@ -196,6 +196,7 @@ def write_cube(
     last = int(placed["month"].max()) if stop is None else reading.month_of(stop)
     region = region if isinstance(region, priogrid.Region) else priogrid.select_region(region, precise)
     report = dict(events.attrs.get("report", {})) | {"dropped_by_precision": len(events) - len(precise)}
+    report["countries"] = {str(code): name for code, name in events.attrs.get("countries", {}).items()}
     report |= _gaps(placed["month"].to_numpy(), first, last)
     used = _inside(placed, region, first, last, report)
     report |= {"event_rule": event_rule, "month_rule": months, "where_prec": where_prec, "date_prec": date_prec}

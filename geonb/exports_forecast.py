@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,10 @@ def export_forecasts(run, model, rasters: str | None = None, **settings: Any) ->
     jobs: dict[str, tuple[Callable, str]] = {
         "cells.parquet": (write_cells, "every cell, month and lead"),
         "latest.csv": (write_latest, "the months that have not come yet"),
-        "countries.csv": (write_countries, "sums by country and month"),
+        "countries.csv": (
+            lambda d, p: write_countries(d, p, tree.attrs.get("countries", {})),
+            "sums by country and month",
+        ),
         "forecasts.nc": (lambda d, p: write_netcdf(d, p, tree.attrs), "probabilities, CF"),
     }
     for outcome in data["outcome"].values:
@@ -141,7 +144,7 @@ def write_latest(data: xr.Dataset, path: Path) -> int:
     return len(table)
 
 
-def country_table(data: xr.Dataset, i: int) -> pd.DataFrame:
+def country_table(data: xr.Dataset, i: int, known: Mapping[str, str] | None = None) -> pd.DataFrame:
     """Sums of one origin by lead, outcome and country: expected cells with an event and deaths, bounds over draws, and truth.
 
     ``cells_low`` and ``cells_high`` (5 and 95 %) say how far the network's draws differ, not how far chance may take the sum; NaN
@@ -149,6 +152,7 @@ def country_table(data: xr.Dataset, i: int) -> pd.DataFrame:
     """
     at, valid = _read(data, i), data["valid"].to_numpy()
     countries, place = np.unique(data["country"].to_numpy()[valid], return_inverse=True)
+    names = [(known or {}).get(str(code), "") for code in countries]
     origin = pd.Timestamp(data["time"].values[i])
     truth = at["truth"].to_numpy()[..., valid]
     parts = {
@@ -178,15 +182,15 @@ def country_table(data: xr.Dataset, i: int) -> pd.DataFrame:
             "month": origin + pd.DateOffset(months=int(lead) - 1),
             "outcome": str(outcome),
         }
-        rows.append(pd.DataFrame({"country": countries, **about, **sums, **within}))
+        rows.append(pd.DataFrame({"country": countries, "name": names, **about, **sums, **within}))
     return pd.concat(rows, ignore_index=True)
 
 
-def write_countries(data: xr.Dataset, path: Path) -> int:
+def write_countries(data: xr.Dataset, path: Path, known: Mapping[str, str] | None = None) -> int:
     """Country tables of all origins as CSV."""
     number = 0
     for i in range(data.sizes["time"]):
-        table = country_table(data, i)
+        table = country_table(data, i, known)
         table.to_csv(
             path, index=False, header=i == 0, mode="a" if i else "w", float_format="%.6g", date_format="%Y-%m-%d"
         )

@@ -375,7 +375,8 @@ def _finish(path: Path, run, store, card: dict, precision: str, draws: int) -> N
         "colours": [o["colour"] for o in store.outcomes], "headline": record.headline, "network": card["network"],
         "precision": precision, "geonb": card.get("geonb", ""), "outcomes": [dict(o) for o in store.outcomes],
         "times": [str(store.times[0].date()), str(store.times[-1].date())], "steps": int(store.steps), "draws": draws,
-        "wraps": int(bool(store.meta["sources"][0].get("wraps", False))), "unit": "cells", "complete": 1,
+        "wraps": int(bool(store.meta["sources"][0].get("wraps", False))), "unit": "cell-months", "complete": 1,
+        "countries": store.meta.get("report", {}).get("countries", {}),
     }  # fmt: skip
     zarr.open_group(path, mode="r+").attrs.update(attrs)
     with quiet_zarr():

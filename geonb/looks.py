@@ -150,7 +150,7 @@ CELLS: Mapping[str, tuple[Look, ...]] = {
         ),
         Look(
             "By kind and country",
-            "Where there are several kinds of violence, or several countries: is one of them much worse?",
+            "Several kinds of violence, or several countries: is one of them much worse? One number over all of them hides it.",
             "geonb.looks:groups",
         ),
     ),
@@ -290,5 +290,5 @@ def groups(scores, run):
     from geonb import plots
 
     named = {"outcome_score": ("outcome", plots.outcome_scores), "country_score": ("country", plots.country_scores)}
-    drawn = [draw(scores) for name, (dim, draw) in named.items() if name in scores and scores.sizes[dim] > 1]
-    return drawn or None
+    several = {"outcome": scores.sizes.get("outcome", 0) > 1, "country": int((scores["country"] > 0).sum()) > 1}
+    return [draw(scores) for name, (dim, draw) in named.items() if name in scores and several[dim]] or None

@@ -266,24 +266,31 @@ def _store(folder: Path, info: dict[str, Any]) -> str | None:
     notes = "".join(
         f"<li>{escape(str(note))}</li>" for note in [*meta.get("notes", []), meta.get("attribution")] if note
     )
-    sources = [
-        [
-            escape(str(s["name"])),
-            escape(str(s.get("dataset") or meta.get("name", ""))),
-            escape(str(s.get("crs", ""))),
-            f"{s['pixel_m']:g} m" if s.get("pixel_m") else "",
-            " x ".join(map(str, s.get("shape", []))),
-            f"{s['pixels_valid']:,}" if "pixels_valid" in s else "",
-        ]
-        for s in meta.get("sources", [])
-    ]
+    rows = [_source_row(source, meta) for source in meta.get("sources", [])]
+    heads = [name for name in (rows[0] if rows else {}) if any(row[name] for row in rows)]
     parts = [f"<p><b>{escape(str(meta.get('title') or meta.get('name')))}</b></p><ul>{notes}</ul>"]
-    parts.append(table(["source", "data set", "CRS", "pixel", "rows x columns", "valid pixels"], sources))
+    parts.append(table(heads, [[escape(row[name]) for name in heads] for row in rows]))
     check = store.check_split()
     counts = check["counts"]
     rows = [[split, *(f"{named.get(split, 0):,}" for named in counts.values())] for split in ("train", "val", "test")]
     said = f"{escape(str(check['said']))} Checked on the table itself: {check['leaks']} samples leak."
     return "".join(parts) + table(["split", *counts], rows, said)
+
+
+def _source_row(source: dict[str, Any], meta: dict[str, Any]) -> dict[str, str]:
+    """What a source is; empty where it does not apply."""
+    side = f"{source['pixel_m']:g} m" if source.get("pixel_m") else ""
+    if source.get("months"):  # cells of a grid in degrees
+        side = f"{source['resolution'][0]:g} degrees"
+    return {
+        "source": str(source["name"]),
+        "data set": str(source.get("dataset") or meta.get("name", "")),
+        "CRS": str(source.get("crs", "")),
+        "pixel": side,
+        "rows x columns": " x ".join(map(str, source.get("shape", []))),
+        "months": f"{source['months']} from {source['first_month']}" if source.get("months") else "",
+        "valid pixels": f"{source['pixels_valid']:,}" if "pixels_valid" in source else "",
+    }
 
 
 def _parameters(folder: Path, info: dict[str, Any]) -> str:

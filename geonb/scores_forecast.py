@@ -64,14 +64,18 @@ def score_forecasts(predictions: xr.DataTree, draws: int = 1000, seed: int = 0) 
     for name in ("score_by_low", "score_by_high", "gain_by_low", "gain_by_high"):
         variables[name] = ("resampling", "model", "split", "metric"), np.stack([p[name] for p in pieces], axis=2)
     variables |= _by_month(cells) | _by_country(cells) | _counts(cells) | _curves(cells)
-    coords = {"model": cells.models, "split": cells.splits, "metric": list(METRICS), "lead": cells.leads,
-              "outcome": cells.outcomes, "time": cells.times, "resampling": list(RESAMPLINGS), "country": cells.country,
-              "cell": ["tn", "fp", "fn", "tp"]}  # fmt: skip
+    known = dict(predictions.attrs.get("countries", {}))
+    names = [known.get(str(code), "no events" if code == 0 else f"country {code}") for code in cells.country]
+    coords = {
+        "model": cells.models, "split": cells.splits, "metric": list(METRICS), "lead": cells.leads,
+        "outcome": cells.outcomes, "time": cells.times, "resampling": list(RESAMPLINGS), "country": cells.country,
+        "country_name": ("country", names), "cell": ["tn", "fp", "fn", "tp"],
+    }  # fmt: skip
     keep = ("workload", "title", "run", "simulated", "notes", "colours", "headline", "network", "precision", "steps")
     attrs = {k: predictions.attrs[k] for k in keep if k in predictions.attrs}
     months = scores_cells.BLOCK_MONTHS
     attrs |= {
-        "headline": "average_precision", "draws": draws, "unit": "cells", "block": cells.side, "block_months": months,
+        "headline": "average_precision", "draws": draws, "unit": "cell-months", "block": cells.side, "block_months": months,
         "resampling": f"blocks of {cells.side} x {cells.side} cells and, independently, of {months} calendar months",
     }  # fmt: skip
     return xr.Dataset(variables, coords, attrs)
