@@ -37,8 +37,8 @@ def check_windows(
         Lists every fault.
     """
     least = {"chunk_size": 1, "steps": 1, "horizon": 1, "draws": 1, "min_events": 0, "seed": 0}
-    given = {"steps": steps, "horizon": horizon, "draws": draws, "min_events": min_events, "seed": seed}
-    given |= {} if chunk_size is None else {"chunk_size": chunk_size}
+    given = {} if chunk_size is None else {"chunk_size": chunk_size}
+    given |= {"steps": steps, "horizon": horizon, "draws": draws, "min_events": min_events, "seed": seed}
     whole = {k: not isinstance(v, bool) and isinstance(v, int | np.integer) for k, v in given.items()}
     faults = [
         f"{name} = {value!r}: give a whole number from {least[name]}"
