@@ -64,7 +64,7 @@ def export_forecasts(run, model, rasters: str | None = None, **settings: Any) ->
     }
     for outcome in data["outcome"].values:
         name = f"latest_{str(outcome).replace(' ', '-')}.tif"
-        jobs[name] = (lambda d, p, o=outcome: write_map(d, p, str(o)), "probabilities, a band a lead")
+        jobs[name] = (lambda d, p, o=outcome: write_map(d, p, str(o), tree.attrs), "probabilities, a band a lead")
     rows = []
     for name, (write, reason) in jobs.items():
         started = time.perf_counter()
@@ -202,6 +202,8 @@ def write_netcdf(data: xr.Dataset, path: Path, attrs: dict[str, Any]) -> int:
     """Probabilities and what is known as NetCDF-4 with CF coordinates, month by month; gives the number of origins."""
     names = [n for n in ("probability", "deaths_mean", "spread") if n in data]
     out = data[[*names, "truth", "valid", "country", "gid"]].isel(model=0, drop=True)
+    if "deaths_mean" in out and not np.isfinite(out["deaths_mean"].isel(time=-1)).any():
+        out = out.drop_vars("deaths_mean")  # a network without deaths beside baselines that have them
     out = out.rename(y="latitude", x="longitude").drop_vars([n for n in ("place", "quantile") if n in out.coords])
     out["latitude"].attrs = {"standard_name": "latitude", "units": "degrees_north", "axis": "Y"}
     out["longitude"].attrs = {"standard_name": "longitude", "units": "degrees_east", "axis": "X"}
@@ -211,6 +213,9 @@ def write_netcdf(data: xr.Dataset, path: Path, attrs: dict[str, Any]) -> int:
         "axis": "T",
     }
     out["lead"].attrs = {"long_name": "months ahead; 1 is the month of the reference time", "units": "1"}
+    months = out["time"].to_numpy().astype("datetime64[M]")[:, None] + (out["lead"].to_numpy() - 1)
+    about = {"standard_name": "time", "long_name": "month that is forecast"}
+    out = out.assign_coords(month=(("time", "lead"), months.astype("datetime64[ns]"), about))
     out["valid"] = (
         out["valid"].astype(np.int8).assign_attrs(flag_values=np.array([0, 1], np.int8), flag_meanings="outside inside")
     )
@@ -218,15 +223,19 @@ def write_netcdf(data: xr.Dataset, path: Path, attrs: dict[str, Any]) -> int:
         out[name].encoding = {"zlib": True, "complevel": 1}
         if "latitude" in out[name].dims:
             out[name].attrs["grid_mapping"] = "spatial_ref"
-    out["time"].encoding = {"units": "days since 1970-01-01", "dtype": "int32"}
+    for name in ("time", "month"):
+        out[name].encoding = {"units": "days since 1970-01-01", "dtype": "int32"}
     kept = {k: attrs[k] for k in ("title", "network", "run", "simulated") if k in attrs}
     out.attrs = {"Conventions": "CF-1.10", **kept, "notes": str(attrs.get("notes", "")), "source": "geonb"}
     out.to_netcdf(path, engine="h5netcdf")
     return out.sizes["time"]
 
 
-def write_map(data: xr.Dataset, path: Path, outcome: str) -> int:
-    """Probabilities of the latest origin as COG, north up, a band a lead, NaN = outside; gives the number of bands."""
+def write_map(data: xr.Dataset, path: Path, outcome: str, attrs: Mapping[str, Any] | None = None) -> int:
+    """Probabilities of the latest origin as COG, north up, a band a lead, NaN = outside; gives the number of bands.
+
+    Bands carry their month and statistics, the file says where it comes from and, where they are, that data are simulated.
+    """
     from rasterio.crs import CRS
     from rasterio.io import MemoryFile
     from rasterio.shutil import copy
@@ -245,11 +254,30 @@ def write_map(data: xr.Dataset, path: Path, outcome: str) -> int:
         with memory.open(**profile) as plain:
             plain.write(values.astype(np.float32))
             plain.update_tags(
-                long_name=f"probability of an event: {outcome}", units="1", origin=origin.strftime("%Y-%m")
+                long_name=f"probability of an event: {outcome}",
+                units="1",
+                origin=origin.strftime("%Y-%m"),
+                **_about(attrs),
             )
             for band, lead in enumerate(data["lead"].values, 1):
                 month = origin + pd.DateOffset(months=int(lead) - 1)
                 plain.set_band_description(band, f"{outcome}, {month:%Y-%m}")
+                plain.update_tags(band, **_statistics(values[band - 1]))
         with memory.open() as plain:
             copy(plain, path, driver="COG", COMPRESS="DEFLATE", OVERVIEW_RESAMPLING="AVERAGE")
     return len(values)
+
+
+def _about(attrs: Mapping[str, Any] | None) -> dict[str, str]:
+    """What a file says of its origin, as texts."""
+    known = {k: str(attrs[k]) for k in ("title", "network", "run") if k in attrs} if attrs else {}
+    return known | ({"simulated": "1", "notes": "Simulated data"} if attrs and int(attrs.get("simulated", 0)) else {})
+
+
+def _statistics(values: np.ndarray) -> dict[str, str]:
+    """A band's statistics under GDAL's names, so that a GIS stretches its colours without reading it all."""
+    if not np.isfinite(values).any():
+        return {}
+    found = {"MINIMUM": np.nanmin, "MAXIMUM": np.nanmax, "MEAN": np.nanmean, "STDDEV": np.nanstd}
+    share = {"STATISTICS_VALID_PERCENT": f"{100 * np.isfinite(values).mean():.4g}"}
+    return {f"STATISTICS_{name}": f"{of(values.astype(np.float64)):.9g}" for name, of in found.items()} | share

@@ -378,8 +378,8 @@ def _finish(path: Path, run, store, card: dict, precision: str, draws: int) -> N
         "wraps": int(bool(store.meta["sources"][0].get("wraps", False))), "unit": "cell-months", "complete": 1,
         "countries": store.meta.get("report", {}).get("countries", {}),
     }  # fmt: skip
-    zarr.open_group(path, mode="r+").attrs.update(attrs)
     with quiet_zarr():
+        zarr.open_group(path, mode="r+").attrs.update(attrs)  # writes what was gathered before anew, texts and all
         zarr.consolidate_metadata(path)
 
 

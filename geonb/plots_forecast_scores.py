@@ -17,6 +17,7 @@ from geonb.plots_scores import LOWER_IS_BETTER, counted, dots, needed, readable,
 from geonb.plots_style import SPLIT_COLOURS, finish, model_looks, styled, swatches
 
 MOST_COUNTRIES = 20
+SHADE = 0.22
 
 
 def _models(scores: xr.Dataset) -> list[str]:
@@ -64,8 +65,10 @@ def roc_pr(scores: xr.Dataset, split: str = "test") -> Figure:
     prevalence = float(here.prevalence.max()) if "prevalence" in here else np.nan
     roc.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle=":")
     pr.axhline(prevalence, color="#999999", linewidth=0.8, linestyle=":")
-    above = {"xytext": (0, 3), "textcoords": "offset points", "ha": "right", "fontsize": 7.5, "color": "#777777"}
-    pr.annotate(f"chance: {prevalence:.1%} of {_unit(scores)}", (0.99, prevalence), **above)
+    # at the left, where curves that are worth a look are high, on paper of its own
+    above = {"xytext": (0, 4), "textcoords": "offset points", "fontsize": 7.5, "color": "#555555", "zorder": 5}
+    paper = {"boxstyle": "square,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+    pr.annotate(f"chance: {prevalence:.1%} of {_unit(scores)}", (0.03, prevalence), bbox=paper, **above)
     roc.set(title="ROC: AUROC", xlabel="false alarms / all without an event", ylabel="hits / all events (recall)")
     pr.set(title="Precision and recall: average precision", xlabel="hits / all events (recall)")
     pr.set_ylabel("hits / all warnings (precision)")
@@ -73,7 +76,7 @@ def roc_pr(scores: xr.Dataset, split: str = "test") -> Figure:
         ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.03), aspect="equal")
         ax.grid()
         ax.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.13))
-    return finish(figure, scores.attrs, counted(scores, split), below=0.03)
+    return finish(figure, scores.attrs, counted(scores, split, "brackets"), below=0.03)
 
 
 def _unit(scores: xr.Dataset) -> str:
@@ -162,9 +165,10 @@ def skill_by_month(scores: xr.Dataset, metric: str | None = None, splits: Sequen
     figure, (ax, bars) = plt.subplots(2, 1, figsize=(9.6, 4.9), height_ratios=(2.6, 1), sharex=True)
     half = np.timedelta64(15, "D")
     for panel in (ax, bars):
-        for at, name in zip(times, split_of, strict=True):
+        for name in dict.fromkeys(split_of):  # one piece a split: months of different lengths would leave stripes
+            first, last = times[split_of == name][[0, -1]]
             colour = SPLIT_COLOURS.get(name, "#ffffff")
-            panel.axvspan(at - half, at + half, facecolor=colour, alpha=0.22, linewidth=0, zorder=0)
+            panel.axvspan(first - half, last + half, facecolor=colour, alpha=SHADE, linewidth=0, zorder=0)
     for model, look in model_looks(_models(scores)).items():
         look = look | {"markersize": look["markersize"] - 3}
         for name in dict.fromkeys(split_of):  # no line over the gap between two splits
@@ -178,7 +182,10 @@ def skill_by_month(scores: xr.Dataset, metric: str | None = None, splits: Sequen
     ax.grid(axis="y")
     shown = {name: SPLIT_COLOURS[name] for name in dict.fromkeys(split_of) if name in SPLIT_COLOURS}
     _models_above(figure, ax, scores.sizes["model"])
-    bars.legend(handles=swatches(shown), loc="upper left", ncols=len(shown), bbox_to_anchor=(0, -0.35))
+    handles = swatches(shown)
+    for handle in handles:
+        handle.set_alpha(SHADE)
+    bars.legend(handles=handles, loc="upper left", ncols=len(shown), bbox_to_anchor=(0, -0.35))
     missing = int(here.month_score.isel(model=0).isnull().sum())
     said = f" Months without an event have no {readable(metric)}: {missing}." if missing else ""
     told = f"Events: {_unit(scores)} with an event among those forecast, all leads together.{said}"
@@ -224,7 +231,7 @@ def _grouped(scores: xr.Dataset, group: str, metric: str | None, split: str) -> 
     kept = here.isel({group: seen[:MOST_COUNTRIES]})
     nothing = xr.full_like(kept[name], np.nan)
     values = [kept[name], kept.get(f"{name}_low", nothing), kept.get(f"{name}_high", nothing)]
-    figure, ax = plt.subplots(figsize=(6.8, 1.0 + 0.2 * (len(models) + 0.9) * max(1, kept.sizes[group])))
+    figure, ax = plt.subplots(figsize=(6.8, 1.3 + 0.12 * (len(models) + 1) * max(1, kept.sizes[group])))
     dots(ax, values, models)
     ax.set_yticks(range(kept.sizes[group]), [_named(kept.isel({group: i}), group) for i in range(kept.sizes[group])])
     for row in range(1, kept.sizes[group], 2):
@@ -237,7 +244,8 @@ def _grouped(scores: xr.Dataset, group: str, metric: str | None, split: str) -> 
     figure.tight_layout()
     left = scores.sizes[group] - kept.sizes[group]
     told = f"Left out, with fewer events or none: {left}." if left else ""
-    return finish(figure, scores.attrs, counted(scores, split), told)
+    shown = "bars" if np.isfinite(values[1]).any() else ""
+    return finish(figure, scores.attrs, counted(scores, split, shown), told)
 
 
 def _named(at: xr.Dataset, group: str) -> str:

@@ -72,13 +72,11 @@ def learning_curves(log: str | Path | pd.DataFrame, metric: str | None = None) -
     return finish(figure, table.attrs, kept)
 
 
-def counted(scores: xr.Dataset, split: str) -> str:
-    """How much of a split was scored, in the scores' own unit: pixels of classes, cell-months of forecasts."""
+def counted(scores: xr.Dataset, split: str, intervals: str = "bars") -> str:
+    """How much of a split was scored, in the scores' own unit, and what shows the 95 % intervals ("": nothing)."""
     here, unit = scores.sel(split=split), scores.attrs.get("unit", "pixels")
-    return (
-        f"{split} split: {int(here.n_pixels):,} {unit} in {int(here.n_blocks):,} blocks; "
-        "bars are 95 % intervals from resampling whole blocks."
-    )
+    said = f"{split} split: {int(here.n_pixels):,} {unit} in {int(here.n_blocks):,} blocks"
+    return f"{said}; {intervals} are 95 % intervals from resampling whole blocks." if intervals else f"{said}."
 
 
 def dots(ax: Axes, values: list[xr.DataArray], models: list[str]) -> None:

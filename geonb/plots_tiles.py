@@ -111,7 +111,7 @@ def _tree(ax: Axes, tree: dict, leaves: int) -> None:
     for x, y in zip(tree["icoord"], tree["dcoord"], strict=True):
         ax.plot(x, y, color="#555555", linewidth=1.2, solid_capstyle="round")
     ax.set(
-        xlim=(0, 10 * leaves), ylim=(0, None), ylabel="distance (Ward)", title="Which places look alike to the network"
+        xlim=(0, 10 * leaves), ylim=(0, None), ylabel="distance (Ward)", title="Which windows look alike to the network"
     )
     ax.set_xticks([])
     ax.spines["bottom"].set_visible(False)
@@ -129,7 +129,7 @@ def _leaf(
     figure.text(
         middle, below - 0.16 / height, LETTERS[place], ha="center", va="center", color=ink_on(colour), bbox=look
     )
-    lines = [f"{len(members):,} tiles"]
+    lines = [f"{len(members):,} windows"]
     if "label" in embeddings.coords:
         names, counts = np.unique(embeddings.label.values[members].astype(str), return_counts=True)
         lines.append(f"{names[counts.argmax()]} {counts.max() / len(members):.0%}")
@@ -298,6 +298,4 @@ def alike(tiles: np.ndarray, embeddings: xr.Dataset, sample: int, nearest: xr.Da
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set(visible=True, edgecolor="#b5400f" if ax is axes[0, 0] else "#999999", linewidth=1.4)
     figure.subplots_adjust(left=0.01, right=0.99, top=0.86, bottom=0.22, wspace=0.08)
-    return finish(
-        figure, embeddings.attrs, "Above: cosine similarity of the embeddings. Below: commonest class, split."
-    )
+    return finish(figure, embeddings.attrs, "Above: cosine similarity of the embeddings. Below: label, split.")

@@ -89,8 +89,8 @@ def predict_scenes(
         "colours": [c["colour"] for c in store.classes], "headline": record.headline, "network": model.card["network"],
         "precision": precision, "block": store.meta["split"]["block"], "geonb": model.card["geonb"], "complete": 1,
     }  # fmt: skip
-    zarr.open_group(path, mode="r+").attrs.update(attrs)
     with quiet_zarr():
+        zarr.open_group(path, mode="r+").attrs.update(attrs)  # writes what was gathered before anew, texts and all
         zarr.consolidate_metadata(path)
     check_predictions(path)
     return path

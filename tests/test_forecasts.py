@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 import xarray as xr
 from fake_cubes import ANY, contagion
 
-from geonb import baselines_forecast, forecasts
+from geonb import baselines_forecast, exports_forecast, forecasts
 from geonb.prediction import open_predictions
 from geonb.tasks_forecast import Forecast
 from geonb.workloads import Workload
@@ -199,14 +200,43 @@ def test_netcdf_and_geotiff_open_elsewhere(exported):
         assert found.probability.dims == ("outcome", "time", "lead", "latitude", "longitude")
         np.testing.assert_array_equal(found.probability, data.probability[0])
         assert found.time.values[-1] == np.datetime64("2013-01-01") and "spatial_ref" in found.coords
+        months = [str(m)[:7] for m in found.month.isel(time=-1).values]
+        assert months == ["2013-01", "2013-02", "2013-03"] and found.month.attrs["standard_name"] == "time"
+        assert found.month.dims == ("time", "lead") and "deaths_mean" in found
     with rasterio.open(folder / "latest_any-violence.tif") as tif:
         assert tif.crs.to_epsg() == 4326 and tif.count == 3 and tif.transform.e < 0
         assert tif.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
         assert tif.bounds == (2.5, 4.0, 8.0, 8.5)
         assert tif.descriptions[1] == "any violence, 2013-02"
         np.testing.assert_array_equal(tif.read(2), data.probability[0, 0, -1, 1].values[::-1])
+        told, values = tif.tags(2), data.probability[0, 0, -1, 1].values.astype(float)
+        for name, of in (("MINIMUM", np.nanmin), ("MAXIMUM", np.nanmax), ("MEAN", np.nanmean), ("STDDEV", np.nanstd)):
+            assert float(told[f"STATISTICS_{name}"]) == pytest.approx(of(values), rel=1e-6)
         (value,) = tif.sample([(float(data.x[7]), float(data.y[4]))])
     np.testing.assert_array_equal(value, data.probability[0, 0, -1, :, 4, 7])
+
+
+def test_files_say_that_data_are_simulated_and_hold_no_deaths_that_nobody_forecast(exported, tmp_path):
+    _, data, _ = exported
+    exports_forecast.write_map(data, tmp_path / "a.tif", "any violence", {"simulated": 1, "run": "calm-heron"})
+    exports_forecast.write_map(data, tmp_path / "b.tif", "any violence", {"simulated": 0})
+    with rasterio.open(tmp_path / "a.tif") as one, rasterio.open(tmp_path / "b.tif") as other:
+        assert (one.tags()["simulated"], one.tags()["run"]) == ("1", "calm-heron")
+        assert "simulated" not in other.tags()
+    without = data.assign(deaths_mean=data.deaths_mean.where(data.model != data.model[0]))
+    exports_forecast.write_netcdf(without, tmp_path / "c.nc", {})
+    with xr.open_dataset(tmp_path / "c.nc") as found:
+        assert "deaths_mean" not in found and "probability" in found
+
+
+def test_a_finished_forecast_that_is_gone_over_again_warns_of_nothing(store, tmp_path):
+    """Its attributes are written with all that was gathered before, texts among it, which zarr would warn of."""
+    run, model = run_of(tmp_path), model_of()
+    forecasts.predict_region(run, store, model, [])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        forecasts.predict_region(run, store, model, [])
+    assert not [str(w.message) for w in caught if "Zarr V3" in str(w.message)]
 
 
 def test_forecasts_know_no_rasters(tmp_path):

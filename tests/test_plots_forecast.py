@@ -301,6 +301,7 @@ class TestScores:
         assert [line.get_xdata().size for line in ax.lines] == [5, 6] * len(made.MODELS)
         drawn = [bar.get_height() for bar in bars.containers[0]]
         assert drawn == scores.month_events.values[:11].tolist() and min(drawn) > 0
+        assert len(ax.patches) == 2  # one piece of shade a split, not a stripe a month
         network = np.concatenate([line.get_ydata() for line in ax.lines[:2]])
         assert network == pytest.approx(scores.month_score.sel(model="network", metric="average_precision").values[:11])
 
@@ -322,6 +323,9 @@ class TestScores:
         ]  # most events first, one without a score out
         assert figure.axes[0].lines[0].get_xdata() == pytest.approx(values[0, 1, [2, 0], 0])
         assert any("Left out, with fewer events or none: 1" in word for word in words(figure))
+        assert not any("bars are 95 %" in word for word in words(figure))  # there are none
+        with_bars = more.assign(country_score_low=(dims, values * 0.9), country_score_high=(dims, values * 1.1))
+        assert any("bars are 95 %" in word for word in words(plots.country_scores(with_bars)))
         assert plots.outcome_scores(more).axes[0].get_yticklabels()[0].get_text() == "state-based"
 
     def test_diagonal_roc(self):
