@@ -133,7 +133,7 @@ def _may_scale(match: re.Match) -> bool:
 
 def _units(match: re.Match) -> str:
     unit = UNITS.get(match["quantity"], "1")
-    return f"{match['scale'][:-1]}({unit})" if match["scale"] and unit != "1" else unit
+    return f"{match['scale'][:-1]}({unit})" if match["scale"] else unit
 
 
 def write_cube(

@@ -153,6 +153,12 @@ CELLS: Mapping[str, tuple[Look, ...]] = {
             "Several kinds of violence, or several countries: is one of them much worse? One number over all of them hides it.",
             "geonb.looks:groups",
         ),
+        Look(
+            "The windows, as the original scored them",
+            "Windows lie around events, so events are commoner in them than in the region, and these numbers compare with nothing "
+            "but numbers of the same windows. The curves ask whether a window's rim is forecast worse than its middle.",
+            "geonb.looks:window_scores",
+        ),
     ),
     "06_explore": (
         Look(
@@ -292,3 +298,15 @@ def groups(scores, run):
     named = {"outcome_score": ("outcome", plots.outcome_scores), "country_score": ("country", plots.country_scores)}
     several = {"outcome": scores.sizes.get("outcome", 0) > 1, "country": int((scores["country"] > 0).sum()) > 1}
     return [draw(scores) for name, (dim, draw) in named.items() if name in scores and several[dim]] or None
+
+
+def window_scores(scores, run):
+    """Scores of the test windows and the ROC along their diagonal, where windows were drawn around events."""
+    from geonb import analytics, plots, store, tasks
+
+    samples = store.open_store(run.store)
+    if samples.meta["parameters"]["chunk_size"] is None:
+        return None
+    found = analytics.score_windows(tasks.load_model(run.path), samples)
+    numbers = [name for name in found.data_vars if not found[name].dims]
+    return [found[numbers].to_pandas().rename("test windows").to_frame().round(4), plots.diagonal_roc(found)]

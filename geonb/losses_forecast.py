@@ -95,7 +95,8 @@ class SSIM(Term):
 class Hurdle(Term):
     """Cross-entropy of the event, and squared error of log1p deaths where there was one (a hurdle: Cragg 1971).
 
-    ``pos_weight`` as for :class:`BCE`; ``deaths`` is what the second part counts.
+    Both are divided by the number of all cells, as in the likelihood: divided by the few with an event, the deaths would
+    outweigh the event a hundredfold. ``pos_weight`` as for :class:`BCE`; ``deaths`` is what the second part counts.
     """
 
     needs_deaths = True
@@ -107,7 +108,7 @@ class Hurdle(Term):
     def forward(self, events: Tensor, log_deaths: Tensor, targets: Tensor, deaths: Tensor, valid: Tensor):
         positive = (targets > 0.5) & valid[:, None, None]
         squared = torch.where(positive, (log_deaths - torch.log1p(deaths)) ** 2, 0)
-        size = squared.sum() / positive.sum().clamp(min=1)
+        size = _mean(squared, valid)
         return self.event(events, None, targets, None, valid) + self.deaths * size
 
 

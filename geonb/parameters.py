@@ -337,7 +337,8 @@ def describe(declared_by_step: Mapping[str, Mapping[str, Declared]], workload: W
             shown = f"{own!r} (the workload's)" if own is not None else repr(default)
             allowed = _allowed(meaning)
             lines.append(f"  {name}: {annotation} = {shown}{f', {allowed}' if allowed else ''}")
-            lines.append(f"      {text or meaning.help}")
+            named = workload is not None and name in workload.parameters  # what a shared notebook cannot know
+            lines.append(f"      {meaning.help if named or not text else text}")
     return "\n".join(lines)
 
 

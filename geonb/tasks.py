@@ -37,8 +37,9 @@ FILES = {"loss": WEIGHTS, "metric": "best-metric.safetensors", "swa": "swa.safet
 class Trainable(L.LightningModule):
     """What every task shares: its card, the optimiser and its schedule, and what training asks of the class.
 
-    A task has ``network`` and ``loss``, logs ``train_loss``, ``val_loss`` and its ``metric``, and knows which stores it can
-    learn from (``check``), what of them it must remember (``card_of``) and how they are read (``data_module``).
+    A task has ``network`` and ``loss``, logs ``train_loss``, ``val_loss`` and its ``metric``, and has two class methods of its
+    own: ``check(store, network, loss, augment, sampler, optimizer)`` refuses, with every fault, a store it cannot learn from;
+    ``card_of(store)`` gives what the card must remember of one.
 
     Attributes
     ----------
@@ -48,16 +49,6 @@ class Trainable(L.LightningModule):
 
     metric = "val_metric"
     card: dict[str, Any]
-
-    @classmethod
-    def check(cls, store, network: str, loss: str, augment: str, sampler: str, optimizer: str) -> None:
-        """Refuse what cannot be trained before anything is computed; one ValueError lists every fault."""
-        raise NotImplementedError(f"{cls.__name__} must say what it can be trained on")
-
-    @classmethod
-    def card_of(cls, store) -> dict[str, Any]:
-        """The card's keys that come from the store."""
-        raise NotImplementedError(f"{cls.__name__} must say what of a store it remembers")
 
     @classmethod
     def data_module(cls, store, **options: Any) -> L.LightningDataModule:

@@ -135,15 +135,22 @@ CONFLICT = Workload(
     },
     parameters={
         "network": Parameter(
-            "convlstm:structure=...,kernel=,peephole= or unet_lstm:...", check="geonb.networks_forecast:check_network"
+            "convlstm:structure=12-24-0/0-24-12,kernel=3,peephole=channel|pixel|none,skip=true,dropout=0.2, or "
+            "unet_lstm:filters=8,depth=2,dropout=0.1",
+            check="geonb.networks_forecast:check_network",
         ),
         "loss": Parameter(
-            "bce:pos_weight=, focal, mse, ssim, hurdle; a+b adds losses", check="geonb.losses_forecast:build_loss"
+            "bce, bce:pos_weight=pixel/4, focal, mse, ssim, or hurdle (events and deaths); a+b adds losses",
+            check="geonb.losses_forecast:build_loss",
         ),
         "shares": Parameter(
             "share of training, validation and test [%], or their last months, train:2010-12,val:2014-12",
             check="geonb.conflict:check_shares",
         ),
+        "augment": Parameter(
+            "flips,rotations of training windows (rotations need square ones), or none",
+            check="geonb.augmentation:check_augment",
+        ),  # fmt: skip
         "rasters": Parameter("not used: forecasts are of the store's region", check="geonb.conflict:refuse_rasters"),
     },
 )

@@ -87,9 +87,11 @@ def write_cube(folder, outcomes="any", months=96, rows=24, columns=20, seed=0, w
     inputs = ["event", "log1p_best", "months_since", "wealth", "mountains"]
     names = [*inputs, *(n for n in monthly if n not in inputs)]
     places = {"wealth": ("yearly", 0), "mountains": ("static", 0)}
+    units = {"log1p_best": "log1p(deaths)", "months_since": "months"}
+    units |= dict.fromkeys((o["deaths"] for o in found), "deaths")
     records = [
         {
-            "name": n, "units": "1", "kind": places.get(n, ("monthly",))[0],
+            "name": n, "units": units.get(n, "1"), "kind": places.get(n, ("monthly",))[0],
             "position": places[n][1] if n in places else list(monthly).index(n), "binary": n.startswith("event"),
             "role": ("both" if n in targets else "input") if n in inputs else "target",
         }

@@ -122,7 +122,7 @@ def test_hurdle_is_log_loss_and_squared_error_of_log_deaths_where_there_was_an_e
     given = made()
     rows = list(cells(*given))
     event = -np.mean([np.log(s(z) if t else 1 - s(z)) for z, _, t, _, _ in rows])
-    size = np.mean([(size - np.log1p(deaths)) ** 2 for _, size, t, deaths, _ in rows if t])
+    size = np.mean([t * (size - np.log1p(deaths)) ** 2 for _, size, t, deaths, _ in rows])
     assert loss("hurdle", given) == pytest.approx(event + size, abs=1e-12)
     assert loss("hurdle:deaths=0.25", given) == pytest.approx(event + 0.25 * size, abs=1e-12)
     quiet = (given[0], torch.zeros(SHAPE).double(), torch.zeros(SHAPE).double(), given[3])

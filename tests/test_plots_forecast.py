@@ -205,7 +205,7 @@ def test_forecast_panels_choose_the_last_test_month_whose_truth_is_known(predict
     assert plots_forecast.origin_of(unknown) == 8
     decoded = unknown.assign(truth=unknown.truth.where(unknown.truth >= 0))  # as a reader makes NaN of a fill value
     assert plots_forecast.origin_of(decoded) == 8
-    with pytest.raises(ValueError, match=r"No forecast of '1999-01'; there are those of 2017-04, .*2019-01"):
+    with pytest.raises(ValueError, match=r"No forecast of '1999-01'; there are 12, from 2017-04 to 2019-01"):
         plots.forecast_panels(predictions, time="1999-01")
 
 

@@ -56,7 +56,9 @@ def made_store(outcomes=1, deaths=True, splits=("train",) * 40 + ("val",) * 12):
         "split": {"method": "time", "steps": STEPS, "horizon": HORIZON},
     }  # fmt: skip
     index = pd.DataFrame({"split": pd.Categorical(splits), "height": SIDE, "width": SIDE, "source": "grid", "block": 0})
-    return SimpleNamespace(meta=meta, index=index, path="data/conflict/made", classes=[])
+    store = SimpleNamespace(meta=meta, index=index, path="data/conflict/made", classes=[])
+    store.windows = lambda split: Months(store, split)
+    return store
 
 
 @pytest.fixture(autouse=True)
