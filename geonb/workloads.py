@@ -150,7 +150,7 @@ CONFLICT = Workload(
         "augment": Parameter(
             "flips,rotations of training windows (rotations need square ones), or none",
             check="geonb.augmentation:check_augment",
-        ),  # fmt: skip
+        ),
         "rasters": Parameter("not used: forecasts are of the store's region", check="geonb.conflict:refuse_rasters"),
     },
 )
