@@ -336,7 +336,7 @@ def _write_table(folder: Path, prepared: Path, seal: dict, cut: dict) -> None:
     """Split, windows and statistics from a finished cube; the seal last."""
     import zarr
 
-    from geonb import cube_statistics
+    from geonb import cube_statistics, cubes
 
     (folder / "arrays.zarr").symlink_to(Path("..") / ".arrays" / prepared.name)
     root = zarr.open_group(prepared, mode="r")
@@ -344,11 +344,7 @@ def _write_table(folder: Path, prepared: Path, seal: dict, cut: dict) -> None:
     source, channels = facts["sources"][0], facts["channels"]
     inputs = [c for c in channels if c["role"] != "target"]
     flags = cube_statistics.check_standardise(cut["standardise"], inputs)
-    if inputs[0]["kind"] != "monthly":
-        raise ValueError(
-            f"channels: the first one, {inputs[0]['name']}, is {inputs[0]['kind']}; windows are drawn around the events of the "
-            "first, so it must be a monthly one, such as event"
-        )
+    cubes.check_inputs(channels)
     n, rows, columns = int(source["months"]), *source["shape"]
     windows = {k: cut[k] for k in ("chunk_size", "steps", "horizon", "draws", "min_events", "outliers", "seed")}
     sequences.check_windows(**windows, shape=(n, rows, columns))
@@ -419,9 +415,10 @@ def cut_index(group: Any, source: dict, channel: int, windows: dict, months: dic
     if not all(counts.values()):
         lacking = " or ".join(s for s, k in counts.items() if not k)
         raise ValueError(
-            f"No window of {windows['chunk_size']} cells lies in {lacking}: a window needs {windows['min_events']} events in its "
-            f"{windows['steps']} months of inputs (windows: {counts}). Give a smaller `min_events`, a larger `chunk_size`, more "
-            "`steps`, or other `shares`"
+            f"No window of {windows['chunk_size']} cells lies in {lacking}: a window needs {windows['min_events']} cells with an "
+            f"event in its {windows['steps']} months of inputs (windows: {counts}). Give a smaller min_events or a larger size "
+            "(chunk_size) in `windows`, as windows=events:size=24,min_events=5, or windows=region; more `steps`; or other "
+            "`shares`"
         )
     side = windows["chunk_size"]
     size = tuple(group["valid"].shape) if side is None else (side, side)
