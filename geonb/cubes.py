@@ -279,7 +279,7 @@ def _inside(placed: pd.DataFrame, region: priogrid.Region, first: int, last: int
     report["used"] = len(used)
     if not len(used):
         raise ValueError(
-            f"No event from {reading.month_text(first)} to {reading.month_text(last)} lies in the region {region.spec!r} "
+            f"No event from {reading.month_text(first)} to {reading.month_text(last)} lies in the region {region.spec or 'around them'} "
             f"(bounds {region.bounds}). Choose another region or period."
         )
     return used

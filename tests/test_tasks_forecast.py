@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geonb import tasks, tasks_forecast
+from geonb import networks_forecast, tasks, tasks_forecast
 from geonb.loaders import Batches
 from geonb.samplers import order_of
 from geonb.tasks_forecast import BinnedAveragePrecision, Forecast
@@ -292,3 +292,32 @@ def test_average_precision_is_scikit_learns(seed, rate, outcomes):
         if truth[:, :, k][within].any():
             expected.append(metrics.average_precision_score(truth[:, :, k][within], logits[:, :, k][within]))
     assert float(metric.compute()) == pytest.approx(np.mean(expected) if expected else 0, abs=1e-6)
+
+
+def test_a_step_that_no_machine_holds_is_refused_before_it_begins(monkeypatch):
+    store, network = made_store(), SETTINGS["network"]
+    each = tasks_forecast.kept_bytes(network, 2, 1, STEPS, HORIZON, (SIDE, SIDE))
+    assert tasks_forecast.kept_bytes(network, 2, 1, STEPS, HORIZON, (10 * SIDE, SIDE)) == pytest.approx(
+        10 * each, rel=0.05
+    )
+    Forecast.check_memory(store, network, 32, "float32")
+    monkeypatch.setattr(tasks_forecast, "machine_bytes", lambda: 3.5 * each)
+    Forecast.check_memory(store, network, 3, "float32")
+    Forecast.check_memory(store, network, 6, "bfloat16")
+    with pytest.raises(ValueError, match=r"batch = 4 windows of .* Give batch = 3, .*windows=events:size=16"):
+        Forecast.check_memory(store, network, 4, "float32")
+
+
+@pytest.mark.parametrize("network", ["unet_lstm", SETTINGS["network"]])
+def test_what_a_step_keeps_is_what_torch_keeps(network):
+    kept, built = {}, networks_forecast.build_network(network, 3, 1, 2)
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor  # held, so that no place is used twice
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        built(torch.randn(1, 4, 3, 16, 16))
+    weights = {p.untyped_storage().data_ptr() for p in built.parameters()}
+    wanted = sum(t.untyped_storage().nbytes() for key, t in kept.items() if key not in weights)
+    assert tasks_forecast.kept_bytes(network, 3, 1, 4, 2, (16, 16)) == pytest.approx(wanted, rel=0.1)
