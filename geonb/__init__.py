@@ -39,8 +39,9 @@ forecasts, exports_forecast, analytics
     Whole regions, month by month; tables, NetCDF and maps of them; a model's scores on the windows of any set.
 baselines, scores, scores_blocks, scores_boundary
     What we would have guessed anyway; metrics with intervals, network and baselines side by side, from counts by block.
-baselines_forecast, scores_forecast, scores_cells
-    The same for forecasts: what a cell's own history says; average precision, calibration and the rest by lead and month.
+baselines_forecast, scores_forecast, scores_cells, scores_forecast_blocks
+    The same for forecasts: what a cell's own history says; average precision, calibration and the rest by lead and month;
+    two runs over the same blocks of cells and months.
 embeddings
     Embed samples; reduce, cluster, link, find the nearest.
 plots, plots_style, plots_maps, plots_locator, plots_scores, plots_compare, plots_tiles, plots_cells, plots_forecast, plots_forecast_scores

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -197,12 +198,16 @@ def check_region(spec: str, root: Path | None = None) -> None:
     from geonb import priogrid
 
     if not spec.startswith("country:"):
-        priogrid.select_region(spec if root is None or ":" in spec else _found(spec, root))
+        priogrid.select_region(_region_file(spec, root) or spec)
 
 
-def _found(spec: str, root: Path) -> str:
-    path = Path(root) / spec
-    return str(path) if path.exists() else spec
+def _region_file(spec: str | None, root: Path | None = None) -> Path | None:
+    """The vector file that a region names, looked for from the project root; None where it names none."""
+    from geonb import priogrid, runs
+
+    if not (spec or "").lower().endswith(priogrid.VECTORS):
+        return None
+    return Path(root or runs.project_root(), Path(spec).expanduser())
 
 
 def refuse_rasters(spec: str) -> None:
@@ -317,10 +322,11 @@ def write_conflict_store(
         event
     )
     cut = check_windows(windows)
-    ground = _check_fit(events, recipe, files, cut.get("size"), steps, horizon, shares)
+    shapes = _region_file(region)
+    ground = _check_fit(events, recipe | {"region": shapes or region}, files, cut.get("size"), steps, horizon, shares)
     simulated = bool(events.attrs.get("simulated"))
     where = ", ".join(map(str, events.attrs.get("countries", {}).values()))
-    place = where if where and len(where) < 40 else (region or "many countries")
+    place = where if where and len(where) < 40 else ((shapes.stem if shapes else region) or "many countries")
     meta = {
         "name": name or ("simulated-conflict" if simulated else Path(events.attrs["paths"][0]).name.split(".")[0]),
         "title": "Simulated violence on the PRIO-GRID"
@@ -332,12 +338,14 @@ def write_conflict_store(
     }
 
     def write(folder: Path) -> dict[str, Any]:
-        return cubes.write_cube(folder, events, covariates=files or None, **recipe | {"region": ground})
+        return cubes.write_cube(
+            folder, events, covariates=files or None, **recipe | {"region": replace(ground, spec=region or "")}
+        )
 
+    inputs = [*events.attrs["paths"], *files, *([shapes] if shapes else [])]
     return store_cubes.write_cube_store(
-        write, recipe, inputs=[*events.attrs["paths"], *files], meta=meta, steps=steps, horizon=horizon, shares=shares,
-        seed=seed, root=root, chunk_size=cut.get("size"),
-        **{k: cut[k] for k in ("draws", "min_events", "outliers") if k in cut},
+        write, recipe, inputs=inputs, meta=meta, steps=steps, horizon=horizon, shares=shares, seed=seed, root=root,
+        chunk_size=cut.get("size"), **{k: cut[k] for k in ("draws", "min_events", "outliers") if k in cut},
     )  # fmt: skip
 
 

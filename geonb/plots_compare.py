@@ -116,6 +116,38 @@ def curves(
 
 
 @styled
+def leads(scores: Mapping[str, xr.Dataset], metric: str, split: str = "test") -> Figure:
+    """Draw the networks' score of each lead, a line a run, beside the best of the baselines at each lead.
+
+    Parameters
+    ----------
+    scores : run -> Dataset as in its scores.nc, with ``lead_score (model, split, lead, metric)``
+    """
+    figure, ax = plt.subplots(figsize=(7.4, 3.2))
+    number = len(scores)
+    for row, (run, one) in enumerate(scores.items()):
+        at = one[["lead_score", "lead_score_low", "lead_score_high"]].sel(split=split, metric=metric).isel(model=0)
+        colour, beside = CLUSTER_COLOURS[row % len(CLUSTER_COLOURS)], at["lead"] + 0.3 * ((row + 0.5) / number - 0.5)
+        ax.vlines(beside, at["lead_score_low"], at["lead_score_high"], color=colour, linewidth=1.2, alpha=0.6)
+        line = LINES[row // 7 % len(LINES)]
+        ax.plot(beside, at["lead_score"], line, marker="o", markersize=4, color=colour, label=two_words(run))
+    first = next(iter(scores.values()))
+    others = first["lead_score"].sel(split=split, metric=metric).isel(model=slice(1, None)).dropna("model", how="all")
+    if others.sizes["model"]:
+        best = others.min("model") if metric in LOWER_IS_BETTER else others.max("model")
+        ax.plot(best["lead"], best, "--", color="#555555", linewidth=1.2, label="best baseline\nat each lead")
+    ax.set_xlim(0.5, max(int(one["lead"].max()) for one in scores.values()) + 0.5)
+    ax.set(xlabel="lead (months)", title=f"{readable(metric)} of each lead by run")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.grid(axis="y")
+    handles, names = ax.get_legend_handles_labels()
+    figure.tight_layout()
+    figure.legend(handles, names, loc="center left", bbox_to_anchor=(1, 0.5))
+    said = f"{split} split; bars: 95 % intervals. The baseline is that of {two_words(next(iter(scores)))}; run by run it can differ."
+    return finish(figure, first.attrs, said)
+
+
+@styled
 def class_table(scores: Mapping[str, xr.Dataset], metric: str = "iou", split: str = "test") -> Figure:
     """Draw one metric of each class (column) for each run (row), as a coloured table.
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geonb import runs_table
-from geonb.plots_compare import class_table, curves, headlines, two_words
+from geonb.plots_compare import class_table, curves, headlines, leads, two_words
 from geonb.plots_scores import readable
 from geonb.reports_page import SIMULATED, picture, section, state_mark, table, whole, write
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # Resampling fewer than these hardly shows what other blocks would have given.
 FEW_BLOCKS = 10
+SOURCES_SAID = "Test split, 95 % intervals over each source's own blocks; without one where there is a single block."
 
 
 def write_comparison(
@@ -87,8 +88,10 @@ def _page(folders: list[Path], out: Path, sort: str | None, draws: int) -> str:
                 lambda: picture(headlines(frame, labels, attrs), "scores of each run"),
             ),
             ("differences", "Which differences are beyond chance", lambda: _differences(frame, scores, metric, draws)),
+            ("leads", "Each lead", lambda: _leads(scores, metric)),
+            ("outcomes", "Each outcome", lambda: _parts(scores, metric, "outcome", "Test split, 95 % intervals.")),
             ("classes", "Each class", lambda: _classes(scores)),
-            ("sources", "Each source", lambda: _sources(scores, metric)),
+            ("sources", "Each source", lambda: _parts(scores, metric, "source", SOURCES_SAID)),
             (
                 "curves",
                 "How they learnt",
@@ -99,8 +102,12 @@ def _page(folders: list[Path], out: Path, sort: str | None, draws: int) -> str:
         ]
     parts.append(("apart", "Not compared", lambda: _apart(apart, faults, out)))
     made = [one for one in (section(*part) for part in parts) if one]
-    title = f"{len(frame)} runs compared"
+    title = "1 run, none to compare it with" if len(frame) == 1 else f"{len(frame)} runs compared"
     said = "<p class='notice bad'>No run here has scores, so there is nothing to compare.</p>" if metric is None else ""
+    if len(frame) == 1:
+        said = (
+            "<p class='notice bad'>Only one run here can stand in this table: the end says why the others cannot.</p>"
+        )
     more = f" {len(apart)} more could not be compared: see the end." if len(apart) else ""
     head = f"<h1>{title}</h1><p class='question'>{escape(_question(frame))}{more}</p>{SIMULATED if attrs['simulated'] else ''}"
     return whole(
@@ -113,6 +120,12 @@ def _set_apart(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     scored = frame["headline"].notna() if "headline" in frame else np.zeros(len(frame), bool)
     frame = frame.assign(fault=frame["fault"].astype(object))
     if np.any(scored):
+        workload = frame.loc[scored, "workload"].mode().iloc[0]
+        other = scored & (frame["workload"] != workload)
+        frame.loc[other, "fault"] = [
+            f"a run of {w}, the others are of {workload}" for w in frame.loc[other, "workload"]
+        ]
+        scored &= ~other
         metric = frame.loc[scored, "headline"].mode().iloc[0]
         other = scored & (frame["headline"] != metric)
         frame.loc[other, "fault"] = [f"led by {m}, the others by {metric}" for m in frame.loc[other, "headline"]]
@@ -246,8 +259,10 @@ def _ranking(frame: pd.DataFrame, varying: list[str], scores: dict[str, xr.Datas
     return told + table(heads, rows, caption, lead=int(chosen.name))
 
 
-def _differences(frame: pd.DataFrame, scores: dict[str, xr.Dataset], metric: str, draws: int) -> str:
+def _differences(frame: pd.DataFrame, scores: dict[str, xr.Dataset], metric: str, draws: int) -> str | None:
     """Each run minus the first of the table, over the blocks that both were scored on."""
+    if len(frame) < 2:
+        return None
     from geonb.runs import LOWER_IS_BETTER, Run
     from geonb.scores import compare
 
@@ -262,11 +277,20 @@ def _differences(frame: pd.DataFrame, scores: dict[str, xr.Dataset], metric: str
         try:
             if run not in scores or first not in scores:
                 raise ValueError("there is no scores.nc to read")
-            if stores[run] != stores[first]:
+            elsewhere = stores[run] != stores[first]
+            if elsewhere and "block_truth" not in scores[run]:  # only that tells whether it holds the same forecasts
                 raise ValueError(f"another sample store ({stores[run]}), hence other blocks")
-            told = {split: compare(scores[run], scores[first], metric, split, draws) for split in ("val", "test")}
+            told = {}
+            for split in ("val", "test"):
+                try:
+                    told[split] = compare(scores[run], scores[first], metric, split, draws)
+                except ValueError as error:
+                    raise ValueError(
+                        f"another sample store ({stores[run]}): {error}" if elsewhere else error
+                    ) from error
             cells += [_difference(told[split]) for split in ("val", "test")]
-            cells += [str(told["test"]["blocks"]), escape(_verdict(told["test"], metric in LOWER_IS_BETTER))]
+            said = " (another sample store, of the same cells, months and events)" if elsewhere else ""
+            cells += [_number(told["test"]), escape(_verdict(told["test"], metric in LOWER_IS_BETTER) + said)]
         except ValueError as error:
             cells += ["-", "-", "", f"cannot be compared: {escape(str(error))}"]
         rows.append(cells)
@@ -291,10 +315,26 @@ def _verdict(told: dict[str, float], lower_is_better: bool) -> str:
     if told["low"] <= 0 <= told["high"]:
         return "cannot be told apart"
     said = "better" if (told["low"] > 0) != lower_is_better else "worse"
-    return f"{said}, but with so few blocks intervals are too narrow" if told["blocks"] < FEW_BLOCKS else said
+    few = told.get("fewest", told["blocks"]) < FEW_BLOCKS
+    return f"{said}, but with so few blocks intervals are too narrow" if few else said
+
+
+def _number(told: dict[str, float]) -> str:
+    """Of how many blocks; of forecasts also of how many places and quarters."""
+    if "fewest" not in told:
+        return str(told["blocks"])
+    return f"{told['places']} of cells x {told['quarters']} quarters"
+
+
+def _leads(scores: dict[str, xr.Dataset], metric: str) -> str | None:
+    with_leads = {run: one for run, one in scores.items() if "lead_score" in one}
+    if max((one.sizes["lead"] for one in with_leads.values()), default=0) < 2:
+        return None
+    return picture(leads(with_leads, metric), "score of each lead by run")
 
 
 def _classes(scores: dict[str, xr.Dataset]) -> str | None:
+    scores = {run: one for run, one in scores.items() if "class_score" in one}
     if not scores:
         return None
     first = next(iter(scores.values()))
@@ -304,21 +344,20 @@ def _classes(scores: dict[str, xr.Dataset]) -> str | None:
     return picture(class_table(alike), "score of each class by run") + said
 
 
-def _sources(scores: dict[str, xr.Dataset], metric: str) -> str | None:
-    """Test score of each source by run, where there is more than one source."""
-    with_sources = {run: one for run, one in scores.items() if "source_score" in one}
-    names = list(dict.fromkeys(str(s) for one in with_sources.values() for s in one["source"].values))
+def _parts(scores: dict[str, xr.Dataset], metric: str, dim: str, caption: str) -> str | None:
+    """Test score of each source, or outcome, by run, where there is more than one."""
+    with_parts = {run: one for run, one in scores.items() if f"{dim}_score" in one}
+    names = list(dict.fromkeys(str(s) for one in with_parts.values() for s in one[dim].values))
     if len(names) < 2:
         return None
     rows = []
-    for run, one in with_sources.items():
+    for run, one in with_parts.items():
         at = one.sel(split="test", metric=metric).isel(model=0)
         cells = {
-            str(here["source"].item()): _between(*(float(here[f"source_score{end}"]) for end in ("", "_low", "_high")))
-            for here in (at.isel(source=i) for i in range(at.sizes["source"]))
+            str(here[dim].item()): _between(*(float(here[f"{dim}_score{end}"]) for end in ("", "_low", "_high")))
+            for here in (at.isel({dim: i}) for i in range(at.sizes[dim]))
         }
         rows.append([escape(two_words(run)), *(cells.get(name, "-") for name in names)])
-    caption = "Test split, 95 % intervals over each source's own blocks; without one where there is a single block."
     return table(["run", *names], rows, caption)
 
 

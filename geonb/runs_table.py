@@ -139,7 +139,10 @@ def row_of(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         settled: dict[str, Any] = {}
         for record in steps:
             settled = record.get("parameters", {}) | settled
-        return row, settled or info.get("training") or {}
+        # a parameter left to the workload counts as what it was settled to: None and "bce" are no difference then
+        training = info.get("training") or {}
+        settled = {name: training.get(name) if value is None else value for name, value in settled.items()}
+        return row, settled or training
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         told = str(error).replace(f"{path}/", "").replace(f" in {path}", "")  # the row names the folder already
         row |= {"state": "broken", "fault": f"run.json lacks {told}" if isinstance(error, KeyError) else told}
@@ -245,16 +248,12 @@ class Loaded:
     @cached_property
     def val(self) -> Windows:
         """The validation windows: ``val[i]``, ``val.batch([0, 1])`` give standardised inputs and targets."""
-        from geonb.loaders import Windows
-
-        return Windows(self.store, "val")
+        return self.store.windows("val")
 
     @cached_property
     def test(self) -> Windows:
         """The test windows, alike."""
-        from geonb.loaders import Windows
-
-        return Windows(self.store, "test")
+        return self.store.windows("test")
 
 
 def load_run(row: pd.Series | str | Path | Run, weights: str | None = None, root: Path | None = None) -> Loaded:
@@ -282,6 +281,8 @@ def load_run(row: pd.Series | str | Path | Run, weights: str | None = None, root
     >>> row = geonb.runs.best(geonb.runs.table(query="state == 'done'"))  # doctest: +SKIP
     >>> loaded = geonb.load_run(row)  # doctest: +SKIP
     >>> loaded.model.probabilities(loaded.val.batch([0, 1])["inputs"])  # doctest: +SKIP
+
+    The sample is the first dimension of what comes back; then come the class, or the lead and the outcome, and y, x.
     """
     from geonb.store import open_store
     from geonb.tasks import load_model

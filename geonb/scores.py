@@ -281,13 +281,21 @@ def compare(
 
     Returns
     -------
-    dict with ``difference`` (one minus other), ``low``, ``high``, ``blocks``
+    dict with ``difference`` (one minus other), ``low``, ``high``, ``blocks``; of forecasts also ``fewest``, see
+    :func:`geonb.scores_forecast_blocks.compare_forecasts`
 
     Raises
     ------
     ValueError
-        If they were not scored on the same pixels: other classes, blocks or truth.
+        If they were not scored on the same pixels: other classes, blocks or truth; or one scores classes, the other forecasts.
     """
+    of_forecasts = ["lead" in scores.dims for scores in (one, other)]
+    if all(of_forecasts):
+        from geonb.scores_forecast_blocks import compare_forecasts
+
+        return compare_forecasts(one, other, metric, split, draws, seed)
+    if any(of_forecasts):
+        raise ValueError("one scores forecasts, the other classes")
     if list(one["class"].values) != list(other["class"].values):
         raise ValueError("their classes differ")
     tables, classes = [], one.sizes["class"]

@@ -7,8 +7,10 @@ those in each block. Every metric is a function of sums over blocks, so that the
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -55,6 +57,7 @@ class Cells:
     months: np.ndarray | None = None  # (model, outcome, time, column)
     countries: np.ndarray | None = None  # (model, split, outcome, country, column)
     country: np.ndarray | None = None  # (country,) UCDP's numbers
+    truth: dict[str, str] = field(default_factory=dict)  # split: fingerprint of months, leads, cells and events scored
 
 
 def count(predictions: xr.DataTree) -> Cells:
@@ -75,8 +78,12 @@ def count(predictions: xr.DataTree) -> Cells:
     models, outcomes = ([str(v) for v in data[d].values] for d in ("model", "outcome"))
     shape = len(models), len(splits), len(outcomes), data.sizes["lead"]
     fine, bins = np.zeros((*shape, 2, FINE), np.int32), np.zeros((*shape[:2], BINS, 3))
+    prints = {split: _fingerprint(data, valid) for split in splits}
     for i, _, m, o, p, event, known in _walk(data, valid, splits):
         s = splits.index(split_of[i])
+        if m == 0:
+            said = str(data["time"].values[i].astype("datetime64[M]")), outcomes[o]
+            prints[splits[s]].update(repr(said).encode() + np.where(known, event, -1).astype(np.int8).tobytes())
         key = (np.arange(len(p))[:, None] * 2 + event) * FINE + fine_bins(p)
         fine[m, s, o] += np.bincount(key[known], minlength=fine[m, s, o].size).reshape(-1, 2, FINE).astype(np.int32)
         place = np.minimum((p * BINS).astype(int), BINS - 1)[known]
@@ -88,8 +95,15 @@ def count(predictions: xr.DataTree) -> Cells:
     cells = Cells(
         models, outcomes, data["lead"].values, splits, data["time"].values, split_of, side, fine, bins, threshold
     )
+    cells.truth = {split: one.hexdigest()[:16] for split, one in prints.items()}
     _count_blocks(cells, data, valid)
     return cells
+
+
+def _fingerprint(data: xr.Dataset, valid: np.ndarray) -> Any:
+    """A hash that has seen the leads and the places of the cells, to be fed with the events."""
+    places = np.stack(np.nonzero(valid)).astype(np.int64) if "gid" not in data else data["gid"].to_numpy()[valid]
+    return hashlib.sha256(np.asarray(data["lead"], np.int64).tobytes() + places.astype(np.int64).tobytes())
 
 
 def _walk(data: xr.Dataset, valid: np.ndarray, splits: list[str], more: tuple[str, ...] = ()) -> Iterator[tuple]:

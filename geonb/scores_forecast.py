@@ -17,6 +17,7 @@ import xarray as xr
 from geonb import scores_cells
 from geonb.scores import interval
 from geonb.scores_cells import COARSE, FINE, MEDIUM, SUMS, Cells, count, lower_edge
+from geonb.scores_forecast_blocks import block_variables
 
 METRICS = ("average_precision", "auroc", "brier", "log_loss", "f1", "precision", "recall", "crps")
 RESAMPLINGS = ("both", "months", "cells")
@@ -45,7 +46,9 @@ def score_forecasts(predictions: xr.DataTree, draws: int = 1000, seed: int = 0) 
         country, metric)`` with ``country_events (split, country)``; ``confusion_counts (model, split, outcome, cell)`` and
         ``month_confusion (model, time, cell)`` of tn, fp, fn, tp; ``threshold (model, outcome)``; ``confidence``, ``hit_rate``,
         ``bin_pixels (model, split, bin)``; ``roc_fpr``, ``roc_tpr``, ``pr_recall``, ``pr_precision (model, split, point)``;
-        ``n_pixels`` (forecasts), ``n_blocks``, ``prevalence (split)``.
+        ``n_pixels`` (forecasts), ``n_blocks``, ``prevalence (split)``. By block of cells and quarter, of the network, to compare
+        runs (:func:`geonb.scores.compare`): ``block_counts (outcome, block, event, level)`` by level of probability,
+        ``block_sums (outcome, block, sum)``, ``block_split``, ``block_quarter``, ``block_place (block)``, ``block_truth (split)``.
 
     Raises
     ------
@@ -63,13 +66,13 @@ def score_forecasts(predictions: xr.DataTree, draws: int = 1000, seed: int = 0) 
     }
     for name in ("score_by_low", "score_by_high", "gain_by_low", "gain_by_high"):
         variables[name] = ("resampling", "model", "split", "metric"), np.stack([p[name] for p in pieces], axis=2)
-    variables |= _by_month(cells) | _by_country(cells) | _counts(cells) | _curves(cells)
+    variables |= _by_month(cells) | _by_country(cells) | _counts(cells) | _curves(cells) | block_variables(cells)
     known = dict(predictions.attrs.get("countries", {}))
     names = [known.get(str(code), "no events" if code == 0 else f"country {code}") for code in cells.country]
     coords = {
         "model": cells.models, "split": cells.splits, "metric": list(METRICS), "lead": cells.leads,
         "outcome": cells.outcomes, "time": cells.times, "resampling": list(RESAMPLINGS), "country": cells.country,
-        "country_name": ("country", names), "cell": ["tn", "fp", "fn", "tp"],
+        "country_name": ("country", names), "cell": ["tn", "fp", "fn", "tp"], "event": [0, 1], "sum": list(SUMS),
     }  # fmt: skip
     keep = ("workload", "title", "run", "simulated", "notes", "colours", "headline", "network", "precision", "steps")
     attrs = {k: predictions.attrs[k] for k in keep if k in predictions.attrs}

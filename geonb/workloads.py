@@ -124,7 +124,8 @@ CONFLICT = Workload(
     fetch=("ucdp_ged", "ucdp_candidate", "hdx", "priogrid_yearly", "priogrid_static"),
     looks=CELLS,
     defaults={
-        "network": "convlstm:structure=12-24-0/0-24-12,skip=true",
+        # Of those tried on Nigeria's validation months (docs/nigeria.md): one layer each, beside a cell's own history.
+        "network": "convlstm:structure=12/12,skip=true,dropout=0.1",
         "loss": "bce",
         "augment": "flips",
         "lr": 3e-3,

@@ -1,8 +1,10 @@
 """Files and settings that a user gets wrong: what is said, before anything is computed, and that nothing is left behind."""
 
+import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
+import shapely
 import xarray as xr
 
 from geonb import conflict, parameters, runner, scores, workloads
@@ -137,3 +139,54 @@ def test_where_nothing_occurs_the_verdict_says_so():
     made = xr.Dataset({name: (("model", "split", "metric"), values) for name in names}, coordinates)
     made.attrs["headline"] = "average_precision"
     assert "does not occur there" in scores.verdict(made)
+
+
+def test_a_region_from_a_file_is_looked_for_from_the_project_and_follows_its_contents(tmp_path, monkeypatch):
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.setenv("GEONB_ROOT", str(tmp_path))
+    monkeypatch.chdir(tmp_path / "notebooks")  # as kernels are
+    found = conflict.open_events(str(write_events(tmp_path / "a.csv")))
+    with pytest.raises(ValueError, match="there is no such file"):
+        conflict.check_region("mine.geojson")
+    shapes = {}
+    for east in (8, 6):
+        box = gpd.GeoDataFrame(geometry=[shapely.box(4, 5, east, 9)], crs=4326)
+        box.to_file(tmp_path / "mine.geojson", driver="GeoJSON")
+        conflict.check_region("mine.geojson")
+        store = conflict.write_conflict_store(found, region="mine.geojson")
+        shapes[store.path] = store.valid.shape
+        assert store.meta["report"]["region"]["spec"] == "mine.geojson"
+    assert list(shapes.values()) == [(8, 8), (8, 4)], "another content is another store"
+    assert store.meta["inputs"][-1]["path"] == "mine.geojson"
+
+
+def test_a_store_says_what_it_is_made_of(tmp_path):
+    found = conflict.open_events(str(write_events(tmp_path / "a.csv")))
+    first = conflict.write_conflict_store(found, root=tmp_path, region="box:4,5,8,9", horizon=2)
+    assert first.path == conflict.write_conflict_store(found, root=tmp_path, region="box:4,5,8,9", horizon=2).path
+    meta = first.meta
+    assert (meta["simulated"], meta["notes"], meta["title"]) == (
+        False,
+        [],
+        "Organised violence on the PRIO-GRID: Nigeria",
+    )
+    assert "CC BY 4.0" in meta["attribution"] and meta["name"] == "a"
+    assert meta["report"]["countries"] == {"475": "Nigeria"} and meta["parameters"]["chunk_size"] is None
+    assert (first.steps, first.horizon, first.valid.shape, len(first.times)) == (10, 2, (8, 8), 120)
+    around = conflict.write_conflict_store(found, root=tmp_path, windows="events:size=6,draws=1,min_events=9", name="b")
+    assert around.path.name.startswith("b-") and set(around.index["height"]) == {6}
+    made = conflict.write_conflict_store(conflict.open_events(), root=tmp_path, period="1990-01:1999-12")
+    assert made.meta["simulated"] and "simulated" in made.path.name and "ever happened" in made.meta["notes"][0]
+
+
+def test_a_summary_counts_what_was_read(tmp_path):
+    path = write_events(
+        tmp_path / "a.csv", best=np.r_[0, np.full(719, 2)], type_of_violence=np.r_[np.full(700, 1), np.full(20, 3)]
+    )
+    told = conflict.summarise(conflict.open_events(str(path)))
+    expected = {"simulated": "no", "events": "720", "from": "2000-02", "to": "2010-01", "deaths (best estimate)": "1,438",
+                "events without a death": "1", "countries": "Nigeria", "state-based": "700", "non-state": "0",
+                "one-sided": "20"}  # fmt: skip
+    assert {k: told[k] for k in expected} == expected
+    assert conflict.summarise(conflict.open_events())["simulated"] == "yes"

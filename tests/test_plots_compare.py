@@ -7,6 +7,7 @@ matplotlib.use("Agg")
 import pandas as pd
 import pytest
 from made import made_log, made_predictions, made_scores
+from made_forecasts import small_scores
 
 from geonb import plots_compare
 
@@ -52,3 +53,21 @@ def test_the_table_of_classes_shows_the_iou_of_the_network():
     assert [cell.get_text() for cell in cells] == [f"{v:.2f}" for v in [*expected, *(expected / 2)]]
     bold = [cell.get_fontweight() == "bold" for cell in cells]
     assert bold == [True] * len(expected) + [v == 0 for v in expected]
+
+
+def test_leads_stand_on_their_scores_beside_the_best_baseline():
+    scores = small_scores()
+    worse = scores.copy(deep=True)
+    worse["lead_score"] *= 0.5
+    runs = {"2026-11-22_calm-heron": scores, "2026-11-22_shy-owl": worse}
+    figure = plots_compare.leads(runs, "average_precision")
+    expected = scores["lead_score"].sel(model="network", split="test", metric="average_precision").values
+    one, other, baseline = figure.axes[0].lines
+    assert one.get_ydata() == pytest.approx(expected) and other.get_ydata() == pytest.approx(expected / 2)
+    assert [round(x) for x in one.get_xdata()] == [1, 2, 3]
+    others = scores["lead_score"].sel(split="test", metric="average_precision").drop_sel(model="network")
+    assert baseline.get_ydata() == pytest.approx(others.max("model").values)
+    lowest = plots_compare.leads(runs, "brier").axes[0].lines[2]
+    others = scores["lead_score"].sel(split="test", metric="brier").drop_sel(model="network")
+    assert lowest.get_ydata() == pytest.approx(others.min("model").values)
+    assert "calm-heron" in words(figure) and "simulated data" in words(figure)

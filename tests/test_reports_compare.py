@@ -6,11 +6,14 @@ import re
 
 import numpy as np
 import pytest
+import test_scores_forecast
+import xarray as xr
 from made import CLASSES, made_log, made_predictions
 from test_reports import FETCHES
 
 from geonb import reports_compare, runs, runs_table
 from geonb.scores import headline, score_classes
+from geonb.scores_forecast import score_forecasts
 
 
 def predicted(noise, seed=0, shape=(96, 128)):
@@ -34,20 +37,21 @@ def scored(noise):
 def no_pictures(monkeypatch):
     """Figures take a second a page, and have tests of their own."""
     monkeypatch.setattr(reports_compare, "picture", lambda figure, what: "")
-    for name in ("curves", "headlines", "class_table"):
+    for name in ("curves", "headlines", "class_table", "leads"):
         monkeypatch.setattr(reports_compare, name, lambda *_: None)
 
 
-def made_run(root, noise, store="data/segmentation/raleigh-1", scores=None, **parameters):
-    run = runs.new_run("segmentation", {}, root)
+def made_run(root, noise, store="data/segmentation/raleigh-1", scores=None, metric="mean_iou", **parameters):
+    run = runs.new_run(parameters.get("workload", "segmentation"), {}, root)
     scores = scored(noise) if scores is None else scores
     scores.to_netcdf(run.scores, engine="h5netcdf")
     log = made_log(8)
     log["val_mean_iou"] -= noise / 4
+    log = log.rename(columns={"val_mean_iou": f"val_{metric}"})
     log.to_csv(run.path / "log.csv", index=False)
     settled = {"epochs": 8, "lr": 1e-3, "workload": "segmentation", "run": run.name} | parameters
     step = {"state": "done", "seconds": 62.0, "peak_memory_mb": 812.4, "parameters": settled}
-    told = {"headline": headline(scores, "mean_iou"), "validation": headline(scores, "mean_iou", "val")}
+    told = {"headline": headline(scores, metric), "validation": headline(scores, metric, "val")}
     run.update(**told, state="done", store=store, steps={"02_training": step})
     return run
 
@@ -168,6 +172,48 @@ def test_runs_led_by_another_metric_stand_apart(no_pictures, tmp_path):
     other.update(headline=other.info["headline"] | {"metric": "rmse"})
     page = reports_compare.write_comparison([r.path for r in (one, two, other)]).read_text()
     assert "2 runs compared" in page and "led by rmse, the others by mean_iou" in page
+
+
+@functools.cache
+def forecast(noise=0.0, months=7):
+    made = test_scores_forecast.made()
+    data = made["grid"].to_dataset().isel(time=slice(7 - months, None))
+    tree = xr.DataTree.from_dict({"/grid": data})
+    tree.attrs = made.attrs
+    return score_forecasts(test_scores_forecast.noisier(tree, noise), draws=20)
+
+
+def made_forecast(root, noise=0.0, months=7, store="data/conflict/made-1", **parameters):
+    scores = forecast(noise, months)
+    return made_run(root, noise, store, scores, "average_precision", workload="conflict", **parameters)
+
+
+def test_forecasts_are_compared_and_classes_are_not_asked_of_them(tmp_path):
+    best, worse, elsewhere, other = (
+        made_forecast(tmp_path, *of, **more)
+        for of, more in (((), {"lr": 0.1}), ((1.5,), {"lr": 0.2}), ((1.5, 7, "data/conflict/made-2"), {"lr": 0.3}),
+                         ((1.5, 6, "data/conflict/made-3"), {"lr": 0.4}))
+    )  # fmt: skip
+    images = made_run(tmp_path, 0.1, lr=0.5)
+    page = reports_compare.write_comparison([r.path for r in (best, worse, elsewhere, other, images)]).read_text()
+    assert "4 runs compared" in page and "Each class" not in page and "Could not be read" not in page
+    parts = ("differences", "leads", "outcomes", "curves", "apart")
+    told = {key: page.split(f'<h2 id="{key}">')[1].split("<h2 id=")[0] for key in parts}
+    assert "9 of cells x 2 quarters" in told["differences"] and told["differences"].count("worse, but with so few") == 2
+    assert told["differences"].count("(another sample store, of the same cells, months and events)") == 1
+    assert (
+        "another sample store (data/conflict/made-3): other val months (2010-02 to 2010-03, 2 months; 2010-01"
+        in told["differences"]
+    )
+    assert "state-based" in told["outcomes"] and all(told[k].count("data:image") == 1 for k in ("leads", "curves"))
+    assert "a run of segmentation, the others are of conflict" in told["apart"] and words(images) in told["apart"]
+
+
+def test_a_run_of_another_workload_is_compared_with_nothing(no_pictures, tmp_path):
+    one, other = made_forecast(tmp_path), made_run(tmp_path, 0.1)
+    page = reports_compare.write_comparison([one.path, other.path]).read_text()
+    assert "1 run, none to compare it with" in page and "Only one run here can stand in this table" in page
+    assert 'id="differences"' not in page and "the others are of" in page
 
 
 def test_nothing_to_compare(tmp_path):

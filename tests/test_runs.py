@@ -186,6 +186,15 @@ def test_parameters_that_differ_come_first_and_alone_in_the_short_table(tmp_path
         runs.table(tmp_path, columns="few")
 
 
+def test_a_parameter_left_to_the_workload_counts_as_what_it_was_settled_to(tmp_path):
+    for loss, epochs in ((None, 3), ("bce", 3), ("focal", None)):
+        run = scored(tmp_path, 0.5, 0.4, loss=loss, epochs=epochs, store=None)
+        run.update(training={"loss": loss or "bce", "epochs": epochs or 3})
+    assert sorted(runs.table(tmp_path)["loss"]) == ["bce", "bce", "focal"]
+    short = runs.table(tmp_path, columns="short")
+    assert "loss" in short and not {"epochs", "store"} & set(short)
+
+
 def test_the_best_run_is_chosen_by_validation(tmp_path):
     scored(tmp_path, 0.5, 0.9, lr=0.1)
     scored(tmp_path, 0.6, 0.3, lr=0.2)
@@ -255,6 +264,29 @@ def test_a_row_leads_back_to_model_store_and_samples(trained, small_store):
     )
     learnt = sum(p.numel() for p in loaded.model.parameters() if p.requires_grad)
     assert row["n_weights"] == learnt and row["best_epoch"] == 1 and row["val_loss"] > 0
+
+
+def test_a_row_of_conflict_leads_back_to_its_windows(tmp_path):
+    from made_cubes import small_cube_store
+
+    from geonb import tasks
+
+    store = small_cube_store(tmp_path, rows=12, columns=10, chunk_size=None, steps=4, horizon=2)
+    run = runs.new_run("conflict", {}, tmp_path)
+    run.update(store=store.path)
+    tasks.train(
+        run, store, workload="conflict", network="convlstm:structure=2/2", loss="bce", augment="none", lr=1e-3, epochs=1,
+        batch=8, patience=5, seed=1, precision="float32",
+    )  # fmt: skip
+    loaded = runs.load(runs.table(tmp_path).iloc[0], root=tmp_path)
+    assert loaded.run == run and loaded.store.path == store.path and loaded.store.horizon == 2
+    for split in ("val", "test"):
+        windows = getattr(loaded, split)
+        assert (store.index["split"].iloc[windows.rows] == split).all() and len(windows) > 0
+    item = loaded.test[0]
+    assert item["inputs"].shape[0] == 4 and item["targets"].shape == (2, 1, 12, 10)
+    probability = loaded.model.probabilities(loaded.val.batch([0, 1])["inputs"]).detach()
+    assert probability.shape == (2, 2, 1, 12, 10) and 0 < float(probability.min()) < float(probability.max()) < 1
 
 
 def test_what_cannot_be_loaded_says_everything_that_is_wrong(tmp_path):

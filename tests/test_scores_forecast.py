@@ -236,3 +236,79 @@ def test_nothing_known_is_refused(tree):
     empty = xr.DataTree.from_dict({"/grid": data.isel(time=[6])})
     with pytest.raises(ValueError, match="nothing to score"):
         score_forecasts(empty)
+
+
+def noisier(tree, noise, seed=1):
+    """The same forecasts with the network's ranks disturbed."""
+    data = tree["grid"].to_dataset()
+    p = data.probability.values.copy()
+    logit = np.log(np.clip(p[0], 1e-6, 1 - 1e-6) / (1 - np.clip(p[0], 1e-6, 1 - 1e-6)))
+    p[0] = 1 / (1 + np.exp(-(logit + np.random.default_rng(seed).normal(0, noise, logit.shape))))
+    out = xr.DataTree.from_dict({"/grid": data.assign(probability=(data.probability.dims, p.astype(np.float32)))})
+    out.attrs = tree.attrs
+    return out
+
+
+def test_two_runs_are_compared_over_the_same_draws_of_blocks(tree, tmp_path):
+    """By scikit-learn on weighted cells: the difference and its interval, from scores.nc as it lies on the disk."""
+    worse_tree = noisier(tree, 1.5)
+    both = []
+    for i, one in enumerate((tree, worse_tree)):
+        packed = score_forecasts(one, draws=0)
+        packed.to_netcdf(tmp_path / f"{i}.nc", engine="h5netcdf")
+        both.append(xr.load_dataset(tmp_path / f"{i}.nc", engine="h5netcdf"))
+    told = scores.compare(both[1], both[0], "average_precision", draws=60)
+    rows, columns = np.nonzero(tree["grid"].valid.values)
+    place = np.unique(rows // 4 * 100 + columns // 4, return_inverse=True)[1]
+    quarter = np.array([[0, 0], [0, 0], [1, 1]])  # January to March, and May to June 2011
+    assert (told["blocks"], told["places"], told["quarters"], told["fewest"]) == (18, 9, 2, 2)
+
+    def values(of, counts):
+        data = of["grid"].to_dataset().isel(time=slice(3, 6), model=0)
+        valid = data.valid.values
+        cells = [
+            (data.truth[o].values[..., valid].ravel(), data.probability[o].values[..., valid].ravel()) for o in range(2)
+        ]
+        return np.mean([sk.average_precision_score(*pair, sample_weight=counts) for pair in cells])
+
+    drawn = [w[quarter][:, :, place].ravel() for w in weights_of(2, 9, 60, [0, 0xB007]).reshape(60, 2, 9)]
+    expected = [values(worse_tree, counts) - values(tree, counts) for counts in drawn]
+    assert told["difference"] == pytest.approx(values(worse_tree, None) - values(tree, None), abs=2e-3)
+    np.testing.assert_allclose([told["low"], told["high"]], np.percentile(expected, [2.5, 97.5]), atol=0.015)
+    assert told["high"] < 0  # both are hard in the same blocks: paired, the difference is beyond chance
+    same = scores.compare(both[0], both[0], "brier", draws=60)
+    assert (same["difference"], same["low"], same["high"]) == (0, 0, 0)
+
+
+def test_forecasts_of_other_months_leads_cells_or_events_are_not_compared(tree, scored):
+    data = tree["grid"].to_dataset()
+
+    def of(changed):
+        return score_forecasts(xr.DataTree.from_dict({"/grid": changed}), draws=0)
+
+    split = np.where(data.split.values == "test", "test", data.split.values)
+    split[5] = "future"
+    flipped, moved = data.copy(deep=True), data.copy(deep=True)
+    at = 0, 4, 0, 5, 5
+    flipped.truth[at] = 1 - flipped.truth[at]
+    moved["valid"][0, 3], moved["valid"][0, 2] = False, True  # as many cells, another one
+    moved["truth"][..., 0, 2] = moved["truth"][..., 0, 3].values
+    moved["probability"][..., 0, 2] = moved["probability"][..., 0, 3].values
+    for changed, said in (
+        (
+            data.assign(split=("time", split)),
+            r"other test months \(2011-01 to 2011-05, 3 months; 2011-01 to 2011-02, 2",
+        ),
+        (data.isel(lead=[0]), r"other leads \(1 to 2; 1 to 1\)"),
+        (data.isel(outcome=[0]), r"other outcomes \(state-based, non-state; state-based\)"),
+        (flipped, "do not hold the same cells and events"),
+        (moved, "do not hold the same cells and events"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            scores.compare(scored, of(changed), "average_precision", draws=10)
+    with pytest.raises(ValueError, match="made by an older geonb"):
+        scores.compare(scored, scored.drop_vars("block_truth"), "average_precision")
+    with pytest.raises(ValueError, match="not both have rmse of the test split"):
+        scores.compare(scored, scored, "rmse")
+    with pytest.raises(ValueError, match="one scores forecasts, the other classes"):
+        scores.compare(scored, xr.Dataset(coords={"class": ["water"]}), "average_precision")

@@ -171,6 +171,37 @@ def test_what_does_not_fit_the_store_is_refused(settings, store, told, tmp_path,
         tasks.train(folder(tmp_path / "wrong"), made_store(**store), **{**SETTINGS, **settings})
 
 
+@pytest.mark.parametrize("loss", ["bce", "hurdle"])
+@pytest.mark.parametrize("network", ["convlstm:structure=4-0/4-4,skip=true", "unet_lstm:filters=4,depth=1"])
+def test_a_network_begins_at_what_is_usual(network, loss):
+    """Each outcome at its own share of the valid cells, 0.01 % at least; a checkpoint's biases are left alone."""
+    store = made_store(outcomes=3)
+    windows = Months(store, "train")
+    batch = windows.batch(list(range(len(windows))))
+    within = batch["valid"][:, None, None].expand_as(batch["targets"])
+    expected = [batch["targets"][:, :, k][within[:, :, k]].mean().item() for k in range(3)]
+    assert tasks_forecast.prevalence(store) == pytest.approx(expected)
+    few = np.unique(np.linspace(0, 39, 7).round().astype(int)).tolist()
+    batch = windows.batch(few)
+    within = batch["valid"][:, None, None].expand_as(batch["targets"])
+    assert tasks_forecast.prevalence(store, most=7)[0] == pytest.approx(
+        batch["targets"][:, :, 0][within[:, :, 0]].mean().item()
+    )
+    torch.manual_seed(0)
+    card = {"network": network, "loss": loss, "horizon": 2, "lr": 1e-3, "prevalence": [0.03, 0.0, 0.2],
+            "channels": [{"name": "a"}] * 4, "outcomes": [{"name": n} for n in "xyz"]}  # fmt: skip
+    for weights, start in ((True, (0.03, 1e-4, 0.2)), (False, None)):
+        task = Forecast(card, weights=weights).eval()
+        with torch.no_grad():
+            task.network.head.weight.zero_()
+        p = task.probabilities(torch.randn(2, 3, 4, 8, 8)).detach()
+        for k in range(3):
+            if start:
+                torch.testing.assert_close(p[:, :, k], torch.full_like(p[:, :, k], start[k]))
+            else:
+                assert abs(p[:, :, k] - 0.5).max() < 0.2
+
+
 # ---- forecasts
 
 
