@@ -357,6 +357,7 @@ def _write_table(folder: Path, prepared: Path, seal: dict, cut: dict) -> None:
         "gap_months": cut["steps"] + cut["horizon"],
     }
     split["months"] = {s: [str(first + a), str(first + b)] for s, (a, b) in months.items()}
+    _refuse_peace(group, facts, months["train"], cut["horizon"], split["months"]["train"])
     index = cut_index(group, source, inputs[0]["position"], windows, months, seal["datasets"][0]["name"])
     faults, _ = sequences.leaks(index, split)
     if faults:
@@ -367,6 +368,21 @@ def _write_table(folder: Path, prepared: Path, seal: dict, cut: dict) -> None:
     parts = {"channels": channels, "outcomes": facts["outcomes"], "sources": [source], "split": split}
     parts |= {"statistics": statistics, "report": facts.get("report", {})}
     disk.write_json(folder / "store.json", seal | parts)
+
+
+def _refuse_peace(group: Any, facts: dict, train: tuple[int, int], horizon: int, months: list[str]) -> None:
+    """Refuse to train where nothing that is to be forecast ever occurs."""
+    position = {c["name"]: c["position"] for c in facts["channels"] if c["kind"] == "monthly"}
+    channels = [position[o["event"]] for o in facts["outcomes"]]
+    valid = group["valid"][:].astype(bool)
+    for begin in range(train[0], train[1] + horizon, MONTHS_AT_ONCE):
+        end = min(begin + MONTHS_AT_ONCE, train[1] + horizon)
+        if any((group["monthly"][begin:end, k][:, valid] >= 1).any() for k in channels):
+            return
+    raise ValueError(
+        f"No event of the region lies in the training months, {months[0]} and after: there is nothing to learn. Choose another "
+        "`region`, `period` or `shares`, or event=any, which counts events without a death too."
+    )
 
 
 def _number(month: pd.Period) -> int:

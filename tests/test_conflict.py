@@ -5,8 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import shapely
+import xarray as xr
 
-from geonb import conflict, parameters, runner, workloads
+from geonb import conflict, parameters, runner, scores, workloads
 from geonb.runs import project_root
 
 SETTINGS = {
@@ -122,6 +123,22 @@ def test_files_without_an_event_say_so(tmp_path):
     path.write_text(path.read_text().splitlines()[0] + "\n")
     with pytest.raises(ValueError, match=r"hold no event: .*a.csv"):
         conflict.open_events(str(path))
+
+
+def test_training_months_without_an_event_are_refused(tmp_path):
+    found = conflict.open_events(str(write_events(tmp_path / "a.csv", best=0)))
+    with pytest.raises(ValueError, match=r"No event of the region lies in the training months, 2000-12 .*event=any"):
+        conflict.write_conflict_store(found, root=tmp_path)
+    assert conflict.write_conflict_store(found, root=tmp_path, event="any").meta["name"] == "a"
+
+
+def test_where_nothing_occurs_the_verdict_says_so():
+    values = np.full((2, 1, 1), np.nan)
+    names = ("score", "score_low", "score_high", "gain", "gain_low", "gain_high")
+    coordinates = {"model": ["network", "never"], "split": ["test"], "metric": ["average_precision"]}
+    made = xr.Dataset({name: (("model", "split", "metric"), values) for name in names}, coordinates)
+    made.attrs["headline"] = "average_precision"
+    assert "does not occur there" in scores.verdict(made)
 
 
 def test_a_region_from_a_file_is_looked_for_from_the_project_and_follows_its_contents(tmp_path, monkeypatch):
