@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ ATTRIBUTION = (
     "(Tollefsen, Strand and Buhaug 2012, Journal of Peace Research 49(2))"
 )
 RULES = {"deaths": ("where_prec", "date_prec", "months"), "any": ("where_prec", "date_prec", "months")}
+OUTLIERS = ("none", "lof", "kmeans")
 WINDOWS = {"events": {"size": 16, "draws": 5, "min_events": 25, "outliers": "none"}, "region": {}}
 
 
@@ -34,8 +36,10 @@ def check_event(spec: str) -> dict[str, Any]:
     rule, options = parse_spec(spec)
     known = pick("event", rule, RULES, spec)
     _refuse("event", spec, options, known)
+    faults = _outside(options, {"where_prec": (1, 7), "date_prec": (1, 5)})
     if options.get("months", "start") not in ("start", "end", "spread"):
-        raise ValueError(f"event = {spec!r}: months = {options['months']!r} is none of start, end, spread.")
+        faults.append(f"months = {options['months']!r} is none of start, end, spread")
+    _raise("event", spec, faults)
     return {"event_rule": rule, **options}
 
 
@@ -53,7 +57,106 @@ def check_windows(spec: str) -> dict[str, Any]:
     way, options = parse_spec(spec)
     known = pick("windows", way, WINDOWS, spec)
     _refuse("windows", spec, options, known)
-    return {"way": way, **known, **options}
+    cut = {**known, **options}
+    least = {"size": 1, "draws": 1, "min_events": 0}
+    faults = _outside(cut, {k: (v, 2**15 - 1) for k, v in least.items()})
+    if "outliers" in known:
+        cut["outliers"] = cut["outliers"] or "none"  # the word none arrives as None
+        if cut["outliers"] not in OUTLIERS:
+            faults.append(f"outliers = {cut['outliers']!r} is none of {', '.join(OUTLIERS)}")
+    _raise("windows", spec, faults)
+    return {"way": way, **cut}
+
+
+def _outside(options: dict[str, Any], ranges: dict[str, tuple[int, int]]) -> list[str]:
+    """Options that are no whole numbers within their range."""
+    return [
+        f"{name} = {options[name]!r}: give a whole number from {low} to {high}"
+        for name, (low, high) in ranges.items()
+        if name in options and (type(options[name]) is not int or not low <= options[name] <= high)
+    ]
+
+
+def _raise(what: str, spec: str, faults: list[str]) -> None:
+    if faults:
+        raise ValueError(f"{what} = {spec!r}: {'; '.join(faults)}.")
+
+
+def check_shares(spec: str) -> None:
+    """Refuse shares that are neither three percentages nor the last months of the splits.
+
+    Raises
+    ------
+    ValueError
+        See :func:`geonb.samples.read_shares` and :func:`geonb.sequences.read_ends`.
+    """
+    from geonb import samples, sequences
+
+    if ":" in spec:
+        sequences.read_ends(spec, -12 * 1970, 12 * 10_000)  # whether they lie in the data is seen later
+    else:
+        samples.read_shares(spec)
+
+
+def check_settings(values: dict[str, Any], root: Path) -> list[str]:
+    """What cannot be right together, as far as the parameters alone tell: every fault.
+
+    Parameters
+    ----------
+    values : dict
+        Parameters of all notebooks, by name; None where the workload has a default.
+    root : Path
+        Where files are looked for from.
+    """
+    from geonb import covariates, cubes
+
+    named = values.get("covariates")
+    cut = check_windows(values["windows"])
+    checks = [
+        lambda: cubes.check_inputs(
+            cubes.check_channels(
+                values["channels"], covariates.list_columns(_files(named, root) if named else []), values["outcomes"]
+            )
+        ),
+        lambda: _check_months(values),
+        lambda: _check_size(cut.get("size"), values["region"]),
+        lambda: _check_peepholes(cut.get("size"), values.get("network")),
+    ]
+    faults = []
+    for check in checks:
+        try:
+            check()
+        except ValueError as error:
+            faults.append(str(error))
+    return faults
+
+
+def _check_months(values: dict[str, Any]) -> None:
+    """Whether a period of which both ends are given has months enough for the splits."""
+    from geonb import events, sequences
+
+    first, last = check_period(values["period"]) if values["period"] else (None, None)
+    if first and last:
+        months = events.month_of(last) - events.month_of(first) + 1
+        sequences.check_length(values["steps"], values["horizon"], months)
+        sequences.split_months(months, values["steps"], values["horizon"], values["shares"], events.month_of(first))
+
+
+def _check_size(size: int | None, region: str | None) -> None:
+    from geonb import priogrid, sequences
+
+    if size and region and region.startswith("box:"):
+        sequences.check_fit(size, *priogrid.select_region(region).shape)
+
+
+def _check_peepholes(size: int | None, network: str | None) -> None:
+    """Peepholes of one weight a cell fit windows of one size only."""
+    if not network or "pixel" not in network or not size:
+        return
+    from geonb.networks_forecast import check_network, check_size
+
+    if check_network(network)[1].get("peephole") == "pixel":
+        check_size(network, size, size)
 
 
 def _refuse(what: str, spec: str, options: dict[str, Any], known: Any) -> None:
@@ -95,12 +198,16 @@ def check_region(spec: str, root: Path | None = None) -> None:
     from geonb import priogrid
 
     if not spec.startswith("country:"):
-        priogrid.select_region(spec if root is None or ":" in spec else _found(spec, root))
+        priogrid.select_region(_region_file(spec, root) or spec)
 
 
-def _found(spec: str, root: Path) -> str:
-    path = Path(root) / spec
-    return str(path) if path.exists() else spec
+def _region_file(spec: str | None, root: Path | None = None) -> Path | None:
+    """The vector file that a region names, looked for from the project root; None where it names none."""
+    from geonb import priogrid, runs
+
+    if not (spec or "").lower().endswith(priogrid.VECTORS):
+        return None
+    return Path(root or runs.project_root(), Path(spec).expanduser())
 
 
 def refuse_rasters(spec: str) -> None:
@@ -116,13 +223,15 @@ def refuse_rasters(spec: str) -> None:
     )
 
 
-def open_events(spec: str | None = None) -> pd.DataFrame:
+def open_events(spec: str | None = None, faults: str = "raise") -> pd.DataFrame:
     """Read UCDP files, or the simulated process where none is named.
 
     Parameters
     ----------
     spec : str, optional
         Files, comma separated or a glob; looked for from here and from the project root.
+    faults : str
+        ``raise`` or ``drop``, see :func:`geonb.events.read_events`.
 
     Returns
     -------
@@ -136,15 +245,17 @@ def open_events(spec: str | None = None) -> pd.DataFrame:
     from geonb import events, examples_conflict
 
     files = [examples_conflict.simulated_conflict()] if spec is None else _files(spec)
-    found = events.read_events(files)
+    found = events.read_events(files, faults)
+    if not len(found):
+        raise ValueError(f"The event files hold no event: {', '.join(map(str, files))}. Give files with events.")
     found.attrs["paths"] = [str(f) for f in files]
     return found
 
 
-def _files(spec: str) -> list[Path]:
+def _files(spec: str, root: Path | None = None) -> list[Path]:
     from geonb import parameters, runs
 
-    found = parameters.find_files(spec, runs.project_root())
+    found = parameters.find_files(spec, root or runs.project_root())
     missing = [pattern for pattern, paths in found.items() if not paths]
     if missing:
         raise ValueError(f"No file {', '.join(missing)}. Give paths from here or from the project root, or globs.")
@@ -168,8 +279,9 @@ def summarise(events: pd.DataFrame) -> dict[str, Any]:
     }
     kinds = {1: "state-based", 2: "non-state", 3: "one-sided"}
     told |= {name: f"{int((events['type'] == code).sum()):,}" for code, name in kinds.items()}
-    odd = {name: count for name, count in report.items() if isinstance(count, int) and count and name != "events"}
-    return told | {name.replace("_", " "): f"{count:,}" for name, count in odd.items()}
+    odd = {name: n for name, n in report.items() if isinstance(n, int) and n and name not in ("events", "simulated")}
+    odd |= {f"left out: {text}": n for text, n in report.get("faulty_dropped", {}).items()}
+    return told | {name.replace("_", " "): f"{n:,}" for name, n in odd.items()}
 
 
 def write_conflict_store(
@@ -209,9 +321,12 @@ def write_conflict_store(
     recipe = {"channels": channels, "start": start, "stop": stop, "region": region, "outcomes": outcomes} | check_event(
         event
     )
+    cut = check_windows(windows)
+    shapes = _region_file(region)
+    ground = _check_fit(events, recipe | {"region": shapes or region}, files, cut.get("size"), steps, horizon, shares)
     simulated = bool(events.attrs.get("simulated"))
     where = ", ".join(map(str, events.attrs.get("countries", {}).values()))
-    place = where if where and len(where) < 40 else (region or "many countries")
+    place = where if where and len(where) < 40 else ((shapes.stem if shapes else region) or "many countries")
     meta = {
         "name": name or ("simulated-conflict" if simulated else Path(events.attrs["paths"][0]).name.split(".")[0]),
         "title": "Simulated violence on the PRIO-GRID"
@@ -223,11 +338,27 @@ def write_conflict_store(
     }
 
     def write(folder: Path) -> dict[str, Any]:
-        return cubes.write_cube(folder, events, covariates=files or None, **recipe)
+        return cubes.write_cube(
+            folder, events, covariates=files or None, **recipe | {"region": replace(ground, spec=region or "")}
+        )
 
-    cut = check_windows(windows)
+    inputs = [*events.attrs["paths"], *files, *([shapes] if shapes else [])]
     return store_cubes.write_cube_store(
-        write, recipe, inputs=[*events.attrs["paths"], *files], meta=meta, steps=steps, horizon=horizon, shares=shares,
-        seed=seed, root=root, chunk_size=cut.get("size"),
-        **{k: cut[k] for k in ("draws", "min_events", "outliers") if k in cut},
+        write, recipe, inputs=inputs, meta=meta, steps=steps, horizon=horizon, shares=shares, seed=seed, root=root,
+        chunk_size=cut.get("size"), **{k: cut[k] for k in ("draws", "min_events", "outliers") if k in cut},
     )  # fmt: skip
+
+
+def _check_fit(events, recipe, files, size, steps, horizon, shares):
+    """Refuse, before the cube is written, what its size will not allow; returns the region."""
+    from geonb import covariates, cubes, sequences
+
+    records = cubes.check_channels(recipe["channels"], covariates.list_columns(files), recipe["outcomes"])
+    cubes.check_inputs(records)
+    filters = {k: recipe[k] for k in ("where_prec", "date_prec", "months") if k in recipe}
+    *_, first, last, ground = cubes.frame_events(events, recipe["start"], recipe["stop"], recipe["region"], **filters)
+    if size:
+        sequences.check_fit(size, *ground.shape)
+    sequences.check_length(steps, horizon, last - first + 1)
+    sequences.split_months(last - first + 1, steps, horizon, shares, first)
+    return ground

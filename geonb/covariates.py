@@ -5,6 +5,8 @@ Tollefsen, Strand and Buhaug 2012, "PRIO-GRID: A unified spatial data structure"
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,14 @@ if TYPE_CHECKING:
 
 PLACES = ("gid", "year", "row", "col", "xcoord", "ycoord")  # the published tables' own columns
 CHUNK_ROWS = 400_000
+UNREADABLE = (
+    pd.errors.EmptyDataError,
+    pd.errors.ParserError,
+    UnicodeDecodeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+)
 
 
 def list_columns(paths: str | Path | Iterable[str | Path] | None) -> dict[str, list[str]]:
@@ -35,7 +45,11 @@ def list_columns(paths: str | Path | Iterable[str | Path] | None) -> dict[str, l
         if not path.exists():
             faults.append(f"{path} is not there")
             continue
-        names = _names(path)
+        try:
+            names = _names(path)
+        except UNREADABLE as error:
+            faults.append(f"{path} is empty, damaged or no CSV ({error})")
+            continue
         if "gid" not in names:
             faults.append(f"{path} has no column gid; it has {', '.join(names[:20])}")
         known = columns["yearly" if "year" in names else "static"]
@@ -91,7 +105,10 @@ def read_covariates(
         )
     pieces, faults = [], []
     for path in files:
-        pieces += _pieces(path, [c for c in columns if c in _names(path)], region, years, faults)
+        try:
+            pieces += _pieces(path, [c for c in columns if c in _names(path)], region, years, faults)
+        except UNREADABLE as error:
+            faults.append(f"{path} is damaged ({error}). Fetch it again")
     _refuse(faults)
     data = {}
     for name in columns:
@@ -104,7 +121,9 @@ def read_covariates(
             values, attrs = values[0], {"unknown_cells": int((np.isnan(values[0]) & region.valid).sum())}
         dims = ("year", "y", "x") if yearly else ("y", "x")
         if np.isnan(values[..., region.valid]).all():
-            faults.append(f"{name} has no value in any cell of the region {region.spec!r}: leave it out")
+            faults.append(
+                f"{name} has no value in any cell of the region {region.spec or 'around the events'}: leave it out"
+            )
         data[name] = xr.Variable(dims, values, attrs | {"kind": "yearly" if yearly else "static"})
     _refuse(faults)
     return xr.Dataset(data, {"year": years, "y": region.latitude, "x": region.longitude})
@@ -135,13 +154,18 @@ def _pieces(path, columns, region, years, faults) -> list[pd.DataFrame]:
     for chunk in pd.read_csv(path, usecols=usecols, chunksize=CHUNK_ROWS, encoding="utf-8-sig", low_memory=False):
         texts = [c for c in usecols if chunk[c].dtype.kind not in "iuf"]
         if texts:
-            shown = ", ".join(f"{c} = {chunk[c].iloc[0]!r}" for c in texts)
+            shown = ", ".join(f"{c} = {_first_text(chunk[c])!r}" for c in texts)
             faults.append(f"{path}: text for a number ({shown}, ...)")
             return []
-        gid = chunk["gid"].to_numpy(np.float64, na_value=np.nan)
-        if not ((gid >= 1) & (gid <= priogrid.CELLS)).all():
-            faults.append(f"{path}: gid must be 1 to {priogrid.CELLS}")
-            return []
+        for name, low, high in (("gid", 1, priogrid.CELLS), ("year", 1, 9999))[: 1 + yearly]:
+            number = chunk[name].to_numpy(np.float64, na_value=np.nan)
+            wrong = ~((number >= low) & (number <= high) & (number == np.floor(number)))
+            if wrong.any():
+                faults.append(
+                    f"{path}: {name} must be a whole number from {low} to {high}, not {number[wrong][0]:.10g}"
+                )
+                return []
+        gid = chunk["gid"].to_numpy()
         if yearly:
             seen |= set(chunk["year"].unique())
         place = region.places(gid.astype(np.int64))
@@ -158,6 +182,12 @@ def _pieces(path, columns, region, years, faults) -> list[pd.DataFrame]:
             "another period"
         )
     return pieces
+
+
+def _first_text(column: pd.Series) -> Any:
+    """The first value that is no number."""
+    wrong = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
+    return wrong.iloc[0] if len(wrong) else column.iloc[0]
 
 
 def _span(years: set) -> str:

@@ -101,7 +101,7 @@ def check_channels(
     faults += [f"{n!r} is given {names.count(n)} times" for n in kinds if names.count(n) > 1]
     faults += ["no channel is named"] * (not names)
     if faults:
-        columns = ", ".join([*available["yearly"], *available["static"]]) or "none"
+        columns = ", ".join([*available["yearly"], *available["static"]]) or "none (name the files in `covariates`)"
         raise ValueError(f"channels: {'; '.join(faults)}. Allowed: {FORMS}. Covariate columns there: {columns}.")
     records, positions = [], {"monthly": 0, "yearly": 0, "static": 0}
     for name in [*names, *(t for t in targets if t not in names)]:
@@ -189,12 +189,7 @@ def write_cube(
         raise ValueError(f"event_rule = {event_rule!r} is not allowed: {' or '.join(EVENT_RULES)}.")
     events = events if isinstance(events, pd.DataFrame) else reading.read_events(events)
     _check_columns(events, records)
-    reading.check_events(events, start, stop, where_prec, date_prec, months)
-    precise = reading.select_events(events, where_prec, date_prec)
-    placed = reading.place_events(precise, months)
-    first = int(placed["month"].min()) if start is None else reading.month_of(start)
-    last = int(placed["month"].max()) if stop is None else reading.month_of(stop)
-    region = region if isinstance(region, priogrid.Region) else priogrid.select_region(region, precise)
+    precise, placed, first, last, region = frame_events(events, start, stop, region, where_prec, date_prec, months)
     report = dict(events.attrs.get("report", {})) | {"dropped_by_precision": len(events) - len(precise)}
     report["countries"] = {str(code): name for code, name in events.attrs.get("countries", {}).items()}
     report |= _gaps(placed["month"].to_numpy(), first, last)
@@ -212,6 +207,51 @@ def write_cube(
         _fill_months(group, records, used, region, first, last, event_rule)
         arrays.seal(partial, [], facts["sources"], **{k: v for k, v in facts.items() if k != "sources"})
     return facts
+
+
+def frame_events(
+    events: pd.DataFrame,
+    start: str | None = None,
+    stop: str | None = None,
+    region: str | Path | priogrid.Region | None = None,
+    where_prec: int | None = None,
+    date_prec: int | None = None,
+    months: str = "start",
+) -> tuple[pd.DataFrame, pd.DataFrame, int, int, priogrid.Region]:
+    """Choose the events, months and cells of a cube; arguments as for `write_cube`.
+
+    Returns
+    -------
+    Events that are precise enough; the same placed in their months; first and last month (since 1970-01); the region
+
+    Raises
+    ------
+    ValueError
+        For settings that cannot be, or leave no event.
+    """
+    reading.check_events(events, start, stop, where_prec, date_prec, months)
+    precise = reading.select_events(events, where_prec, date_prec)
+    placed = reading.place_events(precise, months)
+    first = int(placed["month"].min()) if start is None else reading.month_of(start)
+    last = int(placed["month"].max()) if stop is None else reading.month_of(stop)
+    region = region if isinstance(region, priogrid.Region) else priogrid.select_region(region, precise)
+    return precise, placed, first, last, region
+
+
+def check_inputs(records: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse channels of which the first is none of months: windows are drawn around its events.
+
+    Raises
+    ------
+    ValueError
+        Names the first one.
+    """
+    first = next(r for r in records if r["role"] != "target")
+    if first["kind"] != "monthly":
+        raise ValueError(
+            f"channels: the first one, {first['name']}, is {first['kind']}; windows are drawn around the events of the first, so "
+            "it must be a monthly one, such as event. Put that first."
+        )
 
 
 def _check_columns(events: pd.DataFrame, records: list[dict]) -> None:
@@ -239,7 +279,7 @@ def _inside(placed: pd.DataFrame, region: priogrid.Region, first: int, last: int
     report["used"] = len(used)
     if not len(used):
         raise ValueError(
-            f"No event from {reading.month_text(first)} to {reading.month_text(last)} lies in the region {region.spec!r} "
+            f"No event from {reading.month_text(first)} to {reading.month_text(last)} lies in the region {region.spec or 'around them'} "
             f"(bounds {region.bounds}). Choose another region or period."
         )
     return used

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 METHODS = ("pca", "umap")
+MOST_NUMBERS = 2**24  # in a batch of inputs: 64 windows of 4 bands and 256 px
 
 
 def embed(run, store, model, *, samples: int = 1000, seed: int = 0, batch: int = 64) -> xr.Dataset:
@@ -30,6 +31,8 @@ def embed(run, store, model, *, samples: int = 1000, seed: int = 0, batch: int =
     vectors, labels = [], []
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = model.to(device).eval()
+    if len(rows):  # whole regions are large windows
+        batch = max(1, min(batch, MOST_NUMBERS // np.size(windows[int(rows[0])]["inputs"])))
     with torch.inference_mode():
         for start in range(0, len(rows), batch):
             items = [windows[int(row)] for row in rows[start : start + batch]]

@@ -9,6 +9,7 @@ import csv
 import io
 import re
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -47,6 +48,8 @@ TABLES, SHAPES = (".csv", ".tsv", ".txt", ".zip"), (".geojson", ".json", ".gpkg"
 CHUNK_ROWS = 50_000
 SIMULATED = "simulated by geonb"
 MONTH_RULES = ("start", "end", "spread")
+YEARS = (1900, 2099)  # beyond these a date is a slip of the pen, and would make a cube of a thousand years
+MOST = 2**31 - 1  # deaths that the table can hold
 
 
 def read_events(paths: str | Path | Iterable[str | Path], faults: str = "raise") -> pd.DataFrame:
@@ -85,7 +88,7 @@ def read_events(paths: str | Path | Iterable[str | Path], faults: str = "raise")
         raise ValueError("The event files cannot be used:\n  " + "\n  ".join(missing))
     found, pieces, counts, countries = {}, [], Counter(), {}
     for number, path in enumerate(files):
-        for chunk in _chunks(path, heads[path]):
+        for chunk in _unbroken(path, _chunks(path, heads[path])):
             table, wrong = _tidy(chunk, countries, counts)
             for text, rows in wrong.items():
                 _note(found, path, text, rows)
@@ -96,7 +99,7 @@ def read_events(paths: str | Path | Iterable[str | Path], faults: str = "raise")
         raise ValueError(
             "The events have faults:\n  "
             + "\n  ".join(lines)
-            + "\nCorrect the files, or leave such events out with faults='drop'."
+            + "\nCorrect the files, or leave such events out and count them: faults = drop."
         )
     events = pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame(columns=[*DTYPES, "file"])
     return _joined(events, files, heads, found, counts, countries)
@@ -156,11 +159,18 @@ def _files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
 
 def _whole(read: Callable, path: Path) -> Any:
     """Call `read(path)`; what a damaged file makes the libraries say becomes an error with its name."""
+    return next(_unbroken(path, (read(p) for p in [path])))
+
+
+def _unbroken(path: Path, parts: Iterator) -> Iterator:
+    """Pass parts of a file on; what a damaged file makes the libraries say becomes an error with its name."""
     import pyogrio
 
+    # RuntimeError: a zip with a password
+    broken = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, pyogrio.errors.DataSourceError, csv.Error)
     try:
-        return read(path)
-    except (zipfile.BadZipFile, pyogrio.errors.DataSourceError, csv.Error) as error:
+        yield from parts
+    except broken as error:
         raise ValueError(f"{path} is damaged or not what its name says ({error}). Fetch it again.") from error
 
 
@@ -169,6 +179,7 @@ def _head(path: Path) -> dict[str, Any]:
     if path.suffix.lower() in TABLES:
         with _open(path) as file:
             first = file.readline()
+            _refuse_text(path, first)
             sep = max(",;\t", key=first.count)
             rows = csv.reader(file, delimiter=sep)
             header, second = next(csv.reader([first], delimiter=sep), []), next(rows, [])
@@ -190,6 +201,16 @@ def _head(path: Path) -> dict[str, Any]:
                 columns[ours] = header[names.index(spelling)]
                 break
     return {"header": header, "columns": columns, **more}
+
+
+def _refuse_text(path: Path, first: str) -> None:
+    """Refuse what is no table by its first line."""
+    if not first.strip("\ufeff \r\n"):
+        raise ValueError(f"{path} is empty, or its first line is: a header of column names must stand there.")
+    if first.lstrip().startswith("<"):
+        raise ValueError(f"{path} is a web page, not a table ({first.strip()[:60]!r}). Fetch the file itself.")
+    if "\0" in first:
+        raise ValueError(f"{path} is no text in UTF-8 (perhaps UTF-16, or no text at all). Save it as CSV in UTF-8.")
 
 
 def _open(path: Path) -> Any:
@@ -254,15 +275,25 @@ def _tidy(chunk: pd.DataFrame, countries: dict, counts: Counter) -> tuple[pd.Dat
     end = _days(chunk["date_end"]) if "date_end" in chunk else start
     gid, off, disagrees, computed = _cells(values["gid"], values["latitude"], values["longitude"])
     deaths = {k: values[k] for k in ("best", "high", "low")}
+    years = [d.astype("datetime64[Y]").astype(np.int64) + 1970 for d in (start, end)]
+    strange = [(y < YEARS[0]) | (y > YEARS[1]) for y in years]
     wrong = {
         "date_start is not a date (YYYY-MM-DD)": np.isnat(start),
         "date_end is not a date (YYYY-MM-DD)": np.isnat(end),
         "date_end before date_start": end < start,  # false where either is none
+        f"date_start or date_end not in the years {YEARS[0]} to {YEARS[1]}": (
+            (strange[0] & ~np.isnat(start)) | (strange[1] & ~np.isnat(end))
+        ),
         "best is not a number": np.isnan(deaths["best"]),
         "negative deaths": np.logical_or.reduce([d < 0 for d in deaths.values()]),
+        f"deaths not whole numbers up to {MOST}": np.logical_or.reduce(
+            [(d > MOST) | ((d >= 0) & (d != np.floor(d))) for d in deaths.values()]
+        ),
         "type_of_violence is not 1, 2 or 3": ~np.isin(values["type"], list(TYPES)),
         "latitude not in -90 to 90 or longitude not in -180 to 180": off,
-        "no cell: priogrid_gid empty or not 1 to 259200, and no coordinates": (gid < 1) & ~off,
+        "no cell: priogrid_gid empty or not 1 to 259200, and latitude or longitude empty or no number (a decimal comma?)": (
+            (gid < 1) & ~off
+        ),
     }
     bad = np.logical_or.reduce(list(wrong.values())) if n else np.zeros(0, bool)
     table = {"gid": gid, "type": values["type"], "id": values["id"], "country_id": values["country_id"], **deaths}
@@ -276,7 +307,7 @@ def _tidy(chunk: pd.DataFrame, countries: dict, counts: Counter) -> tuple[pd.Dat
     counts["best_outside_low_high"] += int((((high >= 0) & (high < best)) | (low > best)).sum())
     counts["spans_months"] += int((table["month_end"] > table["month_start"]).sum())
     if "country" in chunk:
-        named = pd.Series(chunk["country"].to_numpy()[~bad], table["country_id"].astype(int))
+        named = pd.Series(chunk["country"].to_numpy()[~bad], table["country_id"].astype(int)).dropna()
         countries |= {int(k): str(v) for k, v in named[~named.index.duplicated()].items() if k not in countries}
     rows = {text: chunk[mask] for text, mask in wrong.items() if mask.any()}
     return pd.DataFrame({k: table[k].astype(dtype) for k, dtype in DTYPES.items()}), rows
@@ -315,11 +346,21 @@ def _note(found: dict, path: Path, text: str, rows: pd.DataFrame) -> None:
 
 def _told(text: str, n: int, first: dict) -> str:
     keys = [
-        k for k in first if k in text or SPELLINGS[k][0] in text or (k in ("best", "high", "low") and "deaths" in text)
+        k
+        for k in first
+        if re.search(rf"\b{SPELLINGS[k][0]}\b", text) or (k in ("best", "high", "low") and "deaths" in text)
     ]
     keys = keys or [k for k in ("date_start", "gid") if k in first]
-    shown = ", ".join(f"{SPELLINGS[k][0]} {first[k]!r}" for k in keys)
-    return f"{n} event{'s' * (n > 1)}: {text}; first: event {first.get('id', 'without id')} ({shown})"
+    shown = ", ".join(f"{SPELLINGS[k][0]} {_plain(first[k])}" for k in keys)
+    event = _plain(first["id"]) if "id" in first else "without id"
+    return f"{n} event{'s' * (n > 1)}: {text}; first: event {event} ({shown})"
+
+
+def _plain(value: Any) -> str:
+    """A value as the file has it, as near as pandas lets us know: 17167.0 was 17167."""
+    if isinstance(value, float | np.floating):
+        return str(int(value)) if value.is_integer() else "empty" if np.isnan(value) else str(value)
+    return repr(value) if isinstance(value, str) else str(value)
 
 
 def check_events(
@@ -350,18 +391,21 @@ def check_events(
         try:
             period[name] = None if value is None else month_of(value)
         except ValueError:
-            faults.append(f"{name} = {value!r} is no month: write it as 1990-01")
+            faults.append(f"{name} of the period = {value!r} is no month: write it as 1990-01")
     if not len(events):
         faults.append("the files hold no events")
     if not faults:
         first, last = int(events["month_start"].min()), int(events["month_end"].max())
         start, stop = (v if v is not None else d for v, d in zip(period.values(), (first, last), strict=True))
         if start > stop:
-            faults.append(f"start {month_text(start)} is after stop {month_text(stop)}")
+            faults.append(
+                f"the period begins in {month_text(start)} and ends in {month_text(stop)}: the files hold events from "
+                f"{month_text(first)} to {month_text(last)}"
+            )
         elif not len(place_events(select_events(events, where_prec, date_prec), months, start, stop)):
             faults.append(
                 f"no event from {month_text(start)} to {month_text(stop)} with these settings: the files hold events from "
-                f"{month_text(first)} to {month_text(last)}. Choose `start` and `stop` among those, or weaker filters"
+                f"{month_text(first)} to {month_text(last)}. Choose a `period` within those, or weaker filters in `event`"
             )
     if faults:
         raise ValueError("The events cannot be used:\n  " + "\n  ".join(faults))
@@ -410,7 +454,7 @@ def month_of(text: Any) -> int:
     >>> month_of("1990-01")
     240
     """
-    if not re.match(r"\d{4}-\d{2}(-\d{2}|$)", str(text)):
+    if not re.match(r"\d{4}-(0[1-9]|1[0-2])(-\d{2}|$)", str(text)):
         raise ValueError(f"{text!r} is no month: write it as 1990-01")
     return int(np.datetime64(str(text)[:7], "M").astype(int))
 

@@ -77,6 +77,7 @@ PARAMETERS: dict[str, Parameter] = {
     "classes": Parameter('class table: a file, or "1=forest,2=water"'),
     "bands": Parameter("bands to use, comma separated"),
     "events": Parameter("UCDP GED files, comma separated or a glob", files=True),
+    "faults": Parameter("what becomes of faulty events", choices=("raise", "drop")),
     "covariates": Parameter("PRIO-GRID yearly and static CSV files, comma separated or a glob", files=True),
     "region": Parameter(
         "box:W,S,E,N, country:GWNO, africa, globe, or a vector file", check="geonb.conflict:check_region"
@@ -278,7 +279,9 @@ def check(
             ):  # defaults are tested; their checks would import torch
                 fault = _fault_of_check(value, meaning, root)
             if fault:
-                faults.append(f"{name} = {value!r}: {fault} ({meaning_of(name, workload).help or line.help})")
+                given = f"{name} = {value!r}"
+                said = fault if given in fault else f"{given}: {fault}"
+                faults.append(f"{said} ({meaning_of(name, workload).help or line.help})")
             settled[step][name] = _as_float(value, line.annotation)
     if faults:
         text = "\n".join(f"  {fault}" for fault in dict.fromkeys(faults))

@@ -17,6 +17,9 @@ from geonb.plots_style import finish, styled
 NATURAL_EARTH = Path(__file__).parent / "natural_earth"
 
 
+WHOLE_EARTH = 50  # degrees from the middle of the sources, beyond which the map is that of the whole Earth
+
+
 @styled
 def locator(arrays: xr.DataTree) -> Figure:
     """Draw where on Earth the sources of a store lie: a globe, and the land around with coasts and borders.
@@ -34,10 +37,16 @@ def locator(arrays: xr.DataTree) -> Figure:
     figure = plt.figure(figsize=(8, 3.6))
     locator_inset(figure, (0.0, 0.05, 0.4, 0.85), (west, south, east, north), "OGC:CRS84")
     middle, reach = ((west + east) / 2, (south + north) / 2), max(5.0, (north - south) * 1.5, (east - west))
-    ax = figure.add_axes((0.44, 0.08, 0.55, 0.82), projection=ccrs.LambertAzimuthalEqualArea(*middle))
-    ax.set_extent(
-        (middle[0] - 1.6 * reach, middle[0] + 1.6 * reach, middle[1] - reach, middle[1] + reach), ccrs.PlateCarree()
-    )
+    place = (0.44, 0.08, 0.55, 0.82)
+    if reach > WHOLE_EARTH:  # there is no land around a continent
+        ax = figure.add_axes(place, projection=ccrs.PlateCarree())
+        ax.set_global()
+    else:
+        # equal areas would be torn at the antipode, which cartopy cannot draw where land lies there (New Zealand, Bolivia)
+        ax = figure.add_axes(place, projection=ccrs.AzimuthalEquidistant(*middle))
+        ax.set_extent(
+            (middle[0] - 1.6 * reach, middle[0] + 1.6 * reach, middle[1] - reach, middle[1] + reach), ccrs.PlateCarree()
+        )
     earth(ax)
     ax.gridlines(
         draw_labels={"bottom": "x", "left": "y"},

@@ -126,6 +126,8 @@ def prepare(
         known = {name for lines in declared.values() for name in lines}
         given = {k: v for k, v in found.parameters.items() if k in known and k not in parameters.SET_BY_RUNNER} | given
     settled = parameters.check(declared, given, record, root)
+    if record.check and record.dataset.endswith(f"/{chosen[0]}.ipynb"):
+        _check_together(record, flat(settled), root)
     planned = [Step(name, notebooks[name], declared[name], settled[name]) for name in chosen]
     if found and not resume and planned[0].number == 2 and _differs(found, planned[0]):
         found = _branch(workload, found, settled, root)  # other settings: another experiment on the same samples
@@ -133,6 +135,11 @@ def prepare(
     if found and not os.access(run.path / "run.json", os.W_OK):
         raise PermissionError(f"Cannot write in {run.path}. Check its permissions, or start a run of your own.")
     return Plan(workload, record, root, run, planned, flat(settled), bool(resume))
+
+
+def _check_together(record: Workload, values: dict[str, Any], root: Path) -> None:
+    if faults := workloads.load(record.check)(values, root):
+        raise ValueError("Parameters are not right, nothing was run:\n" + "\n".join(f"  {f}" for f in faults))
 
 
 def describe(workload: str, root: Path | None = None) -> str:

@@ -403,6 +403,8 @@ def verdict(scores: xr.Dataset, split: str = "test") -> str:
     """One honest sentence: does the network beat its best baseline, and is the difference beyond chance?"""
     metric = str(scores.attrs["headline"])
     told = headline(scores, metric, split)
+    if np.isnan(told["value"]):
+        return f"No {metric} on the {split} split: what is to be found does not occur there, so nothing can be ranked."
     if "baseline" not in told:
         return "There is no baseline to compare with."
     sign = -1 if metric in LOWER_IS_BETTER else 1

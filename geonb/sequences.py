@@ -51,20 +51,45 @@ def check_windows(
         faults.append(f"outliers = {outliers!r} is not known: choose {', '.join(OUTLIERS)}")
     if shape is not None and not faults:
         months, rows, columns = shape
-        if chunk_size is not None and chunk_size > min(rows, columns):
-            faults.append(
-                f"chunk_size = {chunk_size} cells is larger than the region of {rows} x {columns} cells: the largest that "
-                f"fits is {min(rows, columns)}; or choose a larger region"
-            )
-        if horizon > months:
-            faults.append(f"horizon = {horizon} months is longer than the data of {months} months: give a smaller one")
-        elif steps + horizon > months:
-            faults.append(
-                f"steps + horizon = {steps} + {horizon} months is longer than the data of {months} months: make one smaller, "
-                "or the period longer"
-            )
+        for check, given in ((check_fit, (chunk_size, rows, columns)), (check_length, (steps, horizon, months))):
+            try:
+                check(*given)
+            except ValueError as error:
+                faults.append(str(error))
     if faults:
         raise ValueError("No windows can be cut:\n" + "\n".join(f"- {f}" for f in faults))
+
+
+def check_fit(chunk_size: int | None, rows: int, columns: int) -> None:
+    """Refuse windows larger than the region.
+
+    Raises
+    ------
+    ValueError
+        Says which size fits.
+    """
+    if chunk_size is not None and chunk_size > min(rows, columns):
+        raise ValueError(
+            f"chunk_size = {chunk_size} cells (size in `windows`) is larger than the region of {rows} x {columns} cells: the "
+            f"largest that fits is {min(rows, columns)}; or choose a larger `region`, or windows=region"
+        )
+
+
+def check_length(steps: int, horizon: int, months: int) -> None:
+    """Refuse windows longer than the data.
+
+    Raises
+    ------
+    ValueError
+        Says which of the two is too long.
+    """
+    if horizon > months:
+        raise ValueError(f"horizon = {horizon} months is longer than the data of {months} months: give a smaller one")
+    if steps + horizon > months:
+        raise ValueError(
+            f"steps + horizon = {steps} + {horizon} months is longer than the data of {months} months: make one smaller, "
+            "or the period longer"
+        )
 
 
 def cut_sequences(
@@ -294,7 +319,7 @@ def split_months(
             found[name] = start, start + count - 1
             start += count - 1 + gap
         return found
-    ends = _read_ends(shares, first_month, n_months)
+    ends = read_ends(shares, first_month, n_months)
     found, start, faults = {}, steps, []
     for name, end in ends.items():
         last = end - horizon + 1
@@ -321,8 +346,14 @@ def _apportion(shares: np.ndarray, total: int) -> np.ndarray:
     return counts + 1
 
 
-def _read_ends(text: str, first_month: int | None, n_months: int) -> dict[str, int]:
-    """The last month of each split, as an index into the data."""
+def read_ends(text: str, first_month: int | None, n_months: int) -> dict[str, int]:
+    """The last month of each split, as an index into the data.
+
+    Raises
+    ------
+    ValueError
+        Lists every part of the text that is none.
+    """
     if first_month is None:
         raise ValueError(f"shares = {text!r} gives dates, but it is not known which month the data begin with")
     given, faults = {}, []

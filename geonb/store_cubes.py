@@ -336,7 +336,7 @@ def _write_table(folder: Path, prepared: Path, seal: dict, cut: dict) -> None:
     """Split, windows and statistics from a finished cube; the seal last."""
     import zarr
 
-    from geonb import cube_statistics
+    from geonb import cube_statistics, cubes
 
     (folder / "arrays.zarr").symlink_to(Path("..") / ".arrays" / prepared.name)
     root = zarr.open_group(prepared, mode="r")
@@ -344,11 +344,7 @@ def _write_table(folder: Path, prepared: Path, seal: dict, cut: dict) -> None:
     source, channels = facts["sources"][0], facts["channels"]
     inputs = [c for c in channels if c["role"] != "target"]
     flags = cube_statistics.check_standardise(cut["standardise"], inputs)
-    if inputs[0]["kind"] != "monthly":
-        raise ValueError(
-            f"channels: the first one, {inputs[0]['name']}, is {inputs[0]['kind']}; windows are drawn around the events of the "
-            "first, so it must be a monthly one, such as event"
-        )
+    cubes.check_inputs(channels)
     n, rows, columns = int(source["months"]), *source["shape"]
     windows = {k: cut[k] for k in ("chunk_size", "steps", "horizon", "draws", "min_events", "outliers", "seed")}
     sequences.check_windows(**windows, shape=(n, rows, columns))
@@ -361,6 +357,7 @@ def _write_table(folder: Path, prepared: Path, seal: dict, cut: dict) -> None:
         "gap_months": cut["steps"] + cut["horizon"],
     }
     split["months"] = {s: [str(first + a), str(first + b)] for s, (a, b) in months.items()}
+    _refuse_peace(group, facts, months["train"], cut["horizon"], split["months"]["train"])
     index = cut_index(group, source, inputs[0]["position"], windows, months, seal["datasets"][0]["name"])
     faults, _ = sequences.leaks(index, split)
     if faults:
@@ -371,6 +368,21 @@ def _write_table(folder: Path, prepared: Path, seal: dict, cut: dict) -> None:
     parts = {"channels": channels, "outcomes": facts["outcomes"], "sources": [source], "split": split}
     parts |= {"statistics": statistics, "report": facts.get("report", {})}
     disk.write_json(folder / "store.json", seal | parts)
+
+
+def _refuse_peace(group: Any, facts: dict, train: tuple[int, int], horizon: int, months: list[str]) -> None:
+    """Refuse to train where nothing that is to be forecast ever occurs."""
+    position = {c["name"]: c["position"] for c in facts["channels"] if c["kind"] == "monthly"}
+    channels = [position[o["event"]] for o in facts["outcomes"]]
+    valid = group["valid"][:].astype(bool)
+    for begin in range(train[0], train[1] + horizon, MONTHS_AT_ONCE):
+        end = min(begin + MONTHS_AT_ONCE, train[1] + horizon)
+        if any((group["monthly"][begin:end, k][:, valid] >= 1).any() for k in channels):
+            return
+    raise ValueError(
+        f"No event of the region lies in the training months, {months[0]} and after: there is nothing to learn. Choose another "
+        "`region`, `period` or `shares`, or event=any, which counts events without a death too."
+    )
 
 
 def _number(month: pd.Period) -> int:
@@ -419,9 +431,10 @@ def cut_index(group: Any, source: dict, channel: int, windows: dict, months: dic
     if not all(counts.values()):
         lacking = " or ".join(s for s, k in counts.items() if not k)
         raise ValueError(
-            f"No window of {windows['chunk_size']} cells lies in {lacking}: a window needs {windows['min_events']} events in its "
-            f"{windows['steps']} months of inputs (windows: {counts}). Give a smaller `min_events`, a larger `chunk_size`, more "
-            "`steps`, or other `shares`"
+            f"No window of {windows['chunk_size']} cells lies in {lacking}: a window needs {windows['min_events']} cells with an "
+            f"event in its {windows['steps']} months of inputs (windows: {counts}). Give a smaller min_events or a larger size "
+            "(chunk_size) in `windows`, as windows=events:size=24,min_events=5, or windows=region; more `steps`; or other "
+            "`shares`"
         )
     side = windows["chunk_size"]
     size = tuple(group["valid"].shape) if side is None else (side, side)

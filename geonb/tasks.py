@@ -251,6 +251,8 @@ def train(
     record = workloads.get(workload)
     kind = workloads.load(record.task)
     kind.check(store, network, loss, augment, sampler, optimizer)
+    if hasattr(kind, "check_memory"):
+        kind.check_memory(store, network, batch, precision_of(precision))
     card = {
         "geonb": __version__, "workload": workload, "task": record.task, "network": network, "loss": loss, "lr": lr,
         **kind.card_of(store),

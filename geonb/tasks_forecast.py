@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import lightning as L
@@ -54,6 +55,29 @@ class Forecast(Trainable):
         ]
         check_all(store, checks)
         order_of(_sequences(store, augment), store, sampler)  # an empty constituent cannot be shown more often
+
+    @classmethod
+    def check_memory(cls, store, network: str, batch: int, precision: str) -> None:
+        """Refuse a training step that keeps more than the machine holds: whole regions are large windows.
+
+        Raises
+        ------
+        ValueError
+            Says how much a step keeps, and what makes it smaller.
+        """
+        height, width = max(_sizes(store), key=lambda size: size[0] * size[1])
+        split, outputs = store.meta["split"], len(store.meta["outcomes"])
+        each = kept_bytes(
+            network, len(_inputs(store)), outputs, int(split["steps"]), int(split["horizon"]), (height, width)
+        ) * (0.5 if precision == "bfloat16" else 1)
+        there, rows = machine_bytes(), min(batch, int((store.index["split"] == "train").sum()))
+        if each * rows > there:
+            fits = f"batch = {int(there // each)}, " if there >= each else ""
+            raise ValueError(
+                f"A training step of batch = {batch} windows of {height} x {width} cells keeps about {each * rows / 1e9:.0f} GB "
+                f"for network = {network!r}, the machine has {there / 1e9:.0f} GB. Give {fits}smaller windows (notebook 01: "
+                "windows=events:size=16), fewer `steps`, or a smaller network."
+            )
 
     @classmethod
     def card_of(cls, store) -> dict[str, Any]:
@@ -152,6 +176,29 @@ class Forecast(Trainable):
         self.average_precision.update(outputs[:, :, : self.outcomes], batch["targets"], batch["valid"])
         self.log("val_loss", loss, batch_size=len(batch["inputs"]))
         self.log(self.metric, self.average_precision)
+
+
+def kept_bytes(network: str, channels: int, outputs: int, steps: int, horizon: int, size: tuple[int, int]) -> int:
+    """What a forward pass of one float32 window keeps for the backward pass, from shapes alone: nothing is computed."""
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    with torch.device("meta"):
+        built = build_network(network, channels, outputs, horizon)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            built(torch.empty(1, steps, channels, *size))
+    weights = {p.untyped_storage()._cdata for p in built.parameters()}
+    return sum(tensor.untyped_storage().nbytes() for key, tensor in kept.items() if key not in weights)
+
+
+def machine_bytes() -> int:
+    """Memory of the device that trains: the GPU's, else all of the machine's."""
+    if torch.cuda.is_available():
+        return torch.cuda.mem_get_info()[1]
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 # exp(16) - 1 is 8.9 million: a wild extrapolation must not become infinite

@@ -52,6 +52,8 @@ class Workload:
         Names of :data:`geonb.fetching.SOURCES` that ``geonb fetch`` brings for it.
     headline : str
         The metric that leads tables and the run list.
+    check : str
+        ``(values, root) -> faults``: what parameters, right each by itself, cannot be together; called before step 1 runs.
     defaults : mapping
         Parameter -> value, used where a notebook's cell says None.
     parameters : mapping
@@ -63,6 +65,7 @@ class Workload:
     question: str
     dataset: str
     headline: str
+    check: str = ""
     task: str = "geonb.tasks:Segmentation"
     baselines: tuple[str, ...] = ()
     predict: str = "geonb.prediction:predict_scenes"
@@ -117,10 +120,12 @@ CONFLICT = Workload(
     tiles="geonb.plots_forecast:forecast_tiles",
     explore="geonb.dashboards_forecast:show",
     headline="average_precision",
+    check="geonb.conflict:check_settings",
     fetch=("ucdp_ged", "ucdp_candidate", "hdx", "priogrid_yearly", "priogrid_static"),
     looks=CELLS,
     defaults={
-        "network": "convlstm:structure=12-24-0/0-24-12,skip=true",
+        # Of those tried on Nigeria's validation months (docs/nigeria.md): one layer each, beside a cell's own history.
+        "network": "convlstm:structure=12/12,skip=true,dropout=0.1",
         "loss": "bce",
         "augment": "flips",
         "lr": 3e-3,
@@ -138,6 +143,10 @@ CONFLICT = Workload(
         "loss": Parameter(
             "bce, bce:pos_weight=pixel/4, focal, mse, ssim, or hurdle (events and deaths); a+b adds losses",
             check="geonb.losses_forecast:build_loss",
+        ),
+        "shares": Parameter(
+            "share of training, validation and test [%], or their last months, train:2010-12,val:2014-12",
+            check="geonb.conflict:check_shares",
         ),
         "augment": Parameter(
             "flips,rotations of training windows (rotations need square ones), or none",

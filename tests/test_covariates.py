@@ -75,7 +75,7 @@ def test_files_that_do_not_fit_are_refused(files, tmp_path):
         read(files, years=range(2010, 2013))
     with pytest.raises(ValueError, match=r"No covariate file has rain\. There are: yearly pop_gpw_sum"):
         read(files, ["rain"])
-    with pytest.raises(ValueError, match="gid must be 1 to 259200"):
+    with pytest.raises(ValueError, match="gid must be a whole number from 1 to 259200, not 0"):
         read(write(tmp_path / "off.csv", gid=[0], year=[2000], pop_gpw_sum=[1]))
     with pytest.raises(ValueError, match="text for a number"):
         read(write(tmp_path / "text.csv", gid=[A], year=[2000], pop_gpw_sum=["many"]))
@@ -95,3 +95,25 @@ def test_filling_is_what_pandas_does(values, rule):
     wanted = (series.interpolate("index") if rule == "interpolated" else series.ffill()).ffill().bfill()
     found = covariates.fill_years(series.to_numpy()[:, None], series.index.to_numpy(), rule)[:, 0]
     np.testing.assert_allclose(found, wanted, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "bad.csv is empty, damaged or no CSV"),
+        (b"gid,year,pop\n1,2000,3\n1,2001,many\n", "pop = 'many'"),
+        (b"gid,year,pop\n1,2000,3\n999999,2000,3\n", "gid must be a whole number from 1 to 259200, not 999999"),
+        (b"gid,year,pop\n1,2000,3\n1,,3\n", "year must be a whole number from 1 to 9999, not nan"),
+        (b'gid,year,pop\n1,2000,3\n1,2001,"3\n1,2002', "bad.csv is damaged"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named_with_the_value(tmp_path, content, says):
+    (tmp_path / "bad.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=says):
+        covariates.read_covariates(tmp_path / "bad.csv", ["pop"], priogrid.select_region("globe"), [2000, 2001])
+
+
+def test_a_zip_that_is_none_is_named(tmp_path):
+    (tmp_path / "bad.zip").write_bytes(b"PK\x03\x04 cut")
+    with pytest.raises(ValueError, match=r"bad.zip is empty, damaged or no CSV \(File is not a zip file"):
+        covariates.list_columns(tmp_path / "bad.zip")

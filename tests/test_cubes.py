@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from geonb import cubes, events, examples_conflict, priogrid
+from geonb import cube_statistics, cubes, events, examples_conflict, priogrid
 
 HERE = Path(__file__).resolve()
 PLACES = [HERE.parents[n] / "shared" / "data" / "conflict" / "conflict_data_nga.csv" for n in (2, 3)]
@@ -255,3 +255,35 @@ def test_simulated_covariates_have_the_published_layout(tmp_path):
     frame = pd.read_csv(static)
     row, column = priogrid.cell_of(frame["gid"])
     assert (frame["row"] == row + 1).all() and (frame["xcoord"] == column / 2 - 179.75).all()
+
+
+def test_the_root_of_a_history_is_the_root_of_it_in_every_month(tmp_path):
+    """Over more months than are written at once: the root must not enter what is carried on."""
+    table, region = draw_events(), priogrid.select_region("box:0,0,2,2")
+    names = "event,history_6,sqrt_history_6,sqrt_history_6_state,sqrt_count"
+    cubes.write_cube(tmp_path / "a.zarr", table, names, "1995-01", "1997-06", region)
+    cube = load(tmp_path / "a.zarr")["monthly"]
+    expected = naive(table, region, 300, 30)
+    history = {"sqrt_history_6": expected["history_6"], "sqrt_count": expected["count"]}
+    for name, values in history.items():
+        np.testing.assert_allclose(cube.sel(monthly_channel=name), np.sqrt(values), atol=1e-6)
+    of_type = np.zeros(region.shape)
+    for t, flags in enumerate(expected["event_state"]):
+        of_type = of_type * 2 ** (-1 / 6) + flags * (1 - 2 ** (-1 / 6))
+        np.testing.assert_allclose(cube.sel(monthly_channel="sqrt_history_6_state")[t], np.sqrt(of_type), atol=1e-6)
+    with pytest.raises(ValueError, match=r"'sqrt_event'.*'log1p_history_6'.*'sqrt_months_since'"):
+        cubes.check_channels("event,sqrt_event,log1p_history_6,sqrt_months_since")
+
+
+def test_flags_and_shares_are_left_as_they_are_and_all_else_is_standardised():
+    records = cubes.check_channels(
+        "event,count,log1p_best,sqrt_count,months_since,history_12,sqrt_history_12,event_state,history_6_onesided"
+    )
+    inputs = [r for r in records if r["role"] != "target"]
+    alone = ["event", "history_12", "event_state", "history_6_onesided"]
+    flags = cube_statistics.check_standardise("all", inputs)
+    assert [r["name"] for r, standardised in zip(inputs, flags, strict=True) if not standardised] == alone
+    yearly = cubes.check_channels("event,pop_gpw_sum,share", {"yearly": ["pop_gpw_sum", "share"]})
+    assert cube_statistics.check_standardise("all", yearly[:3]) == [False, True, True], (
+        "a covariate may hold any number"
+    )

@@ -78,3 +78,30 @@ def test_windows_at_the_edge_of_the_data_are_left_out():
     assert len(rows) == 30 and (rows % 2 == 0).all() and (rows < 50).sum() == 15
     assert list(rows) == sorted(rows) and (rows == e.draw_rows(index, 30, seed=0)).all()
     assert len(e.draw_rows(index.assign(valid_share=0.1), 30, seed=0)) == 30
+
+
+def test_large_windows_are_embedded_few_at_a_time(tmp_path, monkeypatch):
+    pd = pytest.importorskip("pandas")
+    torch = pytest.importorskip("torch")
+    sizes = []
+
+    class Model(torch.nn.Module):
+        def encode(self, inputs):
+            sizes.append(len(inputs))
+            return inputs.flatten(2).mean(-1)
+
+    windows = [{"inputs": np.full((2, 10, 10), k, np.float32)} for k in range(9)]
+    index = pd.DataFrame(
+        {"split": "train", "y": 0, "x": 0, "height": 10, "width": 10, "source": "grid"}, index=range(9)
+    )
+    store = type(
+        "Store", (), {"index": index, "meta": {"simulated": False, "notes": []}, "legend": {"one": "#000000"}}
+    )()
+    store.windows, store.labels = lambda: windows, lambda items: ["one"] * len(items)
+    monkeypatch.setattr(e, "_positions", lambda *_: (np.zeros(9), np.zeros(9)))
+    monkeypatch.setattr(e, "MOST_NUMBERS", 900)
+    run = type("Run", (), {"path": tmp_path, "embeddings": tmp_path / "embeddings.zarr"})()
+    model = Model()
+    model.card = {"network": "mean"}
+    found = e.embed(run, store, model)
+    assert sizes == [4, 4, 1] and found["embedding"].values[:, 0].tolist() == list(range(9))

@@ -113,6 +113,12 @@ FAULTS = [
     ({"latitude": 90.5}, "latitude not in -90 to 90"),
     ({"longitude": 181}, "longitude not in -180 to 180"),
     ({"priogrid_gid": 0, "latitude": np.nan}, "no cell"),
+    ({"priogrid_gid": "", "latitude": "10,25"}, r"no cell.*first: event \d+ \(latitude '10,25'"),
+    ({"date_start": "1009-06-09"}, "date_start or date_end not in the years 1900 to 2099"),
+    ({"date_end": "2909-06-09"}, "date_start or date_end not in the years 1900 to 2099"),
+    ({"best": "1e12"}, "deaths not whole numbers"),
+    ({"high": "inf"}, "deaths not whole numbers"),
+    ({"best": 2.5}, "deaths not whole numbers"),
 ]
 
 
@@ -131,7 +137,7 @@ def test_all_faults_are_listed_at_once_with_their_numbers(tmp_path, monkeypatch)
     path = write(tmp_path / "a.csv", *(change for change, _ in FAULTS))
     with pytest.raises(ValueError) as error:
         events.read_events(path)
-    for says in {says for _, says in FAULTS}:
+    for says in {says for _, says in FAULTS if "first" not in says}:
         assert says in str(error.value)
     assert "2 events: negative deaths; first: event 4" in str(error.value)
 
@@ -152,6 +158,36 @@ def test_a_damaged_file_is_named(tmp_path, name):
     (tmp_path / name).write_bytes(b"PK\x03\x04 cut")
     with pytest.raises(ValueError, match=f"{name} is damaged"):
         events.read_events(tmp_path / name)
+
+
+def test_a_zip_that_is_damaged_inside_is_named(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(write(tmp_path / "a.csv", *[{}] * 2000), "a.csv")
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    content[len(content) // 2] ^= 255
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a.zip is damaged .*CRC"):
+        events.read_events(tmp_path / "a.zip")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "a.csv is empty"),
+        (b"\xef\xbb\xbf\r\n", "a.csv is empty"),
+        (b"<!DOCTYPE html>\n<html>", "a web page, not a table"),
+        ("id,best\n1,2\n".encode("utf-16"), "no text in UTF-8"),
+    ],
+)
+def test_a_file_that_is_no_table_is_named(tmp_path, content, says):
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=says):
+        events.read_events(tmp_path / "a.csv")
+
+
+def test_countries_without_a_name_are_none(tmp_path):
+    read = events.read_events(write(tmp_path / "a.csv", {"country": None}, {"country_id": 520, "country": "Somalia"}))
+    assert read.attrs["countries"] == {520: "Somalia"}
 
 
 def test_a_file_without_events_says_so(tmp_path):
@@ -188,11 +224,11 @@ def test_a_period_or_filter_without_events_is_refused(tmp_path):
         events.check_events(read, "2010-01", "2011-12")
     with pytest.raises(ValueError, match="no event"):
         events.check_events(read, where_prec=2)
-    with pytest.raises(ValueError, match="after stop"):
+    with pytest.raises(ValueError, match="begins in 2010-01 and ends in 2009-01"):
         events.check_events(read, "2010-01", "2009-01")
     with pytest.raises(ValueError) as error:
         events.check_events(read, "soon", "2009", where_prec=9, months="middle")
-    for says in ("start = 'soon'", "stop = '2009'", "where_prec = 9", "months = 'middle'"):
+    for says in ("start of the period = 'soon'", "stop of the period = '2009'", "where_prec = 9", "months = 'middle'"):
         assert says in str(error.value)
 
 

@@ -4,7 +4,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from geonb import fetching
+from geonb import cli, fetching
 
 BODY = bytes(range(256)) * 4000  # about 1 MB
 SUM = hashlib.sha256(BODY).hexdigest()
@@ -139,3 +139,58 @@ def test_a_source_without_an_address_is_used_once_it_lies_there(tmp_path):
     assert "grid.prio.org" in str(error.value) and str(tmp_path / "static.csv") in str(error.value)
     (tmp_path / "static.csv").write_text("gid\n")
     assert fetching.fetch("priogrid_static", tmp_path / "static.csv", progress=False).exists()
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    (tmp_path / "pyproject.toml").write_text("")
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.setenv("GEONB_ROOT", str(tmp_path))
+    return tmp_path
+
+
+def test_geonb_fetch_puts_a_file_where_the_project_looks(server, project, monkeypatch, capsys):
+    monkeypatch.setenv("GEONB_URL_UCDP_GED", server.url)
+    assert cli.main(["fetch", "conflict", "ucdp_ged"]) == 0
+    path = project / "data" / "downloads" / "conflict" / "file.zip"
+    assert path.read_bytes() == BODY and str(path) in capsys.readouterr().out
+    assert cli.main(["fetch", "conflict", "ucdp_ged"]) == 0
+    assert len(server.asked) == 1, "what is there is not asked for again"
+
+
+def test_geonb_fetch_goes_on_after_a_fault_and_says_what_to_do(server, project, monkeypatch, capsys):
+    monkeypatch.setenv("GEONB_URL_UCDP_GED", server.url.replace("file.zip", "none"))
+    monkeypatch.setenv("GEONB_URL_UCDP_CANDIDATE", server.url)
+    assert cli.main(["fetch", "conflict"]) == 2
+    said = capsys.readouterr().err
+    folder = project / "data" / "downloads" / "conflict"
+    assert "404" in said and "https://ucdp.uu.se/downloads/" in said and str(folder / "none") in said
+    assert files(folder) == ["file.zip", "file.zip.sha256"], "the others were fetched"
+    for name in ("hdx", "priogrid_yearly", "priogrid_static"):
+        assert f"{name}: made to order at https://" in said
+    assert cli.main(["fetch", "conflict", "hdx"]) == 0, "nothing to fetch is no fault"
+    assert "data.humdata.org" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["conflict", "ucdp"], "Unknown file 'ucdp'"),
+        (["conflikt"], "Unknown workload 'conflikt'"),
+        (["segmentation"], "segmentation has nothing to fetch"),
+    ],
+)
+def test_geonb_fetch_refuses_what_there_is_not(project, capsys, arguments, says):
+    assert cli.main(["fetch", *arguments]) == 2
+    assert says in capsys.readouterr().err
+    assert not (project / "data").exists()
+
+
+def test_geonb_fetch_keeps_nothing_of_another_sum(server, project, monkeypatch, capsys):
+    monkeypatch.setenv("GEONB_URL_UCDP_GED", server.url)
+    folder = project / "data" / "downloads" / "conflict"
+    folder.mkdir(parents=True)
+    (folder / "file.zip.sha256").write_text(f"{'0' * 64}  file.zip\n")
+    assert cli.main(["fetch", "conflict", "ucdp_ged"]) == 2
+    assert "SHA-256" in capsys.readouterr().err
+    assert files(folder) == ["file.zip.sha256"]

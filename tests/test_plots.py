@@ -216,6 +216,17 @@ class TestMaps:
         assert (dot.get_xdata()[0], dot.get_ydata()[0]) == pytest.approx((lon, lat), abs=2e-3)
         assert -78.8 < lon < -78.5 and 35.6 < lat < 35.9  # Raleigh
 
+    @pytest.mark.parametrize(
+        "box", [(-180, -90, 180, 90), (-17.5, -35, 51.5, 37.5), (170, -50, 180, -30), (-70, -30, -50, -10)]
+    )
+    def test_locator_draws_the_globe_a_continent_and_what_has_land_at_its_antipode(self, box):
+        west, south, east, north = box
+        y, x = np.arange(south + 0.5, north), np.arange(west + 0.5, east)
+        scene = xr.Dataset({"a": (("y", "x"), np.zeros((len(y), len(x))))}, {"y": y, "x": x}).rio.write_crs(4326)
+        figure = plots.locator(xr.DataTree.from_dict({"/grid": scene}))
+        figure.canvas.draw()
+        assert np.isfinite(figure.axes[1].get_xlim()).all()
+
     def test_maps_ask_no_network(self, monkeypatch, tmp_path):
         import cartopy
 

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import geopandas as gpd
+import h5py
 import made_cubes
 import numpy as np
 import pandas as pd
@@ -11,8 +12,8 @@ import pytest
 import shapely
 import xarray as xr
 
+from geonb import hdf5_sequences, sequences, store_cubes, store_windows
 from geonb import store as stores
-from geonb import store_cubes
 
 
 @pytest.fixture(scope="module")
@@ -206,3 +207,86 @@ def test_damage_to_arrays_and_table_is_seen(copied):
     assert store.faults() == ["index.parquet has no column gid"]
     index.to_parquet(copied / "index.parquet", index=False)
     assert "leaves the grid" in store_cubes.open_cube_store(copied).faults()[0]
+
+
+def test_the_kind_of_a_store_says_what_opens_it(cube_store, tmp_path):
+    opened = stores.open_store(cube_store.path)
+    assert type(opened) is store_cubes.CubeStore and opened.georeferenced
+    with h5py.File(tmp_path / "theirs.hdf5", "w") as file:
+        file["predictor"], file["truth"] = np.zeros((6, 4, 1, 5, 5)), np.zeros((6, 5, 5))
+    written = hdf5_sequences.import_sequences(tmp_path / "theirs.hdf5", tmp_path / "theirs", "60/20/20")
+    opened = stores.open_store(written.path)
+    assert type(opened) is store_windows.WindowStore and not opened.georeferenced
+    assert set(stores.KINDS) == {"sequences", "windows"}
+
+
+def test_items_are_named_by_the_cells_with_an_event(cube_store):
+    windows = cube_store.windows("train")
+    items = [windows[i] for i in range(0, len(windows), 41)]
+    bounds = {"no event": (0, 0), "1 cell": (1, 1), "2-4 cells": (2, 4), "5-9 cells": (5, 9), "10-19 cells": (10, 19),
+              "20 cells or more": (20, 64)}  # fmt: skip
+    assert list(cube_store.legend) == list(bounds) and len(set(cube_store.legend.values())) == len(bounds)
+    labels = cube_store.labels(items)
+    assert len(set(labels)) > 2
+    for item, label in zip(items, labels, strict=True):
+        event = cube_store[int(item["index"])]["targets"].isel(lead=0).values
+        low, high = bounds[label]
+        assert low <= (event > 0).any(axis=0).sum() <= high
+    for count in (0, 1, 2, 4, 5, 9, 10, 19, 20, 64):
+        target = np.zeros((3, 2, 64))
+        target[0, 1, :count], target[1:] = 1, 1
+        (label,) = cube_store.labels([{"targets": target.reshape(3, 2, 8, 8)}])
+        assert bounds[label][0] <= count <= bounds[label][1]
+
+
+@pytest.fixture(scope="module")
+def whole_region(tmp_path_factory):
+    return made_cubes.small_cube_store(tmp_path_factory.mktemp("region"), chunk_size=None)
+
+
+def test_a_window_may_be_the_whole_region_once_a_month(whole_region):
+    store, index = whole_region, whole_region.index
+    for split in ("train", "val", "test"):
+        assert index.loc[index["split"] == split, "t"].tolist() == store.origins(split).tolist()
+    assert set(map(tuple, index[["y", "x", "height", "width"]].to_numpy().tolist())) == {(0, 0, 24, 20)}
+    assert index["valid_share"].to_numpy() == pytest.approx(store.valid.mean())
+    event = store.cube(["event"]).values[:, 0]
+    assert index["events"].tolist() == [int(event[t - 6 : t].sum()) for t in index["t"]]
+    outlines = gpd.read_parquet(store.path / "index.parquet").geometry
+    assert {tuple(o.bounds) for o in outlines} == {(3.0, 4.0, 13.0, 16.0)}
+    window, t = store[0], int(index["t"][0])
+    np.testing.assert_array_equal(window["targets"].values[:, 0], event[t : t + 3])
+    item = store.windows("train")[0]
+    assert item["inputs"].shape == (6, 5, 24, 20) and item["valid"].sum() == store.valid.sum()
+    assert store.faults(deep=True) == []
+    row = stores.stores("conflict", store.path.parents[2]).iloc[0]
+    assert row["state"] == "whole" and row["patch"] is None
+
+
+def test_a_leak_planted_into_whole_regions_is_caught(whole_region, tmp_path):
+    found = whole_region.check_split()
+    assert (found["leaks"], found["smallest_gap_months"]) == (0, 9)
+    assert "6 months in, 3 ahead; origins of two splits are at least 9 months apart" in found["said"]
+    shutil.copytree(whole_region.path, tmp_path / "store", symlinks=False)
+    index = gpd.read_parquet(tmp_path / "store" / "index.parquet")
+    last = int(np.flatnonzero(index["split"] == "train")[-1])
+    index.loc[last, "t"] += 1  # one month later: its last target is the first that the validation sees
+    index.to_parquet(tmp_path / "store" / "index.parquet", index=False)
+    planted = stores.open_store(tmp_path / "store")
+    with pytest.raises(ValueError, match=r"leaks:\n- val window \d+ .*sees month .*which is a target of train"):
+        stores.check_split(planted)
+    with pytest.raises(ValueError, match="sees month"):
+        stores.check_store(tmp_path / "store")
+
+
+def test_a_table_that_would_leak_is_never_written(tmp_path, monkeypatch):
+    honest = sequences.split_months
+
+    def nearer(*settings):
+        months = honest(*settings)
+        return months | {"val": (months["val"][0] - 1, months["val"][1])}
+
+    monkeypatch.setattr(sequences, "split_months", nearer)
+    with pytest.raises(ValueError, match=r"(?s)would leak between the splits.*which is a target of train"):
+        made_cubes.small_cube_store(tmp_path, chunk_size=None)
+    assert not list((tmp_path / "data/conflict").glob("*/store.json"))

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geonb import tasks, tasks_forecast
+from geonb import networks_forecast, tasks, tasks_forecast
 from geonb.loaders import Batches
 from geonb.samplers import order_of
 from geonb.tasks_forecast import BinnedAveragePrecision, Forecast
@@ -171,6 +171,37 @@ def test_what_does_not_fit_the_store_is_refused(settings, store, told, tmp_path,
         tasks.train(folder(tmp_path / "wrong"), made_store(**store), **{**SETTINGS, **settings})
 
 
+@pytest.mark.parametrize("loss", ["bce", "hurdle"])
+@pytest.mark.parametrize("network", ["convlstm:structure=4-0/4-4,skip=true", "unet_lstm:filters=4,depth=1"])
+def test_a_network_begins_at_what_is_usual(network, loss):
+    """Each outcome at its own share of the valid cells, 0.01 % at least; a checkpoint's biases are left alone."""
+    store = made_store(outcomes=3)
+    windows = Months(store, "train")
+    batch = windows.batch(list(range(len(windows))))
+    within = batch["valid"][:, None, None].expand_as(batch["targets"])
+    expected = [batch["targets"][:, :, k][within[:, :, k]].mean().item() for k in range(3)]
+    assert tasks_forecast.prevalence(store) == pytest.approx(expected)
+    few = np.unique(np.linspace(0, 39, 7).round().astype(int)).tolist()
+    batch = windows.batch(few)
+    within = batch["valid"][:, None, None].expand_as(batch["targets"])
+    assert tasks_forecast.prevalence(store, most=7)[0] == pytest.approx(
+        batch["targets"][:, :, 0][within[:, :, 0]].mean().item()
+    )
+    torch.manual_seed(0)
+    card = {"network": network, "loss": loss, "horizon": 2, "lr": 1e-3, "prevalence": [0.03, 0.0, 0.2],
+            "channels": [{"name": "a"}] * 4, "outcomes": [{"name": n} for n in "xyz"]}  # fmt: skip
+    for weights, start in ((True, (0.03, 1e-4, 0.2)), (False, None)):
+        task = Forecast(card, weights=weights).eval()
+        with torch.no_grad():
+            task.network.head.weight.zero_()
+        p = task.probabilities(torch.randn(2, 3, 4, 8, 8)).detach()
+        for k in range(3):
+            if start:
+                torch.testing.assert_close(p[:, :, k], torch.full_like(p[:, :, k], start[k]))
+            else:
+                assert abs(p[:, :, k] - 0.5).max() < 0.2
+
+
 # ---- forecasts
 
 
@@ -261,3 +292,32 @@ def test_average_precision_is_scikit_learns(seed, rate, outcomes):
         if truth[:, :, k][within].any():
             expected.append(metrics.average_precision_score(truth[:, :, k][within], logits[:, :, k][within]))
     assert float(metric.compute()) == pytest.approx(np.mean(expected) if expected else 0, abs=1e-6)
+
+
+def test_a_step_that_no_machine_holds_is_refused_before_it_begins(monkeypatch):
+    store, network = made_store(), SETTINGS["network"]
+    each = tasks_forecast.kept_bytes(network, 2, 1, STEPS, HORIZON, (SIDE, SIDE))
+    assert tasks_forecast.kept_bytes(network, 2, 1, STEPS, HORIZON, (10 * SIDE, SIDE)) == pytest.approx(
+        10 * each, rel=0.05
+    )
+    Forecast.check_memory(store, network, 32, "float32")
+    monkeypatch.setattr(tasks_forecast, "machine_bytes", lambda: 3.5 * each)
+    Forecast.check_memory(store, network, 3, "float32")
+    Forecast.check_memory(store, network, 6, "bfloat16")
+    with pytest.raises(ValueError, match=r"batch = 4 windows of .* Give batch = 3, .*windows=events:size=16"):
+        Forecast.check_memory(store, network, 4, "float32")
+
+
+@pytest.mark.parametrize("network", ["unet_lstm", SETTINGS["network"]])
+def test_what_a_step_keeps_is_what_torch_keeps(network):
+    kept, built = {}, networks_forecast.build_network(network, 3, 1, 2)
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor  # held, so that no place is used twice
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        built(torch.randn(1, 4, 3, 16, 16))
+    weights = {p.untyped_storage().data_ptr() for p in built.parameters()}
+    wanted = sum(t.untyped_storage().nbytes() for key, t in kept.items() if key not in weights)
+    assert tasks_forecast.kept_bytes(network, 3, 1, 4, 2, (16, 16)) == pytest.approx(wanted, rel=0.1)

@@ -1,0 +1,54 @@
+"""What the shared notebooks show of a workload: every look is there, and is asked for what its notebook gives."""
+
+import inspect
+import json
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+
+from geonb import looks, workloads
+
+ROOT = Path(__file__).parents[1]
+LOOKS = [
+    pytest.param(record, notebook, look, id=f"{record.name}-{notebook[:2]}-{look.title or look.draw or 'words'}")
+    for record in workloads.WORKLOADS.values()
+    for notebook, shown in record.looks.items()
+    for look in shown
+]
+
+
+@pytest.mark.parametrize(("record", "notebook", "look"), LOOKS)
+def test_every_look_can_be_drawn_from_what_its_notebook_gives(record, notebook, look):
+    assert notebook in looks.GIVES and notebook in record.steps
+    assert len(look.text.split()) > 10, "it says how to read the figure"
+    if look.draw:
+        given = looks.GIVES[notebook].strip("()").split(", ")
+        assert list(inspect.signature(workloads.load(look.draw)).parameters) == given
+
+
+@pytest.mark.parametrize("notebook", looks.GIVES)
+def test_notebooks_give_what_is_written(notebook):
+    cells = json.loads((ROOT / "notebooks" / f"{notebook}.ipynb").read_text())["cells"]
+    calls = [line for c in cells for line in "".join(c["source"]).splitlines() if line.startswith("looks.show(")]
+    count = len(looks.GIVES[notebook].split(","))
+    assert len(calls) == 1 and calls[0].startswith(f'looks.show(workload, "{notebook}", ')
+    assert calls[0].count(",") == 1 + count
+
+
+def test_looks_are_shown_in_order_and_left_out_where_there_is_nothing(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    first, second, third = Figure(), Figure(), Figure()
+    drawn = {"one": [first, second], "two": third, "three": None}
+    monkeypatch.setattr(workloads, "load", lambda path: lambda given: drawn[path] if given == "it" else 1 / 0)
+    record = workloads.Workload(
+        "mine", "Mine", "What?", "notebooks/01.ipynb", "mean_iou",
+        looks={"06_explore": (looks.Look("A", "how", "one"), looks.Look("", "what", "two"), looks.Look("C", "x", "three"),
+                              looks.Look("", "words"))},
+    )  # fmt: skip
+    monkeypatch.setattr(workloads, "get", lambda name: record)
+    looks.show("mine", "06_explore", "it")
+    assert [getattr(s, "data", s) for s in shown] == ["### A\n\nhow", first, second, "what", third, "words"]
+    looks.show("mine", "04_analytics", "it")
+    assert len(shown) == 6
