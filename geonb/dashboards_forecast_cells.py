@@ -227,7 +227,9 @@ def cell_html(forecasts: Forecasts, row: int, column: int, outcome: int, month: 
     y, x = float(here.y), float(here.x)
     place = f"{abs(y):g}° {'N' if y >= 0 else 'S'}, {abs(x):g}° {'E' if x >= 0 else 'W'}"
     facts = [f"PRIO-GRID {int(here.gid)}"] if "gid" in here else []
-    facts += [f"UCDP country {int(here.country)}"] if "country" in here and int(here.country) else []
+    number = int(here.country) if "country" in here else 0
+    known = dict(forecasts.attrs.get("countries", {})).get(str(number))
+    facts += [escape(known) if known else f"UCDP country {number}"] if number else []
     heads = "".join(f'<th style="color:{model_colour(m)}">{escape(n)}</th>' for m, n in enumerate(forecasts.models))
     rows = "".join(
         f'<tr><td style="white-space:nowrap">{origin + lead - 1}</td>'

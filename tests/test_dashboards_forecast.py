@@ -117,6 +117,12 @@ class TestLive:
         assert explorer.about.value != told
         assert explorer.sources["click"].data == {"x": [13.25], "y": [11.75]}
 
+    def test_a_country_is_named_where_the_forecasts_know_its_name(self, explorer):
+        explorer.sources["asked"].data = {"x": [13.05], "y": [11.9]}
+        explorer.forecasts.attrs = explorer.forecasts.attrs | {"countries": {"475": "Nigeria"}}
+        explorer.month.value = 9
+        assert "Nigeria" in explorer.about.value and "UCDP country" not in explorer.about.value
+
     def test_click_outside_the_region(self, explorer):
         for place in ({"x": [3.0], "y": [4.0]}, {"x": [100.0], "y": [11.0]}):
             explorer.sources["asked"].data = place
