@@ -22,6 +22,7 @@ from geonb import arrays, disk, priogrid, threads
 from geonb import covariates as tables
 from geonb import events as reading
 
+VERSION = 1  # raise it when the same events and settings give other arrays, so that no older cube is found again
 MONTHS_CHUNK = 12
 COUNTED = ("count", "best", "high", "low")
 UNITS = {"event": "1", "count": "events", "best": "deaths", "high": "deaths", "low": "deaths", "months_since": "months"}
