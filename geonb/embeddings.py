@@ -32,7 +32,7 @@ def embed(run, store, model, *, samples: int = 1000, seed: int = 0, batch: int =
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = model.to(device).eval()
     if len(rows):  # whole regions are large windows
-        batch = max(1, min(batch, MOST_NUMBERS // np.size(windows[int(rows[0])]["inputs"])))
+        batch = max(1, min(batch, MOST_NUMBERS // torch.as_tensor(windows[int(rows[0])]["inputs"]).numel()))
     with torch.inference_mode():
         for start in range(0, len(rows), batch):
             items = [windows[int(row)] for row in rows[start : start + batch]]

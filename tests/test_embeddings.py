@@ -90,7 +90,7 @@ def test_large_windows_are_embedded_few_at_a_time(tmp_path, monkeypatch):
             sizes.append(len(inputs))
             return inputs.flatten(2).mean(-1)
 
-    windows = [{"inputs": np.full((2, 10, 10), k, np.float32)} for k in range(9)]
+    windows = [{"inputs": torch.full((2, 10, 10), float(k))} for k in range(9)]
     index = pd.DataFrame(
         {"split": "train", "y": 0, "x": 0, "height": 10, "width": 10, "source": "grid"}, index=range(9)
     )
