@@ -344,8 +344,8 @@ def write_conflict_store(
 
     inputs = [*events.attrs["paths"], *files, *([shapes] if shapes else [])]
     return store_cubes.write_cube_store(
-        write, recipe | {"cube": cubes.VERSION}, inputs=inputs, meta=meta, steps=steps, horizon=horizon, shares=shares, seed=seed, root=root,
-        chunk_size=cut.get("size"), **{k: cut[k] for k in ("draws", "min_events", "outliers") if k in cut},
+        write, {**recipe, "cube": cubes.VERSION}, inputs=inputs, meta=meta, steps=steps, horizon=horizon, shares=shares,
+        seed=seed, root=root, chunk_size=cut.get("size"), **{k: cut[k] for k in ("draws", "min_events", "outliers") if k in cut},
     )  # fmt: skip
 
 
