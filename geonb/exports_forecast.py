@@ -164,7 +164,7 @@ def country_table(data: xr.Dataset, i: int, known: Mapping[str, str] | None = No
     bounds = {
         f"{name}_{end}": at[f"country_{name}"].quantile(q, "draw").sel(place=countries).to_numpy()
         for name in ("cells", "deaths")
-        if f"country_{name}" in data
+        if f"country_{name}" in at and np.isfinite(at[f"country_{name}"]).any()  # a loss may know no deaths
         for end, q in (("low", 0.05), ("high", 0.95))
     }
     rows = []

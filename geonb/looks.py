@@ -112,7 +112,7 @@ CELLS: Mapping[str, tuple[Look, ...]] = {
         Look(
             "The months ahead",
             "The forecast from the last month of the data, lead by lead: nobody knows yet what happened there. Probability of at "
-            "least one event in the cell and month; hatched or blank cells lie outside the region.",
+            "least one event in the cell and month; grey cells lie outside the region.",
             "geonb.looks:forecast_map",
         ),
         Look(
