@@ -328,7 +328,7 @@ def data_module(
         raise ValueError(f"batch = {batch}, workers = {workers}: give at least 1 window and 0 threads")
 
     def loader(split: str, train: bool) -> Batches:
-        windows = Windows(store, split, augment if train else "none", seed)
+        windows = store.windows(split, augment if train else "none", seed)
         order = order_of(windows, store, sampler if train else "sequential", seed)
         return Batches(windows, order, batch, workers, train)
 

@@ -16,13 +16,10 @@ import torch
 from geonb import samples
 from geonb.augmentation import EXACT, check_augment
 from geonb.disk import enough_space, locked, whole_folder
-from geonb.loaders import Batches, Windows, scratch_folder
-from geonb.samplers import order_of
+from geonb.loaders import Windows, scratch_folder
 from geonb.store_cubes import GROUP, MONTHS_AT_ONCE, years_of
 
 if TYPE_CHECKING:
-    import lightning as L
-
     from geonb.store_cubes import CubeStore
 
 KINDS = ("monthly", "yearly", "static")
@@ -247,30 +244,3 @@ def check_turns(augment: str) -> list[tuple[str, dict[str, float]]]:
             f"augment = {augment!r}: {', '.join(others)} is made for images, months of events know {', '.join(EXACT)} or none"
         )
     return steps
-
-
-def data_module(
-    store: CubeStore,
-    batch: int = 32,
-    augment: str = "flips,rotations",
-    seed: int = 0,
-    workers: int = 0,
-    sampler: str = "shuffle",
-) -> L.LightningDataModule:
-    """The store's three splits for a Lightning Trainer, see :func:`geonb.loaders.data_module`."""
-    import lightning as L
-
-    if batch < 1 or workers < 0:
-        raise ValueError(f"batch = {batch}, workers = {workers}: give at least 1 window and 0 threads")
-
-    def loader(split: str, train: bool) -> Batches:
-        windows = Sequences(store, split, augment if train else "none", seed)
-        order = order_of(windows, store, sampler if train else "sequential", seed)
-        return Batches(windows, order, batch, workers, train)
-
-    # the hooks are set, not subclassed, as in geonb.loaders: lightning loads only here
-    module = L.LightningDataModule()
-    module.train_dataloader = lambda: loader("train", True)
-    module.val_dataloader = lambda: loader("val", False)
-    module.test_dataloader = lambda: loader("test", False)
-    return module

@@ -175,6 +175,7 @@ def class_scores(scores: xr.Dataset, metric: str = "iou", split: str = "test") -
 
 
 def needed(scores: xr.Dataset, variable: str) -> None:
+    """Refuse scores without a variable, which an older geonb made."""
     if variable not in scores:
         raise ValueError(f"These scores hold no {variable!r} (made by an older geonb). Run 04_analytics again.")
 

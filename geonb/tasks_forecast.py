@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import lightning as L
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -89,13 +88,6 @@ class Forecast(Trainable):
             "patch": int(store.index["height"].max()), "simulated": bool(store.meta["simulated"]),
             "prevalence": prevalence(store),
         }  # fmt: skip
-
-    @classmethod
-    def data_module(cls, store, **options: Any) -> L.LightningDataModule:
-        """The store's sequences; `options` as for :func:`geonb.loaders_cubes.data_module`."""
-        from geonb.loaders_cubes import data_module
-
-        return data_module(store, **options)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Outputs (sample, lead, output, y, x) of standardised inputs (sample, step, channel, y, x).

@@ -124,7 +124,7 @@ def test_changes_made_for_images_are_refused(cube_store):
 
 
 def test_data_module_shuffles_training_alone(cube_store):
-    module = loaders_cubes.data_module(cube_store, batch=16, seed=2, workers=2, sampler="blocks")
+    module = loaders.data_module(cube_store, batch=16, seed=2, workers=2, sampler="blocks")
     train = next(iter(module.train_dataloader()))["index"]
     years = cube_store.index["block"].iloc[train.numpy()]
     assert years.nunique() <= 2
