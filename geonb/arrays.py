@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -174,8 +174,18 @@ def training_statistics(groups: dict[str, Any], split: dict) -> dict:
         for name, group in groups.items()
         for y, x in grids.tiles(group["valid"].shape, TILE_PX)
     ]
+    return merged(threads.spread(_moments, tasks))
+
+
+def merged(moments: Iterable[tuple[int, Any, Any]]) -> dict:
+    """Statistics of all pixels from the moments of parts: see `training_statistics`.
+
+    Parameters
+    ----------
+    moments : of each part, number of pixels, mean (channel,), products about the mean (channel, channel); of `moments_of`
+    """
     n, mean, products = 0, 0.0, 0.0
-    for m, part, inside in threads.spread(_moments, tasks):
+    for m, part, inside in moments:
         if not m:
             continue
         delta = part - mean
@@ -198,7 +208,12 @@ def _moments(group: Any, y: slice, x: slice, blocks: np.ndarray, block: int) -> 
     if not train.any():
         return 0, None, None
     train &= group["valid"][y, x]
-    values = group["inputs"][:, y, x][:, train].astype(np.float64)
+    return moments_of(group["inputs"][:, y, x][:, train])
+
+
+def moments_of(values: np.ndarray) -> tuple[int, Any, Any]:
+    """Of pixels (channel, pixel): number, mean of each channel, products about the mean, in float64."""
+    values = values.astype(np.float64)
     if not values.shape[1]:
         return 0, None, None
     mean = values.mean(axis=1)

@@ -61,6 +61,17 @@ def _parser() -> argparse.ArgumentParser:
     fetch = commands.add_parser("fetch", help="real data of a workload, ahead of a job on a node without network")
     fetch.add_argument("workload", metavar="WORKLOAD", help="a name, e.g. conflict")
     fetch.add_argument("names", metavar="NAME", nargs="*", help="which of its files (default: all)")
+    fetch.add_argument(
+        "-p",
+        dest="texts",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="which scenes of clouds: product=ABI-L2-MCMIPF, start=2020-04-01, stop=..., lon=, lat=, zenith=; repeatable",
+    )
+    fetch.add_argument(
+        "--dry-run", action="store_true", help="tell what would be fetched and how much, and fetch nothing"
+    )
     fetch.set_defaults(command=_fetch)
 
     doctor = commands.add_parser("doctor", help="what is installed, which device, what is missing and how to get it")
@@ -178,8 +189,9 @@ def _fetch(options: argparse.Namespace) -> int:
     from geonb import fetching, runs, workloads
 
     record = workloads.get(options.workload)
-    root = runs.project_root()
-    print("\n".join(fetching.fetch_all(record, root / "data" / "downloads" / record.name, options.names)))
+    folder = runs.project_root() / "data" / "downloads" / record.name
+    texts = dict(_pair(text) for text in options.texts)
+    print("\n".join(fetching.fetch_all(record, folder, options.names, texts, options.dry_run)))
     return 0
 
 

@@ -95,19 +95,8 @@ class Place:
     def window(
         self, bounds: Sequence[float], pixels: int
     ) -> tuple[dict[str, slice], tuple[float, float, float, float]]:
-        """Slices of the grid that show `bounds` in at most `pixels` a side, and the ground they cover.
-
-        The slices are strided where the view is larger than that, so that only so much is kept in memory.
-        """
-        west, south, east, north = self.bounds
-        size_x, size_y = (east - west) / self.data.sizes["x"], (north - south) / self.data.sizes["y"]
-        left, right = _span((bounds[0] - west) / size_x, (bounds[2] - west) / size_x, self.data.sizes["x"])
-        top, bottom = _span((north - bounds[3]) / size_y, (north - bounds[1]) / size_y, self.data.sizes["y"])
-        step = max(1, -(-max(right - left, bottom - top) // pixels))
-        columns, rows = -(-(right - left) // step), -(-(bottom - top) // step)
-        slices = {"y": slice(top, bottom, step), "x": slice(left, right, step)}
-        x, y = west + left * size_x, north - top * size_y
-        return slices, (x, y - rows * step * size_y, x + columns * step * size_x, y)
+        """Slices of the grid that show `bounds` in at most `pixels` a side, and the ground they cover; see `window`."""
+        return window(self.bounds, (self.data.sizes["y"], self.data.sizes["x"]), bounds, pixels)
 
     def pixel(self, x: float, y: float) -> tuple[int, int] | None:
         """Row and column of the pixel at a place, or None outside."""
@@ -156,6 +145,29 @@ def with_indices(data: xr.Dataset) -> xr.Dataset:
     """The Dataset with class indices as bytes, 255 where there is none, also where a reader made NaN of a fill value."""
     decoded = [name for name in ("label", "truth") if data[name].dtype.kind == "f"]
     return data.assign({name: data[name].fillna(255).astype("uint8") for name in decoded})
+
+
+def window(
+    whole: Sequence[float], shape: tuple[int, int], view: Sequence[float], pixels: int
+) -> tuple[dict[str, slice], tuple[float, float, float, float]]:
+    """Slices of a grid that show a view in at most `pixels` a side, and the ground they cover.
+
+    The slices are strided where the view is larger than that, so that only so much is kept in memory.
+
+    Parameters
+    ----------
+    whole : tuple = (west, south, east, north), outer edges of a grid of `shape` (rows, columns) with north up
+    view : tuple = (west, south, east, north)
+    """
+    west, south, east, north = whole
+    size_x, size_y = (east - west) / shape[1], (north - south) / shape[0]
+    left, right = _span((view[0] - west) / size_x, (view[2] - west) / size_x, shape[1])
+    top, bottom = _span((north - view[3]) / size_y, (north - view[1]) / size_y, shape[0])
+    step = max(1, -(-max(right - left, bottom - top) // pixels))
+    columns, rows = -(-(right - left) // step), -(-(bottom - top) // step)
+    slices = {"y": slice(top, bottom, step), "x": slice(left, right, step)}
+    x, y = west + left * size_x, north - top * size_y
+    return slices, (x, y - rows * step * size_y, x + columns * step * size_x, y)
 
 
 def _span(low: float, high: float, size: int) -> tuple[int, int]:

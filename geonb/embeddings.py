@@ -1,4 +1,7 @@
-"""Embeddings of samples as labelled xarray, and what is done with them: reduce, cluster, link, find the nearest."""
+"""Embeddings of samples as labelled xarray, and what is done with them: reduce, link, cut into kinds, find the nearest.
+
+Planes are made in `embeddings_planes`, trees and kinds in `embeddings_trees`; `embeddings_transforms` keeps both.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,54 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-METHODS = ("pca", "umap")
+from geonb.embeddings_planes import METHODS, check_method, reduce
+from geonb.embeddings_trees import GROUPINGS, Tree, check_clusters, check_grouping, cluster, kinds_table, link
+
+__all__ = [
+    "GROUPINGS",
+    "METHODS",
+    "Tree",
+    "check_settings",
+    "cluster",
+    "draw_rows",
+    "embed",
+    "kinds_table",
+    "link",
+    "nearest",
+    "open_embeddings",
+    "reduce",
+    "rgb_tiles",
+]
 MOST_NUMBERS = 2**24  # in a batch of inputs: 64 windows of 4 bands and 256 px
+MOST_STRETCHED = 64  # windows that say how bright a store is
+
+
+def check_settings(
+    windows: int, *, samples: int, clusters: int, method: str, grouping: str = "ward", examples: str = "centre"
+) -> None:
+    """Refuse what notebook 05 could not draw, before anything is embedded.
+
+    Parameters
+    ----------
+    windows : int
+        How many the store has.
+
+    Raises
+    ------
+    ValueError
+        If there are more clusters than windows, fewer than 3 windows, or a method, grouping or kind of example is unknown.
+    """
+    from geonb.plots_tiles import check_examples
+
+    check_method(method)
+    check_grouping(grouping)
+    check_examples(examples)
+    count = min(windows, samples)
+    if count < 3:
+        raise ValueError(
+            f"{count} windows are too few to interpret; at least 3 are needed. Cut more of them in notebook 01."
+        )
+    check_clusters(clusters, count)
 
 
 def embed(run, store, model, *, samples: int = 1000, seed: int = 0, batch: int = 64) -> xr.Dataset:
@@ -21,13 +70,40 @@ def embed(run, store, model, *, samples: int = 1000, seed: int = 0, batch: int =
 
     Returns
     -------
-    Dataset with ``embedding (sample, dim)`` and, per sample, ``source, y, x, height, width, split, label`` (what it mostly
-    shows: ``store.labels``), ``lon, lat`` (degrees) and ``row`` (its row in the store's index).
+    Dataset with ``embedding (sample, dim)`` and, per sample, ``source, y, x, height, width, split``, ``lon, lat`` (degrees),
+    ``row`` (its row in the store's index), ``time`` (UTC, NaT where unknown), ``label`` (what it mostly shows:
+    ``store.labels``) where the store has labels, and ``margin`` (how well the network did on it, larger is better) where the task
+    has ``margins(store, rows)``.
     """
+    windows, rows = store.windows(), draw_rows(store.index, samples, seed)
+    vectors, labels = _encode(model, windows, rows, batch, store.labels if store.legend else None)
+    about = store.index.iloc[rows]
+    columns = {name: ("sample", about[name].to_numpy()) for name in ("y", "x", "height", "width")}
+    columns |= {name: ("sample", about[name].astype(str).to_numpy(dtype=object)) for name in ("source", "split")}
+    lon, lat = _positions(store, about)
+    columns |= {"row": ("sample", rows), "time": ("sample", _times(about))}
+    columns |= {"lon": ("sample", lon, {"units": "degrees_east"}), "lat": ("sample", lat, {"units": "degrees_north"})}
+    if labels:
+        columns["label"] = ("sample", np.array(labels, dtype=object))
+    if hasattr(model, "margins"):
+        columns["margin"] = ("sample", np.asarray(model.margins(store, rows), np.float32))
+    data = xr.Dataset(
+        {"embedding": (("sample", "dim"), vectors)},
+        coords=columns,
+        attrs={
+            "layer": "encoder, mean over the window", "network": model.card["network"], "run": Path(run.path).name,
+            "simulated": int(store.meta["simulated"]),
+            "notes": list(store.meta["notes"]), "colours": list(store.legend.values()), "classes": list(store.legend),
+        },
+    )  # fmt: skip
+    _write(data, Path(run.embeddings))
+    return data
+
+
+def _encode(model, windows, rows: np.ndarray, batch: int, labels_of) -> tuple[np.ndarray, list[str]]:
+    """Embed windows, some at a time: float32 array (sample, dim), and their labels, none without `labels_of`."""
     import torch
 
-    windows = store.windows()
-    rows = draw_rows(store.index, samples, seed)
     vectors, labels = [], []
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = model.to(device).eval()
@@ -37,29 +113,18 @@ def embed(run, store, model, *, samples: int = 1000, seed: int = 0, batch: int =
         for start in range(0, len(rows), batch):
             items = [windows[int(row)] for row in rows[start : start + batch]]
             inputs = torch.stack([torch.as_tensor(item["inputs"]) for item in items])
-            vectors.append(model.encode(inputs.to(device)).cpu().numpy())
-            labels += store.labels(items)
-    about = store.index.iloc[rows]
-    columns = {name: ("sample", about[name].to_numpy()) for name in ("y", "x", "height", "width")}
-    columns |= {name: ("sample", about[name].astype(str).to_numpy(dtype=object)) for name in ("source", "split")}
-    lon, lat = _positions(store, about)
-    data = xr.Dataset(
-        {"embedding": (("sample", "dim"), np.concatenate(vectors).astype(np.float32))},
-        coords={
-            **columns,
-            "row": ("sample", rows),
-            "label": ("sample", np.array(labels, dtype=object)),
-            "lon": ("sample", lon, {"units": "degrees_east"}),
-            "lat": ("sample", lat, {"units": "degrees_north"}),
-        },
-        attrs={
-            "layer": "encoder, mean over the window", "network": model.card["network"], "run": Path(run.path).name,
-            "simulated": int(store.meta["simulated"]),
-            "notes": list(store.meta["notes"]), "colours": list(store.legend.values()), "classes": list(store.legend),
-        },
-    )  # fmt: skip
-    _write(data, Path(run.embeddings))
-    return data
+            vectors.append(model.encode(inputs.to(device)).float().cpu().numpy())
+            labels += labels_of(items) if labels_of else []
+    return np.concatenate(vectors).astype(np.float32), labels
+
+
+def _times(about) -> np.ndarray:
+    """When each window was seen: datetime64 (UTC), NaT where nobody knows."""
+    import pandas as pd
+
+    if "time" not in about:
+        return np.full(len(about), np.datetime64("NaT", "ns"))
+    return pd.to_datetime(about["time"], utc=True).dt.tz_localize(None).to_numpy("datetime64[ns]")
 
 
 def draw_rows(index, samples: int, seed: int, min_valid: float = 0.9) -> np.ndarray:
@@ -122,70 +187,6 @@ def open_embeddings(path: str | Path) -> xr.Dataset:
     return xr.open_zarr(path)
 
 
-def reduce(embeddings: xr.Dataset, method: str = "pca", seed: int = 0) -> xr.DataArray:
-    """Two dimensions to look at.
-
-    Parameters
-    ----------
-    method : "pca" (linear; explained variance in the attrs) or "umap" (neighbourhoods; McInnes et al. 2018)
-
-    Returns
-    -------
-    DataArray (sample, axis = 2)
-
-    Raises
-    ------
-    ValueError
-        If the method is unknown or there are fewer than 3 samples.
-    """
-    values = embeddings["embedding"].to_numpy()
-    if method not in METHODS:
-        raise ValueError(f"method = {method!r} is unknown. Give one of {', '.join(METHODS)}.")
-    if len(values) < 3:
-        raise ValueError(f"{len(values)} samples are too few to reduce; at least 3 are needed. Raise `samples`.")
-    attrs: dict[str, object] = {**embeddings.attrs, "method": method}
-    if method == "pca":
-        from sklearn.decomposition import PCA
-
-        model = PCA(n_components=2, random_state=seed)
-        points = model.fit_transform(values)
-        attrs["explained_variance"] = [float(v) for v in model.explained_variance_ratio_]
-    else:
-        from umap import UMAP
-
-        points = UMAP(n_neighbors=min(15, len(values) - 1), random_state=seed).fit_transform(values)
-    coords = {name: value for name, value in embeddings.coords.items() if value.dims == ("sample",)}
-    return xr.DataArray(points, dims=("sample", "axis"), coords=coords, attrs=attrs)
-
-
-def link(embeddings: xr.Dataset) -> np.ndarray:
-    """Ward linkage (sample - 1, 4) as scipy gives it (Ward 1963), on the embedding as it is."""
-    from scipy.cluster.hierarchy import linkage
-
-    return linkage(embeddings["embedding"].to_numpy().astype(np.float64), method="ward")
-
-
-def cluster(linkage: np.ndarray, clusters: int) -> np.ndarray:
-    """Cut a linkage into at most so many clusters.
-
-    Returns
-    -------
-    array (sample,), 0-based, numbered as their leaves stand in the dendrogram from left to right.
-
-    Raises
-    ------
-    ValueError
-        If more clusters are asked for than there are samples.
-    """
-    from scipy.cluster.hierarchy import fcluster, leaves_list
-
-    if not 1 <= clusters <= len(linkage) + 1:
-        raise ValueError(f"clusters = {clusters} is not between 1 and the {len(linkage) + 1} samples there are.")
-    flat = fcluster(linkage, clusters, criterion="maxclust")
-    order = list(dict.fromkeys(flat[leaves_list(linkage)]))
-    return np.array([order.index(c) for c in flat])
-
-
 def nearest(embeddings: xr.Dataset, sample: int, count: int = 8) -> xr.Dataset:
     """The samples most like one of them, by cosine similarity, most alike first (itself left out).
 
@@ -202,7 +203,7 @@ def nearest(embeddings: xr.Dataset, sample: int, count: int = 8) -> xr.Dataset:
 
 
 def rgb_tiles(store, rows: np.ndarray, bands: tuple[int, int, int] | None = None) -> np.ndarray:
-    """How windows look to a person: the 2-98 % stretch of three bands, the same for all.
+    """How windows look to a person: the 2-98 % stretch of three bands, the same for every window of the store.
 
     Parameters
     ----------
@@ -218,11 +219,21 @@ def rgb_tiles(store, rows: np.ndarray, bands: tuple[int, int, int] | None = None
     windows = Windows(store)
     if bands is None:
         bands = (2, 1, 0) if len(store.channels) >= 3 else (0, 0, 0)
-    items = [windows[int(row)] for row in rows]
-    pixels = np.stack([np.asarray(item["inputs"])[list(bands)] for item in items])
-    blank = np.stack([(np.asarray(item["inputs"]) == 0).all(axis=0) for item in items])
-    shown = pixels[np.broadcast_to(~blank[:, None], pixels.shape)].reshape(-1) if not blank.all() else pixels.ravel()
+    low, high = _stretch(windows, bands)
+    tiles = []
+    for row in rows:
+        inputs = np.asarray(windows[int(row)]["inputs"])
+        grey = np.clip((inputs[list(bands)] - low) / max(high - low, 1e-6), 0, 1)
+        tiles.append((np.moveaxis(np.where((inputs == 0).all(axis=0), 1, grey), 0, -1) * 255).astype(np.uint8))
+    return np.stack(tiles) if tiles else np.zeros((0, 1, 1, 3), np.uint8)
+
+
+def _stretch(windows, bands: tuple[int, int, int]) -> tuple[float, float]:
+    """The 2nd and 98th percentile of some bands in windows spread over the store: not of those asked for, so that a tile
+    looks the same beside whichever others it is drawn."""
+    drawn = np.unique(np.linspace(0, len(windows) - 1, min(len(windows), MOST_STRETCHED)).astype(int))
+    items = [np.asarray(windows[int(row)]["inputs"])[:, ::2, ::2] for row in drawn]
+    seen = [item[list(bands)][:, (item != 0).any(axis=0)].ravel() for item in items]
+    shown = np.concatenate(seen) if seen else np.zeros(0)
     low, high = np.percentile(shown, [2, 98]) if shown.size else (0, 1)
-    grey = np.clip((pixels - low) / max(high - low, 1e-6), 0, 1)
-    grey[np.broadcast_to(blank[:, None], grey.shape)] = 1
-    return (np.moveaxis(grey, 1, -1) * 255).astype(np.uint8)
+    return float(low), float(high)

@@ -24,7 +24,10 @@ SOURCES = {
     "priogrid_yearly": "",
     "priogrid_static": "",
     "hdx": "",
+    "goes": "https://noaa-goes{satellite}.s3.amazonaws.com",
 }
+# Many files, of which options say the ones that are meant: (folder, options, dry, say) -> lines to tell.
+COLLECTIONS = {"goes": "geonb.fetching_goes:fetch_scenes"}
 # what a browser shows a person who fetches the file by hand
 PAGES = {
     "ucdp_ged": "https://ucdp.uu.se/downloads/",
@@ -32,6 +35,7 @@ PAGES = {
     "priogrid_yearly": "https://grid.prio.org/#/download",
     "priogrid_static": "https://grid.prio.org/#/download",
     "hdx": "https://data.humdata.org/organization/ucdp",
+    "goes": "https://registry.opendata.aws/noaa-goes/",
 }
 BLOCK = 1 << 18
 TIMEOUT_S = 30
@@ -213,7 +217,13 @@ def _offline(url: str, path: Path, error: Exception, page: str | None) -> str:
     )
 
 
-def fetch_all(record: Workload, folder: Path, names: Sequence[str] = ()) -> list[str]:
+def fetch_all(
+    record: Workload,
+    folder: Path,
+    names: Sequence[str] = (),
+    options: Mapping[str, str] | None = None,
+    dry: bool = False,
+) -> list[str]:
     """Fetch a workload's files, all that can be had; tells of each where it lies, or how to get it.
 
     Parameters
@@ -223,6 +233,10 @@ def fetch_all(record: Workload, folder: Path, names: Sequence[str] = ()) -> list
         Where they go.
     names : sequence of str
         Which of ``record.fetch``; all by default.
+    options : mapping, optional
+        Which files of a collection, such as a satellite's bucket.
+    dry : bool
+        Tell what would be fetched, and fetch nothing.
 
     Returns
     -------
@@ -231,7 +245,7 @@ def fetch_all(record: Workload, folder: Path, names: Sequence[str] = ()) -> list
     Raises
     ------
     ValueError
-        If the workload has no files to fetch, or none of that name.
+        If the workload has no files to fetch, or none of that name; options that cannot be used.
     ConnectionError
         If one could not be fetched; after the others were tried.
     """
@@ -241,9 +255,20 @@ def fetch_all(record: Workload, folder: Path, names: Sequence[str] = ()) -> list
         raise ValueError(
             f"{record.name} has nothing to fetch: its example data come with the first run of notebook 01."
         )
+    wanted = [pick("file", name, dict.fromkeys(record.fetch, name)) for name in names or record.fetch]
+    if options and not set(wanted) & set(COLLECTIONS):
+        raise ValueError(f"{', '.join(wanted)} take no options, but {', '.join(options)} is given. Leave out -p.")
     told, failed = [], []
-    for name in names or record.fetch:
-        url = address(pick("file", name, dict.fromkeys(record.fetch, name)))
+    for name in wanted:
+        url = address(name)
+        if name in COLLECTIONS:
+            from geonb.workloads import load
+
+            told += load(COLLECTIONS[name])(folder, options or {}, dry)
+            continue
+        if dry:
+            told.append(f"{name}: {url or f'made to order at {PAGES[name]}'}")
+            continue
         if not url:
             told.append(f"{name}: made to order at {PAGES[name]}; put the file anywhere and name it in the parameters")
             continue

@@ -52,8 +52,15 @@ class Image:
         return self.crs, self.transform, self.shape
 
 
-def open_image(path: str | Path, bands: str | None = None) -> Image:
+def open_image(path: str | Path, bands: str | None = None, place: tuple | None = None) -> Image:
     """Read the header of one raster file.
+
+    Parameters
+    ----------
+    bands : str, optional
+        Names or numbers (from 1), comma separated; all by default.
+    place : tuple = (crs, transform), optional
+        Where the image lies, for a file that does not say it itself.
 
     Raises
     ------
@@ -69,7 +76,7 @@ def open_image(path: str | Path, bands: str | None = None) -> Image:
             alpha = _alpha(data)
             numbers = [i for i in data.indexes if i != alpha]
             names = [data.descriptions[i - 1] or f"band {i}" for i in numbers]
-            facts = data.crs, data.transform, data.shape
+            facts = (*(place or (data.crs, data.transform)), data.shape)
             dtype = np.result_type(*(data.dtypes[i - 1] for i in numbers)).name
             nodata = tuple(data.nodatavals[i - 1] for i in numbers)
             masked = tuple(_masked(data.mask_flag_enums[i - 1], alpha) for i in numbers)

@@ -38,6 +38,14 @@ GIVES = {
     "06_explore": "(predictions, store)",
 }
 
+RELIABILITY = Look(
+    "Does it know when it does not know",
+    "Of what it calls 80 % sure, about 80 % should come true. Below the diagonal it is surer than it should be, as networks "
+    "often are; above, it is too modest. ECE is the mean distance to the diagonal, weighted by the number of samples, which the "
+    "bars show.",
+    "geonb.looks:reliability",
+)
+
 PIXELS: Mapping[str, tuple[Look, ...]] = {
     "02_training": (
         Look(
@@ -85,6 +93,7 @@ PIXELS: Mapping[str, tuple[Look, ...]] = {
             "tell apart in these bands, at this resolution, or for the people who drew the labels.",
             "geonb.looks:confusion",
         ),
+        RELIABILITY,
     ),
     "06_explore": (
         Look(
@@ -159,6 +168,7 @@ CELLS: Mapping[str, tuple[Look, ...]] = {
             "but numbers of the same windows. The curves ask whether a window's rim is forecast worse than its middle.",
             "geonb.looks:window_scores",
         ),
+        RELIABILITY,
     ),
     "06_explore": (
         Look(
@@ -166,6 +176,73 @@ CELLS: Mapping[str, tuple[Look, ...]] = {
             "A way through it. Let the months run with the truth on top, then the network's probability: does it lead or only follow? "
             "Switch the model to the best baseline and back: what does the network add? Click a cell for its history and its forecast "
             "at every lead. Move the threshold: how many false alarms does it cost to find the rest?",
+        ),
+    ),
+}
+
+
+CLOUDS: Mapping[str, tuple[Look, ...]] = {
+    "02_training": (
+        Look(
+            "",
+            "Triplets of the training split, a column each. The network learns to place the neighbour closer to the anchor than the "
+            "distant tile. Where you could not say either which is which, it cannot learn anything; where brightness gives it "
+            "away, it need not learn anything else.",
+            "geonb.looks_clouds:triplets",
+        ),
+    ),
+    "03_prediction": (
+        Look(
+            "Most wrong",
+            "The test triplets whose distant tile the network finds by far the nearer one. Look at each: often the distant tile does "
+            "show the same kind of sky, and the network is not wrong but the triplet is. If you can see at once that it is wrong, "
+            "ask what it looked at instead: brightness, the coast, an edge of the scene?",
+            "geonb.looks_clouds:worst",
+        ),
+        Look(
+            "Most right",
+            "The test triplets that it finds easiest. If all of them are bright against dark, it was easy for anybody.",
+            "geonb.looks_clouds:best",
+        ),
+    ),
+    "04_analytics": (
+        Look(
+            "Beyond brightness",
+            "Neighbours are alike in brightness and in its spread, so these two numbers alone put most triplets right. The network "
+            "earns its place where they do not: on the hardest fifth of the triplets, and in what the two gain when it is joined with "
+            "them. The untrained network beside it says how much of that is training, and how much any network would see.",
+            "geonb.looks_clouds:beyond",
+        ),
+        Look(
+            "How far apart",
+            "The distances behind the accuracy. Accuracy compares the two tiles of one anchor; the AUC compares all distances with all, "
+            "and is lower where a model's distances mean something else in another place or at another hour. Near distances "
+            "that grow from training to test are over-fitting. Two heaps at the same place are a network that tells nothing apart, "
+            "and both at nothing one that has collapsed.",
+            "geonb.looks_clouds:distances",
+        ),
+        Look(
+            "When and where",
+            "Scene by scene and place by place. A slope over the day is light that changes, not clouds; one bad place may be a coast, "
+            "a desert or sun glint that looks the same in every scene. Few triplets make a value scatter.",
+            "geonb.looks_clouds:scenes_and_places",
+        ),
+        Look(
+            "Are those alike also near",
+            "Of each tile's ten likes among all that do not overlap it, the share that lies within three tiles on the ground, or within "
+            "a tenth of the series in time, beside the share that chance would give. Weather has a size, so more than chance is "
+            "right; nearly all of them would mean that the network knows the place and not the pattern. Tiles of training places "
+            "are among them.",
+            "geonb.looks_clouds:neighbours",
+        ),
+    ),
+    "06_explore": (
+        Look(
+            "",
+            "A way through it. Lay the three components over the scene: do their colours follow kinds of cloud that you have a name "
+            "for, or only how bright it is? Move through the times: a kind that drifts with the clouds is a pattern, a kind that stays "
+            "where it is is ground. Click a tile: what else is near to it, here and at the other times? Then click clear sky, a coast and "
+            "the scene's edge, and see what the network makes of those.",
         ),
     ),
 }
@@ -233,6 +310,13 @@ def confusion(scores, run):
     from geonb import plots
 
     return plots.confusion(scores)
+
+
+def reliability(scores, run):
+    """How often what is called so sure comes true."""
+    from geonb import plots
+
+    return plots.reliability(scores)
 
 
 def sequences(store, seed):

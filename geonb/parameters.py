@@ -93,6 +93,20 @@ PARAMETERS: dict[str, Parameter] = {
     ),
     "steps": Parameter("months that go in", 1, 600),
     "horizon": Parameter("months ahead that are forecast", 1, 36),
+    "scenes": Parameter(
+        "NetCDF, Zarr, GeoTIFF or plain images: files, globs or folders, comma separated",
+        files=True,
+        check="geonb.scenes:scene_files",
+    ),
+    "bounds": Parameter(
+        "W,S,E,N of plain images that do not say where they lie [degrees]", check="geonb.scenes_grids:parse_bounds"
+    ),
+    "tile_km": Parameter("side of a tile on the ground, to which scenes are resampled [km]", 1e-3, 1e5),
+    "triplets": Parameter("training/validation/test triplets", check="geonb.store_scenes:read_counts"),
+    "distance": Parameter("from a tile to its neighbour, centre to centre [tiles]", 0.05, 10),
+    "min_distant": Parameter("so far at least a distant tile of the same hours lies away [tiles]", 0, 10_000),
+    "split": Parameter("what is dealt to the splits: whole scenes, or parts of all", choices=("auto", "scene", "area")),
+    "apart_h": Parameter("scenes of one place closer in time than this are one [h]", 0, 1e6),
     "patch": Parameter("side of a window [px]", 8, 8192),
     "stride": Parameter("distance of neighbouring windows [px]", 1, 8192),
     "block": Parameter("side of the blocks dealt to the splits [px]", 8, 65536),
@@ -125,8 +139,16 @@ PARAMETERS: dict[str, Parameter] = {
     "polygons": Parameter("polygons as GeoPackage too, from this area [m2]", 0, 1e12),
     "overlap": Parameter("share of a window that its neighbour covers too [0-0.9]", 0, 0.9),
     "draws": Parameter("bootstrap draws of the intervals", 1, 1_000_000),
-    "method": Parameter("reduction to two dimensions", choices=("pca", "umap")),
-    "clusters": Parameter("leaves of the dendrogram", 2, 14),
+    "method": Parameter(
+        "reduction to two dimensions: pca, umap, isomap, tsne, or two of the embedding's, dims:3-7",
+        check="geonb.embeddings_planes:check_method",
+    ),
+    "grouping": Parameter("how windows are parted into kinds", choices=("ward", "kmeans", "hdbscan")),
+    "clusters": Parameter("kinds, and leaves of the dendrogram", 2, 14),
+    "examples": Parameter("which tiles stand under each kind", choices=("centre", "random", "best", "worst")),
+    "each": Parameter("tiles under each kind", 1, 12),
+    "show": Parameter("tiles in the scatter", 1, 56),
+    "filled": Parameter("whether the grid of tiles is filled, or keeps the plane's shape"),
     "samples": Parameter("at most so many windows", 10, 10_000_000),
 }
 

@@ -25,6 +25,8 @@ NAMES = {
     "f1": "F1",
     "average_precision": "average precision",
     "auroc": "AUROC",
+    "auc": "AUC of distances",
+    "margin": "relative margin",
     "crps": "CRPS of deaths",
 }
 
@@ -126,8 +128,8 @@ def skill(scores: xr.Dataset, split: str = "test") -> Figure:
         worse = metric in LOWER_IS_BETTER
         ax.set_title(readable(metric))
         ax.set_xlabel("lower is better" if worse else "higher is better", fontsize=7.5, color="#777777")
-        if not worse:
-            ax.set_xlim(-0.04, 1.04)
+        if not worse:  # a margin may be below nought
+            ax.set_xlim(min(-0.04, float(one.score_low.fillna(one.score).min()) - 0.04), 1.04)
     for ax in axes.flat[len(metrics) :]:
         ax.set_axis_off()
     figure.tight_layout(w_pad=1.2)
@@ -199,11 +201,11 @@ def source_scores(scores: xr.Dataset, metric: str | None = None, split: str = "t
     models, several = [str(m) for m in scores.model.values], len(set(scores.dataset.values.tolist())) > 1
     figure, ax = plt.subplots(figsize=(6.8, 1.0 + 0.2 * (len(models) + 0.9) * max(1, here.sizes["source"])))
     dots(ax, [here.source_score, here.source_score_low, here.source_score_high], models)
-    names = []
+    names, unit = [], scores.attrs.get("unit", "pixels")
     for one in range(here.sizes["source"]):
         at = here.isel(source=one)
         name = f"{at.source.item()} ({at.dataset.item()})" if several else str(at.source.item())
-        names.append(f"{name}\n{int(at.source_pixels):,} pixels, {int(at.source_blocks):,} blocks")
+        names.append(f"{name}\n{int(at.source_pixels):,} {unit}, {int(at.source_blocks):,} blocks")
         if one % 2:
             ax.axhspan(one - 0.5, one + 0.5, color="#f7f7f7", zorder=0)
     ax.set_yticks(range(len(names)), names)
@@ -218,7 +220,7 @@ def source_scores(scores: xr.Dataset, metric: str | None = None, split: str = "t
     ax.legend(ncols=len(models), loc="lower right", bbox_to_anchor=(1, 1))
     figure.tight_layout()
     gone = ", ".join(str(name) for name in scores.source.values[~seen])
-    none = f"No pixel of this split: {gone}." if gone else ""
+    none = f"No {unit.removesuffix('s')} of this split: {gone}." if gone else ""
     dotted = f"Dotted: {models[0]} over all sources. No bar where a source has one block only."
     return finish(figure, scores.attrs, counted(scores, split), dotted, none)
 

@@ -206,13 +206,16 @@ def _scores(folder: Path) -> str | None:
     )
     share = ", ".join(f"{name} {float(part):.1%}" for name, part in _prevalence(here))
     precision = f" Predicted in {escape(str(scores.attrs['precision']))}." if scores.attrs.get("precision") else ""
-    prevalence = f'<p class="quiet">Share of the test {unit}: {escape(share)}.{precision}</p>'
+    share = f"Share of the test {unit}: {escape(share)}." if share else ""
+    prevalence = f'<p class="quiet">{share}{precision}</p>' if share or precision else ""
     told = f"<p><b>{escape(verdict(scores))}</b></p>" if "gain" in scores else ""
     return told + table(["model", *map(str, told_scores.columns)], rows, caption, lead=0) + prevalence
 
 
 def _prevalence(scores: Any) -> list[tuple[str, float]]:
-    """How common each class, or each outcome, or what is looked for, is in a split."""
+    """How common each class, or each outcome, or what is looked for, is in a split; nothing of triplets, which are all alike."""
+    if "prevalence" not in scores:
+        return []
     shares = scores["prevalence"]
     if not shares.dims:
         return [("what is looked for", float(shares))]
@@ -241,7 +244,7 @@ def _sources(folder: Path) -> str | None:
                 for m in range(scores.sizes["model"])]  # fmt: skip
         counts = [f"{int(at['source_pixels']):,}", f"{int(at['source_blocks']):,}"]
         rows.append([escape(str(at["source"].item())), escape(str(at["dataset"].item())), *map(_finite, told), *counts])
-    heads = ["source", "dataset", *map(str, scores["model"].values), "test pixels", "blocks"]
+    heads = ["source", "dataset", *map(str, scores["model"].values), f"test {scores.attrs.get('unit', 'pixels')}", "blocks"]
     caption = (
         f"{readable(metric)} on the test split of each source. Brackets: 95 % intervals from resampling the source's own "
         "blocks; none where it has one block only."

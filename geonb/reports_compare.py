@@ -278,7 +278,7 @@ def _differences(frame: pd.DataFrame, scores: dict[str, xr.Dataset], metric: str
             if run not in scores or first not in scores:
                 raise ValueError("there is no scores.nc to read")
             elsewhere = stores[run] != stores[first]
-            if elsewhere and "block_truth" not in scores[run]:  # only that tells whether it holds the same forecasts
+            if elsewhere and "block_truth" not in scores[run]:  # only that tells whether it holds the same ones
                 raise ValueError(f"another sample store ({stores[run]}), hence other blocks")
             told = {}
             for split in ("val", "test"):
@@ -289,7 +289,8 @@ def _differences(frame: pd.DataFrame, scores: dict[str, xr.Dataset], metric: str
                         f"another sample store ({stores[run]}): {error}" if elsewhere else error
                     ) from error
             cells += [_difference(told[split]) for split in ("val", "test")]
-            said = " (another sample store, of the same cells, months and events)" if elsewhere else ""
+            alike = "triplets" if scores[run].attrs.get("unit") == "triplets" else "cells, months and events"
+            said = f" (another sample store, of the same {alike})" if elsewhere else ""
             cells += [_number(told["test"]), escape(_verdict(told["test"], metric in LOWER_IS_BETTER) + said)]
         except ValueError as error:
             cells += ["-", "-", "", f"cannot be compared: {escape(str(error))}"]

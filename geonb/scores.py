@@ -17,7 +17,8 @@ from geonb.scores_blocks import Blocks, columns, count, with_areas
 METRICS = ("mean_iou", "accuracy", "macro_f1", "boundary_f1", "log_loss", "brier")
 CLASS_METRICS = ("iou", "f1", "precision", "recall", "boundary_f1", "area_error")
 LOWER_IS_BETTER = ("log_loss", "brier", "crps")
-SUMMARY = ("mean_iou", "accuracy", "macro_f1", "average_precision", "auroc", "log_loss", "brier")
+SUMMARY = ("mean_iou", "accuracy", "macro_f1", "average_precision", "auroc", "triplet_accuracy", "margin", "auc")
+SUMMARY += ("log_loss", "brier")
 DRAWN = ("score", "class_score", "gain")
 EDGES = ("true", "true_near", "guess", "guess_near")
 
@@ -287,15 +288,21 @@ def compare(
     Raises
     ------
     ValueError
-        If they were not scored on the same pixels: other classes, blocks or truth; or one scores classes, the other forecasts.
+        If they were not scored on the same pixels: other classes, blocks or truth; or one scores classes, the other forecasts
+        or triplets.
     """
-    of_forecasts = ["lead" in scores.dims for scores in (one, other)]
-    if all(of_forecasts):
+    kinds = [_kind(scores) for scores in (one, other)]
+    if kinds[0] != kinds[1]:
+        first, second = sorted(kinds, reverse=True, key=("classes", "forecasts", "triplets").index)
+        raise ValueError(f"one scores {first}, the other {second}")
+    if kinds[0] == "forecasts":
         from geonb.scores_forecast_blocks import compare_forecasts
 
         return compare_forecasts(one, other, metric, split, draws, seed)
-    if any(of_forecasts):
-        raise ValueError("one scores forecasts, the other classes")
+    if kinds[0] == "triplets":
+        from geonb.scores_triplets_blocks import compare_triplets
+
+        return compare_triplets(one, other, metric, split, draws, seed)
     if list(one["class"].values) != list(other["class"].values):
         raise ValueError("their classes differ")
     tables, classes = [], one.sizes["class"]
@@ -320,6 +327,11 @@ def compare(
     if number > 1 and draws:
         low, high = interval(difference(draw(number, draws, [seed, 0xB007])))
     return {"difference": float(difference(np.ones(number))), "low": float(low), "high": float(high), "blocks": number}
+
+
+def _kind(scores: xr.Dataset) -> str:
+    """What was scored: classes, forecasts or triplets."""
+    return "forecasts" if "lead" in scores.dims else "triplets" if scores.attrs.get("unit") == "triplets" else "classes"
 
 
 def _truth(table: np.ndarray, classes: int) -> np.ndarray:
@@ -403,6 +415,8 @@ def verdict(scores: xr.Dataset, split: str = "test") -> str:
     """One honest sentence: does the network beat its best baseline, and is the difference beyond chance?"""
     metric = str(scores.attrs["headline"])
     told = headline(scores, metric, split)
+    if not int(scores["n_pixels"].sel(split=split)):
+        return f"The {split} split holds nothing that could be scored."
     if np.isnan(told["value"]):
         return f"No {metric} on the {split} split: what is to be found does not occur there, so nothing can be ranked."
     if "baseline" not in told:

@@ -29,7 +29,11 @@ FORMAT = 1
 INDEX_COLUMNS = ("source", "y", "x", "height", "width", "split", "block", "time", "valid_share", "geometry")
 META_KEYS = ("geonb", "format", "workload", "kind", "name", "key", "simulated", "title", "notes", "attribution")
 # what a store of each kind is opened as; patches of images are the plain Store
-KINDS = {"sequences": "geonb.store_cubes:CubeStore", "windows": "geonb.store_windows:WindowStore"}
+KINDS = {
+    "sequences": "geonb.store_cubes:CubeStore",
+    "windows": "geonb.store_windows:WindowStore",
+    "triplets": "geonb.store_scenes:TripletStore",
+}
 META_KEYS += ("channels", "classes", "statistics", "parameters", "inputs", "sources", "split")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from geonb.looks import CELLS, PIXELS, Look
+from geonb.looks import CELLS, CLOUDS, PIXELS, Look
 from geonb.parameters import Parameter
 from geonb.specifications import pick
 
@@ -156,7 +156,47 @@ CONFLICT = Workload(
     },
 )
 
-WORKLOADS: dict[str, Workload] = {w.name: w for w in (CONFLICT, SEGMENTATION)}
+CLOUDS_RECORD = Workload(
+    name="clouds",
+    title="Embeddings of satellite tiles",
+    question="Which kinds of pattern exist in these scenes, where and when, with no labels at all?",
+    dataset="notebooks/01_dataset_clouds.ipynb",
+    task="geonb.tasks_triplet:Triplet",
+    baselines=("geonb.baselines_triplets:mean_and_spread", "geonb.baselines_triplets:pixel_pca"),
+    predict="geonb.predictions_triplets:predict_triplets",
+    export="geonb.predictions_triplets:export_embeddings",
+    score="geonb.scores_triplets:score_triplets",
+    tiles="geonb.store_scenes:anchor_tiles",
+    explore="geonb.dashboards_clouds:show",
+    headline="triplet_accuracy",
+    fetch=("goes",),
+    looks=CLOUDS,
+    defaults={
+        "network": "resnet18",
+        "loss": "triplet:margin=1",
+        "augment": "flips,rotations,brightness,contrast",
+        "lr": 3e-3,
+        "epochs": 10,
+        "batch": 32,
+        "patience": 5,
+        "overlap": 0.5,
+    },
+    parameters={
+        "network": Parameter(
+            "a backbone of timm, resnet18:dims=100,head=mlp|linear,hidden=512,dropout=0.5,weights=none|imagenet",
+            check="geonb.networks_triplet:check_network",
+        ),
+        "loss": Parameter("triplet:margin=1", check="geonb.tasks_triplet:check_loss"),
+        "channels": Parameter("channels by name, true-colour, or a function path.py:name; None: the scenes' own"),
+        "region": Parameter(
+            "box:W,S,E,N, the part of the scenes to use [degrees]", check="geonb.scenes_grids:parse_region"
+        ),
+        "faults": Parameter("what becomes of scenes that cannot be used", choices=("skip", "raise")),
+        "rasters": Parameter("not used: scenes come with the store", check="geonb.predictions_triplets:refuse_rasters"),
+    },
+)
+
+WORKLOADS: dict[str, Workload] = {w.name: w for w in (CLOUDS_RECORD, CONFLICT, SEGMENTATION)}
 
 
 def get(name: str) -> Workload:

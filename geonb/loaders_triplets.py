@@ -1,0 +1,173 @@
+"""From a store of scenes to tensors: the three tiles of a triplet, cut on the fly out of a node-local memory map."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from geonb import samples
+from geonb.augmentation import EXACT, TURNS, change, check_augment, colour_facts
+from geonb.disk import enough_space, locked, whole_folder
+from geonb.loaders import Windows, scratch_folder
+from geonb.loaders_cubes import unturned
+from geonb.triplets import TILES, tiles_table
+
+if TYPE_CHECKING:
+    from geonb.store_scenes import TripletStore
+
+PLANES = ("inputs", "valid")
+
+
+def memory_map(store: TripletStore) -> Path:
+    """Decode the scenes of a store, once a machine: <series>-inputs.npy (time, y, x, channel), <series>-valid.npy (time, y, x).
+
+    Raises
+    ------
+    OSError
+        No space left: says how much is needed.
+    """
+    import zarr
+
+    arrays = (store.path / "arrays.zarr").resolve()
+    folder = scratch_folder() / arrays.stem
+    files = [f"{s}-{p}.npy" for s in store.sources for p in PLANES]
+    if all((folder / f).is_file() for f in files):
+        return folder
+    with locked(folder.with_name(f"{folder.name}.lock")):
+        if not all((folder / f).is_file() for f in files):
+            root = zarr.open_group(arrays, mode="r")
+            need = sum(root[s][p].nbytes for s in store.sources for p in PLANES)
+            with enough_space(folder.parent, need), whole_folder(folder) as partial:
+                for source in store.sources:
+                    for plane in PLANES:
+                        _decode(root[source][plane], partial / f"{source}-{plane}.npy")
+    return folder
+
+
+def _decode(array: Any, file: Path) -> None:
+    """Copy (time, [channel,] y, x) into a .npy file, channels last, a scene at a time."""
+    turned = array.ndim == 4
+    shape = (array.shape[0], *array.shape[2:], array.shape[1]) if turned else array.shape
+    with file.open("wb") as out:
+        header = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(out, header)
+        for i in range(
+            array.shape[0]
+        ):  # written, not mapped: a hole in a file on a full disk would be a crash (SIGBUS)
+            out.write(np.ascontiguousarray(array[i].transpose(1, 2, 0) if turned else array[i]).data)
+
+
+class Triplets(Windows):
+    """The triplets of a store, or of one split of it, as standardised tensors.
+
+    Parameters
+    ----------
+    store : TripletStore
+    split : str, optional
+        train, val or test; all by default.
+    augment : str
+        Random changes, see :mod:`geonb.augmentation`, each tile of a triplet for itself; none by default.
+    seed : int
+        What happens to triplet i in an epoch follows from (seed, epoch, i) alone.
+
+    Notes
+    -----
+    Keys are those of :class:`geonb.loaders.Windows`. An item is {"inputs": the anchor, float32 (channel, y, x); "neighbor" and
+    "distant": the others; "index": row of the store's table}. Values are (value - mean) / std of the training pixels, 0 where
+    not valid. A batch also has "triplets" (3 * sample, channel, y, x): all anchors, all neighbours, all distant tiles, in one
+    piece of memory of which the others are views.
+    """
+
+    def __init__(self, store: TripletStore, split: str | None = None, augment: str = "none", seed: int = 0):
+        index = store.index
+        if split is not None and split not in samples.SPLITS:
+            raise ValueError(f"split = {split!r} is none of {', '.join(samples.SPLITS)}")
+        self.steps = check_augment(augment, len(store.channels))
+        self.rows = np.arange(len(index)) if split is None else np.flatnonzero(index["split"] == split)
+        tiles = tiles_table(index.iloc[self.rows])
+        self.source = tiles["source"].map({s: i for i, s in enumerate(store.sources)}).to_numpy().reshape(3, -1)
+        self.corners = tiles[["t", "y", "x"]].to_numpy(np.int64).reshape(3, -1, 3)
+        self.patch, self.names, self.folder = store.patch, store.sources, memory_map(store)
+        self.seed = seed
+        mean, std = (np.array(store.meta["statistics"][k], np.float64) for k in ("mean", "std"))
+        self.scale, self.shift = (1 / std).astype(np.float32), (-mean / std).astype(np.float32)
+        self.facts = None  # of colour, where a tile is changed in more than exact turns
+        if set(dict(self.steps)) - set(EXACT):
+            self.facts = colour_facts(store.meta["statistics"], store.meta["statistics"]["covariance"])
+        self._drawn: dict[int, np.ndarray | None] = {}
+        self._maps: list[dict[str, np.ndarray]] | None = None
+        self._pool, self._lock = [], Lock()
+
+    def __getitems__(self, keys: list[int]) -> list[dict[str, Any]]:
+        batch = self.batch(keys)
+        names = ("inputs", *TILES[1:])
+        return [{n: batch[n][i] for n in names} | {"index": int(batch["index"][i])} for i in range(len(keys))]
+
+    def batch(self, keys: list[int], tiles: tuple[str, ...] = TILES) -> dict[str, torch.Tensor]:
+        """Read many triplets at once, or some of their tiles: a dict of tensors as an item's, with a first dim sample."""
+        epochs, order = np.divmod(np.asarray(keys, np.int64), len(self))
+        n, side, channels = len(order), self.patch, len(self.scale)
+        room = self._room((len(tiles) * n, side, side, channels), np.float32)
+        scale, shift = (torch.from_numpy(np.tile(v, side)) for v in (self.scale, self.shift))
+        for k, tile in enumerate(tiles):
+            which = TILES.index(tile)
+            for j, (epoch, i) in enumerate(zip(epochs.tolist(), order.tolist(), strict=True)):
+                to = room[k * n + j]
+                turn = self._turn_of(epoch, i, which)
+                values, valid = self._read(which, i)
+                unturned(to, turn, (0, 1))[...] = values
+                flat = torch.from_numpy(to.reshape(side, -1))
+                torch.addcmul(shift, flat, scale, out=flat)
+                inside = None if valid.all() else np.rot90(valid[:, ::-1] if turn[0] else valid, turn[1])
+                if inside is not None:
+                    to[~inside] = 0
+                if self.facts is not None:
+                    self._change_tile(epoch, i, which, to, inside)
+        whole = torch.from_numpy(room).permute(0, 3, 1, 2)
+        named = {"inputs" if tile == "anchor" else tile: whole[k * n : (k + 1) * n] for k, tile in enumerate(tiles)}
+        return named | {"triplets": whole, "index": torch.from_numpy(self.rows[order])}
+
+    def pixels(self, keys: np.ndarray, tile: str = "anchor") -> tuple[np.ndarray, np.ndarray]:
+        """Pixels as they are in the scenes: inputs (key, channel, y, x), valid (key, y, x)."""
+        read = [self._read(TILES.index(tile), int(i)) for i in keys]
+        return np.stack([v for v, _ in read]).transpose(0, 3, 1, 2), np.stack([v for _, v in read])
+
+    def _turn_of(self, epoch: int, i: int, which: int) -> tuple[bool, int]:
+        """Each tile of a triplet is turned for itself: which way up a pattern lies shall not count."""
+        names = ",".join(sorted(name for name, _ in self.steps if name in EXACT))
+        if not names:
+            return False, 0
+        if epoch not in self._drawn:
+            if len(self._drawn) >= 8:
+                self._drawn = {}
+            random = np.random.default_rng([self.seed, epoch, 1])
+            self._drawn[epoch] = random.integers(len(TURNS[names]), size=(3, len(self)))
+        return TURNS[names][self._drawn[epoch][which, i]]
+
+    def _change_tile(self, epoch: int, i: int, which: int, to: np.ndarray, valid: np.ndarray | None) -> None:
+        """Change a tile in its place: (y, x, channel)."""
+        planes = torch.from_numpy(to).permute(2, 0, 1)
+        window = {
+            "inputs": planes.contiguous(), "targets": torch.zeros(to.shape[:2], dtype=torch.int64),
+            "valid": None if valid is None else torch.from_numpy(np.array(valid)),
+        }  # fmt: skip
+        random = np.random.default_rng([self.seed, epoch, i, 2, which])
+        planes.copy_(change(window, self.steps, self.facts, random)["inputs"])
+
+    def _read(self, which: int, i: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[override]
+        """Pixels (y, x, channel) and valid (y, x) of one tile, straight from the map."""
+        maps = self._opened()[self.source[which, i]]
+        t, y, x = self.corners[which, i].tolist()
+        box = t, slice(y, y + self.patch), slice(x, x + self.patch)
+        return maps["inputs"][box], maps["valid"][box]
+
+    def _opened(self) -> list[dict[str, np.ndarray]]:
+        if self._maps is None:
+            self._maps = [
+                {p: np.load(self.folder / f"{name}-{p}.npy", mmap_mode="r") for p in PLANES} for name in self.names
+            ]
+        return self._maps

@@ -1,0 +1,542 @@
+"""The sample store of scenes: a group of arrays a series of scenes on one grid, and a table of triplets of tiles in them.
+
+Laid out as :mod:`geonb.store`: the arrays are shared by all stores of the same scenes, so that another size of tile, another
+split or more triplets write only the table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from geonb import arrays, disk, grids, store, threads, triplets
+from geonb.samples import SPLITS, ground_leaks
+from geonb.triplets import TILES, Area
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from geonb.scenes import Scenes, Series
+
+INDEX_COLUMNS = ("source", "dataset", "time", "t", "y", "x", "height", "width", "split", "block", "valid_share")
+INDEX_COLUMNS += ("neighbor_y", "neighbor_x", "distant_source", "distant_t", "distant_y", "distant_x", "geometry")
+PLANES = ("inputs", "valid")
+SPLITTING = ("auto", "scene", "area")
+
+
+@dataclass(frozen=True)
+class TripletStore(store.Store):
+    """A sealed store of scenes. `store[i]` is triplet i: anchor, neighbour and distant tile, with places and times."""
+
+    @cached_property
+    def times(self) -> dict[str, pd.DatetimeIndex]:
+        """Times of each series' scenes, UTC; NaT where unknown."""
+        return {name: pd.DatetimeIndex(self._grids[name]["time"].to_numpy()) for name in self.sources}
+
+    @property
+    def patch(self) -> int:
+        """Side of a tile, px."""
+        return int(self.meta["parameters"]["patch"])
+
+    @property
+    def legend(self) -> dict[str, str]:
+        """No labels: nobody has said what the tiles show."""
+        return {}
+
+    def labels(self, items: list[dict]) -> list[str]:
+        """No labels, see `legend`."""
+        return []
+
+    def windows(self, split: str | None = None, augment: str = "none", seed: int = 0) -> Any:
+        """The triplets as standardised tensors, see :class:`geonb.loaders_triplets.Triplets`."""
+        from geonb.loaders_triplets import Triplets
+
+        return Triplets(self, split, augment, seed)
+
+    def __getitem__(self, i: int) -> xr.Dataset:
+        """Triplet i: inputs (tile, channel, row, column), valid (tile, row, column); y, x and time of each tile; its row as attrs."""
+        import xarray as xr
+
+        row = self.index.iloc[[i]]
+        found = []
+        for _, tile in triplets.tiles_table(row).iterrows():
+            area = {
+                "time": int(tile["t"]),
+                "y": slice(tile["y"], tile["y"] + tile["height"]),
+                "x": slice(tile["x"], tile["x"] + tile["width"]),
+            }
+            here = self._grids[tile["source"]].isel(area).load().reset_coords("time")
+            y, x = here["y"].to_numpy(), here["x"].to_numpy()
+            here = here.drop_vars(["y", "x"]).rename(y="row", x="column")
+            found.append(here.assign_coords(y=("row", y), x=("column", x)))
+        window = xr.concat(
+            found, xr.IndexVariable("tile", list(TILES)), coords="different", compat="equals", join="override"
+        )
+        window.attrs = {k: v.item() if hasattr(v, "item") else str(v) for k, v in row.iloc[0].items() if not pd.isna(v)}
+        return window.set_coords("time")
+
+    def pixels(self, rows: np.ndarray, tile: str = "anchor") -> tuple[np.ndarray, np.ndarray]:
+        """Raw pixels of one tile of some triplets: inputs (row, channel, y, x), valid (row, y, x)."""
+        from geonb.loaders_triplets import Triplets
+
+        return Triplets(self).pixels(np.asarray(rows, np.int64), tile)
+
+    def tiles(self, rows: np.ndarray, tile: str = "anchor") -> np.ndarray:
+        """How tiles look to a person: uint8 (row, y, x, 3), the stretch of the whole training area; invalid pixels white.
+
+        Parameters
+        ----------
+        rows : rows of the index
+        tile : anchor, neighbor or distant
+        """
+        inputs, valid = self.pixels(rows, tile)
+        return shown(inputs, valid, self.meta["statistics"])
+
+    def valid_shares(self, source: str, t: int, corners: np.ndarray, patch: int | None = None) -> np.ndarray:
+        """Share of valid pixels of tiles with their upper left at corners (n, 2): ndarray (n,)."""
+        return _valid_shares(self._grids[source]["valid"].isel(time=t).to_numpy(), corners, patch or self.patch)
+
+    def check_split(self) -> dict:
+        """Prove from the table itself that no triplet of one split shares a scene, or a pixel of the ground, with another.
+
+        Returns
+        -------
+        dict with method, counts (triplets, scenes and blocks of each split), smallest_gap_m, leaks (0), said
+
+        Raises
+        ------
+        ValueError
+            Listing the triplets that leak.
+        """
+        split = self.meta["split"]
+        faults, gap_px = self._leaks()
+        store.refuse_leaks(self.path, faults)
+        tiles = triplets.tiles_table(self.index)
+        which = tiles.groupby("split")
+        counts = {
+            "triplets": {s: int((self.index["split"] == s).sum()) for s in SPLITS},
+            "scenes": {
+                s: len(which.get_group(s)[["source", "t"]].drop_duplicates()) if s in which.groups else 0
+                for s in SPLITS
+            },
+            "blocks": {s: int(self.index["block"][self.index["split"] == s].nunique()) for s in SPLITS},
+        }
+        pixel_m = min(s["pixel_m"] for s in self.meta["sources"])
+        gap_m = round(gap_px * pixel_m, 1) if np.isfinite(gap_px) else None
+        if split["method"] == "scene":
+            said = (
+                f"Split by scene: no two splits share a scene, nor scenes of one place within {split['apart_h']:g} hours, which show "
+                "the same clouds."
+            )
+        else:
+            said = "Split by area: no tile of one split shares a pixel with one of another, in whichever scene" + (
+                f"; the nearest are {gap_m / 1000:.0f} km apart." if gap_m is not None else "."
+            )
+        return {
+            "method": split["method"],
+            **counts,
+            "counts": counts,
+            "smallest_gap_m": gap_m,
+            "leaks": 0,
+            "said": said,
+        }
+
+    def _leaks(self) -> tuple[list[str], float]:
+        split = self.meta["split"]
+        shapes = {s["name"]: tuple(s["shape"]) for s in self.meta["sources"]}
+        known = split | {"patch": self.patch} | {k: self.meta["parameters"][k] for k in ("distance",)}
+        faults, gap = triplets.leaks(self.index, shapes, split["takes"], known)
+        if not faults and split["method"] == "area" and len(shapes) > 1:
+            tiles = triplets.tiles_table(self.index)
+            faults += ground_leaks(tiles, outlines(self._geometry(), tiles))
+        return faults, gap
+
+    def _geometry(self) -> dict[str, tuple[Any, Any]]:
+        import zarr
+
+        root = zarr.open_group(self.path / "arrays.zarr", mode="r")
+        return {
+            name: (arrays.transform_of(root[name]), root[name]["spatial_ref"].attrs["crs_wkt"]) for name in self.sources
+        }
+
+    def faults(self, deep: bool = False) -> list[str]:
+        """What is wrong with the store, part by part; empty if it is whole. `deep` also reads every scene."""
+        found, n = [], len(self.channels)
+        mean, std = (np.array(self.meta["statistics"].get(k, []), float) for k in ("mean", "std"))
+        if len(mean) != n or len(std) != n or not np.isfinite([*mean, *std]).all() or (std <= 0).any():
+            found.append(
+                f"statistics: mean and std must be {n} finite numbers each, std above 0; they are {mean}, {std}"
+            )
+        found += _array_faults(self.path, self.meta, deep)
+        missing = [c for c in INDEX_COLUMNS if c not in (*self.index.columns, "geometry")]
+        if missing:
+            return [*found, f"index.parquet has no column {', '.join(missing)}"]
+        return found + [f"index.parquet: {f}" for f in self._leaks()[0][:20]]
+
+
+def shown(inputs: np.ndarray, valid: np.ndarray, statistics: dict) -> np.ndarray:
+    """Pixels (n, channel, y, x) as people see them: uint8 (n, y, x, 3), 2-98 % of the training pixels; invalid ones white.
+
+    The first three of three or more channels are red, green, blue; of fewer, the first is grey.
+    """
+    bands = [0, 1, 2] if inputs.shape[1] >= 3 else [0, 0, 0]
+    low, high = (np.array(statistics[k], np.float32)[bands][None, :, None, None] for k in ("low", "high"))
+    grey = np.clip((inputs[:, bands].astype(np.float32) - low) / np.maximum(high - low, 1e-6), 0, 1)
+    grey = np.where(valid[:, None], grey, 1)
+    return (np.moveaxis(grey, 1, -1) * 255).astype(np.uint8)
+
+
+def anchor_tiles(samples: TripletStore, rows: np.ndarray) -> np.ndarray:
+    """How the anchors of some triplets look: uint8 (row, y, x, 3)."""
+    return samples.tiles(rows)
+
+
+def write_triplet_store(
+    scenes: Scenes,
+    *,
+    patch: int = 64,
+    counts: str | dict[str, int] = "2000/500/1000",
+    distance: float = 1.0,
+    min_distant: float | None = None,
+    min_valid: float = 0.9,
+    split: str = "auto",
+    shares: str | tuple[float, float, float] = "50/20/30",
+    apart_h: float = 12.0,
+    seed: int = 0,
+    name: str | None = None,
+    workload: str = "clouds",
+    root: Path | None = None,
+) -> TripletStore:
+    """Bring scenes onto disk, deal them to the splits, draw triplets: a sealed store, or the one that is there.
+
+    Parameters
+    ----------
+    scenes : Scenes, of :func:`geonb.scenes.open_scenes`
+    patch : int, px
+        Side of a tile.
+    counts : str or dict
+        Triplets of train/val/test, e.g. ``2000/500/1000``.
+    distance : float, tiles
+        From anchor to neighbour, centre to centre.
+    min_distant : float, tiles, optional
+        So far at least a distant tile of the same hours lies from the anchor. None: 10, or as far as the smallest area of a
+        split allows, which is then noted.
+    min_valid : float, 0-1
+        Share of valid pixels that each tile needs.
+    split, shares, apart_h
+        See :func:`geonb.triplets.split_scenes` and :func:`geonb.triplets.takes_of`.
+    seed : int
+    root : Path, optional
+        The store goes to root / "data" / workload; the project root by default.
+
+    Raises
+    ------
+    ValueError
+        Every fault of the settings, before anything is written.
+    OSError
+        No space left: says how much is needed; nothing half-written remains.
+    """
+    base = Path(root) if root else store._root()
+    home = base / "data" / workload
+    cut = _settle(scenes, patch, counts, distance, min_distant, min_valid, split, shares, apart_h, seed)
+    areas, notes = cut.pop("areas"), cut.pop("notes")
+    title = store._slug(name or scenes.name)
+    inputs = list(threads.spread(disk.fingerprint, [(path,) for path in scenes.files]))
+    prepared_key = disk.key_of(
+        {"format": store.FORMAT, "recipe": scenes.recipe, "inputs": [f["sha256"] for f in inputs]}
+    )
+    facts = {k: getattr(scenes, k) for k in ("title", "simulated", "attribution")}
+    facts |= {
+        "notes": [*scenes.notes, *notes, *(f"Left out: {text}" for text in scenes.left_out)],
+        "channels": list(scenes.channels),
+    }
+    key = disk.key_of({"arrays": prepared_key, "cut": cut, "name": title, "facts": facts})
+    folder, prepared = home / f"{title}-{key[:8]}", home / ".arrays" / f"{prepared_key}.zarr"
+    if store._finished(folder):
+        return store.open_store(folder)
+    meta = {
+        "geonb": store._version(),
+        "format": store.FORMAT,
+        "workload": workload,
+        "kind": "triplets",
+        "name": title,
+        "key": key,
+    }
+    meta |= {
+        **facts,
+        "classes": [],
+        "datasets": [{"name": title}],
+        "parameters": {k: v for k, v in cut.items() if k != "split"},
+    }
+    meta |= {"inputs": [f | {"path": store._from(base, f["path"])} for f in inputs], "left_out": list(scenes.left_out)}
+    with disk.locked(home / ".lock"):
+        if not store._finished(folder):  # it may have come while we waited
+            disk.sweep(home)
+            disk.sweep(prepared.parent)
+            if not prepared.is_dir():
+                write_scenes(scenes, prepared)
+            with disk.enough_space(home, 1_000_000), disk.whole_folder(folder) as partial:
+                _write_table(partial, prepared, meta, cut, areas)
+    return store.open_store(folder)
+
+
+def _settle(scenes, patch, counts, distance, min_distant, min_valid, split, shares, apart_h, seed) -> dict[str, Any]:
+    """All that the table depends on, checked: parameters, takes, areas."""
+    counts = read_counts(counts)
+    faults = [] if split in SPLITTING else [f"split = {split!r}: give one of {', '.join(SPLITTING)}"]
+    limits = {
+        "patch": (8, 8192),
+        "distance": (0, 100),
+        "min_valid": (0, 1),
+        "apart_h": (0, 1e6),
+        "seed": (0, 2**32 - 1),
+    }
+    given = {"patch": patch, "distance": distance, "min_valid": min_valid, "apart_h": apart_h, "seed": seed}
+    faults += [
+        f"{k} = {given[k]!r}: give a number from {a:g} to {b:g}"
+        for k, (a, b) in limits.items()
+        if not a <= given[k] <= b
+    ]
+    if faults:
+        raise ValueError("No triplets can be drawn:\n" + "\n".join(f"- {f}" for f in faults))
+    shapes = {s.name: s.shape for s in scenes.series}
+    ground = {s.name: grids.lonlat_bounds(s.crs, grids.bounds(s.transform, s.shape)) for s in scenes.series}
+    takes = triplets.takes_of({s.name: s.times for s in scenes.series}, ground, apart_h)
+    method, areas = triplets.split_scenes(shapes, takes, shares, split, patch, seed)
+    notes = []
+    reach = min(triplets.MIN_DISTANT, max(0.7 * triplets.reach_of(areas, patch), distance))
+    alone = any(len(triplets.takes_in(areas, takes, s)) < 2 for s in SPLITS if counts[s])
+    if min_distant is None and reach < triplets.MIN_DISTANT and alone:
+        notes.append(
+            f"Distant tiles of the same hours lie at least {reach:.1f} tiles away, not {triplets.MIN_DISTANT:g}: the parts are too small."
+        )
+    min_distant = round(float(reach if min_distant is None else min_distant), 2)
+    triplets.check_room(areas, takes, patch, distance, min_distant)
+    known = {"method": method, "apart_h": float(apart_h), "takes": takes, "min_distant": min_distant}
+    known["areas"] = [[a.series, a.split, list(a.y), list(a.x), list(a.scenes)] for a in areas]
+    return {
+        "patch": int(patch), "counts": counts, "distance": float(distance), "min_distant": min_distant,
+        "min_valid": float(min_valid), "seed": int(seed), "split": known, "areas": areas, "notes": notes,
+    }  # fmt: skip
+
+
+def read_counts(counts: str | dict[str, int]) -> dict[str, int]:
+    """Number of triplets of each split: "2000/500/1000" -> {"train": 2000, "val": 500, "test": 1000}.
+
+    Raises
+    ------
+    ValueError
+        If there are not three whole numbers, or train and val are not above 0.
+    """
+    try:
+        values = list(counts.values()) if isinstance(counts, dict) else [int(part) for part in str(counts).split("/")]
+    except ValueError:
+        values = []
+    if len(values) != 3 or min(values) < 0 or min(values[:2]) == 0:
+        raise ValueError(
+            f"triplets = {counts!r} are not train/val/test. Give three whole numbers, the first two above 0: 2000/500/1000"
+        )
+    return dict(zip(SPLITS, values, strict=True))
+
+
+def write_scenes(scenes: Scenes, folder: Path) -> None:
+    """Bring scenes onto disk as one Zarr, a group a series, a chunk a scene and 512 px; whole or not at all.
+
+    Raises
+    ------
+    OSError
+        No space left: says how much is needed.
+    """
+    pixels = sum(
+        len(s) * s.shape[0] * s.shape[1] * (len(s.channels) * np.dtype(s.dtype).itemsize + 1) for s in scenes.series
+    )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with disk.enough_space(folder.parent, pixels), disk.whole_folder(folder) as partial:
+        facts = [_write_series(series, partial) for series in scenes.series]
+        arrays.seal(partial, [], facts)
+
+
+def _write_series(series: Series, folder: Path) -> dict:
+    import dask.array as da
+    import zarr
+    from zarr.codecs import ZstdCodec
+
+    from geonb import images
+
+    shape = (len(series), len(series.channels), *series.shape)
+    one = da.zeros(shape[1:], dtype=series.dtype, chunks=-1), da.zeros(series.shape, dtype=bool, chunks=-1)
+    data = images.frame(*one, series.transform, series.crs, series.channels)
+    empty = {
+        "inputs": da.zeros(shape, dtype=series.dtype, chunks=-1),
+        "valid": da.zeros((shape[0], *shape[2:]), dtype=bool, chunks=-1),
+    }
+    dims = {"inputs": ("time", "channel", "y", "x"), "valid": ("time", "y", "x")}
+    data = data.drop_vars(PLANES).assign(
+        {k: (dims[k], v, {**data[k].attrs, "grid_mapping": "spatial_ref"}) for k, v in empty.items()}
+    )
+    data = data.assign_coords(time=series.times, label=("time", np.array(series.labels, dtype="U")))
+    side = min(arrays.CHUNK_PX, max(series.shape))
+    coding = {"compressors": [ZstdCodec(level=3)]}
+    encoding = {"inputs": coding | {"chunks": (1, shape[1], side, side)}, "valid": coding | {"chunks": (1, side, side)}}
+    encoding["time"] = {"units": "milliseconds since 1970-01-01", "dtype": "int64"}
+    with arrays.quiet_zarr():
+        data.to_zarr(folder, group=series.name, mode="a", compute=False, encoding=encoding, consolidated=False)
+    group = zarr.open_group(folder, path=series.name, mode="r+")
+    to = {v: group[v].with_config({"write_empty_chunks": True}) for v in PLANES}
+    valid = []
+    for i in range(len(series)):
+        inputs, inside = series.read(i)
+        to["inputs"][i], to["valid"][i] = inputs, inside
+        valid.append(int(inside.sum()))
+    return arrays.source_facts(series.name, series.crs, series.transform, series.shape) | {
+        "scenes": len(series),
+        "valid": valid,
+    }
+
+
+def _write_table(folder: Path, prepared: Path, meta: dict, cut: dict, areas: list[Area]) -> None:
+    """Triplets and statistics from finished arrays; the seal last."""
+    import geopandas as gpd
+    import zarr
+
+    (folder / "arrays.zarr").symlink_to(Path("..") / ".arrays" / prepared.name)
+    root = zarr.open_group(prepared, mode="r")
+    facts, split = root.attrs["sources"], cut["split"]
+    whole = {f["name"]: np.array(f["valid"]) == f["shape"][0] * f["shape"][1] for f in facts}
+
+    def valid_shares(source: str, t: int, corners: np.ndarray) -> np.ndarray:
+        if whole[source][t]:
+            return np.ones(len(corners))
+        return _valid_shares(root[source]["valid"][t], corners, cut["patch"])
+
+    options = {k: cut[k] for k in ("counts", "patch", "distance", "min_distant", "min_valid", "seed")}
+    table = triplets.cut_triplets(areas, split["takes"], valid_shares, **options)
+    table["block"] = triplets.blocks_of(table, split["takes"], split["method"], cut["patch"])
+    table = _typed(
+        table, {f["name"]: pd.DatetimeIndex(_times(root[f["name"]])) for f in facts}, cut["patch"], meta["name"]
+    )
+    geometry = {f["name"]: (arrays.transform_of(root[f["name"]]), arrays.grid_of(root[f["name"]])[0]) for f in facts}
+    shapes = {f["name"]: tuple(f["shape"]) for f in facts}
+    known = split | {"patch": cut["patch"], "distance": cut["distance"]}
+    faults, _ = triplets.leaks(table, shapes, split["takes"], known)
+    tiles = triplets.tiles_table(table)
+    if split["method"] == "area" and len(shapes) > 1:
+        faults += ground_leaks(tiles, outlines(geometry, tiles))
+    if faults:
+        raise ValueError("These triplets would leak between the splits:\n" + "\n".join(f"- {f}" for f in faults[:10]))
+    index = gpd.GeoDataFrame(table, geometry=outlines(geometry, tiles[tiles["tile"] == "anchor"]), crs="OGC:CRS84")
+    index.to_parquet(folder / "index.parquet", index=False, compression="zstd")
+    parts = {
+        "statistics": _statistics(root, [a for a in areas if a.split == "train"]),
+        "sources": facts,
+        "split": split,
+    }
+    disk.write_json(folder / "store.json", meta | parts)
+
+
+def _times(group: Any) -> np.ndarray:
+    """Times of a series' Zarr group: datetime64; what is not known is the smallest number."""
+    return group["time"][:].astype("datetime64[ms]").astype("datetime64[ns]")
+
+
+def _typed(table: pd.DataFrame, times: dict[str, pd.DatetimeIndex], patch: int, dataset: str) -> pd.DataFrame:
+    when = [times[s][t] for s, t in zip(table["source"], table["t"], strict=True)]
+    names = sorted(times)
+    columns = {
+        "source": pd.Categorical(table["source"], names),
+        "dataset": pd.Categorical.from_codes(np.zeros(len(table), np.int8), [dataset]),
+        "time": pd.DatetimeIndex(when).as_unit("ns").tz_localize("UTC"),
+        "t": table["t"].astype(np.int32), "y": table["y"].astype(np.int32), "x": table["x"].astype(np.int32),
+        "height": np.full(len(table), patch, np.int16), "width": np.full(len(table), patch, np.int16),
+        "split": pd.Categorical(table["split"], SPLITS), "block": table["block"].astype(np.int32),
+        "valid_share": table["valid_share"].astype(np.float32),
+        "neighbor_y": table["neighbor_y"].astype(np.int32), "neighbor_x": table["neighbor_x"].astype(np.int32),
+        "distant_source": pd.Categorical(table["distant_source"], names), "distant_t": table["distant_t"].astype(np.int32),
+        "distant_y": table["distant_y"].astype(np.int32), "distant_x": table["distant_x"].astype(np.int32),
+    }  # fmt: skip
+    return pd.DataFrame(columns)
+
+
+def _valid_shares(valid: np.ndarray, corners: np.ndarray, patch: int) -> np.ndarray:
+    """By a summed-area table (Crow 1984): four look-ups a tile."""
+    table = np.zeros((valid.shape[0] + 1, valid.shape[1] + 1), np.int64)
+    valid.astype(np.int64).cumsum(axis=0).cumsum(axis=1, out=table[1:, 1:])
+    y, x = corners.T
+    return (table[y + patch, x + patch] - table[y, x + patch] - table[y + patch, x] + table[y, x]) / patch**2
+
+
+def outlines(geometry: dict[str, tuple[Any, Any]], tiles: pd.DataFrame) -> np.ndarray:
+    """Outlines of tiles in longitude and latitude; None where a corner lies off the Earth.
+
+    Parameters
+    ----------
+    geometry : series -> (transform, CRS)
+    tiles : DataFrame with source, y, x, height, width
+    """
+    import shapely
+
+    found = np.empty(len(tiles), object)
+    for source, (transform, crs) in geometry.items():
+        here = (tiles["source"] == source).to_numpy()
+        at, size = (tiles.loc[here, list(c)].to_numpy() for c in (("y", "x"), ("height", "width")))
+        shapes = grids.footprints(at, size, transform, crs).to_numpy()
+        known = np.isfinite(shapely.bounds(shapes)).all(axis=1)
+        found[here] = np.where(known, shapes, None)
+    return found
+
+
+def _statistics(root: Any, areas: list[Area]) -> dict:
+    """Mean, spread and covariance of the valid training pixels, and the 2 and 98 % points of a sample of them."""
+    moments, sample = [], []
+    scenes = [(area, i) for area in areas for i in area.scenes]
+    each = max(1, 1_000_000 // max(1, len(scenes)))
+    for area, i in scenes:
+        box = slice(*area.y), slice(*area.x)
+        valid = root[area.series]["valid"][(i, *box)]
+        values = root[area.series]["inputs"][(i, slice(None), *box)][:, valid]
+        moments.append(arrays.moments_of(values))
+        sample.append(values[:, :: max(1, values.shape[1] // each)])
+    found = arrays.merged(moments)
+    low, high = np.percentile(np.concatenate(sample, axis=1).astype(np.float64), [2, 98], axis=1)
+    return found | {"low": low.tolist(), "high": high.tolist()}
+
+
+def _array_faults(folder: Path, meta: dict, deep: bool) -> list[str]:
+    """What is wrong with arrays.zarr: shapes, chunks, coordinates, times; `deep` reads every scene."""
+    import zarr
+
+    try:
+        root = zarr.open_group(folder / "arrays.zarr", mode="r", use_consolidated=False)
+    except (OSError, ValueError, KeyError) as error:
+        return [f"arrays.zarr cannot be opened: {error}"]
+    faults = []
+    for source in meta["sources"]:
+        name, shape, n = source["name"], tuple(source["shape"]), source["scenes"]
+        expected = {"inputs": (n, len(meta["channels"]), *shape), "valid": (n, *shape), "time": (n,), "spatial_ref": ()}
+        expected |= {"y": shape[:1], "x": shape[1:]}
+        for variable, size in expected.items():
+            array = root.get(f"{name}/{variable}")
+            if array is None or array.shape != size:
+                faults.append(
+                    f"arrays.zarr/{name}/{variable}: {'missing' if array is None else array.shape}, not {size}"
+                )
+            elif variable in PLANES and array.nchunks_initialized < array.nchunks:
+                faults.append(
+                    f"arrays.zarr/{name}/{variable}: {array.nchunks - array.nchunks_initialized} chunks are missing"
+                )
+        if any(fault.startswith(f"arrays.zarr/{name}/") for fault in faults):
+            continue
+        centres = grids.centres(arrays.transform_of(root[name]), shape)
+        if not all(np.allclose(root[f"{name}/{k}"][:], c) for k, c in zip("yx", centres, strict=True)):
+            faults.append(f"arrays.zarr/{name}: x and y are not the pixel centres of its GeoTransform")
+        for i in range(n if deep else 0):
+            odd = int(root[name]["valid"][i].sum()) - source["valid"][i]
+            faults += (
+                [f"arrays.zarr/{name}: scene {i} has {odd:+d} valid pixels against when it was written"] if odd else []
+            )
+    return faults

@@ -1,0 +1,159 @@
+"""The task of embedding without labels: tiles beside each other shall have near vectors, tiles far apart distant ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from geonb.augmentation import check_augment
+from geonb.networks_triplet import build_network, check_network, check_size
+from geonb.optimizers import check_optimizer
+from geonb.samplers import check_sampler
+from geonb.specifications import parse_spec
+from geonb.tasks import Trainable, check_all
+
+LOSSES = {"triplet": {"margin": 1.0}}
+SAME = 1e-3  # mean squared distance of two tiles, as a share of the margin, below which they count as one
+
+
+def check_loss(spec: str) -> dict[str, float]:
+    """Resolve ``triplet:margin=1``: mean of relu(|a - n|^2 - |a - d|^2 + margin).
+
+    Raises
+    ------
+    ValueError
+        For another name, option, or a margin that is not above 0.
+    """
+    name, given = parse_spec(spec)
+    faults = [] if name in LOSSES else [f"{name!r} is unknown; there is {', '.join(LOSSES)}"]
+    faults += [f"{key!r} is unknown; triplet takes margin" for key in given if key != "margin"]
+    margin = given.get("margin", 1.0)
+    if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 < margin < float("inf"):
+        faults.append(f"margin = {margin!r} must be a number above 0")
+    if faults:
+        raise ValueError(f"loss = {spec!r} is not right:\n" + "\n".join(f"- {f}" for f in faults))
+    return {"margin": float(margin)}
+
+
+class Triplet(Trainable):
+    """Embed tiles so that neighbours are near and distant tiles far (Jean et al. 2019, arXiv 1805.02855, eq. 2-3).
+
+    Parameters
+    ----------
+    card : dict
+        ``network`` and ``loss`` (specifications), ``channels`` (records), ``patch`` (px), ``lr``, and, to train, ``training``
+        with ``optimizer`` and ``epochs``.
+    weights : bool
+        False leaves pretrained weights out (a checkpoint follows).
+
+    Notes
+    -----
+    The three tiles of all triplets go through the network in one pass, so batch normalisation sees them together; the original
+    passed anchors, neighbours and distant tiles one after the other.
+    """
+
+    metric = "val_triplet_accuracy"
+
+    def __init__(self, card: dict[str, Any], weights: bool = True) -> None:
+        super().__init__()
+        self.card = card
+        self.network = build_network(card["network"], len(card["channels"]), card["patch"], weights)
+        self.network.to(memory_format=torch.channels_last)
+        self.margin = check_loss(card["loss"])["margin"]
+        self._seen: list[Tensor] = []
+
+    @classmethod
+    def check(cls, store, network: str, loss: str, augment: str, sampler: str, optimizer: str) -> None:
+        """Refuse what cannot be trained before anything is computed; one ValueError lists every fault."""
+        channels = len(store.channels)
+        checks = [
+            lambda: check_network(network) and check_size(network, channels, store.patch),
+            lambda: check_loss(loss),
+            lambda: check_augment(augment, channels),
+            lambda: _check_sampler(sampler),
+            lambda: check_optimizer(optimizer),
+        ]
+        check_all(store, checks)
+
+    @classmethod
+    def card_of(cls, store) -> dict[str, Any]:
+        """Channels, statistics, size of the tiles."""
+        keep = ("mean", "std", "low", "high")
+        return {
+            "channels": store.meta["channels"], "classes": [], "patch": store.patch,
+            "statistics": {k: store.meta["statistics"][k] for k in keep},
+            "resolution_m": store.meta["sources"][0]["pixel_m"], "simulated": bool(store.meta["simulated"]),
+        }  # fmt: skip
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Embedding (sample, dim) of standardised tiles (sample, channel, y, x)."""
+        return self.network(inputs.contiguous(memory_format=torch.channels_last))
+
+    def encode(self, inputs: Tensor) -> Tensor:
+        """Embedding (sample, dim), float32."""
+        return self(inputs).float()
+
+    def distances(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Squared distances anchor-neighbour and anchor-distant, each (sample,), float32."""
+        vectors = self(batch["triplets"]).float()
+        anchor, neighbor, distant = vectors.chunk(3)
+        return (anchor - neighbor).square().sum(dim=1), (anchor - distant).square().sum(dim=1)
+
+    def _log(self, near: Tensor, far: Tensor, split: str) -> Tensor:
+        loss = (near - far + self.margin).relu().mean()
+        found = {f"{split}_loss": loss, f"{split}_near": near.mean(), f"{split}_far": far.mean()}
+        self.log_dict(found, on_step=False, on_epoch=True, batch_size=len(near))
+        return loss
+
+    def training_step(self, batch: dict[str, Any], _: int) -> Tensor:
+        return self._log(*self.distances(batch), "train")
+
+    def validation_step(self, batch: dict[str, Any], _: int) -> None:
+        near, far = self.distances(batch)
+        self._log(near, far, "val")
+        accuracy = (near < far).float() + 0.5 * (near == far)
+        self.log(self.metric, accuracy.mean(), batch_size=len(near))
+        self._seen.append(torch.stack([near, far]).detach().float().cpu())
+
+    def on_validation_epoch_end(self) -> None:
+        """Refuse to go on with an embedding that tells nothing apart.
+
+        Raises
+        ------
+        ValueError
+            If all tiles have nearly the same vector, or vectors are not finite.
+        """
+        near, far = torch.cat(self._seen, dim=1)
+        self._seen = []
+        said = collapse(near, far, self.margin)
+        if said:
+            raise ValueError(
+                f"The embedding collapsed in epoch {self.current_epoch + 1}: {said} (lr = {self.card['lr']:g}). Nothing can be told "
+                "apart by it. Try a smaller `lr`, the default is in `geonb run clouds --parameters`; or other `augment`."
+            )
+
+
+def collapse(near: Tensor, far: Tensor, margin: float) -> str:
+    """What is wrong with an embedding by its distances, in words; empty if nothing is.
+
+    Parameters
+    ----------
+    near, far : Tensor (sample,)
+        Squared distances anchor-neighbour and anchor-distant.
+    """
+    if not bool(torch.isfinite(near).all() & torch.isfinite(far).all()):
+        return "its distances are not finite"
+    if float(far.mean()) < SAME * margin:
+        return f"distant tiles are {float(far.mean()):.2g} apart, with a margin of {margin:g}: all vectors are the same"
+    won = float((near < far).float().mean() + 0.5 * (near == far).float().mean())
+    chance = 0.5 + 1.64 * 0.5 / max(1, len(near)) ** 0.5
+    if won < chance and float(near.mean()) > 100 * margin:
+        return f"neighbours are {float(near.mean()):.2g} apart, with a margin of {margin:g}, and no nearer than distant tiles: it diverged"
+    return ""
+
+
+def _check_sampler(sampler: str) -> None:
+    if check_sampler(sampler)[1]["balance"] == "class":
+        raise ValueError(f"sampler = {sampler!r}: tiles have no classes to balance. Leave balance=class out.")
