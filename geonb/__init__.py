@@ -15,6 +15,8 @@ sources, images, masks, counting
     Files -> georeferenced arrays and labels on one grid, with every fault of a set found before long work.
 conflict, events, priogrid, covariates, cubes, fetching, examples_conflict
     Events of UCDP and columns of PRIO-GRID -> one cube of months on the grid; publishers' files; a simulated conflict.
+scenes, scenes_files, scenes_netcdf, scenes_values, scenes_goes, scenes_channels, scenes_grids, scenes_faults, fetching_goes, examples_clouds
+    Satellite scenes -> series of images on common grids, what is unfit left out and told; GOES's public bucket.
 grids, samples, splits, tilers
     Windows, spatial blocks, rasterising; which windows a store has, how blocks are dealt to the splits, the leakage check;
     arrays cut into windows and put together again.
@@ -24,6 +26,8 @@ store, store_faults, arrays, disk, hdf5, threads
 sequences, store_cubes, store_cubes_faults, cube_statistics, loaders_cubes, loaders_windows, hdf5_sequences, hdf5_cubes, store_windows
     The same for a cube: windows in months and cells, the split in time, its store, check and statistics, its batches; the
     original's HDF5 file out and in.
+triplets, store_scenes, loaders_triplets, triplet_files
+    The same for scenes: triplets of tiles, their splits by scene or area, their store and batches; as three pictures each.
 loaders, augmentation, samplers
     Windows -> tensors over a node-local memory map; their random changes; order and balance of an epoch.
 networks, networks_segmentalist, losses, optimizers, tasks, training
@@ -31,12 +35,16 @@ networks, networks_segmentalist, losses, optimizers, tasks, training
     the training loop, with averaging of weights.
 networks_forecast, networks_convlstm, networks_unet_lstm, losses_forecast, tasks_forecast
     The same for forecasts: months in, event probabilities and deaths of the months ahead out, with Monte-Carlo dropout.
+networks_triplet, tasks_triplet
+    The same for embeddings without labels: any timm backbone and a head; the triplet loss, and collapse.
 prediction, stitching, maps, polygons
     Trained model -> georeferenced predictions; blending windows; class and probability maps as COG; outlines with areas.
 rasters, jobs, reading, workers
     Any other rasters: many files, what is there kept, bad ones reported; how they are read; spread over Dask workers.
 forecasts, exports_forecast, analytics
     Whole regions, month by month; tables, NetCDF and maps of them; a model's scores on the windows of any set.
+predictions_triplets
+    Distances of every triplet; embeddings of whole scenes, georeferenced.
 baselines, scores, scores_blocks, scores_boundary
     What we would have guessed anyway; metrics with intervals, network and baselines side by side, from counts by block.
 baselines_forecast, scores_forecast, scores_cells, scores_forecast_blocks

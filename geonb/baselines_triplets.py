@@ -97,8 +97,8 @@ def _pieces(batches: Iterator[np.ndarray], least: int) -> Iterator[np.ndarray]:
         yield np.concatenate(rest)
 
 
-def training_tiles(store, seed: int = 0, most: int = MOST_TILES) -> Iterator[np.ndarray]:
-    """Standardised anchors of the training split, drawn without repetition: float32 (sample, channel, y, x) a batch.
+def training_tiles(store, seed: int = 0) -> Iterator[np.ndarray]:
+    """At most MOST_TILES standardised anchors of the training split, none twice: float32 (sample, channel, y, x) a batch.
 
     Raises
     ------
@@ -110,10 +110,10 @@ def training_tiles(store, seed: int = 0, most: int = MOST_TILES) -> Iterator[np.
         raise ValueError(
             f"{store.path} has no training triplet to learn a baseline from. Give other `shares` in notebook 01."
         )
-    chosen = np.sort(np.random.default_rng([seed, 0x5EED]).permutation(len(windows))[:most])
+    chosen = np.sort(np.random.default_rng([seed, 0x5EED]).permutation(len(windows))[:MOST_TILES])
     for begin in range(0, len(chosen), BATCH):
         anchors = windows.batch(chosen[begin : begin + BATCH].tolist(), tiles=("anchor",))["inputs"]
-        yield np.array(anchors, np.float32)  # a copy: the loader uses its memory again
+        yield anchors.numpy().astype(np.float32)
 
 
 def _number(store) -> int:

@@ -142,7 +142,8 @@ class Explorer:
             if max(len(s.times) for s in self.clouds.series.values()) > 1
             else []
         )
-        side = w.VBox([*several, *times, self.layer, self.opacity, self.marks, self.legend, self.about])
+        controls = [*several, *times, self.layer, self.opacity, self.marks, self.legend, self.about]
+        side = w.VBox(controls, layout=w.Layout(width="338px"))
         self.widget = w.HBox([BokehModel(self.plot), side], layout=w.Layout(flex_flow="row wrap"))
         self.widget.explorer = self
         live = self.widget._repr_mimebundle_
@@ -211,9 +212,9 @@ class Explorer:
         """What the map shows."""
         about = f"{self.here.name}, " if len(self.clouds.series) > 1 else ""
         own = self.clouds.series[self.tile.series]
-        where = f"{own.place_text(self.tile.row, self.tile.column)}, {own.label(self.tile.time)}"
-        far = f": distance to the tile at {where}" if self.layer.value == "distance" else ""
-        return f"{about}{self.here.label(self.time.value)}{far}"
+        other = (own, self.tile.time) != (self.here, self.time.value)
+        far = f": distance to the tile{f' of {own.label(self.tile.time)}' if other else ''}"
+        return f"{about}{self.here.label(self.time.value)}{far if self.layer.value == 'distance' else ''}"
 
     def click(self) -> None:
         """Take the tile that was clicked, and show the distance to it."""
@@ -282,7 +283,7 @@ def clouds_figure(series: SceneSeries, sources: dict[str, Any], width_px: int = 
     west, south, east, north = series.bounds
     plot = figure(
         x_range=Range1d(west, east), y_range=Range1d(south, north), tools="pan,wheel_zoom,reset,tap", title=" ",
-        active_scroll="wheel_zoom", toolbar_location="above", match_aspect=True, output_backend="canvas",
+        active_scroll="wheel_zoom", toolbar_location="right", match_aspect=True, output_backend="canvas",
         background_fill_color=SEA if series.image is None else NODATA_COLOUR, frame_width=width_px,
         frame_height=frame_height(series, width_px),
     )  # fmt: skip

@@ -40,7 +40,7 @@ def legend_html(clouds: Clouds, layer: str) -> str:
     shown = f"{stamp if clouds.attrs.get('simulated') else ''}{escape(notes)}"
     return (
         f'<div style="font:12px sans-serif;line-height:1.5;min-height:62px">{said}</div>'
-        f'<div style="color:#666;font-size:11px">{shown}</div>'
+        f'<div style="color:#666;font-size:11px;line-height:1.35">{shown}</div>'
     )
 
 
@@ -53,7 +53,7 @@ def _components_html(clouds: Clouds) -> str:
     )
 
 
-def _distances_html(clouds: Clouds, width_px: int = 330) -> str:
+def _distances_html(clouds: Clouds, width_px: int = 318) -> str:
     """The colours of distances as a bar, with what is near and what is far."""
     ramp = ",".join(f"rgb{colour}" for colour in reversed(RAMP))
     words = (
@@ -61,14 +61,15 @@ def _distances_html(clouds: Clouds, width_px: int = 330) -> str:
         if clouds.measured
         else ("a tenth of pairs is nearer", "half of pairs is nearer")
     )
-    ticks = "".join(
-        f'<span style="position:absolute;left:{min(width_px - 130, round(width_px * np.sqrt(value / clouds.top)))}px;top:{top}px;'
-        f'border-left:1px solid #333;padding-left:3px;line-height:15px;white-space:nowrap">{number(value)} {word}</span>'
-        for value, word, top in ((clouds.near, words[0], 0), (clouds.far, words[1], 15))
-    )
+    ticks = ""
+    for value, word, top in ((clouds.near, words[0], 0), (clouds.far, words[1], 15)):
+        left = width_px * min(1.0, float(np.sqrt(value / clouds.top)))
+        side, off = ("left", left) if left < width_px / 2 else ("right", width_px - left)  # the words stay on the bar
+        look = f"position:absolute;{side}:{off:.0f}px;top:{top}px;border-{side}:1px solid #333;padding-{side}:3px"
+        ticks += f'<span style="{look};line-height:15px;white-space:nowrap">{number(value)} {word}</span>'
     bar = f'<div style="width:{width_px}px;height:10px;border:1px solid #999;background:linear-gradient(90deg,{ramp})"></div>'
-    ticks = f'<div style="position:relative;height:30px">{ticks}</div>'
-    return f"squared distance in the embedding, from alike to unlike{bar}{ticks}"
+    ticks = f'<div style="position:relative;height:30px;width:{width_px}px">{ticks}</div>'
+    return f"squared distance: from alike to unlike{bar}{ticks}"
 
 
 def number(value: float) -> str:
@@ -137,9 +138,10 @@ def distances_html(clouds: Clouds, tile: Tile, series: str, time: int) -> str:
         rows.insert(0, ("the same place", number(float(squared[tile.row, tile.column]))))
     if not same:
         rows.insert(0, ("its nearest tile", number(float(known.min()))))
-    rows.append((f"share nearer than {number(clouds.near)}", f"{share:.1%}"))
+    what = "neighbours" if clouds.measured else "a tenth of pairs"
+    rows.append((f"share nearer than {what} ({number(clouds.near)})", f"{share:.1%}"))
     cells = "".join(f'<tr><td>{name}</td><td style="text-align:right">{value}</td></tr>' for name, value in rows)
-    head = f'<div style="margin-top:4px">Squared distance to the scene of {there.label(time)}:</div>'
+    head = f'<div style="margin-top:4px">Squared distance to the tiles of {there.label(time)}:</div>'
     return f'{head}<table style="border-spacing:6px 0">{cells}</table>'
 
 
@@ -152,7 +154,8 @@ def picture_html(clouds: Clouds, tile: Tile, squared: float | None, rank: int = 
     told = f"<b>{rank}</b>: {number(squared)}" if rank else "<b>the tile</b>"
     told += f"<br>{escape(series.name)}" if len(clouds.series) > 1 else ""
     return (
-        f'<div style="width:{TILE_PX + 6}px;font-size:11px;line-height:1.25">{picture}{told}<br>{series.label(tile.time, short=True)}<br>'
+        f'<div style="width:{TILE_PX + 6}px;font-size:10.5px;line-height:1.25;white-space:nowrap">{picture}{told}<br>'
+        f"{series.label(tile.time, short=True)}<br>"
         f"{series.place_text(tile.row, tile.column, 1)}</div>"
     )
 

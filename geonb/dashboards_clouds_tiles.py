@@ -46,21 +46,32 @@ class SceneSeries:
         self.name, self.data = name, north_up(predictions[name].to_dataset())
         there = arrays is not None and name in arrays.children
         self.image = north_up(arrays[name].to_dataset()) if there else None
-        self.crs, self.grid = crs_of(self.data), edges(self.data)
+        self.crs = crs_of(self.data)
         self.rows, self.columns = self.data.sizes["y"], self.data.sizes["x"]
-        self.step = (self.grid[2] - self.grid[0]) / self.columns, (self.grid[3] - self.grid[1]) / self.rows
         self.times = self.data.time.values.astype("datetime64[ns]")
-        self.bounds, self.side, self.patch = self.grid, self.step, 1
+        self.grid = self.bounds = edges(self.data)
+        self.step = (self.grid[2] - self.grid[0]) / self.columns, (self.grid[3] - self.grid[1]) / self.rows
+        ratio = predictions.attrs.get("patch", 1) / predictions.attrs.get("step", predictions.attrs.get("patch", 1))
+        self.side, self.patch = (ratio * self.step[0], ratio * self.step[1]), 1
         if there:
             self.bands = default_bands(self.image.channel.values)
             self.bounds, self.shape = edges(self.image), (self.image.sizes["y"], self.image.sizes["x"])
             pixel = (self.bounds[2] - self.bounds[0]) / self.shape[1], (self.bounds[3] - self.bounds[1]) / self.shape[0]
             self.patch = int(predictions.attrs.get("patch") or round(self.step[0] / pixel[0]))
             self.side = self.patch * pixel[0], self.patch * pixel[1]
+            self._widen()
         self.reach = tuple(int(np.ceil(self.side[i] / self.step[i] - 1e-6)) - 1 for i in (1, 0))
         self.scenes = self._scenes()
         # as many as a slider goes back and forth over, never a season of full disks
         self.vectors = functools.lru_cache(maxsize=32)(self._vectors)
+
+    def _widen(self) -> None:
+        """Give a single row or column of tiles the size of a tile: it has no neighbour to tell its step."""
+        alone = self.columns == 1, self.rows == 1
+        self.step = tuple(side if one else step for one, side, step in zip(alone, self.side, self.step, strict=True))
+        (left, right), (down, up) = ((float(v.min()), float(v.max())) for v in (self.data.x.values, self.data.y.values))
+        half_x, half_y = self.step[0] / 2, self.step[1] / 2
+        self.grid = left - half_x, down - half_y, right + half_x, up + half_y
 
     def _scenes(self) -> list[int | None]:
         """The place of each embedded scene in the store: by ``t`` where the predictions give it, by order, or by time."""
@@ -216,10 +227,12 @@ class Clouds:
         self.colours = np.pad(limits, ((0, 3 - len(limits)), (0, 0)))
 
     def _distances(self, predictions: xr.DataTree, drawn: np.ndarray) -> None:
-        """What is near and what is far: of the triplets where there are any, else of tiles drawn at random."""
+        """What is near and what is far: of triplets, not those of training, where there are any, else of tiles drawn at random."""
         self.measured = "triplets" in predictions.children
         if self.measured:
             triplets = predictions["triplets"].to_dataset().isel(model=0)
+            if "split" in triplets and (unseen := triplets.split.values.astype(str) != "train").any():
+                triplets = triplets.isel(sample=unseen)
             near, far = (triplets[name].values.astype(float) for name in ("near", "far"))
             near, far = near[np.isfinite(near)], far[np.isfinite(far)]
             self.measured = bool(len(near) and len(far))

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from geonb.embeddings_trees import values_of
+
 METHODS = ("pca", "umap", "isomap", "tsne")
 # Samples that a method is fitted to; the rest is placed by its own transform, where it has one.
 MOST_FITTED = {"pca": 200_000, "umap": 10_000, "isomap": 3000, "tsne": 5000}
@@ -70,7 +72,7 @@ def reduce(embeddings: xr.Dataset, method: str = "pca", seed: int = 0, axes: int
         If the method is unknown, a dimension is not there, there are fewer than 3 samples, or more than t-SNE can place.
     """
     name, dims = parse_method(method)
-    values = embeddings["embedding"].transpose("sample", "dim").to_numpy()
+    values = values_of(embeddings)
     if len(values) < 3:
         raise ValueError(f"{len(values)} samples are too few to reduce; at least 3 are needed. Raise `samples`.")
     own = {"pca": _pca, "umap": _umap, "isomap": _isomap, "tsne": _tsne}

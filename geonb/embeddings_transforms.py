@@ -17,7 +17,7 @@ import xarray as xr
 
 from geonb.disk import write_json
 from geonb.embeddings_planes import parse_method
-from geonb.embeddings_trees import LETTERS, NOISE, nearest_centre, weighted_centres
+from geonb.embeddings_trees import LETTERS, NOISE, nearest_centre, values_of, weighted_centres
 
 FORMAT = 1
 ARRAYS = {
@@ -67,7 +67,7 @@ def plane_transform(embeddings: xr.Dataset, plane: xr.DataArray) -> Transform:
     if name == "pca":
         card["explained_variance"] = [float(v) for v in plane.attrs["explained_variance"]]
         return Transform("linear", {key: np.asarray(plane.attrs[key], np.float32) for key in ARRAYS["linear"]}, card)
-    values, points = _values(embeddings), plane.transpose("sample", "axis").to_numpy()
+    values, points = values_of(embeddings), plane.transpose("sample", "axis").to_numpy()
     kept = np.linspace(0, len(values) - 1, min(len(values), MOST_KEPT)).astype(int)
     card["meaning"] += f" New samples lie at the weighted mean of the {NEAR} nearest of {len(kept):,} kept ones."
     arrays = {"embedding": values[kept].astype(np.float32), "points": points[kept].astype(np.float32)}
@@ -85,7 +85,7 @@ def kinds_transform(embeddings: xr.Dataset, letters: Sequence[str]) -> Transform
     letters = np.asarray(letters).astype(str)
     names = [str(name) for name in np.unique(letters) if name != NOISE]
     numbers = np.array([names.index(letter) if letter != NOISE else -1 for letter in letters])
-    values = _values(embeddings)
+    values = values_of(embeddings)
     centres, counts = weighted_centres(values, numbers)
     inside = numbers >= 0
     same = float((nearest_centre(values[inside], centres) == numbers[inside]).mean())
@@ -162,6 +162,13 @@ def save(transform: Transform, folder: str | Path, name: str) -> Path:
     return card
 
 
+def keep(folder: str | Path, embeddings: xr.Dataset, letters: Sequence[str], **planes: xr.DataArray) -> dict[str, Path]:
+    """Write the kinds of some letters, under the name "kinds", and planes under theirs; returns name -> card."""
+    made = {"kinds": kinds_transform(embeddings, letters)}
+    made |= {name: plane_transform(embeddings, plane) for name, plane in planes.items()}
+    return {name: save(transform, folder, name) for name, transform in made.items()}
+
+
 def load(folder: str | Path, name: str) -> Transform:
     """Read a transform.
 
@@ -208,14 +215,10 @@ def _checked(transform: Transform) -> Transform:
 
 
 def _card(embeddings: xr.Dataset) -> dict[str, Any]:
-    values = _values(embeddings)
+    values = values_of(embeddings)
     attrs = {key: str(embeddings.attrs.get(key, "unknown")) for key in ("network", "run", "layer")}
     return {
         "dims": int(values.shape[1]),
         "samples": len(values),
         "simulated": int(embeddings.attrs.get("simulated", 0)),
     } | attrs
-
-
-def _values(embeddings: xr.Dataset) -> np.ndarray:
-    return embeddings["embedding"].transpose("sample", "dim").to_numpy()

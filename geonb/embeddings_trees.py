@@ -69,7 +69,7 @@ def link(embeddings: xr.Dataset, grouping: str = "ward", clusters: int = 8, seed
         If the grouping is unknown, more clusters are asked for than there are samples, or HDBSCAN finds fewer than two groups.
     """
     check_grouping(grouping)
-    values = _values(embeddings)
+    values = values_of(embeddings)
     check_clusters(clusters, len(values))
     if grouping == "ward":
         if len(values) <= EXACT:
@@ -349,8 +349,22 @@ def _hdbscan(values: np.ndarray) -> np.ndarray:
     return found
 
 
-def _values(embeddings: xr.Dataset) -> np.ndarray:
-    return embeddings["embedding"].transpose("sample", "dim").to_numpy()
+def values_of(embeddings: xr.Dataset) -> np.ndarray:
+    """The embedding as array (sample, dim).
+
+    Raises
+    ------
+    ValueError
+        If it is not finite somewhere.
+    """
+    values = embeddings["embedding"].transpose("sample", "dim").to_numpy()
+    bad = int((~np.isfinite(values)).any(1).sum())
+    if bad:
+        raise ValueError(
+            f"{bad} of {len(values)} embeddings are not finite: the network's training went astray (see notebook 02, and try a smaller "
+            "`lr`), or its inputs are not finite."
+        )
+    return values
 
 
 def kinds_table(embeddings: xr.Dataset, letters: np.ndarray) -> Any:

@@ -181,7 +181,7 @@ CELLS: Mapping[str, tuple[Look, ...]] = {
 }
 
 
-CLOUDS: Mapping[str, tuple[Look, ...]] = {
+TILES: Mapping[str, tuple[Look, ...]] = {
     "02_training": (
         Look(
             "",

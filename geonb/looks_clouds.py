@@ -1,4 +1,4 @@
-"""What the shared notebooks show of `clouds`: the functions that :data:`geonb.looks.CLOUDS` names."""
+"""What the shared notebooks show of `clouds`: the functions that :data:`geonb.looks.TILES` names."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from geonb.specifications import parse_spec
 
-OPTIONS = {"dims": 100, "head": "mlp", "hidden": 512, "dropout": 0.5, "weights": "none"}
+OPTIONS = {"dims": 100, "head": "mlp", "hidden": 512, "dropout": 0.5, "unit": False, "weights": "none"}
 HEADS = ("mlp", "linear")
 
 
@@ -21,7 +21,8 @@ def check_network(spec: str) -> tuple[str, dict[str, Any]]:
     """Resolve a specification: (name of a timm model, {dims, head, hidden, dropout, weights}).
 
     ``dims`` is the length of the vector, ``head`` mlp or linear, ``hidden`` the width between its layers, ``dropout`` its
-    larger rate (before the first layer half of it), ``weights`` none or imagenet (on disk, or fetched by timm).
+    larger rate (before the first layer half of it), ``unit`` whether vectors have length 1 (Schroff et al. 2015, FaceNet),
+    ``weights`` none or imagenet (on disk, or fetched by timm).
 
     Raises
     ------
@@ -51,7 +52,7 @@ def check_network(spec: str) -> tuple[str, dict[str, Any]]:
         or not 0 <= options["dropout"] < 1
     ):
         faults.append(f"dropout = {options['dropout']!r} must be a number from 0 to below 1")
-    for key, known in {"head": HEADS, "weights": ("none", None, "imagenet")}.items():
+    for key, known in {"head": HEADS, "unit": (True, False), "weights": ("none", None, "imagenet")}.items():
         if options[key] not in known:
             faults.append(f"{key} = {options[key]!r} must be one of {', '.join(map(str, dict.fromkeys(known)))}")
     if faults:
@@ -103,7 +104,7 @@ class Embedder(nn.Module):
     def __init__(self, name: str, channels: int, patch: int, pretrained: bool, options: dict[str, Any]) -> None:
         super().__init__()
         self.backbone = _backbone(name, channels, patch, pretrained)
-        width = 2 * self.backbone.num_features
+        width, self.unit = 2 * self.backbone.num_features, options["unit"]
         dims, hidden, dropout = options["dims"], options["hidden"], options["dropout"]
         if options["head"] == "linear":
             self.head = nn.Linear(width, dims)
@@ -124,7 +125,8 @@ class Embedder(nn.Module):
         return torch.cat([maps.amax(dim=2), maps.mean(dim=2)], dim=1)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self.head(self.features(inputs))
+        vectors = self.head(self.features(inputs))
+        return nn.functional.normalize(vectors.float(), dim=1) if self.unit else vectors
 
 
 def _backbone(name: str, channels: int, patch: int, pretrained: bool) -> nn.Module:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.dates import ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -45,6 +46,7 @@ def distances(scores: xr.Dataset) -> Figure:
         for ax, split in zip(row, splits, strict=True):
             _histogram(ax, scores.sel(model=model, split=split))
         row[0].set_ylabel(f"{model}\n\nshare", fontsize=8)
+        row[0].set_ylim(0, None)
     for ax, split in zip(axes[0], splits, strict=True):
         ax.set_title(f"{split}, {int(scores['n_pixels'].sel(split=split)):,} triplets", pad=14)
     for ax in axes[-1]:
@@ -67,7 +69,7 @@ def _histogram(ax: Axes, here: xr.Dataset) -> None:
         ax.stairs(share, edges, color=colour, fill=True, alpha=0.3, linewidth=0)
         ax.stairs(share, edges, color=colour, linewidth=1.3, label=label)
         ax.axvline(float(one["distance_median"]), color=colour, linewidth=1, linestyle=":")
-    ax.set(xscale="log", ylim=(0, None))
+    ax.set_xscale("log")
     at = here["score"].sel(metric=["triplet_accuracy", "auc"]).values
     text = f"accuracy {at[0]:.2f}, AUC {at[1]:.2f}"
     ax.text(1, 1.0, text, transform=ax.transAxes, ha="right", va="bottom", fontsize=7.5, color="#555555")
@@ -178,7 +180,9 @@ def scene_accuracy(scores: xr.Dataset, split: str = "test") -> Figure:
         ylabel="triplets",
         xlabel="time of the anchor's scene [UTC]" if dated else "scene, in order of time; undated ones last",
     )
-    if not dated:
+    if dated:
+        bars.xaxis.set_major_formatter(ConciseDateFormatter(bars.xaxis.get_major_locator()))
+    else:
         bars.xaxis.get_major_locator().set_params(integer=True)
     figure.tight_layout()
     return finish(figure, scores.attrs, f"{counted(scores, split)} Dotted: a coin.", _unseen(here))

@@ -244,7 +244,8 @@ def _sources(folder: Path) -> str | None:
                 for m in range(scores.sizes["model"])]  # fmt: skip
         counts = [f"{int(at['source_pixels']):,}", f"{int(at['source_blocks']):,}"]
         rows.append([escape(str(at["source"].item())), escape(str(at["dataset"].item())), *map(_finite, told), *counts])
-    heads = ["source", "dataset", *map(str, scores["model"].values), f"test {scores.attrs.get('unit', 'pixels')}", "blocks"]
+    counted = f"test {scores.attrs.get('unit', 'pixels')}"
+    heads = ["source", "dataset", *map(str, scores["model"].values), counted, "blocks"]
     caption = (
         f"{readable(metric)} on the test split of each source. Brackets: 95 % intervals from resampling the source's own "
         "blocks; none where it has one block only."

@@ -63,6 +63,7 @@ class Triplet(Trainable):
         self.network.to(memory_format=torch.channels_last)
         self.margin = check_loss(card["loss"])["margin"]
         self._seen: list[Tensor] = []
+        self._far = float("inf")  # of the last training step
 
     @classmethod
     def check(cls, store, network: str, loss: str, augment: str, sampler: str, optimizer: str) -> None:
@@ -108,7 +109,9 @@ class Triplet(Trainable):
         return loss
 
     def training_step(self, batch: dict[str, Any], _: int) -> Tensor:
-        return self._log(*self.distances(batch), "train")
+        near, far = self.distances(batch)
+        self._far = float(far.detach().mean())
+        return self._log(near, far, "train")
 
     def validation_step(self, batch: dict[str, Any], _: int) -> None:
         near, far = self.distances(batch)
@@ -127,7 +130,7 @@ class Triplet(Trainable):
         """
         near, far = torch.cat(self._seen, dim=1)
         self._seen = []
-        said = collapse(near, far, self.margin)
+        said = collapse(near, far, self.margin, self._far)
         if said:
             raise ValueError(
                 f"The embedding collapsed in epoch {self.current_epoch + 1}: {said} (lr = {self.card['lr']:g}). Nothing can be told "
@@ -135,17 +138,20 @@ class Triplet(Trainable):
             )
 
 
-def collapse(near: Tensor, far: Tensor, margin: float) -> str:
+def collapse(near: Tensor, far: Tensor, margin: float, trained_far: float = 0.0) -> str:
     """What is wrong with an embedding by its distances, in words; empty if nothing is.
 
     Parameters
     ----------
     near, far : Tensor (sample,)
-        Squared distances anchor-neighbour and anchor-distant.
+        Squared distances anchor-neighbour and anchor-distant, of validation triplets.
+    trained_far : float
+        Mean distance anchor-distant while training. Early on, before batch normalisation has its statistics, vectors of the
+        network in evaluation can be all the same though those in training are not: that is no collapse.
     """
     if not bool(torch.isfinite(near).all() & torch.isfinite(far).all()):
         return "its distances are not finite"
-    if float(far.mean()) < SAME * margin:
+    if max(float(far.mean()), trained_far) < SAME * margin:
         return f"distant tiles are {float(far.mean()):.2g} apart, with a margin of {margin:g}: all vectors are the same"
     won = float((near < far).float().mean() + 0.5 * (near == far).float().mean())
     chance = 0.5 + 1.64 * 0.5 / max(1, len(near)) ** 0.5

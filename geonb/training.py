@@ -11,7 +11,7 @@ import pickle
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import torch
@@ -21,6 +21,9 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 from tqdm.auto import tqdm
 
 from geonb.optimizers import check_optimizer, first_averaged
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LAST = "last.ckpt"
 
@@ -253,3 +256,48 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", message=".*treespec.*")
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def find_lr(
+    task: L.LightningModule,
+    store,
+    batch: int = 32,
+    low: float = 1e-6,
+    high: float = 1.0,
+    steps: int = 100,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Let the learning rate grow step by step and watch the training loss (Smith 2017, arXiv 1506.01186, section 3.3).
+
+    Parameters
+    ----------
+    task : a task that is not trained yet; it is left as it was
+    store : Store of its workload
+    low, high : float
+        The rate of the first and the last step; it stops early where the loss has become four times the least.
+    steps : int
+
+    Returns
+    -------
+    DataFrame with ``lr`` and ``loss``, a row a step; ``attrs["suggestion"]`` is the rate at which the loss fell most steeply, a
+    good peak for one-cycle, or None where it never fell
+    """
+    import tempfile
+
+    import pandas as pd
+    from lightning.pytorch.tuner import Tuner
+
+    task.lr = task.card["lr"]  # the tuner asks for an attribute of that name
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        _quiet()
+        torch.manual_seed(seed)
+        trainer = L.Trainer(
+            max_epochs=steps + 1, devices=1, logger=False, enable_progress_bar=False, enable_model_summary=False,
+            num_sanity_val_steps=0, limit_val_batches=0, default_root_dir=folder,
+        )  # fmt: skip
+        loader = task.data_module(store, batch=batch, augment="none", seed=seed).train_dataloader()
+        options = {"min_lr": low, "max_lr": high, "num_training": steps, "update_attr": False, "attr_name": "lr"}
+        found = Tuner(trainer).lr_find(task, loader, **options)
+    table = pd.DataFrame({"lr": found.results["lr"], "loss": found.results["loss"]})
+    table.attrs["suggestion"] = found.suggestion()
+    return table

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from geonb.looks import CELLS, CLOUDS, PIXELS, Look
+from geonb.looks import CELLS, PIXELS, TILES, Look
 from geonb.parameters import Parameter
 from geonb.specifications import pick
 
@@ -156,7 +156,7 @@ CONFLICT = Workload(
     },
 )
 
-CLOUDS_RECORD = Workload(
+CLOUDS = Workload(
     name="clouds",
     title="Embeddings of satellite tiles",
     question="Which kinds of pattern exist in these scenes, where and when, with no labels at all?",
@@ -170,7 +170,7 @@ CLOUDS_RECORD = Workload(
     explore="geonb.dashboards_clouds:show",
     headline="triplet_accuracy",
     fetch=("goes",),
-    looks=CLOUDS,
+    looks=TILES,
     defaults={
         "network": "resnet18",
         "loss": "triplet:margin=1",
@@ -196,7 +196,7 @@ CLOUDS_RECORD = Workload(
     },
 )
 
-WORKLOADS: dict[str, Workload] = {w.name: w for w in (CLOUDS_RECORD, CONFLICT, SEGMENTATION)}
+WORKLOADS: dict[str, Workload] = {w.name: w for w in (CLOUDS, CONFLICT, SEGMENTATION)}
 
 
 def get(name: str) -> Workload:

@@ -8,6 +8,7 @@ import json
 import re
 
 import IPython
+import made_scenes
 import made_sky as made
 import nbformat
 import numpy as np
@@ -91,6 +92,17 @@ class TestTiles:
         found = clouds.alike(Tile("west", 0, 0, 0))
         assert [tile.column for tile, _ in found] in ([4], [5], [6])  # 7 columns of tiles, 4 of which overlap the first
 
+    def test_a_single_row_of_tiles_is_as_high_as_a_tile(self, arrays):
+        small = xr.DataTree.from_dict({"/west": arrays["west"].to_dataset().isel(y=slice(18), x=slice(17))})
+        clouds = Clouds(made.sky_predictions(small), small)
+        series = clouds.series["west"]
+        assert (series.rows, series.columns) == (1, 1) and series.step == series.side == (64_000, 64_000)
+        assert series.grid == pytest.approx(
+            (series.bounds[0], series.bounds[3] - 64_000, series.bounds[0] + 64_000, series.bounds[3])
+        )
+        facts = facts_of(frozen_page(made.sky_predictions(small), small))
+        assert facts["series"][0]["step"] == facts["series"][0]["side"]
+
     def test_colours_are_three_principal_components_of_all_scenes(self, clouds, predictions):
         tiles = every_tile(predictions)
         vectors = np.stack([vector for _, vector, _ in tiles])
@@ -168,6 +180,7 @@ BOXES = {
     "west Iberia": (made.GEOS, (-1_000_000, 4_000_000, -600_000, 4_300_000)),
     "full disk": (made.GEOS, (-5_570_000, -5_570_000, 5_570_000, 5_570_000)),
     "across the dateline": (CRS.from_epsg(3832), (1_000_000, -5_000_000, 4_500_000, 1_000_000)),
+    "a world around the Pacific": (CRS.from_epsg(3832), (-20_000_000, -12_000_000, 20_000_000, 12_000_000)),
     "the north pole": (CRS.from_epsg(3413), (-3_000_000, -3_000_000, 3_000_000, 3_000_000)),
 }
 
@@ -222,8 +235,8 @@ class TestLive:
         numbers = dashboards_clouds_look.number
         assert f'its nearest tile</td><td style="text-align:right">{numbers(np.nanmin(expected))}<' in told
         assert f'the same place</td><td style="text-align:right">{numbers(expected[3, 4])}<' in told
-        assert "scene of 2020-04-02 12:00" in told and ", west, 2020-04-01 12:00" in told
-        assert "2020-04-02 12:00: distance to the tile at" in explorer.plot.title.text
+        assert "tiles of 2020-04-02 12:00" in told and ", west, 2020-04-01 12:00" in told
+        assert explorer.plot.title.text == "west, 2020-04-02 12:00: distance to the tile of 2020-04-01 12:00"
         assert explorer.sources["squares"].data["dash"][-1] == "dashed"
 
     def test_the_tile_is_told_with_its_place_and_five_pictures(self, explorer, predictions):
@@ -290,6 +303,16 @@ class TestLive:
             and f"{far:.3g} distant tiles" in explorer.legend.value
         )
 
+    def test_near_and_far_are_not_measured_where_the_network_learnt(self, predictions):
+        triplets = predictions["triplets"].to_dataset()
+        split = np.where(np.arange(200) < 150, "train", "test")
+        tree = xr.DataTree.from_dict(
+            {"/triplets": triplets.assign(split=("sample", split)), "/west": predictions["west"].to_dataset()}
+        )
+        clouds = Clouds(tree)
+        assert clouds.near == pytest.approx(np.median(triplets.near.values[0, 150:]))
+        assert clouds.far == pytest.approx(np.median(triplets.far.values[0, 150:]))
+
     def test_without_triplets_and_without_a_store(self, predictions, arrays):
         bare = xr.DataTree.from_dict({"/west": predictions["west"].to_dataset()})
         explorer = dashboards_clouds.explore(bare).explorer
@@ -298,6 +321,8 @@ class TestLive:
         click(explorer, "west", 3, 4)
         assert explorer.tile == Tile("west", 0, 3, 4)
         assert Image.open(io.BytesIO(explorer.still())).size[0] == 900
+        bare.attrs = {"patch": 16, "step": 4}  # how far tiles overlap is known all the same
+        assert Clouds(bare).series["west"].reach == (3, 3)
 
     def test_a_still_picture_stands_beside_the_widget(self, explorer):
         shown = IPython.core.formatters.DisplayFormatter().format(explorer.widget)[0]
@@ -392,6 +417,25 @@ class TestFrozen:
         assert "&lt;b&gt;bad" in facts["legends"]["distance"]
 
 
+def test_what_the_prediction_writes_is_shown(tmp_path):
+    from test_predictions_triplets import model, run_in
+
+    from geonb import prediction, predictions_triplets
+
+    store = made_scenes.store(tmp_path, made_scenes.DAYS[:2], patch=16, counts="20/5/5", split="area")
+    run = run_in(tmp_path / "run")
+    predictions_triplets.predict_triplets(run, store, model.__wrapped__(store), [], overlap=0.75, batch=64)
+    predictions = prediction.open_predictions(run.predictions)
+    explorer = dashboards_clouds.explore(predictions, store.arrays).explorer
+    series = explorer.here
+    assert series.patch == 16 and series.reach == (3, 3) and explorer.clouds.measured
+    # the first tile's outline is the first 16 pixels of the scene
+    west, _, _, north = series.bounds
+    assert series.place(0, 0) == pytest.approx((west + series.side[0] / 2, north - series.side[1] / 2))
+    assert len(explorer.alike) == 5 and explorer.alike[0][1] > 0
+    assert len(frozen_page(predictions, store.arrays)) < 2e6
+
+
 def test_the_runner_decides_between_live_and_frozen(predictions, monkeypatch):
     import ipywidgets
     from IPython.display import HTML
@@ -451,7 +495,7 @@ def test_the_frozen_page_in_a_browser(predictions, arrays, tmp_path):
         )
 
         frame.evaluate("get('time').value = 2; get('time').dispatchEvent(new Event('input'))")
-        assert "scene of 2020-04-02 12:00" in frame.locator("#tile").inner_text()
+        assert "tiles of 2020-04-02 12:00" in frame.locator("#tile").inner_text()
         frame.locator("#series").select_option(label="pole")
         assert frame.evaluate("document.documentElement.dataset.geonb") == "pole | scene 2 | distance"
         pictures = frame.locator("#tiles canvas")
@@ -485,5 +529,5 @@ def test_the_live_map_in_jupyterlab(predictions, arrays, tmp_path):
         before = page.evaluate(PICTURE)
         page.locator(".jupyter-widgets select").first.select_option(label="west")  # on disk, pole comes first
         assert wait_until(page, lambda: page.evaluate(PICTURE) != before), "the kernel painted another series"
-        page.get_by_text("scene of 2020-04-01 12:00").wait_for(timeout=15_000)
+        page.get_by_text("tiles of 2020-04-01 12:00").wait_for(timeout=15_000)
         assert page.troubles == []

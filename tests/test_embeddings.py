@@ -1,11 +1,9 @@
-"""Reduce, cluster and find: against scikit-learn and scipy, and each row stays its row."""
+"""Embed, draw and find: what each sample is, and each row stays its row. Trees, planes and transforms have tests of their own."""
 
 import numpy as np
 import pytest
 import xarray as xr
 from scipy.spatial.distance import cdist
-from sklearn.cluster import AgglomerativeClustering
-from sklearn.metrics import adjusted_rand_score
 
 from geonb import embeddings as e
 
@@ -16,49 +14,6 @@ def made(n=60, dims=8, seed=0):
     values = random.normal(size=(n, dims)) + 12 * np.eye(3, dims)[groups]
     coords = {"label": ("sample", groups.astype(str)), "row": ("sample", np.arange(n) * 7)}
     return xr.Dataset({"embedding": (("sample", "dim"), values.astype(np.float32))}, coords), groups
-
-
-def test_clusters_are_those_of_ward():
-    data, groups = made()
-    found = e.cluster(e.link(data), 3)
-    other = AgglomerativeClustering(3, linkage="ward").fit_predict(data["embedding"])
-    assert adjusted_rand_score(found, other) == 1
-    assert adjusted_rand_score(found, groups) == 1
-
-
-def test_clusters_are_numbered_as_the_leaves_stand():
-    from scipy.cluster.hierarchy import leaves_list
-
-    data, _ = made()
-    linkage = e.link(data)
-    along = e.cluster(linkage, 5)[leaves_list(linkage)]
-    assert list(along) == sorted(along)
-
-
-def test_more_clusters_than_samples_are_refused():
-    with pytest.raises(ValueError, match="between 1 and the 60 samples"):
-        e.cluster(e.link(made()[0]), 61)
-
-
-def test_pca_keeps_distances_that_lie_in_a_plane():
-    random = np.random.default_rng(0)
-    plane = random.normal(size=(40, 2))
-    turned = plane @ np.linalg.qr(random.normal(size=(9, 9)))[0][:2]
-    points = e.reduce(xr.Dataset({"embedding": (("sample", "dim"), turned)}), "pca")
-    np.testing.assert_allclose(cdist(points, points), cdist(plane, plane), atol=1e-6)
-    assert sum(points.attrs["explained_variance"]) == pytest.approx(1)
-
-
-def test_reduce_keeps_each_samples_coordinates():
-    data, _ = made()
-    assert (e.reduce(data)["row"] == data["row"]).all()
-
-
-@pytest.mark.parametrize(("method", "told"), [("tsne?", "pca, umap"), ("pca", "too few")])
-def test_what_cannot_be_reduced(method, told):
-    data = made(2)[0] if method == "pca" else made()[0]
-    with pytest.raises(ValueError, match=told):
-        e.reduce(data, method)
 
 
 def test_nearest_is_by_cosine_and_leaves_itself_out():
@@ -80,28 +35,79 @@ def test_windows_at_the_edge_of_the_data_are_left_out():
     assert len(e.draw_rows(index.assign(valid_share=0.1), 30, seed=0)) == 30
 
 
-def test_large_windows_are_embedded_few_at_a_time(tmp_path, monkeypatch):
-    pd = pytest.importorskip("pandas")
+def pretend(monkeypatch, folder, index, legend, windows):
+    """A store, a run and a model, as much of them as embedding needs."""
     torch = pytest.importorskip("torch")
-    sizes = []
 
     class Model(torch.nn.Module):
+        card, sizes = {"network": "mean"}, []
+
         def encode(self, inputs):
-            sizes.append(len(inputs))
+            self.sizes.append(len(inputs))
             return inputs.flatten(2).mean(-1)
 
-    windows = [{"inputs": torch.full((2, 10, 10), float(k))} for k in range(9)]
-    index = pd.DataFrame(
-        {"split": "train", "y": 0, "x": 0, "height": 10, "width": 10, "source": "grid"}, index=range(9)
-    )
-    store = type(
-        "Store", (), {"index": index, "meta": {"simulated": False, "notes": []}, "legend": {"one": "#000000"}}
-    )()
+    Model.sizes = []
+    store = type("Store", (), {"index": index, "meta": {"simulated": False, "notes": []}, "legend": legend})()
     store.windows, store.labels = lambda: windows, lambda items: ["one"] * len(items)
-    monkeypatch.setattr(e, "_positions", lambda *_: (np.zeros(9), np.zeros(9)))
+    monkeypatch.setattr(e, "_positions", lambda *_: (np.zeros(len(index)), np.zeros(len(index))))
+    return type("Run", (), {"path": folder, "embeddings": folder / "embeddings.zarr"})(), store, Model()
+
+
+def table(n, **columns):
+    import pandas as pd
+
+    plain = {"split": "train", "y": 0, "x": 0, "height": 10, "width": 10, "source": "grid"}
+    return pd.DataFrame(plain | columns, index=range(n))
+
+
+def filled(n):
+    torch = pytest.importorskip("torch")
+    return [{"inputs": torch.full((2, 10, 10), float(k))} for k in range(n)]
+
+
+def test_large_windows_are_embedded_few_at_a_time(tmp_path, monkeypatch):
+    run, store, model = pretend(monkeypatch, tmp_path, table(9), {"one": "#000000"}, filled(9))
     monkeypatch.setattr(e, "MOST_NUMBERS", 900)
-    run = type("Run", (), {"path": tmp_path, "embeddings": tmp_path / "embeddings.zarr"})()
-    model = Model()
-    model.card = {"network": "mean"}
     found = e.embed(run, store, model)
-    assert sizes == [4, 4, 1] and found["embedding"].values[:, 0].tolist() == list(range(9))
+    assert model.sizes == [4, 4, 1] and found["embedding"].values[:, 0].tolist() == list(range(9))
+    assert found["label"].values.tolist() == ["one"] * 9 and np.isnat(found["time"].values).all()
+
+
+def test_labels_times_and_margins_are_there_where_they_are_known(tmp_path, monkeypatch):
+    import pandas as pd
+
+    times = pd.to_datetime(["2020-04-01 12:05", None, "2020-04-01 12:10"], utc=True)
+    run, store, model = pretend(monkeypatch, tmp_path, table(3, time=times), {}, filled(3))
+    model.margins = lambda of, rows: rows * 0.5
+    found = e.embed(run, store, model)
+    assert "label" not in found.coords
+    again = e.open_embeddings(run.embeddings)
+    for data in (found, again):
+        assert data["time"].values[[0, 2]].tolist() == [t.value for t in times[[0, 2]]]
+        assert np.isnat(data["time"].values[1]) and data["margin"].values.tolist() == [0, 0.5, 1]
+
+
+def test_a_tile_looks_the_same_beside_whichever_others_it_is_read(small_store):
+    rows = np.array([3, 40, 41, 90])
+    together = e.rgb_tiles(small_store, rows)
+    for place, row in enumerate(rows):
+        np.testing.assert_array_equal(e.rgb_tiles(small_store, [row])[0], together[place])
+    assert together.dtype == np.uint8 and together.shape[1:] == (16, 16, 3) and np.ptp(together) > 100
+    assert len(e.rgb_tiles(small_store, [])) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"clusters": 14, "windows": 9}, "clusters = 14 is not between 1 and the 9 samples"),
+        ({"windows": 2}, "2 windows are too few"),
+        ({"method": "pcb"}, "pca, umap, isomap, tsne"),
+        ({"grouping": "words"}, "ward, kmeans, hdbscan"),
+        ({"examples": "nice"}, "centre, random, best, worst"),
+    ],
+)
+def test_settings_are_refused_before_anything_is_embedded(change, told):
+    good = {"windows": 100, "samples": 50, "clusters": 8, "method": "pca", "grouping": "ward", "examples": "centre"}
+    e.check_settings(**good)
+    with pytest.raises(ValueError, match=told):
+        e.check_settings(**good | change)

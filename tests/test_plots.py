@@ -10,8 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from made import (
     CLASSES,
     COLOURS,
@@ -27,7 +25,7 @@ from made import (
 from pyproj import Transformer
 from sklearn.metrics import confusion_matrix
 
-from geonb import embeddings, plots, plots_maps, plots_tiles
+from geonb import embeddings, plots, plots_maps
 
 
 @pytest.fixture(scope="module")
@@ -251,84 +249,6 @@ class TestMaps:
     def test_samples_of_an_absent_split(self):
         with pytest.raises(ValueError, match="No windows in split 'nowhere'"):
             plots.samples(made_store(), split="nowhere")
-
-
-class TestTiles:
-    @settings(max_examples=15, deadline=None)
-    @given(st.integers(0, 10_000), st.integers(2, 14))
-    def test_clusters_are_a_partition_and_agree_with_the_module_that_cuts(self, seed, clusters):
-        vectors = made_embeddings(40, seed=seed)
-        linkage = embeddings.link(vectors)
-        leaves = plots_tiles.leaf_clusters(linkage, clusters)[1]
-        assert sorted(np.concatenate(leaves)) == list(range(40))
-        flat = embeddings.cluster(linkage, clusters)
-        assert all((flat[members] == place).all() for place, members in enumerate(leaves))
-
-    def test_dendrogram_shows_each_clusters_own_tiles(self):
-        vectors = made_embeddings(60)
-        tiles = np.zeros((60, 4, 4, 3), np.uint8)
-        tiles[:, 0, 0, 0] = np.arange(60)  # each tile carries its row
-        figure, letters = plots.dendrogram(embeddings.link(vectors), vectors, tiles, clusters=5, examples=3)
-        assert sorted(set(letters)) == list("ABCDE")
-        drawn = [int(ax.images[0].get_array()[0, 0, 0]) for ax in figure.axes if ax.images]
-        columns = [drawn[i : i + 3] for i in range(0, 15, 3)]
-        assert [{letters[row] for row in column} for column in columns] == [{"A"}, {"B"}, {"C"}, {"D"}, {"E"}]
-
-    @settings(max_examples=30, deadline=None)
-    @given(st.integers(0, 10_000), st.integers(1, 40))
-    def test_placed_tiles_do_not_overlap(self, seed, count):
-        points = np.random.default_rng(seed).random((80, 2))
-        anchors = points[plots_tiles.spread(points, count)]
-        width, height = cell = (0.115, 0.135)
-        centres = plots_tiles.place_tiles(points, anchors, cell)
-        apart = np.abs(centres[:, None] - centres[None])
-        over = (apart[..., 0] < width - 1e-9) & (apart[..., 1] < height - 1e-9)
-        assert len(centres) == count and not (over & ~np.eye(count, dtype=bool)).any()
-        assert (centres > np.array(cell) / 2 - 1e-9).all() and (centres < 1 - np.array(cell) / 2 + 1e-9).all()
-
-    def test_more_tiles_than_room(self):
-        points = np.random.default_rng(0).random((80, 2))
-        with pytest.raises(ValueError, match="do not fit"):
-            plots_tiles.place_tiles(points, points, (0.3, 0.3))
-
-    def test_scatter_joins_tiles_to_their_points(self):
-        vectors = made_embeddings(50)
-        tiles = np.zeros((50, 4, 4, 3), np.uint8)
-        tiles[..., 0] = np.arange(50)[:, None, None]
-        plane = embeddings.reduce(vectors)
-        figure = plots.scatter_with_tiles(plane, tiles, vectors.label.values, show=10)
-        figure.canvas.draw()
-        boxes = figure.findobj(matplotlib.offsetbox.AnnotationBbox)
-        for box in boxes:
-            assert int(np.asarray(box.offsetbox.get_data())[0, 0, 0]) == int(box.get_gid().removeprefix("tile-"))
-        placed = [box.get_window_extent() for box in boxes]
-        assert len(placed) == 10
-        assert not any(a.overlaps(b) for i, a in enumerate(placed) for b in placed[:i])
-        assert {line.get_color() for line in figure.axes[0].lines if line.get_marker() == "o"} <= set(COLOURS)
-
-    def test_alike_shows_the_rows_that_are_alike(self):
-        vectors = made_embeddings(30)
-        tiles = np.zeros((30, 4, 4, 3), np.uint8)
-        tiles[..., 0] = np.arange(30)[:, None, None]
-        near = embeddings.nearest(vectors, 4, 5)
-        figure = plots.alike(tiles, vectors, 4, near)
-        shown = [int(ax.images[0].get_array()[0, 0, 0]) * 3 for ax in figure.axes]  # a row is three times its place
-        assert shown == [12, *near["row"].values.tolist()]
-
-    @pytest.mark.parametrize(
-        ("change", "message"),
-        [
-            ({"tiles": np.zeros((60, 4, 4, 3))}, "uint8"),
-            ({"tiles": np.zeros((59, 4, 4, 3), np.uint8)}, "59 tiles for 60 samples"),
-            ({"clusters": 15}, "allowed are 2 to 14"),
-            ({"linkage": np.zeros((3, 4))}, "joins 4 samples"),
-        ],
-    )
-    def test_faults_are_named(self, change, message):
-        vectors = made_embeddings(60)
-        given = {"linkage": embeddings.link(vectors), "embeddings": vectors, "tiles": made_tiles(vectors)} | change
-        with pytest.raises(ValueError, match=message):
-            plots.dendrogram(**given)
 
 
 def test_figures_leave_pyplot(scores):

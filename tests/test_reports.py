@@ -5,6 +5,7 @@ import io
 import json
 import re
 
+import made_triplets
 import nbformat
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from made import made_predictions, made_scores
 from PIL import Image
 
 from geonb import reports, reports_html
+from geonb.scores_triplets import score_triplets
 
 FETCHES = re.compile(
     r"<(?:script|img|iframe|link|source|video|audio|object|embed|input|use)\b[^>]*\s(?:xlink:)?(?:src|href|data|srcset|poster)"
@@ -171,6 +173,16 @@ def test_scores_by_source_are_told_where_there_are_several(run):
     page = reports.write_report(run).read_text()
     at = scores.sel(split="test", metric="mean_iou", source="south", model="network")
     assert "Each source" in page and f"{float(at.source_score):.3f} [{float(at.source_score_low):.3f}, " in page
+
+
+def test_scores_of_triplets_are_told_in_their_own_words(run):
+    scores = score_triplets(made_triplets.made_predictions(200), draws=20)
+    scores.to_netcdf(run / "scores.nc", engine="h5netcdf")
+    page = reports.write_report(run).read_text()
+    assert "triplet accuracy" in page and "relative margin" in page and "Could not be read" not in page
+    assert f"Test split: {int(scores['n_pixels'].sel(split='test')):,} triplets in " in page
+    assert "test triplets" in page and "pixels" not in page.split("Each source")[1].split("</table>")[0]
+    assert "Share of the test" not in page and "Predicted in float32." in page, "triplets have no prevalence"
 
 
 def test_scores_of_an_older_geonb_are_still_told(run):

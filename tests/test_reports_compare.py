@@ -4,6 +4,7 @@ import functools
 import json
 import re
 
+import made_triplets
 import numpy as np
 import pytest
 import test_scores_forecast
@@ -14,6 +15,7 @@ from test_reports import FETCHES
 from geonb import reports_compare, runs, runs_table
 from geonb.scores import headline, score_classes
 from geonb.scores_forecast import score_forecasts
+from geonb.scores_triplets import score_triplets
 
 
 def predicted(noise, seed=0, shape=(96, 128)):
@@ -207,6 +209,28 @@ def test_forecasts_are_compared_and_classes_are_not_asked_of_them(tmp_path):
     )
     assert "state-based" in told["outcomes"] and all(told[k].count("data:image") == 1 for k in ("leads", "curves"))
     assert "a run of segmentation, the others are of conflict" in told["apart"] and words(images) in told["apart"]
+
+
+def test_triplets_are_compared_over_their_blocks_also_of_two_stores_that_hold_the_same(no_pictures, tmp_path):
+    def of(pattern, placed=True, **more):
+        tree = made_triplets.made_predictions(400, pattern=pattern)
+        data = tree["triplets"].to_dataset()
+        places = ("neighbor_y", "neighbor_x", "distant_t", "distant_y", "distant_x", "distant_source")
+        tree["triplets"] = xr.DataTree(data.assign(dict.fromkeys(places, data["y"])) if placed else data)
+        scores = score_triplets(tree, draws=20)
+        return made_run(tmp_path, 0, scores=scores, metric="triplet_accuracy", workload="clouds", **more)
+
+    stores = {"store": "data/clouds/one"}, {"store": "data/clouds/one"}, {"store": "data/clouds/two"}
+    made = [of(2.0 - i, lr=0.1 * (i + 1), **store) for i, store in enumerate(stores)]
+    unplaced = of(0.0, placed=False, store="data/clouds/three", lr=0.9)
+    page = reports_compare.write_comparison([r.path for r in (*made, unplaced)]).read_text()
+    told = page.split('<h2 id="differences">')[1].split("<h2 id=")[0]
+    assert (
+        "The triplet accuracy of each run minus that of" in told and "cannot be compared: another sample store" in told
+    )
+    assert told.count("(another sample store, of the same triplets)") == 1 and "Could not be read" not in page
+    sources = page.split('<h2 id="sources">')[1].split("<h2 id=")[0]
+    assert "west" in sources and "east" in sources
 
 
 def test_a_run_of_another_workload_is_compared_with_nothing(no_pictures, tmp_path):

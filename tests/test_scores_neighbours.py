@@ -11,7 +11,9 @@ from geonb import scores_neighbours as sn
 def tree(values, times=None, valid=None, **attrs):
     """Predictions with one series; values (time, y, x, dim)."""
     shape = values.shape[:3]
-    times = np.datetime64("2020-04-01", "ns") + np.arange(shape[0]) * np.timedelta64(600, "s") if times is None else times
+    times = (
+        np.datetime64("2020-04-01", "ns") + np.arange(shape[0]) * np.timedelta64(600, "s") if times is None else times
+    )
     data = xr.Dataset(
         {
             "embedding": (("time", "y", "x", "dim"), values.astype("float32")),
@@ -32,8 +34,9 @@ def by_loop(values, seconds, side):
         other = np.flatnonzero(np.maximum(abs(y - y[i]), abs(x - x[i])) >= side)
         far = ((flat[other] - flat[i]) ** 2).sum(1)
         likes = other[np.argsort(far, kind="stable")[: sn.NEAREST]]
-        near = lambda k: np.array([np.hypot(y[k] - y[i], x[k] - x[i]) <= 3 * side, abs(seconds[t[k]] - seconds[t[i]]) <= soon])  # noqa: E731
-        rows.append([near(likes).mean(1), near(other).mean(1)])
+        apart = np.hypot(y - y[i], x - x[i]), np.abs(seconds[t] - seconds[t[i]])
+        near = np.stack([apart[0] <= 3 * side, apart[1] <= soon])
+        rows.append([near[:, likes].mean(1), near[:, other].mean(1)])
     return np.mean(rows, axis=0)
 
 
@@ -83,7 +86,13 @@ def test_long_series_are_thinned_and_those_without_a_grid_are_left_out(monkeypat
     values = np.random.default_rng(0).normal(size=(40, 10, 8, 2))
     assert sn.neighbours_alike(tree(values))["neighbour_share"][1].shape == (1, 2)
     values, places = read[0]
-    assert len(values) == 400 and set(places[:, 0] - places[0, 0]) == {0, 6000, 12000, 17400, 23400}  # evenly spread scenes
+    assert len(values) == 400 and set(places[:, 0] - places[0, 0]) == {
+        0,
+        6000,
+        12000,
+        17400,
+        23400,
+    }  # evenly spread scenes
     assert sn.neighbours_alike(tree(np.zeros((1, 2, 2, 1)))) == {}, "fewer tiles than likes"
     assert sn.neighbours_alike(tree(np.zeros((1, 9, 9, 1)), step=None)) == {}
     assert set(sn.neighbours_alike(made.made_predictions())["series"][1]) == {"west", "east"}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from geonb import scores
+from geonb import scores, scores_triplets, scores_triplets_blocks
 from geonb.plots import score_table, skill, source_scores
 from geonb.scores_triplets import METRICS, auc, score_triplets
 from geonb.scores_triplets_beyond import PARTS, REFERENCE, beyond
@@ -116,6 +116,26 @@ def test_intervals_are_those_of_a_bootstrap_written_out(tree):
     assert float(here["gain_high"].sel(model="network", metric="auc")) == 0
 
 
+def test_few_levels_of_distance_cost_next_to_nothing(tree, scored, monkeypatch):
+    """Draws rank distances by level: with two of them the AUC would be off by some hundredths if that were not put right."""
+
+    def middle(of):
+        here = of.sel(split="test", metric="auc", model="network")
+        return float(here["score_low"] + here["score_high"]) / 2
+
+    for module in (scores_triplets, scores_triplets_blocks):
+        monkeypatch.setattr(module, "LEVELS", 2)
+    coarse = score_triplets(tree, draws=200)
+    assert coarse["score"].equals(scored["score"])
+    assert middle(coarse) == pytest.approx(middle(scored), abs=0.02)
+    table = scores_triplets_blocks._network_table(coarse, "test").sum(axis=0)
+    uncorrected = scores_triplets.metrics_of(table)[2]
+    assert abs(uncorrected - coarse["score"].sel(split="test", metric="auc", model="network")) > 0.03
+    other = score_triplets(made.made_predictions(pattern=0.0), draws=0)
+    told = scores.compare(coarse, other, "auc", draws=100)
+    assert (told["low"] + told["high"]) / 2 == pytest.approx(told["difference"], abs=0.012)
+
+
 def test_blocks_not_triplets_are_resampled():
     """The same triplets ten times over tell no more, if their copies lie in the same blocks."""
     tree = made.made_predictions(200)
@@ -145,7 +165,9 @@ def test_sources_scenes_and_places_are_scored_on_their_own_triplets(tree, scored
         here = scored.sel(source=source, split="test")
         assert int(here["source_pixels"]) == mine.sum()
         assert here["source_score"].sel(model="network", metric="triplet_accuracy") == pytest.approx(win[mine].mean())
-        assert here["source_score_low"].sel(model="network", metric="auc") < here["source_score"].sel(model="network", metric="auc")
+        assert here["source_score_low"].sel(model="network", metric="auc") < here["source_score"].sel(
+            model="network", metric="auc"
+        )
     order = scored["scene_time"].values
     assert (np.diff(order[:6]) > np.timedelta64(0)).all() and np.isnat(order[6:]).all(), "undated ones last"
     assert scored["scene_source"].values.tolist() == ["west"] * 6 + ["east"] * 3
@@ -197,7 +219,9 @@ def test_joining_is_a_logistic_regression_fitted_to_validation(tree, scored):
     here = scored.sel(split="test")
     assert here["joined_score"].sel(model="network") == pytest.approx(expected, abs=0.02)
     alone = here["score"].sel(model=REFERENCE, metric="triplet_accuracy")
-    assert here["joined_gain"].sel(model="network") == pytest.approx(float(here["joined_score"].sel(model="network") - alone))
+    assert here["joined_gain"].sel(model="network") == pytest.approx(
+        float(here["joined_score"].sel(model="network") - alone)
+    )
     assert here["joined_gain"].sel(model=REFERENCE) == 0
 
 
@@ -290,9 +314,13 @@ def test_other_triplets_are_not_compared(tree, scored):
     moved = score_triplets(changed(tree, block=("sample", blocks)), draws=0)
     with pytest.raises(ValueError, match="test splits do not hold the same triplets"):
         scores.compare(scored, moved, "auc")
-    places = {name: tree["triplets"]["y"] for name in ("neighbor_y", "neighbor_x", "distant_t", "distant_y", "distant_x")}
+    places = {
+        name: tree["triplets"]["y"] for name in ("neighbor_y", "neighbor_x", "distant_t", "distant_y", "distant_x")
+    }
     places["distant_source"] = tree["triplets"]["source"]
-    one, other = (score_triplets(changed(tree, **places | {"distant_x": places["distant_x"] + k}), draws=0) for k in (0, 1))
+    one, other = (
+        score_triplets(changed(tree, **places | {"distant_x": places["distant_x"] + k}), draws=0) for k in (0, 1)
+    )
     assert scores.compare(one, one, "margin", draws=0)["difference"] == 0
     with pytest.raises(ValueError, match="do not hold the same triplets"):
         scores.compare(one, other, "margin")

@@ -178,11 +178,11 @@ const tell = (t, far) => {
   if (!same && s === now && isFinite(far[chosen.i % s.tiles])) rows.push(["the same place", number(far[chosen.i % s.tiles])])
   if (known.length) {
     const share = (100 * known.filter((v) => v < facts.near).length) / known.length
-    rows.push(["the median of its tiles", number(median(known))], [`share nearer than ${number(facts.near)}`, `${share.toFixed(1)}%`])
+    rows.push(["the median of its tiles", number(median(known))], [`share nearer than ${facts.measured ? "neighbours" : "a tenth of pairs"} (${number(facts.near)})`, `${share.toFixed(1)}%`])
   }
   const apart = series.some((one) => one.labels.length > 1) ? ` within ${facts.apart_h} hours` : ""
   get("tile").innerHTML = `<b>${placed(s, ...centre(s, chosen.i))}</b>, ${series.length > 1 ? `${text(s.name)}, ` : ""}${text(s.labels[Math.floor(chosen.i / s.tiles)])} <span class="pale">${s.size}</span>
-    <div>Squared distance to the scene of ${text(now.labels[t])}:</div><table>${rows.map(([name, value]) => `<tr><td>${name}</td><td>${value}</td></tr>`).join("")}</table>
+    <div>Squared distance to the tiles of ${text(now.labels[t])}:</div><table>${rows.map(([name, value]) => `<tr><td>${name}</td><td>${value}</td></tr>`).join("")}</table>
     <div>It, and the five most alike of the scenes here; <span class="pale">none overlaps another${apart}.</span></div>`
 }
 

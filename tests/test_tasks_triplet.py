@@ -1,0 +1,134 @@
+"""Training an embedding: the loss, what one pass does to batch normalisation, collapse said, training resumed."""
+
+import json
+from types import SimpleNamespace
+
+import made_scenes
+import numpy as np
+import pytest
+import torch
+
+from geonb import tasks, tasks_triplet
+from geonb.tasks_triplet import Triplet, collapse
+
+SMALL = {
+    "network": "resnet10t:dims=8,hidden=16",
+    "loss": "triplet",
+    "augment": "flips",
+    "lr": 1e-3,
+    "epochs": 2,
+    "batch": 16,
+    "patience": 5,
+}
+SMALL |= {"seed": 0, "precision": "float32", "workload": "clouds"}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return made_scenes.store(tmp_path_factory.mktemp("project"), patch=32, counts="48/16/16")
+
+
+def run_in(folder):
+    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    return SimpleNamespace(path=folder, checkpoints=folder / "checkpoints")
+
+
+def card(made):
+    return {"network": "resnet10t:dims=8,hidden=16", "loss": "triplet:margin=2", "lr": 1e-3, **Triplet.card_of(made)}
+
+
+def test_the_loss_is_that_of_the_paper(made):
+    task = Triplet(card(made)).eval()
+    batch = made.windows("val").batch(list(range(8)))
+    with torch.inference_mode():
+        anchor, neighbor, distant = (task(batch[k]).numpy() for k in ("inputs", "neighbor", "distant"))
+        near, far = (v.numpy() for v in task.distances(batch))
+    np.testing.assert_allclose(near, ((anchor - neighbor) ** 2).sum(1), rtol=1e-4)
+    np.testing.assert_allclose(far, ((anchor - distant) ** 2).sum(1), rtol=1e-4)
+    logged = {}
+    task.log_dict = lambda found, **_: logged.update({k: float(v) for k, v in found.items()})
+    task._log(torch.from_numpy(near), torch.from_numpy(far), "train")
+    assert logged["train_loss"] == pytest.approx(np.maximum(near - far + 2, 0).mean(), rel=1e-4)
+
+
+def test_a_gradient_moves_every_weight(made):
+    task = Triplet(card(made)).train()
+    task.log_dict = lambda *_, **__: None
+    task.training_step(made.windows("train").batch(list(range(16))), 0).backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in task.network.head.parameters() if p.ndim > 1)
+
+
+@pytest.mark.parametrize(
+    ("near", "far", "said"),
+    [
+        ([1.0, 2.0], [3.0, 1.5], ""),
+        ([1e-6, 2e-6], [3e-6, 1e-6], "all vectors are the same"),
+        ([float("nan"), 1.0], [1.0, 1.0], "not finite"),
+        ([5000.0, 5000.0] * 20, [100.0, 9000.0] * 20, "diverged"),
+    ],
+)
+def test_collapse_is_recognised(near, far, said):
+    found = collapse(torch.tensor(near), torch.tensor(far), 1.0)
+    assert said in found and bool(said) == bool(found)
+
+
+def test_statistics_of_normalisation_that_are_not_there_yet_are_no_collapse():
+    assert collapse(torch.tensor([1e-6, 1e-6]), torch.tensor([2e-6, 2e-6]), 1.0, trained_far=3.0) == ""
+
+
+@pytest.mark.parametrize("lr", [1e3])
+def test_a_learning_rate_far_too_high_is_said(made, tmp_path, lr):
+    with pytest.raises(ValueError, match=r"(collapsed in epoch|became nan).*smaller `lr`"):
+        tasks.train(run_in(tmp_path), made, **SMALL | {"lr": lr, "epochs": 6})
+
+
+def test_training_writes_a_model_that_can_be_loaded_and_goes_on_where_it_stopped(made, tmp_path):
+    whole, broken = run_in(tmp_path / "whole"), run_in(tmp_path / "broken")
+    tasks.train(whole, made, **SMALL)
+    from geonb import training
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training.WholeFiles, "save_checkpoint", _save_then_die(training.WholeFiles.save_checkpoint))
+        with pytest.raises(RuntimeError, match="killed here"):
+            tasks.train(broken, made, **SMALL)
+    tasks.train(broken, made, **SMALL)
+    one, two = (tasks.load_model(r.path, "metric") for r in (whole, broken))
+    for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+    assert (tmp_path / "whole" / "log.csv").read_text() == (tmp_path / "broken" / "log.csv").read_text()
+    told = json.loads((whole.checkpoints / "model.json").read_text())
+    assert told["patch"] == 32 and told["channels"][0]["name"] == "vis"
+
+
+def _save_then_die(save):
+    """The first checkpoint that tells of the end of epoch 1 is the last thing that happens."""
+
+    def saved(self, checkpoint, path, storage_options=None):
+        save(self, checkpoint, path, storage_options)
+        if str(path).endswith("last.ckpt") and checkpoint["epoch"] == 0 and not getattr(_save_then_die, "done", False):
+            _save_then_die.done = True
+            raise RuntimeError("killed here")
+
+    return saved
+
+
+def test_settings_that_cannot_be_are_refused_together(made):
+    with pytest.raises(ValueError) as told:
+        Triplet.check(made, "resnet19x", "triplet:margin=0", "flip", "shuffle:balance=class", "adam:lr=3")
+    for part in ("resnet19x", "margin = 0", "flip", "balance=class", "adam"):
+        assert part in str(told.value)
+    with pytest.raises(ValueError, match="'contrastive' is unknown"):
+        tasks_triplet.check_loss("contrastive")
+
+
+def test_a_learning_rate_is_suggested_and_the_task_left_as_it_was(made):
+    from geonb import training
+
+    torch.manual_seed(0)
+    task = Triplet(card(made))
+    before = {k: v.clone() for k, v in task.state_dict().items()}
+    found = training.find_lr(task, made, batch=8, low=1e-5, high=10, steps=20)
+    assert list(found.columns) == ["lr", "loss"] and len(found) > 5
+    np.testing.assert_allclose(np.diff(np.log(found["lr"])), np.diff(np.log(found["lr"]))[0], rtol=1e-3)
+    assert found.attrs["suggestion"] is None or 1e-5 <= found.attrs["suggestion"] <= 10
+    assert all(torch.equal(v, before[k]) for k, v in task.state_dict().items())
