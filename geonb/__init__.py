@@ -56,6 +56,8 @@ plots, plots_style, plots_maps, plots_locator, plots_scores, plots_compare, plot
     Static figures; notebooks use ``plots``, which lists them all.
 dashboards, dashboards_map, dashboards_frozen, dashboards_forecast, dashboards_forecast_cells, dashboards_forecast_frozen
     Explore predictions on a map, live or frozen into a page; of images, and of months.
+dashboards_clouds, dashboards_clouds_tiles, dashboards_clouds_look, dashboards_clouds_frozen, dashboards_tiles
+    The same of embedded scenes: click for likeness; a scatter with the tile under the pointer.
 runs, runs_table, runner, resuming, kernels, watching, environment
     The run folder and the table of runs; a workload's notebooks, one kernel a step; when a finished step is still good;
     what a kernel prints and holds; what a run was made with.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from geonb.embeddings_trees import NOISE
 from geonb.plots_planes import colours_of, spread
 from geonb.plots_style import listed
 from geonb.plots_tiles import Tiles, tiles_at, when
@@ -134,9 +135,8 @@ def _figure(
             "x": points[here, 0], "y": points[here, 1], "tile": [pictures[place] for place in here],
             "about": [about[place] for place in here], "kind": [name] * len(here),
         }  # fmt: skip
-        plot.scatter(
-            "x", "y", size=8, color=colours[name], alpha=0.85, legend_label=name, line_color=None, source=source
-        )
+        look = {"size": 8, "color": colours[name], "alpha": 0.85, "line_color": None}
+        plot.scatter("x", "y", legend_label="none" if name == NOISE else name, source=source, **look)
     plot.add_tools(HoverTool(tooltips=_tooltip(), point_policy="snap_to_data", attachment="horizontal"))
     plot.legend.click_policy, plot.legend.title = "hide", "kind (click hides)"
     plot.add_layout(plot.legend[0], "right")

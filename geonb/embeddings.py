@@ -27,6 +27,7 @@ __all__ = [
     "open_embeddings",
     "reduce",
     "rgb_tiles",
+    "scene_samples",
 ]
 MOST_NUMBERS = 2**24  # in a batch of inputs: 64 windows of 4 bands and 256 px
 MOST_STRETCHED = 64  # windows that say how bright a store is
@@ -185,6 +186,37 @@ def open_embeddings(path: str | Path) -> xr.Dataset:
             f"No embeddings at {path}. Run notebooks/05_interpretation.ipynb first, or give another `run`."
         )
     return xr.open_zarr(path)
+
+
+def scene_samples(scene: xr.DataArray | xr.Dataset, source: str, places: int = 400) -> xr.Dataset:
+    """Embeddings of whole scenes as samples, for figures that want those: every time of some places.
+
+    Parameters
+    ----------
+    scene : DataArray (time, y, x, dim), or Dataset with such an ``embedding``
+        For instance a series of the predictions of ``clouds``.
+    source : str
+        Name of the series.
+    places : int
+        At most so many, evenly over the grid.
+
+    Returns
+    -------
+    Dataset with ``embedding`` (sample, dim) and, per sample, ``source``, ``y, x`` (position on the scene's grid of embeddings),
+    ``time``; without those that are not finite
+    """
+    data = scene["embedding"] if isinstance(scene, xr.Dataset) else scene
+    step = max(1, int(np.ceil(np.sqrt(data.sizes["y"] * data.sizes["x"] / places))))
+    data = data.transpose("time", "y", "x", "dim").isel(y=slice(step // 2, None, step), x=slice(step // 2, None, step))
+    shape = data.shape[:3]
+    values = data.to_numpy().reshape(-1, data.sizes["dim"])
+    time, y, x = (part.ravel() for part in np.indices(shape))
+    times = data["time"].to_numpy()[time] if "time" in data.coords else np.full(len(time), np.datetime64("NaT", "ns"))
+    coords = {"time": times, "y": y * step + step // 2, "x": x * step + step // 2, "source": np.full(len(time), source)}
+    samples = xr.Dataset(
+        {"embedding": (("sample", "dim"), values)}, {k: ("sample", v) for k, v in coords.items()}, dict(scene.attrs)
+    )
+    return samples.isel(sample=np.flatnonzero(np.isfinite(values).all(1)))
 
 
 def nearest(embeddings: xr.Dataset, sample: int, count: int = 8) -> xr.Dataset:

@@ -61,11 +61,13 @@ def neighbours(scores, run):
 
     if "neighbour_share" not in scores:
         return None
+    found = scores["neighbour_share"].notnull().any("series").values  # of one scene nothing can be near in time
+    known = scores["nearness"].values[found]
     words = {"space": "within 3 tiles", "time": "within a tenth of the time"}
     rows = {
         str(name): {
             f"{words[str(near)]}, {what}": _percent(scores[f"neighbour_{key}"].sel(series=name, nearness=near))
-            for near in scores["nearness"].values
+            for near in known
             for key, what in (("share", "found"), ("chance", "by chance"))
         }
         for name in scores["series"].values

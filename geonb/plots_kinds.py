@@ -54,7 +54,7 @@ def kinds_map(letters: Sequence[str], embeddings: xr.Dataset, arrays: xr.DataTre
                 votes[kind][area] += 1
         return np.dstack([tones[votes.argmax(0)], np.where(votes.sum(0) > 0, 0.62, 0)])
 
-    drawn = _maps(embeddings, arrays, most, paint)
+    drawn = _maps(embeddings, arrays, most, paint, "Kinds")
     if drawn is None:
         return None
     figure, axes, sources, note = drawn
@@ -90,7 +90,7 @@ def components_map(components: xr.DataArray, arrays: xr.DataTree, most: int = 4)
         count = total[..., 3:]
         return np.dstack([total[..., :3] / np.maximum(count, 1), count > 0])
 
-    drawn = _maps(components, arrays, most, paint)
+    drawn = _maps(components, arrays, most, paint, "Likeness as colour")
     if drawn is None:
         return None
     figure, _, _, note = drawn
@@ -134,7 +134,7 @@ def component_limits(values: np.ndarray | xr.DataArray) -> list[tuple[float, flo
     return [tuple(np.percentile(column, (2, 98))) if column.size else (0.0, 1.0) for column in flat.T]
 
 
-def _maps(embeddings: Any, arrays: xr.DataTree, most: int, paint: Any) -> Any:
+def _maps(embeddings: Any, arrays: xr.DataTree, most: int, paint: Any, what: str) -> Any:
     """A panel a source, with what `paint` makes of its samples over the image or the coasts; None if there is no map in it."""
     held = embeddings["source"].to_numpy().astype(str)
     boxes = np.stack([embeddings[name].to_numpy() for name in ("y", "x", "height", "width")], 1).astype(int)
@@ -155,7 +155,7 @@ def _maps(embeddings: Any, arrays: xr.DataTree, most: int, paint: Any) -> Any:
         over = thinned(over)
         draw_on_grid(ax, over.values, over, crs)
         notes += above(ax, data, crs)
-        ax.set_title(f"{source} ({(held == source).sum():,} samples)")
+        ax.set_title(f"{what}: {source} ({(held == source).sum():,} samples)")
     return figure, axes[0], sources, " ".join(dict.fromkeys(notes))
 
 
@@ -226,7 +226,7 @@ def _coasts(ax: Axes, bounds: tuple[float, float, float, float], crs: Any, unit:
             ax.plot(x * unit, y * unit, color="black", linewidth=1.6, alpha=0.5)
             ax.plot(x * unit, y * unit, color="white", linewidth=0.8)
     ax.set(xlim=limits[0], ylim=limits[1])
-    return [ground_note()]
+    return ["Coasts: Natural Earth 1:110m, off by some kilometres."]
 
 
 def _write_letters(

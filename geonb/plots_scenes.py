@@ -33,7 +33,7 @@ def scene_parts(store) -> Figure:
         if split["method"] == "area":
             _outline(ax, series, [a for a in split["areas"] if a[0] == source])
         ax.set_title(
-            f"{source}, {data['label'].values}\n{series.sizes['time']} scenes, {series.sizes['y']} x {series.sizes['x']} px"
+            f"{source}, {data['label'].values}\n{series.sizes['time']} scene{'s' * (series.sizes['time'] > 1)}, {series.sizes['y']} x {series.sizes['x']} px"
         )
     notes = [f"{len(store.sources)} series, {len(sources)} drawn."] if len(store.sources) > len(sources) else []
     notes.append(

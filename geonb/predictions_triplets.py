@@ -316,24 +316,19 @@ def series_of(predictions: xr.DataTree) -> list[str]:
 def component_colours(predictions: xr.DataTree, name: str) -> xr.DataArray:
     """Three principal components of a series' embeddings as red, green, blue: (time, y, x, rgb) float32 0-1, NaN where none.
 
-    Fitted over all of its scenes, each component stretched between its 2 and 98 % points, so that a colour means one thing at
-    all times. Near colours are alike to the network; the components explain the share in the attribute ``explained``.
+    Fitted over all scenes of all series, each component stretched between its 2 and 98 % points, so that a colour means one
+    thing everywhere and at all times, as on the map of notebook 06. The share of the variance is the attribute ``explained``.
     """
-    from sklearn.decomposition import PCA
+    from geonb.dashboards_clouds_tiles import Clouds
 
-    data = predictions[name].to_dataset()
+    clouds, data = Clouds(predictions), predictions[name].to_dataset()
     vectors, valid = data["embedding"].to_numpy(), data["valid"].to_numpy()
-    colours = np.full((*valid.shape, 3), np.nan, np.float32)
-    known = vectors[valid]
-    pca = PCA(min(3, known.shape[1], len(known))).fit(known[:: max(1, len(known) // 50_000)])
-    points = pca.transform(known)
-    low, high = np.percentile(points, [2, 98], axis=0)
+    points = (vectors[valid] - clouds.mean) @ clouds.components[:3].T
+    low, high = clouds.colours[: points.shape[1]].T
     scaled = np.clip((points - low) / np.maximum(high - low, 1e-9), 0, 1)
+    colours = np.full((*valid.shape, 3), np.nan, np.float32)
     colours[valid] = np.pad(scaled, ((0, 0), (0, 3 - scaled.shape[1])), constant_values=0.5)
-    attrs = {
-        "long_name": "principal components of the embedding",
-        "explained": pca.explained_variance_ratio_.round(3).tolist(),
-    }
+    attrs = {"long_name": "principal components of the embedding", "explained": clouds.held[:3].round(3).tolist()}
     coords = {k: data[k] for k in ("time", "y", "x", "spatial_ref")}
     return xr.DataArray(colours, coords, ("time", "y", "x", "rgb"), attrs=attrs, name="colours")
 

@@ -200,7 +200,7 @@ def write_triplet_store(
     scenes: Scenes,
     *,
     patch: int = 64,
-    counts: str | dict[str, int] = "2000/500/1000",
+    counts: str | dict[str, int] = "1000/300/600",
     distance: float = 1.0,
     min_distant: float | None = None,
     min_valid: float = 0.9,

@@ -52,6 +52,9 @@ class Triplet(Trainable):
     -----
     The three tiles of all triplets go through the network in one pass, so batch normalisation sees them together; the original
     passed anchors, neighbours and distant tiles one after the other.
+
+    Vectors may grow while they get better, and the loss with them. What is logged as ``train_loss`` and ``val_loss``, by which
+    one epoch is chosen, is therefore :func:`relative_loss`; ``near_train``, ``far_val`` and so on are the distances themselves.
     """
 
     metric = "val_triplet_accuracy"
@@ -103,10 +106,13 @@ class Triplet(Trainable):
         return (anchor - neighbor).square().sum(dim=1), (anchor - distant).square().sum(dim=1)
 
     def _log(self, near: Tensor, far: Tensor, split: str) -> Tensor:
-        loss = (near - far + self.margin).relu().mean()
-        found = {f"{split}_loss": loss, f"{split}_near": near.mean(), f"{split}_far": far.mean()}
+        found = {
+            f"{split}_loss": relative_loss(near, far).detach(),
+            f"near_{split}": near.mean(),
+            f"far_{split}": far.mean(),
+        }
         self.log_dict(found, on_step=False, on_epoch=True, batch_size=len(near))
-        return loss
+        return (near - far + self.margin).relu().mean()
 
     def training_step(self, batch: dict[str, Any], _: int) -> Tensor:
         near, far = self.distances(batch)
@@ -136,6 +142,12 @@ class Triplet(Trainable):
                 f"The embedding collapsed in epoch {self.current_epoch + 1}: {said} (lr = {self.card['lr']:g}). Nothing can be told "
                 "apart by it. Try a smaller `lr`, the default is in `geonb run clouds --parameters`; or other `augment`."
             )
+
+
+def relative_loss(near: Tensor, far: Tensor) -> Tensor:
+    """The triplet loss with distances in units of their mean, and margin 1: the same for embeddings that differ in scale alone."""
+    scale = torch.cat([near, far]).mean().clamp(min=1e-12)
+    return ((near - far) / scale + 1).relu().mean()
 
 
 def collapse(near: Tensor, far: Tensor, margin: float, trained_far: float = 0.0) -> str:

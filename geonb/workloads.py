@@ -174,9 +174,10 @@ CLOUDS = Workload(
     defaults={
         "network": "resnet18",
         "loss": "triplet:margin=1",
+        # independent of one another in the three tiles, so that brightness alone is no sign of a neighbour
         "augment": "flips,rotations,brightness,contrast",
-        "lr": 3e-3,
-        "epochs": 10,
+        "lr": 1e-3,
+        "epochs": 6,
         "batch": 32,
         "patience": 5,
         "overlap": 0.5,

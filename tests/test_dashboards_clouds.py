@@ -6,6 +6,7 @@ import html
 import io
 import json
 import re
+from types import SimpleNamespace
 
 import IPython
 import made_scenes
@@ -418,13 +419,14 @@ class TestFrozen:
 
 
 def test_what_the_prediction_writes_is_shown(tmp_path):
-    from test_predictions_triplets import model, run_in
-
     from geonb import prediction, predictions_triplets
+    from geonb.tasks_triplet import Triplet
 
     store = made_scenes.store(tmp_path, made_scenes.DAYS[:2], patch=16, counts="20/5/5", split="area")
-    run = run_in(tmp_path / "run")
-    predictions_triplets.predict_triplets(run, store, model.__wrapped__(store), [], overlap=0.75, batch=64)
+    run = SimpleNamespace(path=tmp_path / "run", predictions=tmp_path / "run" / "predictions.zarr")
+    card = {"network": "resnet10t:dims=6", "loss": "triplet", "lr": 1e-3, "workload": "clouds", "geonb": "0"}
+    model = Triplet(card | {"training": {}, "best": {}} | Triplet.card_of(store)).eval()
+    predictions_triplets.predict_triplets(run, store, model, [], overlap=0.75, batch=64)
     predictions = prediction.open_predictions(run.predictions)
     explorer = dashboards_clouds.explore(predictions, store.arrays).explorer
     series = explorer.here

@@ -96,6 +96,24 @@ def test_a_tile_looks_the_same_beside_whichever_others_it_is_read(small_store):
     assert len(e.rgb_tiles(small_store, [])) == 0
 
 
+def test_places_of_whole_scenes_become_samples_at_every_time():
+    from geonb import plots_planes
+
+    times = np.array(["2020-01-01", "2020-01-02", "2020-01-03"], "M8[ns]")
+    t, y, x = np.indices((3, 9, 7))
+    values = np.stack([t, y, x], -1).astype(float)  # each embedding says where and when it is
+    values[1, 4, 4] = np.nan
+    scene = xr.DataArray(values, dims=("time", "y", "x", "dim"), coords={"time": times, "y": np.arange(9) * -50.0})
+    for places, count in ((400, 63), (20, 4 * 3)):
+        found = e.scene_samples(scene, "meteosat", places)
+        t, y, x = found["embedding"].values.T.astype(int)
+        assert (found["y"] == y).all() and (found["x"] == x).all() and (found["time"].values == times[t]).all()
+        assert len(set(zip(y, x, strict=True))) == count
+        assert set(found["source"].values) == {"meteosat"}
+    ways = plots_planes.places_in_time(e.scene_samples(scene, "meteosat"))
+    assert len(ways) == 63 and [len(way) for way in ways[:62]] == [3] * 62 and len(ways[-1]) == 2
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [

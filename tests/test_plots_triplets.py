@@ -213,5 +213,8 @@ class TestLooks:
         assert table.index.tolist() == ["west", "east"] and table.shape == (2, 4)
         share, chance = (float(scores[f"neighbour_{k}"][0, 0]) for k in ("share", "chance"))
         assert table.iloc[0, :2].tolist() == [f"{share:.0%}", f"{chance:.0%}"]
-        unknown = scores.assign(neighbour_share=scores["neighbour_share"] * np.nan)
-        assert looks_clouds.neighbours(unknown, None).iloc[0, 0] == "-"
+        share = scores["neighbour_share"].copy(deep=True)
+        share[0, 1] = np.nan
+        assert looks_clouds.neighbours(scores.assign(neighbour_share=share), None).iloc[0, 2] == "-"
+        share[1, 1] = np.nan
+        assert looks_clouds.neighbours(scores.assign(neighbour_share=share), None).shape == (2, 2), "nobody has a time"

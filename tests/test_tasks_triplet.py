@@ -47,8 +47,19 @@ def test_the_loss_is_that_of_the_paper(made):
     np.testing.assert_allclose(far, ((anchor - distant) ** 2).sum(1), rtol=1e-4)
     logged = {}
     task.log_dict = lambda found, **_: logged.update({k: float(v) for k, v in found.items()})
-    task._log(torch.from_numpy(near), torch.from_numpy(far), "train")
-    assert logged["train_loss"] == pytest.approx(np.maximum(near - far + 2, 0).mean(), rel=1e-4)
+    loss = task._log(torch.from_numpy(near), torch.from_numpy(far), "train")
+    assert float(loss) == pytest.approx(np.maximum(near - far + 2, 0).mean(), rel=1e-4)
+    assert logged["near_train"] == pytest.approx(near.mean()) and logged["far_train"] == pytest.approx(far.mean())
+    scale = np.concatenate([near, far]).mean()
+    assert logged["train_loss"] == pytest.approx(np.maximum((near - far) / scale + 1, 0).mean(), rel=1e-4)
+
+
+def test_the_loss_by_which_epochs_are_chosen_does_not_know_scale():
+    near, far = torch.tensor([1.0, 4.0, 2.0]), torch.tensor([3.0, 2.0, 9.0])
+    assert float(tasks_triplet.relative_loss(near, far)) == pytest.approx(
+        float(tasks_triplet.relative_loss(near * 50, far * 50))
+    )
+    assert float(tasks_triplet.relative_loss(near, far * 2)) < float(tasks_triplet.relative_loss(near, far))
 
 
 def test_a_gradient_moves_every_weight(made):
@@ -129,6 +140,6 @@ def test_a_learning_rate_is_suggested_and_the_task_left_as_it_was(made):
     before = {k: v.clone() for k, v in task.state_dict().items()}
     found = training.find_lr(task, made, batch=8, low=1e-5, high=10, steps=20)
     assert list(found.columns) == ["lr", "loss"] and len(found) > 5
-    np.testing.assert_allclose(np.diff(np.log(found["lr"])), np.diff(np.log(found["lr"]))[0], rtol=1e-3)
+    np.testing.assert_allclose(np.diff(np.log(found["lr"]))[1:], np.log(1e6) / 20, rtol=1e-3)
     assert found.attrs["suggestion"] is None or 1e-5 <= found.attrs["suggestion"] <= 10
     assert all(torch.equal(v, before[k]) for k, v in task.state_dict().items())
