@@ -15,7 +15,19 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-NAMES = ("preparing", "reading", "training", "inference", "huge", "cube", "windows", "convlstm", "triplets", "interpretation", "startup")
+NAMES = (
+    "preparing",
+    "reading",
+    "training",
+    "inference",
+    "huge",
+    "cube",
+    "windows",
+    "convlstm",
+    "triplets",
+    "interpretation",
+    "startup",
+)
 HERE = Path(__file__).parent
 README = HERE / "README.md"
 

@@ -3,7 +3,7 @@
 Sources become georeferenced xarray, xarray becomes a sample store, and from the store on every workload shares the same
 notebooks. The modules in the order of that path:
 
-workloads, looks
+workloads, looks, looks_clouds
     The registry: one record a workload (title, defaults, task, baselines, map); its own figures in the shared notebooks.
 parameters, specifications
     The notebooks' typed parameters: what there is, what is allowed, the checks; texts such as ``unet:encoder=resnet18``.
@@ -15,7 +15,8 @@ sources, images, masks, counting
     Files -> georeferenced arrays and labels on one grid, with every fault of a set found before long work.
 conflict, events, priogrid, covariates, cubes, fetching, examples_conflict
     Events of UCDP and columns of PRIO-GRID -> one cube of months on the grid; publishers' files; a simulated conflict.
-scenes, scenes_files, scenes_netcdf, scenes_values, scenes_goes, scenes_channels, scenes_grids, scenes_faults, fetching_goes, examples_clouds
+scenes, scenes_files, scenes_netcdf, scenes_values, scenes_goes, scenes_channels, scenes_grids, scenes_faults,
+fetching_goes, examples_clouds
     Satellite scenes -> series of images on common grids, what is unfit left out and told; GOES's public bucket.
 grids, samples, splits, tilers
     Windows, spatial blocks, rasterising; which windows a store has, how blocks are dealt to the splits, the leakage check;
@@ -50,9 +51,13 @@ baselines, scores, scores_blocks, scores_boundary
 baselines_forecast, scores_forecast, scores_cells, scores_forecast_blocks
     The same for forecasts: what a cell's own history says; average precision, calibration and the rest by lead and month;
     two runs over the same blocks of cells and months.
-embeddings
-    Embed samples; reduce, cluster, link, find the nearest.
-plots, plots_style, plots_maps, plots_locator, plots_scores, plots_compare, plots_tiles, plots_cells, plots_forecast, plots_forecast_scores
+baselines_triplets, scores_triplets, scores_triplets_blocks, scores_triplets_beyond, scores_neighbours
+    The same for embeddings: what brightness and pixels alone say of triplets; accuracy, what is seen beyond brightness, and
+    whether what is alike is near.
+embeddings, embeddings_planes, embeddings_trees, embeddings_transforms
+    Embed samples; reduce, link, cut into kinds, find the nearest; fitted transforms kept and applied again.
+plots, plots_style, plots_maps, plots_locator, plots_scores, plots_compare, plots_tiles, plots_planes, plots_kinds, plots_cells,
+plots_forecast, plots_forecast_scores, plots_scenes, plots_triplets
     Static figures; notebooks use ``plots``, which lists them all.
 dashboards, dashboards_map, dashboards_frozen, dashboards_forecast, dashboards_forecast_cells, dashboards_forecast_frozen
     Explore predictions on a map, live or frozen into a page; of images, and of months.

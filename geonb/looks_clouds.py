@@ -57,11 +57,12 @@ def scenes_and_places(scores, run):
 
 def neighbours(scores, run):
     """Share of each tile's likes that are near, beside chance; nothing where no whole scene was embedded."""
+    import numpy as np
     import pandas as pd
 
     if "neighbour_share" not in scores:
         return None
-    found = scores["neighbour_share"].notnull().any("series").values  # of one scene nothing can be near in time
+    found = np.isfinite(scores["neighbour_share"].values).any(axis=0)  # of one scene nothing can be near in time
     known = scores["nearness"].values[found]
     words = {"space": "within 3 tiles", "time": "within a tenth of the time"}
     rows = {

@@ -105,8 +105,10 @@ PARAMETERS: dict[str, Parameter] = {
     "triplets": Parameter("training/validation/test triplets", check="geonb.store_scenes:read_counts"),
     "distance": Parameter("from a tile to its neighbour, centre to centre [tiles]", 0.05, 10),
     "min_distant": Parameter("so far at least a distant tile of the same hours lies away [tiles]", 0, 10_000),
-    "split": Parameter("what is dealt to the splits: whole scenes, or parts of all", choices=("auto", "scene", "area")),
-    "apart_h": Parameter("scenes of one place closer in time than this are one [h]", 0, 1e6),
+    "split": Parameter(
+        "what is dealt to the splits: whole scenes, or parts of all; scene, area or auto, :apart_h=12",
+        check="geonb.store_scenes:read_split",
+    ),
     "patch": Parameter("side of a window [px]", 8, 8192),
     "stride": Parameter("distance of neighbouring windows [px]", 1, 8192),
     "block": Parameter("side of the blocks dealt to the splits [px]", 8, 65536),

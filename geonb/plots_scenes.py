@@ -32,9 +32,8 @@ def scene_parts(store) -> Figure:
         above(ax, series, crs_of(series))
         if split["method"] == "area":
             _outline(ax, series, [a for a in split["areas"] if a[0] == source])
-        ax.set_title(
-            f"{source}, {data['label'].values}\n{series.sizes['time']} scene{'s' * (series.sizes['time'] > 1)}, {series.sizes['y']} x {series.sizes['x']} px"
-        )
+        scenes, shape = series.sizes["time"], f"{series.sizes['y']} x {series.sizes['x']} px"
+        ax.set_title(f"{source}, {data['label'].values}\n{scenes} scene{'s' * (scenes > 1)}, {shape}")
     notes = [f"{len(store.sources)} series, {len(sources)} drawn."] if len(store.sources) > len(sources) else []
     notes.append(
         f"Tiles are {store.patch} px, about {store.patch * store.meta['sources'][0]['pixel_m'] / 1000:.0f} km."

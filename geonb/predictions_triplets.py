@@ -189,8 +189,9 @@ def _write_triplets(path: Path, store, names: list[str], distances: list[tuple[n
     lon, lat = _positions(store, index)
     near, far = (np.stack(part) for part in zip(*distances, strict=True))
     what = "squared distance in the embedding from the anchor to the "
-    about = {n: ("sample", index[n].to_numpy()) for n in ("t", "y", "x", "height", "block")}
-    about |= {n: ("sample", index[n].astype(str).to_numpy(dtype="U")) for n in ("split", "source")}
+    places = ("t", "y", "x", "neighbor_y", "neighbor_x", "distant_t", "distant_y", "distant_x")
+    about = {n: ("sample", index[n].to_numpy()) for n in (*places, "height", "block")}
+    about |= {n: ("sample", index[n].astype(str).to_numpy(dtype="U")) for n in ("split", "source", "distant_source")}
     data = xr.Dataset(
         {
             "near": (("model", "sample"), near, {"long_name": what + "neighbour", "units": "1"}),

@@ -16,6 +16,7 @@ import pandas as pd
 
 from geonb import arrays, disk, grids, store, threads, triplets
 from geonb.samples import SPLITS, ground_leaks
+from geonb.specifications import parse_spec
 from geonb.triplets import TILES, Area
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ INDEX_COLUMNS = ("source", "dataset", "time", "t", "y", "x", "height", "width", 
 INDEX_COLUMNS += ("neighbor_y", "neighbor_x", "distant_source", "distant_t", "distant_y", "distant_x", "geometry")
 PLANES = ("inputs", "valid")
 SPLITTING = ("auto", "scene", "area")
+APART_H = 12.0
 
 
 @dataclass(frozen=True)
@@ -206,7 +208,6 @@ def write_triplet_store(
     min_valid: float = 0.9,
     split: str = "auto",
     shares: str | tuple[float, float, float] = "50/20/30",
-    apart_h: float = 12.0,
     seed: int = 0,
     name: str | None = None,
     workload: str = "clouds",
@@ -228,8 +229,10 @@ def write_triplet_store(
         split allows, which is then noted.
     min_valid : float, 0-1
         Share of valid pixels that each tile needs.
-    split, shares, apart_h
-        See :func:`geonb.triplets.split_scenes` and :func:`geonb.triplets.takes_of`.
+    split : str
+        ``auto``, ``scene`` or ``area``, with the hours within which scenes of one place are one: ``auto:apart_h=12``.
+    shares : str or tuple
+        See :func:`geonb.triplets.split_scenes`.
     seed : int
     root : Path, optional
         The store goes to root / "data" / workload; the project root by default.
@@ -243,7 +246,7 @@ def write_triplet_store(
     """
     base = Path(root) if root else store._root()
     home = base / "data" / workload
-    cut = _settle(scenes, patch, counts, distance, min_distant, min_valid, split, shares, apart_h, seed)
+    cut = _settle(scenes, patch, counts, distance, min_distant, min_valid, split, shares, seed)
     areas, notes = cut.pop("areas"), cut.pop("notes")
     title = store._slug(name or scenes.name)
     inputs = list(threads.spread(disk.fingerprint, [(path,) for path in scenes.files]))
@@ -285,19 +288,18 @@ def write_triplet_store(
     return store.open_store(folder)
 
 
-def _settle(scenes, patch, counts, distance, min_distant, min_valid, split, shares, apart_h, seed) -> dict[str, Any]:
+def _settle(scenes, patch, counts, distance, min_distant, min_valid, split, shares, seed) -> dict[str, Any]:
     """All that the table depends on, checked: parameters, takes, areas."""
     counts = read_counts(counts)
-    faults = [] if split in SPLITTING else [f"split = {split!r}: give one of {', '.join(SPLITTING)}"]
+    by, apart_h = read_split(split)
     limits = {
         "patch": (8, 8192),
         "distance": (0, 100),
         "min_valid": (0, 1),
-        "apart_h": (0, 1e6),
         "seed": (0, 2**32 - 1),
     }
-    given = {"patch": patch, "distance": distance, "min_valid": min_valid, "apart_h": apart_h, "seed": seed}
-    faults += [
+    given = {"patch": patch, "distance": distance, "min_valid": min_valid, "seed": seed}
+    faults = [
         f"{k} = {given[k]!r}: give a number from {a:g} to {b:g}"
         for k, (a, b) in limits.items()
         if not a <= given[k] <= b
@@ -307,7 +309,7 @@ def _settle(scenes, patch, counts, distance, min_distant, min_valid, split, shar
     shapes = {s.name: s.shape for s in scenes.series}
     ground = {s.name: grids.lonlat_bounds(s.crs, grids.bounds(s.transform, s.shape)) for s in scenes.series}
     takes = triplets.takes_of({s.name: s.times for s in scenes.series}, ground, apart_h)
-    method, areas = triplets.split_scenes(shapes, takes, shares, split, patch, seed)
+    method, areas = triplets.split_scenes(shapes, takes, shares, by, patch, seed)
     notes = []
     reach = min(triplets.MIN_DISTANT, max(0.7 * triplets.reach_of(areas, patch), distance))
     alone = any(len(triplets.takes_in(areas, takes, s)) < 2 for s in SPLITS if counts[s])
@@ -323,6 +325,25 @@ def _settle(scenes, patch, counts, distance, min_distant, min_valid, split, shar
         "patch": int(patch), "counts": counts, "distance": float(distance), "min_distant": min_distant,
         "min_valid": float(min_valid), "seed": int(seed), "split": known, "areas": areas, "notes": notes,
     }  # fmt: skip
+
+
+def read_split(split: str) -> tuple[str, float]:
+    """How scenes are split, ``"auto:apart_h=12"``: (auto, scene or area; hours within which scenes of one place are one take).
+
+    Raises
+    ------
+    ValueError
+        For another method or option.
+    """
+    method, options = parse_spec(split)
+    faults = [] if method in SPLITTING else [f"{method!r} is unknown; give one of {', '.join(SPLITTING)}"]
+    faults += [f"{key!r} is unknown; it takes apart_h" for key in options if key != "apart_h"]
+    hours = options.get("apart_h", APART_H)
+    if isinstance(hours, bool) or not isinstance(hours, int | float) or not 0 <= hours <= 1e6:
+        faults.append(f"apart_h = {hours!r} must be a number of hours from 0 to 1e6")
+    if faults:
+        raise ValueError(f"split = {split!r} is not right:\n" + "\n".join(f"- {f}" for f in faults))
+    return method, float(hours)
 
 
 def read_counts(counts: str | dict[str, int]) -> dict[str, int]:

@@ -258,6 +258,7 @@ def _farthest(one: Area, other: Area, patch: int) -> float:
 
 
 def takes_in(areas: Sequence[Area], takes: Mapping[str, Sequence[int]], split: str) -> set[int]:
+    """Numbers of the takes whose scenes a split has."""
     return {takes[a.series][i] for a in areas if a.split == split for i in a.scenes}
 
 
