@@ -78,7 +78,7 @@ def test_what_was_left_out_is_told(made):
     run, _ = made
     meta = store.open_store(run.store).meta
     assert any("broken.nc" in text for text in meta["left_out"])
-    assert "broken.nc" in run.report.read_text()
+    assert "broken.nc" in (run.path / "report.html").read_text()
 
 
 def test_scenes_are_embedded_in_their_place(made):
@@ -101,7 +101,7 @@ def test_kinds_were_kept_and_can_be_used_again(made):
 
 
 def test_the_report_asks_no_network_and_says_simulated(made):
-    report = made[0].report.read_text()
+    report = (made[0].path / "report.html").read_text()
     assert not FETCHES.search(re.sub(r"data:[^\"')]+", "", report))
     assert "simulated data" in report.lower()
 
