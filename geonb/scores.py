@@ -415,7 +415,7 @@ def verdict(scores: xr.Dataset, split: str = "test") -> str:
     """One honest sentence: does the network beat its best baseline, and is the difference beyond chance?"""
     metric = str(scores.attrs["headline"])
     told = headline(scores, metric, split)
-    if not int(scores["n_pixels"].sel(split=split)):
+    if "n_pixels" in scores and not int(scores["n_pixels"].sel(split=split)):
         return f"The {split} split holds nothing that could be scored."
     if np.isnan(told["value"]):
         return f"No {metric} on the {split} split: what is to be found does not occur there, so nothing can be ranked."

@@ -217,7 +217,7 @@ def test_the_kind_of_a_store_says_what_opens_it(cube_store, tmp_path):
     written = hdf5_sequences.import_sequences(tmp_path / "theirs.hdf5", tmp_path / "theirs", "60/20/20")
     opened = stores.open_store(written.path)
     assert type(opened) is store_windows.WindowStore and not opened.georeferenced
-    assert set(stores.KINDS) == {"sequences", "windows"}
+    assert set(stores.KINDS) == {"sequences", "windows", "triplets"}
 
 
 def test_items_are_named_by_the_cells_with_an_event(cube_store):
