@@ -233,7 +233,8 @@ def _scipy_form(pairs: np.ndarray, heights: np.ndarray) -> np.ndarray:
 def condense(values: np.ndarray, groups: int, seed: int = 0) -> np.ndarray:
     """Part samples into about so many groups: cells by k-means, and inside each cell Ward's joins until its share is left.
 
-    Groups so made agree better or as well with the exact tree as those of k-means alone, in a tenth of the time.
+    Groups so made agree with the exact tree as well as those of k-means alone where kinds are apart, up to .15 (adjusted Rand)
+    worse where they overlap, in a tenth of the time.
 
     Returns
     -------

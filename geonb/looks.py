@@ -35,6 +35,7 @@ GIVES = {
     "02_training": "(store, seed)",
     "03_prediction": "(predictions, store)",
     "04_analytics": "(scores, run)",
+    "05_interpretation": "(vectors, letters, store, run)",
     "06_explore": "(predictions, store)",
 }
 
