@@ -110,14 +110,7 @@ class SceneSeries:
         west, south, east, north = self.bounds
         if not (west <= x <= east and south <= y <= north):
             return None
-        row, column = (
-            int(
-                np.abs(self.data[n].values - at).argmin(initial=0)
-                if False
-                else np.abs(self.data[n].values - at).argmin()
-            )
-            for n, at in (("y", y), ("x", x))
-        )
+        row, column = (int(np.abs(self.data[n].values - at).argmin()) for n, at in (("y", y), ("x", x)))
         return (row, column) if np.isfinite(self.vectors(time)[row, column]).all() else None
 
     def lonlat(self, x: Any, y: Any) -> tuple[Any, Any]:

@@ -237,6 +237,16 @@ TILES: Mapping[str, tuple[Look, ...]] = {
             "geonb.looks_clouds:neighbours",
         ),
     ),
+    "05_interpretation": (
+        Look(
+            "Whole scenes",
+            "The kinds and colours found above, given to every tile of the scenes: each tile has the letter of the nearest kind. Do the "
+            "borders between kinds follow borders that you see? Then the ways of places through the plane: a place over which one kind of "
+            "cloud stays keeps to a corner, a front that passes makes a jump, and the return of all of them together would be the "
+            "time of day.",
+            "geonb.looks_clouds:whole_scenes",
+        ),
+    ),
     "06_explore": (
         Look(
             "",

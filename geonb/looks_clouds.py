@@ -76,5 +76,28 @@ def neighbours(scores, run):
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
+def whole_scenes(vectors, letters, store, run):
+    """Whole scenes by colour and kind, and the ways of places, by the transforms that notebook 05 kept; None before 03 ran."""
+    from geonb import embeddings, embeddings_transforms, plots, plots_scenes
+    from geonb.prediction import open_predictions
+    from geonb.predictions_triplets import series_of
+
+    if not run.predictions.exists():
+        return None
+    predictions, drawn = open_predictions(run.predictions), []
+    kinds, colours, plane = (
+        embeddings_transforms.load(run.path / "transforms", name) for name in ("kinds", "colours", "plane")
+    )
+    for name in series_of(predictions)[: plots_scenes.MOST_SERIES]:
+        scene = predictions[name].to_dataset()
+        scene.attrs |= {key: vectors.attrs[key] for key in ("simulated", "notes") if key in vectors.attrs}
+        found = [embeddings_transforms.apply(transform, scene) for transform in (kinds, colours)]
+        drawn.append(plots_scenes.whole_scenes(*found, store.arrays[name].to_dataset()))
+        samples = embeddings.scene_samples(scene, name)
+        labels = embeddings_transforms.apply(kinds, samples).values
+        drawn.append(plots.trajectories(embeddings_transforms.apply(plane, samples), labels))
+    return [figure for figure in drawn if figure is not None] or None
+
+
 def _percent(share) -> str:
     return f"{float(share):.0%}" if float(share) >= 0 else "-"  # NaN where it could not be asked

@@ -13,6 +13,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from matplotlib.patheffects import withStroke
 
 from geonb.embeddings_trees import LETTERS, NOISE
 from geonb.plots_style import CLUSTER_COLOURS, class_colours, finish, listed, styled
@@ -267,7 +268,7 @@ def trajectories(
     labels : sequence of str (sample,), optional
         Colours of the cloud behind; grey without.
     most : int
-        Draw at most so many places, those seen most often.
+        Draw at most so many places: those seen most often, and of those seen as often, some from everywhere.
     tiles : array or function, optional
         With tiles, the first and last of each way are drawn beside their points.
 
@@ -275,7 +276,7 @@ def trajectories(
     -------
     Figure, or None where no place was seen at two times
     """
-    ways = places_in_time(xy)[:most]
+    ways = _most_seen(places_in_time(xy), most)
     if not ways:
         return None
     points, names = _checked(xy, ["all"] * xy.sizes["sample"] if labels is None else labels)
@@ -283,19 +284,25 @@ def trajectories(
     figure, ax = _plane("Ways through the plane")
     if len(ways) > 1 or len(ways[0]) < len(points):
         _cloud(ax, unit, names, {"all": "#bbbbbb"} if labels is None else colours_of(names, xy.attrs), alpha=0.35)
-    for number, way in enumerate(ways):
-        tone = CLUSTER_COLOURS[number % len(CLUSTER_COLOURS)]
-        shades = (
-            plt.get_cmap("cividis")(np.linspace(0.95, 0, len(way) - 1)) if len(ways) == 1 else [tone] * (len(way) - 1)
-        )
+    for number, way in enumerate(ways, 1):
+        # Pale to dark in time for each of them: a colour a place would be mistaken for the colour of a kind.
+        shades = plt.get_cmap("cividis")(np.linspace(0.95, 0, len(way) - 1))
         _way(ax, unit[way], shades)
+        look = {
+            "fontsize": 9,
+            "weight": "bold",
+            "zorder": 7,
+            "path_effects": [withStroke(linewidth=2.5, foreground="white")],
+        }
+        ax.annotate(str(number), unit[way[0]], (6, 6), textcoords="offset points", **look)
         first, last = (when(xy.isel(sample=int(way[end])))[0] for end in (0, -1))
-        ax.plot([], [], color=shades[-1], label=f"{_named(xy, way)} ({len(way)})\n{first} to {last}")
+        told = f"{_named(xy, way)} ({len(way)})\n{first} to {last}"
+        ax.plot([], [], linestyle="none", marker=f"${number}$", color="black", label=told)
     if tiles is not None:
         _ends(ax, xy, tiles, unit, ways)
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1), title="place (times)", title_fontsize=8, fontsize=7)
-    many = f"The {len(ways)} places that were seen most often" if len(ways) > 1 else "One place, early pale, late dark"
-    note = f"{many}; rings are beginnings, arrows point to what came later."
+    many = f"{len(ways)} of the places that were seen most often" if len(ways) > 1 else "One place"
+    note = f"{many}; a ring is the beginning, early is pale and late is dark."
     return finish(figure, xy.attrs, f"{note} {_meaning(xy.attrs)}")
 
 
@@ -309,6 +316,16 @@ def places_in_time(xy: xr.DataArray | xr.Dataset) -> list[np.ndarray]:
     table = table[table["time"].notna()].drop_duplicates().sort_values("time", kind="stable")
     groups = [part.index.to_numpy() for _, part in table.groupby(["source", "y", "x"], sort=True)]
     return sorted((part for part in groups if len(part) >= FEW_TIMES), key=len, reverse=True)
+
+
+def _most_seen(ways: list[np.ndarray], most: int) -> list[np.ndarray]:
+    """The longest ways, and of those that are as long as the last of them, some spread evenly over all."""
+    if len(ways) <= most:
+        return ways
+    last = len(ways[most - 1])
+    longer, equal = [w for w in ways if len(w) > last], [w for w in ways if len(w) == last]
+    wanted = most - len(longer)
+    return longer + [equal[int((k + 0.5) * len(equal) / wanted)] for k in range(wanted)]
 
 
 def _way(ax: Axes, path: np.ndarray, shades: Sequence[Any]) -> None:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from geonb.plots_kinds import above
+from geonb.plots_kinds import above, component_colours, component_limits
 from geonb.plots_maps import crs_of, default_bands, draw_on_grid, stretched, thinned
 from geonb.plots_style import SPLIT_COLOURS, finish, styled, swatches
+from geonb.plots_tiles import cluster_colours, when
 
 MOST_SERIES = 3
+MOST_TIMES = 3
+SEE_THROUGH = 0.55  # how much of the scene the colours over it hide
 
 
 @styled
@@ -48,6 +54,56 @@ def scene_parts(store) -> Figure:
         counts = {s: sum(len(a[4]) for a in split["areas"] if a[1] == s) for s in ("train", "val", "test")}
         notes.append("Scenes: " + ", ".join(f"{n} {s}" for s, n in counts.items()) + ", in order of time.")
     return finish(figure, store.meta, *notes)
+
+
+@styled
+def whole_scenes(kinds: xr.DataArray, colours: xr.DataArray, scenes: xr.Dataset, most: int = MOST_TIMES) -> Figure:
+    """Draw scenes of a series, evenly over its time, a row each: the scene, likeness as colour over it, and the kinds.
+
+    Parameters
+    ----------
+    kinds : DataArray (time, y, x)
+        The letter of each tile of the whole scenes, "" where there is none; a cell is as wide as the tiles' step.
+    colours : DataArray (time, y, x, axis = 3)
+        Three components of each tile's embedding; NaN where there is none.
+    scenes : Dataset with ``inputs (time, channel, y, x)`` and ``valid (time, y, x)``
+        The series itself, of the same times: a group of a store's `arrays`.
+    most : int
+        Scenes drawn.
+    """
+    crs, times = (
+        crs_of(scenes),
+        np.unique(np.linspace(0, kinds.sizes["time"] - 1, min(most, kinds.sizes["time"])).round()),
+    )
+    limits, tones = component_limits(colours.values), cluster_colours(np.unique(kinds.values[kinds.values != ""]))
+    tall = 0.45 + 3.3 * scenes.sizes["y"] / scenes.sizes["x"]
+    figure, axes = plt.subplots(len(times), 3, figsize=(12.6, tall * len(times)), squeeze=False, layout="constrained")
+    for row, t in zip(axes, times.astype(int), strict=True):
+        here = scenes.isel(time=t)
+        image = thinned(here["inputs"].isel(channel=default_bands(here["channel"].values)))
+        seen = stretched(image, thinned(here["valid"]))
+        letters, shade = kinds.isel(time=t), colours.isel(time=t)
+        known = letters.values != ""
+        rgb = np.dstack([component_colours(shade.values, limits) / 255, np.where(known, SEE_THROUGH, 0)])
+        flat = np.zeros((*known.shape, 4))
+        for letter, tone in tones.items():
+            flat[letters.values == letter] = to_rgba(tone, SEE_THROUGH + 0.15)
+        for ax, over in zip(row, (None, rgb, flat), strict=True):
+            draw_on_grid(ax, seen, image, crs)
+            bounds = ax.get_xlim(), ax.get_ylim()
+            if over is not None:
+                cells = xr.DataArray(over, {"y": letters["y"], "x": letters["x"]}, ("y", "x", "rgba"))
+                cells = cells.sortby("y", ascending=False)
+                draw_on_grid(ax, cells.values, cells, crs)
+                ax.set(xlim=bounds[0], ylim=bounds[1])
+            notes = above(ax, scenes, crs)
+        row[0].set_title(*(when(letters) or [f"scene {t + 1}"]))
+    axes[0, 1].set_title("likeness as colour")
+    axes[0, 2].set_title("kinds")
+    figure.legend(handles=swatches(tones), loc="outside right center", title="kind")
+    said = f"Of {kinds.sizes['time']} scenes {len(times)} are drawn. Colours mean the same in all of them: "
+    said += "three components of the embedding as red, green and blue, and the nearest kind. A cell is the middle of a tile."
+    return finish(figure, kinds.attrs, said, *notes)
 
 
 def _outline(ax, series, areas: list) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from geonb.specifications import parse_spec
 from geonb.tasks import Trainable, check_all
 
 LOSSES = {"triplet": {"margin": 1.0}}
+MOST_NUMBERS = 2**25  # in a batch of tiles
 SAME = 1e-3  # mean squared distance of two tiles, as a share of the margin, below which they count as one
 
 
@@ -104,6 +106,18 @@ class Triplet(Trainable):
         vectors = self(batch["triplets"]).float()
         anchor, neighbor, distant = vectors.chunk(3)
         return (anchor - neighbor).square().sum(dim=1), (anchor - distant).square().sum(dim=1)
+
+    def margins(self, store, rows: Sequence[int], batch: int = 64) -> Tensor:
+        """How far each triplet is in the right: (far - near) / (far + near), -1 to 1, by the rows of a store's index; 0 for a tie."""
+        windows, device = store.windows(), next(self.parameters()).device
+        size = max(1, min(batch, MOST_NUMBERS // (3 * windows.patch**2 * len(self.card["channels"]))))
+        found = [torch.empty(0)]
+        with torch.inference_mode():
+            for start in range(0, len(rows), size):
+                tiles = windows.batch([int(row) for row in rows[start : start + size]])["triplets"]
+                near, far = self.distances({"triplets": tiles.to(device)})
+                found.append(((far - near) / (far + near).clamp(min=1e-12)).cpu())
+        return torch.cat(found)
 
     def _log(self, near: Tensor, far: Tensor, split: str) -> Tensor:
         found = {

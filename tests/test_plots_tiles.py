@@ -324,6 +324,11 @@ class TestWays:
         np.testing.assert_allclose(steps, [unit[[1, 3]], unit[[3, 0]]])
         assert "2020-01-01 to 2020-01-03" in figure.axes[0].get_legend().get_texts()[0].get_text()
 
+    def test_of_places_seen_as_often_some_are_drawn_from_everywhere(self):
+        ways = [np.arange(4)] + [np.arange(3) + 10 * k for k in range(9)]
+        assert [way[0] for way in plots_planes._most_seen(ways, 4)] == [0, 10, 40, 70]
+        assert plots_planes._most_seen(ways, 20) == ways
+
     def test_where_nothing_moves_there_is_no_figure(self):
         assert plots.trajectories(self.made(["2020-01-01"] * 3, [1, 2, 3])) is None
         assert plots.trajectories(self.made(["NaT"] * 3, [1, 1, 1])) is None

@@ -143,3 +143,16 @@ def test_a_learning_rate_is_suggested_and_the_task_left_as_it_was(made):
     np.testing.assert_allclose(np.diff(np.log(found["lr"]))[1:], np.log(1e6) / 20, rtol=1e-3)
     assert found.attrs["suggestion"] is None or 1e-5 <= found.attrs["suggestion"] <= 10
     assert all(torch.equal(v, before[k]) for k, v in task.state_dict().items())
+
+
+def test_margins_are_those_of_the_rows_asked_for(made):
+    """Far minus near over their sum, row by row, in the order given, however they are batched."""
+    torch.manual_seed(0)
+    task = Triplet(card(made)).eval()
+    rows = [40, 3, 79, 0]
+    found = task.margins(made, rows, batch=3).numpy()
+    for row, margin in zip(rows, found, strict=True):
+        anchor, neighbor, distant = task.encode(made.windows().batch([row])["triplets"]).detach().numpy().astype(float)
+        near, far = ((anchor - neighbor) ** 2).sum(), ((anchor - distant) ** 2).sum()
+        assert margin == pytest.approx((far - near) / (far + near), abs=1e-4)
+    assert len(set(found.round(5))) == 4 and task.margins(made, []).shape == (0,)
