@@ -17,6 +17,8 @@ from geonb.loaders_cubes import unturned
 from geonb.triplets import TILES, tiles_table
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from geonb.store_scenes import TripletStore
 
 PLANES = ("inputs", "valid")
@@ -61,6 +63,15 @@ def _decode(array: Any, file: Path) -> None:
             out.write(np.ascontiguousarray(array[i].transpose(1, 2, 0) if turned else array[i]).data)
 
 
+def _places(tiles: pd.DataFrame, store: TripletStore) -> np.ndarray:
+    """Which take and series each tile is of, and its corner in tiles: float32 (tile, 4)."""
+    takes, number = store.meta["split"]["takes"], {name: i for i, name in enumerate(store.sources)}
+    sources, times = tiles["source"].astype(str), tiles["t"].to_numpy()
+    take = [takes[source][t] for source, t in zip(sources, times, strict=True)]
+    corners = tiles[["y", "x"]].to_numpy(np.float32) / store.patch
+    return np.column_stack([take, sources.map(number), corners]).astype(np.float32)
+
+
 class Triplets(Windows):
     """The triplets of a store, or of one split of it, as standardised tensors.
 
@@ -79,7 +90,7 @@ class Triplets(Windows):
     Keys are those of :class:`geonb.loaders.Windows`. An item is {"inputs": the anchor, float32 (channel, y, x); "neighbor" and
     "distant": the others; "index": row of the store's table}. Values are (value - mean) / std of the training pixels, 0 where
     not valid. A batch also has "triplets" (3 * sample, channel, y, x): all anchors, all neighbours, all distant tiles, in one
-    piece of memory of which the others are views.
+    piece of memory of which the others are views, and "places" (3 * sample, 4) of those tiles: take, series, y and x in tiles.
     """
 
     def __init__(self, store: TripletStore, split: str | None = None, augment: str = "none", seed: int = 0):
@@ -91,6 +102,7 @@ class Triplets(Windows):
         tiles = tiles_table(index.iloc[self.rows])
         self.source = tiles["source"].map({s: i for i, s in enumerate(store.sources)}).to_numpy().reshape(3, -1)
         self.corners = tiles[["t", "y", "x"]].to_numpy(np.int64).reshape(3, -1, 3)
+        self.places = _places(tiles, store).reshape(3, -1, 4)
         self.patch, self.names, self.folder = store.patch, store.sources, memory_map(store)
         self.seed = seed
         mean, std = (np.array(store.meta["statistics"][k], np.float64) for k in ("mean", "std"))
@@ -129,7 +141,10 @@ class Triplets(Windows):
                     self._change_tile(epoch, i, which, to, inside)
         whole = torch.from_numpy(room).permute(0, 3, 1, 2)
         named = {"inputs" if tile == "anchor" else tile: whole[k * n : (k + 1) * n] for k, tile in enumerate(tiles)}
-        return named | {"triplets": whole, "index": torch.from_numpy(self.rows[order])}
+        places = self.places[[TILES.index(tile) for tile in tiles]][:, order].reshape(-1, 4)
+        return named | {
+            "triplets": whole, "places": torch.from_numpy(places), "index": torch.from_numpy(self.rows[order])
+        }  # fmt: skip
 
     def pixels(self, keys: np.ndarray, tile: str = "anchor") -> tuple[np.ndarray, np.ndarray]:
         """Pixels as they are in the scenes: inputs (key, channel, y, x), valid (key, y, x)."""

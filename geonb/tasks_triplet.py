@@ -9,38 +9,18 @@ import torch
 from torch import Tensor
 
 from geonb.augmentation import check_augment
+from geonb.losses_triplet import build_loss
 from geonb.networks_triplet import build_network, check_network, check_size
 from geonb.optimizers import check_optimizer
 from geonb.samplers import check_sampler
-from geonb.specifications import parse_spec
 from geonb.tasks import Trainable, check_all
 
-LOSSES = {"triplet": {"margin": 1.0}}
 MOST_NUMBERS = 2**25  # in a batch of tiles
-SAME = 1e-3  # mean squared distance of two tiles, as a share of the margin, below which they count as one
-
-
-def check_loss(spec: str) -> dict[str, float]:
-    """Resolve ``triplet:margin=1``: mean of relu(|a - n|^2 - |a - d|^2 + margin).
-
-    Raises
-    ------
-    ValueError
-        For another name, option, or a margin that is not above 0.
-    """
-    name, given = parse_spec(spec)
-    faults = [] if name in LOSSES else [f"{name!r} is unknown; there is {', '.join(LOSSES)}"]
-    faults += [f"{key!r} is unknown; triplet takes margin" for key in given if key != "margin"]
-    margin = given.get("margin", 1.0)
-    if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 < margin < float("inf"):
-        faults.append(f"margin = {margin!r} must be a number above 0")
-    if faults:
-        raise ValueError(f"loss = {spec!r} is not right:\n" + "\n".join(f"- {f}" for f in faults))
-    return {"margin": float(margin)}
+SAME = 1e-3  # mean squared distance of two tiles, as a share of what the loss asks for, below which they count as one
 
 
 class Triplet(Trainable):
-    """Embed tiles so that neighbours are near and distant tiles far (Jean et al. 2019, arXiv 1805.02855, eq. 2-3).
+    """Embed tiles so that neighbours are near and distant tiles far (Jean et al. 2019, arXiv 1805.02855).
 
     Parameters
     ----------
@@ -66,7 +46,7 @@ class Triplet(Trainable):
         self.card = card
         self.network = build_network(card["network"], len(card["channels"]), card["patch"], weights)
         self.network.to(memory_format=torch.channels_last)
-        self.margin = check_loss(card["loss"])["margin"]
+        self.loss = build_loss(card["loss"])
         self._seen: list[Tensor] = []
         self._far = float("inf")  # of the last training step
 
@@ -76,7 +56,7 @@ class Triplet(Trainable):
         channels = len(store.channels)
         checks = [
             lambda: check_network(network) and check_size(network, channels, store.patch),
-            lambda: check_loss(loss),
+            lambda: build_loss(loss),
             lambda: check_augment(augment, channels),
             lambda: _check_sampler(sampler),
             lambda: check_optimizer(optimizer),
@@ -103,9 +83,7 @@ class Triplet(Trainable):
 
     def distances(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """Squared distances anchor-neighbour and anchor-distant, each (sample,), float32."""
-        vectors = self(batch["triplets"]).float()
-        anchor, neighbor, distant = vectors.chunk(3)
-        return (anchor - neighbor).square().sum(dim=1), (anchor - distant).square().sum(dim=1)
+        return _distances(self(batch["triplets"]).float())
 
     def margins(self, store, rows: Sequence[int], batch: int = 64) -> Tensor:
         """How far each triplet is in the right: (far - near) / (far + near), -1 to 1, by the rows of a store's index; 0 for a tie."""
@@ -119,23 +97,19 @@ class Triplet(Trainable):
                 found.append(((far - near) / (far + near).clamp(min=1e-12)).cpu())
         return torch.cat(found)
 
-    def _log(self, near: Tensor, far: Tensor, split: str) -> Tensor:
-        found = {
-            f"{split}_loss": relative_loss(near, far).detach(),
-            f"near_{split}": near.mean(),
-            f"far_{split}": far.mean(),
-        }
+    def _log(self, vectors: Tensor, split: str) -> tuple[Tensor, Tensor]:
+        near, far = _distances(vectors.detach())
+        found = {f"{split}_loss": relative_loss(near, far), f"near_{split}": near.mean(), f"far_{split}": far.mean()}
         self.log_dict(found, on_step=False, on_epoch=True, batch_size=len(near))
-        return (near - far + self.margin).relu().mean()
+        return near, far
 
     def training_step(self, batch: dict[str, Any], _: int) -> Tensor:
-        near, far = self.distances(batch)
-        self._far = float(far.detach().mean())
-        return self._log(near, far, "train")
+        vectors = self(batch["triplets"]).float()
+        self._far = float(self._log(vectors, "train")[1].mean())
+        return self.loss(vectors, batch["places"])
 
     def validation_step(self, batch: dict[str, Any], _: int) -> None:
-        near, far = self.distances(batch)
-        self._log(near, far, "val")
+        near, far = self._log(self(batch["triplets"]).float(), "val")
         accuracy = (near < far).float() + 0.5 * (near == far)
         self.log(self.metric, accuracy.mean(), batch_size=len(near))
         self._seen.append(torch.stack([near, far]).detach().float().cpu())
@@ -150,12 +124,17 @@ class Triplet(Trainable):
         """
         near, far = torch.cat(self._seen, dim=1)
         self._seen = []
-        said = collapse(near, far, self.margin, self._far)
+        said = collapse(near, far, self.loss.scale, self._far)
         if said:
             raise ValueError(
                 f"The embedding collapsed in epoch {self.current_epoch + 1}: {said} (lr = {self.card['lr']:g}). Nothing can be told "
                 "apart by it. Try a smaller `lr`, the default is in `geonb run clouds --parameters`; or other `augment`."
             )
+
+
+def _distances(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    anchor, neighbor, distant = vectors.chunk(3)
+    return (anchor - neighbor).square().sum(dim=1), (anchor - distant).square().sum(dim=1)
 
 
 def relative_loss(near: Tensor, far: Tensor) -> Tensor:
@@ -164,25 +143,29 @@ def relative_loss(near: Tensor, far: Tensor) -> Tensor:
     return ((near - far) / scale + 1).relu().mean()
 
 
-def collapse(near: Tensor, far: Tensor, margin: float, trained_far: float = 0.0) -> str:
+def collapse(near: Tensor, far: Tensor, scale: float, trained_far: float = 0.0) -> str:
     """What is wrong with an embedding by its distances, in words; empty if nothing is.
 
     Parameters
     ----------
     near, far : Tensor (sample,)
         Squared distances anchor-neighbour and anchor-distant, of validation triplets.
+    scale : float
+        Squared distance that the loss asks for between distant tiles.
     trained_far : float
         Mean distance anchor-distant while training. Early on, before batch normalisation has its statistics, vectors of the
         network in evaluation can be all the same though those in training are not: that is no collapse.
     """
     if not bool(torch.isfinite(near).all() & torch.isfinite(far).all()):
         return "its distances are not finite"
-    if max(float(far.mean()), trained_far) < SAME * margin:
-        return f"distant tiles are {float(far.mean()):.2g} apart, with a margin of {margin:g}: all vectors are the same"
+    if max(float(far.mean()), trained_far) < SAME * scale:
+        return (
+            f"distant tiles are {float(far.mean()):.2g} apart, where {scale:g} is asked for: all vectors are the same"
+        )
     won = float((near < far).float().mean() + 0.5 * (near == far).float().mean())
     chance = 0.5 + 1.64 * 0.5 / max(1, len(near)) ** 0.5
-    if won < chance and float(near.mean()) > 100 * margin:
-        return f"neighbours are {float(near.mean()):.2g} apart, with a margin of {margin:g}, and no nearer than distant tiles: it diverged"
+    if won < chance and float(near.mean()) > 100 * scale:
+        return f"neighbours are {float(near.mean()):.2g} apart, where {scale:g} is asked for, and no nearer than distant tiles: it diverged"
     return ""
 
 

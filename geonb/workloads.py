@@ -172,10 +172,10 @@ CLOUDS = Workload(
     fetch=("goes",),
     looks=TILES,
     defaults={
-        "network": "resnet18",
-        "loss": "triplet:margin=1",
-        # independent of one another in the three tiles, so that brightness alone is no sign of a neighbour
-        "augment": "flips,rotations,brightness,contrast",
+        "network": "resnet18:head=linear",
+        "loss": "infonce:temperature=0.1,apart=3",
+        # the three tiles each for itself: which way up a pattern lies is no sign of a neighbour
+        "augment": "flips,rotations",
         "lr": 1e-3,
         "epochs": 6,
         "batch": 32,
@@ -184,10 +184,12 @@ CLOUDS = Workload(
     },
     parameters={
         "network": Parameter(
-            "a backbone of timm, resnet18:dims=100,head=mlp|linear,hidden=512,dropout=0.5,weights=none|imagenet",
+            "a backbone of timm, resnet18:dims=100,unit=true|false,head=linear|mlp,hidden=512,dropout=0.5,weights=none|imagenet",
             check="geonb.networks_triplet:check_network",
         ),
-        "loss": Parameter("triplet:margin=1", check="geonb.tasks_triplet:check_loss"),
+        "loss": Parameter(
+            "infonce:temperature=0.1,apart=3 or triplet:margin=1", check="geonb.losses_triplet:build_loss"
+        ),
         "channels": Parameter("channels by name, true-colour, or a function path.py:name; None: the scenes' own"),
         "region": Parameter(
             "box:W,S,E,N, the part of the scenes to use [degrees]", check="geonb.scenes_grids:parse_region"
