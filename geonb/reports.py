@@ -18,6 +18,8 @@ from geonb.reports_page import SIMULATED, day, interval, seconds, section, state
 
 LIMIT_MB = 15
 
+MOST_OF_A_CRS = 60  # letters
+
 
 def write_report(run_path: str | Path, limit_mb: float = LIMIT_MB) -> Path:
     """Write report.html into a run folder, from what is in it: finished, failed or still running.
@@ -283,13 +285,20 @@ def _store(folder: Path, info: dict[str, Any]) -> str | None:
 
 def _source_row(source: dict[str, Any], meta: dict[str, Any]) -> dict[str, str]:
     """What a source is; empty where it does not apply."""
+    crs = str(source.get("crs") or "")
+    if len(crs) > MOST_OF_A_CRS:  # the whole of its text, where no authority has a code for it
+        import pyproj
+
+        from geonb.scenes import crs_name
+
+        crs = crs_name(pyproj.CRS(crs))
     side = f"{source['pixel_m']:g} m" if source.get("pixel_m") else ""
     if source.get("months"):  # cells of a grid in degrees
         side = f"{source['resolution'][0]:g} degrees"
     return {
         "source": str(source["name"]),
         "data set": str(source.get("dataset") or meta.get("name", "")),
-        "CRS": str(source.get("crs", "")),
+        "CRS": crs,
         "pixel": side,
         "rows x columns": " x ".join(map(str, source.get("shape", []))),
         "months": f"{source['months']} from {source['first_month']}" if source.get("months") else "",

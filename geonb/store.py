@@ -88,6 +88,14 @@ class Store:
     def __len__(self) -> int:
         return len(self.index)
 
+    def __repr__(self) -> str:
+        from geonb.runs import relative
+
+        counts = self.index["split"].astype(str).value_counts()
+        parts = ", ".join(f"{name} {counts[name]:,}" for name in ("train", "val", "test") if name in counts)
+        channels = ", ".join(str(channel["name"]) for channel in self.meta["channels"])
+        return f"{type(self).__name__} {relative(self.path)}\n{len(self):,} ({parts}) of {len(self.sources)} sources; channels {channels}"
+
     def __getitem__(self, i: int) -> xr.Dataset:
         """Window i: inputs (channel, y, x), targets (y, x), valid (y, x), with coordinates, CRS, and its row as attrs."""
         row = self.index.iloc[i]

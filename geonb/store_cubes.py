@@ -32,7 +32,7 @@ LABELS = ("no event", "1 cell", "2-4 cells", "5-9 cells", "10-19 cells", "20 cel
 LABEL_COLOURS = ("#bdbdbd", "#fdd49e", "#fdbb84", "#fc8d59", "#d7301f", "#7f0000")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CubeStore(store.Store):
     """A sealed store of a monthly cube. `store[i]` is window i: months before, months after, with places and times."""
 

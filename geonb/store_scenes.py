@@ -31,7 +31,7 @@ SPLITTING = ("auto", "scene", "area")
 APART_H = 12.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TripletStore(store.Store):
     """A sealed store of scenes. `store[i]` is triplet i: anchor, neighbour and distant tile, with places and times."""
 

@@ -237,3 +237,12 @@ def test_index_lists_whole_and_broken_runs(run, tmp_path):
     assert "0.510 [0.450, 0.570]" in page and "pixel-linear 0.440" in page
     assert "2026-11-23_sad-auk" in page and "There is no run.json" in page
     assert not FETCHES.search(page)
+
+
+def test_a_crs_without_a_code_is_told_by_its_projection():
+    import pyproj
+
+    wkt = pyproj.CRS("+proj=geos +h=35785831 +lon_0=9.5 +sweep=y").to_wkt()
+    assert reports._source_row({"name": "a", "crs": wkt}, {})["CRS"] == "geostationary, 9.5°E"
+    assert reports._source_row({"name": "a", "crs": "EPSG:32119"}, {})["CRS"] == "EPSG:32119"
+    assert reports._source_row({"name": "a"}, {})["CRS"] == ""

@@ -47,6 +47,12 @@ def test_store_says_what_it_holds(made):
     assert (row["state"], row["windows"], row["patch"]) == ("whole", 110, 16)
 
 
+def test_a_store_is_told_in_two_lines(made):
+    first, second = repr(made).splitlines()
+    assert first.startswith("TripletStore ") and first.endswith(made.path.name)
+    assert f"train {(made.index['split'] == 'train').sum():,}" in second and second.endswith(made.channels[0])
+
+
 def test_times_and_places_are_those_of_the_file(made):
     i = 17
     sample, row = made[i], made.index.iloc[i]
