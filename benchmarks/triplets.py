@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import statistics
 import time
+from collections import defaultdict
 from pathlib import Path
 
 BATCH, ROUNDS = 32, 3
@@ -190,6 +191,46 @@ def scene_rows(folder: Path) -> list[list[str]]:
     ]]  # fmt: skip
 
 
+def sharing_rows() -> list[list[str]]:
+    """How much of a tile's work one pass over the whole scene would give exactly, where tiles lie on the network's own stride.
+
+    A convolution pads a tile's edge with zeros, where the scene goes on: from layer to layer more of the tile differs. Of the
+    part that does not, overlapping tiles could share all but one share; the rest would be computed in strips, tile by tile.
+    """
+    import torch
+
+    rows = []
+    for patch in STEPS:
+        net, seen = network(3, patch, True).eval(), defaultdict(list)
+        hooks = []
+        for module in net.backbone.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                torch.nn.init.ones_(
+                    module.weight
+                )  # those that end a block begin as nothing, and would hide what it does
+            if isinstance(module, torch.nn.Conv2d):
+                hooks.append(module.register_forward_hook(lambda m, _, out, to=seen: to[m].append(out)))
+        scene = torch.randn(1, 3, 3 * patch, 3 * patch)
+        with torch.inference_mode():
+            for part in (scene, scene[..., patch : 2 * patch, patch : 2 * patch]):
+                net.backbone.forward_features(part.contiguous(memory_format=torch.channels_last))
+        for hook in hooks:
+            hook.remove()
+        work = same = 0.0
+        for conv, (whole, tile) in seen.items():
+            side = tile.shape[-1]
+            macs = tile.numel() * conv.in_channels * conv.kernel_size[0] * conv.kernel_size[1]
+            inside = whole[..., side : 2 * side, side : 2 * side]
+            work += macs
+            same += macs * float(((inside - tile).abs() < 1e-4).all(dim=1).float().mean())
+        share = same / work
+        rows.append([
+            f"work on a tile of {patch} px that a pass over the scene gives exactly", f"{share:.0%}",
+            "half overlapping, every tile in four", f"at most {1 / (1 - share * 3 / 4):.2f}", "", "",
+        ])  # fmt: skip
+    return rows
+
+
 def normalisation_rows(folder: Path) -> list[list[str]]:
     """Validation accuracy after as many steps with one pass for all tiles, and with three: is the difference that of two seeds?"""
     import torch
@@ -236,4 +277,4 @@ def main(folder: Path) -> list[list[str]]:
         found, steps[patch] = training_rows(patch)
         rows += found
     rows += cutting_rows(folder, steps) + disk_rows(folder)
-    return rows + embedding_rows() + scene_rows(folder) + normalisation_rows(folder)
+    return rows + embedding_rows() + scene_rows(folder) + sharing_rows() + normalisation_rows(folder)

@@ -101,8 +101,9 @@ def whole_scenes(kinds: xr.DataArray, colours: xr.DataArray, scenes: xr.Dataset,
     axes[0, 1].set_title("likeness as colour")
     axes[0, 2].set_title("kinds")
     figure.legend(handles=swatches(tones), loc="outside right center", title="kind")
-    said = f"Of {kinds.sizes['time']} scenes {len(times)} are drawn. Colours mean the same in all of them: "
-    said += "three components of the embedding as red, green and blue, and the nearest kind. A cell is the middle of a tile."
+    said = "Three components of the embedding as red, green and blue, and the nearest kind; a cell is the middle of a tile."
+    if kinds.sizes["time"] > 1:
+        said += f" Of {kinds.sizes['time']} scenes {len(times)} are drawn; colours mean the same in all of them."
     return finish(figure, kinds.attrs, said, *notes)
 
 
