@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
@@ -52,8 +52,15 @@ def scratch_folder() -> Path:
     return folder
 
 
-def memory_map(store: Store) -> Path:
-    """Decode the arrays of a store into .npy files, once a machine: <source>-{inputs,targets,valid}.npy, inputs (y, x, channel).
+def memory_map(store: Store, planes: Sequence[str] = PLANES, decode: Callable[[Any, Path], None] | None = None) -> Path:
+    """Decode the arrays of a store into .npy files, once a machine: <source>-<plane>.npy, channels last.
+
+    Parameters
+    ----------
+    store : Store
+    planes : names of arrays of each source
+    decode : function of a Zarr array and the file to write, optional
+        For arrays of other dims than ([channel,] y, x).
 
     Raises
     ------
@@ -62,7 +69,7 @@ def memory_map(store: Store) -> Path:
     """
     arrays = (store.path / "arrays.zarr").resolve()
     folder = scratch_folder() / arrays.stem
-    files = [f"{s}-{p}.npy" for s in store.sources for p in PLANES]
+    files = [f"{s}-{p}.npy" for s in store.sources for p in planes]
     if all((folder / f).is_file() for f in files):
         return folder
     import zarr
@@ -70,11 +77,11 @@ def memory_map(store: Store) -> Path:
     with locked(folder.with_name(f"{folder.name}.lock")):
         if not all((folder / f).is_file() for f in files):
             group = zarr.open_group(arrays, mode="r")
-            need = sum(group[s][p].nbytes for s in store.sources for p in PLANES)
+            need = sum(group[s][p].nbytes for s in store.sources for p in planes)
             with enough_space(folder.parent, need), whole_folder(folder) as partial:
                 for source in store.sources:
-                    for plane in PLANES:
-                        _decode(group[source][plane], partial / f"{source}-{plane}.npy")
+                    for plane in planes:
+                        (decode or _decode)(group[source][plane], partial / f"{source}-{plane}.npy")
     return folder
 
 

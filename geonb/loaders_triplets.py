@@ -11,8 +11,7 @@ import torch
 
 from geonb import samples
 from geonb.augmentation import EXACT, TURNS, change, check_augment, colour_facts
-from geonb.disk import enough_space, locked, whole_folder
-from geonb.loaders import Windows, scratch_folder
+from geonb.loaders import Windows, memory_map
 from geonb.loaders_cubes import unturned
 from geonb.triplets import TILES, tiles_table
 
@@ -24,32 +23,6 @@ if TYPE_CHECKING:
 PLANES = ("inputs", "valid")
 
 
-def memory_map(store: TripletStore) -> Path:
-    """Decode the scenes of a store, once a machine: <series>-inputs.npy (time, y, x, channel), <series>-valid.npy (time, y, x).
-
-    Raises
-    ------
-    OSError
-        No space left: says how much is needed.
-    """
-    import zarr
-
-    arrays = (store.path / "arrays.zarr").resolve()
-    folder = scratch_folder() / arrays.stem
-    files = [f"{s}-{p}.npy" for s in store.sources for p in PLANES]
-    if all((folder / f).is_file() for f in files):
-        return folder
-    with locked(folder.with_name(f"{folder.name}.lock")):
-        if not all((folder / f).is_file() for f in files):
-            root = zarr.open_group(arrays, mode="r")
-            need = sum(root[s][p].nbytes for s in store.sources for p in PLANES)
-            with enough_space(folder.parent, need), whole_folder(folder) as partial:
-                for source in store.sources:
-                    for plane in PLANES:
-                        _decode(root[source][plane], partial / f"{source}-{plane}.npy")
-    return folder
-
-
 def _decode(array: Any, file: Path) -> None:
     """Copy (time, [channel,] y, x) into a .npy file, channels last, a scene at a time."""
     turned = array.ndim == 4
@@ -57,9 +30,8 @@ def _decode(array: Any, file: Path) -> None:
     with file.open("wb") as out:
         header = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(out, header)
-        for i in range(
-            array.shape[0]
-        ):  # written, not mapped: a hole in a file on a full disk would be a crash (SIGBUS)
+        # written, not mapped: a hole in a file on a full disk would be a crash (SIGBUS)
+        for i in range(array.shape[0]):
             out.write(np.ascontiguousarray(array[i].transpose(1, 2, 0) if turned else array[i]).data)
 
 
@@ -103,7 +75,7 @@ class Triplets(Windows):
         self.source = tiles["source"].map({s: i for i, s in enumerate(store.sources)}).to_numpy().reshape(3, -1)
         self.corners = tiles[["t", "y", "x"]].to_numpy(np.int64).reshape(3, -1, 3)
         self.places = _places(tiles, store).reshape(3, -1, 4)
-        self.patch, self.names, self.folder = store.patch, store.sources, memory_map(store)
+        self.patch, self.names, self.folder = store.patch, store.sources, memory_map(store, PLANES, _decode)
         self.seed = seed
         mean, std = (np.array(store.meta["statistics"][k], np.float64) for k in ("mean", "std"))
         self.scale, self.shift = (1 / std).astype(np.float32), (-mean / std).astype(np.float32)
