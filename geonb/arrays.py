@@ -100,7 +100,9 @@ def _fill(group: Any, image: images.Image, mask: masks.Mask, classes: tuple[dict
 
 
 def source_facts(name: str, crs: Any, transform: Any, shape: tuple[int, int]) -> dict:
-    """What store.json says of a source's grid."""
+    """What store.json says of a source's grid; of one without a CRS nobody knows how large its pixels are."""
+    if crs is None:
+        return {"name": name, "crs": None, "shape": [int(n) for n in shape], "resolution": None, "pixel_m": None}
     code = crs.to_epsg()  # the exact definition is in the arrays' spatial_ref
     return {
         "name": name,
@@ -121,10 +123,10 @@ def seal(folder: Path, classes: list[dict], facts: list[dict], **more: Any) -> N
         zarr.consolidate_metadata(folder)
 
 
-def grid_of(group: Any) -> tuple[str, str, tuple[int, int]]:
-    """(CRS as WKT, GeoTransform as text, shape) of a source's Zarr group."""
+def grid_of(group: Any) -> tuple[str | None, str, tuple[int, int]]:
+    """(CRS as WKT or None, GeoTransform as text, shape) of a source's Zarr group."""
     reference = group["spatial_ref"].attrs
-    return reference["crs_wkt"], reference["GeoTransform"], tuple(group["valid"].shape)
+    return reference.get("crs_wkt"), reference["GeoTransform"], tuple(group["valid"].shape)
 
 
 def transform_of(group: Any) -> Any:

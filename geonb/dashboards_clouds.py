@@ -30,9 +30,14 @@ from geonb.dashboards_clouds_tiles import Clouds, SceneSeries, Tile
 from geonb.dashboards_map import packed_rgba
 from geonb.plots_cells import SEA
 from geonb.plots_style import NODATA_COLOUR
+from geonb.predictions_triplets import series_of
 
 __all__ = ["explore", "frozen", "show"]
 VIEW_PIXELS = 700  # a side of the map on a screen; more is read thinned
+NO_MAP = (
+    "**No map.** The triplets came as pictures, without place and time: there is no scene to move over. The kinds, the plane and the "
+    "tiles under the pointer are in notebook 05, the triplets themselves in 03."
+)
 COAST, BORDER = "#ffe08a", "#c9b48a"  # to be seen on sea and on cloud
 
 
@@ -44,7 +49,13 @@ def show(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Any:
     predictions : DataTree of `geonb.open_predictions`, a group a series with ``embedding`` (time, y, x, dim)
     arrays : DataTree, optional
         A store's `arrays`: adds the scenes themselves.
+
+    Without a scene that was embedded (triplets that came as pictures have none) a word takes the place of the map.
     """
+    if not series_of(predictions):
+        from IPython.display import Markdown
+
+        return Markdown(NO_MAP)
     return frozen(predictions, arrays) if os.environ.get("GEONB_HEADLESS") == "1" else explore(predictions, arrays)
 
 

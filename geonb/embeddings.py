@@ -145,12 +145,12 @@ def draw_rows(index, samples: int, seed: int, min_valid: float = 0.9) -> np.ndar
 
 
 def _positions(store, about) -> tuple[np.ndarray, np.ndarray]:
-    """Longitude and latitude of the windows' centres, degrees."""
+    """Longitude and latitude of the windows' centres, degrees; NaN in sources that lie nowhere."""
     import rioxarray  # noqa: F401  (the .rio accessor)
     from pyproj import Transformer
 
     lon, lat = np.full(len(about), np.nan), np.full(len(about), np.nan)
-    for source in about["source"].astype(str).unique():
+    for source in sorted(set(about["source"].astype(str)) & set(store.placed)):
         scene, mine = store.arrays[source].to_dataset(), (about["source"].astype(str) == source).to_numpy()
         here = about[mine]
         rows = (here["y"] + here["height"] // 2).clip(upper=scene.sizes["y"] - 1).to_numpy()

@@ -340,7 +340,7 @@ def to_xarray(
 
 
 def frame(inputs: np.ndarray, valid: np.ndarray, transform: Any, crs: Any, channels: Any) -> xr.Dataset:
-    """Wrap pixels into a CF Dataset with coordinates at the pixel centres and the CRS in `spatial_ref`."""
+    """Wrap pixels into a CF Dataset with coordinates at the pixel centres and the CRS, if there is one, in `spatial_ref`."""
     import rioxarray  # noqa: F401  (adds .rio)
     import xarray as xr
 
@@ -349,7 +349,8 @@ def frame(inputs: np.ndarray, valid: np.ndarray, transform: Any, crs: Any, chann
         {"inputs": (("channel", "y", "x"), inputs), "valid": (("y", "x"), valid)},
         {"channel": list(channels), "y": y, "x": x},
     )
-    return data.rio.write_crs(crs).rio.write_transform(transform)
+    data = data if crs is None else data.rio.write_crs(crs)
+    return data.rio.write_transform(transform)
 
 
 def _common(stems: list[str]) -> str:

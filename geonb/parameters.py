@@ -94,7 +94,7 @@ PARAMETERS: dict[str, Parameter] = {
     "steps": Parameter("months that go in", 1, 600),
     "horizon": Parameter("months ahead that are forecast", 1, 36),
     "scenes": Parameter(
-        "NetCDF, Zarr, GeoTIFF or plain images: files, globs or folders, comma separated",
+        "NetCDF, Zarr, GeoTIFF or plain images: files, globs or folders, comma separated; or a folder of triplets as pictures",
         files=True,
         check="geonb.scenes:scene_files",
     ),

@@ -3,7 +3,7 @@
 predictions.zarr is a DataTree. Its group ``triplets`` holds ``near``, ``far (model, sample)``, squared distances from the anchor
 to the neighbour and to the distant tile, of the network, the same network untrained, and each baseline, with ``split, source, t,
 y, x, height, time, block, lon, lat (sample)``. A group a series holds ``embedding (time, y, x, dim)``, one vector a tile at the
-tile's centre, and ``valid (time, y, x)``.
+tile's centre, and ``valid (time, y, x)``. Of triplets that came as pictures there are no scenes, and no lon and lat.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def predict_triplets(
         distances = [measure(store, function, batch) for function in functions]
         _write_triplets(path, store, names, distances)
         done.mark("triplets", "all", len(store))
-    for name in store.sources:
+    for name in store.placed:  # triplets that came as pictures are no scenes: nothing lies between their tiles
         corners = tile_corners(store, name, step)
         if done.rows(name, "created") is None:
             _create(path, store, name, corners, model.card)
@@ -203,6 +203,7 @@ def _write_triplets(path: Path, store, names: list[str], distances: list[tuple[n
         },
         {"model": names},
     )
+    data = data if store.placed else data.drop_vars(["lon", "lat"])
     with quiet_zarr():
         data.to_zarr(path, group="triplets", mode="a", zarr_format=3, consolidated=False)
 
@@ -361,7 +362,7 @@ def export_embeddings(run, model, rasters: str | None = None, **_: Any) -> pd.Da
     table = predictions["triplets"].to_dataset().drop_vars("model")
     near = predictions["triplets"].to_dataset().sel(model="network")
     frame = (
-        table[["split", "source", "time", "lon", "lat"]]
+        table[[name for name in ("split", "source", "time", "lon", "lat") if name in table]]
         .to_dataframe()
         .assign(near=near["near"].to_numpy(), far=near["far"].to_numpy())
     )

@@ -16,6 +16,8 @@ import pandas as pd
 
 from geonb import grids, images, runs, scenes_channels, scenes_faults, scenes_files, scenes_goes, scenes_grids
 
+PATCH = 64  # px: side of a tile where nobody says
+
 if TYPE_CHECKING:
     import xarray as xr
 
@@ -36,7 +38,7 @@ class Series:
     times : DatetimeIndex (time,), UTC without a zone; NaT where unknown, these last
     shape : tuple = (rows, columns)
     transform : Affine, north up
-    crs : rasterio CRS
+    crs : rasterio CRS, or None of pictures that came without a place
     channels : tuple of str
     dtype : str
     labels : tuple of str
@@ -90,6 +92,8 @@ class Scenes:
         Everything that is read, for hashing.
     recipe : dict
         All that the pixels depend on besides the files; fit for JSON.
+    given : DataFrame, optional
+        Triplets that came with the scenes, a row each, of :mod:`geonb.store_pictures`; None: they are to be drawn.
     """
 
     series: tuple[Series, ...]
@@ -102,6 +106,7 @@ class Scenes:
     left_out: tuple[str, ...]
     files: list[Path]
     recipe: dict
+    given: pd.DataFrame | None = field(default=None, repr=False, compare=False)
 
     def __len__(self) -> int:
         return sum(map(len, self.series))
@@ -114,7 +119,7 @@ def open_scenes(
     bounds: str | None = None,
     region: str | None = None,
     pixel_m: float | None = None,
-    patch: int = 64,
+    patch: int | None = None,
     min_valid: float = 0.5,
     faults: str = "skip",
 ) -> Scenes:
@@ -125,7 +130,8 @@ def open_scenes(
     spec : str, optional
         NetCDF, Zarr, GeoTIFF or plain images: files, globs or folders, comma separated. Files of GOES ABI with one channel
         each become scenes of all their channels. ``file.nc:longitude_of_projection_origin=9.5`` sets right what a file says
-        wrongly of its grid. None is the MODIS scene of `geonb.examples_clouds`.
+        wrongly of its grid. A folder of triplets as pictures (:mod:`geonb.triplet_files`) is taken as it is. None is the MODIS
+        scene of `geonb.examples_clouds`.
     channels : str, optional
         Names, ``true-colour`` or a function; see `geonb.scenes_channels.choose`. None takes a scene's own.
     bounds : str, degrees
@@ -135,8 +141,8 @@ def open_scenes(
     pixel_m : float, m
         Resample each scene once to a local equal-area grid of such pixels. None keeps the scenes' own grid, if it is not in
         degrees: that has no pixels of one size, and is brought to a local grid at its own resolution.
-    patch : int, px
-        Side of a tile: smaller scenes are left out.
+    patch : int, px, optional
+        Side of a tile: smaller scenes are left out. None: 64, or the side of triplets that came as pictures.
     min_valid : float
         Share of valid pixels [0-1] that a scene needs.
     faults : str
@@ -151,13 +157,20 @@ def open_scenes(
     ValueError
         No file of that name; a setting that cannot be used; no scene remains; with faults="raise", anything unfit.
     """
+    from geonb import store_pictures
+
+    places = list(dict.fromkeys([Path.cwd(), *_checkout()]))
+    if spec is not None and (pictures := store_pictures.folder_of(spec, places)):
+        return store_pictures.open_pictures(
+            pictures, patch, channels=channels, bounds=bounds, region=region, pixel_m=pixel_m
+        )
+    patch = PATCH if patch is None else patch
     settings = {"channels": channels, "region": region, "pixel_m": pixel_m, "patch": patch, "min_valid": min_valid}
     if spec is None:
         from geonb import examples_clouds
 
         return examples_clouds.modis_scene(faults=faults, **settings)
     choice, box = _check(bounds=bounds, faults=faults, **settings)
-    places = list(dict.fromkeys([Path.cwd(), *_checkout()]))
     found = scenes_files.find(spec, places)
     left_out: list[Left] = []
     frames = _open_all(found, bounds and scenes_grids.parse_bounds(bounds), left_out)
@@ -332,9 +345,9 @@ def summarise(scenes: Scenes) -> pd.DataFrame:
             "last": known.max() if len(known) else pd.NaT,
             "rows": series.shape[0],
             "columns": series.shape[1],
-            "pixel [m]": round(grids.pixel_sides_m(*series.grid)[0], 1),
+            "pixel [m]": round(grids.pixel_sides_m(*series.grid)[0], 1) if series.crs is not None else np.nan,
             "channels": ", ".join(series.channels),
-            "CRS": crs_name(series.crs),
+            "CRS": crs_name(series.crs) if series.crs is not None else "none",
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("series")
 

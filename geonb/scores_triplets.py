@@ -7,6 +7,8 @@ smaller than that from anchor to distant tile; a coin gets half of them. Interva
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import xarray as xr
 
@@ -205,10 +207,17 @@ def grouped(prefix: str, dim: str, pieces: list[dict[str, np.ndarray]]) -> dict:
 
 
 def _by_scene(found: Distances, data: xr.Dataset, draws: int, seed: int) -> dict:
-    """Accuracy of the anchors of each scene, in order of time; those without one come last."""
+    """Accuracy of the anchors of each scene, in order of time; those without one come last.
+
+    Scenes of no time with one anchor each count together: a share of one is none.
+    """
     time = data["time"].to_numpy() if "time" in data else np.full(data.sizes["sample"], "NaT", "datetime64[ns]")
     when = np.where(np.isnat(time), np.iinfo(np.int64).max, time.astype("datetime64[ns]").astype(np.int64))
     keys = list(zip(when.tolist(), found.source.tolist(), data["t"].to_numpy().tolist(), strict=True))
+    anchors = Counter(keys)
+    keys = [
+        (*key[:2], -1) if isnat and anchors[key] == 1 else key for key, isnat in zip(keys, np.isnat(time), strict=True)
+    ]
     scenes = {key: place for place, key in enumerate(sorted(set(keys)))}
     group = np.array([scenes[key] for key in keys])
     _, first = np.unique(group, return_index=True)

@@ -85,6 +85,11 @@ class Store:
         """Names of the sources: the groups of `arrays`."""
         return [s["name"] for s in self.meta["sources"]]
 
+    @property
+    def placed(self) -> list[str]:
+        """Names of the sources that lie somewhere on Earth; pictures that came without a place do not."""
+        return [s["name"] for s in self.meta["sources"] if s.get("crs", "not told") is not None]
+
     def __len__(self) -> int:
         return len(self.index)
 

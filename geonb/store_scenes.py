@@ -16,6 +16,7 @@ import pandas as pd
 
 from geonb import arrays, disk, grids, store, threads, triplets
 from geonb.samples import SPLITS, ground_leaks
+from geonb.scenes import PATCH
 from geonb.specifications import parse_spec
 from geonb.triplets import TILES, Area
 
@@ -29,6 +30,7 @@ INDEX_COLUMNS += ("neighbor_y", "neighbor_x", "distant_source", "distant_t", "di
 PLANES = ("inputs", "valid")
 SPLITTING = ("auto", "scene", "area")
 APART_H = 12.0
+COUNTS = "1000/300/600"
 
 
 @dataclass(frozen=True, repr=False)
@@ -108,7 +110,8 @@ class TripletStore(store.Store):
 
         Returns
         -------
-        dict with method, counts (triplets, scenes and blocks of each split), smallest_gap_m, leaks (0), said
+        dict with method, counts (triplets, scenes and blocks of each split), smallest_gap_m, leaks (0, or of triplets that came
+        as pictures how many are in two splits), said
 
         Raises
         ------
@@ -128,12 +131,17 @@ class TripletStore(store.Store):
             },
             "blocks": {s: int(self.index["block"][self.index["split"] == s].nunique()) for s in SPLITS},
         }
-        pixel_m = min(s["pixel_m"] for s in self.meta["sources"])
-        gap_m = round(gap_px * pixel_m, 1) if np.isfinite(gap_px) else None
+        gap_m = round(gap_px * min(s["pixel_m"] for s in self.meta["sources"]), 1) if np.isfinite(gap_px) else None
         if split["method"] == "scene":
             said = (
                 f"Split by scene: no two splits share a scene, nor scenes of one place within {split['apart_h']:g} hours, which show "
                 "the same clouds."
+            )
+        elif split["method"] == "given":
+            counts = {"triplets": counts["triplets"]}  # nobody knows how many scenes they are of
+            said = (
+                f"Split {'at random' if split['dealt'] else 'by folder'}. Pictures without place and time cannot prove that no two splits "
+                f"show the same scene. Pictures that are in two of them, pixel for pixel: {split['shared'] or 'none'}."
             )
         else:
             said = "Split by area: no tile of one split shares a pixel with one of another, in whichever scene" + (
@@ -144,14 +152,14 @@ class TripletStore(store.Store):
             **counts,
             "counts": counts,
             "smallest_gap_m": gap_m,
-            "leaks": 0,
+            "leaks": split.get("shared", 0),  # any other is refused
             "said": said,
         }
 
     def _leaks(self) -> tuple[list[str], float]:
         split = self.meta["split"]
         shapes = {s["name"]: tuple(s["shape"]) for s in self.meta["sources"]}
-        known = split | {"patch": self.patch} | {k: self.meta["parameters"][k] for k in ("distance",)}
+        known = split | {"patch": self.patch, "distance": self.meta["parameters"].get("distance")}
         faults, gap = triplets.leaks(self.index, shapes, split["takes"], known)
         if not faults and split["method"] == "area" and len(shapes) > 1:
             tiles = triplets.tiles_table(self.index)
@@ -162,9 +170,7 @@ class TripletStore(store.Store):
         import zarr
 
         root = zarr.open_group(self.path / "arrays.zarr", mode="r")
-        return {
-            name: (arrays.transform_of(root[name]), root[name]["spatial_ref"].attrs["crs_wkt"]) for name in self.sources
-        }
+        return {name: (arrays.transform_of(root[name]), arrays.grid_of(root[name])[0]) for name in self.sources}
 
     def faults(self, deep: bool = False) -> list[str]:
         """What is wrong with the store, part by part; empty if it is whole. `deep` also reads every scene."""
@@ -201,8 +207,8 @@ def anchor_tiles(samples: TripletStore, rows: np.ndarray) -> np.ndarray:
 def write_triplet_store(
     scenes: Scenes,
     *,
-    patch: int = 64,
-    counts: str | dict[str, int] = "1000/300/600",
+    patch: int | None = None,
+    counts: str | dict[str, int] = COUNTS,
     distance: float = 1.0,
     min_distant: float | None = None,
     min_valid: float = 0.9,
@@ -218,8 +224,9 @@ def write_triplet_store(
     Parameters
     ----------
     scenes : Scenes, of :func:`geonb.scenes.open_scenes`
-    patch : int, px
-        Side of a tile.
+    patch : int, px, optional
+        Side of a tile. None: 64, or that of triplets that came as pictures. Those are taken as they are: of the settings below
+        only `shares` and `seed` count, where a folder is missing (:func:`geonb.store_pictures.settle`).
     counts : str or dict
         Triplets of train/val/test, e.g. ``2000/500/1000``.
     distance : float, tiles
@@ -247,7 +254,7 @@ def write_triplet_store(
     base = Path(root) if root else store._root()
     home = base / "data" / workload
     cut = _settle(scenes, patch, counts, distance, min_distant, min_valid, split, shares, seed)
-    areas, notes = cut.pop("areas"), cut.pop("notes")
+    areas, notes, table = cut.pop("areas"), cut.pop("notes"), cut.pop("table", None)
     title = store._slug(name or scenes.name)
     inputs = list(threads.spread(disk.fingerprint, [(path,) for path in scenes.files]))
     prepared_key = disk.key_of(
@@ -284,7 +291,7 @@ def write_triplet_store(
             if not prepared.is_dir():
                 write_scenes(scenes, prepared)
             with disk.enough_space(home, 1_000_000), disk.whole_folder(folder) as partial:
-                _write_table(partial, prepared, meta, cut, areas)
+                _write_table(partial, prepared, meta, cut, areas, table)
     return store.open_store(folder)
 
 
@@ -292,6 +299,18 @@ def _settle(scenes, patch, counts, distance, min_distant, min_valid, split, shar
     """All that the table depends on, checked: parameters, takes, areas."""
     counts = read_counts(counts)
     by, apart_h = read_split(split)
+    if scenes.given is not None:
+        from geonb import store_pictures
+
+        asked = {
+            "triplets": (counts, read_counts(COUNTS)),
+            "distance": (distance, 1.0),
+            "min_distant": (min_distant, None),
+        }
+        asked |= {"split": ((by, apart_h), ("auto", APART_H))}
+        unusual = {name: value for name, (value, usual) in asked.items() if value != usual}
+        return store_pictures.settle(scenes, patch, shares, seed, **unusual)
+    patch = PATCH if patch is None else patch
     limits = {
         "patch": (8, 8192),
         "distance": (0, 100),
@@ -420,8 +439,10 @@ def _write_series(series: Series, folder: Path) -> dict:
     }
 
 
-def _write_table(folder: Path, prepared: Path, meta: dict, cut: dict, areas: list[Area]) -> None:
-    """Triplets and statistics from finished arrays; the seal last."""
+def _write_table(
+    folder: Path, prepared: Path, meta: dict, cut: dict, areas: list[Area], table: pd.DataFrame | None = None
+) -> None:
+    """Triplets, drawn unless there is a table of them, and statistics from finished arrays; the seal last."""
     import geopandas as gpd
     import zarr
 
@@ -435,15 +456,16 @@ def _write_table(folder: Path, prepared: Path, meta: dict, cut: dict, areas: lis
             return np.ones(len(corners))
         return _valid_shares(root[source]["valid"][t], corners, cut["patch"])
 
-    options = {k: cut[k] for k in ("counts", "patch", "distance", "min_distant", "min_valid", "seed")}
-    table = triplets.cut_triplets(areas, split["takes"], valid_shares, **options)
+    if table is None:
+        options = {k: cut[k] for k in ("counts", "patch", "distance", "min_distant", "min_valid", "seed")}
+        table = triplets.cut_triplets(areas, split["takes"], valid_shares, **options)
     table["block"] = triplets.blocks_of(table, split["takes"], split["method"], cut["patch"])
     table = _typed(
         table, {f["name"]: pd.DatetimeIndex(_times(root[f["name"]])) for f in facts}, cut["patch"], meta["name"]
     )
     geometry = {f["name"]: (arrays.transform_of(root[f["name"]]), arrays.grid_of(root[f["name"]])[0]) for f in facts}
     shapes = {f["name"]: tuple(f["shape"]) for f in facts}
-    known = split | {"patch": cut["patch"], "distance": cut["distance"]}
+    known = split | {"patch": cut["patch"], "distance": cut.get("distance")}
     faults, _ = triplets.leaks(table, shapes, split["takes"], known)
     tiles = triplets.tiles_table(table)
     if split["method"] == "area" and len(shapes) > 1:
@@ -453,7 +475,7 @@ def _write_table(folder: Path, prepared: Path, meta: dict, cut: dict, areas: lis
     index = gpd.GeoDataFrame(table, geometry=outlines(geometry, tiles[tiles["tile"] == "anchor"]), crs="OGC:CRS84")
     index.to_parquet(folder / "index.parquet", index=False, compression="zstd")
     parts = {
-        "statistics": _statistics(root, [a for a in areas if a.split == "train"]),
+        "statistics": _statistics(root, [a for a in areas if a.split == "train"]) | cut.get("look", {}),
         "sources": facts,
         "split": split,
     }
@@ -492,7 +514,7 @@ def _valid_shares(valid: np.ndarray, corners: np.ndarray, patch: int) -> np.ndar
 
 
 def outlines(geometry: dict[str, tuple[Any, Any]], tiles: pd.DataFrame) -> np.ndarray:
-    """Outlines of tiles in longitude and latitude; None where a corner lies off the Earth.
+    """Outlines of tiles in longitude and latitude; None where a corner lies off the Earth, or there is no CRS.
 
     Parameters
     ----------
@@ -503,6 +525,8 @@ def outlines(geometry: dict[str, tuple[Any, Any]], tiles: pd.DataFrame) -> np.nd
 
     found = np.empty(len(tiles), object)
     for source, (transform, crs) in geometry.items():
+        if crs is None:
+            continue
         here = (tiles["source"] == source).to_numpy()
         at, size = (tiles.loc[here, list(c)].to_numpy() for c in (("y", "x"), ("height", "width")))
         shapes = grids.footprints(at, size, transform, crs).to_numpy()

@@ -390,14 +390,14 @@ def blocks_of(table: pd.DataFrame, takes: Mapping[str, Sequence[int]], method: s
     """The block of each triplet's anchor, for intervals: array of int, numbered from 0.
 
     By area: squares of BLOCK_TILES tiles of a series, all its scenes together, for what lies there follows itself in time. By
-    scene: takes; where a split has fewer than eight, squares of a take.
+    scene, or as given: takes; where a split has fewer than eight, squares of a take.
     """
     side = BLOCK_TILES * patch
     source = pd.factorize(table["source"])[0]
     take = np.array([takes[s][t] for s, t in zip(table["source"], table["t"], strict=True)])
     place = np.stack([source, table["y"] // side, table["x"] // side], axis=1)
     key = np.column_stack([np.zeros_like(take) if method == "area" else take, place])
-    if method == "scene":
+    if method != "area":
         many = table["split"].map(lambda s: len(np.unique(take[(table["split"] == s).to_numpy()])) >= 8).to_numpy(bool)
         key[many, 1:] = -1
     return np.unique(key, axis=0, return_inverse=True)[1].ravel()
@@ -429,7 +429,7 @@ def leaks(
     ----------
     index : table of a store
     shapes, takes : series -> (rows, columns); series -> the take of each scene
-    split : dict with method, patch, distance, min_distant
+    split : dict with method (scene, area or given) and patch; unless given, with distance and min_distant
 
     Returns
     -------
@@ -454,7 +454,7 @@ def leaks(
     if faults:
         return faults, gap
     tiles["take"] = [takes[s][t] for s, t in zip(tiles["source"], tiles["t"], strict=True)]
-    if split["method"] == "scene":
+    if split["method"] != "area":
         owners = tiles.groupby("take")["split"].unique()
         faults += [
             f"scenes of take {take} are in {' and '.join(sorted(o))}" for take, o in owners.items() if len(o) > 1
@@ -467,7 +467,7 @@ def leaks(
             pairs, nearest = _overlapping(low, low + here[["height", "width"]].to_numpy(np.int64), code)
             faults += [f"{_named(here.loc[i])} overlaps {_named(here.loc[j])}" for i, j in pairs]
             gap = min(gap, nearest)
-    return faults + _misnamed(index, tiles, split), gap
+    return faults + (_misnamed(index, tiles, split) if split["method"] != "given" else []), gap
 
 
 def _misnamed(index: pd.DataFrame, tiles: pd.DataFrame, split: dict[str, Any]) -> list[str]:
