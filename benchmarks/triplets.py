@@ -183,8 +183,8 @@ def scene_rows(folder: Path) -> list[list[str]]:
             for _ in range(number // 128):
                 task.network(tiles)
 
-    whole = 1 / rates({"scene": lambda: embed_scene(store, name, 0, corners, embed)}, 1, 1)["scene"] / number
-    alone = 1 / rates({"bare": bare}, 1, 1)["bare"] / (number // 128 * 128)
+    found = rates({"scene": lambda: embed_scene(store, name, 0, corners, embed), "bare": bare}, 1, 1)
+    whole, alone = 1 / found["scene"] / number, 1 / found["bare"] / (number // 128 * 128)
     return [[
         f"a scene of 1024², {number} tiles of 64 px, half overlapping", f"{1 / whole:.0f} tiles/s", f"the bare network {1 / alone:.0f}/s",
         f"{alone / whole:.2f}", ">= 0.9", "yes" if alone / whole >= 0.9 else "no",

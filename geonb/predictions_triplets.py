@@ -139,13 +139,12 @@ def embed_scene(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Embed a whole scene: vectors (y, x, dim), NaN where the tile is mostly invalid, and which are not, (y, x).
 
-    The scene is standardised once. Its tiles are views of it, not copies, until they are stacked to a batch; nothing beyond
-    that can be shared between overlapping tiles without changing their vectors, since each tile's convolutions see its own rim.
+    The scene is standardised once. Beyond that overlapping tiles share nothing: each tile's convolutions see zeros beyond its own
+    rim, so that little of one's work is exact for the other (benchmarks/README.md says how little).
     """
     inputs = standardised(store, name, t)[0]
     patch = store.patch
     rows, columns = corners
-    tiles = np.lib.stride_tricks.sliding_window_view(inputs, (patch, patch), axis=(0, 1))[rows][:, columns]
     at = np.stack(np.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
     good = store.valid_shares(name, t, at).reshape(len(rows), len(columns)) >= MIN_VALID
     found = np.full((len(rows), len(columns), 0), np.nan, np.float32)
@@ -153,21 +152,21 @@ def embed_scene(
     places = np.argwhere(good)
     for start in range(0, len(places), batch):
         y, x = places[start : start + batch].T
-        vectors = embed(_stack(tiles, y, x))
+        vectors = embed(_stack(inputs, rows[y], columns[x], patch))
         if not found.shape[-1]:
             found = np.full((*good.shape, vectors.shape[1]), np.nan, np.float32)
         found[y, x] = vectors
     return found if found.shape[-1] else np.full((*good.shape, 1), np.nan, np.float32), good
 
 
-def _stack(tiles: np.ndarray, y: np.ndarray, x: np.ndarray) -> Any:
-    """Tiles (y, x, channel, row, column) of some places as a tensor (n, channel, row, column), channels last in memory."""
+def _stack(inputs: np.ndarray, y: np.ndarray, x: np.ndarray, patch: int) -> Any:
+    """Tiles of a scene (y, x, channel) by their corners, as a tensor (n, channel, row, column), channels last in memory."""
     import torch
 
-    batch = torch.empty((len(y), *tiles.shape[-3:]), memory_format=torch.channels_last)
+    batch = torch.empty((len(y), inputs.shape[-1], patch, patch), memory_format=torch.channels_last)
     to = batch.permute(0, 2, 3, 1).numpy()
     for k, (i, j) in enumerate(zip(y.tolist(), x.tolist(), strict=True)):
-        to[k] = tiles[i, j].transpose(1, 2, 0)
+        to[k] = inputs[i : i + patch, j : j + patch]
     return batch
 
 
