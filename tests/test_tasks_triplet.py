@@ -88,12 +88,13 @@ def test_statistics_of_normalisation_that_are_not_there_yet_are_no_collapse():
 
 
 @pytest.mark.parametrize(
-    "settings",
-    [{}, {"loss": "infonce", "network": SMALL["network"] + ",unit=true"}, {"network": SMALL["network"] + ",unit=true"}],
+    ("loss", "options"),
+    [("triplet", ""), ("triplet", ",unit=true"), ("infonce", ",unit=true"), ("infonce", ",head=linear")],
 )
-def test_a_learning_rate_far_too_high_is_said(made, tmp_path, settings):
+def test_a_learning_rate_far_too_high_is_said(made, tmp_path, loss, options):
+    settings = {"loss": loss, "network": SMALL["network"] + options, "lr": 1e3, "epochs": 6}
     with pytest.raises(ValueError, match=r"(collapsed in epoch|became nan).*smaller `lr`"):
-        tasks.train(run_in(tmp_path), made, **SMALL | settings | {"lr": 1e3, "epochs": 6})
+        tasks.train(run_in(tmp_path), made, **SMALL | settings)
 
 
 def test_training_writes_a_model_that_can_be_loaded_and_goes_on_where_it_stopped(made, tmp_path):
