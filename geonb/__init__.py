@@ -27,7 +27,7 @@ store, store_faults, arrays, disk, hdf5, threads
 sequences, store_cubes, store_cubes_faults, cube_statistics, loaders_cubes, loaders_windows, hdf5_sequences, hdf5_cubes, store_windows
     The same for a cube: windows in months and cells, the split in time, its store, check and statistics, its batches; the
     original's HDF5 file out and in.
-triplets, store_scenes, loaders_triplets, triplet_files
+triplets, store_scenes, store_scenes_arrays, store_pictures, loaders_triplets, triplet_files
     The same for scenes: triplets of tiles, their splits by scene or area, their store and batches; as three pictures each.
 loaders, augmentation, samplers
     Windows -> tensors over a node-local memory map; their random changes; order and balance of an epoch.
@@ -36,8 +36,8 @@ networks, networks_segmentalist, losses, optimizers, tasks, training
     the training loop, with averaging of weights.
 networks_forecast, networks_convlstm, networks_unet_lstm, losses_forecast, tasks_forecast
     The same for forecasts: months in, event probabilities and deaths of the months ahead out, with Monte-Carlo dropout.
-networks_triplet, tasks_triplet
-    The same for embeddings without labels: any timm backbone and a head; the triplet loss, and collapse.
+networks_triplet, losses_triplet, tasks_triplet
+    The same for embeddings without labels: any timm backbone and a head; InfoNCE and the triplet loss; collapse.
 prediction, stitching, maps, polygons
     Trained model -> georeferenced predictions; blending windows; class and probability maps as COG; outlines with areas.
 rasters, jobs, reading, workers
