@@ -47,6 +47,13 @@ RELIABILITY = Look(
     "geonb.looks:reliability",
 )
 
+LABELS = Look(
+    "By label",
+    "The same plane in the colours of what the windows mostly show. Colours that lie apart are what the network tells apart without "
+    "having been asked here; a label in two heaps has kinds of its own; labels in one heap are confused, or look alike.",
+    "geonb.looks:by_label",
+)
+
 PIXELS: Mapping[str, tuple[Look, ...]] = {
     "02_training": (
         Look(
@@ -96,6 +103,7 @@ PIXELS: Mapping[str, tuple[Look, ...]] = {
         ),
         RELIABILITY,
     ),
+    "05_interpretation": (LABELS,),
     "06_explore": (
         Look(
             "",
@@ -171,6 +179,7 @@ CELLS: Mapping[str, tuple[Look, ...]] = {
         ),
         RELIABILITY,
     ),
+    "05_interpretation": (LABELS,),
     "06_explore": (
         Look(
             "",
@@ -328,6 +337,19 @@ def reliability(scores, run):
     from geonb import plots
 
     return plots.reliability(scores)
+
+
+def by_label(vectors, letters, store, run):
+    """The plane that notebook 05 kept, coloured by label; nothing where samples have none."""
+    from functools import partial
+
+    from geonb import embeddings_transforms, plots, workloads
+
+    if "label" not in vectors.coords:
+        return None
+    plane = embeddings_transforms.apply(embeddings_transforms.load(run.path / "transforms", "plane"), vectors)
+    tiles = partial(workloads.load(workloads.get(store.meta["workload"]).tiles), store)
+    return plots.scatter_with_tiles(plane, tiles, vectors["label"].values)
 
 
 def sequences(store, seed):
