@@ -35,7 +35,7 @@ GIVES = {
     "02_training": "(store, seed)",
     "03_prediction": "(predictions, store)",
     "04_analytics": "(scores, run)",
-    "05_interpretation": "(vectors, letters, store, run)",
+    "05_interpretation": "(vectors, letters, plane, tiles, store, run)",
     "06_explore": "(predictions, store)",
 }
 
@@ -339,17 +339,11 @@ def reliability(scores, run):
     return plots.reliability(scores)
 
 
-def by_label(vectors, letters, store, run):
-    """The plane that notebook 05 kept, coloured by label; nothing where samples have none."""
-    from functools import partial
+def by_label(vectors, letters, plane, tiles, store, run):
+    """The plane of notebook 05 coloured by label; nothing where samples have none."""
+    from geonb import plots
 
-    from geonb import embeddings_transforms, plots, workloads
-
-    if "label" not in vectors.coords:
-        return None
-    plane = embeddings_transforms.apply(embeddings_transforms.load(run.path / "transforms", "plane"), vectors)
-    tiles = partial(workloads.load(workloads.get(store.meta["workload"]).tiles), store)
-    return plots.scatter_with_tiles(plane, tiles, vectors["label"].values)
+    return plots.scatter_with_tiles(plane, tiles, vectors["label"].values) if "label" in vectors.coords else None
 
 
 def sequences(store, seed):

@@ -76,7 +76,7 @@ def neighbours(scores, run):
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def whole_scenes(vectors, letters, store, run):
+def whole_scenes(vectors, letters, plane, tiles, store, run):
     """Whole scenes by colour and kind, and the ways of places, by the transforms that notebook 05 kept; None before 03 ran."""
     from geonb import embeddings, embeddings_transforms, plots, plots_scenes
     from geonb.prediction import open_predictions
@@ -85,7 +85,7 @@ def whole_scenes(vectors, letters, store, run):
     if not run.predictions.exists():
         return None
     predictions, drawn = open_predictions(run.predictions), []
-    kinds, colours, plane = (
+    kinds, colours, placed = (
         embeddings_transforms.load(run.path / "transforms", name) for name in ("kinds", "colours", "plane")
     )
     for name in series_of(predictions)[: plots_scenes.MOST_SERIES]:
@@ -95,7 +95,7 @@ def whole_scenes(vectors, letters, store, run):
         drawn.append(plots_scenes.whole_scenes(*found, store.arrays[name].to_dataset()))
         samples = embeddings.scene_samples(scene, name)
         labels = embeddings_transforms.apply(kinds, samples).values
-        drawn.append(plots.trajectories(embeddings_transforms.apply(plane, samples), labels))
+        drawn.append(plots.trajectories(embeddings_transforms.apply(placed, samples), labels))
     return [figure for figure in drawn if figure is not None] or None
 
 
