@@ -5,6 +5,7 @@ Each takes the vectors of a batch, all anchors, all neighbours and all distant t
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 import torch
@@ -79,7 +80,7 @@ class InfoNCE:
 
 
 LOSSES = {"infonce": InfoNCE, "triplet": TripletLoss}
-LIMITS = {"margin": (0.0, float("inf")), "temperature": (0.0, 100.0), "apart": (-1.0, 1e6)}  # each above the first
+ABOVE_ZERO = ("margin", "temperature")  # apart may be 0: then no tile is left out
 
 
 def build_loss(spec: str) -> TripletLoss | InfoNCE:
@@ -93,14 +94,12 @@ def build_loss(spec: str) -> TripletLoss | InfoNCE:
     name, given = parse_spec(spec)
     made = LOSSES.get(name)
     faults = [] if made else [f"{name!r} is unknown; there is {', '.join(LOSSES)}"]
-    known = [field.name for field in fields(made)] if made else list(LIMITS)
+    known = [field.name for field in fields(made)] if made else [*ABOVE_ZERO, "apart"]
     faults += [f"{key!r} is unknown; {name} takes {', '.join(known)}" for key in given if key not in known]
     for key, value in given.items():
-        low, high = LIMITS.get(key, (-float("inf"), float("inf")))
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low < value < high:
-            faults.append(
-                f"{key} = {value!r} must be a number above {low:g}" + (f" and below {high:g}" if high < 1e9 else "")
-            )
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not number or value < 0 or (value == 0 and key in ABOVE_ZERO):
+            faults.append(f"{key} = {value!r} must be a number {'above' if key in ABOVE_ZERO else 'from'} 0")
     if faults:
         raise ValueError(f"loss = {spec!r} is not right:\n" + "\n".join(f"- {f}" for f in faults))
     return made(**{key: float(value) for key, value in given.items()})

@@ -366,7 +366,7 @@ def _ends(ax: Axes, xy: xr.DataArray, tiles: Tiles, unit: np.ndarray, ways: list
     samples = np.concatenate([[way[0], way[-1]] for way in ways])
     centres = place_tiles(unit, unit[samples], (TILE_CELL[0], TILE_CELL[1] + 0.02))  # room for a date
     for k, (sample, tile) in enumerate(zip(samples, tiles_at(tiles, xy, samples), strict=True)):
-        colour = CLUSTER_COLOURS[k // 2 % len(CLUSTER_COLOURS)]
+        colour = plt.get_cmap("cividis")(0.0 if k % 2 else 0.95)  # as the way: early pale, late dark
         _joined_tile(ax, tile, unit[sample], centres[k], colour, int(sample))
         text = {"ha": "center", "va": "bottom", "fontsize": 6, "zorder": 5}
         ax.text(centres[k][0], centres[k][1] + 0.055, when(xy.isel(sample=int(sample)))[0], **text)

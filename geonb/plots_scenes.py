@@ -57,7 +57,9 @@ def scene_parts(store) -> Figure:
 
 
 @styled
-def whole_scenes(kinds: xr.DataArray, colours: xr.DataArray, scenes: xr.Dataset, most: int = MOST_TIMES) -> Figure:
+def whole_scenes(
+    kinds: xr.DataArray, colours: xr.DataArray, scenes: xr.Dataset, most: int = MOST_TIMES
+) -> Figure | None:
     """Draw scenes of a series, evenly over its time, a row each: the scene, likeness as colour over it, and the kinds.
 
     Parameters
@@ -70,11 +72,15 @@ def whole_scenes(kinds: xr.DataArray, colours: xr.DataArray, scenes: xr.Dataset,
         The series itself, of the same times: a group of a store's `arrays`.
     most : int
         Scenes drawn.
+
+    Returns
+    -------
+    Figure, or None where scenes are one tile high or wide: there is no map in that
     """
-    crs, times = (
-        crs_of(scenes),
-        np.unique(np.linspace(0, kinds.sizes["time"] - 1, min(most, kinds.sizes["time"])).round()),
-    )
+    if min(kinds.sizes["y"], kinds.sizes["x"]) < 2:
+        return None
+    count, crs = kinds.sizes["time"], crs_of(scenes)
+    times = np.unique(np.linspace(0, count - 1, min(most, count)).round())
     limits, tones = component_limits(colours.values), cluster_colours(np.unique(kinds.values[kinds.values != ""]))
     tall = 0.45 + 3.3 * scenes.sizes["y"] / scenes.sizes["x"]
     figure, axes = plt.subplots(len(times), 3, figsize=(12.6, tall * len(times)), squeeze=False, layout="constrained")

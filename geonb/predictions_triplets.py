@@ -115,15 +115,18 @@ def _without_weights(network: str) -> str:
     return network.replace("weights=imagenet", "weights=none")
 
 
-def measure(store, embed: Callable, batch: int = BATCH) -> tuple[np.ndarray, np.ndarray]:
-    """Squared distances near and far of every triplet of a store: float32 (sample,) each."""
-    windows, found = store.windows(), []
+def measure(
+    store, embed: Callable, batch: int = BATCH, rows: Sequence[int] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Squared distances near and far of every triplet of a store, or of some rows of its index: float32 (sample,) each."""
+    windows, found = store.windows(), [np.empty((2, 0), np.float32)]
+    rows = range(len(windows)) if rows is None else [int(row) for row in rows]
     batch = max(1, min(batch // 3, MOST_NUMBERS // (3 * windows.patch**2 * len(windows.scale))))
-    for start in range(0, len(windows), batch):
-        tiles = windows.batch(list(range(start, min(start + batch, len(windows)))))["triplets"].numpy()
+    for start in range(0, len(rows), batch):
+        tiles = windows.batch(list(rows[start : start + batch]))["triplets"].numpy()
         anchor, neighbor, distant = np.split(np.asarray(embed(tiles), np.float32), 3)
-        found.append([((anchor - other) ** 2).sum(axis=1) for other in (neighbor, distant)])
-    near, far = (np.concatenate(part) for part in zip(*found, strict=True))
+        found.append(np.stack([((anchor - other) ** 2).sum(axis=1) for other in (neighbor, distant)]))
+    near, far = np.concatenate(found, axis=1)
     return near, far
 
 

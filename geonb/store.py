@@ -88,7 +88,7 @@ class Store:
     @property
     def placed(self) -> list[str]:
         """Names of the sources that lie somewhere on Earth; pictures that came without a place do not."""
-        return [s["name"] for s in self.meta["sources"] if s.get("crs", "not told") is not None]
+        return [s["name"] for s in self.meta["sources"] if "crs" not in s or s["crs"] is not None]
 
     def __len__(self) -> int:
         return len(self.index)

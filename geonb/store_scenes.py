@@ -305,11 +305,9 @@ def _settle(scenes, patch, counts, distance, min_distant, min_valid, split, shar
         from geonb import store_pictures
 
         asked = {
-            "triplets": (counts, read_counts(COUNTS)),
-            "distance": (distance, 1.0),
-            "min_distant": (min_distant, None),
-        }
-        asked |= {"split": ((by, apart_h), ("auto", APART_H))}
+            "triplets": (counts, read_counts(COUNTS)), "distance": (distance, 1.0), "min_distant": (min_distant, None),
+            "split": ((by, apart_h), ("auto", APART_H)),
+        }  # fmt: skip
         unusual = {name: value for name, (value, usual) in asked.items() if value != usual}
         return store_pictures.settle(scenes, patch, shares, seed, **unusual)
     patch = PATCH if patch is None else patch

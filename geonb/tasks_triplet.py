@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +16,6 @@ from geonb.optimizers import check_optimizer
 from geonb.samplers import check_sampler
 from geonb.tasks import Trainable, check_all
 
-MOST_NUMBERS = 2**25  # in a batch of tiles
 SAME = 1e-3  # mean squared distance of two tiles, as a share of what the loss asks for, below which they count as one
 
 
@@ -85,17 +85,12 @@ class Triplet(Trainable):
         """Squared distances anchor-neighbour and anchor-distant, each (sample,), float32."""
         return _distances(self(batch["triplets"]).float())
 
-    def margins(self, store, rows: Sequence[int], batch: int = 64) -> Tensor:
+    def margins(self, store, rows: Sequence[int], batch: int = 128) -> np.ndarray:
         """How far each triplet is in the right: (far - near) / (far + near), -1 to 1, by the rows of a store's index; 0 for a tie."""
-        windows, device = store.windows(), next(self.parameters()).device
-        size = max(1, min(batch, MOST_NUMBERS // (3 * windows.patch**2 * len(self.card["channels"]))))
-        found = [torch.empty(0)]
-        with torch.inference_mode():
-            for start in range(0, len(rows), size):
-                tiles = windows.batch([int(row) for row in rows[start : start + size]])["triplets"]
-                near, far = self.distances({"triplets": tiles.to(device)})
-                found.append(((far - near) / (far + near).clamp(min=1e-12)).cpu())
-        return torch.cat(found)
+        from geonb.predictions_triplets import embedder, measure
+
+        near, far = measure(store, embedder(self), batch, rows)
+        return (far - near) / np.maximum(far + near, 1e-12)
 
     def _log(self, vectors: Tensor, split: str) -> tuple[Tensor, Tensor]:
         near, far = _distances(vectors.detach())

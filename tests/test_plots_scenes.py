@@ -67,3 +67,8 @@ def test_scenes_without_a_time_are_numbered():
     none = {"time": [np.datetime64("NaT", "ns")]}
     figure = plots_scenes.whole_scenes(*(data.assign_coords(none) for data in (kinds, shade, scenes)))
     assert "scene 1" in [figure.axes[0].get_title(loc=side) for side in ("left", "center")]
+
+
+def test_scenes_one_tile_high_have_no_map():
+    kinds, shade, scenes = made()
+    assert plots_scenes.whole_scenes(kinds.isel(y=slice(1)), shade.isel(y=slice(1)), scenes) is None
