@@ -52,10 +52,14 @@ def spread(jobs: Sequence[Job], model, workers: int = 0, client=None) -> Iterato
 def _cluster(workers: int, client) -> Iterator[tuple[Executor, int, Callable[[], int] | None]]:
     """The executor of a client, how many tasks it takes at once, and what counts its workers if none may be left for long.
 
-    A cluster of our own is closed at the end. One that is given may be waiting for a scheduler's queue, however long.
+    A cluster of our own is closed at the end. One that is given, and is not on this machine, may be waiting for a
+    scheduler's queue, however long.
     """
     if client is not None:
-        yield client.get_executor(pure=False), max(1, sum(client.ncores().values())), None
+        from distributed import LocalCluster
+
+        living = (lambda: len(client.ncores())) if isinstance(client.cluster, LocalCluster) else None
+        yield client.get_executor(pure=False), max(1, sum(client.ncores().values())), living
         return
     try:
         from distributed import Client, LocalCluster

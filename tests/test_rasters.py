@@ -362,9 +362,12 @@ def dies(values):
 
 def test_a_dask_worker_that_dies_leaves_no_half_map(small_store, model, tmp_path):
     distributed = pytest.importorskip("distributed", reason="the package distributed is not installed")
+    dask = pytest.importorskip("dask")
     path = image_like(tmp_path / "a.tif", (40, 50))
     deadly = untrained(small_store, preprocess=[f"{__name__}:dies"])
     with (
+        # not handed to a second worker: Dask starts none again that dies while it starts, as that one may
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
         distributed.Client(cluster) as client,
         pytest.raises(ValueError, match="KilledWorker"),
@@ -383,6 +386,17 @@ def test_a_cluster_whose_workers_all_died_is_not_waited_for(monkeypatch):
     done = Future()
     done.set_result(1)
     assert workers._finished({Future(): None, done: None}, lambda: 0) == {done}
+
+
+def test_a_given_cluster_on_this_machine_is_not_waited_for_without_workers(model, tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed", reason="the package distributed is not installed")
+    monkeypatch.setattr(workers, "ALONE_S", 0.5)
+    with (
+        distributed.LocalCluster(n_workers=0, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+        pytest.raises(RuntimeError, match="none came back"),
+    ):
+        rasters.predict_rasters(model, [image_like(tmp_path / "a.tif", (40, 50))], tmp_path / "out", client=client)
 
 
 def test_workers_without_dask_say_what_to_install(model, tmp_path, monkeypatch):
