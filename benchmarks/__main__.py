@@ -80,7 +80,11 @@ def machine() -> str:
     import psutil
     import torch
 
+    from geonb.tasks import precision_of
+
     capability = torch.backends.cpu.get_cpu_capability()
+    if precision_of("auto") == "bfloat16":
+        capability += " with bfloat16"
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     memory = psutil.virtual_memory().total / 2**30
     return (

@@ -12,14 +12,14 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-BATCH, ROUNDS = 32, 3
+BATCH, ROUNDS = 32, 5
 STEPS = {64: 3, 256: 1}
 GOALS = {64: 1.7, 256: 3.0}
-NORM_STEPS, NORM_SEEDS = 80, 3
+NORM_STEPS, NORM_SEEDS = 80, 6
 
 
 def has_bf16() -> bool:
-    """Whether this CPU computes in bfloat16 (AMX), as geonb's ``precision = auto`` asks."""
+    """Whether this CPU computes in bfloat16 (AMX or AVX512_BF16), as geonb's ``precision = auto`` asks."""
     from geonb.tasks import precision_of
 
     return precision_of("auto") == "bfloat16"
@@ -232,7 +232,7 @@ def sharing_rows() -> list[list[str]]:
 
 
 def normalisation_rows(folder: Path) -> list[list[str]]:
-    """Validation accuracy after as many steps with one pass for all tiles, and with three: is the difference that of two seeds?"""
+    """Validation accuracy after as many steps with one pass for all tiles, and with three: is it worse by more than seeds differ?"""
     import torch
 
     from geonb.predictions_triplets import embedder, measure
@@ -262,9 +262,9 @@ def normalisation_rows(folder: Path) -> list[list[str]]:
     middle = {form: statistics.mean(values) for form, values in found.items()}
     spread = max(statistics.stdev(values) for values in found.values())
     return [[
-        f"validation accuracy after {NORM_STEPS} steps, batch norm over all tiles in one pass", f"{middle['one']:.3f}",
-        f"three passes {middle['three']:.3f}", f"{middle['one'] - middle['three']:+.3f}", f"within the seeds' spread, {spread:.3f}",
-        "yes" if abs(middle["one"] - middle["three"]) <= spread else "no",
+        f"validation accuracy after {NORM_STEPS} steps, {NORM_SEEDS} seeds, batch norm over all tiles in one pass", f"{middle['one']:.3f}",
+        f"three passes {middle['three']:.3f}", f"{middle['one'] - middle['three']:+.3f}",
+        f">= -{spread:.3f}, the seeds' spread", "yes" if middle["one"] - middle["three"] >= -spread else "no",
     ]]  # fmt: skip
 
 

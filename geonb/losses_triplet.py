@@ -63,7 +63,8 @@ class InfoNCE:
         """Loss of vectors (3 * sample, dim) of tiles at places (3 * sample, 4): take, series, y and x in tiles."""
         anchor, others = functional.normalize(vectors, dim=1).tensor_split([len(vectors) // 3])
         own = torch.arange(len(anchor), device=vectors.device)
-        alike = anchor @ others.T / self.temperature
+        with torch.autocast(vectors.device.type, enabled=False):  # in bfloat16 a cosine near 1 is good to 1/256 only
+            alike = anchor @ others.T / self.temperature
         return functional.cross_entropy(alike.masked_fill(self.left_out(places), float("-inf")), own)
 
     def left_out(self, places: Tensor) -> Tensor:

@@ -185,8 +185,9 @@ def precision_of(precision: str) -> str:
         raise ValueError(f"precision = {precision!r} is unknown. Give auto, bfloat16 or float32.")
     if torch.cuda.is_available():
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    # Without matrix instructions for it, bfloat16 is slower on a CPU than float32.
-    return "bfloat16" if torch.cpu._is_amx_tile_supported() else "float32"
+    # Without instructions for it (AMX, or AVX-512's dot product), bfloat16 is slower on a CPU than float32.
+    native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return "bfloat16" if native else "float32"
 
 
 def train(

@@ -31,6 +31,13 @@ def test_infonce_is_the_cross_entropy_over_the_tiles_that_count(n, seed, apart):
     assert float(InfoNCE(0.3, apart)(vectors, places)) == pytest.approx(total / n, rel=1e-6)
 
 
+def test_infonce_compares_in_float32_also_under_autocast():
+    vectors, places = torch.randn(30, 8, generator=torch.Generator().manual_seed(3)), torch.zeros(30, 4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        within = float(InfoNCE(0.01, 0)(vectors, places))
+    assert within == float(InfoNCE(0.01, 0)(vectors, places))
+
+
 def test_infonce_does_not_know_how_long_vectors_are():
     vectors, places = drawn(6, 0)
     assert float(InfoNCE()(vectors * 70, places)) == pytest.approx(float(InfoNCE()(vectors, places)))

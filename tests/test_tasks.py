@@ -386,8 +386,14 @@ def test_a_missing_model_says_where_it_was_looked_for(tmp_path):
         tasks.load_model(tmp_path)
 
 
-def test_precision_is_what_the_device_computes_in():
-    assert tasks.precision_of("auto") in {"bfloat16", "float32"}
+@pytest.mark.parametrize(
+    ("amx", "dot", "found"), [(True, True, "bfloat16"), (False, True, "bfloat16"), (False, False, "float32")]
+)
+def test_precision_is_what_the_device_computes_in(monkeypatch, amx, dot, found):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: dot)
+    assert tasks.precision_of("auto") == found
     assert tasks.precision_of("bfloat16") == "bfloat16"
     with pytest.raises(ValueError, match="auto, bfloat16 or float32"):
         tasks.precision_of("half")
