@@ -30,7 +30,7 @@ INDEX_COLUMNS = ("source", "dataset", "time", "t", "y", "x", "height", "width", 
 INDEX_COLUMNS += ("neighbor_y", "neighbor_x", "distant_source", "distant_t", "distant_y", "distant_x", "geometry")
 SPLITTING = ("auto", "scene", "area")
 APART_H = 12.0
-COUNTS = "1000/300/600"
+COUNTS = "3000/600/600"
 
 
 @dataclass(frozen=True, repr=False)

@@ -177,7 +177,7 @@ CLOUDS = Workload(
         # the three tiles each for itself: which way up a pattern lies is no sign of a neighbour
         "augment": "flips,rotations",
         "lr": 1e-3,
-        "epochs": 6,
+        "epochs": 2,  # of many triplets, which cost nothing, rather than many passes over few
         "batch": 32,
         "patience": 5,
         "overlap": 0.5,
