@@ -107,7 +107,7 @@ def listed(files: str | Sequence[str | Path]) -> list[Path]:
 
 
 def plan(
-    model, files: Sequence[Path], folder: str | Path, *, overlap: float = 0.5, batch: int = 32, precision: str = "float32",
+    model, files: Sequence[Path], folder: str | Path, *, overlap: float = 0.5, batch: int = 32, precision: str = "auto",
     workers: int = 0, client=None, overwrite: bool = False, polygons: float | None = None, damaged: str = "skip",
     skip: Sequence[str] = (), taken: set[str] | frozenset[str] = frozenset(),
 ) -> Plan:  # fmt: skip

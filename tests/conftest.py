@@ -24,6 +24,21 @@ def scratch():
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def float32():
+    """What this process computes by ``precision=auto`` is compared to the pixel, so it must not depend on the CPU it has.
+
+    Runs of the command line compute in the precision of the machine.
+    """
+    import torch
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    patch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    yield
+    patch.undo()
+
+
 @pytest.fixture(scope="session")
 def scene(tmp_path_factory):
     """image.tif (4 bands) and mask.tif (3 classes), 96 x 128 px, with nodata; see scenes.Scene."""

@@ -63,7 +63,8 @@ def test_the_accuracy_is_what_the_network_says_of_the_tiles(made):
     samples, model = store.open_store(run.store), tasks.load_model(run.path)
     rows = np.flatnonzero(samples.index["split"] == "test")
     mean, std = (np.array(samples.meta["statistics"][k])[:, None, None] for k in ("mean", "std"))
-    embed = predictions_triplets.embedder(model)
+    with xr.open_zarr(run.predictions) as predictions:
+        embed = predictions_triplets.embedder(model, predictions.attrs["precision"])
     vectors = []
     for tile in ("anchor", "neighbor", "distant"):
         pixels = np.stack([samples[int(row)]["inputs"].sel(tile=tile).to_numpy() for row in rows])
