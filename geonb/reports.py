@@ -279,7 +279,7 @@ def _store(folder: Path, info: dict[str, Any]) -> str | None:
     check = store.check_split()
     counts = check["counts"]
     rows = [[split, *(f"{named.get(split, 0):,}" for named in counts.values())] for split in ("train", "val", "test")]
-    said = f"{escape(str(check['said']))} Checked on the table itself: {check['leaks']} samples leak."
+    said = f"{check['said']} Checked on the table itself: {check['leaks']} samples leak."
     return "".join(parts) + table(["split", *counts], rows, said)
 
 

@@ -77,6 +77,11 @@ def run(tmp_path):
     return folder
 
 
+def test_what_is_said_of_a_store_is_escaped_once(small_store, tmp_path):
+    page = reports._store(tmp_path, {"store": str(small_store.path)})
+    assert "the splits&#x27; nearest windows" in page and "&amp;#" not in page
+
+
 def test_finished_run_is_told_whole(run):
     page = reports.write_report(run).read_text()
     for told in (
