@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from geonb.specifications import parse_spec, pick
 if TYPE_CHECKING:
     import pandas as pd
 
+    from geonb.cubes import Plan
     from geonb.store_cubes import CubeStore
 
 ATTRIBUTION = (
@@ -323,7 +325,9 @@ def write_conflict_store(
     )
     cut = check_windows(windows)
     shapes = _region_file(region)
-    ground = _check_fit(events, recipe | {"region": shapes or region}, files, cut.get("size"), steps, horizon, shares)
+    plan = cubes.plan_cube(events, covariates=files or None, **recipe | {"region": shapes or region})
+    _check_fit(plan, cut.get("size"), steps, horizon, shares)
+    plan = replace(plan, region=replace(plan.region, spec=region or ""))  # told as it was given, not as a path
     simulated = bool(events.attrs.get("simulated"))
     where = ", ".join(map(str, events.attrs.get("countries", {}).values()))
     place = where if where and len(where) < 40 else ((shapes.stem if shapes else region) or "many countries")
@@ -337,28 +341,20 @@ def write_conflict_store(
         "attribution": "geonb.examples_conflict.simulated_conflict" if simulated else ATTRIBUTION,
     }
 
-    def write(folder: Path) -> dict[str, Any]:
-        return cubes.write_cube(
-            folder, events, covariates=files or None, **recipe | {"region": replace(ground, spec=region or "")}
-        )
-
     inputs = [*events.attrs["paths"], *files, *([shapes] if shapes else [])]
     return store_cubes.write_cube_store(
-        write, {**recipe, "cube": cubes.VERSION}, inputs=inputs, meta=meta, steps=steps, horizon=horizon, shares=shares,
-        seed=seed, root=root, chunk_size=cut.get("size"), **{k: cut[k] for k in ("draws", "min_events", "outliers") if k in cut},
+        partial(cubes.write_plan, plan=plan), {**recipe, "cube": cubes.VERSION}, inputs=inputs, meta=meta, steps=steps,
+        horizon=horizon, shares=shares, seed=seed, root=root, chunk_size=cut.get("size"),
+        **{k: cut[k] for k in ("draws", "min_events", "outliers") if k in cut},
     )  # fmt: skip
 
 
-def _check_fit(events, recipe, files, size, steps, horizon, shares):
-    """Refuse, before the cube is written, what its size will not allow; returns the region."""
-    from geonb import covariates, cubes, sequences
+def _check_fit(plan: Plan, size: int | None, steps: int, horizon: int, shares: str) -> None:
+    """Refuse, before the cube is written, what its channels, size and months will not allow."""
+    from geonb import cubes, sequences
 
-    records = cubes.check_channels(recipe["channels"], covariates.list_columns(files), recipe["outcomes"])
-    cubes.check_inputs(records)
-    filters = {k: recipe[k] for k in ("where_prec", "date_prec", "months") if k in recipe}
-    *_, first, last, ground = cubes.frame_events(events, recipe["start"], recipe["stop"], recipe["region"], **filters)
+    cubes.check_inputs(plan.channels)
     if size:
-        sequences.check_fit(size, *ground.shape)
-    sequences.check_length(steps, horizon, last - first + 1)
-    sequences.split_months(last - first + 1, steps, horizon, shares, first)
-    return ground
+        sequences.check_fit(size, *plan.region.shape)
+    sequences.check_length(steps, horizon, plan.months)
+    sequences.split_months(plan.months, steps, horizon, shares, plan.first)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -137,26 +138,56 @@ def _units(match: re.Match) -> str:
     return f"{match['scale'][:-1]}({unit})" if match["scale"] else unit
 
 
-def write_cube(
-    folder: str | Path,
+@dataclass(frozen=True)
+class Plan:
+    """A cube that can be written: its settings are checked, its events chosen and placed; made by `plan_cube`.
+
+    Attributes
+    ----------
+    events : DataFrame of `geonb.events.read_events`
+    precise, placed : those that are precise enough; the same placed in their months
+    first, last : first and last month, since 1970-01
+    region : the cells
+    channels, outcomes : records of `check_channels` and `list_outcomes`
+    covariates, columns : the covariate files, and their columns as `covariates.list_columns` gives them
+    rules : event_rule, month_rule, where_prec, date_prec
+    """
+
+    events: pd.DataFrame
+    precise: pd.DataFrame
+    placed: pd.DataFrame
+    first: int
+    last: int
+    region: priogrid.Region
+    channels: list[dict[str, Any]]
+    outcomes: list[dict[str, str]]
+    covariates: str | Path | Iterable[str | Path] | None
+    columns: dict[str, list[str]]
+    rules: dict[str, Any]
+
+    @property
+    def months(self) -> int:
+        """How many months the cube has."""
+        return self.last - self.first + 1
+
+
+def plan_cube(
     events: pd.DataFrame | str | Path | Iterable[str | Path],
     channels: str | Sequence[str] = "event,log1p_best",
     start: str | None = None,
     stop: str | None = None,
-    region: str | priogrid.Region | None = None,
+    region: str | Path | priogrid.Region | None = None,
     covariates: str | Path | Iterable[str | Path] | None = None,
     outcomes: str = "any",
     event_rule: str = "deaths",
     months: str = "start",
     where_prec: int | None = None,
     date_prec: int | None = None,
-    interpolate: Sequence[str] = ("pop_",),
-) -> dict[str, Any]:
-    """Write the cube as one Zarr, whole or not at all; a year of one channel at a time, so memory stays small.
+) -> Plan:
+    """Check the settings of a cube and choose its events, months and cells, once; nothing is written.
 
     Parameters
     ----------
-    folder : path of the Zarr itself, as .../arrays.zarr
     events : DataFrame of `geonb.events.read_events`, or files for it
     channels, outcomes : as for `check_channels`
     start, stop : str, optional
@@ -170,6 +201,45 @@ def write_cube(
         The month of an event that spans several: start, end, or spread (deaths and counts divided evenly among them).
     where_prec, date_prec : int, optional
         Only events whose place and date are known at least so well (1 is exact).
+
+    Raises
+    ------
+    ValueError
+        Every fault of the settings and the events.
+    """
+    columns = tables.list_columns(covariates)
+    records = check_channels(channels, columns, outcomes)
+    if event_rule not in EVENT_RULES:
+        raise ValueError(f"event_rule = {event_rule!r} is not allowed: {' or '.join(EVENT_RULES)}.")
+    events = events if isinstance(events, pd.DataFrame) else reading.read_events(events)
+    _check_columns(events, records)
+    framed = frame_events(events, start, stop, region, where_prec, date_prec, months)
+    rules = {"event_rule": event_rule, "month_rule": months, "where_prec": where_prec, "date_prec": date_prec}
+    return Plan(events, *framed, records, list_outcomes(outcomes), covariates, columns, rules)
+
+
+def write_cube(
+    folder: str | Path,
+    events: pd.DataFrame | str | Path | Iterable[str | Path],
+    channels: str | Sequence[str] = "event,log1p_best",
+    start: str | None = None,
+    stop: str | None = None,
+    region: str | Path | priogrid.Region | None = None,
+    covariates: str | Path | Iterable[str | Path] | None = None,
+    interpolate: Sequence[str] = ("pop_",),
+    **rules: Any,
+) -> dict[str, Any]:
+    """Plan a cube and write it: `plan_cube`, of which these are the parameters, and `write_plan`."""
+    return write_plan(folder, plan_cube(events, channels, start, stop, region, covariates, **rules), interpolate)
+
+
+def write_plan(folder: str | Path, plan: Plan, interpolate: Sequence[str] = ("pop_",)) -> dict[str, Any]:
+    """Write a cube as one Zarr, whole or not at all; a year of one channel at a time, so memory stays small.
+
+    Parameters
+    ----------
+    folder : path of the Zarr itself, as .../arrays.zarr
+    plan : of `plan_cube`
     interpolate : as for `geonb.covariates.read_covariates`
 
     Returns
@@ -181,31 +251,25 @@ def write_cube(
     Raises
     ------
     ValueError
-        Every fault of the settings, the events and the covariates, before anything is written.
+        If no event lies in the region and months, or for a fault of the covariates, before anything is written.
     """
     folder = Path(folder)
-    available = tables.list_columns(covariates)
-    records = check_channels(channels, available, outcomes)
-    if event_rule not in EVENT_RULES:
-        raise ValueError(f"event_rule = {event_rule!r} is not allowed: {' or '.join(EVENT_RULES)}.")
-    events = events if isinstance(events, pd.DataFrame) else reading.read_events(events)
-    _check_columns(events, records)
-    precise, placed, first, last, region = frame_events(events, start, stop, region, where_prec, date_prec, months)
-    report = dict(events.attrs.get("report", {})) | {"dropped_by_precision": len(events) - len(precise)}
+    events, region, records, first, last = plan.events, plan.region, plan.channels, plan.first, plan.last
+    report = dict(events.attrs.get("report", {})) | {"dropped_by_precision": len(events) - len(plan.precise)}
     report["countries"] = {str(code): name for code, name in events.attrs.get("countries", {}).items()}
-    report |= _gaps(placed["month"].to_numpy(), first, last)
-    used = _inside(placed, region, first, last, report)
-    report |= {"event_rule": event_rule, "month_rule": months, "where_prec": where_prec, "date_prec": date_prec}
+    report |= _gaps(plan.placed["month"].to_numpy(), first, last)
+    used = _inside(plan.placed, region, first, last, report)
+    report |= plan.rules
     report["region"] = {"spec": region.spec, "valid_cells": int(region.valid.sum()), "notes": list(region.notes)}
-    held = _covariates(covariates, records, available, region, first, last, interpolate)
+    held = _covariates(plan.covariates, records, plan.columns, region, first, last, interpolate)
     report["covariates"] = {n: {k: v for k, v in a.attrs.items() if k != "units"} for n, a in held.data_vars.items()}
-    facts = {"sources": [dict(priogrid.source_facts(region, last - first + 1, reading.month_text(first)))]}
-    facts |= {"channels": records, "outcomes": list_outcomes(outcomes), "report": report}
+    facts = {"sources": [dict(priogrid.source_facts(region, plan.months, reading.month_text(first)))]}
+    facts |= {"channels": records, "outcomes": plan.outcomes, "report": report}
     folder.parent.mkdir(parents=True, exist_ok=True)
-    need = 4 * region.valid.size * (last - first + 1) * sum(r["kind"] == "monthly" for r in records)
+    need = 4 * region.valid.size * plan.months * sum(r["kind"] == "monthly" for r in records)
     with disk.enough_space(folder.parent, need), disk.whole_folder(folder) as partial:
-        group = _lay_out(partial, records, region, precise, held, first, last)
-        _fill_months(group, records, used, region, first, last, event_rule)
+        group = _lay_out(partial, records, region, plan.precise, held, first, last)
+        _fill_months(group, records, used, region, first, last, plan.rules["event_rule"])
         arrays.seal(partial, [], facts["sources"], **{k: v for k, v in facts.items() if k != "sources"})
     return facts
 
@@ -219,7 +283,7 @@ def frame_events(
     date_prec: int | None = None,
     months: str = "start",
 ) -> tuple[pd.DataFrame, pd.DataFrame, int, int, priogrid.Region]:
-    """Choose the events, months and cells of a cube; arguments as for `write_cube`.
+    """Choose the events, months and cells of a cube; arguments as for `plan_cube`.
 
     Returns
     -------

@@ -1,5 +1,7 @@
 """Files and settings that a user gets wrong: what is said, before anything is computed, and that nothing is left behind."""
 
+from collections import Counter
+
 import geopandas as gpd
 import numpy as np
 import pandas as pd
@@ -7,7 +9,7 @@ import pytest
 import shapely
 import xarray as xr
 
-from geonb import conflict, parameters, runner, scores, workloads
+from geonb import conflict, cubes, parameters, runner, scores, workloads
 from geonb.runs import project_root
 
 SETTINGS = {
@@ -190,3 +192,18 @@ def test_a_summary_counts_what_was_read(tmp_path):
                 "one-sided": "20"}  # fmt: skip
     assert {k: told[k] for k in expected} == expected
     assert conflict.summarise(conflict.open_events())["simulated"] == "yes"
+
+
+def test_one_cube_frames_its_events_and_checks_its_channels_once(tmp_path, monkeypatch):
+    calls = Counter()
+
+    def counted(module, name):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given, **named: calls.update([name]) or real(*given, **named))
+
+    counted(cubes, "frame_events")
+    counted(cubes, "check_channels")
+    found = conflict.open_events(str(write_events(tmp_path / "a.csv")))
+    store = conflict.write_conflict_store(found, root=tmp_path, region="box:4,5,8,9")
+    assert calls == {"frame_events": 1, "check_channels": 1}
+    assert store.meta["report"]["region"]["spec"] == "box:4,5,8,9", "as it was given"
