@@ -46,7 +46,7 @@ forecasts, exports_forecast, analytics
     Whole regions, month by month; tables, NetCDF and maps of them; a model's scores on the windows of any set.
 predictions_triplets
     Distances of every triplet; embeddings of whole scenes, georeferenced.
-baselines, scores, scores_blocks, scores_boundary
+baselines, metrics, scores, scores_blocks, scores_boundary
     What we would have guessed anyway; metrics with intervals, network and baselines side by side, from counts by block.
 baselines_forecast, scores_forecast, scores_cells, scores_forecast_blocks
     The same for forecasts: what a cell's own history says; average precision, calibration and the rest by lead and month;

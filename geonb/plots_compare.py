@@ -11,7 +11,8 @@ import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
-from geonb.plots_scores import LOWER_IS_BETTER, readable
+from geonb.metrics import lower_in_table, lower_is_better
+from geonb.plots_scores import readable
 from geonb.plots_style import CLUSTER_COLOURS, SPLIT_COLOURS, finish, styled
 
 LINES = ("-", "--", ":", "-.")
@@ -67,7 +68,7 @@ def headlines(
     ax.set_ylim(number - 0.5, -0.5)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x")
-    better = "lower" if metric in LOWER_IS_BETTER else "higher"
+    better = "lower" if lower_in_table(table, metric) else "higher"
     ax.set_xlabel(f"{readable(metric)} ({better} is better)")
     ax.set_title(f"{readable(metric)} of each run", pad=22)
     ax.legend(ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
@@ -134,7 +135,7 @@ def leads(scores: Mapping[str, xr.Dataset], metric: str, split: str = "test") ->
     first = next(iter(scores.values()))
     others = first["lead_score"].sel(split=split, metric=metric).isel(model=slice(1, None)).dropna("model", how="all")
     if others.sizes["model"]:
-        best = others.min("model") if metric in LOWER_IS_BETTER else others.max("model")
+        best = others.min("model") if lower_is_better(metric, first.attrs) else others.max("model")
         ax.plot(best["lead"], best, "--", color="#555555", linewidth=1.2, label="best baseline\nat each lead")
     ax.set_xlim(0.5, max(int(one["lead"].max()) for one in scores.values()) + 0.5)
     ax.set(xlabel="lead (months)", title=f"{readable(metric)} of each lead by run")

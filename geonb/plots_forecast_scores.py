@@ -12,8 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 
+from geonb.metrics import lower_is_better
 from geonb.plots_cells import month
-from geonb.plots_scores import LOWER_IS_BETTER, counted, dots, needed, readable, written
+from geonb.plots_scores import counted, dots, needed, readable, written
 from geonb.plots_style import SPLIT_COLOURS, finish, model_looks, styled, swatches
 
 MOST_COUNTRIES = 20
@@ -128,7 +129,7 @@ def skill_by_lead(scores: xr.Dataset, metrics: Sequence[str] | None = None, spli
             look = look | {"markersize": look["markersize"] - 2}
             ax.vlines(place, low, high, color=look["color"], linewidth=1.3, zorder=2)
             ax.plot(place, values, label=model, linewidth=1.4 if m == 0 else 0.7, **look)
-        better = "lower is better" if metric in LOWER_IS_BETTER else "higher is better"
+        better = "lower is better" if lower_is_better(metric, scores.attrs) else "higher is better"
         ax.set(xlabel="lead [months ahead]", ylabel=f"{readable(metric)} ({better})", title=readable(metric))
         ax.set_xlim(leads.min() - 0.6, leads.max() + 0.6)
         ax.xaxis.get_major_locator().set_params(integer=True)
@@ -237,7 +238,7 @@ def _grouped(scores: xr.Dataset, group: str, metric: str | None, split: str) -> 
     for row in range(1, kept.sizes[group], 2):
         ax.axhspan(row - 0.5, row + 0.5, color="#f7f7f7", zorder=0)
     ax.tick_params(axis="y", length=0, labelsize=7.5)
-    ax.set_xlabel(f"{readable(metric)} ({'lower' if metric in LOWER_IS_BETTER else 'higher'} is better)")
+    ax.set_xlabel(f"{readable(metric)} ({'lower' if lower_is_better(metric, scores.attrs) else 'higher'} is better)")
     ax.set_title(f"{readable(metric)} of each {group}", pad=22)
     ax.set_xlim(0, None)
     ax.legend(ncols=len(models), loc="lower right", bbox_to_anchor=(1, 1))

@@ -11,9 +11,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from geonb.metrics import lower_is_better
 from geonb.plots_style import class_colours, finish, model_looks, styled
 
-LOWER_IS_BETTER = {"log_loss", "brier", "loss", "rmse", "mae", "crps"}
 NAMES = {
     "accuracy": "accuracy",
     "mean_iou": "mean IoU",
@@ -125,7 +125,7 @@ def skill(scores: xr.Dataset, split: str = "test") -> Figure:
         ax.set_yticks(range(len(models)), models if place % columns == 0 else [])
         ax.margins(x=0.18)
         ax.grid(axis="x")
-        worse = metric in LOWER_IS_BETTER
+        worse = lower_is_better(metric, scores.attrs)
         ax.set_title(readable(metric))
         ax.set_xlabel("lower is better" if worse else "higher is better", fontsize=7.5, color="#777777")
         if not worse:  # a margin may be below nought
@@ -212,7 +212,7 @@ def source_scores(scores: xr.Dataset, metric: str | None = None, split: str = "t
     ax.tick_params(axis="y", length=0, labelsize=7.5)
     look = model_looks(models)[models[0]]
     ax.axvline(float(whole.score.isel(model=0)), color=look["color"], linewidth=0.8, linestyle=":")
-    worse = metric in LOWER_IS_BETTER
+    worse = lower_is_better(metric, scores.attrs)
     ax.set(xlabel=f"{readable(metric)} ({'lower' if worse else 'higher'} is better)")
     ax.set_title(f"{readable(metric)} of each source", pad=22)
     if not worse:
@@ -293,7 +293,7 @@ def block_scores(scores: xr.Dataset, metric: str = "accuracy", model: str | None
     figure, axes = plt.subplots(
         1, len(sources), figsize=(1 + 3 * len(sources), 3.1), squeeze=False, layout="constrained"
     )
-    worse, shown = metric in LOWER_IS_BETTER, None
+    worse, shown = lower_is_better(metric, scores.attrs), None
     limits = np.floor(10 * values.min()) / 10, np.ceil(10 * values.max()) / 10
     for ax, source, columns in zip(axes[0], sources, across, strict=True):
         rows, places = np.divmod(values.block_number.values[values.block_source.values == source], int(columns))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geonb import runs_table
+from geonb.metrics import lower_in_table
 from geonb.plots_compare import class_table, curves, headlines, leads, two_words
 from geonb.plots_scores import readable
 from geonb.reports_page import SIMULATED, picture, section, state_mark, table, whole, write
@@ -134,11 +135,9 @@ def _set_apart(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _best_first(frame: pd.DataFrame) -> pd.DataFrame:
-    from geonb.runs import LOWER_IS_BETTER
-
     metric = frame["headline"].iloc[0]
     by = f"val_{metric}" if f"val_{metric}" in frame else "started"
-    ascending = metric in LOWER_IS_BETTER
+    ascending = lower_in_table(frame, metric)
     return frame.sort_values(by, ascending=ascending, na_position="last", kind="stable", ignore_index=True)
 
 
@@ -263,7 +262,7 @@ def _differences(frame: pd.DataFrame, scores: dict[str, xr.Dataset], metric: str
     """Each run minus the first of the table, over the blocks that both were scored on."""
     if len(frame) < 2:
         return None
-    from geonb.runs import LOWER_IS_BETTER, Run
+    from geonb.runs import Run
     from geonb.scores import compare
 
     try:
@@ -271,7 +270,7 @@ def _differences(frame: pd.DataFrame, scores: dict[str, xr.Dataset], metric: str
     except ValueError:
         first = str(frame["run"].iloc[0])
     stores = {row["run"]: Run(row["path"]).info.get("store") for _, row in frame.iterrows()}
-    rows = []
+    rows, lower = [], lower_in_table(frame, metric)
     for run in (r for r in frame["run"] if r != first):
         cells = [escape(two_words(run))]
         try:
@@ -291,7 +290,7 @@ def _differences(frame: pd.DataFrame, scores: dict[str, xr.Dataset], metric: str
             cells += [_difference(told[split]) for split in ("val", "test")]
             alike = "triplets" if scores[run].attrs.get("unit") == "triplets" else "cells, months and events"
             said = f" (another sample store, of the same {alike})" if elsewhere else ""
-            cells += [_number(told["test"]), escape(_verdict(told["test"], metric in LOWER_IS_BETTER) + said)]
+            cells += [_number(told["test"]), escape(_verdict(told["test"], lower) + said)]
         except ValueError as error:
             cells += ["-", "-", "", f"cannot be compared: {escape(str(error))}"]
         rows.append(cells)

@@ -21,7 +21,6 @@ from typing import Any
 FORMAT = 1
 _TABLE = {"table": "table", "best": "best", "load": "load_run"}
 STATES = ("running", "done", "failed", "stopped", "interactive")
-LOWER_IS_BETTER = ("log_loss", "brier", "rmse", "mae", "crps")
 ADJECTIVES = (
     "amber brave bright calm clear cool crisp deft early eager fair fleet fond free fresh gentle glad golden grand green "
     "happy hardy honest keen kind light lively lucid mellow merry mild neat nimble noble patient plain proud quick quiet "

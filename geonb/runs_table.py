@@ -13,6 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geonb.metrics import lower_in_table
+
 if TYPE_CHECKING:
     import lightning as L
     import pandas as pd
@@ -79,8 +81,9 @@ def table_of(
     varying, named = varying_parameters(here), list(dict.fromkeys(name for one in here for name in one))
     scores = [name for m in sorted(metrics) for name in (m, f"val_{m}")]
     first = [*LEAD[:3], "fault", *scores, *SCORED, *varying]
-    rest = [c for c in frame if c not in (*first, *MEASURED, *named, "started")]  # baselines by their own names
-    order = [*first, "started", *MEASURED, *rest, *(name for name in named if name not in varying)]
+    known = (*first, *MEASURED, *named, "started", "lower_is_better")
+    rest = [c for c in frame if c not in known]  # baselines by their own names
+    order = [*first, "started", *MEASURED, *rest, "lower_is_better", *(name for name in named if name not in varying)]
     frame = frame[[c for c in dict.fromkeys(order) if c in frame]].reset_index(drop=True)
     if columns == "short":
         constant = [n for n in named if n not in varying and n not in (*LEAD, *SCORED, *MEASURED, *scores)]
@@ -90,14 +93,12 @@ def table_of(
 
 
 def _chosen(frame: pd.DataFrame, query: str | None, sort: str | None, metrics: set[str]) -> pd.DataFrame:
-    from geonb.runs import LOWER_IS_BETTER
-
     try:
         if query:
             frame = frame.query(query)
         if sort:
             metric = sort.removeprefix("val_")
-            best_first = metric in metrics and metric not in LOWER_IS_BETTER
+            best_first = metric in metrics and not lower_in_table(frame, metric)
             frame = frame.sort_values(sort, ascending=not best_first, na_position="last", kind="stable")
     except Exception as error:  # pandas raises a dozen kinds here
         raise ValueError(
@@ -166,6 +167,8 @@ def _scores_of(path: Path, info: dict[str, Any]) -> dict[str, Any]:
         return {}
     metric = head["metric"]
     out = {"headline": metric, metric: head["value"], "low": head.get("low"), "high": head.get("high")}
+    if "lower_is_better" in head:
+        out["lower_is_better"] = head["lower_is_better"]
     if head.get("baseline_value") is not None:
         name = head.get("baseline") or "baseline"
         out |= {"baseline": name, "baseline_score": head["baseline_value"], name: head["baseline_value"]}
@@ -224,8 +227,6 @@ def best(frame: pd.DataFrame) -> pd.Series:
     ValueError
         If no run has a validation score, or the runs were led by different metrics.
     """
-    from geonb.runs import LOWER_IS_BETTER
-
     metrics = sorted(frame["headline"].dropna().unique()) if "headline" in frame else []
     columns = [f"val_{m}" for m in metrics if f"val_{m}" in frame and frame[f"val_{m}"].notna().any()]
     if len(columns) != 1:
@@ -234,7 +235,8 @@ def best(frame: pd.DataFrame) -> pd.Series:
         )
         raise ValueError(f"No best run: these {len(frame)} runs {what}. Run notebook 04, or narrow them with `query`.")
     values = frame[columns[0]]
-    return frame.loc[values.idxmin() if metrics[0] in LOWER_IS_BETTER else values.idxmax()]
+    lower = lower_in_table(frame, columns[0].removeprefix("val_"))
+    return frame.loc[values.idxmin() if lower else values.idxmax()]
 
 
 @dataclass(frozen=True)
@@ -387,7 +389,7 @@ def _for_reading(frame: pd.DataFrame) -> pd.DataFrame:
     if {"baseline", "baseline_score"} <= set(frame):
         both = zip(frame["baseline"], frame["baseline_score"], strict=True)
         shown["baseline"] = [f"{name} {score:.3f}" if isinstance(name, str) else "" for name, score in both]
-    gone = {"headline", "low", "high", "val_low", "val_high", "baseline_score", "fault"}
+    gone = {"headline", "lower_is_better", "low", "high", "val_low", "val_high", "baseline_score", "fault"}
     gone |= {"workload"} if frame["workload"].nunique() < 2 else set()
     last = [name for name in ("baseline", "minutes", "started", *MEASURED) if name in shown]
     kept = [name for name in shown if name not in gone and name not in last]

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from geonb.metrics import lower_is_better
 from geonb.prediction import IGNORE, SPLITS  # noqa: F401  (named where scores are made)
 from geonb.scores_blocks import Blocks, columns, count, with_areas
 
 METRICS = ("mean_iou", "accuracy", "macro_f1", "boundary_f1", "log_loss", "brier")
 CLASS_METRICS = ("iou", "f1", "precision", "recall", "boundary_f1", "area_error")
-LOWER_IS_BETTER = ("log_loss", "brier", "crps")
 SUMMARY = ("mean_iou", "accuracy", "macro_f1", "average_precision", "auroc", "triplet_accuracy", "margin", "auc")
 SUMMARY += ("log_loss", "brier")
 DRAWN = ("score", "class_score", "gain")
@@ -350,6 +350,8 @@ def score(run, predictions: xr.DataTree, *, draws: int = 1000, seed: int = 0) ->
 
     record = workloads.get(run.info.get("record") or run.workload)
     scores = workloads.load(record.score)(predictions, draws=draws, seed=seed)
+    if record.lower_is_better is not None:  # a metric of the workload's own: whoever reads the scores must know
+        scores = scores.assign_attrs(headline=record.headline, lower_is_better=int(record.lower_is_better))
     path = Path(run.scores)
     partial = path.with_name(path.name + ".partial")
     packed = {name: {"zlib": True} for name in scores.data_vars if name.startswith("block_")}
@@ -376,14 +378,16 @@ def headline(scores: xr.Dataset, metric: str, split: str = "test") -> dict[str, 
     Returns
     -------
     dict with ``metric``, ``split``, ``value``, ``low``, ``high``, ``baseline`` (its name), ``baseline_value``,
-    ``gain``, ``gain_low``, ``gain_high``
+    ``gain``, ``gain_low``, ``gain_high``; ``lower_is_better`` where the workload's record said so of a metric of its own
     """
     at = scores.sel(split=split, metric=metric)
     value, low, high = (float(at[name].sel(model="network")) for name in ("score", "score_low", "score_high"))
     out = {"metric": metric, "split": split, "value": value, "low": low, "high": high}
+    if metric == scores.attrs.get("headline") and "lower_is_better" in scores.attrs:
+        out["lower_is_better"] = bool(scores.attrs["lower_is_better"])
     others = at["score"].drop_sel(model="network").dropna("model")
     if others.size:
-        best = others.idxmin("model") if metric in LOWER_IS_BETTER else others.idxmax("model")
+        best = others.idxmin("model") if lower_is_better(metric, scores.attrs) else others.idxmax("model")
         out |= {"baseline": str(best.item()), "baseline_value": float(others.sel(model=best))}
         out |= {name: float(at[name].sel(model=best)) for name in ("gain", "gain_low", "gain_high")}
     return out
@@ -421,7 +425,7 @@ def verdict(scores: xr.Dataset, split: str = "test") -> str:
         return f"No {metric} on the {split} split: what is to be found does not occur there, so nothing can be ranked."
     if "baseline" not in told:
         return "There is no baseline to compare with."
-    sign = -1 if metric in LOWER_IS_BETTER else 1
+    sign = -1 if lower_is_better(metric, scores.attrs) else 1
     low, high = sorted((sign * told["gain_low"], sign * told["gain_high"]))
     gain = sign * told["gain"]
     span = f"{metric} {gain:+.3f} [{low:+.3f}, {high:+.3f}] against {told['baseline']} (paired over blocks)"

@@ -52,6 +52,8 @@ class Workload:
         Names of :data:`geonb.fetching.SOURCES` that ``geonb fetch`` brings for it.
     headline : str
         The metric that leads tables and the run list.
+    lower_is_better : bool, optional
+        Which way the headline points; needed of a metric that :mod:`geonb.metrics` does not know, if less of it is better.
     check : str
         ``(values, root) -> faults``: what parameters, right each by itself, cannot be together; called before step 1 runs.
     defaults : mapping
@@ -65,6 +67,7 @@ class Workload:
     question: str
     dataset: str
     headline: str
+    lower_is_better: bool | None = None
     check: str = ""
     task: str = "geonb.tasks:Segmentation"
     baselines: tuple[str, ...] = ()
