@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import getpass
 import os
-import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +22,7 @@ import torch
 from geonb import grids, samples
 from geonb.arrays import PLANES, TILE_PX
 from geonb.augmentation import EXACT, change, check_augment, colour_facts, draw_turns, turned
+from geonb.buffers import Buffers
 from geonb.disk import enough_space, locked, whole_folder
 from geonb.masks import IGNORE
 from geonb.samplers import Order, order_of
@@ -147,17 +146,13 @@ class Windows(torch.utils.data.Dataset):
             self.facts = colour_facts(store.meta["statistics"], covariance)
         self._drawn: dict[int, np.ndarray | None] = {}
         self._maps: list[dict[str, np.ndarray]] | None = None
-        self._pool, self._lock = [], Lock()
+        self._buffers = Buffers()
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getstate__(self) -> dict:
-        # neither the maps' bytes nor a lock can travel
-        return {k: v for k, v in self.__dict__.items() if k not in ("_maps", "_pool", "_lock")}
-
-    def __setstate__(self, state: dict) -> None:
-        self.__dict__ |= state | {"_maps": None, "_pool": [], "_lock": Lock()}
+        return self.__dict__ | {"_maps": None}  # the maps' bytes shall not travel
 
     def __getitem__(self, key: int) -> dict[str, Any]:
         if not -len(self) <= key:
@@ -181,8 +176,8 @@ class Windows(torch.utils.data.Dataset):
         if (self.boxes[order, 2:] != (height, width)).any():
             raise ValueError("Windows of different sizes cannot share a batch. Set batch = 1")
         channels = len(self.scale)
-        inputs = self._room((len(order), height, width, channels), np.float32)
-        targets = self._room((len(order), height, width), np.int64)
+        inputs = self._buffers.lend((len(order), height, width, channels), np.float32)
+        targets = self._buffers.lend((len(order), height, width), np.int64)
         raw = torch.empty(height, width * channels)
         scale, shift = (torch.from_numpy(np.tile(v, width)) for v in (self.scale, self.shift))
         for j, (epoch, i) in enumerate(zip(epochs.tolist(), order.tolist(), strict=True)):
@@ -200,21 +195,6 @@ class Windows(torch.utils.data.Dataset):
             "targets": torch.from_numpy(targets),
             "index": torch.from_numpy(self.rows[order]),
         }
-
-    def _room(self, shape: tuple[int, ...], dtype: type) -> np.ndarray:
-        """Memory for a batch: that of an earlier one which nobody holds any more, else new.
-
-        Fresh memory costs more than what is written into it (page faults; numpy's allocator at least asks for huge pages,
-        torch's does not: a third of the rate). A tensor or a view keeps a reference to its array, so one with no
-        reference but the pool's, the loop's and the call's own is free.
-        """
-        with self._lock:
-            for held in self._pool:
-                if held.shape == shape and held.dtype == dtype and sys.getrefcount(held) == 3:
-                    return held
-            made = np.empty(shape, dtype)
-            self._pool = [*self._pool[-15:], made]
-            return made
 
     def _turn(self, epoch: int, i: int) -> tuple[bool, int]:
         known = self._drawn

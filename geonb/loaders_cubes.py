@@ -7,7 +7,6 @@ changes is kept once there too, and repeated only inside a batch.
 from __future__ import annotations
 
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 
 from geonb import samples
 from geonb.augmentation import EXACT, check_augment
+from geonb.buffers import Buffers
 from geonb.disk import enough_space, locked, whole_folder
 from geonb.loaders import Windows, scratch_folder
 from geonb.store_cubes import GROUP, MONTHS_AT_ONCE, years_of
@@ -111,7 +111,7 @@ class Sequences(Windows):
         self.scale, self.shift = (1 / std).astype(np.float32), (-mean / std).astype(np.float32)
         self._drawn: dict[int, np.ndarray | None] = {}
         self._maps: dict[str, np.ndarray] | None = None
-        self._pool, self._lock = [], Lock()
+        self._buffers = Buffers()
         self.channels = len(mean)
         self._set_up(store, here)
 
@@ -141,10 +141,10 @@ class Sequences(Windows):
         if (self.boxes[order, 2:] != (height, width)).any():
             raise ValueError("Windows of different sizes cannot share a batch. Set batch = 1")
         n, outcomes = len(order), self._outcomes()
-        inputs = self._room((n, self.past, height, width, self.channels), np.float32)
-        targets = self._room((n, self.ahead, outcomes, height, width), np.float32)
-        deaths = self._room((n, self.ahead, outcomes, height, width), np.float32)
-        valid = self._room((n, height, width), bool)
+        inputs = self._buffers.lend((n, self.past, height, width, self.channels), np.float32)
+        targets = self._buffers.lend((n, self.ahead, outcomes, height, width), np.float32)
+        deaths = self._buffers.lend((n, self.ahead, outcomes, height, width), np.float32)
+        valid = self._buffers.lend((n, height, width), bool)
         for j, (epoch, i) in enumerate(zip(epochs.tolist(), order.tolist(), strict=True)):
             turn = self._turn(epoch, i)
             # written into views that are turned back, so that nothing is moved twice

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 
 from geonb import samples
 from geonb.augmentation import EXACT, TURNS, change, check_augment, colour_facts
+from geonb.buffers import Buffers
 from geonb.loaders import Windows, memory_map
 from geonb.loaders_cubes import unturned
 from geonb.triplets import TILES, tiles_table
@@ -84,7 +84,7 @@ class Triplets(Windows):
             self.facts = colour_facts(store.meta["statistics"], store.meta["statistics"]["covariance"])
         self._drawn: dict[int, np.ndarray | None] = {}
         self._maps: list[dict[str, np.ndarray]] | None = None
-        self._pool, self._lock = [], Lock()
+        self._buffers = Buffers()
 
     def __getitems__(self, keys: list[int]) -> list[dict[str, Any]]:
         batch = self.batch(keys)
@@ -95,7 +95,7 @@ class Triplets(Windows):
         """Read many triplets at once, or some of their tiles: a dict of tensors as an item's, with a first dim sample."""
         epochs, order = np.divmod(np.asarray(keys, np.int64), len(self))
         n, side, channels = len(order), self.patch, len(self.scale)
-        room = self._room((len(tiles) * n, side, side, channels), np.float32)
+        room = self._buffers.lend((len(tiles) * n, side, side, channels), np.float32)
         scale, shift = (torch.from_numpy(np.tile(v, side)) for v in (self.scale, self.shift))
         for k, tile in enumerate(tiles):
             which = TILES.index(tile)
