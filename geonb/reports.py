@@ -276,7 +276,7 @@ def _store(folder: Path, info: dict[str, Any]) -> str | None:
     heads = [name for name in (rows[0] if rows else {}) if any(row[name] for row in rows)]
     parts = [f"<p><b>{escape(str(meta.get('title') or meta.get('name')))}</b></p><ul>{notes}</ul>"]
     parts.append(table(heads, [[escape(row[name]) for name in heads] for row in rows]))
-    check = store.check_split()
+    check = stores.proof_of(store)
     counts = check["counts"]
     rows = [[split, *(f"{named.get(split, 0):,}" for named in counts.values())] for split in ("train", "val", "test")]
     said = f"{check['said']} Checked on the table itself: {check['leaks']} samples leak."

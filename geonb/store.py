@@ -4,6 +4,7 @@
         arrays.zarr     -> ../.arrays/<key>.zarr: a group a source; shared by all windows and splits of the same inputs
         index.parquet   a row a window (GeoParquet)
         store.json      written last: without it there is no store
+        proof.json      what `check_split` proved, and of which table; anew when it is gone or of another
 
 Both keys are hashes of what went in, so that the same inputs and parameters find the same folder again.
 """
@@ -12,7 +13,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 FORMAT = 1
+PROOF = "proof.json"
 INDEX_COLUMNS = ("source", "y", "x", "height", "width", "split", "block", "time", "valid_share", "geometry")
 META_KEYS = ("geonb", "format", "workload", "kind", "name", "key", "simulated", "title", "notes", "attribution")
 # what a store of each kind is opened as; patches of images are the plain Store
@@ -477,7 +480,9 @@ def _write_table(folder: Path, prepared: Path, meta: dict, cut: dict, files: dic
 
 
 def check_split(store: Store) -> dict:
-    """Prove from the table itself that no sample of one split shares anything with another.
+    """Prove from the table itself, read anew, that no sample of one split shares anything with another.
+
+    What was proved is kept beside the table, for `proof_of`.
 
     Returns
     -------
@@ -489,7 +494,29 @@ def check_split(store: Store) -> dict:
     ValueError
         Listing the windows that leak.
     """
-    return store.check_split()
+    of = _what_a_proof_is_of(store)  # before the table is read: what changes meanwhile is proved again
+    proof = replace(store).check_split()
+    with suppress(OSError):  # somebody else's store, or a full disk: whoever asks next proves it again
+        disk.write_json(store.path / PROOF, {"of": of, "proof": proof})
+    return proof
+
+
+def proof_of(store: Store) -> dict:
+    """What `check_split` proved of this very table; proved now if it never was, or if table, seal or geonb are others since.
+
+    Returns and raises as `check_split`.
+    """
+    try:
+        kept = json.loads((store.path / PROOF).read_text())
+    except (FileNotFoundError, ValueError):
+        return check_split(store)
+    return kept["proof"] if kept.get("of") == _what_a_proof_is_of(store) else check_split(store)
+
+
+def _what_a_proof_is_of(store: Store) -> dict[str, str]:
+    """All that a proof rests on: the contents of the table and of the seal, and the geonb that reads them."""
+    table = disk.fingerprint(store.path / "index.parquet")["sha256"]
+    return {"geonb": _version(), "index.parquet": table, "store.json": disk.key_of(store.meta)}
 
 
 def check_store(path: str | Path, deep: bool = False) -> Store:

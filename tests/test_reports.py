@@ -1,10 +1,14 @@
 """Reports: of runs in every state, whole, small, and asking nobody."""
 
 import base64
+import dataclasses
 import io
 import json
 import re
+import shutil
+from html import escape
 
+import geopandas as gpd
 import made_triplets
 import nbformat
 import numpy as np
@@ -13,6 +17,7 @@ from made import made_predictions, made_scores
 from PIL import Image
 
 from geonb import reports, reports_html
+from geonb import store as stores
 from geonb.scores_triplets import score_triplets
 
 FETCHES = re.compile(
@@ -80,6 +85,40 @@ def run(tmp_path):
 def test_what_is_said_of_a_store_is_escaped_once(small_store, tmp_path):
     page = reports._store(tmp_path, {"store": str(small_store.path)})
     assert "the splits&#x27; nearest windows" in page and "&amp;#" not in page
+
+
+def test_a_report_proves_a_split_that_was_never_proved_or_has_changed_since(small_store, tmp_path, monkeypatch):
+    shutil.copytree(small_store.path, tmp_path / "store", ignore=shutil.ignore_patterns(stores.PROOF))
+    proved, real = [], stores.Store.check_split
+    monkeypatch.setattr(stores.Store, "check_split", lambda store: proved.append(store) or real(store))
+
+    def page():
+        return reports._store(tmp_path, {"store": str(tmp_path / "store")})
+
+    first = page()
+    assert len(proved) == 1 and "0 samples leak" in first
+    assert page() == first and len(proved) == 1, "the proof of this very table holds"
+    (tmp_path / "store" / stores.PROOF).write_text('{"of": ')
+    assert page() == first and len(proved) == 2, "a record cut short is none"
+    table = gpd.read_parquet(tmp_path / "store" / "index.parquet")
+    train, test = (table.index[table["split"] == split][0] for split in ("train", "test"))
+    table.loc[test, ["y", "x"]] = table.loc[train, ["y", "x"]].to_numpy()
+    table.to_parquet(tmp_path / "store" / "index.parquet", index=False)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=rf"leaks:(?s:.*)train window {train} .* overlaps test window"):
+            page()
+    assert len(proved) == 4, "what leaks is never recorded as proved"
+
+
+def test_a_report_takes_the_proof_of_notebook_01(small_store, tmp_path, monkeypatch):
+    shutil.copytree(small_store.path, tmp_path / "store", ignore=shutil.ignore_patterns(stores.PROOF))
+    checked = stores.check_split(stores.open_store(tmp_path / "store"))
+    monkeypatch.setattr(stores.Store, "check_split", lambda store: pytest.fail("proved again"))
+    assert escape(checked["said"]) in reports._store(tmp_path, {"store": str(tmp_path / "store")})
+    assert stores.proof_of(stores.open_store(tmp_path / "store")) == checked
+    other = dataclasses.replace(small_store, path=tmp_path / "store", meta=small_store.meta | {"title": "another seal"})
+    with pytest.raises(pytest.fail.Exception, match="proved again"):
+        stores.proof_of(other)
 
 
 def test_finished_run_is_told_whole(run):

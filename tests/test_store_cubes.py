@@ -156,6 +156,7 @@ def test_the_split_is_proved(cube_store):
     event = cube_store.cube(["event"]).values[:, 0]
     test = cube_store.origins("test")
     assert found["positives"]["test"] == event[test[0] : test[-1] + 3].sum()
+    assert stores.check_split(cube_store) == found == stores.proof_of(cube_store), "as it is kept, too"
 
 
 def test_one_planted_month_is_caught(copied):

@@ -146,6 +146,7 @@ def test_a_split_by_scene_shares_no_scene(made):
     days = {s: set(t // 2) for s, t in tiles.groupby("split")["t"]}  # two scenes a day
     assert not days["train"] & days["val"] and not days["train"] & days["test"] and not days["val"] & days["test"]
     assert checked["method"] == "scene" and "no two splits share a scene" in checked["said"]
+    assert store.check_split(made) == checked == store.proof_of(made), "as it is kept, too"
 
 
 def test_a_split_by_area_shares_no_pixel(one_scene):
