@@ -413,11 +413,10 @@ def groups(scores, run):
 
 def window_scores(scores, run):
     """Scores of the test windows and the ROC along their diagonal, where windows were drawn around events."""
-    from geonb import analytics, plots, store, tasks
+    from geonb import analytics, plots
 
-    samples = store.open_store(run.store)
-    if samples.meta["parameters"]["chunk_size"] is None:
+    if run.samples.meta["parameters"]["chunk_size"] is None:
         return None
-    found = analytics.score_windows(tasks.load_model(run.path), samples)
+    found = analytics.score_windows(run.model, run.samples)
     numbers = [name for name in found.data_vars if not found[name].dims]
     return [found[numbers].to_pandas().rename("test windows").to_frame().round(4), plots.diagonal_roc(found)]

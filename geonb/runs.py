@@ -15,8 +15,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import lightning as L
+
+    from geonb.store import Store
 
 FORMAT = 1
 _TABLE = {"table": "table", "best": "best", "load": "load_run"}
@@ -70,7 +76,10 @@ def relative(path: Path | str) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder. Facts are read from its ``run.json`` each time, so that what another process wrote is seen."""
+    """A run folder. Facts are read from its ``run.json`` each time, so that what another process wrote is seen.
+
+    `samples` and `model` are opened when first asked for and then kept: open the run anew to see another training.
+    """
 
     path: Path
 
@@ -92,6 +101,20 @@ class Run:
         """The sample store that notebook 01 recorded, or None."""
         store = self.info.get("store")
         return None if store is None else _root_of(self.path) / store
+
+    @cached_property
+    def samples(self) -> Store:
+        """Its sample store, opened; raises as :func:`geonb.open_store`."""
+        from geonb.store import open_store
+
+        return open_store(self.store, self.workload)
+
+    @cached_property
+    def model(self) -> L.LightningModule:
+        """Its trained task, with the weights that the validation loss chose; raises as :func:`geonb.load_model`."""
+        from geonb.tasks import load_model
+
+        return load_model(self.path)
 
     @property
     def parameters(self) -> dict[str, Any]:

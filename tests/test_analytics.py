@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +12,8 @@ import torch
 from made_cubes import small_cube_store
 from sklearn import metrics as sk
 
-from geonb import analytics, plots
+from geonb import analytics, looks, plots, runs, tasks
+from geonb import store as stores
 from geonb.loaders_cubes import Sequences
 from geonb.tasks_forecast import Forecast
 
@@ -102,3 +106,36 @@ def test_a_store_that_does_not_fit_is_refused(model, store, tmp_path):
         analytics.score_windows(model, other)
     with pytest.raises(ValueError, match="no future windows"):
         analytics.score_windows(model, store, "future")
+
+
+def test_notebook_04_opens_store_and_network_once(model, store, tmp_path, monkeypatch):
+    root = store.path.parents[2]
+    folder = root / "runs" / "conflict" / "2026-11-22_calm-heron"
+    (folder / "checkpoints").mkdir(parents=True)
+    card = model.card | {
+        "workload": "conflict",
+        "task": "geonb.tasks_forecast:Forecast",
+        "best": {"epoch": 0, "val_loss": 1.0},
+        "chosen": "loss",
+    }
+    tasks._save({"loss": model.state_dict()}, folder / "checkpoints" / "model.json", card)
+    (folder / "run.json").write_text(json.dumps({"store": str(store.path.relative_to(root))}))
+    opened = Counter()
+    for module, name in ((stores, "open_store"), (tasks, "load_model")):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *a, real=real, name=name: opened.update([name]) or real(*a))
+    run = runs.Run(folder)
+    for _ in range(2):  # as when a cell is run again
+        table, _ = looks.window_scores(None, run)
+    assert opened == {"open_store": 1, "load_model": 1}
+    expected = analytics.score_windows(model, store)
+    assert table.loc["average_precision", "test windows"] == round(float(expected["average_precision"]), 4)
+
+
+def test_a_run_asked_for_no_window_opens_no_network(tmp_path, monkeypatch):
+    whole = small_cube_store(tmp_path, chunk_size=None)
+    folder = tmp_path / "runs" / "conflict" / "2026-11-22_calm-heron"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps({"store": str(whole.path.relative_to(tmp_path))}))
+    monkeypatch.setattr(tasks, "load_model", lambda *_: pytest.fail("loaded"))
+    assert looks.window_scores(None, runs.Run(folder)) is None
