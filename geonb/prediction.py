@@ -57,7 +57,7 @@ def predict_scenes(
     from geonb.arrays import quiet_zarr
 
     path = Path(run.predictions)
-    record = workloads.get(model.card["workload"])
+    record = workloads.known(model.card["workload"])
     names = ["network", *(b.name for b in baselines)]
     stamp = {"training": model.card["training"], "best": model.card["best"], "models": names, "overlap": overlap,
              "network": model.card["network"], "precision": precision}  # fmt: skip
@@ -264,7 +264,7 @@ def predict(run, store, model, *, overlap: float, batch: int, precision: str = "
     """Predict with a workload's own function, network and baselines side by side; see :func:`predict_scenes`."""
     from geonb.tasks import precision_of
 
-    record = workloads.get(model.card["workload"])
+    record = workloads.known(model.card["workload"])
     baselines = [workloads.load(name)(store, seed) for name in record.baselines]
     function = workloads.load(record.predict)
     return function(run, store, model, baselines, overlap=overlap, batch=batch, precision=precision_of(precision))
@@ -272,7 +272,7 @@ def predict(run, store, model, *, overlap: float, batch: int, precision: str = "
 
 def export(run, model, rasters: str | None = None, **settings: Any) -> pd.DataFrame:
     """Export with a workload's own function; see :func:`export_maps`."""
-    record = workloads.get(model.card["workload"])
+    record = workloads.known(model.card["workload"])
     return workloads.load(record.export)(run, model, rasters, **settings)
 
 

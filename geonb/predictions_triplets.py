@@ -257,7 +257,7 @@ def _create(path: Path, store, name: str, corners: tuple, card: dict) -> None:
 def _finish(path: Path, run, store, card: dict, precision: str, step: int) -> None:
     from geonb.arrays import quiet_zarr
 
-    record = workloads.get(card["workload"])
+    record = workloads.known(card["workload"])
     attrs = {
         "workload": record.name, "title": store.meta.get("title") or record.title, "question": record.question,
         "simulated": int(store.meta["simulated"]), "notes": store.meta["notes"], "run": Path(run.path).name, "colours": [],

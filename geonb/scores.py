@@ -348,7 +348,7 @@ def score(run, predictions: xr.DataTree, *, draws: int = 1000, seed: int = 0) ->
     """
     from geonb import workloads
 
-    record = workloads.get(run.info.get("record") or run.workload)
+    record = workloads.known(run.info.get("record") or run.workload)
     scores = workloads.load(record.score)(predictions, draws=draws, seed=seed)
     if record.lower_is_better is not None:  # a metric of the workload's own: whoever reads the scores must know
         scores = scores.assign_attrs(headline=record.headline, lower_is_better=int(record.lower_is_better))

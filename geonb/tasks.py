@@ -250,7 +250,7 @@ def train(
         specification, windows that the network cannot halve as often as it must. Or if the loss became NaN.
     """
     record = workloads.get(workload)
-    kind = workloads.load(record.task)
+    kind = task_of(record)
     kind.check(store, network, loss, augment, sampler, optimizer)
     if hasattr(kind, "check_memory"):
         kind.check_memory(store, network, batch, precision_of(precision))
@@ -349,14 +349,51 @@ def _save(states: dict[str, dict[str, Tensor]], path: Path, card: dict[str, Any]
     partial.replace(path)
 
 
-def load_model(path: str | Path, weights: str | None = None) -> L.LightningModule:
-    """Load a trained task, in eval mode, on the CPU.
+def task_of(record: workloads.Workload) -> type[Trainable]:
+    """The class of a workload's task; ValueError if the record names something else."""
+    kind = workloads.load(record.task)
+    if not (isinstance(kind, type) and issubclass(kind, Trainable)):
+        raise ValueError(
+            f"The task {record.task!r} of the workload {record.name!r} is no geonb.tasks.Trainable. Name a subclass of it in "
+            "the record."
+        )
+    return kind
+
+
+def task_of_card(card: dict[str, Any], workload: str | None = None) -> type[Trainable]:
+    """The class of a card's task. It comes from the record of a known workload: what the card calls it is only compared.
+
+    Parameters
+    ----------
+    workload : str, optional
+        Name or import path of the record, if the user gave one; the card's own must be known already.
+
+    Raises
+    ------
+    ValueError
+        If the workload is not known here, or the card's task is not that of the workload. Nothing is imported for the card.
+    """
+    record = workloads.get(workload) if workload else workloads.known(card["workload"])
+    spellings = (record.task, *record.former_tasks)
+    if card["task"] not in spellings:
+        raise ValueError(
+            f"it names the task {card['task']!r}, but the task of the workload {record.name!r} is {record.task!r}. What a card "
+            "names is not imported, as it could be any code. If the model is of another workload, give that: "
+            "load_model(path, workload='package.module:RECORD'); if the card was changed, train again."
+        )
+    return task_of(record)
+
+
+def load_model(path: str | Path, weights: str | None = None, workload: str | None = None) -> L.LightningModule:
+    """Load a trained task, in eval mode, on the CPU. No code that its files name is imported.
 
     Parameters
     ----------
     path : run folder, checkpoints folder, or model.json
     weights : str, optional
         ``loss``, ``metric`` or ``swa``; by default what the validation loss chose.
+    workload : str, optional
+        Import path of a record of your own, where neither geonb nor :func:`geonb.workloads.get` in this process knows it yet.
 
     Returns
     -------
@@ -367,14 +404,15 @@ def load_model(path: str | Path, weights: str | None = None) -> L.LightningModul
     FileNotFoundError
         If there is no card; says where one was looked for.
     ValueError
-        If the file is no geonb model (a pickle is refused unread), the card is incomplete, its weights don't fit, or
-        there are none of that name; lists those there are.
+        If the file is no geonb model (a pickle is refused unread), the card is incomplete, its workload is not known or
+        its task is not that of the workload, its weights don't fit, or there are none of that name; lists those there are.
     """
     card_path = _card_path(Path(path))
     try:
         card = json.loads(card_path.read_text())
         name = _chosen(card, card_path, weights)
-        task = workloads.load(card["task"])(card, weights=False)
+        kind = _kind(card, card_path, workload)
+        task = kind(card, weights=False)
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError) as error:
         raise ValueError(
             f"{card_path} is no model card ({error!r}). It was damaged, or not written by geonb: train again."
@@ -396,6 +434,13 @@ def load_model(path: str | Path, weights: str | None = None) -> L.LightningModul
         ) from error
     task.card = {**card, "weights": name, "best": {**card["best"], **card.get("checkpoints", {}).get(name, {})}}
     return task.eval()
+
+
+def _kind(card: dict[str, Any], path: Path, workload: str | None) -> type[Trainable]:
+    try:
+        return task_of_card(card, workload)
+    except ValueError as error:
+        raise ValueError(f"The model card {path} cannot be used: {error}") from error
 
 
 def _chosen(card: dict[str, Any], path: Path, weights: str | None) -> str:

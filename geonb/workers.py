@@ -85,29 +85,29 @@ def _saved(model, folder: Path) -> Iterator[Path]:
         yield Path(place)
 
 
-def _loaded(folder: Path):
-    """The model, loaded once a process."""
+def _loaded(folder: Path, workload: str):
+    """The model, loaded once a process; `workload` is named by the process that made the cluster, not by a file."""
     from safetensors.torch import load_file
 
-    from geonb import workloads
+    from geonb.tasks import task_of_card
 
     with _ONE_LOADS:
         if str(folder) not in _LOADED:
             card = json.loads((folder / "model.json").read_text())
-            task = workloads.load(card.get("task", "geonb.tasks:Segmentation"))(card, weights=False)
+            task = task_of_card(card, workload)(card, weights=False)
             task.load_state_dict(load_file(folder / "weights.safetensors"))
             _LOADED.clear()  # of an earlier call to the same cluster
             _LOADED[str(folder)] = task.eval()
         return _LOADED[str(folder)]
 
 
-def work(job: Job, folder: Path, span: tuple[int, int] | None, threads: int | None) -> tuple[Any, float]:
+def work(job: Job, folder: Path, span: tuple[int, int] | None, threads: int | None, workload: str) -> tuple[Any, float]:
     """What a worker does: a whole raster, or a span of its rows; gives the result and the seconds it took."""
     import torch
 
     if threads and torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
-    model = _loaded(folder)
+    model = _loaded(folder, workload)
     started = time.perf_counter()
     result = steps.run_job(job, model) if span is None else steps.predict_band(job, model, *span)
     return result, time.perf_counter() - started
@@ -149,7 +149,7 @@ def spread_over(
             yield job, error
             continue
         left[job] = sum(span is not None for span in spans)
-        tasks |= {executor.submit(work, job, folder, span, threads): (job, span) for span in spans}
+        tasks |= {executor.submit(work, job, folder, span, threads, card["workload"]): (job, span) for span in spans}
         if not spans:
             tasks[executor.submit(end, job, card)] = (job, None)
     try:

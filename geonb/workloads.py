@@ -33,7 +33,9 @@ class Workload:
     steps : tuple of str
         The shared notebooks that follow, by stem.
     task : str
-        LightningModule with ``encode`` (see :class:`geonb.tasks.Segmentation`).
+        LightningModule with ``encode`` (see :class:`geonb.tasks.Segmentation`), a :class:`geonb.tasks.Trainable`.
+    former_tasks : tuple of str
+        What model cards of earlier versions call the same task; compared, never imported.
     baselines : tuple of str
         Each ``(store) -> (inputs) -> probability``; see :mod:`geonb.baselines`.
     predict : str
@@ -70,6 +72,7 @@ class Workload:
     lower_is_better: bool | None = None
     check: str = ""
     task: str = "geonb.tasks:Segmentation"
+    former_tasks: tuple[str, ...] = ("geonb.tasks:Segmentation",)
     baselines: tuple[str, ...] = ()
     predict: str = "geonb.prediction:predict_scenes"
     export: str = "geonb.prediction:export_maps"
@@ -110,6 +113,7 @@ CONFLICT = Workload(
     question="Given the months behind us, how probable is violence in each cell in each of the months ahead?",
     dataset="notebooks/01_dataset_conflict.ipynb",
     task="geonb.tasks_forecast:Forecast",
+    former_tasks=("geonb.tasks_forecast:Forecast",),
     baselines=(
         "geonb.baselines_forecast:never",
         "geonb.baselines_forecast:climatology",
@@ -165,6 +169,7 @@ CLOUDS = Workload(
     question="Which kinds of pattern exist in these scenes, where and when, with no labels at all?",
     dataset="notebooks/01_dataset_clouds.ipynb",
     task="geonb.tasks_triplet:Triplet",
+    former_tasks=("geonb.tasks_triplet:Triplet",),
     baselines=("geonb.baselines_triplets:mean_and_spread", "geonb.baselines_triplets:pixel_pca"),
     predict="geonb.predictions_triplets:predict_triplets",
     export="geonb.predictions_triplets:export_embeddings",
@@ -203,10 +208,13 @@ CLOUDS = Workload(
 )
 
 WORKLOADS: dict[str, Workload] = {w.name: w for w in (CLOUDS, CONFLICT, SEGMENTATION)}
+_NAMED: dict[str, Workload] = {}  # import path -> record that the user named in this process
 
 
 def get(name: str) -> Workload:
     """Return a workload by its name, or a record of your own by import path (``"package.module:RECORD"``).
+
+    What is named here is imported, so only give what the user typed; for what a file says there is :func:`known`.
 
     Raises
     ------
@@ -219,8 +227,32 @@ def get(name: str) -> Workload:
             raise ValueError(
                 f"{name} is a {type(record).__name__}, not a geonb.workloads.Workload. Point at such a record."
             )
+        _NAMED[name] = record
         return record
     return pick("workload", name, WORKLOADS, more="; a record of your own is given as 'package.module:RECORD'")
+
+
+def known(name: str) -> Workload:
+    """Return the workload that a file names (a model's card, a run, predictions), without importing anything for it.
+
+    Parameters
+    ----------
+    name : str
+        Name of one of geonb's, or the name or import path of a record that the user has named to :func:`get` in this process.
+
+    Raises
+    ------
+    ValueError
+        If it is neither: a file must not choose what is imported. Says how to name it.
+    """
+    name, named = str(name), {record.name: record for record in _NAMED.values()} | _NAMED | WORKLOADS
+    if name in named:
+        return named[name]
+    path = name if ":" in name else "package.module:RECORD"
+    raise ValueError(
+        f"The workload {name!r} is not known in this process (known: {', '.join(sorted(named))}), and a file's word for it is "
+        f"not imported: it could be any code. If you trust it, name it yourself first: geonb.workloads.get({path!r})."
+    )
 
 
 def load(path: str) -> Any:

@@ -1,14 +1,17 @@
 """Training: it learns, goes on where it was killed, and its model can be loaded without executing anything."""
 
+import dataclasses
 import json
 import pickle
+import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from geonb import tasks, training
+from geonb import tasks, training, workloads
 from geonb.loaders import Windows
 
 pytest.importorskip("lightning")
@@ -403,3 +406,73 @@ def test_bfloat16_trains(small_store, tmp_path):
     run = folder(tmp_path / "half")
     tasks.train(run, small_store, **{**SETTINGS, "epochs": 1, "precision": "bfloat16"})
     assert tasks.load_model(run.path).card["training"]["precision"] == "bfloat16"
+
+
+def copied(trained, folder, **changed):
+    """A trained model elsewhere, whose card was changed."""
+    folder.mkdir()
+    shutil.copy(trained.checkpoints / tasks.WEIGHTS, folder)
+    card = json.loads((trained.checkpoints / tasks.CARD).read_text()) | changed
+    (folder / tasks.CARD).write_text(json.dumps(card))
+    return folder
+
+
+@pytest.fixture
+def planted(tmp_path, monkeypatch):
+    """A module that Python would find, and that leaves a file where it is imported."""
+    (tmp_path / "lib").mkdir()
+    code = f"import pathlib\npathlib.Path({str(tmp_path / 'executed')!r}).touch()\n"
+    code += "def task(card, weights): raise SystemExit\n"
+    code += "from geonb.workloads import Workload\nRECORD = Workload('mine', 'Mine', 'What?', '01.ipynb', 'mean_iou')\n"
+    (tmp_path / "lib" / "planted_in_a_card.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path / "lib"))
+    monkeypatch.setattr(workloads, "_NAMED", {})
+    yield tmp_path / "executed"
+    sys.modules.pop("planted_in_a_card", None)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"task": "os:system"}, r"names the task 'os:system', but the task of the workload 'segmentation'.*not imported"),
+        ({"task": "planted_in_a_card:task"}, r"'planted_in_a_card:task'.*could be any code.*workload='package.module:RECORD'"),
+        ({"workload": "planted_in_a_card:RECORD"}, r"not known in this process.*workloads.get\('planted_in_a_card:RECORD'\)"),
+        ({"workload": "planted_in_a_card:RECORD", "task": "planted_in_a_card:task"}, r"not known in this process"),
+        ({"workload": "conflict"}, r"the task of the workload 'conflict' is 'geonb.tasks_forecast:Forecast'"),
+    ],
+)  # fmt: skip
+def test_a_card_imports_and_calls_nothing_that_it_names(changed, told, trained, tmp_path, planted):
+    folder = copied(trained, tmp_path / "model", **changed)
+    with pytest.raises(ValueError, match=told):
+        tasks.load_model(folder)
+    assert not planted.exists() and "planted_in_a_card" not in sys.modules
+
+
+def test_a_record_that_the_user_names_is_known_from_then_on(trained, tmp_path, planted):
+    folder = copied(trained, tmp_path / "model", workload="planted_in_a_card:RECORD")
+    for _ in range(2):  # by the argument, then because it was named
+        model = tasks.load_model(folder, workload=None if planted.exists() else "planted_in_a_card:RECORD")
+        assert same(model.state_dict(), weights(trained))
+    assert workloads.known("mine") is workloads.known("planted_in_a_card:RECORD")
+
+
+@pytest.mark.parametrize(
+    ("workload", "task"),
+    [
+        ("segmentation", "geonb.tasks:Segmentation"),
+        ("conflict", "geonb.tasks_forecast:Forecast"),
+        ("clouds", "geonb.tasks_triplet:Triplet"),
+    ],
+)
+def test_cards_of_the_first_version_are_understood_wherever_the_task_moves(workload, task, monkeypatch):
+    record = workloads.get(workload)
+    assert tasks.task_of_card({"workload": workload, "task": task}).__name__ == task.partition(":")[2]
+    moved = dataclasses.replace(record, task="geonb.tasks:Segmentation")  # stands for another place
+    monkeypatch.setitem(workloads.WORKLOADS, workload, moved)
+    assert tasks.task_of_card({"workload": workload, "task": task}) is tasks.Segmentation
+
+
+def test_what_is_no_task_is_refused(monkeypatch):
+    record = dataclasses.replace(workloads.get("segmentation"), task="builtins:dict")
+    with pytest.raises(ValueError, match=r"'builtins:dict' of the workload 'segmentation' is no geonb.tasks.Trainable"):
+        tasks.task_of(record)

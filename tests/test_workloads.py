@@ -36,6 +36,20 @@ def test_a_record_of_your_own(monkeypatch):
         workloads.get("my_package:MISSING")
 
 
+def test_a_file_names_only_what_the_user_named_before(monkeypatch):
+    monkeypatch.setattr(workloads, "_NAMED", {})
+    mine = workloads.Workload("mine", "Mine", "What?", "notebooks/01.ipynb", "mean_iou")
+    module = types.ModuleType("my_package")
+    module.RECORD = mine
+    monkeypatch.setitem(sys.modules, "my_package", module)
+    for name in ("mine", "my_package:RECORD"):
+        with pytest.raises(ValueError, match=r"not known in this process.*name it yourself first"):
+            workloads.known(name)
+    workloads.get("my_package:RECORD")
+    assert workloads.known("mine") is workloads.known("my_package:RECORD") is mine
+    assert workloads.known("conflict") is workloads.CONFLICT
+
+
 def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match="Did you mean 'segmentation'"):
         workloads.get("segmentatoin")
