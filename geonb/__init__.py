@@ -29,8 +29,9 @@ sequences, store_cubes, store_cubes_faults, cube_statistics, loaders_cubes, load
     original's HDF5 file out and in.
 triplets, store_scenes, store_scenes_arrays, store_pictures, loaders_triplets, triplet_files
     The same for scenes: triplets of tiles, their splits by scene or area, their store and batches; as three pictures each.
-loaders, augmentation, samplers
-    Windows -> tensors over a node-local memory map; their random changes; order and balance of an epoch.
+loaders, buffers, augmentation, samplers
+    Windows -> tensors over a node-local memory map, in memory that is lent again; their random changes; order and balance of
+    an epoch.
 networks, networks_segmentalist, losses, optimizers, tasks, training
     Specifications -> nn.Module, loss, optimiser and schedule; LightningModules, ``train``, ``load_model``; the frame of
     the training loop, with averaging of weights.

@@ -147,9 +147,7 @@ def _forecasts(model, store, split: str, outcome: int, batch: int):
     """(probability, event, valid), arrays (sample, lead, y, x), of a split's windows, some at once."""
     import torch
 
-    from geonb.loaders_cubes import Sequences
-
-    windows = Sequences(store, split)
+    windows = store.windows(split)
     change = _restandardise(store.meta["statistics"], model.card["statistics"])
     model = model.eval()
     for begin in range(0, len(windows), batch):

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from scipy import ndimage, special
 
+from geonb.sequences import with_months
+
 # Months read at once, so that memory does not grow with the length of the record.
 READ_MONTHS = 48
 # A cell's frequency counts as if it had been seen for another year at the frequency of all cells.
@@ -141,7 +143,7 @@ def deaths_of(store, start: int, stop: int) -> np.ndarray:
 
 def _read(store, kind: str, start: int, stop: int) -> np.ndarray:
     names = list(dict.fromkeys(outcome[kind] for outcome in store.outcomes))
-    cube = np.asarray(store.cube(names, start, stop), np.float32)
+    cube = np.asarray(with_months(store).cube(names, start, stop), np.float32)
     values = cube[:, [names.index(outcome[kind]) for outcome in store.outcomes]]
     return np.where(store.valid, np.nan_to_num(values), 0)
 
@@ -163,7 +165,7 @@ def training_stop(store) -> int:
     ValueError
         If the store has no training origin.
     """
-    origins = np.asarray(store.origins("train"))
+    origins = np.asarray(with_months(store).origins("train"))
     if not origins.size:
         raise ValueError(f"The store {store.path} has no training month: give a longer period, or other `shares`.")
     return int(origins.max()) + store.horizon
@@ -176,7 +178,7 @@ def _pieces(start: int, stop: int) -> Iterator[tuple[int, int]]:
 
 def _rolling(store, back: int, with_deaths: bool = False) -> Iterator[tuple]:
     """(t, flags of the `back` months before, flags of the H months from t on, their deaths or None) of training origins."""
-    origins = set(np.asarray(store.origins("train")).tolist())
+    origins = set(np.asarray(with_months(store).origins("train")).tolist())
     width = back + store.horizon
     flags, dead = deque(maxlen=width), deque(maxlen=width)
     for start, stop in _pieces(max(0, min(origins) - back), training_stop(store)):
@@ -275,8 +277,8 @@ def training_rows(store, features: History, seed: int, most: int = MOST_ROWS) ->
     """
     random = np.random.default_rng([seed, 0xF0CA])
     number = int(store.valid.sum())
-    every = max(1, len(store.origins("train")) * number // MOST_CELL_MONTHS)
-    total = len(store.origins("train")) // every * number
+    every = max(1, len(with_months(store).origins("train")) * number // MOST_CELL_MONTHS)
+    total = len(with_months(store).origins("train")) // every * number
     share = min(1.0, most / 2 / max(1, total))
     found: list[list] = [[] for _ in store.outcomes]
     for i, (t, _, future, _) in enumerate(_rolling(store, 0)):

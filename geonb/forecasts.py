@@ -19,6 +19,7 @@ import zarr
 from geonb import workloads
 from geonb.baselines_forecast import deaths_of, events_of, has_deaths
 from geonb.exports_forecast import export_forecasts  # noqa: F401  (named where forecasts are made)
+from geonb.sequences import with_months
 
 SPLITS = ("train", "val", "test", "future")
 UNKNOWN = -1
@@ -109,7 +110,7 @@ def check_fit(card: dict, store) -> None:
 
 def origins_of(store, train: bool = False) -> list[tuple[int, str]]:
     """(t, split) of every month to forecast, in order of time; the last is the first month after the data."""
-    found = [(int(t), s) for s in SPLITS[0 if train else 1 : 3] for t in store.origins(s)]
+    found = [(int(t), s) for s in SPLITS[0 if train else 1 : 3] for t in with_months(store).origins(s)]
     return [*sorted(found), (len(store.times), "future")]
 
 

@@ -80,8 +80,6 @@ def export_sequences(store: CubeStore, file: str | Path, layout: str = "conflict
 
 
 def _write(out: Any, store: CubeStore, dtype: str) -> None:
-    from geonb.loaders_cubes import Sequences
-
     index, names = store.index, store.inputs
     order = np.concatenate([np.flatnonzero(index["split"] == s) for s in samples.SPLITS])
     sizes = store.steps, len(names), int(index["height"].iloc[0]), int(index["width"].iloc[0])
@@ -93,8 +91,7 @@ def _write(out: Any, store: CubeStore, dtype: str) -> None:
         "truth", (len(order), *sizes[2:]), maxshape=(None, *sizes[2:]), chunks=(1, *sizes[2:]), **options
     )
     mean, std = (np.array(store.meta["statistics"][k]) for k in ("mean", "std"))
-    windows = Sequences(store)
-    windows.scale, windows.shift, windows.unknown = np.float32(1), np.float32(0), False  # native units
+    windows = store.windows(native=True)
     for start in range(0, len(order), SAMPLES_AT_ONCE):
         batch = windows.batch(order[start : start + SAMPLES_AT_ONCE].tolist())
         values = batch["inputs"].numpy()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import getpass
 import os
 import tempfile
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ from geonb.samplers import Order, order_of
 
 if TYPE_CHECKING:
     import lightning as L
+    import pandas as pd
 
     from geonb.store import Store
 
@@ -101,51 +103,39 @@ def _decode(array: Any, file: Path) -> None:
     to.flush()
 
 
-class Windows(torch.utils.data.Dataset):
-    """The windows of a store, or of one split of it, as standardised tensors.
+class Tensors(torch.utils.data.Dataset, ABC):
+    """The samples of a store, or of one split of it, as standardised tensors; what all kinds of store share.
+
+    A kind says how many samples are read at once (`batch`) and what an item of them is (`__getitems__`).
 
     Parameters
     ----------
     store : Store
     split : str, optional
-        train, val or test; all windows by default.
-    augment : str
-        Random changes of image and mask together, see :mod:`geonb.augmentation`; none by default.
+        train, val or test; all samples if None.
+    steps : list of (name, options)
+        Random changes, resolved.
     seed : int
-        What happens to window i in an epoch follows from (seed, epoch, i) alone.
+        What happens to sample i in an epoch follows from (seed, epoch, i) alone.
 
     Notes
     -----
-    A key is `epoch * len(windows) + i`, so that workers need not be told which epoch it is; i alone is epoch 0.
-    A window shown again in an epoch counts as its own of a far epoch, see :class:`geonb.samplers.Order`.
-    An item is {"inputs": float32 (channel, y, x), "targets": int64 (y, x) class index, 255 = ignore, "index": row of the
-    store's table}. Inputs are (value - mean) / std of the training pixels, 0 where not valid.
+    A key is `epoch * len(self) + i`, so that workers need not be told which epoch it is; i alone is epoch 0.
+    A sample shown again in an epoch counts as its own of a far epoch, see :class:`geonb.samplers.Order`.
     """
 
-    def __init__(self, store: Store, split: str | None = None, augment: str = "none", seed: int = 0):
-        index = store.index
+    called = "windows"
+
+    def __init__(self, store: Store, split: str | None, steps: list[tuple[str, dict[str, float]]], seed: int):
         if split is not None and split not in samples.SPLITS:
             raise ValueError(f"split = {split!r} is none of {', '.join(samples.SPLITS)}")
-        self.steps = check_augment(augment, len(store.meta["channels"]))
+        index = store.index
+        self.steps, self.seed = steps, seed
         self.rows = np.arange(len(index)) if split is None else np.flatnonzero(index["split"] == split)
-        here = index.iloc[self.rows]
-        self.boxes = here[["y", "x", "height", "width"]].to_numpy(np.int64)
-        self.whole = (here["valid_share"] == 1).to_numpy()
-        names = store.sources
-        self.source = here["source"].astype(str).map({s: i for i, s in enumerate(names)}).to_numpy(np.int64)
-        self.seed, self.names, self.folder = seed, names, memory_map(store)
-        self.classes = len(store.classes)
-        names_asked = dict(self.steps)
-        if "rotations" in names_asked and (self.boxes[:, 2] != self.boxes[:, 3]).any():
-            raise ValueError(f"augment = {augment!r} turns windows by 90 degrees, but they are not square. Use 'flips'")
         mean, std = (np.array(store.meta["statistics"][k], np.float64) for k in ("mean", "std"))
         self.scale, self.shift = (1 / std).astype(np.float32), (-mean / std).astype(np.float32)
-        self.facts = None  # of colour, where a window is changed in more than exact turns
-        if set(names_asked) - set(EXACT):
-            covariance = training_covariance(store) if "fancy-pca" in names_asked else None
-            self.facts = colour_facts(store.meta["statistics"], covariance)
         self._drawn: dict[int, np.ndarray | None] = {}
-        self._maps: list[dict[str, np.ndarray]] | None = None
+        self._maps: Any = None
         self._buffers = Buffers()
 
     def __len__(self) -> int:
@@ -164,17 +154,60 @@ class Windows(torch.utils.data.Dataset):
 
     def __getitems__(self, keys: list[int]) -> list[dict[str, Any]]:
         batch = self.batch(keys)
-        return [
-            {"inputs": batch["inputs"][i], "targets": batch["targets"][i], "index": int(batch["index"][i])}
-            for i in range(len(keys))
-        ]
+        names = [n for n in batch if n != "index"]
+        return [{n: batch[n][i] for n in names} | {"index": int(batch["index"][i])} for i in range(len(keys))]
+
+    @abstractmethod
+    def batch(self, keys: list[int]) -> dict[str, torch.Tensor]:
+        """Read many samples at once: a dict of tensors as an item's, with a first dim sample."""
+
+    def _turn(self, epoch: int, i: int) -> tuple[bool, int]:
+        """Whether sample i is mirrored in an epoch, and its quarter turns after that."""
+        known = self._drawn
+        if epoch not in known:
+            if len(known) >= 256:  # of old epochs; within one, as many are needed as a window is shown times
+                known = self._drawn = {}
+            known[epoch] = draw_turns(self.steps, self.seed, epoch, len(self))
+        number = 0 if known[epoch] is None else int(known[epoch][i])
+        return number >= 4, number % 4
+
+
+class Windows(Tensors):
+    """The windows of a store of images, or of one split of it, as standardised tensors, see :class:`Tensors`.
+
+    Parameters
+    ----------
+    store : Store
+    split : str, optional
+        train, val or test; all windows by default.
+    augment : str
+        Random changes of image and mask together, see :mod:`geonb.augmentation`; none by default.
+    seed : int
+
+    Notes
+    -----
+    An item is {"inputs": float32 (channel, y, x), "targets": int64 (y, x) class index, 255 = ignore, "index": row of the
+    store's table}. Inputs are (value - mean) / std of the training pixels, 0 where not valid.
+    """
+
+    def __init__(self, store: Store, split: str | None = None, augment: str = "none", seed: int = 0):
+        super().__init__(store, split, check_augment(augment, len(store.meta["channels"])), seed)
+        here = store.index.iloc[self.rows]
+        self.boxes = boxes_of(here, augment, self.steps)
+        self.whole = (here["valid_share"] == 1).to_numpy()
+        names = store.sources
+        self.source = here["source"].astype(str).map({s: i for i, s in enumerate(names)}).to_numpy(np.int64)
+        self.names, self.folder = names, memory_map(store)
+        self.classes = len(store.classes)
+        self.facts = None  # of colour, where a window is changed in more than exact turns
+        if set(dict(self.steps)) - set(EXACT):
+            covariance = training_covariance(store) if "fancy-pca" in dict(self.steps) else None
+            self.facts = colour_facts(store.meta["statistics"], covariance)
 
     def batch(self, keys: list[int]) -> dict[str, torch.Tensor]:
         """Read many windows at once: inputs (sample, channel, y, x) in channels_last, targets (sample, y, x), index (sample,)."""
         epochs, order = np.divmod(np.asarray(keys, np.int64), len(self))
-        height, width = self.boxes[order[0], 2:]
-        if (self.boxes[order, 2:] != (height, width)).any():
-            raise ValueError("Windows of different sizes cannot share a batch. Set batch = 1")
+        height, width = size_of(self.boxes[order])
         channels = len(self.scale)
         inputs = self._buffers.lend((len(order), height, width, channels), np.float32)
         targets = self._buffers.lend((len(order), height, width), np.int64)
@@ -195,15 +228,6 @@ class Windows(torch.utils.data.Dataset):
             "targets": torch.from_numpy(targets),
             "index": torch.from_numpy(self.rows[order]),
         }
-
-    def _turn(self, epoch: int, i: int) -> tuple[bool, int]:
-        known = self._drawn
-        if epoch not in known:
-            if len(known) >= 256:  # of old epochs; within one, as many are needed as a window is shown times
-                known = self._drawn = {}
-            known[epoch] = draw_turns(self.steps, self.seed, epoch, len(self))
-        number = 0 if known[epoch] is None else int(known[epoch][i])
-        return number >= 4, number % 4
 
     def _change(self, epoch: int, i: int, inputs: np.ndarray, targets: np.ndarray, valid: np.ndarray | None) -> None:
         """Change a window in its place: inputs (y, x, channel), targets (y, x)."""
@@ -239,6 +263,22 @@ class Windows(torch.utils.data.Dataset):
         return {p: turned(maps[p][y : y + height, x : x + width], *turn) for p in needed}
 
 
+def boxes_of(index: pd.DataFrame, augment: str, steps: list[tuple[str, dict[str, float]]]) -> np.ndarray:
+    """Where windows lie: ndarray of int (window, 4), y, x, height, width. Refuses to turn those that are not square."""
+    boxes = index[["y", "x", "height", "width"]].to_numpy(np.int64)
+    if "rotations" in dict(steps) and (boxes[:, 2] != boxes[:, 3]).any():
+        raise ValueError(f"augment = {augment!r} turns windows by 90 degrees, but they are not square. Use 'flips'")
+    return boxes
+
+
+def size_of(boxes: np.ndarray) -> tuple[int, int]:
+    """Height and width of the windows of one batch; refuses several."""
+    height, width = boxes[0, 2:].tolist()
+    if (boxes[:, 2:] != (height, width)).any():
+        raise ValueError("Windows of different sizes cannot share a batch. Set batch = 1")
+    return height, width
+
+
 def training_covariance(store: Store) -> np.ndarray:
     """Covariance (channel, channel) of the valid training pixels, native units: the store's own, else that of its windows."""
     known = store.meta["statistics"].get("covariance")
@@ -262,7 +302,7 @@ class Batches:
 
     batch_sampler = None  # Lightning looks for the one of a DataLoader; `sampler` is told the epoch
 
-    def __init__(self, windows: Windows, order: Order, batch: int, workers: int = 0, train: bool = False):
+    def __init__(self, windows: Tensors, order: Order, batch: int, workers: int = 0, train: bool = False):
         self.dataset, self.sampler, self.batch_size, self.workers = windows, order, batch, workers
         # batch normalisation cannot train on one sample
         self.drop_last = train and len(order) > batch and len(order) % batch == 1

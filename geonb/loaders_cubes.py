@@ -6,17 +6,16 @@ changes is kept once there too, and repeated only inside a batch.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from geonb import samples
 from geonb.augmentation import EXACT, check_augment
-from geonb.buffers import Buffers
 from geonb.disk import enough_space, locked, whole_folder
-from geonb.loaders import Windows, scratch_folder
+from geonb.loaders import Tensors, boxes_of, scratch_folder, size_of
 from geonb.store_cubes import GROUP, MONTHS_AT_ONCE, years_of
 
 if TYPE_CHECKING:
@@ -68,56 +67,83 @@ def _decode(array: Any, file: Path) -> None:
             out.write(np.ascontiguousarray(months).data)
 
 
-class Sequences(Windows):
-    """The windows of a cube's store, or of one split of it, as standardised tensors.
+class Months(Tensors):
+    """Samples of months before and months after as standardised tensors, whatever they are read from (`_fill`).
 
     Parameters
     ----------
-    store : CubeStore
+    store : CubeStore or WindowStore
     split : str, optional
         train, val or test; all windows by default.
     augment : str
         flips, rotations: of inputs, targets, deaths and valid together; none by default.
     seed : int
         What happens to window i in an epoch follows from (seed, epoch, i) alone.
+    native : bool
+        Inputs as they are in the store, in their own units, NaN where not known.
 
     Notes
     -----
-    Keys are those of :class:`geonb.loaders.Windows`. An item is {"inputs": float32 (step, channel, y, x), (value - mean) /
+    Keys are those of :class:`geonb.loaders.Tensors`. An item is {"inputs": float32 (step, channel, y, x), (value - mean) /
     std of the training months, unknown values 0 after that; "targets": float32 (lead, outcome, y, x) 0/1; "deaths": float32
     (lead, outcome, y, x), NaN where an outcome has no deaths; "valid": bool (y, x); "index": row of the store's table}.
     In memory the channels of a cell lie side by side (channels_last, as convolutions like it best).
     """
 
-    def __new__(cls, store: CubeStore | None = None, *_: Any, **__: Any) -> Sequences:  # None when it is unpickled
-        if cls is Sequences and store is not None and not store.georeferenced:
-            from geonb.loaders_windows import Samples
+    called = "windows of months"
+    unknown = True  # whether there may be NaN among the inputs
 
-            cls = Samples
-        return super().__new__(cls)
+    def __init__(
+        self, store: Any, split: str | None = None, augment: str = "none", seed: int = 0, *, native: bool = False
+    ):
+        super().__init__(store, split, check_turns(augment), seed)
+        self.boxes = boxes_of(store.index.iloc[self.rows], augment, self.steps)
+        self.past, self.ahead, self.outcomes = store.steps, store.horizon, len(store.outcomes)
+        self.native = native
 
-    def __init__(self, store: CubeStore, split: str | None = None, augment: str = "none", seed: int = 0):
-        index = store.index
-        if split is not None and split not in samples.SPLITS:
-            raise ValueError(f"split = {split!r} is none of {', '.join(samples.SPLITS)}")
-        self.steps = check_turns(augment)
-        self.rows = np.arange(len(index)) if split is None else np.flatnonzero(index["split"] == split)
-        here = index.iloc[self.rows]
-        self.boxes = here[["y", "x", "height", "width"]].to_numpy(np.int64)
-        if "rotations" in dict(self.steps) and (self.boxes[:, 2] != self.boxes[:, 3]).any():
-            raise ValueError(f"augment = {augment!r} turns windows by 90 degrees, but they are not square. Use 'flips'")
-        self.seed, self.past, self.ahead = seed, store.steps, store.horizon
-        mean, std = (np.array(store.meta["statistics"][k], np.float64) for k in ("mean", "std"))
-        self.scale, self.shift = (1 / std).astype(np.float32), (-mean / std).astype(np.float32)
-        self._drawn: dict[int, np.ndarray | None] = {}
-        self._maps: dict[str, np.ndarray] | None = None
-        self._buffers = Buffers()
-        self.channels = len(mean)
-        self._set_up(store, here)
+    def batch(self, keys: list[int]) -> dict[str, torch.Tensor]:
+        """Read many windows at once: a dict of tensors as an item's, with a first dim sample."""
+        epochs, order = np.divmod(np.asarray(keys, np.int64), len(self))
+        height, width = size_of(self.boxes[order])
+        n, lend = len(order), self._buffers.lend
+        inputs = lend((n, self.past, height, width, len(self.scale)), np.float32)
+        targets = lend((n, self.ahead, self.outcomes, height, width), np.float32)
+        deaths = lend((n, self.ahead, self.outcomes, height, width), np.float32)
+        valid = lend((n, height, width), bool)
+        for j, (epoch, i) in enumerate(zip(epochs.tolist(), order.tolist(), strict=True)):
+            turn = self._turn(epoch, i)
+            # written into views that are turned back, so that nothing is moved twice
+            self._fill(
+                i, unturned(inputs[j], turn, (1, 2)), unturned(targets[j], turn, (2, 3)),
+                unturned(deaths[j], turn, (2, 3)), unturned(valid[j], turn, (0, 1)),
+            )  # fmt: skip
+        if not self.native:
+            inputs *= self.scale
+            inputs += self.shift
+            if self.unknown:
+                np.nan_to_num(inputs, copy=False, nan=0)
+        return {
+            "inputs": torch.from_numpy(inputs).permute(0, 1, 4, 2, 3),
+            "targets": torch.from_numpy(targets),
+            "deaths": torch.from_numpy(deaths),
+            "valid": torch.from_numpy(valid),
+            "index": torch.from_numpy(self.rows[order]),
+        }
 
-    def _set_up(self, store: CubeStore, here: Any) -> None:
-        """Where the values of a window come from."""
-        self.origin, self.folder, self.columns = here["t"].to_numpy(np.int64), memory_map(store), store.valid.shape[1]
+    @abstractmethod
+    def _fill(self, i: int, inputs: np.ndarray, targets: np.ndarray, deaths: np.ndarray, valid: np.ndarray) -> None:
+        """Read window i into inputs (step, y, x, channel), targets, deaths (lead, outcome, y, x) and valid (y, x)."""
+
+
+class Sequences(Months):
+    """The windows of a cube's store, or of one split of it, as standardised tensors, see :class:`Months`."""
+
+    def __init__(
+        self, store: CubeStore, split: str | None = None, augment: str = "none", seed: int = 0, *, native: bool = False
+    ):
+        super().__init__(store, split, augment, seed, native=native)
+        self.origin = store.index["t"].to_numpy(np.int64)[self.rows]
+        self.folder, self.columns = memory_map(store), store.valid.shape[1]
         records = {c["name"]: c for c in store.meta["channels"]}
         inputs = [records[n] for n in store.inputs]
         # of each kind: where in the inputs, where in its file
@@ -129,62 +155,16 @@ class Sequences(Windows):
         yearly = self.places["yearly"]
         self.years = years_of(store.times, store.grid["year"].to_numpy()) if yearly else None
 
-    def __getitems__(self, keys: list[int]) -> list[dict[str, Any]]:
-        batch = self.batch(keys)
-        names = [n for n in batch if n != "index"]
-        return [{n: batch[n][i] for n in names} | {"index": int(batch["index"][i])} for i in range(len(keys))]
-
-    def batch(self, keys: list[int]) -> dict[str, torch.Tensor]:
-        """Read many windows at once: a dict of tensors as an item's, with a first dim sample."""
-        epochs, order = np.divmod(np.asarray(keys, np.int64), len(self))
-        height, width = self.boxes[order[0], 2:]
-        if (self.boxes[order, 2:] != (height, width)).any():
-            raise ValueError("Windows of different sizes cannot share a batch. Set batch = 1")
-        n, outcomes = len(order), self._outcomes()
-        inputs = self._buffers.lend((n, self.past, height, width, self.channels), np.float32)
-        targets = self._buffers.lend((n, self.ahead, outcomes, height, width), np.float32)
-        deaths = self._buffers.lend((n, self.ahead, outcomes, height, width), np.float32)
-        valid = self._buffers.lend((n, height, width), bool)
-        for j, (epoch, i) in enumerate(zip(epochs.tolist(), order.tolist(), strict=True)):
-            turn = self._turn(epoch, i)
-            # written into views that are turned back, so that nothing is moved twice
-            self._read(
-                i, unturned(inputs[j], turn, (1, 2)), unturned(targets[j], turn, (2, 3)),
-                unturned(deaths[j], turn, (2, 3)), unturned(valid[j], turn, (0, 1)),
-            )  # fmt: skip
-        inputs *= self.scale
-        inputs += self.shift
-        if self.unknown:
-            np.nan_to_num(inputs, copy=False, nan=0)
-        return {
-            "inputs": torch.from_numpy(inputs).permute(0, 1, 4, 2, 3),
-            "targets": torch.from_numpy(targets),
-            "deaths": torch.from_numpy(deaths),
-            "valid": torch.from_numpy(valid),
-            "index": torch.from_numpy(self.rows[order]),
-        }
-
-    def commonest(self) -> np.ndarray:
-        """Refuses: a window of a cube belongs to no class."""
-        raise ValueError(
-            "balance = class: windows of months have no classes. Use shuffle, blocks (years) or sequential"
-        )
-
-    def _outcomes(self) -> int:
-        return len(self.events)
-
-    def _read(self, i: int, *to: np.ndarray) -> None:  # type: ignore[override]
-        """Fill inputs (step, y, x, channel), targets, deaths (lead, outcome, y, x) and valid (y, x), in native units."""
+    def _fill(self, i: int, inputs: np.ndarray, targets: np.ndarray, deaths: np.ndarray, valid: np.ndarray) -> None:
         y, x, height, width = self.boxes[i].tolist()
         end = min(x + width, self.columns)
-        rows = slice(y, y + height)
-        self._fill(i, rows, slice(x, end), [part[..., : end - x] for part in (to[0].swapaxes(-1, -2), *to[1:])])
+        rows, to = slice(y, y + height), (inputs.swapaxes(-1, -2), targets, deaths, valid)
+        self._piece(i, rows, slice(x, end), [part[..., : end - x] for part in to])
         if end < x + width:  # over the dateline, at the first column
-            rest = [part[..., end - x :] for part in (to[0].swapaxes(-1, -2), *to[1:])]
-            self._fill(i, rows, slice(0, x + width - end), rest)
+            self._piece(i, rows, slice(0, x + width - end), [part[..., end - x :] for part in to])
 
-    def _fill(self, i: int, rows: slice, columns: slice, to: list[np.ndarray]) -> None:
-        """One piece: inputs (step, y, channel, x), the others as in `_read`."""
+    def _piece(self, i: int, rows: slice, columns: slice, to: list[np.ndarray]) -> None:
+        """One piece: inputs (step, y, channel, x), the others as in `_fill`."""
         maps, t = self._opened(), int(self.origin[i])
         inputs, targets, deaths, valid = to
         inputs = inputs.swapaxes(-1, -2)

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from geonb import samples
 from geonb.augmentation import EXACT, TURNS, change, check_augment, colour_facts
-from geonb.buffers import Buffers
-from geonb.loaders import Windows, memory_map
+from geonb.loaders import Tensors, memory_map
 from geonb.loaders_cubes import unturned
 from geonb.triplets import TILES, tiles_table
 
@@ -44,7 +42,7 @@ def _places(tiles: pd.DataFrame, store: TripletStore) -> np.ndarray:
     return np.column_stack([take, sources.map(number), corners]).astype(np.float32)
 
 
-class Triplets(Windows):
+class Triplets(Tensors):
     """The triplets of a store, or of one split of it, as standardised tensors.
 
     Parameters
@@ -59,32 +57,24 @@ class Triplets(Windows):
 
     Notes
     -----
-    Keys are those of :class:`geonb.loaders.Windows`. An item is {"inputs": the anchor, float32 (channel, y, x); "neighbor" and
+    Keys are those of :class:`geonb.loaders.Tensors`. An item is {"inputs": the anchor, float32 (channel, y, x); "neighbor" and
     "distant": the others; "index": row of the store's table}. Values are (value - mean) / std of the training pixels, 0 where
     not valid. A batch also has "triplets" (3 * sample, channel, y, x): all anchors, all neighbours, all distant tiles, in one
     piece of memory of which the others are views, and "places" (3 * sample, 4) of those tiles: take, series, y and x in tiles.
     """
 
+    called = "triplets"
+
     def __init__(self, store: TripletStore, split: str | None = None, augment: str = "none", seed: int = 0):
-        index = store.index
-        if split is not None and split not in samples.SPLITS:
-            raise ValueError(f"split = {split!r} is none of {', '.join(samples.SPLITS)}")
-        self.steps = check_augment(augment, len(store.channels))
-        self.rows = np.arange(len(index)) if split is None else np.flatnonzero(index["split"] == split)
-        tiles = tiles_table(index.iloc[self.rows])
+        super().__init__(store, split, check_augment(augment, len(store.channels)), seed)
+        tiles = tiles_table(store.index.iloc[self.rows])
         self.source = tiles["source"].map({s: i for i, s in enumerate(store.sources)}).to_numpy().reshape(3, -1)
         self.corners = tiles[["t", "y", "x"]].to_numpy(np.int64).reshape(3, -1, 3)
         self.places = _places(tiles, store).reshape(3, -1, 4)
         self.patch, self.names, self.folder = store.patch, store.sources, memory_map(store, PLANES, _decode)
-        self.seed = seed
-        mean, std = (np.array(store.meta["statistics"][k], np.float64) for k in ("mean", "std"))
-        self.scale, self.shift = (1 / std).astype(np.float32), (-mean / std).astype(np.float32)
         self.facts = None  # of colour, where a tile is changed in more than exact turns
         if set(dict(self.steps)) - set(EXACT):
             self.facts = colour_facts(store.meta["statistics"], store.meta["statistics"]["covariance"])
-        self._drawn: dict[int, np.ndarray | None] = {}
-        self._maps: list[dict[str, np.ndarray]] | None = None
-        self._buffers = Buffers()
 
     def __getitems__(self, keys: list[int]) -> list[dict[str, Any]]:
         batch = self.batch(keys)
@@ -102,7 +92,7 @@ class Triplets(Windows):
             for j, (epoch, i) in enumerate(zip(epochs.tolist(), order.tolist(), strict=True)):
                 to = room[k * n + j]
                 turn = self._turn_of(epoch, i, which)
-                values, valid = self._read(which, i)
+                values, valid = self._tile(which, i)
                 unturned(to, turn, (0, 1))[...] = values
                 flat = torch.from_numpy(to.reshape(side, -1))
                 torch.addcmul(shift, flat, scale, out=flat)
@@ -120,7 +110,7 @@ class Triplets(Windows):
 
     def pixels(self, keys: np.ndarray, tile: str = "anchor") -> tuple[np.ndarray, np.ndarray]:
         """Pixels as they are in the scenes: inputs (key, channel, y, x), valid (key, y, x)."""
-        read = [self._read(TILES.index(tile), int(i)) for i in keys]
+        read = [self._tile(TILES.index(tile), int(i)) for i in keys]
         return np.stack([v for v, _ in read]).transpose(0, 3, 1, 2), np.stack([v for _, v in read])
 
     def _turn_of(self, epoch: int, i: int, which: int) -> tuple[bool, int]:
@@ -145,7 +135,7 @@ class Triplets(Windows):
         random = np.random.default_rng([self.seed, epoch, i, 2, which])
         planes.copy_(change(window, self.steps, self.facts, random)["inputs"])
 
-    def _read(self, which: int, i: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[override]
+    def _tile(self, which: int, i: int) -> tuple[np.ndarray, np.ndarray]:
         """Pixels (y, x, channel) and valid (y, x) of one tile, straight from the map."""
         maps = self._opened()[self.source[which, i]]
         t, y, x = self.corners[which, i].tolist()

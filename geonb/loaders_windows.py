@@ -9,27 +9,32 @@ import numpy as np
 
 from geonb.disk import enough_space, locked, whole_folder
 from geonb.loaders import scratch_folder
-from geonb.loaders_cubes import Sequences
+from geonb.loaders_cubes import Months
 from geonb.store_windows import GROUP
 
 if TYPE_CHECKING:
     from geonb.store_windows import WindowStore
 
 
-class Samples(Sequences):
-    """The samples of a WindowStore as tensors, see :class:`geonb.loaders_cubes.Sequences`; there are no deaths (NaN)."""
+class Samples(Months):
+    """The samples of a WindowStore as tensors, see :class:`geonb.loaders_cubes.Months`; there are no deaths (NaN)."""
 
-    def _set_up(self, store: WindowStore, here: Any) -> None:
-        self.folder, self.unknown = memory_map(store), True
+    def __init__(
+        self,
+        store: WindowStore,
+        split: str | None = None,
+        augment: str = "none",
+        seed: int = 0,
+        *,
+        native: bool = False,
+    ):
+        super().__init__(store, split, augment, seed, native=native)
+        self.folder = memory_map(store)
 
-    def _outcomes(self) -> int:
-        return 1
-
-    def _read(self, i: int, *to: np.ndarray) -> None:  # type: ignore[override]
+    def _fill(self, i: int, inputs: np.ndarray, targets: np.ndarray, deaths: np.ndarray, valid: np.ndarray) -> None:
         if self._maps is None:
             self._maps = {k: np.load(self.folder / f"{k}.npy", mmap_mode="r") for k in ("inputs", "targets")}
         row = int(self.rows[i])
-        inputs, targets, deaths, valid = to
         inputs[...] = self._maps["inputs"][row]
         np.greater_equal(self._maps["targets"][row], 1, out=targets[0, 0], casting="unsafe")
         deaths[...], valid[...] = np.nan, True

@@ -25,6 +25,7 @@ from geonb.plots_cells import (
     probability_look,
 )
 from geonb.plots_style import SPLIT_COLOURS, finish, styled, swatches
+from geonb.sequences import with_months
 
 GAP = "#f0f0f0"
 HALF_LIFE = 2.0  # months after which an event in a tile is half as bright
@@ -91,7 +92,7 @@ def _event_months(store_or_cube: Any, names: Sequence[str] | None, first: int = 
         chosen = [str(store_or_cube.channel.values[0])] if names is None else list(names)
         return store_or_cube.sel(channel=chosen).isel(time=slice(first, last))
     chosen = [store_or_cube.outcomes[0]["event"]] if names is None else list(names)
-    return store_or_cube.cube(names=list(dict.fromkeys(chosen)), start=first, stop=last)
+    return with_months(store_or_cube).cube(names=list(dict.fromkeys(chosen)), start=first, stop=last)
 
 
 @styled
@@ -111,6 +112,7 @@ def event_diffusion(store_or_cube: Any, t: int | str, steps: int | None = None) 
     ValueError
         If there are not that many months before `t`.
     """
+    store_or_cube = with_months(store_or_cube)
     times = pd.DatetimeIndex(store_or_cube.times if hasattr(store_or_cube, "times") else store_or_cube.time.values)
     position = t if isinstance(t, (int, np.integer)) else int(times.searchsorted(pd.Timestamp(t)))
     steps = int(getattr(store_or_cube, "steps", 10) if steps is None else steps)
@@ -168,7 +170,7 @@ def sequence_samples(store: Any, n: int = 4, seed: int = 0, split: str | None = 
             colour = "#4a6d8c" if column < steps else store.outcomes[0]["colour"]
             look = one_colour(colour) | {"origin": "lower" if _ascending(window) else "upper"}
             ax.imshow((np.nan_to_num(values) > 0).astype(float), interpolation="nearest", **look)
-            at = store.times[0] + pd.DateOffset(months=int(about["t"]) - steps + column)
+            at = with_months(store).times[0] + pd.DateOffset(months=int(about["t"]) - steps + column)
             ax.set_title(month(at), fontsize=6.5, fontweight="normal", loc="center", pad=2)
         middle = float(window.y.mean()), float(window.x.mean())
         lat, lon = f"{abs(middle[0]):.1f}°{'NS'[middle[0] < 0]}", f"{abs(middle[1]):.1f}°{'EW'[middle[1] < 0]}"
@@ -326,7 +328,7 @@ def _month_before(store: Any, record: dict[str, Any], here: xr.Dataset) -> xr.Da
     """Event flags of the last month before the forecast."""
     if store is None:
         return None
-    position = int(pd.DatetimeIndex(store.times).searchsorted(pd.Timestamp(here.time.values)))
+    position = int(pd.DatetimeIndex(with_months(store).times).searchsorted(pd.Timestamp(here.time.values)))
     name = record.get("event", store.outcomes[0]["event"])
     return (_event_months(store, [name], position - 1, position).isel(channel=0, time=0) > 0).astype(float)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import lightning as L
     import pandas as pd
 
-    from geonb.loaders import Windows
+    from geonb.loaders import Tensors
     from geonb.runs import Run
     from geonb.store import Store
 
@@ -248,12 +248,12 @@ class Loaded:
     store: Store
 
     @cached_property
-    def val(self) -> Windows:
+    def val(self) -> Tensors:
         """The validation windows: ``val[i]``, ``val.batch([0, 1])`` give standardised inputs and targets."""
         return self.store.windows("val")
 
     @cached_property
-    def test(self) -> Windows:
+    def test(self) -> Tensors:
         """The test windows, alike."""
         return self.store.windows("test")
 

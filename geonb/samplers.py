@@ -15,7 +15,7 @@ import pandas as pd
 from geonb.specifications import parse_spec, pick
 
 if TYPE_CHECKING:
-    from geonb.loaders import Windows
+    from geonb.loaders import Tensors
     from geonb.store import Store
 
 OPTIONS = {"shuffle": ("balance",), "blocks": ("within", "balance"), "sequential": ("balance",)}
@@ -67,7 +67,7 @@ class Order:
     -----
     An epoch has as many windows as there are; balanced, the number of constituents times the windows of the largest,
     each window of a smaller one shown evenly often (at most one time more than another, drawn anew each epoch).
-    A key is `(repeat * EPOCHS + epoch) * length + i`, see :class:`geonb.loaders.Windows`: shown again, a window is changed
+    A key is `(repeat * EPOCHS + epoch) * length + i`, see :class:`geonb.loaders.Tensors`: shown again, a window is changed
     in another way.
     """
 
@@ -123,7 +123,7 @@ class Order:
         return np.lexsort((random.random(len(shown)) if self.within else np.arange(len(shown)), rank))
 
 
-def order_of(windows: Windows, store: Store, spec: str, seed: int = 0) -> Order:
+def order_of(windows: Tensors, store: Store, spec: str, seed: int = 0) -> Order:
     """The order of a split's windows by specification.
 
     Raises
@@ -141,17 +141,22 @@ def order_of(windows: Windows, store: Store, spec: str, seed: int = 0) -> Order:
     return Order(len(windows), seed, method, blocks, options["within"], groups)
 
 
-def constituents(windows: Windows, store: Store, by: str, all_there: bool = True) -> np.ndarray:
+def constituents(windows: Tensors, store: Store, by: str, all_there: bool = True) -> np.ndarray:
     """What each window belongs to: its dataset, its source, or its most frequent class ("none" where nothing is labelled).
 
     Raises
     ------
     ValueError
-        If a dataset or a source has no window here (unless ``all_there`` is False): it cannot be shown more often.
+        If a dataset or a source has no window here (unless ``all_there`` is False): it cannot be shown more often. For
+        classes of samples that have none.
     """
     here = store.index.iloc[windows.rows]
     sources = here["source"].astype(str).to_numpy()
     if by == "class":
+        if not hasattr(windows, "commonest"):
+            raise ValueError(
+                f"balance = class: {windows.called} have no classes. Use shuffle, blocks (years) or sequential"
+            )
         commonest = windows.commonest()
         return np.array([*(c["name"] for c in store.classes), "none"], object)[commonest]
     if by == "source":

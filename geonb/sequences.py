@@ -428,3 +428,16 @@ def leaks(index: pd.DataFrame, split: dict[str, Any], most: int = 20) -> tuple[l
 
 def _name(row: Any) -> str:
     return f"{row.split} window {row.Index} (origin {row.t}, y {row.y}, x {row.x})"
+
+
+def with_months(store: Any) -> Any:
+    """A store as it is, for all that needs its cube and its months.
+
+    Raises
+    ------
+    ValueError
+        If it is of samples that came without (:class:`geonb.store_windows.WindowStore`).
+    """
+    if getattr(store, "georeferenced", True):
+        return store
+    raise ValueError(f"{store.path}: it has no months to forecast and no cube; {store.unproved}")

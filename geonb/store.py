@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -27,11 +28,13 @@ from geonb import arrays, disk, grids, images, masks, preprocessing, samples, so
 if TYPE_CHECKING:
     import xarray as xr
 
+    from geonb.loaders import Tensors, Windows
+
 FORMAT = 1
 PROOF = "proof.json"
 INDEX_COLUMNS = ("source", "y", "x", "height", "width", "split", "block", "time", "valid_share", "geometry")
 META_KEYS = ("geonb", "format", "workload", "kind", "name", "key", "simulated", "title", "notes", "attribution")
-# what a store of each kind is opened as; patches of images are the plain Store
+# what a store of each kind is opened as; patches of images are a PatchStore
 KINDS = {
     "sequences": "geonb.store_cubes:CubeStore",
     "windows": "geonb.store_windows:WindowStore",
@@ -41,11 +44,15 @@ META_KEYS += ("channels", "classes", "statistics", "parameters", "inputs", "sour
 
 
 @dataclass(frozen=True)
-class Store:
-    """A sealed sample store. `store[i]` is window i with real coordinates, `len(store)` the number of windows."""
+class Store(ABC):
+    """A sealed sample store, and what all kinds of it have. `store[i]` is window i, `len(store)` the number of windows.
+
+    A kind that says `unproved`, why nobody can tell whether its splits leak, has no `check_split`; all others have one.
+    """
 
     path: Path
     meta: dict
+    unproved: ClassVar[str] = ""
 
     @cached_property
     def index(self) -> pd.DataFrame:
@@ -104,6 +111,32 @@ class Store:
         channels = ", ".join(str(channel["name"]) for channel in self.meta["channels"])
         return f"{type(self).__name__} {relative(self.path)}\n{len(self):,} ({parts}) of {len(self.sources)} sources; channels {channels}"
 
+    @abstractmethod
+    def __getitem__(self, i: int) -> xr.Dataset:
+        """Window i with its inputs and targets, its real coordinates if it has any, and its row as attrs."""
+
+    @abstractmethod
+    def windows(self, split: str | None = None, augment: str = "none", seed: int = 0) -> Tensors:
+        """The windows as standardised tensors."""
+
+    @abstractmethod
+    def labels(self, items: list[dict]) -> list[str]:
+        """What each of some items of `windows` mostly shows, in one word; empty where nobody has said."""
+
+    @property
+    @abstractmethod
+    def legend(self) -> dict[str, str]:
+        """Every label there can be, with its colour."""
+
+    @abstractmethod
+    def faults(self, deep: bool = False) -> list[str]:
+        """What is wrong with the store beyond missing keys, see `check_store`."""
+
+
+@dataclass(frozen=True, repr=False)
+class PatchStore(Store):
+    """A sealed store of images and masks. `store[i]` is window i of an image, with the classes of its pixels."""
+
     def __getitem__(self, i: int) -> xr.Dataset:
         """Window i: inputs (channel, y, x), targets (y, x), valid (y, x), with coordinates, CRS, and its row as attrs."""
         row = self.index.iloc[i]
@@ -113,7 +146,7 @@ class Store:
         window.attrs |= {k: v.item() if hasattr(v, "item") else str(v) for k, v in row.items() if not pd.isna(v)}
         return window
 
-    def windows(self, split: str | None = None, augment: str = "none", seed: int = 0) -> Any:
+    def windows(self, split: str | None = None, augment: str = "none", seed: int = 0) -> Windows:
         """The windows as standardised tensors, see :class:`geonb.loaders.Windows`."""
         from geonb.loaders import Windows
 
@@ -218,7 +251,7 @@ def open_store(path: str | Path | None = None, workload: str | None = None) -> S
 def _kind(kind: str | None) -> type[Store]:
     from geonb import workloads
 
-    return workloads.load(KINDS[kind]) if kind in KINDS else Store
+    return workloads.load(KINDS[kind]) if kind in KINDS else PatchStore
 
 
 def refuse_leaks(path: Path, faults: list[str]) -> None:
@@ -487,13 +520,15 @@ def check_split(store: Store) -> dict:
     Returns
     -------
     dict with method, leaks (0), ``said`` (one sentence of what was proved) and ``counts`` (kind -> split -> number), and
-    what the kind of store adds, see `Store.check_split`
+    what the kind of store adds, see `PatchStore.check_split`
 
     Raises
     ------
     ValueError
-        Listing the windows that leak.
+        Listing the windows that leak; or why nobody can tell, where the kind of store is `unproved`.
     """
+    if store.unproved:
+        raise ValueError(f"{store.path}: its split cannot be checked; {store.unproved}")
     of = _what_a_proof_is_of(store)  # before the table is read: what changes meanwhile is proved again
     proof = replace(store).check_split()
     with suppress(OSError):  # somebody else's store, or a full disk: whoever asks next proves it again

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,8 @@ from geonb.samples import SPLITS
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from geonb.loaders_cubes import Sequences
 
 GROUP = "grid"
 INDEX_COLUMNS = ("source", "dataset", "time", "t", "y", "x", "height", "width", "split", "block", "valid_share")
@@ -33,23 +35,10 @@ LABEL_COLOURS = ("#bdbdbd", "#fdd49e", "#fdbb84", "#fc8d59", "#d7301f", "#7f0000
 
 
 @dataclass(frozen=True, repr=False)
-class CubeStore(store.Store):
-    """A sealed store of a monthly cube. `store[i]` is window i: months before, months after, with places and times."""
+class MonthStore(store.Store):
+    """What a store of months before and after has, whether they are cut out of a cube or came as samples."""
 
-    georeferenced = True
-
-    @cached_property
-    def grid(self) -> xr.Dataset:
-        """The arrays as they are on disk, not chunked; read when used."""
-        import xarray as xr
-
-        options = {"chunks": None, "consolidated": False, "decode_coords": "all"}
-        return xr.open_zarr(self.path / "arrays.zarr", group=GROUP, **options)
-
-    @cached_property
-    def times(self) -> pd.DatetimeIndex:
-        """The first day of each month."""
-        return pd.DatetimeIndex(self.grid["time"].to_numpy())
+    georeferenced: ClassVar[bool]
 
     @property
     def inputs(self) -> list[str]:
@@ -71,6 +60,36 @@ class CubeStore(store.Store):
         """Number of months that are forecast."""
         return int(self.meta["split"]["horizon"])
 
+    def labels(self, items: list[dict]) -> list[str]:
+        """In how many cells of some items of `windows` the first month forecast has an event, in one word each."""
+        counts = [int((np.asarray(item["targets"])[0] >= 1).any(axis=0).sum()) for item in items]
+        return [LABELS[int(np.searchsorted(LEAST_CELLS, count, side="right")) - 1] for count in counts]
+
+    @property
+    def legend(self) -> dict[str, str]:
+        """Every label there can be, with its colour."""
+        return dict(zip(LABELS, LABEL_COLOURS, strict=True))
+
+
+@dataclass(frozen=True, repr=False)
+class CubeStore(MonthStore):
+    """A sealed store of a monthly cube. `store[i]` is window i: months before, months after, with places and times."""
+
+    georeferenced: ClassVar[bool] = True
+
+    @cached_property
+    def grid(self) -> xr.Dataset:
+        """The arrays as they are on disk, not chunked; read when used."""
+        import xarray as xr
+
+        options = {"chunks": None, "consolidated": False, "decode_coords": "all"}
+        return xr.open_zarr(self.path / "arrays.zarr", group=GROUP, **options)
+
+    @cached_property
+    def times(self) -> pd.DatetimeIndex:
+        """The first day of each month."""
+        return pd.DatetimeIndex(self.grid["time"].to_numpy())
+
     @property
     def wraps(self) -> bool:
         """Whether the columns span 360 degrees, so that the first one follows the last."""
@@ -81,21 +100,13 @@ class CubeStore(store.Store):
         """Cells that count: ndarray (y, x) of bool."""
         return self.grid["valid"].to_numpy().astype(bool)
 
-    def windows(self, split: str | None = None, augment: str = "none", seed: int = 0) -> Any:
-        """The windows as standardised tensors, see :class:`geonb.loaders_cubes.Sequences`."""
+    def windows(
+        self, split: str | None = None, augment: str = "none", seed: int = 0, *, native: bool = False
+    ) -> Sequences:
+        """The windows as standardised tensors, or in native units, see :class:`geonb.loaders_cubes.Sequences`."""
         from geonb.loaders_cubes import Sequences
 
-        return Sequences(self, split, augment, seed)
-
-    def labels(self, items: list[dict]) -> list[str]:
-        """In how many cells of some items of `windows` the first month forecast has an event, in one word each."""
-        counts = [int((np.asarray(item["targets"])[0] >= 1).any(axis=0).sum()) for item in items]
-        return [LABELS[int(np.searchsorted(LEAST_CELLS, count, side="right")) - 1] for count in counts]
-
-    @property
-    def legend(self) -> dict[str, str]:
-        """Every label there can be, with its colour."""
-        return dict(zip(LABELS, LABEL_COLOURS, strict=True))
+        return Sequences(self, split, augment, seed, native=native)
 
     def origins(self, split: str) -> np.ndarray:
         """Indices of the months that a split forecasts first: ndarray of int, whether they have windows or not.

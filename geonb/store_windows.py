@@ -6,15 +6,17 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pandas as pd
 
-from geonb.store_cubes import CubeStore
+from geonb.store_cubes import MonthStore
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from geonb.loaders_windows import Samples
 
 GROUP = "windows"
 UNPLACED = (
@@ -22,11 +24,12 @@ UNPLACED = (
 )
 
 
-@dataclass(frozen=True)
-class WindowStore(CubeStore):
+@dataclass(frozen=True, repr=False)
+class WindowStore(MonthStore):
     """Samples as they came, without places and months: good for training, not for maps and headline scores."""
 
-    georeferenced = False
+    georeferenced: ClassVar[bool] = False
+    unproved: ClassVar[str] = f"{UNPLACED} Write a store from events in notebook 01 to forecast and score"
 
     @cached_property
     def grid(self) -> xr.Dataset:
@@ -40,27 +43,13 @@ class WindowStore(CubeStore):
         """All cells of a window count: ndarray (y, x) of bool."""
         return np.ones(self.meta["sources"][0]["shape"], bool)
 
-    @property
-    def times(self) -> pd.DatetimeIndex:
-        """Refuses: nobody knows the months."""
-        return self._refuse("it has no months")
+    def windows(
+        self, split: str | None = None, augment: str = "none", seed: int = 0, *, native: bool = False
+    ) -> Samples:
+        """The samples as standardised tensors, or in native units, see :class:`geonb.loaders_windows.Samples`."""
+        from geonb.loaders_windows import Samples
 
-    def origins(self, split: str) -> np.ndarray:
-        """Refuses: nobody knows the months."""
-        return self._refuse("it has no months to forecast")
-
-    def cube(self, *_: Any, **__: Any) -> xr.DataArray:
-        """Refuses: there are samples only."""
-        return self._refuse("it has no cube")
-
-    def check_split(self) -> dict:
-        """Refuses: nobody knows whether the splits share months."""
-        return self._refuse("its split cannot be checked")
-
-    def _refuse(self, what: str) -> NoReturn:
-        raise ValueError(
-            f"{self.path}: {what}; {UNPLACED} Write a store from events in notebook 01 to forecast and score"
-        )
+        return Samples(self, split, augment, seed, native=native)
 
     def __getitem__(self, i: int) -> xr.Dataset:
         """Window i: inputs (step, channel, y, x), targets (lead, outcome, y, x), valid (y, x); no coordinates of place."""

@@ -50,10 +50,10 @@ class Forecast(Trainable):
             lambda: _check_loss(store, loss),
             lambda: check_optimizer(optimizer),
             lambda: _check_sampler(sampler),
-            lambda: _sequences(store, augment),
+            lambda: store.windows("train", augment),
         ]
         check_all(store, checks)
-        order_of(_sequences(store, augment), store, sampler)  # an empty constituent cannot be shown more often
+        order_of(store.windows("train", augment), store, sampler)  # an empty constituent cannot be shown more often
 
     @classmethod
     def check_memory(cls, store, network: str, batch: int, precision: str) -> None:
@@ -239,12 +239,6 @@ def prevalence(store, most: int = 200) -> list[float]:
 
 def _inputs(store) -> list[dict[str, Any]]:
     return [channel for channel in store.meta["channels"] if channel.get("role", "input") != "target"]
-
-
-def _sequences(store, augment: str):
-    from geonb.loaders_cubes import Sequences
-
-    return Sequences(store, "train", augment)
 
 
 def _check_network(store, network: str, loss: str) -> None:

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
-from geonb import hdf5_sequences, loaders_cubes
+from geonb import baselines_forecast, forecasts, hdf5_sequences, plots_forecast
+from geonb import store as stores
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def test_their_file_becomes_a_store_to_train_on(theirs, tmp_path):
         store.meta["statistics"]["mean"], [0, *train[:, :, 1:].mean(axis=(0, 1, 3, 4))], rtol=1e-9
     )
     np.testing.assert_allclose(store.meta["statistics"]["std"], [1, *train[:, :, 1:].std(axis=(0, 1, 3, 4))], rtol=1e-9)
-    windows = loaders_cubes.Sequences(store, "val")
+    windows = store.windows("val")
     batch = windows.batch([0, 3])
     mean, std = (np.array(store.meta["statistics"][k])[:, None, None] for k in ("mean", "std"))
     np.testing.assert_allclose(batch["inputs"].numpy(), (predictor[[12, 15]] - mean) / std, atol=1e-5)
@@ -61,15 +62,26 @@ def test_nobody_can_check_its_leakage(theirs, tmp_path):
     store = hdf5_sequences.import_sequences(theirs[0], tmp_path / "theirs")
     assert store.georeferenced is False
     assert "leakage cannot be checked" in " ".join(store.meta["notes"])
-    for refused in (store.check_split, store.cube, lambda: store.origins("test"), lambda: store.times):
-        with pytest.raises(ValueError, match="ungeoreferenced, leakage cannot be checked"):
-            refused()
+    with pytest.raises(ValueError, match="its split cannot be checked; ungeoreferenced, leakage cannot be checked"):
+        stores.check_split(store)
+    with pytest.raises(ValueError, match="its split cannot be checked"):
+        stores.proof_of(store)
+    for ask in (
+        forecasts.origins_of,
+        baselines_forecast.training_stop,
+        lambda store: baselines_forecast.events_of(store, 0, 4),
+        lambda store: plots_forecast.event_diffusion(store, 5),
+        plots_forecast.cube_maps,
+        plots_forecast.sequence_samples,
+    ):
+        with pytest.raises(ValueError, match=r"no months to forecast .*ungeoreferenced.* Write a store from events"):
+            ask(store)
 
 
 def test_turned_samples_stay_together(theirs, tmp_path):
     store = hdf5_sequences.import_sequences(theirs[0], tmp_path / "theirs")
-    plain = loaders_cubes.Sequences(store).batch(range(20))
-    turned = loaders_cubes.Sequences(store, augment="flips,rotations").batch(range(20))
+    plain = store.windows().batch(range(20))
+    turned = store.windows(augment="flips,rotations").batch(range(20))
     assert not torch.equal(plain["inputs"], turned["inputs"])
 
     def turn(plane, flip, quarters):

@@ -57,7 +57,7 @@ def made_store(outcomes=1, deaths=True, splits=("train",) * 40 + ("val",) * 12):
     }  # fmt: skip
     index = pd.DataFrame({"split": pd.Categorical(splits), "height": SIDE, "width": SIDE, "source": "grid", "block": 0})
     store = SimpleNamespace(meta=meta, index=index, path="data/conflict/made", classes=[])
-    store.windows = lambda split: Months(store, split)
+    store.windows = lambda split, augment="none": Months(store, split, augment)
     return store
 
 
@@ -74,7 +74,6 @@ def sequences(monkeypatch):
         module.val_dataloader = lambda: loader("val", "sequential", False)
         return module
 
-    monkeypatch.setattr(tasks_forecast, "_sequences", lambda store, augment: Months(store, "train", augment))
     monkeypatch.setattr(Forecast, "data_module", staticmethod(data_module))
 
 
