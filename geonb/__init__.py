@@ -39,8 +39,9 @@ networks_forecast, networks_convlstm, networks_unet_lstm, losses_forecast, tasks
     The same for forecasts: months in, event probabilities and deaths of the months ahead out, with Monte-Carlo dropout.
 networks_triplet, losses_triplet, tasks_triplet
     The same for embeddings without labels: any timm backbone and a head; InfoNCE and the triplet loss; collapse.
-prediction, stitching, maps, polygons
-    Trained model -> georeferenced predictions; blending windows; class and probability maps as COG; outlines with areas.
+prediction, prediction_faults, stitching, maps, polygons
+    Trained model -> georeferenced predictions, and the check of those of any workload; blending windows; class and
+    probability maps as COG; outlines with areas.
 rasters, jobs, reading, workers
     Any other rasters: many files, what is there kept, bad ones reported; how they are read; spread over Dask workers.
 forecasts, exports_forecast, analytics
@@ -94,7 +95,7 @@ _PUBLIC = {
     "check_store": "store",
     "check_split": "store",
     "check_run": "runs",
-    "check_predictions": "prediction",
+    "check_predictions": "prediction_faults",
     "train": "tasks",
     "load_model": "tasks",
     "predict": "prediction",

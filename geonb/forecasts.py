@@ -64,6 +64,7 @@ def predict_region(
         If the model was trained on other channels, outcomes or months than the store holds; lists all that differs.
     """
     from geonb.prediction import Done
+    from geonb.prediction_faults import check_predictions
 
     check_fit(model.card, store)
     path, names = Path(run.predictions), ["network", *(b.name for b in baselines)]
@@ -83,8 +84,8 @@ def predict_region(
         for i in range(done.rows("grid", name) or 0, len(origins)):
             _write(arrays, m, i, forecast(origins[i][0]), store.valid)
             done.mark("grid", name, i + 1)
-    _finish(path, run, store, model.card, precision, draws)
-    check_forecasts(path)
+    _finish(path, run, store, model.card, names, precision, draws)
+    check_predictions(path)
     return path
 
 
@@ -366,17 +367,17 @@ def _write(arrays, m: int, i: int, forecast: dict[str, np.ndarray | None], valid
         arrays["country_deaths"][:, :, i] = forecast["country_deaths"]
 
 
-def _finish(path: Path, run, store, card: dict, precision: str, draws: int) -> None:
+def _finish(path: Path, run, store, card: dict, models: list[str], precision: str, draws: int) -> None:
     from geonb.arrays import quiet_zarr
 
-    record = workloads.get(card["workload"])
+    record = workloads.known(card["workload"])
     attrs = {
         "workload": record.name, "title": store.meta.get("title") or record.title, "question": record.question,
         "simulated": int(store.meta["simulated"]), "notes": store.meta["notes"], "run": Path(run.path).name,
         "colours": [o["colour"] for o in store.outcomes], "headline": record.headline, "network": card["network"],
         "precision": precision, "geonb": card.get("geonb", ""), "outcomes": [dict(o) for o in store.outcomes],
         "times": [str(store.times[0].date()), str(store.times[-1].date())], "steps": int(store.steps), "draws": draws,
-        "wraps": int(bool(store.meta["sources"][0].get("wraps", False))), "unit": "cell-months", "complete": 1,
+        "wraps": int(bool(store.meta["sources"][0].get("wraps", False))), "unit": "cell-months", "models": models, "complete": 1,
         "countries": store.meta.get("report", {}).get("countries", {}),
     }  # fmt: skip
     with quiet_zarr():
@@ -384,51 +385,59 @@ def _finish(path: Path, run, store, card: dict, precision: str, draws: int) -> N
         zarr.consolidate_metadata(path)
 
 
-def check_forecasts(path: str | Path) -> None:
-    """Check forecasts against the contract at the head of this module.
+def forecast_faults(tree: xr.DataTree, deep: bool = False) -> Iterator[str]:
+    """What is wrong with forecasts, by the contract at the head of this module.
 
-    Raises
-    ------
-    ValueError
-        One, listing every fault found.
+    Parameters
+    ----------
+    deep : bool
+        Read every month; else the first and the last.
     """
-    from geonb.prediction import open_predictions
+    from geonb.prediction_faults import attribute_faults
 
-    tree, faults = open_predictions(path), []
-    missing = [a for a in ("workload", "simulated", "notes", "outcomes", "complete") if a not in tree.attrs]
-    if missing:
-        faults.append(f"root attributes missing: {', '.join(missing)} (interrupted? run 03_prediction again)")
+    yield from attribute_faults(tree, ("outcomes",))
     if "grid" not in tree.children:
-        faults.append(f"no group 'grid', only {list(tree.children)}")
+        yield f"no group 'grid', only {list(tree.children)}"
     else:
-        faults += _group_faults(tree["grid"].to_dataset())
-    if faults:
-        raise ValueError(f"{path} holds no forecasts of geonb:\n- " + "\n- ".join(faults))
+        yield from _group_faults(tree["grid"].to_dataset(), deep)
 
 
-def _group_faults(data: xr.Dataset) -> Iterator[str]:
+def _group_faults(data: xr.Dataset, deep: bool) -> Iterator[str]:
+    from geonb.prediction_faults import coordinate_faults, layout_faults, split_faults
+
     dims = ("outcome", "time", "lead", "y", "x")
-    wanted = {
-        "probability": ("model", *dims),
-        "truth": dims,
-        "split": ("time",),
-        **dict.fromkeys(("valid", "country", "gid"), dims[3:]),
+    wanted = {"probability": ("model", *dims), "truth": dims, "split": ("time",),
+              **dict.fromkeys(("valid", "country", "gid"), dims[3:])}  # fmt: skip
+    only_some = {
+        "deaths_mean": ("model", *dims),
+        "deaths": dims,
+        "spread": dims,
+        "deaths_quantile": ("quantile", *dims),
     }
-    for name, order in wanted.items():
-        if name not in data:
-            yield f"no {name}"
-        elif data[name].dims != order:
-            yield f"{name} has dims {data[name].dims}, not {order}"
-    if any(name not in data or data[name].dims != order for name, order in wanted.items()):
+    wanted |= {name: order for name, order in only_some.items() if name in data}
+    found = [*layout_faults(data, wanted), *coordinate_faults(data, ("time", "lead", "y", "x"), ("time", "lead", "y"))]
+    if "spatial_ref" not in data.coords:
+        found.append("no coordinate reference system")
+    if found:
+        yield from found
         return
-    if data.sizes["y"] > 1 and not (np.diff(data["y"]) > 0).all():
-        yield "y does not ascend: row 0 must be the south"
-    valid = data["valid"].to_numpy()
-    for i in sorted({0, data.sizes["time"] - 1}):
-        for model in data["model"].values:
-            p = data["probability"].isel(time=i).sel(model=model).to_numpy()[..., valid]
-            if p.size and not ((p >= 0) & (p <= 1)).all():
-                yield f"{model}: probabilities of {str(data['time'].values[i])[:7]} are {np.min(p)}..{np.max(p)}, not 0-1"
-    odd = sorted(set(map(str, data["split"].values)) - set(SPLITS))
-    if odd:
-        yield f"split holds {odd}; it may hold {', '.join(SPLITS)}"
+    yield from split_faults("split", data["split"].astype(str).to_numpy(), SPLITS)
+    for i in range(data.sizes["time"]) if deep else sorted({0, data.sizes["time"] - 1}):
+        yield from _month_faults(data.isel(time=i))
+
+
+def _month_faults(month: xr.Dataset) -> Iterator[str]:
+    """Forecasts of one origin: known, 0-1 and not negative in every cell of the region; truth is 0, 1 or not known."""
+    from geonb.prediction_faults import range_faults
+
+    name, valid = str(month["time"].values)[:7], month["valid"].to_numpy()
+    for model in month["model"].to_numpy():
+        at = month.sel(model=model)
+        yield from range_faults(f"probability of {model}, {name}", at["probability"].to_numpy(), 0, 1, valid)
+    yield from range_faults(f"truth, {name}", month["truth"].to_numpy(), UNKNOWN, 1)
+    if "spread" in month:
+        yield from range_faults(f"spread, {name}", month["spread"].to_numpy(), 0, 1, valid)
+    for deaths in ("deaths_mean", "deaths_quantile", "deaths"):
+        if deaths in month:  # not every baseline forecasts deaths, and those of months to come are not known
+            values = month[deaths].to_numpy()
+            yield from range_faults(f"{deaths}, {name}", values, 0, known=valid & ~np.isnan(values))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +55,7 @@ def predict_scenes(
     Path of predictions.zarr, checked.
     """
     from geonb.arrays import quiet_zarr
+    from geonb.prediction_faults import check_predictions
 
     path = Path(run.predictions)
     record = workloads.known(model.card["workload"])
@@ -87,7 +88,8 @@ def predict_scenes(
         "workload": record.name, "title": store.meta.get("title") or record.title, "question": record.question,
         "simulated": int(store.meta["simulated"]), "notes": store.meta["notes"], "run": Path(run.path).name,
         "colours": [c["colour"] for c in store.classes], "headline": record.headline, "network": model.card["network"],
-        "precision": precision, "block": store.meta["split"]["block"], "geonb": model.card["geonb"], "complete": 1,
+        "precision": precision, "block": store.meta["split"]["block"], "geonb": model.card["geonb"], "models": names,
+        "complete": 1,
     }  # fmt: skip
     with quiet_zarr():
         zarr.open_group(path, mode="r+").attrs.update(attrs)  # writes what was gathered before anew, texts and all
@@ -355,41 +357,54 @@ def open_predictions(path: str | Path) -> xr.DataTree:
     return xr.open_datatree(path, engine="zarr", chunks={}, consolidated=False)
 
 
-def check_predictions(path: str | Path) -> None:
-    """Check predictions against the contract at the head of this module.
+def scene_faults(tree: xr.DataTree, deep: bool = False) -> Iterator[str]:
+    """What is wrong with predictions of scenes, by the contract at the head of this module.
 
-    Raises
-    ------
-    ValueError
-        One, listing every fault found.
+    Parameters
+    ----------
+    deep : bool
+        Read every row; else the middle one of each scene.
     """
     import rioxarray  # noqa: F401  (the .rio accessor)
 
-    tree, faults = open_predictions(path), []
-    missing = [a for a in ("workload", "simulated", "notes", "colours", "complete") if a not in tree.attrs]
-    if missing:
-        faults.append(f"root attributes missing: {', '.join(missing)} (interrupted? run 03_prediction again)")
+    from geonb.prediction_faults import attribute_faults, coordinate_faults, layout_faults
+
+    yield from attribute_faults(tree, ("colours",))
     if not tree.children:
-        faults.append("no source in it")
-    wanted = {"probability": ("model", "class", "y", "x"), "label": ("model", "y", "x"), "truth": ("y", "x"), "split": ("y", "x"),
-              "block": ("y", "x")}  # fmt: skip
+        yield "no source in it"
+    wanted = {"probability": ("model", "class", "y", "x"), "label": ("model", "y", "x"),
+              **dict.fromkeys(("truth", "split", "block"), ("y", "x"))}  # fmt: skip
     kinds = {"label": "uint8", "truth": "uint8", "split": "int8", "probability": "float16"}
     for name, node in tree.children.items():
         scene = node.to_dataset()
-        for variable in kinds.keys() & scene.data_vars:
-            if scene[variable].dtype != kinds[variable]:
-                faults.append(f"{name}: {variable} is {scene[variable].dtype}, not {kinds[variable]}")
-        for variable, dims in wanted.items():
-            if variable not in scene:
-                faults.append(f"{name}: no {variable}")
-            elif scene[variable].dims != dims:
-                faults.append(f"{name}: {variable} has dims {scene[variable].dims}, not {dims}")
+        found = [*layout_faults(scene, wanted, kinds), *coordinate_faults(scene, ("y", "x"))]
         if scene.rio.crs is None:
-            faults.append(f"{name}: no coordinate reference system")
-        if "probability" in scene and scene.sizes["y"] and not faults:
-            middle = scene["probability"].isel(y=scene.sizes["y"] // 2).sum("class", skipna=False).to_numpy()
-            middle = middle[np.isfinite(middle)]
-            if middle.size and np.abs(middle - 1).max() > 0.02:
-                faults.append(f"{name}: probabilities sum to {middle.min():.3f}..{middle.max():.3f}, not to 1")
-    if faults:
-        raise ValueError(f"{path} is not a predictions.zarr of geonb:\n- " + "\n- ".join(faults))
+            found.append("no coordinate reference system")
+        rows = scene.sizes.get("y", 0)
+        if rows and not found:
+            step = 512
+            strips = (
+                [slice(at, at + step) for at in range(0, rows, step)] if deep else [slice(rows // 2, rows // 2 + 1)]
+            )
+            found = list(
+                dict.fromkeys(fault for strip in strips for fault in _value_faults(scene.isel(y=strip).load()))
+            )
+        yield from (f"{name}: {fault}" for fault in found)
+
+
+def _value_faults(rows: xr.Dataset) -> Iterator[str]:
+    """Probabilities are 0-1 and sum to 1 wherever there is a label; truth is a class or none; splits are known ones."""
+    from geonb.prediction_faults import range_faults, split_faults
+
+    for model in rows["model"].to_numpy():
+        at = rows.sel(model=model)
+        known = (at["label"] != IGNORE).to_numpy()
+        yield from range_faults(f"probability of {model}", at["probability"].to_numpy(), 0, 1, known)
+        total = at["probability"].astype(np.float32).sum("class", skipna=False).to_numpy()[known]
+        total = total[np.isfinite(total)]
+        if total.size and np.abs(total - 1).max() > 0.02:
+            yield f"probabilities of {model} sum to {total.min():.3f}..{total.max():.3f}, not to 1"
+    classes = rows.sizes["class"]
+    for what, codes in (("truth", rows["truth"]), ("label", rows["label"])):
+        yield from range_faults(what, codes.to_numpy(), 0, classes - 1, (codes != IGNORE).to_numpy())
+    yield from split_faults("split", rows["split"].to_numpy(), SPLITS.values())

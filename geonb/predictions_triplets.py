@@ -17,6 +17,7 @@ import xarray as xr
 import zarr
 
 from geonb import workloads
+from geonb.samples import SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,6 +50,7 @@ def predict_triplets(
     Path of predictions.zarr, checked.
     """
     from geonb.prediction import Done
+    from geonb.prediction_faults import check_predictions
 
     path = Path(run.predictions)
     names = ["network", UNTRAINED, *(b.name for b in baselines)]
@@ -72,7 +74,7 @@ def predict_triplets(
             vectors, valid = embed_scene(store, name, t, corners, embed, batch)
             group["embedding"][t], group["valid"][t] = vectors, valid
             done.mark(name, "embedding", t + 1)
-    _finish(path, run, store, model.card, precision, step)
+    _finish(path, run, store, model.card, names, precision, step)
     check_predictions(path)
     return path
 
@@ -254,7 +256,7 @@ def _create(path: Path, store, name: str, corners: tuple, card: dict) -> None:
         data.to_zarr(path, group=name, mode="a", compute=False, zarr_format=3, consolidated=False)
 
 
-def _finish(path: Path, run, store, card: dict, precision: str, step: int) -> None:
+def _finish(path: Path, run, store, card: dict, models: list[str], precision: str, step: int) -> None:
     from geonb.arrays import quiet_zarr
 
     record = workloads.known(card["workload"])
@@ -262,54 +264,59 @@ def _finish(path: Path, run, store, card: dict, precision: str, step: int) -> No
         "workload": record.name, "title": store.meta.get("title") or record.title, "question": record.question,
         "simulated": int(store.meta["simulated"]), "notes": store.meta["notes"], "run": Path(run.path).name, "colours": [],
         "headline": record.headline, "network": card["network"], "precision": precision, "geonb": card["geonb"],
-        "unit": "triplets", "patch": store.patch, "step": step, "pixel_m": card["resolution_m"], "complete": 1,
+        "unit": "triplets", "patch": store.patch, "step": step, "pixel_m": card["resolution_m"],
+        "models": models, "complete": 1,
     }  # fmt: skip
     with quiet_zarr():
         zarr.open_group(path, mode="r+").attrs.update(attrs)
         zarr.consolidate_metadata(path)
 
 
-def check_predictions(path: str | Path) -> None:
-    """Check predictions against the contract at the head of this module.
+def triplet_faults(tree: xr.DataTree, deep: bool = False) -> Iterator[str]:
+    """What is wrong with distances and embeddings, by the contract at the head of this module.
 
-    Raises
-    ------
-    ValueError
-        One, listing every fault found.
+    Parameters
+    ----------
+    deep : bool
+        Read every scene; else the first and the last of each series.
     """
-    from geonb.prediction import open_predictions
+    from geonb.prediction_faults import attribute_faults, layout_faults, range_faults, split_faults
 
-    tree = open_predictions(path)
-    missing = [a for a in ("workload", "simulated", "notes", "patch", "complete") if a not in tree.attrs]
-    faults = (
-        [f"root attributes missing: {', '.join(missing)} (interrupted? run 03_prediction again)"] if missing else []
-    )
-    faults += _faults(tree)
-    if faults:
-        raise ValueError(f"{path} holds no embeddings of geonb:\n- " + "\n- ".join(faults))
-
-
-def _faults(tree: xr.DataTree) -> Iterator[str]:
+    yield from attribute_faults(tree, ("patch",))
     if "triplets" not in tree.children:
         yield f"no group 'triplets', only {list(tree.children)}"
         return
-    wanted = {
-        "near": ("model", "sample"),
-        "far": ("model", "sample"),
-        **dict.fromkeys(("split", "source", "block", "t", "y", "x"), ("sample",)),
-    }
-    for group, node in tree.children.items():
-        data = node.to_dataset()
-        dims = wanted if group == "triplets" else {"embedding": ("time", "y", "x", "dim"), "valid": ("time", "y", "x")}
-        for name, order in dims.items():
-            if name not in data:
-                yield f"{group}: no {name}"
-            elif data[name].dims != order:
-                yield f"{group}: {name} has dims {data[name].dims}, not {order}"
-    for name in ("near", "far"):
-        values = tree["triplets"][name].to_numpy() if name in tree["triplets"] else np.zeros(1)
-        if not (values >= 0).all():
-            yield f"triplets: {int((~(values >= 0)).sum())} distances in {name} are not 0 or more"
+    data = tree["triplets"].to_dataset()
+    wanted = {**dict.fromkeys(("near", "far"), ("model", "sample")),
+              **dict.fromkeys(("split", "source", "block", "t", "y", "x"), ("sample",))}  # fmt: skip
+    found = list(layout_faults(data, wanted))
+    if not found:
+        for name in ("near", "far"):
+            for model, values in zip(data["model"].to_numpy(), data[name].to_numpy(), strict=True):
+                found += range_faults(f"{name} of {model}", values, 0)
+        found += split_faults("split", data["split"].astype(str).to_numpy(), SPLITS)
+    yield from (f"triplets: {fault}" for fault in found)
+    for name in series_of(tree):
+        yield from (f"{name}: {fault}" for fault in _series_faults(tree[name].to_dataset(), deep))
+
+
+def _series_faults(data: xr.Dataset, deep: bool) -> Iterator[str]:
+    from geonb.prediction_faults import coordinate_faults, layout_faults, range_faults
+
+    wanted = {"embedding": ("time", "y", "x", "dim"), "valid": ("time", "y", "x")}
+    found = [*layout_faults(data, wanted), *coordinate_faults(data, ("y", "x"))]
+    if "time" not in data.coords:
+        found.append("no coordinate time")
+    if "spatial_ref" not in data.coords:
+        found.append("no coordinate reference system")
+    yield from found
+    if found:
+        return
+    for t in range(data.sizes["time"]) if deep else sorted({0, data.sizes["time"] - 1} - {-1}):
+        scene = data.isel(time=t).load()
+        yield from range_faults(
+            f"embedding of scene {t}", scene["embedding"].to_numpy(), known=scene["valid"].to_numpy()[..., None]
+        )
 
 
 def series_of(predictions: xr.DataTree) -> list[str]:

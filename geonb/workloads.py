@@ -40,6 +40,9 @@ class Workload:
         Each ``(store) -> (inputs) -> probability``; see :mod:`geonb.baselines`.
     predict : str
         ``(run, model, store, baselines, ...) -> path`` of predictions.zarr.
+    check_predictions : str
+        ``(tree, deep) -> faults``: what is wrong with its predictions, beyond what all workloads' have in common; see
+        :mod:`geonb.prediction_faults`.
     export : str
         ``(run, model, rasters, ...) -> paths`` of files for a GIS, from the predictions and for more rasters.
     score : str
@@ -75,6 +78,7 @@ class Workload:
     former_tasks: tuple[str, ...] = ("geonb.tasks:Segmentation",)
     baselines: tuple[str, ...] = ()
     predict: str = "geonb.prediction:predict_scenes"
+    check_predictions: str = "geonb.prediction:scene_faults"
     export: str = "geonb.prediction:export_maps"
     score: str = "geonb.scores:score_classes"
     tiles: str = "geonb.embeddings:rgb_tiles"
@@ -122,6 +126,7 @@ CONFLICT = Workload(
         "geonb.baselines_forecast:logistic",
     ),
     predict="geonb.forecasts:predict_region",
+    check_predictions="geonb.forecasts:forecast_faults",
     export="geonb.forecasts:export_forecasts",
     score="geonb.scores_forecast:score_forecasts",
     tiles="geonb.plots_forecast:forecast_tiles",
@@ -172,6 +177,7 @@ CLOUDS = Workload(
     former_tasks=("geonb.tasks_triplet:Triplet",),
     baselines=("geonb.baselines_triplets:mean_and_spread", "geonb.baselines_triplets:pixel_pca"),
     predict="geonb.predictions_triplets:predict_triplets",
+    check_predictions="geonb.predictions_triplets:triplet_faults",
     export="geonb.predictions_triplets:export_embeddings",
     score="geonb.scores_triplets:score_triplets",
     tiles="geonb.store_scenes:anchor_tiles",

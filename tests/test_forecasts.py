@@ -15,6 +15,7 @@ from fake_cubes import ANY, contagion
 
 from geonb import baselines_forecast, exports_forecast, forecasts, workloads
 from geonb.prediction import open_predictions
+from geonb.prediction_faults import check_predictions
 from geonb.tasks_forecast import Forecast
 from geonb.workloads import Workload
 
@@ -96,7 +97,7 @@ def test_an_interrupted_forecast_goes_on_to_the_same_arrays(store, tmp_path, mon
     with pytest.raises(KeyboardInterrupt):
         forecasts.predict_region(run, store, model_of(network, "hurdle"), [baselines_forecast.never(store)])
     with pytest.raises(ValueError, match="interrupted"):
-        forecasts.check_forecasts(run.predictions)
+        check_predictions(run.predictions)
     forecasts.predict_region(run, store, model_of(network, "hurdle"), [baselines_forecast.never(store)])
     assert next(calls) == 3 + 1 + 4 + 0 + 0  # three before, the one that died, and the four that were left
     one, other = (open_predictions(p)["grid"].to_dataset().load() for p in (whole, run.predictions))

@@ -8,6 +8,7 @@ import pytest
 from untrained import untrained
 
 from geonb import baselines, maps, prediction
+from geonb.prediction_faults import check_predictions
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def predicted(small_store, model, tmp_path_factory):
 
 
 def test_the_contract_holds(predicted, small_store):
-    prediction.check_predictions(predicted.predictions)
+    check_predictions(predicted.predictions)
     tree = prediction.open_predictions(predicted.predictions)
     source = small_store.sources[0]
     scene, original = tree[source].to_dataset(), small_store.arrays[source].to_dataset()
@@ -76,7 +77,7 @@ def test_interrupted_it_goes_on_bit_for_bit(predicted, small_store, model, tmp_p
         with pytest.raises(Killed):
             prediction.predict_scenes(run, small_store, model, found)
         with pytest.raises(ValueError, match="interrupted"):
-            prediction.check_predictions(run.predictions)
+            check_predictions(run.predictions)
     prediction.predict_scenes(run, small_store, model, found)
     once = prediction.open_predictions(predicted.predictions)[small_store.sources[0]].to_dataset()
     again = prediction.open_predictions(run.predictions)[small_store.sources[0]].to_dataset()
@@ -111,7 +112,7 @@ def test_faults_are_all_listed(tmp_path):
 
     xr.DataTree.from_dict({"/": xr.Dataset(), "/a": xr.Dataset({"truth": ("x", [1])})}).to_zarr(tmp_path / "p.zarr")
     with pytest.raises(ValueError) as error:
-        prediction.check_predictions(tmp_path / "p.zarr")
+        check_predictions(tmp_path / "p.zarr", "segmentation")
     told = str(error.value)
     assert all(
         part in told

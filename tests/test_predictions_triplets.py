@@ -11,6 +11,7 @@ import torch
 
 from geonb import baselines_triplets, predictions_triplets
 from geonb.prediction import open_predictions
+from geonb.prediction_faults import check_predictions
 from geonb.tasks_triplet import Triplet
 
 
@@ -154,4 +155,4 @@ def test_predictions_that_are_damaged_are_refused(predicted, tmp_path):
     shutil.rmtree(tmp_path / "p.zarr" / "triplets" / "far")
     zarr.consolidate_metadata(tmp_path / "p.zarr")
     with pytest.raises(ValueError, match="triplets: no far"):
-        predictions_triplets.check_predictions(tmp_path / "p.zarr")
+        check_predictions(tmp_path / "p.zarr")

@@ -16,6 +16,7 @@ def test_every_record_is_whole():
             record.task,
             record.predict,
             record.export,
+            record.check_predictions,
             record.score,
             record.tiles,
             record.explore,
