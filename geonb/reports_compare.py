@@ -187,7 +187,7 @@ def _question(frame: pd.DataFrame) -> str:
     from geonb import workloads
 
     try:
-        return workloads.get(frame["workload"].iloc[0]).question if len(frame) else ""
+        return workloads.known(frame["workload"].iloc[0]).question if len(frame) else ""
     except (ValueError, ImportError):
         return ""
 

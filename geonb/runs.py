@@ -301,14 +301,21 @@ def start_run(workload: str, run: str | Path = "latest", **parameters: Any) -> R
     return made
 
 
-def check_run(path: Path | str | Run) -> dict[str, Any]:
-    """Check that a run folder is whole, and return its ``run.json``.
+def check_run(path: Path | str | Run, workload: str | None = None, deep: bool = False) -> dict[str, Any]:
+    """Check that a run folder of any workload is whole, and return its ``run.json``.
+
+    Parameters
+    ----------
+    workload : str, optional
+        Import path of a record of your own, where this process does not know it yet.
+    deep : bool
+        Also read every label of the store and every value of the predictions.
 
     Raises
     ------
     ValueError
         Lists every fault: missing or broken files, unknown states, finished steps without their notebook, a sample store
-        that is gone.
+        that is gone or damaged, and what is wrong with predictions and scores, if there are any that are finished.
     """
     path = Path(path.path if isinstance(path, Run) else path)
     faults: list[str] = []
@@ -319,7 +326,7 @@ def check_run(path: Path | str | Run) -> dict[str, Any]:
         faults.append(str(error))
     faults += [f"{name} is missing" for name in ("parameters.yaml", "environment.txt") if not (path / name).is_file()]
     if info:
-        faults += _faults(path, info)
+        faults += [*_faults(path, info), *_product_faults(path, info, workload, deep)]
     if faults:
         raise ValueError(f"Run folder {path} is not right:\n" + "\n".join(f"  {f}" for f in faults))
     return info
@@ -342,6 +349,29 @@ def _faults(path: Path, info: dict[str, Any]) -> list[str]:
         if record.get("state") == "done" and not (path / "notebooks" / f"{step}.ipynb").is_file():
             faults.append(f"step {step} is done, but notebooks/{step}.ipynb is missing")
     return faults
+
+
+def _product_faults(path: Path, info: dict[str, Any], workload: str | None, deep: bool) -> Iterator[str]:
+    """What is wrong with the store, the predictions and the scores that are there; what a step is still writing is left alone."""
+    from geonb.prediction_faults import check_predictions
+    from geonb.scores import check_scores
+    from geonb.store import check_store
+
+    run = Run(path)
+    store = _root_of(path) / info["store"] if info.get("store") else None
+    checks = [
+        ("01", store, lambda: check_store(store, deep)),
+        ("03", run.predictions, lambda: check_predictions(run.predictions, workload, deep)),
+        ("04", run.scores, lambda: check_scores(run.scores, info.get("headline"))),
+    ]
+    for number, product, check in checks:
+        states = [about.get("state") for step, about in info.get("steps", {}).items() if step.startswith(number)]
+        if product is None or not product.exists() or any(state != "done" for state in states):
+            continue
+        try:
+            check()
+        except ValueError as error:
+            yield str(error).replace("\n", "\n  ")
 
 
 def __getattr__(name: str) -> Any:

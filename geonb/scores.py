@@ -6,6 +6,7 @@ matrix product and not another look at the pixels. The counts are kept in scores
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -363,6 +364,52 @@ def score(run, predictions: xr.DataTree, *, draws: int = 1000, seed: int = 0) ->
         told["validation"] = headline(scores, record.headline, "val")
     run.update(**told)
     return scores
+
+
+def check_scores(path: str | Path, told: Mapping[str, object] | None = None) -> None:
+    """Check a run's scores.nc, of any workload.
+
+    Parameters
+    ----------
+    told : mapping, optional
+        The headline in the run's ``run.json``: it must be what the scores say.
+
+    Raises
+    ------
+    ValueError
+        One, listing every fault found: variables, dims, the network, intervals that don't hold their score, the headline.
+    """
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as opened:
+            scores = opened.load()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read ({error}). Run 04_analytics again.") from error
+    dims, faults = ("model", "split", "metric"), []
+    for name in ("score", "score_low", "score_high", "gain"):
+        if name not in scores:
+            faults.append(f"no {name}")
+        elif scores[name].dims != dims:
+            faults.append(f"{name} has dims {scores[name].dims}, not {dims}")
+    if not faults:
+        faults += _value_faults(scores, told or {})
+    if faults:
+        raise ValueError(f"{path} is not a scores.nc of geonb:\n- " + "\n- ".join(faults))
+
+
+def _value_faults(scores: xr.Dataset, told: Mapping[str, object]) -> Iterator[str]:
+    for dim, needed in {"model": "network", "split": "test", "metric": str(scores.attrs.get("headline"))}.items():
+        if needed not in scores[dim].values:
+            yield f"no {dim} {needed!r}, only {', '.join(map(str, scores[dim].values))}"
+    if np.isinf(scores["score"]).any():
+        yield f"{int(np.isinf(scores['score']).sum())} scores are infinite"
+    crossed = int((scores["score_low"] > scores["score_high"]).sum())
+    if crossed:
+        yield f"{crossed} intervals end before they begin"
+    place = {"model": "network", "split": told.get("split"), "metric": told.get("metric")}
+    if told and all(value in scores[dim].values for dim, value in place.items()):
+        value = float(scores["score"].sel(place))
+        if not np.isclose(value, float(told["value"]), equal_nan=True):
+            yield f"run.json says {told['metric']} {told['value']}, the scores {value}: run 04_analytics again"
 
 
 def table(scores: xr.Dataset) -> object:

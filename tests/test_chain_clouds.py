@@ -13,6 +13,7 @@ import rasterio
 import xarray as xr
 from test_reports import FETCHES
 
+import geonb
 from geonb import embeddings_transforms, examples_clouds, predictions_triplets, runs, store, workloads
 
 pytestmark = pytest.mark.notebook
@@ -44,7 +45,9 @@ def made(tmp_path_factory):
 
 def test_the_run_is_whole_and_stands_beside_its_baselines(made):
     run, told = made
-    runs.check_run(run.path)
+    runs.check_run(run.path, deep=True)
+    geonb.check_store(run.store, deep=True)
+    geonb.check_predictions(run.predictions, deep=True)
     assert list(run.info["steps"]) == ["01_dataset_clouds", *workloads.SHARED_STEPS]
     expected = ["network", "untrained", "mean-and-spread", "pixel-pca"]
     with xr.open_dataset(run.scores, engine="h5netcdf") as scores:

@@ -13,6 +13,7 @@ import xarray as xr
 from sklearn import metrics as sk
 from test_reports import FETCHES
 
+import geonb
 from geonb import runs, store, workloads
 
 pytestmark = pytest.mark.notebook
@@ -48,7 +49,9 @@ def forecast(made):
 
 def test_the_run_is_whole_and_leads_with_average_precision(made):
     run, told = made
-    runs.check_run(run.path)
+    runs.check_run(run.path, deep=True)
+    geonb.check_store(run.store, deep=True)
+    geonb.check_predictions(run.predictions, deep=True)
     assert list(run.info["steps"]) == ["01_dataset_conflict", *workloads.SHARED_STEPS]
     assert run.info["headline"]["metric"] == workloads.get("conflict").headline == "average_precision"
     expected = ["network", "never", "climatology", "persistence", "weighted-history", "logistic"]

@@ -74,7 +74,9 @@ def test_a_sixth_workload_runs_through_the_shared_notebooks(project, monkeypatch
     monkeypatch.syspath_prepend(str(ROOT / "tests" / "toy"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests" / "toy"), prepend=os.pathsep)
     run = runner.run("toy:RECORD")
-    runs.check_run(run.path)
+    runs.check_run(run.path, deep=True)
+    geonb.check_store(run.store, deep=True)
+    geonb.check_predictions(run.predictions, deep=True)
     with xr.open_dataset(run.scores, engine="h5netcdf") as scores:
         assert list(scores["model"].values) == ["network", "below-mean"]
         assert scores["score"].sel(model="below-mean", split="test", metric="accuracy") > 0.8
@@ -87,7 +89,9 @@ def test_the_main_chain_on_small_data(finished, monkeypatch):
     folder, told = finished
     monkeypatch.setenv("GEONB_ROOT", str(folder))
     run = runs.open_run("segmentation")
-    runs.check_run(run.path)
+    runs.check_run(run.path, deep=True)
+    geonb.check_store(run.store, deep=True)
+    geonb.check_predictions(run.predictions, deep=True)
     assert "pixel-linear" in told and "report.html" in told
     assert {p.name for p in (run.path / "maps").iterdir()} >= {"image_class.tif", "image_probability.tif"}
     assert run.info["headline"]["metric"] == "mean_iou" and all(

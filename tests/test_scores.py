@@ -171,6 +171,27 @@ def test_headline_names_the_best_baseline(made):
     assert told["baseline"] == "majority" and told["low"] <= told["value"] <= told["high"]
 
 
+def test_what_is_wrong_with_a_file_of_scores_is_named(made, tmp_path):
+    scores, file = made[1], tmp_path / "scores.nc"
+    told = s.headline(scores, "mean_iou")
+    scores.to_netcdf(file, engine="h5netcdf")
+    s.check_scores(file, told)
+    for damaged, fault in (
+        (scores.drop_vars("score_low"), "no score_low"),
+        (scores.assign(gain=scores["gain"].isel(split=0, drop=True)), "gain has dims"),
+        (scores.drop_sel(model="network"), "no model 'network', only majority"),
+        (scores.assign(score_low=scores["score_high"] + 1), "intervals end before they begin"),
+        (scores.assign(score=scores["score"] + 0.1), "run.json says mean_iou"),
+        (scores.assign(score=scores["score"] / 0), "scores are infinite"),
+    ):
+        damaged.to_netcdf(file, engine="h5netcdf")
+        with pytest.raises(ValueError, match=fault):
+            s.check_scores(file, told)
+    file.write_bytes(b"cut short")
+    with pytest.raises(ValueError, match="cannot be read"):
+        s.check_scores(file)
+
+
 def test_nothing_to_score_is_an_error():
     predictions = tree()
     data = predictions["a"].to_dataset()
