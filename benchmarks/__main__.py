@@ -80,7 +80,7 @@ def machine() -> str:
     import psutil
     import torch
 
-    from geonb.tasks import precision_of
+    from geonb.training.task import precision_of
 
     capability = torch.backends.cpu.get_cpu_capability()
     if precision_of("auto") == "bfloat16":

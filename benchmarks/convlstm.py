@@ -80,7 +80,7 @@ def made(form: str):
     import torch
     from torch.nn import functional
 
-    from geonb.networks_convlstm import EncoderDecoder
+    from geonb.workloads.conflict.convlstm import EncoderDecoder
 
     torch.manual_seed(0)
     which, dtype = FORMS[form]
@@ -122,7 +122,7 @@ def curves(seeds: int = 3, steps: int = 30) -> tuple[float, float]:
     import torch
     from torch.nn import functional
 
-    from geonb.networks_convlstm import EncoderDecoder
+    from geonb.workloads.conflict.convlstm import EncoderDecoder
 
     ends = {}
     for seed in range(seeds):
@@ -148,7 +148,7 @@ def curves(seeds: int = 3, steps: int = 30) -> tuple[float, float]:
 GLOBE = """
 import sys, time
 import torch
-from geonb.networks_forecast import build_network
+from geonb.workloads.conflict.networks import build_network
 def most():  # MB; of this process alone, unlike getrusage, which begins with the parent's
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 1024
 torch.manual_seed(0)
@@ -173,7 +173,7 @@ def globe(network: str, precision: str) -> tuple[float, float]:
 def main(folder: Path) -> list[list[str]]:
     import torch
 
-    from geonb.tasks import precision_of
+    from geonb.training.task import precision_of
 
     torch.set_num_threads(torch.get_num_threads() if "OMP_NUM_THREADS" in os.environ else os.cpu_count())
     found, rows = rates(), []

@@ -26,7 +26,7 @@ def make(folder: Path) -> None:
     import pyarrow as pa
     from pyarrow import csv
 
-    from geonb import events, examples_conflict, priogrid
+    from geonb.workloads.conflict import events, examples, priogrid
 
     rng = np.random.default_rng(0)
     land = priogrid.select_region("globe")
@@ -43,7 +43,7 @@ def make(folder: Path) -> None:
     columns |= {"longitude": longitude, "priogrid_gid": priogrid.gid_of(latitude, longitude), "date_start": day}
     columns |= {"date_end": day, "type_of_violence": rng.integers(1, 4, EVENTS), "best": best, "high": best + 1}
     csv.write_csv(pa.table(columns), folder / "simulated-ged.csv")
-    examples_conflict.write_prio_files(folder, YEARS, cells=LAND_CELLS)
+    examples.write_prio_files(folder, YEARS, cells=LAND_CELLS)
 
 
 def build(folder: Path, channels: str, stop: str) -> dict[str, float]:
@@ -53,7 +53,7 @@ def build(folder: Path, channels: str, stop: str) -> dict[str, float]:
 
     for heavy in ("dask.array", "geopandas", "rasterio.features", "rioxarray", "zarr.codecs"):
         importlib.import_module(heavy)  # imports are no part of the work
-    from geonb import covariates, cubes, events
+    from geonb.workloads.conflict import covariates, cube, events
 
     reading = covariates._pieces
     spent = 0.0
@@ -71,7 +71,7 @@ def build(folder: Path, channels: str, stop: str) -> dict[str, float]:
     spent += time.perf_counter() - begin
     files = [folder / f"simulated-priogrid-{kind}.csv" for kind in ("yearly", "static")]
     to = folder / f"to-{stop}.zarr"
-    facts = cubes.write_cube(to, table, channels, f"{YEARS[0]}-01", stop, "globe", files)
+    facts = cube.write_cube(to, table, channels, f"{YEARS[0]}-01", stop, "globe", files)
     seconds = time.perf_counter() - begin
     grid = facts["sources"][0]
     monthly = sum(c["kind"] == "monthly" for c in facts["channels"])

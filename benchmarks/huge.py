@@ -22,18 +22,23 @@ OVERLAP, BATCH = 0.25, 16
 
 def project(folder: Path) -> Path:
     """A project with two short runs on a simulated scene."""
-    from geonb import examples, runs, store, tasks
+    from geonb import runs
+    from geonb.training import task
+    from geonb.workloads.segmentation import examples
+    from geonb.workloads.segmentation import store as segmentation_store
 
     (folder / "notebooks").mkdir(parents=True)
     (folder / "pyproject.toml").write_text("")
     os.environ["GEONB_ROOT"] = str(folder)
-    samples = store.write_store(examples.simulated_scene((256, 256)), patch=64, stride=32, block=64, root=folder)
+    samples = segmentation_store.write_store(
+        examples.simulated_scene((256, 256)), patch=64, stride=32, block=64, root=folder
+    )
     for lr in (1e-3, 1e-5):
         settings = {"network": NETWORK, "loss": "cross-entropy", "augment": "flips", "lr": lr, "epochs": 2, "batch": 16,
                     "patience": 2, "seed": 0, "workload": "segmentation"}  # fmt: skip
         run = runs.new_run("segmentation", settings, root=folder)
         run.update(store=samples.path, state="done")
-        tasks.train(run, samples, **settings, workers=0)
+        task.train(run, samples, **settings, workers=0)
     return folder
 
 
@@ -67,7 +72,8 @@ def predict(root: Path, image: Path, folder: Path, allowed_mb: float) -> dict:
     import zarr  # noqa: F401
 
     import geonb
-    from geonb import maps, polygons, prediction, rasters, runs, stitching, workers  # noqa: F401
+    from geonb import runs
+    from geonb.prediction import many
 
     table = runs.table(root, query="state == 'done'", sort="val_loss" if "val_loss" in runs.table(root) else None)
     loaded = geonb.load_run(table.iloc[0], root=root)
@@ -75,7 +81,7 @@ def predict(root: Path, image: Path, folder: Path, allowed_mb: float) -> dict:
     limit = int((data + allowed_mb) * 2**20)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     started = time.perf_counter()
-    report = rasters.predict_rasters(loaded.model, [image], folder, overlap=OVERLAP, batch=BATCH)
+    report = many.predict_rasters(loaded.model, [image], folder, overlap=OVERLAP, batch=BATCH)
     seconds = time.perf_counter() - started
     row = report.iloc[0]
     return {"state": row["state"], "seconds": seconds, "Mpx": row["Mpx"], "base_mb": base,

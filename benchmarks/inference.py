@@ -17,7 +17,7 @@ CLASSES = 2
 def model():
     import torch
 
-    from geonb.tasks import Segmentation
+    from geonb.workloads.segmentation.task import Segmentation
 
     torch.manual_seed(0)
     names = [{"name": str(i), "colour": "#888888"} for i in range(CLASSES)]
@@ -48,7 +48,7 @@ def bare(task, precision: str, rows: int) -> float:
     """Seconds of the forward pass alone, on the batches that ``rows`` rows of windows of a 4096 px wide scene make."""
     import torch
 
-    from geonb.stitching import offsets
+    from geonb.rasters.stitching import offsets
 
     across = len(offsets(4096, WINDOW, OVERLAP))
     sizes = [min(BATCH, across - j) for j in range(0, across, BATCH)]
@@ -63,8 +63,8 @@ def bare(task, precision: str, rows: int) -> float:
 
 def scene(folder: Path, side: int, cheap: bool) -> dict:
     """Predict a raster in this process: seconds, and peak memory in MB."""
-    from geonb import rasters
-    from geonb.tasks import precision_of
+    from geonb.prediction import many
+    from geonb.training.task import precision_of
 
     task = model()
     if cheap:  # memory does not depend on what the network computes; a thin one keeps the benchmark short
@@ -73,10 +73,10 @@ def scene(folder: Path, side: int, cheap: bool) -> dict:
         task.probabilities = lambda inputs: torch.stack([inputs[:, 0].sigmoid(), 1 - inputs[:, 0].sigmoid()], dim=1)
     image, out = make(folder / f"{side}.tif", side), Path(tempfile.mkdtemp(dir=folder))  # maps that are there are kept
     # as the bare forward has: imports, and what the first pass through a network sets up
-    rasters.predict_raster(task, make(folder / "warm.tif", 512), out, overlap=OVERLAP, batch=BATCH)
+    many.predict_raster(task, make(folder / "warm.tif", 512), out, overlap=OVERLAP, batch=BATCH)
     precision = precision_of("auto")
     started = time.perf_counter()
-    rasters.predict_raster(task, image, out, overlap=OVERLAP, batch=BATCH, precision=precision)
+    many.predict_raster(task, image, out, overlap=OVERLAP, batch=BATCH, precision=precision)
     seconds = time.perf_counter() - started
     return {"seconds": seconds, "peak_mb": peak_mb()}
 
@@ -95,8 +95,8 @@ def in_process(folder: Path, side: int, cheap: bool) -> dict:
 
 
 def main(folder: Path) -> list[list[str]]:
-    from geonb.stitching import offsets
-    from geonb.tasks import precision_of
+    from geonb.rasters.stitching import offsets
+    from geonb.training.task import precision_of
 
     precision = precision_of("auto")
     task, down = model(), len(offsets(4096, WINDOW, OVERLAP))

@@ -66,7 +66,7 @@ def figures(folder: str) -> dict:
 
 def tree(which: str) -> dict:
     """Ward's tree of some of the samples."""
-    from geonb import embeddings_trees as trees
+    from geonb.embeddings import trees
 
     values = simulate(SOME)[0]["embedding"].to_numpy()
     start = time.perf_counter()

@@ -66,10 +66,10 @@ def main(folder: Path) -> list[list[str]]:
     # in a process of its own: memory that making the scenes took is not given back to the system
     subprocess.run([sys.executable, "-c", f"import sys; from pathlib import Path; from benchmarks import preparing; "
                     f"preparing.make(Path({str(folder)!r}))"], check=True)  # fmt: skip
-    from geonb import sources
-    from geonb.store import write_store
+    from geonb.workloads.segmentation import dataset
+    from geonb.workloads.segmentation.store import write_store
 
-    pairs = sources.open_pairs(f"{folder}/image*.tif", f"{folder}/mask*.tif", "0=dark,1=bright")
+    pairs = dataset.open_pairs(f"{folder}/image*.tif", f"{folder}/mask*.tif", "0=dark,1=bright")
     seconds, cores, peak = peak_of(
         lambda: write_store(pairs, patch=256, stride=256, block=1024, shares="60/20/20", root=folder)
     )

@@ -81,7 +81,7 @@ def torchgeo(image: Path, mask: Path, windows: int, workers: int = 0) -> float:
 
 
 def ours(store, windows: int, workers: int = 0) -> float:
-    from geonb.loaders import data_module
+    from geonb.store.loaders import data_module
 
     data = data_module(store, batch=BATCH, augment="none", seed=0, workers=workers)
     data.setup("fit")
@@ -99,13 +99,14 @@ def main(folder: Path) -> list[list[str]]:
     import numpy as np
     import torch
 
-    from geonb import loaders, sources
-    from geonb.store import write_store
+    from geonb.store import loaders
+    from geonb.workloads.segmentation import dataset
+    from geonb.workloads.segmentation.store import write_store
 
     torch.set_num_threads(1)
     image, mask = make(folder)
     # windows anywhere: stride far below the window, all in one split but for two blocks
-    pairs = sources.open_pairs(str(image), str(mask))
+    pairs = dataset.open_pairs(str(image), str(mask))
     started = time.perf_counter()
     store = write_store(pairs, patch=WINDOW, stride=64, block=1024, shares="96/2/2", root=folder)
     prepared = time.perf_counter() - started

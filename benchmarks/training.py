@@ -24,8 +24,8 @@ def make(folder: Path):
     import rasterio
     from rasterio.transform import from_origin
 
-    from geonb import sources
-    from geonb.store import write_store
+    from geonb.workloads.segmentation import dataset
+    from geonb.workloads.segmentation.store import write_store
 
     random = np.random.default_rng(0)
     grid = {"driver": "GTiff", "height": SIDE, "width": SIDE, "crs": "EPSG:32617", "transform": from_origin(5e5, 4e6, 10, 10),
@@ -37,12 +37,12 @@ def make(folder: Path):
             file.write(values.clip(1, 255).astype(np.uint8), band + 1)
     with rasterio.open(folder / "mask.tif", "w", count=1, **grid) as file:
         file.write((np.kron(coarse[0], np.ones((32, 32))) > 120).astype(np.uint8), 1)
-    pairs = sources.open_pairs(str(folder / "image.tif"), str(folder / "mask.tif"))
+    pairs = dataset.open_pairs(str(folder / "image.tif"), str(folder / "mask.tif"))
     return write_store(pairs, patch=WINDOW, stride=64, block=512, shares="80/10/10", root=folder)
 
 
 def endless(store, augment: str, workers: int):
-    from geonb.loaders import data_module
+    from geonb.store.loaders import data_module
 
     loader = data_module(store, batch=BATCH, augment=augment, seed=0, workers=workers).train_dataloader()
     epoch = 0
@@ -56,8 +56,8 @@ def steps(store, augment: str, workers: int) -> tuple[float, float]:
     """Seconds a step waits for its batch, and seconds it computes (means); the first two steps left out."""
     import torch
 
-    from geonb.losses import build_loss
-    from geonb.networks import build_network
+    from geonb.workloads.segmentation.losses import build_loss
+    from geonb.workloads.segmentation.networks import build_network
 
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,7 +1,7 @@
 """A training step on triplets against the original's form, what cutting them costs, what they cost on disk, how fast tiles embed.
 
 ``Original`` states convml-tt's arithmetic anew: resnet18 and fastai's head, three passes, one each for anchors, neighbours and
-distant tiles, float32, channels first. The scenes are simulated (`geonb.examples_clouds`): three bands for the steps.
+distant tiles, float32, channels first. The scenes are simulated (`geonb.workloads.clouds.examples`): three bands for the steps.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NORM_STEPS, NORM_SEEDS = 80, 6
 
 def has_bf16() -> bool:
     """Whether this CPU computes in bfloat16 (AMX or AVX512_BF16), as geonb's ``precision = auto`` asks."""
-    from geonb.tasks import precision_of
+    from geonb.training.task import precision_of
 
     return precision_of("auto") == "bfloat16"
 
@@ -28,7 +28,7 @@ def has_bf16() -> bool:
 def network(channels: int, patch: int, last: bool):
     import torch
 
-    from geonb.networks_triplet import build_network
+    from geonb.workloads.clouds.networks import build_network
 
     built = build_network("resnet18", channels, patch)
     return built.to(memory_format=torch.channels_last) if last else built
@@ -86,10 +86,11 @@ def training_rows(patch: int) -> tuple[list[list[str]], float]:
 
 
 def small_store(folder: Path, patch: int, counts: str):
-    from geonb import examples_clouds, store_scenes
+    from geonb.workloads.clouds import examples
+    from geonb.workloads.clouds import store as clouds_store
 
-    found = examples_clouds.simulated_scenes(folder, shape=(1024, 1024), days=6, frames=2, patch=patch)
-    return store_scenes.write_triplet_store(found, patch=patch, counts=counts, root=folder)
+    found = examples.simulated_scenes(folder, shape=(1024, 1024), days=6, frames=2, patch=patch)
+    return clouds_store.write_triplet_store(found, patch=patch, counts=counts, root=folder)
 
 
 def cutting_rows(folder: Path, steps: dict[int, float]) -> list[list[str]]:
@@ -135,8 +136,8 @@ def embedding_rows() -> list[list[str]]:
     import numpy as np
     import torch
 
-    from geonb.predictions_triplets import embedder
-    from geonb.tasks_triplet import Triplet
+    from geonb.workloads.clouds.predict import embedder
+    from geonb.workloads.clouds.task import Triplet
 
     card = {"network": "resnet18", "loss": "triplet", "lr": 1e-3, "patch": 256, "channels": [{}] * 3}
     task, plain = Triplet(card).eval(), network(3, 256, False).eval()
@@ -168,8 +169,8 @@ def scene_rows(folder: Path) -> list[list[str]]:
     """A whole scene by a sliding window, against the bare network on as many tiles that are there already."""
     import torch
 
-    from geonb.predictions_triplets import embed_scene, embedder, tile_corners
-    from geonb.tasks_triplet import Triplet
+    from geonb.workloads.clouds.predict import embed_scene, embedder, tile_corners
+    from geonb.workloads.clouds.task import Triplet
 
     store = small_store(folder, 64, "256/32/32")
     task = Triplet({"network": "resnet18", "loss": "triplet", "lr": 1e-3, **Triplet.card_of(store)}).eval()
@@ -235,8 +236,8 @@ def normalisation_rows(folder: Path) -> list[list[str]]:
     """Validation accuracy after as many steps with one pass for all tiles, and with three: is it worse by more than seeds differ?"""
     import torch
 
-    from geonb.predictions_triplets import embedder, measure
-    from geonb.tasks_triplet import Triplet
+    from geonb.workloads.clouds.predict import embedder, measure
+    from geonb.workloads.clouds.task import Triplet
 
     store = small_store(folder, 32, "2000/500/10")
     found: dict[str, list[float]] = {"one": [], "three": []}

@@ -115,23 +115,25 @@ def read_file(file: Path):
 
 
 def main(folder: Path) -> list[list[str]]:
-    from geonb import loaders, loaders_cubes, samplers, store_cubes
+    from geonb.store import loaders, samplers
+    from geonb.workloads.conflict import loaders as conflict_loaders
+    from geonb.workloads.conflict import store as conflict_store
 
     cube = folder / "cube.zarr"
     maker = multiprocessing.get_context("spawn").Process(target=simulate, args=(cube,))  # its memory is not ours
     maker.start()
     maker.join()
-    # the cube is written by geonb.cubes in its own benchmark; here it is there already
+    # the cube is written by geonb.workloads.conflict.cube in its own benchmark; here it is there already
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
-    store = store_cubes.write_cube_store(
+    store = conflict_store.write_cube_store(
         lambda into: (into.rmdir(), into.symlink_to(cube)), {"simulated": 0}, root=folder, chunk_size=SIDE, steps=STEPS
     )
     took_s = time.perf_counter() - start
     more_mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     n, table = len(store), (store.path / "index.parquet").stat().st_size
     theirs = n * (STEPS * 5 * SIDE * SIDE + SIDE * SIDE) * 8
-    windows = loaders_cubes.Sequences(store, "train", "none", 0)
+    windows = conflict_loaders.Sequences(store, "train", "none", 0)
     file = seed_file(folder, windows)
     order = samplers.order_of(windows, store, "shuffle")
     ours = [rate(loaders.Batches(windows, order, BATCH, workers=0), PART - BATCH) for _ in range(3)]

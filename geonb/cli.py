@@ -118,7 +118,7 @@ def _version() -> str:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from geonb import runner
+    from geonb.runs import runner
 
     if options.parameters:
         print(runner.describe(options.workload))
@@ -141,31 +141,32 @@ def _pair(text: str) -> tuple[str, str]:
 def _runs(options: argparse.Namespace) -> int:
     import shutil
 
-    from geonb import runs_table
+    from geonb.runs import run_table
 
-    frame = runs_table.table(query=options.query, sort=options.sort, columns="all" if options.all else "short")
+    frame = run_table.table(query=options.query, sort=options.sort, columns="all" if options.all else "short")
     if frame.empty:
         print("No runs yet. Make one with: geonb run segmentation" if not options.query else "No run fits that query.")
         return 0
     fitting = sys.stdout.isatty() and not options.all
-    print(runs_table.as_text(frame, shutil.get_terminal_size().columns if fitting else None))
+    print(run_table.as_text(frame, shutil.get_terminal_size().columns if fitting else None))
     return 0
 
 
 def _report(options: argparse.Namespace) -> int:
-    from geonb import reports, runs
+    from geonb.base import project
+    from geonb.runs import report as runs_report
 
-    root = runs.project_root()
+    root = project.project_root()
     folders = _asked_for(options, root)
     if options.out and len(folders) < 2:
         raise ValueError(f"--out is where a comparison goes, and that needs two runs or more, not {len(folders)}.")
     for folder in folders:
-        print(f"Report: {reports.write_report(folder)}")
+        print(f"Report: {runs_report.write_report(folder)}")
     if len(folders) > 1:
-        from geonb import reports_compare
+        from geonb.runs import compare
 
-        print(f"Index: {reports.write_index(folders, root / 'runs' / 'index.html')}")
-        print(f"Comparison: {reports_compare.write_comparison(folders, options.out, options.sort)}")
+        print(f"Index: {runs_report.write_index(folders, root / 'runs' / 'index.html')}")
+        print(f"Comparison: {compare.write_comparison(folders, options.out, options.sort)}")
     return 0
 
 
@@ -186,12 +187,13 @@ def _asked_for(options: argparse.Namespace, root: "Path") -> "list[Path]":
 
 
 def _fetch(options: argparse.Namespace) -> int:
-    from geonb import fetching, runs, workloads
+    from geonb import registry
+    from geonb.base import download, project
 
-    record = workloads.get(options.workload)
-    folder = runs.project_root() / "data" / "downloads" / record.name
+    record = registry.get(options.workload)
+    folder = project.project_root() / "data" / "downloads" / record.name
     texts = dict(_pair(text) for text in options.texts)
-    print("\n".join(fetching.fetch_all(record, folder, options.names, texts, options.dry_run)))
+    print("\n".join(download.fetch_all(record, folder, options.names, texts, options.dry_run)))
     return 0
 
 

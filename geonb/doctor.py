@@ -10,7 +10,8 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 
-from geonb import environment, runs
+from geonb.base import project
+from geonb.runs import environment
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
@@ -90,7 +91,7 @@ def _memory() -> list[str]:
 def _folders(missing: list[str]) -> list[str]:
     lines = []
     try:
-        root = runs.project_root()
+        root = project.project_root()
         lines.append(f"project    {root}, {_free(root)}")
         if not os.access(root, os.W_OK):
             missing.append(f"permission to write in {root}: data/ and runs/ are made there")
@@ -114,12 +115,10 @@ def _browser() -> str:
 
 
 def _data() -> list[str]:
-    maps = Path(__file__).parent / "natural_earth"
-    lines = [
-        f"maps       coastlines and borders {'ship with geonb' if any(maps.rglob('*.shp')) else 'are not installed: install again'}"
-    ]
+    maps = any(project.NATURAL_EARTH.rglob("*.shp"))
+    lines = [f"maps       coastlines and borders {'ship with geonb' if maps else 'are not installed: install again'}"]
     try:
-        examples = runs.project_root() / "data" / "examples"
+        examples = project.project_root() / "data" / "examples"
         there = examples.is_dir() and any(examples.iterdir())
     except FileNotFoundError:
         there = False

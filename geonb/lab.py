@@ -8,7 +8,7 @@ import secrets
 import socket
 import sys
 
-from geonb import runs
+from geonb.base import project
 
 
 def serve(port: int | None = None) -> int:
@@ -22,7 +22,7 @@ def serve(port: int | None = None) -> int:
     ValueError
         If `port` is taken.
     """
-    root = runs.project_root()
+    root = project.project_root()
     port = free_port(port)
     token = secrets.token_hex(24)
     print(connection(port, token), flush=True)

@@ -13,44 +13,19 @@ import math
 import re
 import tokenize
 from collections.abc import Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from geonb.base.project import find_files
+from geonb.registry import Parameter
+
 if TYPE_CHECKING:
-    from geonb.workloads import Workload
+    from geonb.registry import Workload
 
 TYPES = {"int": int, "float": float, "bool": bool, "str": str, "None": type(None)}
 SET_BY_RUNNER = ("workload", "run")
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """What a parameter means in every notebook that declares it.
-
-    Attributes
-    ----------
-    help : str
-        One line, with the unit in square brackets.
-    minimum, maximum : float, optional
-        Allowed range, both ends included.
-    choices : tuple of str, optional
-        Allowed values of a text.
-    files : bool
-        The value names files (comma separated, globs allowed): a changed file makes a finished step run again.
-    check : str, optional
-        ``"package.module:function"`` that takes a value somebody gave, and raises ValueError if it cannot be used: called
-        before anything runs. With `files`, it takes `root` too and returns the files that the value stands for.
-    """
-
-    help: str
-    minimum: float | None = None
-    maximum: float | None = None
-    choices: tuple[str, ...] | None = None
-    files: bool = False
-    check: str | None = None
 
 
 class Declared(NamedTuple):
@@ -71,7 +46,7 @@ PARAMETERS: dict[str, Parameter] = {
     "datasets": Parameter(
         'data sets of a registry, "a+b" (datasets.yaml) or "file.yaml:a+b"',
         files=True,
-        check="geonb.datasets:registry_files",
+        check="geonb.workloads.segmentation.registry:registry_files",
     ),
     "resolution": Parameter("pixel side that everything is resampled to [m]", 1e-3, 1e6),
     "classes": Parameter('class table: a file, or "1=forest,2=water"'),
@@ -80,34 +55,38 @@ PARAMETERS: dict[str, Parameter] = {
     "faults": Parameter("what becomes of faulty events", choices=("raise", "drop")),
     "covariates": Parameter("PRIO-GRID yearly and static CSV files, comma separated or a glob", files=True),
     "region": Parameter(
-        "box:W,S,E,N, country:GWNO, africa, globe, or a vector file", check="geonb.conflict:check_region"
+        "box:W,S,E,N, country:GWNO, africa, globe, or a vector file",
+        check="geonb.workloads.conflict.dataset:check_region",
     ),
-    "period": Parameter("first and last month, 1990-01:2019-12", check="geonb.conflict:check_period"),
+    "period": Parameter("first and last month, 1990-01:2019-12", check="geonb.workloads.conflict.dataset:check_period"),
     "channels": Parameter("channels of the cube that go in, comma separated"),
     "outcomes": Parameter("one forecast for any violence, or one a type", choices=("any", "by-type")),
     "event": Parameter(
-        "what makes an event: deaths or any, with where_prec=, date_prec=, months=", check="geonb.conflict:check_event"
+        "what makes an event: deaths or any, with where_prec=, date_prec=, months=",
+        check="geonb.workloads.conflict.dataset:check_event",
     ),
     "windows": Parameter(
-        "training windows: events:size=,draws=,min_events=,outliers= or region", check="geonb.conflict:check_windows"
+        "training windows: events:size=,draws=,min_events=,outliers= or region",
+        check="geonb.workloads.conflict.dataset:check_windows",
     ),
     "steps": Parameter("months that go in", 1, 600),
     "horizon": Parameter("months ahead that are forecast", 1, 36),
     "scenes": Parameter(
         "NetCDF, Zarr, GeoTIFF or plain images: files, globs or folders, comma separated; or a folder of triplets as pictures",
         files=True,
-        check="geonb.scenes:scene_files",
+        check="geonb.workloads.clouds.dataset:scene_files",
     ),
     "bounds": Parameter(
-        "W,S,E,N of plain images that do not say where they lie [degrees]", check="geonb.scenes_grids:parse_bounds"
+        "W,S,E,N of plain images that do not say where they lie [degrees]",
+        check="geonb.workloads.clouds.series:parse_bounds",
     ),
     "tile_km": Parameter("side of a tile on the ground, to which scenes are resampled [km]", 1e-3, 1e5),
-    "triplets": Parameter("training/validation/test triplets", check="geonb.store_scenes:read_counts"),
+    "triplets": Parameter("training/validation/test triplets", check="geonb.workloads.clouds.store:read_counts"),
     "distance": Parameter("from a tile to its neighbour, centre to centre [tiles]", 0.05, 10),
     "min_distant": Parameter("so far at least a distant tile of the same hours lies away [tiles]", 0, 10_000),
     "split": Parameter(
         "what is dealt to the splits: whole scenes, or parts of all; scene, area or auto, :apart_h=12",
-        check="geonb.store_scenes:read_split",
+        check="geonb.workloads.clouds.store:read_split",
     ),
     "patch": Parameter("side of a window [px]", 8, 8192),
     "stride": Parameter("distance of neighbouring windows [px]", 1, 8192),
@@ -115,16 +94,21 @@ PARAMETERS: dict[str, Parameter] = {
     "shares": Parameter("share of training, validation and test [%]"),
     "seed": Parameter("seed of every random draw", 0, 2**32 - 1),
     "network": Parameter(
-        "architecture and its options, name:key=value,key=value", check="geonb.networks:check_network"
+        "architecture and its options, name:key=value,key=value",
+        check="geonb.workloads.segmentation.networks:check_network",
     ),
-    "loss": Parameter("loss and its options, name:key=value; a+b adds losses", check="geonb.losses:build_loss"),
+    "loss": Parameter(
+        "loss and its options, name:key=value; a+b adds losses", check="geonb.workloads.segmentation.losses:build_loss"
+    ),
     "augment": Parameter(
         "random changes of training windows, name:key=value, comma separated, or none",
-        check="geonb.augmentation:check_augment",
+        check="geonb.training.augmentation:check_augment",
     ),
-    "sampler": Parameter("order and balance of training windows, name:key=value", check="geonb.samplers:check_sampler"),
+    "sampler": Parameter(
+        "order and balance of training windows, name:key=value", check="geonb.store.samplers:check_sampler"
+    ),
     "optimizer": Parameter(
-        "optimiser, its schedule and averaging, name:key=value", check="geonb.optimizers:check_optimizer"
+        "optimiser, its schedule and averaging, name:key=value", check="geonb.training.optimizers:check_optimizer"
     ),
     "lr": Parameter("learning rate", 1e-9, 100),
     "epochs": Parameter("at most so many passes over the training windows", 1, 1_000_000),
@@ -143,7 +127,7 @@ PARAMETERS: dict[str, Parameter] = {
     "draws": Parameter("bootstrap draws of the intervals", 1, 1_000_000),
     "method": Parameter(
         "reduction to two dimensions: pca, umap, isomap, tsne, or two of the embedding's, dims:3-7",
-        check="geonb.embeddings_planes:check_method",
+        check="geonb.embeddings.planes:check_method",
     ),
     "grouping": Parameter("how windows are parted into kinds", choices=("ward", "kmeans", "hdbscan")),
     "clusters": Parameter("kinds, and leaves of the dendrogram", 2, 14),
@@ -333,9 +317,9 @@ def settle(workload: Workload | str, **values: Any) -> SimpleNamespace:
         Lists every value that is not allowed, and what is.
     """
     if isinstance(workload, str):
-        from geonb import workloads
+        from geonb import registry
 
-        workload = workloads.get(workload)
+        workload = registry.get(workload)
     settled = {name: workload.defaults.get(name) if value is None else value for name, value in values.items()}
     faults = []
     for name, value in settled.items():
@@ -421,7 +405,7 @@ def files_of(value: Any, meaning: Parameter, root: Path) -> list[Path]:
     """Files that a value stands for, as its parameter's `check` tells them; raises what that raises."""
     if value is None or meaning.check is None:
         return []
-    from geonb.workloads import load
+    from geonb.base.specs import load
 
     function = load(meaning.check)
     if meaning.files:
@@ -433,27 +417,6 @@ def files_of(value: Any, meaning: Parameter, root: Path) -> list[Path]:
 def _as_float(value: Any, annotation: str) -> Any:
     names = _names(annotation)
     return float(value) if type(value) is int and "float" in names and "int" not in names else value
-
-
-def split_files(value: str) -> list[str]:
-    """The files that a parameter names, one by one; ``a.gpkg:column=kind,layer=main`` is one, though it holds a comma."""
-    return [part.strip() for part in re.split(r",(?!\s*\w+=)", value) if part.strip()]
-
-
-def find_files(value: str, root: Path) -> dict[str, list[Path]]:
-    """Files that a parameter names: part -> paths. GDAL's virtual paths (``/vsizip/...``) stand for themselves."""
-    found: dict[str, list[Path]] = {}
-    for part in split_files(value):
-        plain = re.sub(r":\w+=.*$", "", part)  # polygons come as file.gpkg:column=class
-        path = Path(root, Path(plain).expanduser())
-        if plain.startswith("/vsi") or path.exists():
-            found[part] = [path]
-        elif any(c in plain for c in "*?["):
-            anchor = Path(path.anchor)
-            found[part] = sorted(anchor.glob(str(path.relative_to(anchor))))
-        else:
-            found[part] = []
-    return found
 
 
 def load_yaml(path: Path | str) -> dict[str, Any]:

@@ -108,3 +108,54 @@ def wait_for(port: int, server: subprocess.Popen, log: Path, seconds: float = 60
             break
         time.sleep(0.2)
     raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
+
+
+OPEN = """import xarray as xr
+from geonb import dashboards
+predictions, arrays = (xr.open_datatree(f"{folder}/{{name}}.zarr", engine="zarr", chunks={{}}) for name in ("predictions", "arrays"))
+"""
+
+
+# every canvas on the page as one number, to see whether a picture changed
+PICTURE = """() => {
+  const found = []
+  const walk = (node) => {
+    for (const child of node.querySelectorAll("*")) {
+      if (child.tagName === "CANVAS" && child.width) found.push(child)
+      if (child.shadowRoot) walk(child.shadowRoot)
+    }
+  }
+  walk(document)
+  return found.map((canvas) => {
+    const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data
+    let sum = 0
+    for (let i = 0; i < data.length; i += 4) sum = (sum * 31 + data[i] + 3 * data[i + 1] + 7 * data[i + 2]) % 1000000007
+    return sum
+  }).join(" ")
+}"""
+
+
+# how many colours the map shows: an empty one has a handful
+COLOURS = """() => {
+  const colours = new Set()
+  const walk = (node) => {
+    for (const child of node.querySelectorAll("*")) {
+      if (child.tagName === "CANVAS" && child.width) {
+        const data = child.getContext("2d").getImageData(0, 0, child.width, child.height).data
+        for (let i = 0; i < data.length; i += 16) if (data[i + 3]) colours.add((data[i] << 16) | (data[i + 1] << 8) | data[i + 2])
+      }
+      if (child.shadowRoot) walk(child.shadowRoot)
+    }
+  }
+  walk(document)
+  return colours.size
+}"""
+
+
+def wait_until(page, check, seconds=15):
+    """Poll `check` until it is true: what a browser draws comes when it comes."""
+    for _ in range(int(seconds * 10)):
+        if check():
+            return True
+        page.wait_for_timeout(100)
+    return False

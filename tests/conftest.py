@@ -48,16 +48,17 @@ def scene(tmp_path_factory):
 @pytest.fixture(scope="session")
 def small_store(scene, tmp_path_factory):
     """A sample store of `scene`: windows of 16 px every 8 px, blocks of 16 px."""
-    from geonb import sources, store
+    from geonb.workloads.segmentation import dataset
+    from geonb.workloads.segmentation import store as segmentation_store
 
-    pairs = sources.open_pairs(str(scene.image), str(scene.mask), classes=scene.classes, simulated=True, name="small")
-    return store.write_store(pairs, patch=16, stride=8, block=16, root=tmp_path_factory.mktemp("project"))
+    pairs = dataset.open_pairs(str(scene.image), str(scene.mask), classes=scene.classes, simulated=True, name="small")
+    return segmentation_store.write_store(pairs, patch=16, stride=8, block=16, root=tmp_path_factory.mktemp("project"))
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
     """`geonb run segmentation` on a small simulated pair of files, from the command line: (project folder, its output)."""
-    from geonb import examples
+    from geonb.workloads.segmentation import examples
 
     root, folder = Path(__file__).parents[1], tmp_path_factory.mktemp("finished")
     (folder / "pyproject.toml").write_text("")

@@ -160,7 +160,7 @@ def made_store(shape: tuple[int, int] = (160, 192), patch: int = 32) -> MadeStor
 
 
 def made_scores(predictions: xr.DataTree | None = None, draws: int = 100) -> xr.Dataset:
-    from geonb.scores import score_classes
+    from geonb.workloads.segmentation.scores import score_classes
 
     return score_classes(predictions if predictions is not None else made_predictions(), draws=draws)
 

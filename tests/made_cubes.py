@@ -1,10 +1,10 @@
-"""A small conflict cube that needs no file: a simulated contagion, laid out as `geonb.cubes.write_cube` does, and its store."""
+"""A small conflict cube that needs no file: a simulated contagion, laid out as `cube.write_cube` does, and its store."""
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from geonb import arrays
+from geonb.store import arrays
 
 TYPES = {"state-based": "_state", "non-state": "_nonstate", "one-sided": "_onesided"}
 
@@ -115,7 +115,7 @@ def small_cube_store(root, outcomes="any", **options):
 
     Options of `write_cube` above (months, rows, columns, wraps, seed as cube_seed) and of `store_cubes.write_cube_store`.
     """
-    from geonb import store_cubes
+    from geonb.workloads.conflict import store
 
     made = {k: options.pop(k) for k in ("months", "rows", "columns", "wraps", "first_month") if k in options}
     made |= {"outcomes": outcomes, "seed": options.pop("cube_seed", 0)}
@@ -126,6 +126,6 @@ def small_cube_store(root, outcomes="any", **options):
         "notes": ["simulated: a contagion process"],
         "name": "small",
     }
-    return store_cubes.write_cube_store(
+    return store.write_cube_store(
         lambda folder: write_cube(folder, **made), {"made": made}, meta=meta, root=root, **options
     )

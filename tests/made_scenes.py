@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import scene_files
 
-from geonb import scenes, store_scenes
+from geonb.workloads.clouds import dataset
+from geonb.workloads.clouds import store as clouds_store
 
 DAYS = [f"2020-04-{day:02d}T{hour:02d}:00" for day in (1, 2, 3, 4, 5, 6) for hour in (12, 13)]
 
@@ -20,6 +21,6 @@ def write(folder: Path, times=DAYS, shape=(96, 128), name="vis.nc", seed=0, **pl
 
 def store(folder: Path, times=DAYS, shape=(96, 128), **options):
     """A sealed store of `write`'s scenes; tiles of 16 px."""
-    found = scenes.open_scenes(str(write(folder, times, shape)), patch=16)
+    found = dataset.open_scenes(str(write(folder, times, shape)), patch=16)
     settings = {"patch": 16, "counts": "60/20/30", "root": folder} | options
-    return store_scenes.write_triplet_store(found, **settings)
+    return clouds_store.write_triplet_store(found, **settings)

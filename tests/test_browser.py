@@ -3,35 +3,14 @@
 import nbformat
 import numpy as np
 import pytest
-from browsing import browser_page, jupyterlab
+from browsing import COLOURS, OPEN, PICTURE, browser_page, jupyterlab, wait_until
 from made import CLASSES, made_arrays, made_predictions
-from test_reports import notebook, run  # noqa: F401  (a finished run, as a fixture)
+from pages import notebook, run  # noqa: F401  (a finished run, as a fixture)
 
-from geonb import dashboards, reports
+from geonb.runs import report as runs_report
+from geonb.workloads.segmentation import frozen as segmentation_frozen
 
 pytestmark = pytest.mark.browser
-
-OPEN = """import xarray as xr
-from geonb import dashboards
-predictions, arrays = (xr.open_datatree(f"{folder}/{{name}}.zarr", engine="zarr", chunks={{}}) for name in ("predictions", "arrays"))
-"""
-# every canvas on the page as one number, to see whether a picture changed
-PICTURE = """() => {
-  const found = []
-  const walk = (node) => {
-    for (const child of node.querySelectorAll("*")) {
-      if (child.tagName === "CANVAS" && child.width) found.push(child)
-      if (child.shadowRoot) walk(child.shadowRoot)
-    }
-  }
-  walk(document)
-  return found.map((canvas) => {
-    const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data
-    let sum = 0
-    for (let i = 0; i < data.length; i += 4) sum = (sum * 31 + data[i] + 3 * data[i + 1] + 7 * data[i + 2]) % 1000000007
-    return sum
-  }).join(" ")
-}"""
 
 
 @pytest.fixture(scope="module")
@@ -44,44 +23,18 @@ def arrays():
     return made_arrays((96, 128))
 
 
-# how many colours the map shows: an empty one has a handful
-COLOURS = """() => {
-  const colours = new Set()
-  const walk = (node) => {
-    for (const child of node.querySelectorAll("*")) {
-      if (child.tagName === "CANVAS" && child.width) {
-        const data = child.getContext("2d").getImageData(0, 0, child.width, child.height).data
-        for (let i = 0; i < data.length; i += 16) if (data[i + 3]) colours.add((data[i] << 16) | (data[i + 1] << 8) | data[i + 2])
-      }
-      if (child.shadowRoot) walk(child.shadowRoot)
-    }
-  }
-  walk(document)
-  return colours.size
-}"""
-
-
-def wait_until(page, check, seconds=15):
-    """Poll `check` until it is true: what a browser draws comes when it comes."""
-    for _ in range(int(seconds * 10)):
-        if check():
-            return True
-        page.wait_for_timeout(100)
-    return False
-
-
 def figure_box(frame):
     """Where the map lies on the page."""
     return frame.locator(".bk-Figure").first.bounding_box()
 
 
-def test_report_opens_without_network(run, predictions, arrays):  # noqa: F811
-    frozen = dashboards.frozen(predictions, arrays).data
+def test_report_opens_without_network(run, predictions, arrays):
+    frozen = segmentation_frozen.frozen(predictions, arrays).data
     shown = nbformat.v4.new_output("display_data", data={"text/html": frozen})
     notebook(
         run / "notebooks" / "06_explore.ipynb", "06 Explore", [nbformat.v4.new_code_cell("show()", outputs=[shown])]
     )
-    report = reports.write_report(run)
+    report = runs_report.write_report(run)
     with browser_page() as page:
         page.goto(report.as_uri())
         assert page.title().startswith("Land cover")
@@ -95,7 +48,7 @@ def test_report_opens_without_network(run, predictions, arrays):  # noqa: F811
 
 def test_frozen_map_answers_clicks_and_controls(tmp_path, predictions, arrays):
     file = tmp_path / "map.html"
-    file.write_text("<!doctype html><meta charset=utf-8>" + dashboards.frozen(predictions, arrays).data)
+    file.write_text("<!doctype html><meta charset=utf-8>" + segmentation_frozen.frozen(predictions, arrays).data)
     with browser_page() as page:
         page.goto(file.as_uri())
         page.frame_locator("iframe").locator("html[data-geonb]").wait_for(timeout=30_000)

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
-from test_reports import FETCHES
+from pages import FETCHES
 
 import geonb
-from geonb import embeddings_transforms, examples_clouds, predictions_triplets, runs, store, workloads
+from geonb import registry, runs, store
+from geonb.embeddings import transforms
+from geonb.workloads.clouds import examples, predict
 
 pytestmark = pytest.mark.notebook
 
@@ -31,7 +33,7 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clouds")
     (folder / "pyproject.toml").write_text("")
     (folder / "notebooks").symlink_to(ROOT / "notebooks")
-    found = examples_clouds.simulated_scenes(folder / "data", shape=(160, 192), days=6, frames=2, patch=32)
+    found = examples.simulated_scenes(folder / "data", shape=(160, 192), days=6, frames=2, patch=32)
     (folder / "data" / "broken.nc").write_bytes(b"\x89HDF\r\n\x1a\n" + b"cut short")
     files = f"{found.files[0].relative_to(folder)},data/broken.nc"
     options = [part for key, value in (SMALL | {"scenes": files}).items() for part in ("-p", f"{key}={value}")]
@@ -48,7 +50,7 @@ def test_the_run_is_whole_and_stands_beside_its_baselines(made):
     runs.check_run(run.path, deep=True)
     geonb.check_store(run.store, deep=True)
     geonb.check_predictions(run.predictions, deep=True)
-    assert list(run.info["steps"]) == ["01_dataset_clouds", *workloads.SHARED_STEPS]
+    assert list(run.info["steps"]) == ["01_dataset_clouds", *registry.SHARED_STEPS]
     expected = ["network", "untrained", "mean-and-spread", "pixel-pca"]
     with xr.open_dataset(run.scores, engine="h5netcdf") as scores:
         assert list(scores["model"].values) == expected
@@ -60,14 +62,14 @@ def test_the_run_is_whole_and_stands_beside_its_baselines(made):
 
 def test_the_accuracy_is_what_the_network_says_of_the_tiles(made):
     """From the scenes' own file to the score, past the loader, the predictions and the score function."""
-    from geonb import tasks
+    from geonb.training import task
 
     run = made[0]
-    samples, model = store.open_store(run.store), tasks.load_model(run.path)
+    samples, model = store.open_store(run.store), task.load_model(run.path)
     rows = np.flatnonzero(samples.index["split"] == "test")
     mean, std = (np.array(samples.meta["statistics"][k])[:, None, None] for k in ("mean", "std"))
     with xr.open_zarr(run.predictions) as predictions:
-        embed = predictions_triplets.embedder(model, predictions.attrs["precision"])
+        embed = predict.embedder(model, predictions.attrs["precision"])
     vectors = []
     for tile in ("anchor", "neighbor", "distant"):
         pixels = np.stack([samples[int(row)]["inputs"].sel(tile=tile).to_numpy() for row in rows])
@@ -98,9 +100,9 @@ def test_scenes_are_embedded_in_their_place(made):
 
 def test_kinds_were_kept_and_can_be_used_again(made):
     run, _ = made
-    kinds = embeddings_transforms.load(run.path / "transforms", "kinds")
+    kinds = transforms.load(run.path / "transforms", "kinds")
     with xr.open_zarr(run.embeddings) as vectors:
-        letters = embeddings_transforms.apply(kinds, vectors)
+        letters = transforms.apply(kinds, vectors)
     assert set(np.asarray(letters).astype(str)) <= set("ABC")
 
 
@@ -111,7 +113,7 @@ def test_the_report_asks_no_network_and_says_simulated(made):
 
 
 def test_every_notebook_that_is_shared_is_the_one_of_the_others(made):
-    for name in workloads.SHARED_STEPS:
+    for name in registry.SHARED_STEPS:
         cells = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text())["cells"]
         code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
         assert not re.search(r"if .*(workload|clouds|conflict|segmentation)", code)

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 import rasterio
 import xarray as xr
+from pages import FETCHES
 from sklearn import metrics as sk
-from test_reports import FETCHES
 
 import geonb
-from geonb import runs, store, workloads
+from geonb import registry, runs, store
 
 pytestmark = pytest.mark.notebook
 
@@ -52,8 +52,8 @@ def test_the_run_is_whole_and_leads_with_average_precision(made):
     runs.check_run(run.path, deep=True)
     geonb.check_store(run.store, deep=True)
     geonb.check_predictions(run.predictions, deep=True)
-    assert list(run.info["steps"]) == ["01_dataset_conflict", *workloads.SHARED_STEPS]
-    assert run.info["headline"]["metric"] == workloads.get("conflict").headline == "average_precision"
+    assert list(run.info["steps"]) == ["01_dataset_conflict", *registry.SHARED_STEPS]
+    assert run.info["headline"]["metric"] == registry.get("conflict").headline == "average_precision"
     expected = ["network", "never", "climatology", "persistence", "weighted-history", "logistic"]
     with xr.open_dataset(run.scores, engine="h5netcdf") as scores:
         assert list(scores["model"].values) == expected
@@ -121,7 +121,7 @@ def test_maps_and_netcdf_lie_where_they_should(made, forecast):
 def test_the_report_says_what_it_is_and_asks_nobody(made):
     run, _ = made
     page = (run.path / "report.html").read_text()
-    assert workloads.get("conflict").question in page and "imulated" in page
+    assert registry.get("conflict").question in page and "imulated" in page
     checked = store.open_store(run.store).check_split()
     assert (checked["leaks"], checked["smallest_gap_months"]) == (0, 8)
     assert "No month that goes into a sample of one split is a target of another" in checked["said"]

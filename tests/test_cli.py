@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from tiny import RECORD
 
-from geonb import cli, doctor, kernels, lab, runs
+from geonb import cli, doctor, lab, runs
+from geonb.runs import kernels
 
 pytest_plugins = ("tiny_fixtures",)  # project, reported
 

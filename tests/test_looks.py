@@ -7,32 +7,34 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from geonb import looks, workloads
+from geonb import registry
+from geonb.base import specs
+from geonb.plots import shared
 
 ROOT = Path(__file__).parents[1]
 LOOKS = [
     pytest.param(record, notebook, look, id=f"{record.name}-{notebook[:2]}-{look.title or look.draw or 'words'}")
-    for record in workloads.WORKLOADS.values()
-    for notebook, shown in record.looks.items()
+    for record in map(registry.get, registry.WORKLOADS)
+    for notebook, shown in record.figures.items()
     for look in shown
 ]
 
 
 @pytest.mark.parametrize(("record", "notebook", "look"), LOOKS)
 def test_every_look_can_be_drawn_from_what_its_notebook_gives(record, notebook, look):
-    assert notebook in looks.GIVES and notebook in record.steps
+    assert notebook in registry.GIVES and notebook in record.steps
     assert len(look.text.split()) > 10, "it says how to read the figure"
     if look.draw:
-        given = looks.GIVES[notebook].strip("()").split(", ")
-        assert list(inspect.signature(workloads.load(look.draw)).parameters) == given
+        given = registry.GIVES[notebook].strip("()").split(", ")
+        assert list(inspect.signature(specs.load(look.draw)).parameters) == given
 
 
-@pytest.mark.parametrize("notebook", looks.GIVES)
+@pytest.mark.parametrize("notebook", registry.GIVES)
 def test_notebooks_give_what_is_written(notebook):
     cells = json.loads((ROOT / "notebooks" / f"{notebook}.ipynb").read_text())["cells"]
-    calls = [line for c in cells for line in "".join(c["source"]).splitlines() if line.startswith("looks.show(")]
-    count = len(looks.GIVES[notebook].split(","))
-    assert len(calls) == 1 and calls[0].startswith(f'looks.show(workload, "{notebook}", ')
+    calls = [line for c in cells for line in "".join(c["source"]).splitlines() if line.startswith("geonb.show(")]
+    count = len(registry.GIVES[notebook].split(","))
+    assert len(calls) == 1 and calls[0].startswith(f'geonb.show(workload, "{notebook}", ')
     assert calls[0].count(",") == 1 + count
 
 
@@ -41,14 +43,14 @@ def test_looks_are_shown_in_order_and_left_out_where_there_is_nothing(monkeypatc
     monkeypatch.setattr("IPython.display.display", shown.append)
     first, second, third = Figure(), Figure(), Figure()
     drawn = {"one": [first, second], "two": third, "three": None}
-    monkeypatch.setattr(workloads, "load", lambda path: lambda given: drawn[path] if given == "it" else 1 / 0)
-    record = workloads.Workload(
+    monkeypatch.setattr(specs, "load", lambda path: lambda given: drawn[path] if given == "it" else 1 / 0)
+    record = registry.Workload(
         "mine", "Mine", "What?", "notebooks/01.ipynb", "mean_iou",
-        looks={"06_explore": (looks.Look("A", "how", "one"), looks.Look("", "what", "two"), looks.Look("C", "x", "three"),
-                              looks.Look("", "words"))},
+        figures={"06_explore": (registry.Figure("A", "how", "one"), registry.Figure("", "what", "two"), registry.Figure("C", "x", "three"),
+                              registry.Figure("", "words"))},
     )  # fmt: skip
-    monkeypatch.setattr(workloads, "get", lambda name: record)
-    looks.show("mine", "06_explore", "it")
+    monkeypatch.setattr(registry, "get", lambda name: record)
+    shared.show("mine", "06_explore", "it")
     assert [getattr(s, "data", s) for s in shown] == ["### A\n\nhow", first, second, "what", third, "words"]
-    looks.show("mine", "04_analytics", "it")
+    shared.show("mine", "04_analytics", "it")
     assert len(shown) == 6

@@ -14,7 +14,9 @@ import pytest
 import xarray as xr
 
 import geonb
-from geonb import examples, parameters, runner, runs, workloads
+from geonb import parameters, registry, runs
+from geonb.runs import runner
+from geonb.workloads.segmentation import examples
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -81,7 +83,7 @@ def test_a_sixth_workload_runs_through_the_shared_notebooks(project, monkeypatch
         assert list(scores["model"].values) == ["network", "below-mean"]
         assert scores["score"].sel(model="below-mean", split="test", metric="accuracy") > 0.8
     report = (run.path / "report.html").read_text()
-    assert workloads.get("toy:RECORD").question in report and "imulated" in report
+    assert registry.get("toy:RECORD").question in report and "imulated" in report
 
 
 @pytest.mark.notebook
@@ -143,7 +145,7 @@ def test_resuming_what_is_done_does_nothing_and_what_is_gone_is_made_again(finis
 
 
 def test_defaults_of_every_workload_fit_its_notebooks():
-    for record in workloads.WORKLOADS.values():
+    for record in map(registry.get, registry.WORKLOADS):
         known = dict(parameters.PARAMETERS) | dict(record.parameters)
         assert set(record.defaults) <= set(known)
         assert (ROOT / record.dataset).is_file()
@@ -153,6 +155,6 @@ def test_defaults_of_every_workload_fit_its_notebooks():
 
 def test_the_real_size_settings_are_known():
     for path in (ROOT / "notebooks" / "parameters").glob("*.yaml"):
-        record = workloads.get(path.stem)
+        record = registry.get(path.stem)
         notebooks = [ROOT / record.dataset, *(ROOT / "notebooks" / f"{s}.ipynb" for s in record.steps)]
         parameters.check({n.stem: parameters.read(n) for n in notebooks}, parameters.load_yaml(path), record)

@@ -6,8 +6,10 @@ from types import SimpleNamespace
 import pytest
 from tiny import write_notebook
 
-from geonb import parameters, specifications
-from geonb.parameters import Declared, Parameter
+from geonb import parameters
+from geonb.base import specs as base_specs
+from geonb.parameters import Declared
+from geonb.registry import Parameter
 
 DECLARED = {
     "02": {
@@ -174,10 +176,10 @@ def test_yaml_that_is_no_flat_mapping_is_refused(tmp_path, monkeypatch, text, sa
     ],
 )
 def test_specifications(text, specs):
-    assert specifications.parse_specs(text) == specs
+    assert base_specs.parse_specs(text) == specs
 
 
 @pytest.mark.parametrize("text", ["", "unet:", "x=1", "unet:encoder", "a:x=1,x=2", "a:x=", ":x=1"])
 def test_bad_specifications_are_refused(text):
     with pytest.raises(ValueError, match=r"name:key=value|given twice"):
-        specifications.parse_spec(text)
+        base_specs.parse_spec(text)

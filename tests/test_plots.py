@@ -25,7 +25,9 @@ from made import (
 from pyproj import Transformer
 from sklearn.metrics import confusion_matrix
 
-from geonb import embeddings, plots, plots_maps
+from geonb import embeddings, plots
+from geonb.plots import maps as plots_maps
+from geonb.workloads.segmentation import maps, score_figures
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,7 @@ def test_confusion_shows_what_scikit_learn_counts(predictions, scores):
     data = predictions["scene"].to_dataset()
     here = (data.split.values == 3) & (data.truth.values != 255)
     counts = confusion_matrix(data.truth.values[here], data.label.values[0][here], labels=range(len(CLASSES)))
-    cells = plots.confusion(scores).axes[0].texts
+    cells = score_figures.confusion(scores).axes[0].texts
     shown = np.array([int(cell.get_text().split("\n")[1].replace(",", "")) for cell in cells]).reshape(counts.shape)
     assert (shown == counts).all()
     share = int(cells[0].get_text().split("%")[0])
@@ -87,7 +89,7 @@ def test_source_scores_draw_each_source_on_its_value_and_name_those_without_pixe
 
 
 def test_area_error_is_drawn_and_what_lies_outside_is_written(scores):
-    figure = plots.area_error(scores)
+    figure = score_figures.area_error(scores)
     at = scores["class_score"].sel(split="test", class_metric="area_error", model="network").values
     assert figure.axes[0].lines[1].get_xdata() == pytest.approx(at)
     beyond = scores["class_score"].sel(split="test", class_metric="area_error").values
@@ -97,7 +99,7 @@ def test_area_error_is_drawn_and_what_lies_outside_is_written(scores):
 
 
 def test_the_map_of_blocks_has_each_block_in_its_place(predictions, scores):
-    image = plots.block_scores(scores, metric="accuracy").axes[0].images[0].get_array()
+    image = score_figures.block_scores(scores, metric="accuracy").axes[0].images[0].get_array()
     data = predictions["scene"].to_dataset()
     known = ((data.split == 3) & (data.truth != 255)).values
     right = (data.label[0] == data.truth).values
@@ -113,10 +115,10 @@ def test_the_map_of_blocks_has_each_block_in_its_place(predictions, scores):
 
 def test_scores_of_an_older_geonb_are_refused_with_a_word(scores):
     old = scores.drop_vars(["source_score", "block_confusion", "true_area_ha"])
-    for draw in (plots.source_scores, plots.area_error, plots.block_scores):
+    for draw in (plots.source_scores, score_figures.area_error, score_figures.block_scores):
         with pytest.raises(ValueError, match="Run 04_analytics again"):
             draw(old)
-    assert plots.skill(old) and plots.class_scores(old)
+    assert plots.skill(old) and score_figures.class_scores(old)
 
 
 def test_score_table_reads_value_and_interval():
@@ -141,7 +143,7 @@ def test_learning_curves_mark_the_lowest_validation_loss():
 
 def test_class_shares_add_up():
     store = made_store()
-    bars = plots.class_shares(store).axes[0].containers
+    bars = maps.class_shares(store).axes[0].containers
     targets, split = store.arrays["scene"].targets.values, store.split_map("scene").values
     for number, container in enumerate(bars, 1):
         here = targets[(split == number) & (targets != 255)]
@@ -161,12 +163,12 @@ def test_simulated_data_are_called_so(draw, predictions, scores):
 def draw_one(name, predictions, scores):
     vectors = made_embeddings()
     return {
-        "scene": lambda: plots.scene(made_store()),
-        "samples": lambda: plots.samples(made_store(), n=3),
-        "panels": lambda: plots.prediction_panels(predictions, arrays=made_arrays()),
+        "scene": lambda: maps.scene(made_store()),
+        "samples": lambda: maps.samples(made_store(), n=3),
+        "panels": lambda: maps.prediction_panels(predictions, arrays=made_arrays()),
         "skill": lambda: plots.skill(scores),
         "reliability": lambda: plots.reliability(scores),
-        "class_scores": lambda: plots.class_scores(scores),
+        "class_scores": lambda: score_figures.class_scores(scores),
         "dendrogram": lambda: plots.dendrogram(embeddings.link(vectors), vectors, made_tiles(vectors))[0],
     }[name]()
 
@@ -177,17 +179,17 @@ class TestMaps:
         upside_down = scene.isel(y=slice(None, None, -1))
         colours = dict(zip(CLASSES, COLOURS, strict=True))
         one, two = (plots_maps.thinned(data.targets) for data in (scene, upside_down))
-        assert (plots_maps.coloured(one.values, colours) == plots_maps.coloured(two.values, colours)).all()
+        assert (maps.coloured(one.values, colours) == maps.coloured(two.values, colours)).all()
         assert one.y[0] > one.y[-1]
 
     def test_a_class_is_drawn_in_its_colour(self):
-        drawn = plots_maps.coloured(np.array([[2, 255]], "uint8"), dict(zip(CLASSES, COLOURS, strict=True)))
+        drawn = maps.coloured(np.array([[2, 255]], "uint8"), dict(zip(CLASSES, COLOURS, strict=True)))
         assert matplotlib.colors.to_hex(drawn[0, 0]) == COLOURS[2]
         assert drawn[0, 1, 3] == 0  # no data is transparent
 
     def test_panel_lies_on_its_ground(self):
         scene = made_arrays()["scene"].to_dataset()
-        west, east, south, north = plots.rgb(scene.inputs).axes[0].images[0].get_extent()
+        west, east, south, north = maps.rgb(scene.inputs).axes[0].images[0].get_extent()
         assert (west, north) == pytest.approx((630.0, 228.5))
         assert east - west == pytest.approx(scene.sizes["x"] * 0.0285)
         assert north - south == pytest.approx(scene.sizes["y"] * 0.0285)
@@ -234,7 +236,7 @@ class TestMaps:
         monkeypatch.setattr(socket.socket, "connect", refuse)
         monkeypatch.setattr(socket, "getaddrinfo", refuse)
         monkeypatch.setitem(cartopy.config, "data_dir", tmp_path)  # nothing fetched before may help
-        figure = plots.scene(made_store())
+        figure = maps.scene(made_store())
         figure.canvas.draw()
         globe = figure.axes[-1]
         sizes = [len(feature._geometries if hasattr(feature, "_geometries") else list(feature._feature.geometries()))
@@ -244,11 +246,11 @@ class TestMaps:
     def test_scene_without_crs_is_drawn_without_locator(self):
         store = made_store()
         store.arrays = store.arrays.map_over_datasets(lambda data: data.drop_vars("spatial_ref", errors="ignore"))
-        assert len(plots.scene(store).axes) == 3
+        assert len(maps.scene(store).axes) == 3
 
     def test_samples_of_an_absent_split(self):
         with pytest.raises(ValueError, match="No windows in split 'nowhere'"):
-            plots.samples(made_store(), split="nowhere")
+            maps.samples(made_store(), split="nowhere")
 
 
 def test_figures_leave_pyplot(scores):

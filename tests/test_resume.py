@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import xarray as xr
 
-from geonb import examples, runs
+from geonb import runs
+from geonb.workloads.segmentation import examples
 
 ROOT = Path(__file__).parents[1]
 GEONB = str(Path(sys.executable).with_name("geonb"))

@@ -12,8 +12,10 @@ import pytest
 import torch
 
 import geonb
-from geonb import hdf5_sequences, loaders, samplers, store
-from geonb.loaders_triplets import Triplets
+from geonb import store
+from geonb.store import loaders, samplers
+from geonb.workloads.clouds.loaders import Triplets
+from geonb.workloads.conflict import hdf5
 
 KINDS = ("patches", "cube", "windows", "triplets")
 # what the public methods that take something are asked here
@@ -37,7 +39,7 @@ def kinds(tmp_path_factory, small_store):
     return {
         "patches": small_store,
         "cube": made_cubes.small_cube_store(tmp_path_factory.mktemp("cube"), draws=1),
-        "windows": hdf5_sequences.import_sequences(folder / "theirs.hdf5", folder / "theirs", "60/20/20"),
+        "windows": hdf5.import_sequences(folder / "theirs.hdf5", folder / "theirs", "60/20/20"),
         "triplets": made_scenes.store(tmp_path_factory.mktemp("clouds")),
     }
 
@@ -132,7 +134,7 @@ def test_an_exporter_asks_for_what_it_needs(kinds, tmp_path, monkeypatch):
     asked, cls = [], type(kinds["cube"])
     real = cls.windows
     monkeypatch.setattr(cls, "windows", lambda self, *a, **k: asked.append(k) or _frozen(real(self, *a, **k)))
-    hdf5_sequences.export_sequences(kinds["cube"], tmp_path / "out.h5")
+    hdf5.export_sequences(kinds["cube"], tmp_path / "out.h5")
     assert asked == [{"native": True}]
 
 

@@ -6,11 +6,14 @@ import types
 
 import pytest
 
-from geonb import workloads
+from geonb import registry
+from geonb.base import specs
+from geonb.workloads import conflict
 
 
 def test_every_record_is_whole():
-    for name, record in workloads.WORKLOADS.items():
+    for name in registry.WORKLOADS:
+        record = registry.get(name)
         assert record.name == name and record.title and record.question.endswith("?")
         for path in (
             record.task,
@@ -20,42 +23,44 @@ def test_every_record_is_whole():
             record.score,
             record.tiles,
             record.explore,
+            record.compare,
+            *record.stores.values(),
             *record.baselines,
         ):
-            assert callable(workloads.load(path)), path
+            assert callable(specs.load(path)), path
 
 
 def test_a_record_of_your_own(monkeypatch):
-    mine = workloads.Workload("mine", "Mine", "What?", "notebooks/01.ipynb", "mean_iou")
+    mine = registry.Workload("mine", "Mine", "What?", "notebooks/01.ipynb", "mean_iou")
     module = types.ModuleType("my_package")
     module.RECORD, module.OTHER = mine, 3
     monkeypatch.setitem(sys.modules, "my_package", module)
-    assert workloads.get("my_package:RECORD") is mine
+    assert registry.get("my_package:RECORD") is mine
     with pytest.raises(ValueError, match="is a int, not a"):
-        workloads.get("my_package:OTHER")
+        registry.get("my_package:OTHER")
     with pytest.raises(ValueError, match="has no 'MISSING'"):
-        workloads.get("my_package:MISSING")
+        registry.get("my_package:MISSING")
 
 
 def test_a_file_names_only_what_the_user_named_before(monkeypatch):
-    monkeypatch.setattr(workloads, "_NAMED", {})
-    mine = workloads.Workload("mine", "Mine", "What?", "notebooks/01.ipynb", "mean_iou")
+    monkeypatch.setattr(registry, "_NAMED", {})
+    mine = registry.Workload("mine", "Mine", "What?", "notebooks/01.ipynb", "mean_iou")
     module = types.ModuleType("my_package")
     module.RECORD = mine
     monkeypatch.setitem(sys.modules, "my_package", module)
     for name in ("mine", "my_package:RECORD"):
         with pytest.raises(ValueError, match=r"not known in this process.*name it yourself first"):
-            workloads.known(name)
-    workloads.get("my_package:RECORD")
-    assert workloads.known("mine") is workloads.known("my_package:RECORD") is mine
-    assert workloads.known("conflict") is workloads.CONFLICT
+            registry.known(name)
+    registry.get("my_package:RECORD")
+    assert registry.known("mine") is registry.known("my_package:RECORD") is mine
+    assert registry.known("conflict") is conflict.RECORD
 
 
 def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match="Did you mean 'segmentation'"):
-        workloads.get("segmentatoin")
+        registry.get("segmentatoin")
     with pytest.raises(ValueError, match="PYTHONPATH"):
-        workloads.get("no_such_package:RECORD")
+        registry.get("no_such_package:RECORD")
 
 
 def test_the_map_of_the_package_names_every_module():
@@ -64,7 +69,7 @@ def test_the_map_of_the_package_names_every_module():
     lines = geonb.__doc__.splitlines()
     named = {name.strip() for line in lines if line and not line.startswith(" ") for name in line.split(",")}
     assert set(geonb._modules()) <= named
-    assert callable(geonb.settle) and callable(geonb.predict) and geonb.hdf5.export_hdf5
+    assert callable(geonb.settle) and callable(geonb.predict) and geonb.runs.table
 
 
 def test_import_is_light():

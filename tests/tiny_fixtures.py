@@ -26,18 +26,16 @@ def project(tmp_path, monkeypatch):
 @pytest.fixture
 def reported(monkeypatch):
     """Stand in for the report, which has tests of its own; the runs it was asked for."""
-    import geonb
-
     asked = []
-    fake = ModuleType("geonb.reports")
+    fake = ModuleType("geonb.runs.report")
     fake.write_report = lambda path: asked.append(path) or path / "report.html"
     fake.write_index = lambda paths, out: out
-    monkeypatch.setitem(sys.modules, "geonb.reports", fake)
-    monkeypatch.setattr(geonb, "reports", fake, raising=False)
-    compare = ModuleType("geonb.reports_compare")
+    monkeypatch.setitem(sys.modules, "geonb.runs.report", fake)
+    monkeypatch.setattr("geonb.runs.report", fake, raising=False)
+    compare = ModuleType("geonb.runs.compare")
     compare.write_comparison = lambda paths, out, sort: (
         asked.append((tuple(paths), out, sort)) or out or "comparison.html"
     )
-    monkeypatch.setitem(sys.modules, "geonb.reports_compare", compare)
-    monkeypatch.setattr(geonb, "reports_compare", compare, raising=False)
+    monkeypatch.setitem(sys.modules, "geonb.runs.compare", compare)
+    monkeypatch.setattr("geonb.runs.compare", compare, raising=False)
     return asked

@@ -6,12 +6,13 @@ SMALL = "unet:encoder=resnet18,encoder_depth=2,decoder_channels=16-8"
 
 
 def untrained(store, **card):
-    from geonb import tasks
+    from geonb.workloads.segmentation import task
 
     torch.manual_seed(0)
     card = {
-        "workload": "segmentation", "task": "geonb.tasks:Segmentation", "network": SMALL, "loss": "cross-entropy", "lr": 1e-3,
+        "workload": "segmentation", "task": "geonb.workloads.segmentation.task:Segmentation",
+        "network": SMALL, "loss": "cross-entropy", "lr": 1e-3,
         "geonb": "0", "patch": 32, **{key: store.meta[key] for key in ("channels", "classes", "statistics")},
         "training": {"seed": 0}, "best": {"epoch": 1}, **card,
     }  # fmt: skip
-    return tasks.Segmentation(card).eval()
+    return task.Segmentation(card).eval()

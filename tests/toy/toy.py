@@ -6,6 +6,7 @@ import numpy as np
 
 from geonb.parameters import Parameter
 from geonb.workloads import Workload
+from geonb.workloads.segmentation.figures import PIXELS
 
 
 def below_mean(store, seed=0):
@@ -25,6 +26,15 @@ RECORD = Workload(
     question="Which pixels of a relief lie in a basin?",
     dataset=str(Path(__file__).with_name("01_dataset_toy.ipynb")),
     headline="accuracy",
+    task="geonb.workloads.segmentation.task:Segmentation",
+    predict="geonb.workloads.segmentation.predict:predict_scenes",
+    check_predictions="geonb.workloads.segmentation.predict:scene_faults",
+    export="geonb.workloads.segmentation.predict:export_maps",
+    score="geonb.workloads.segmentation.scores:score_classes",
+    compare="geonb.workloads.segmentation.scores:compare_classes",
+    tiles="geonb.workloads.segmentation.figures:rgb_tiles",
+    explore="geonb.workloads.segmentation.explore:show",
+    figures=PIXELS,
     baselines=("toy:below_mean",),
     defaults={
         "network": "unet:encoder=resnet18,encoder_depth=3,decoder_channels=32-16-8",

@@ -1,0 +1,12 @@
+"""What every layer takes for granted: what stands for no label, the names and codes of the splits, one line of an error."""
+
+from __future__ import annotations
+
+IGNORE = 255  # target of a pixel without a label
+SPLITS = ("train", "val", "test")
+SPLIT_CODES = {name: code for code, name in enumerate(("none", *SPLITS))}  # in maps of the split
+
+
+def short(error: Exception) -> str:
+    """The message of a library's error on one line."""
+    return " ".join(str(error).split())[:160]

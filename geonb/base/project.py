@@ -1,0 +1,111 @@
+"""Where things lie: the project root, paths as a report shows them, the files that a parameter names."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+NATURAL_EARTH = PACKAGE / "natural_earth"  # coastlines and borders that travel with the package; cartopy's layout
+
+
+def examples_folder() -> Path:
+    """Where example data are kept."""
+    return project_root() / "data" / "examples"
+
+
+def split_files(value: str) -> list[str]:
+    """The files that a parameter names, one by one; ``a.gpkg:column=kind,layer=main`` is one, though it holds a comma."""
+    return [part.strip() for part in re.split(r",(?!\s*\w+=)", value) if part.strip()]
+
+
+def find_files(value: str, root: Path) -> dict[str, list[Path]]:
+    """Files that a parameter names: part -> paths. GDAL's virtual paths (``/vsizip/...``) stand for themselves."""
+    found: dict[str, list[Path]] = {}
+    for part in split_files(value):
+        plain = re.sub(r":\w+=.*$", "", part)  # polygons come as file.gpkg:column=class
+        path = Path(root, Path(plain).expanduser())
+        if plain.startswith("/vsi") or path.exists():
+            found[part] = [path]
+        elif any(c in plain for c in "*?["):
+            anchor = Path(path.anchor)
+            found[part] = sorted(anchor.glob(str(path.relative_to(anchor))))
+        else:
+            found[part] = []
+    return found
+
+
+def project_root(start: Path | str | None = None) -> Path:
+    """Return the folder with ``pyproject.toml`` and ``notebooks/``, found upwards from `start` (default: where we are).
+
+    The environment variable ``GEONB_ROOT`` overrides.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none: geonb runs notebooks from a checkout.
+    """
+    given = os.environ.get("GEONB_ROOT")
+    if given and start is None:
+        if not Path(given, "notebooks").is_dir():
+            raise FileNotFoundError(
+                f"GEONB_ROOT={given} has no notebooks/ folder. Unset it, or point it at a checkout."
+            )
+        return Path(given).resolve()
+    here = Path(start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        if (folder / "pyproject.toml").is_file() and (folder / "notebooks").is_dir():
+            return folder
+    raise FileNotFoundError(
+        f"No pyproject.toml beside a notebooks/ folder in {here} or above. geonb runs notebooks from a checkout: clone it, "
+        "`make install` (or `pip install -e .`), and work inside it, or set GEONB_ROOT."
+    )
+
+
+def relative(path: Path | str) -> str:
+    """A path as it should stand in a report that others read: relative to the project root, where it lies in it."""
+    path, root = Path(path).resolve(), project_root()
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+
+
+def existing_files(paths: str) -> list[Path]:
+    """Files by name or glob, comma separated, looked for from here and from the project root.
+
+    Raises
+    ------
+    ValueError
+        Listing every part at which there is nothing, and where it was looked for.
+    """
+    faults: list[str] = []
+    found = expand_files(paths, faults, "rasters")
+    if faults:
+        raise ValueError("These inputs cannot be used:\n" + "\n".join(f"- {fault}" for fault in dict.fromkeys(faults)))
+    return found
+
+
+def expand_files(paths: str | list, faults: list[str], what: str) -> list[Path]:
+    """Files by name or glob, looked for from here, then from the project root (a notebook's "here" is its own folder)."""
+    items = split_files(paths) if isinstance(paths, str) else [str(p) for p in paths]
+    places = list(dict.fromkeys([Path.cwd(), *checkouts()]))
+    found: list[Path] = []
+    for item in items:
+        here = next((files for place in places for files in [find_files(item, place).get(item)] if files), [])
+        files = [path for path in here if path.is_file()]
+        found += files
+        if not files:
+            faults.append(f"{what}: no file is at {item} (looked from {' and '.join(map(str, places))})")
+    if not items:
+        faults.append(f"{what}: no file is named")
+    return found
+
+
+def checkouts() -> list[Path]:
+    try:
+        return [project_root()]
+    except FileNotFoundError:  # geonb as a library, outside a checkout
+        return []
+
+
+def slug(name: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in name.lower()).strip("-") or "dataset"

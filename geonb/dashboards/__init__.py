@@ -1,0 +1,1 @@
+"""Maps to explore, live in JupyterLab or frozen into a page."""

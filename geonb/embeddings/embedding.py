@@ -1,0 +1,232 @@
+"""Embeddings of samples as labelled xarray, and what is done with them: reduce, link, cut into kinds, find the nearest.
+
+Planes are made in `embeddings_planes`, trees and kinds in `embeddings_trees`; `embeddings_transforms` keeps both.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from geonb.embeddings.planes import METHODS, check_method, reduce
+from geonb.embeddings.trees import GROUPINGS, Tree, check_clusters, check_grouping, cluster, kinds_table, link
+
+__all__ = [
+    "GROUPINGS",
+    "METHODS",
+    "Tree",
+    "check_settings",
+    "cluster",
+    "draw_rows",
+    "embed",
+    "kinds_table",
+    "link",
+    "nearest",
+    "open_embeddings",
+    "reduce",
+    "scene_samples",
+]
+MOST_NUMBERS = 2**24  # in a batch of inputs: 64 windows of 4 bands and 256 px
+
+
+def check_settings(
+    windows: int, *, samples: int, clusters: int, method: str, grouping: str = "ward", examples: str = "centre"
+) -> None:
+    """Refuse what notebook 05 could not draw, before anything is embedded.
+
+    Parameters
+    ----------
+    windows : int
+        How many the store has.
+
+    Raises
+    ------
+    ValueError
+        If there are more clusters than windows, fewer than 3 windows, or a method, grouping or kind of example is unknown.
+    """
+    from geonb.embeddings.trees import check_examples
+
+    check_method(method)
+    check_grouping(grouping)
+    check_examples(examples)
+    count = min(windows, samples)
+    if count < 3:
+        raise ValueError(
+            f"{count} windows are too few to interpret; at least 3 are needed. Cut more of them in notebook 01."
+        )
+    check_clusters(clusters, count)
+
+
+def embed(run, store, model, *, samples: int = 1000, seed: int = 0, batch: int = 64) -> xr.Dataset:
+    """Embed a random share of a store's windows with a trained task; write embeddings.zarr into the run.
+
+    Parameters
+    ----------
+    samples : int
+        At most so many windows, drawn evenly over the splits.
+
+    Returns
+    -------
+    Dataset with ``embedding (sample, dim)`` and, per sample, ``source, y, x, height, width, split``, ``lon, lat`` (degrees),
+    ``row`` (its row in the store's index), ``time`` (UTC, NaT where unknown), ``label`` (what it mostly shows:
+    ``store.labels``) where the store has labels, and ``margin`` (how well the network did on it, larger is better) where the task
+    has ``margins(store, rows)``.
+    """
+    windows, rows = store.windows(), draw_rows(store.index, samples, seed)
+    vectors, labels = _encode(model, windows, rows, batch, store.labels if store.legend else None)
+    about = store.index.iloc[rows]
+    columns = {name: ("sample", about[name].to_numpy()) for name in ("y", "x", "height", "width")}
+    columns |= {name: ("sample", about[name].astype(str).to_numpy(dtype=object)) for name in ("source", "split")}
+    lon, lat = _positions(store, about)
+    columns |= {"row": ("sample", rows), "time": ("sample", _times(about))}
+    columns |= {"lon": ("sample", lon, {"units": "degrees_east"}), "lat": ("sample", lat, {"units": "degrees_north"})}
+    if labels:
+        columns["label"] = ("sample", np.array(labels, dtype=object))
+    if hasattr(model, "margins"):
+        columns["margin"] = ("sample", np.asarray(model.margins(store, rows), np.float32))
+    data = xr.Dataset(
+        {"embedding": (("sample", "dim"), vectors)},
+        coords=columns,
+        attrs={
+            "layer": "encoder, mean over the window", "network": model.card["network"], "run": Path(run.path).name,
+            "simulated": int(store.meta["simulated"]),
+            "notes": list(store.meta["notes"]), "colours": list(store.legend.values()), "classes": list(store.legend),
+        },
+    )  # fmt: skip
+    _write(data, Path(run.embeddings))
+    return data
+
+
+def _encode(model, windows, rows: np.ndarray, batch: int, labels_of) -> tuple[np.ndarray, list[str]]:
+    """Embed windows, some at a time: float32 array (sample, dim), and their labels, none without `labels_of`."""
+    import torch
+
+    vectors, labels = [], []
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = model.to(device).eval()
+    if len(rows):  # whole regions are large windows
+        batch = max(1, min(batch, MOST_NUMBERS // torch.as_tensor(windows[int(rows[0])]["inputs"]).numel()))
+    with torch.inference_mode():
+        for start in range(0, len(rows), batch):
+            items = [windows[int(row)] for row in rows[start : start + batch]]
+            inputs = torch.stack([torch.as_tensor(item["inputs"]) for item in items])
+            vectors.append(model.encode(inputs.to(device)).float().cpu().numpy())
+            labels += labels_of(items) if labels_of else []
+    return np.concatenate(vectors).astype(np.float32), labels
+
+
+def _times(about) -> np.ndarray:
+    """When each window was seen: datetime64 (UTC), NaT where nobody knows."""
+    import pandas as pd
+
+    if "time" not in about:
+        return np.full(len(about), np.datetime64("NaT", "ns"))
+    return pd.to_datetime(about["time"], utc=True).dt.tz_localize(None).to_numpy("datetime64[ns]")
+
+
+def draw_rows(index, samples: int, seed: int, min_valid: float = 0.9) -> np.ndarray:
+    """Draw at most ``samples`` rows of an index, as many of each split as there are, in the index's order.
+
+    Windows at the edge of the data would be found alike for their edge, so those with a smaller share of valid pixels than
+    ``min_valid`` are left out, unless there are no others.
+    """
+    random = np.random.default_rng([seed, 0xE3B])
+    splits = index["split"].astype(str).to_numpy()
+    whole = index["valid_share"].to_numpy() >= min_valid if "valid_share" in index else np.ones(len(index), bool)
+    whole = whole if whole.any() else ~whole
+    names = sorted(set(splits))
+    share = -(-samples // max(1, len(names)))
+    chosen = [random.permutation(np.flatnonzero((splits == name) & whole))[:share] for name in names]
+    return np.sort(np.concatenate(chosen))[:samples] if chosen else np.empty(0, int)
+
+
+def _positions(store, about) -> tuple[np.ndarray, np.ndarray]:
+    """Longitude and latitude of the windows' centres, degrees; NaN in sources that lie nowhere."""
+    import rioxarray  # noqa: F401  (the .rio accessor)
+    from pyproj import Transformer
+
+    lon, lat = np.full(len(about), np.nan), np.full(len(about), np.nan)
+    for source in sorted(set(about["source"].astype(str)) & set(store.placed)):
+        scene, mine = store.arrays[source].to_dataset(), (about["source"].astype(str) == source).to_numpy()
+        here = about[mine]
+        rows = (here["y"] + here["height"] // 2).clip(upper=scene.sizes["y"] - 1).to_numpy()
+        columns = (here["x"] + here["width"] // 2).clip(upper=scene.sizes["x"] - 1).to_numpy()
+        to_degrees = Transformer.from_crs(scene.rio.crs, "OGC:CRS84", always_xy=True)
+        lon[mine], lat[mine] = to_degrees.transform(scene["x"].values[columns], scene["y"].values[rows])
+    return lon, lat
+
+
+def _write(data: xr.Dataset, path: Path) -> None:
+    import shutil
+
+    partial = path.with_name(path.name + ".partial")
+    for old in (partial, path):
+        if old.exists():
+            shutil.rmtree(old)
+    # Fixed-width text is part of the Zarr 3 specification; variable-length text is not yet.
+    text = {name: data[name].astype(str) for name in data.coords if data[name].dtype == object}
+    data.assign_coords(text).to_zarr(partial, zarr_format=2, consolidated=True)
+    partial.rename(path)
+
+
+def open_embeddings(path: str | Path) -> xr.Dataset:
+    """Open embeddings.zarr.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none; names the notebook that writes it.
+    """
+    if not Path(path).exists():
+        raise FileNotFoundError(
+            f"No embeddings at {path}. Run notebooks/05_interpretation.ipynb first, or give another `run`."
+        )
+    return xr.open_zarr(path)
+
+
+def scene_samples(scene: xr.DataArray | xr.Dataset, source: str, places: int = 400) -> xr.Dataset:
+    """Embeddings of whole scenes as samples, for figures that want those: every time of some places.
+
+    Parameters
+    ----------
+    scene : DataArray (time, y, x, dim), or Dataset with such an ``embedding``
+        For instance a series of the predictions of ``clouds``.
+    source : str
+        Name of the series.
+    places : int
+        At most so many, evenly over the grid.
+
+    Returns
+    -------
+    Dataset with ``embedding`` (sample, dim) and, per sample, ``source``, ``y, x`` (position on the scene's grid of embeddings),
+    ``time``; without those that are not finite
+    """
+    data = scene["embedding"] if isinstance(scene, xr.Dataset) else scene
+    step = max(1, int(np.ceil(np.sqrt(data.sizes["y"] * data.sizes["x"] / places))))
+    data = data.transpose("time", "y", "x", "dim").isel(y=slice(step // 2, None, step), x=slice(step // 2, None, step))
+    shape = data.shape[:3]
+    values = data.to_numpy().reshape(-1, data.sizes["dim"])
+    time, y, x = (part.ravel() for part in np.indices(shape))
+    times = data["time"].to_numpy()[time] if "time" in data.coords else np.full(len(time), np.datetime64("NaT", "ns"))
+    coords = {"time": times, "y": y * step + step // 2, "x": x * step + step // 2, "source": np.full(len(time), source)}
+    samples = xr.Dataset(
+        {"embedding": (("sample", "dim"), values)}, {k: ("sample", v) for k, v in coords.items()}, dict(scene.attrs)
+    )
+    return samples.isel(sample=np.flatnonzero(np.isfinite(values).all(1)))
+
+
+def nearest(embeddings: xr.Dataset, sample: int, count: int = 8) -> xr.Dataset:
+    """The samples most like one of them, by cosine similarity, most alike first (itself left out).
+
+    Returns
+    -------
+    The Dataset's rows, with ``similarity`` (sample,) in -1..1.
+    """
+    values = embeddings["embedding"].to_numpy()
+    unit = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+    similarity = unit @ unit[sample]
+    similarity[sample] = -np.inf
+    order = np.argsort(-similarity, kind="stable")[: min(count, len(values) - 1)]
+    return embeddings.isel(sample=order).assign(similarity=("sample", similarity[order]))

@@ -1,0 +1,123 @@
+"""Where on Earth a scene lies: globe and surroundings, drawn from the Natural Earth files that come with geonb."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from geonb.base.project import NATURAL_EARTH
+from geonb.plots.maps import crs_of, edges
+from geonb.plots.style import finish, styled
+
+WHOLE_EARTH = 50  # degrees from the middle of the sources, beyond which the map is that of the whole Earth
+
+
+@styled
+def locator(arrays: xr.DataTree) -> Figure:
+    """Draw where on Earth the sources of a store lie: a globe, and the land around with coasts and borders.
+
+    Parameters
+    ----------
+    arrays : DataTree
+        A group a source with coordinates x, y and a CRS, as a store's `arrays` or predictions.
+    """
+    import cartopy.crs as ccrs
+
+    boxes = [lonlat_bounds(edges(group), crs_of(group.to_dataset())) for group in arrays.children.values()]
+    west, south = np.min([box[:2] for box in boxes], axis=0)
+    east, north = np.max([box[2:] for box in boxes], axis=0)
+    figure = plt.figure(figsize=(8, 3.6))
+    locator_inset(figure, (0.0, 0.05, 0.4, 0.85), (west, south, east, north), "OGC:CRS84")
+    middle, reach = ((west + east) / 2, (south + north) / 2), max(5.0, (north - south) * 1.5, (east - west))
+    place = (0.44, 0.08, 0.55, 0.82)
+    if reach > WHOLE_EARTH:  # there is no land around a continent
+        ax = figure.add_axes(place, projection=ccrs.PlateCarree())
+        ax.set_global()
+    else:
+        # equal areas would be torn at the antipode, which cartopy cannot draw where land lies there (New Zealand, Bolivia)
+        ax = figure.add_axes(place, projection=ccrs.AzimuthalEquidistant(*middle))
+        ax.set_extent(
+            (middle[0] - 1.6 * reach, middle[0] + 1.6 * reach, middle[1] - reach, middle[1] + reach), ccrs.PlateCarree()
+        )
+    earth(ax)
+    ax.gridlines(
+        draw_labels={"bottom": "x", "left": "y"},
+        linewidth=0.3,
+        color="#b9c6d0",
+        xlabel_style={"size": 7},
+        ylabel_style={"size": 7},
+    )
+    for name, box in zip(arrays.children, boxes, strict=True):
+        ring = [box[0], box[2], box[2], box[0], box[0]], [box[1], box[1], box[3], box[3], box[1]]
+        ax.plot(*ring, color="#cc2222", linewidth=2, transform=ccrs.PlateCarree())
+        text = {"xytext": (7, 5), "textcoords": "offset points", "fontsize": 8, "color": "#aa1111"}
+        spot = ax.projection.transform_point((box[0] + box[2]) / 2, (box[1] + box[3]) / 2, ccrs.PlateCarree())
+        ax.annotate(str(name), spot, **text)
+    return finish(figure, arrays.attrs, "Coasts and borders: Natural Earth 1:110m, off by some kilometres.")
+
+
+def locator_inset(figure: Figure, rectangle: tuple[float, float, float, float], bounds: tuple, crs: Any) -> Axes:
+    """Add a small globe with coasts and borders, seen from above the scene, and a red dot (or outline) where it lies.
+
+    Parameters
+    ----------
+    figure : Figure
+    rectangle : tuple
+        Left, bottom, width, height as shares of the figure.
+    bounds : tuple = (west, south, east, north), in `crs`
+    crs : pyproj CRS
+    """
+    import cartopy.crs as ccrs
+
+    west, south, east, north = lonlat_bounds(bounds, crs)
+    lon, lat = lonlat_centre(bounds, crs)
+    ax = figure.add_axes(rectangle, projection=ccrs.NearsidePerspective(lon, lat, satellite_height=2_500_000))
+    ax.set_global()
+    earth(ax)
+    grid = ax.gridlines(xlocs=range(-180, 181, 10), ylocs=range(-80, 81, 10), linewidth=0.3, color="#b9c6d0")
+    grid.n_steps = 60
+    if max(east - west, north - south) > 4:
+        ring = [west, east, east, west, west], [south, south, north, north, south]
+        ax.plot(*ring, color="#cc2222", linewidth=1.2, transform=ccrs.PlateCarree())
+    ax.plot(lon, lat, "o", color="#cc2222", markeredgecolor="white", markersize=5, transform=ccrs.PlateCarree())
+    ax.spines["geo"].set(edgecolor="#667788", linewidth=0.6)
+    place = f"{abs(lat):.2f}° {'N' if lat >= 0 else 'S'}, {abs(lon):.2f}° {'E' if lon >= 0 else 'W'}"
+    ax.set_title(place, fontsize=7.5, fontweight="normal", loc="center", pad=3)
+    return ax
+
+
+def lonlat_bounds(bounds: tuple, crs: Any) -> tuple[float, float, float, float]:
+    """Bounds (west, south, east, north) in degrees of bounds in `crs`."""
+    from pyproj import Transformer
+
+    return Transformer.from_crs(crs, "OGC:CRS84", always_xy=True).transform_bounds(*bounds, densify_pts=21)
+
+
+def lonlat_centre(bounds: tuple, crs: Any) -> tuple[float, float]:
+    """Longitude and latitude of the middle of bounds in `crs`."""
+    from pyproj import Transformer
+
+    middle = (bounds[0] + bounds[2]) / 2, (bounds[1] + bounds[3]) / 2
+    return Transformer.from_crs(crs, "OGC:CRS84", always_xy=True).transform(*middle)
+
+
+def earth(ax: Any) -> None:
+    """Sea, land, lakes, coasts and borders on a cartopy axes, from the files that come with geonb."""
+    import cartopy
+    import cartopy.feature as features
+
+    cartopy.config["pre_existing_data_dir"] = NATURAL_EARTH  # on disk: a map must never ask the network
+    ax.set_facecolor("#dcebf5")
+    layers = (
+        ("physical", "land", {"facecolor": "#f3efe4", "edgecolor": "none"}),
+        ("physical", "lakes", {"facecolor": "#dcebf5", "edgecolor": "none"}),
+        ("physical", "coastline", {"facecolor": "none", "edgecolor": "#667788", "linewidth": 0.5}),
+        ("cultural", "admin_0_boundary_lines_land", {"facecolor": "none", "edgecolor": "#aa9988", "linewidth": 0.5}),
+    )
+    for kind, name, look in layers:
+        ax.add_feature(features.NaturalEarthFeature(kind, name, "110m", **look))

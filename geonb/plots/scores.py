@@ -1,0 +1,281 @@
+"""Figures and tables of how good a model is: curves of training, scores with intervals, confusion, reliability."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from geonb.base.metrics import lower_is_better
+from geonb.plots.style import finish, model_looks, styled
+
+NAMES = {
+    "accuracy": "accuracy",
+    "mean_iou": "mean IoU",
+    "macro_f1": "macro F1",
+    "log_loss": "log loss",
+    "brier": "Brier score",
+    "boundary_f1": "boundary F1",
+    "iou": "IoU",
+    "f1": "F1",
+    "average_precision": "average precision",
+    "auroc": "AUROC",
+    "auc": "AUC of distances",
+    "margin": "relative margin",
+    "crps": "CRPS of deaths",
+}
+
+
+def readable(metric: str) -> str:
+    """The name a reader expects: ``mean_iou`` -> ``mean IoU``."""
+    return NAMES.get(metric, metric.replace("_", " "))
+
+
+@styled
+def learning_curves(log: str | Path | pd.DataFrame, metric: str | None = None) -> Figure:
+    """Draw loss and metric of each epoch, and mark the epoch whose weights are kept: that of the lowest validation loss.
+
+    Parameters
+    ----------
+    log : path of a run's log.csv, or its DataFrame
+        Columns ``epoch``, ``train_loss``, ``val_loss``, and ``val_<metric>`` where there is one.
+    metric : str, optional
+        Which metric to draw; the first ``val_<metric>`` when left out.
+    """
+    table = log if isinstance(log, pd.DataFrame) else pd.read_csv(log)
+    missing = {"epoch", "train_loss", "val_loss"} - set(table.columns)
+    if missing or len(table) == 0:
+        about = f"lacks {sorted(missing)}" if missing else "holds no epoch"
+        raise ValueError(f"No curves to draw: the log {about} (columns: {list(table.columns)}). Run 02_training first.")
+    table = table.groupby("epoch").last()
+    metrics = [f"val_{metric}"] if metric else [c for c in table if c.startswith("val_") and c != "val_loss"][:1]
+    if metrics and metrics[0] not in table:
+        raise ValueError(f"The log has no column {metrics[0]!r}; it has {list(table.columns)}.")
+    best = table.val_loss.idxmin()
+    panels = [("train_loss", "val_loss"), *((c.replace("val_", "train_"), c) for c in metrics)]
+    figure, axes = plt.subplots(1, len(panels), figsize=(4.2 * len(panels), 2.9), squeeze=False)
+    for ax, (training, validation) in zip(axes[0], panels, strict=True):
+        if training in table:
+            ax.plot(table.index, table[training], "o--", markersize=2.5, color="#4a6d8c", label="training")
+        ax.plot(table.index, table[validation], "o-", markersize=2.5, color="#b5400f", label="validation")
+        ax.plot(best, table[validation][best], "o", markersize=9, fillstyle="none", color="#b5400f")
+        ax.axvline(best, color="#555555", linewidth=0.8, linestyle=":")
+        ax.set(xlabel="epoch", title=readable(validation.removeprefix("val_")))
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.grid(axis="y")
+        ax.legend()
+    figure.tight_layout()
+    kept = f"Dotted: epoch {best}, whose weights are kept; its validation loss of {table.val_loss[best]:.3g} is the lowest."
+    return finish(figure, table.attrs, kept)
+
+
+def counted(scores: xr.Dataset, split: str, intervals: str = "bars") -> str:
+    """How much of a split was scored, in the scores' own unit, and what shows the 95 % intervals ("": nothing)."""
+    here, unit = scores.sel(split=split), scores.attrs.get("unit", "pixels")
+    said = f"{split} split: {int(here.n_pixels):,} {unit} in {int(here.n_blocks):,} blocks"
+    return f"{said}; {intervals} are 95 % intervals from resampling whole blocks." if intervals else f"{said}."
+
+
+def dots(ax: Axes, values: list[xr.DataArray], models: list[str]) -> None:
+    """One row a category, models side by side within it: dot and interval (values, low, high), dims (model, row)."""
+    centre, low, high = (np.asarray(v.transpose("model", ...).values, float).reshape(len(models), -1) for v in values)
+    rows = np.arange(centre.shape[1])
+    step = 0.6 / max(1, len(models))
+    for m, (model, look) in enumerate(model_looks(models).items()):
+        place = rows + (m - (len(models) - 1) / 2) * step
+        ax.hlines(place, low[m], high[m], color=look["color"], linewidth=1.6, zorder=2)
+        ax.plot(centre[m], place, linestyle="none", label=model, **look)
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.grid(axis="x")
+
+
+@styled
+def skill(scores: xr.Dataset, split: str = "test") -> Figure:
+    """Draw every metric with its 95 % interval, the network beside the baselines.
+
+    Parameters
+    ----------
+    scores : Dataset with ``score``, ``score_low``, ``score_high`` (model, split, metric), ``n_pixels`` and ``n_blocks``
+        As in a run's scores.nc.
+    split : str
+        Which part of the data: ``test`` is the one that nothing was chosen on.
+    """
+    models = [str(m) for m in scores.model.values]
+    metrics = there(scores, split)
+    rows = -(-len(metrics) // 6)
+    columns = -(-len(metrics) // rows)
+    size = 1.3 + 1.75 * columns, rows * (0.9 + 0.36 * len(models))
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    for place, (ax, metric) in enumerate(zip(axes.flat, metrics, strict=False)):
+        one = scores.sel(split=split, metric=metric)
+        digits = digits_of(one.score.values)
+        for row, (model, look) in enumerate(model_looks(models).items()):
+            here = one.sel(model=model)
+            ax.hlines(row, here.score_low, here.score_high, color=look["color"], linewidth=2)
+            ax.plot(here.score, row, linestyle="none", **look)
+            text = {"textcoords": "offset points", "ha": "center", "fontsize": 7.5, "color": look["color"]}
+            if np.isfinite(here.score):
+                ax.annotate(f"{float(here.score):.{digits}f}", (float(here.score), row), xytext=(0, 6), **text)
+        ax.set_ylim(len(models) - 0.5, -0.6)
+        ax.set_yticks(range(len(models)), models if place % columns == 0 else [])
+        ax.margins(x=0.18)
+        ax.grid(axis="x")
+        worse = lower_is_better(metric, scores.attrs)
+        ax.set_title(readable(metric))
+        ax.set_xlabel("lower is better" if worse else "higher is better", fontsize=7.5, color="#777777")
+        if not worse:  # a margin may be below nought
+            ax.set_xlim(min(-0.04, float(one.score_low.fillna(one.score).min()) - 0.04), 1.04)
+    for ax in axes.flat[len(metrics) :]:
+        ax.set_axis_off()
+    figure.tight_layout(w_pad=1.2)
+    return finish(figure, scores.attrs, counted(scores, split))
+
+
+def there(scores: xr.Dataset, split: str) -> list[str]:
+    """Metrics that some model has in this split: forecasts without deaths have no CRPS."""
+    known = np.isfinite(scores.score.sel(split=split)).any("model")
+    return [str(metric) for metric in scores.metric.values[known.values]]
+
+
+def digits_of(values: np.ndarray) -> int:
+    """Decimals that tell models apart: two, and more where all scores are small, as Brier scores of rare events are."""
+    largest = np.nanmax(np.abs(values), initial=0)
+    return 2 if not 0 < largest < 0.2 else min(6, int(2 - np.floor(np.log10(largest))))
+
+
+def needed(scores: xr.Dataset, variable: str) -> None:
+    """Refuse scores without a variable, which an older geonb made."""
+    if variable not in scores:
+        raise ValueError(f"These scores hold no {variable!r} (made by an older geonb). Run 04_analytics again.")
+
+
+@styled
+def source_scores(scores: xr.Dataset, metric: str | None = None, split: str = "test") -> Figure:
+    """Draw one metric of each source with its interval, models side by side: does one number hide a bad scene?
+
+    Parameters
+    ----------
+    scores : Dataset with ``source_score`` (model, split, source, metric), its ``_low``/``_high``, ``source_pixels``, ``source_blocks``
+        Sources without a pixel in the split are left out, and named.
+    metric : str, optional
+        The headline when left out.
+    """
+    needed(scores, "source_score")
+    metric = str(scores.attrs.get("headline", "mean_iou")) if metric is None else metric
+    whole = scores.sel(split=split, metric=metric)
+    seen = (whole.source_pixels > 0).values
+    here = whole.isel(source=np.flatnonzero(seen))
+    models, several = [str(m) for m in scores.model.values], len(set(scores.dataset.values.tolist())) > 1
+    figure, ax = plt.subplots(figsize=(6.8, 1.0 + 0.2 * (len(models) + 0.9) * max(1, here.sizes["source"])))
+    dots(ax, [here.source_score, here.source_score_low, here.source_score_high], models)
+    names, unit = [], scores.attrs.get("unit", "pixels")
+    for one in range(here.sizes["source"]):
+        at = here.isel(source=one)
+        name = f"{at.source.item()} ({at.dataset.item()})" if several else str(at.source.item())
+        names.append(f"{name}\n{int(at.source_pixels):,} {unit}, {int(at.source_blocks):,} blocks")
+        if one % 2:
+            ax.axhspan(one - 0.5, one + 0.5, color="#f7f7f7", zorder=0)
+    ax.set_yticks(range(len(names)), names)
+    ax.tick_params(axis="y", length=0, labelsize=7.5)
+    look = model_looks(models)[models[0]]
+    ax.axvline(float(whole.score.isel(model=0)), color=look["color"], linewidth=0.8, linestyle=":")
+    worse = lower_is_better(metric, scores.attrs)
+    ax.set(xlabel=f"{readable(metric)} ({'lower' if worse else 'higher'} is better)")
+    ax.set_title(f"{readable(metric)} of each source", pad=22)
+    if not worse:
+        ax.set_xlim(-0.01, 1)
+    ax.legend(ncols=len(models), loc="lower right", bbox_to_anchor=(1, 1))
+    figure.tight_layout()
+    gone = ", ".join(str(name) for name in scores.source.values[~seen])
+    none = f"No {unit.removesuffix('s')} of this split: {gone}." if gone else ""
+    dotted = f"Dotted: {models[0]} over all sources. No bar where a source has one block only."
+    return finish(figure, scores.attrs, counted(scores, split), dotted, none)
+
+
+@styled
+def reliability(scores: xr.Dataset, split: str = "test") -> Figure:
+    """Draw how often the winning class was right (or the event came) against the probability given: on the diagonal is honest.
+
+    Parameters
+    ----------
+    scores : Dataset with ``confidence``, ``hit_rate``, ``bin_pixels`` (model, split, bin)
+        Mean probability given, share that was right (or had an event) and number of pixels (or cell-months) of each bin of
+        equal width.
+
+    References
+    ----------
+    Guo et al. 2017, On calibration of modern neural networks, eq. 2-3 and 5 (arXiv 1706.04599).
+    """
+    curve, unit = scores[["confidence", "hit_rate", "bin_pixels"]].sel(split=split), scores.attrs.get("unit", "pixels")
+    events = (
+        "class" not in scores.dims
+    )  # forecasts of an event: what is judged is its own probability, not the winner's
+    figure, (ax, bars) = plt.subplots(2, 1, figsize=(4.6, 5), height_ratios=(3, 1), sharex=True)
+    ax.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle=":")
+    look = {
+        "rotation": 45,
+        "rotation_mode": "anchor",
+        "transform_rotates_text": True,
+        "fontsize": 7,
+        "color": "#888888",
+    }
+    ax.text(0.06, 0.02, "as sure as it should be", **look)
+    bounds = np.linspace(0, 1, curve.sizes["bin"] + 1)
+    for model, look in model_looks([str(m) for m in curve.model.values]).items():
+        one = curve.sel(model=model)
+        pixels = one.bin_pixels.values
+        total, seen = max(1, pixels.sum()), pixels >= 30  # fewer pixels draw noise, not a curve
+        gap = np.nansum(pixels * abs(one.confidence - one.hit_rate).values) / total
+        look = look | {"markersize": look["markersize"] - 2}
+        ax.plot(one.confidence[seen], one.hit_rate[seen], label=f"{model} (ECE {gap:.3f})", **look)
+        bars.stairs(pixels / total, bounds, color=look["color"])
+    said = "share with an event" if events else "share that was right"
+    ax.set(ylabel=said, ylim=(0, 1), xlim=(0, 1), title="Can its probabilities be believed?")
+    given = "probability of an event" if events else "probability of the winning class"
+    bars.set(xlabel=given, ylabel=f"share of\n{unit}", ylim=(0, None))
+    if events:  # nearly all lie in the lowest bin
+        bars.set(yscale="log", ylim=(1e-5, 2))
+    ax.grid()
+    ax.legend(loc="lower right" if events else "upper left", frameon=True, edgecolor="none", framealpha=0.85)
+    figure.tight_layout()
+    bins = f"Bins under 30 {unit} are left out. ECE: mean distance to the diagonal (expected calibration error)."
+    return finish(figure, scores.attrs, f"{split} split: {int(scores.n_pixels.sel(split=split)):,} {unit}. {bins}")
+
+
+def score_table(scores: xr.Dataset, split: str = "test") -> pd.DataFrame:
+    """Tabulate the scores as "0.74 [0.70, 0.78]": a row a model, the headline metric first.
+
+    Parameters
+    ----------
+    scores : Dataset with ``score``, ``score_low``, ``score_high`` (model, split, metric)
+    """
+    here = scores.sel(split=split)
+    headline = scores.attrs.get("headline")
+    metrics = sorted(there(scores, split), key=lambda metric: metric != headline)
+    digits = {metric: digits_of(here.score.sel(metric=metric).values) for metric in metrics}
+    rows = {
+        str(model): {
+            readable(metric): written(
+                *(float(here[v].sel(model=model, metric=metric)) for v in _SCORE), digits=digits[metric]
+            )
+            for metric in metrics
+        }
+        for model in scores.model.values
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+_SCORE = ("score", "score_low", "score_high")
+
+
+def written(value: float, low: float, high: float, digits: int = 2) -> str:
+    """``0.74 [0.70, 0.78]``; without the interval where there is none, and "-" where there is no value."""
+    if not np.isfinite(value):
+        return "-"
+    shown = f"{value:.{digits}f}"
+    return f"{shown} [{low:.{digits}f}, {high:.{digits}f}]" if np.isfinite(low) and np.isfinite(high) else shown

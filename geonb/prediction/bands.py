@@ -1,0 +1,111 @@
+"""A scene predicted in bands of rows: by a network over blended windows, by a baseline pixel by pixel; into predictions.zarr."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from geonb.base.conventions import IGNORE
+
+if TYPE_CHECKING:
+    from geonb.rasters.stitching import Reader
+
+
+CHUNK_PX = 2048
+
+
+def network_rows(model, read: Reader, shape, window, overlap, batch, precision, begin=0, stop=None, stripe=None):
+    """Bands of rows from a trained task, on the best device there is; see :func:`geonb.rasters.stitching.predict_rows`."""
+    import torch
+
+    from geonb.rasters.stitching import predict_rows
+
+    device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    model = model.to(device).eval()
+
+    def probabilities(inputs):
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+            return model.probabilities(inputs)
+
+    statistics = model.card["statistics"]
+    return predict_rows(
+        probabilities, read, shape, len(model.card["classes"]), mean=statistics["mean"], std=statistics["std"],
+        window=window, overlap=overlap, batch=batch, start_row=begin, stop_row=stop, stripe=stripe, device=device,
+    )  # fmt: skip
+
+
+def baseline_rows(baseline, read: Reader, shape, statistics, height: int, begin: int = 0):
+    """Bands of rows from a baseline, which sees one pixel at a time and needs no overlap."""
+    mean = np.asarray(statistics["mean"], np.float32)[:, None, None]
+    std = np.asarray(statistics["std"], np.float32)[:, None, None]
+    for top in range(begin, shape[0], height):
+        values, valid = read(top, min(shape[0], top + height))
+        standardised = np.where(valid, (values.astype(np.float32) - mean) / std, 0)
+        yield top, baseline(standardised.astype(np.float32)), valid
+
+
+def chunk_rows(window: int, overlap: float, least: int = 128) -> int:
+    """Height of a chunk, px: a whole number of bands, so that a band does not rewrite its neighbours' chunks."""
+    stride = max(1, round(window * (1 - overlap)))
+    return stride * -(-least // stride)
+
+
+class Writer:
+    """The open arrays of one source in predictions.zarr, written band by band."""
+
+    def __init__(self, path: Path, source: str) -> None:
+        group = zarr.open_group(path, mode="r+")[source]
+        self.probability, self.label = group["probability"], group["label"]
+
+    def write(self, model: int, row: int, probability: np.ndarray, valid: np.ndarray, column: int = 0) -> int:
+        """Write a band of rows from `column` on, a piece at a time to keep copies small; gives the row after it."""
+        stop = row + probability.shape[1]
+        for left in range(0, valid.shape[1], CHUNK_PX):
+            x = slice(left, left + CHUNK_PX)
+            here, known = probability[..., x], valid[:, x]
+            x = slice(column + left, column + left + known.shape[1])
+            self.probability[model, :, row:stop, x] = np.where(known, here, np.nan).astype(np.float16)
+            self.label[model, row:stop, x] = np.where(known, here.argmax(axis=0), IGNORE).astype(np.uint8)
+        return stop
+
+
+def create_scene(
+    path: Path, source: str, scene: xr.Dataset, classes: Sequence[str], models: Sequence[str], height: int
+) -> None:
+    """Lay out a source's group: coordinates and what is known of the scene whole, predictions empty."""
+    import dask.array as da
+
+    from geonb.store.arrays import quiet_zarr
+
+    rows, columns = scene.sizes["y"], scene.sizes["x"]
+    chunk = (min(height, rows), min(CHUNK_PX, columns))
+    coords = {"x": scene["x"], "y": scene["y"], "spatial_ref": scene["spatial_ref"]}
+    predicted = xr.Dataset(
+        {
+            "probability": (
+                ("model", "class", "y", "x"),
+                da.zeros(
+                    (len(models), len(classes), rows, columns), dtype=np.float16, chunks=(1, len(classes), *chunk)
+                ),
+                {"long_name": "class probability", "units": "1", "grid_mapping": "spatial_ref"},
+            ),
+            "label": (
+                ("model", "y", "x"),
+                da.zeros((len(models), rows, columns), dtype=np.uint8, chunks=(1, *chunk)),
+                {"long_name": "most probable class", "no_class": IGNORE, "grid_mapping": "spatial_ref"},
+            ),
+        },
+        coords={"model": list(models), "class": list(classes), **coords},
+    )
+    # A group begun before an interruption is laid out again; its bands are listed as done only after this.
+    options = {"group": source, "zarr_format": 3, "consolidated": False}
+    with quiet_zarr():
+        predicted.to_zarr(path, mode="a", compute=False, **options)
+    known = scene[[v for v in ("truth", "split", "block") if v in scene]]
+    if known.data_vars:
+        known.chunk({"y": chunk[0], "x": chunk[1]}).drop_encoding().to_zarr(path, mode="a", **options)

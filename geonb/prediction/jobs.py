@@ -1,0 +1,260 @@
+"""One raster to predict: laid out, predicted in spans of rows that any process may do, finished as maps and polygons.
+
+What is written carries a key (the tag ``GEONB_KEY``) of the model, the file and the settings it was made with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from geonb.base import files
+from geonb.rasters.reading import open_raster, tell
+
+KEY, DAMAGED = "GEONB_KEY", "GEONB_UNREADABLE"
+STRIPE_PX = 8192
+
+
+@dataclass(frozen=True)
+class Job:
+    """One raster to predict, as workers get it: its file, where its outputs go, their key, and the settings."""
+
+    image: Path
+    folder: Path
+    name: str
+    key: str
+    shape: tuple[int, int]
+    window: int
+    overlap: float
+    batch: int
+    precision: str
+    polygons: float | None
+    skip: tuple[str, ...]
+    damaged: str
+
+    class_map = property(lambda self: self.folder / f"{self.name}_class.tif")
+    probability_map = property(lambda self: self.folder / f"{self.name}_probability.tif")
+    outlines = property(lambda self: self.folder / f"{self.name}_polygons.gpkg")
+    work = property(lambda self: self.folder / f"{self.name}.partial.zarr")
+    mpx = property(lambda self: self.shape[0] * self.shape[1] / 1e6)
+
+    @property
+    def outlines_key(self) -> str:
+        """Key of the polygons: that of the maps they are drawn from, and how they were chosen."""
+        return f"{self.key}-{files.key_of([self.polygons, self.skip])}"
+
+    @property
+    def maps_there(self) -> bool:
+        return key_in(self.class_map) == key_in(self.probability_map) == self.key
+
+    @property
+    def all_there(self) -> bool:
+        return self.maps_there and (self.polygons is None or key_in(self.outlines) == self.outlines_key)
+
+    def others(self) -> list[Path]:
+        """Files where the outputs go that are not these outputs."""
+        maps = [p for p in (self.class_map, self.probability_map) if p.exists() and key_in(p) != self.key]
+        if self.outlines.exists():
+            found = key_in(self.outlines) or ""
+            fits = found == self.outlines_key if self.polygons is not None else found.startswith(f"{self.key}-")
+            maps += [] if fits else [self.outlines]
+        return maps
+
+
+def run_job(job: Job, model) -> dict[str, Any]:
+    """Predict one raster from its first row to its last, in here; interrupted, it goes on where it was.
+
+    Returns
+    -------
+    dict for the report
+    """
+    started = time.perf_counter()
+    with cleaned(job):
+        if not job.maps_there:
+            for start, stop in spans(lay_out(job, model.card), job, model.card):
+                predict_band(job, model, start, stop, mark=lambda *span: mark(job, *span))
+        facts = finish(job, model.card)
+    return facts | {"seconds": time.perf_counter() - started}
+
+
+def lay_out(job: Job, card: dict[str, Any]) -> list[tuple[int, int]]:
+    """Make the working store of a raster, or find it: gives the rows that are still to be predicted, as spans."""
+    from geonb.prediction.bands import chunk_rows, create_scene
+
+    done = _done(job)
+    with open_raster(job.image, card, job.damaged) as raster:
+        scene = raster.scene
+    if done.rows("scene", "created") is None:
+        classes = [c["name"] for c in card["classes"]]
+        create_scene(job.work, "scene", scene, classes, ["network"], chunk_rows(job.window, job.overlap))
+        done.mark("scene", "created", 1)
+    gaps, row = [], 0
+    for start, stop in [*sorted(done.state.get("spans", [])), (scene.sizes["y"],) * 2]:
+        gaps += [(row, start)] if start > row else []
+        row = max(row, stop)
+    return gaps
+
+
+def spans(gaps: Sequence[tuple[int, int]], job: Job, card: dict[str, Any], parts: int = 1) -> list[tuple[int, int]]:
+    """Cut rows that are to be predicted into at least about `parts` spans that begin where a chunk begins.
+
+    A very wide raster is cut in any case: within a span one stripe of columns follows the other, and only then it is done.
+    """
+    from geonb.prediction.bands import chunk_rows
+
+    height, rows = chunk_rows(job.window, job.overlap), sum(stop - start for start, stop in gaps)
+    least = 4 * job.window  # at a span's upper edge a row of windows is seen twice
+    if len(_stripes(job.shape[1])) > 1:
+        parts = max(parts, rows // (4 * least))
+    step = height * -(-max(least, -(-rows // parts)) // height)
+    found: list[tuple[int, int]] = []
+    for start, stop in gaps:
+        found += pairwise([start, *range((start // step + 1) * step, stop, step), stop])
+    return found
+
+
+def predict_band(
+    job: Job, model, start: int, stop: int, mark: Callable[[int, int, list], None] | None = None
+) -> list[list[int]]:
+    """Predict some rows of a raster into its working store; gives the windows of the file that could not be read."""
+    from geonb.prediction.bands import Writer, network_rows
+
+    card = model.card
+    with open_raster(job.image, card, job.damaged) as raster:
+        shape = (raster.scene.sizes["y"], raster.scene.sizes["x"])
+        options = shape, job.window, job.overlap, job.batch, job.precision, start, stop
+        writer = Writer(job.work, "scene")
+        stripes = _stripes(shape[1])
+        for stripe in stripes:
+            for row, *band in network_rows(model, raster.read, *options, stripe if len(stripes) > 1 else None):
+                after = writer.write(0, row, *band, column=stripe[0])
+                if mark and stripe[1] == shape[1]:
+                    mark(row, after, [list(w) for w in raster.unreadable])
+        return [list(w) for w in raster.unreadable]
+
+
+def _stripes(columns: int) -> list[tuple[int, int]]:
+    """Columns that are done at once, whole chunks of the working store each: what bounds the memory of a wide raster."""
+    return [(left, min(left + STRIPE_PX, columns)) for left in range(0, columns, STRIPE_PX)]
+
+
+def mark(job: Job, start: int, stop: int, unreadable: list[list[int]]) -> None:
+    """Note rows as predicted. Only one process may do this for a raster."""
+    done = _done(job)
+    spans = done.state.setdefault("spans", [])
+    if spans and spans[-1][1] == start:
+        spans[-1][1] = stop
+    else:
+        spans.append([start, stop])
+    known = done.state.setdefault("unreadable", [])
+    known += [w for w in unreadable if w not in known]
+    done.write()
+
+
+def finish(job: Job, card: dict[str, Any]) -> dict[str, Any]:
+    """Turn a raster's predictions into its maps and polygons; gives what the report says of them."""
+    from geonb.rasters.polygons import write_polygons
+
+    if not job.maps_there:
+        _write_maps(job, card)
+    if job.polygons is not None:
+        tags = {KEY: job.outlines_key}
+        write_polygons(job.class_map, job.outlines, card["classes"], job.polygons, skip=job.skip, layer=job.name,
+                       probability=job.probability_map, tags=tags)  # fmt: skip
+    elif job.others():
+        job.outlines.unlink()  # of the maps that were here before
+    clean(job)
+    return {"state": "done"} | outputs(job)
+
+
+def _write_maps(job: Job, card: dict[str, Any]) -> None:
+    from geonb.rasters.cog import Onto, write_class_map, write_probability_map
+
+    lost = _done(job).state.get("unreadable", [])
+    tags = {KEY: job.key} | ({DAMAGED: tell(lost, most=len(lost))} if lost else {})
+    with (
+        open_raster(job.image, card, job.damaged) as raster,
+        xr.open_zarr(job.work, group="scene", consolidated=False, decode_coords="all") as scene,
+    ):
+        onto = None
+        if raster.resampled_m is not None:
+            onto = Onto(*raster.image.grid, raster.known)
+            tags["GEONB_RESAMPLED_M"] = raster.resampled_m
+        write_probability_map(scene, job.probability_map, tags=tags, onto=onto)
+        write_class_map(scene, job.class_map, [c["colour"] for c in card["classes"]], tags=tags, onto=onto)
+
+
+@contextmanager
+def cleaned(job: Job) -> Iterator[None]:
+    """Leave no half-written output of a raster that failed; what an interruption left is gone on with next time."""
+    try:
+        yield
+    except Exception:
+        clean(job)
+        raise
+
+
+def clean(job: Job) -> None:
+    """Remove a raster's working store."""
+    shutil.rmtree(job.work, ignore_errors=True)
+    job.work.with_name(job.work.name + ".done.json").unlink(missing_ok=True)
+
+
+def _done(job: Job):
+    from geonb.prediction.predictions import Done
+
+    job.folder.mkdir(parents=True, exist_ok=True)
+    return Done(job.work, {"key": job.key, "damaged": job.damaged})
+
+
+def outputs(job: Job) -> dict[str, Any]:
+    """What the report says of outputs that are there."""
+    import rasterio
+
+    with rasterio.open(job.class_map) as labels:
+        tags = labels.tags()
+    side = tags.get("GEONB_RESAMPLED_M")
+    return {
+        "class": job.class_map, "probability": job.probability_map,
+        "polygons": job.outlines if job.polygons is not None else None,
+        "resampled_m": side and float(side), "unreadable": tags.get(DAMAGED),
+    }  # fmt: skip
+
+
+def key_in(path: Path) -> str | None:
+    """The key that an output carries; None if it has none, or is not there."""
+    import rasterio
+
+    try:
+        if path.suffix == ".gpkg":
+            import pyogrio
+
+            return (pyogrio.read_info(path)["layer_metadata"] or {}).get(KEY) if path.exists() else None
+        with rasterio.open(path) as data:
+            return data.tags().get(KEY)
+    except (rasterio.RasterioIOError, OSError, RuntimeError):  # pyogrio's errors are RuntimeErrors
+        return None
+
+
+def model_key(model) -> str:
+    """Key of a trained network: its weights, and what of its card changes what it says of a raster."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    facts = ("network", "channels", "classes", "statistics", "patch", "resolution_m", "preprocess")
+    return files.key_of([digest.hexdigest(), *(model.card.get(fact) for fact in facts)])
+
+
+def file_key(path: Path) -> list:
+    """What tells a file from another, or from itself after a change, without reading it: path, bytes, time of change."""
+    status = path.stat()
+    return [str(path), status.st_size, status.st_mtime_ns]

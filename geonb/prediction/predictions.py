@@ -1,0 +1,83 @@
+"""Trained model -> georeferenced predictions: blended windows in constant memory, resumable, as Zarr and COG.
+
+predictions.zarr is a DataTree with a group a source: ``probability (model, class, y, x)``, ``label (model, y, x)``,
+``truth``, ``split`` and ``block (y, x)``. The ``model`` dim holds the network and every baseline side by side.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+import zarr
+
+from geonb import registry
+from geonb.base import specs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Done:
+    """Which rows of which scene and model are on disk: a list beside the array, because a chunk may be half of two bands.
+
+    Another ``stamp`` (model, overlap, ...) means other predictions: what is there is removed and begins anew.
+    """
+
+    def __init__(self, path: Path, stamp: dict[str, Any]) -> None:
+        self.file = path.with_name(path.name + ".done.json")
+        stamp = json.loads(json.dumps(stamp))
+        self.state = json.loads(self.file.read_text()) if self.file.exists() else {}
+        if self.state.get("stamp") != stamp or not path.exists():
+            if path.exists():
+                shutil.rmtree(path)
+            self.state = {"stamp": stamp, "rows": {}}
+            zarr.open_group(path, mode="w")
+            self.write()
+
+    def rows(self, source: str, model: str) -> int | None:
+        return self.state["rows"].get(f"{source}|{model}")
+
+    def mark(self, source: str, model: str, rows: int) -> None:
+        self.state["rows"][f"{source}|{model}"] = rows
+        self.write()
+
+    def write(self) -> None:
+        partial = self.file.with_name(self.file.name + ".partial")
+        partial.write_text(json.dumps(self.state))
+        partial.replace(self.file)
+
+
+def predict(run, store, model, *, overlap: float, batch: int, precision: str = "auto", seed: int = 0) -> Path:
+    """Predict with a workload's own function, network and baselines side by side; see :func:`predict_scenes`."""
+    from geonb.training.task import precision_of
+
+    record = registry.known(model.card["workload"])
+    baselines = [specs.load(name)(store, seed) for name in record.baselines]
+    function = specs.load(record.predict)
+    return function(run, store, model, baselines, overlap=overlap, batch=batch, precision=precision_of(precision))
+
+
+def export(run, model, rasters: str | None = None, **settings: Any) -> pd.DataFrame:
+    """Export with a workload's own function; see :func:`export_maps`."""
+    record = registry.known(model.card["workload"])
+    return specs.load(record.export)(run, model, rasters, **settings)
+
+
+def open_predictions(path: str | Path) -> xr.DataTree:
+    """Open predictions.zarr lazily, as a DataTree with a group a source.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are none; names the notebook that writes them.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"No predictions at {path}. Run notebooks/03_prediction.ipynb first, or give another `run`."
+        )
+    return xr.open_datatree(path, engine="zarr", chunks={}, consolidated=False)

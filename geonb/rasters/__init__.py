@@ -1,0 +1,1 @@
+"""Georeferenced pixels for whoever has them: grids, images, reading, stitching, polygons, COGs."""

@@ -1,0 +1,161 @@
+"""Predictions as files that GDAL and QGIS open without us: class and probability maps as cloud-optimised GeoTIFF."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import rioxarray  # noqa: F401  (the .rio accessor)
+import xarray as xr
+from rasterio.enums import Resampling
+from rasterio.shutil import copy
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window
+
+from geonb.rasters.grids import tiles
+
+NODATA = 255
+# Probabilities as bytes: 250 steps of .004, far below what a network can tell, at a quarter of float32's size.
+SCALE = 0.004
+
+
+def write_class_map(
+    scene: xr.Dataset, path: str | Path, colours: Sequence[str], model: str = "network", *,
+    tags: Mapping[str, Any] | None = None, onto: Onto | None = None,
+) -> Path:  # fmt: skip
+    """Write the most probable class as a COG with class names, colours and overviews.
+
+    Parameters
+    ----------
+    scene : Dataset, one group of predictions.zarr
+    path : where to write; appears whole or not at all
+    colours : hex colours in class order
+    tags : more metadata of the file, by name
+    onto : another grid to write on, if not the scene's: the nearest pixel's class
+
+    Returns
+    -------
+    The path.
+    """
+    label = scene["label"].sel(model=model)
+    names = {f"CLASS_{i}": str(name) for i, name in enumerate(scene["class"].values)}
+
+    def read(piece: dict[str, slice]) -> np.ndarray:
+        return label.isel(piece).to_numpy()[None]
+
+    with _cog(path, onto or Onto.of(scene), count=1, resampling="MODE") as target:
+        target.write_colormap(1, {i: _rgba(colour) for i, colour in enumerate(colours)})
+        target.set_band_description(1, "most probable class")
+        target.update_tags(**names, **(tags or {}))
+        _fill(target, scene, read, onto, "nearest", path)
+    return Path(path)
+
+
+def write_probability_map(
+    scene: xr.Dataset, path: str | Path, model: str = "network", *,
+    tags: Mapping[str, Any] | None = None, onto: Onto | None = None,
+) -> Path:  # fmt: skip
+    """Write class probabilities as a COG, a band a class, in bytes with GDAL scale .004 (255 = no data).
+
+    Onto another grid than the scene's they are interpolated bilinearly; for the rest see :func:`write_class_map`.
+    """
+    probability = scene["probability"].sel(model=model)
+
+    def read(piece: dict[str, slice]) -> np.ndarray:
+        values = probability.isel(piece).to_numpy().astype(np.float32)
+        return np.where(np.isnan(values), NODATA, np.rint(values / SCALE)).astype(np.uint8)
+
+    with _cog(path, onto or Onto.of(scene), count=scene.sizes["class"], resampling="AVERAGE") as target:
+        target.scales = (SCALE,) * target.count
+        target.update_tags(units="1", long_name="class probability", **(tags or {}))
+        for band, name in enumerate(scene["class"].values, 1):
+            target.set_band_description(band, str(name))
+        _fill(target, scene, read, onto, "bilinear", path, side=512)
+    return Path(path)
+
+
+@dataclass(frozen=True)
+class Onto:
+    """A grid to write on, and which of its pixels hold data: `known(rows, columns)`; None = as the scene says."""
+
+    crs: Any
+    transform: Any
+    shape: tuple[int, int]
+    known: Callable[[slice, slice], np.ndarray] | None = None
+
+    @classmethod
+    def of(cls, scene: xr.Dataset) -> Onto:
+        return cls(scene.rio.crs, scene.rio.transform(), (scene.sizes["y"], scene.sizes["x"]))
+
+
+def _fill(
+    target, scene: xr.Dataset, read: Callable, onto: Onto | None, resampling: str, path, side: int = 2048
+) -> None:
+    """Write a scene piece by piece; onto another grid by way of a file on its own."""
+    own = Onto.of(scene)
+    if onto is None:
+        for window, piece in _pieces(own.shape, side):
+            target.write(read(piece), window=window)
+        return
+    between = Path(path).with_suffix(".between.partial.tif")
+    try:
+        with rasterio.open(between, "w", **_profile(own, target.count)) as plain:
+            for window, piece in _pieces(own.shape, side):
+                plain.write(read(piece), window=window)
+        grid = {"crs": onto.crs, "transform": onto.transform, "height": onto.shape[0], "width": onto.shape[1]}
+        method = Resampling[resampling]
+        with rasterio.open(between) as plain, WarpedVRT(plain, resampling=method, nodata=NODATA, **grid) as seen:
+            for window, piece in _pieces(onto.shape, side):
+                values = seen.read(window=window)
+                if onto.known is not None:
+                    values[:, ~onto.known(piece["y"], piece["x"])] = NODATA
+                target.write(values, window=window)
+    finally:
+        between.unlink(missing_ok=True)
+
+
+def _profile(grid: Onto, count: int) -> dict[str, Any]:
+    return {
+        "driver": "GTiff", "dtype": "uint8", "count": count, "height": grid.shape[0], "width": grid.shape[1],
+        "crs": grid.crs, "transform": grid.transform, "nodata": NODATA, "tiled": True, "blockxsize": 512, "blockysize": 512,
+        "compress": "deflate", "zlevel": 1, "bigtiff": "if_safer", "num_threads": "all_cpus",
+    }  # fmt: skip
+
+
+@contextmanager
+def _cog(path: str | Path, grid: Onto, count: int, resampling: str):
+    """A GeoTIFF open for writing by rows; on success it becomes the COG at ``path``, on failure nothing stays."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plain, partial = path.with_suffix(".plain.partial.tif"), path.with_suffix(".partial.tif")
+    try:
+        with rasterio.Env(GDAL_CACHEMAX=64, GDAL_PAM_ENABLED=False):
+            with rasterio.open(plain, "w", **_profile(grid, count)) as target:
+                yield target
+            cog = {
+                "COMPRESS": "DEFLATE",
+                "OVERVIEW_RESAMPLING": resampling,
+                "BIGTIFF": "IF_SAFER",
+                "NUM_THREADS": "ALL_CPUS",
+            }
+            copy(plain, partial, driver="COG", **cog)
+        partial.replace(path)
+    finally:
+        plain.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
+
+
+def _pieces(shape: tuple[int, int], side: int = 2048):
+    """Windows of a grid, whole tiles of the GeoTIFF each, so that memory does not grow with the scene."""
+    for rows, columns in tiles(shape, side):
+        window = Window(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
+        yield window, {"y": rows, "x": columns}
+
+
+def _rgba(colour: str) -> tuple[int, int, int, int]:
+    return (*bytes.fromhex(colour.lstrip("#")), 255)

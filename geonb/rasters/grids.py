@@ -1,0 +1,267 @@
+"""Pixel grids: windows, blocks, footprints, alignment, rasterising. Knows nothing of samples or stores.
+
+A grid is a north-up (or south-up) raster lattice: `shape` (rows, columns), an affine `transform` and a CRS.
+Offsets and sizes are whole pixels, rows before columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    from affine import Affine
+    from rasterio.crs import CRS
+
+
+FACTOR = 50  # how many times coarser or finer a grid may become: beyond, a unit was mistaken
+
+
+def offsets(length: int, size: int, stride: int) -> np.ndarray:
+    """Offsets of windows along one axis: every `stride`, and one flush with the end, so that each pixel is covered.
+
+    Parameters
+    ----------
+    length, size, stride : int, px
+
+    Returns
+    -------
+    ndarray (window,) of int64; empty where the window is longer than the axis
+    """
+    if size > length:
+        return np.empty(0, np.int64)
+    starts = np.arange(0, length - size + 1, stride, dtype=np.int64)
+    return starts if starts[-1] + size == length else np.append(starts, length - size)
+
+
+def windows(shape: tuple[int, int], size: int, stride: int) -> np.ndarray:
+    """Offsets of all square windows that lie inside a grid, row by row.
+
+    Parameters
+    ----------
+    shape : tuple = (rows, columns)
+    size, stride : int, px
+
+    Returns
+    -------
+    ndarray (window, 2) of int64: y, x of the upper left pixel
+
+    Raises
+    ------
+    ValueError
+        If size or stride is not positive, or the window is larger than the grid.
+    """
+    faults = [f"{k} = {v} px is not positive" for k, v in (("size", size), ("stride", stride)) if v < 1]
+    if size > min(shape):
+        faults.append(f"size = {size} px is larger than the grid of {shape[0]} x {shape[1]} px")
+    if faults:
+        raise ValueError(f"No windows: {'; '.join(faults)}. Give a size from 1 to {min(shape)} and a stride from 1.")
+    y, x = np.meshgrid(offsets(shape[0], size, stride), offsets(shape[1], size, stride), indexing="ij")
+    return np.stack([y.ravel(), x.ravel()], axis=1)
+
+
+def tiles(shape: tuple[int, int], size: int) -> Iterator[tuple[slice, slice]]:
+    """Rectangles of at most `size` px that cover a grid once, row by row: the unit of all reading and writing."""
+    for y in range(0, shape[0], size):
+        for x in range(0, shape[1], size):
+            yield slice(y, min(y + size, shape[0])), slice(x, min(x + size, shape[1]))
+
+
+def strips(length: int, size: int) -> list[slice]:
+    """Slices of at most `size` that cover an axis once."""
+    return [slice(start, min(start + size, length)) for start in range(0, length, size)]
+
+
+def block_shape(shape: tuple[int, int], block: int) -> tuple[int, int]:
+    """Rows and columns of the lattice of `block` px squares over a grid; the last ones may be cut short."""
+    return -(-shape[0] // block), -(-shape[1] // block)
+
+
+def pixels_of_blocks(blocks: np.ndarray, block: int, shape: tuple[int, int]) -> np.ndarray:
+    """Spread a value a block over its pixels: ndarray (y, x) of the grid's shape."""
+    return np.repeat(np.repeat(blocks, block, axis=0), block, axis=1)[: shape[0], : shape[1]]
+
+
+def centres(transform: Affine, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates of the pixel centres, in units of the CRS: y (rows,), x (columns,)."""
+    y = transform.f + transform.e * (np.arange(shape[0]) + 0.5)
+    x = transform.c + transform.a * (np.arange(shape[1]) + 0.5)
+    return y, x
+
+
+def bounds(transform: Affine, shape: tuple[int, int]) -> tuple[float, float, float, float]:
+    """(west, south, east, north) of a grid's outer edges, in units of its CRS."""
+    xs = sorted((transform.c, transform.c + transform.a * shape[1]))
+    ys = sorted((transform.f, transform.f + transform.e * shape[0]))
+    return xs[0], ys[0], xs[1], ys[1]
+
+
+def lonlat_bounds(crs: CRS, area: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    """(west, south, east, north) in degrees (OGC:CRS84) of a box in any CRS, its edges densified."""
+    from rasterio.warp import transform_bounds
+
+    return tuple(round(float(v), 6) for v in transform_bounds(crs, "OGC:CRS84", *area, densify_pts=21))
+
+
+def pixel_size_m(crs: CRS, transform: Affine, shape: tuple[int, int]) -> float:
+    """Side of a pixel in metres (the smaller one), on the ellipsoid at the grid's centre."""
+    from pyproj import Geod, Transformer
+
+    x, y = transform * (shape[1] / 2, shape[0] / 2)
+    to_lonlat = Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
+    lon, lat = to_lonlat.transform([x, x + transform.a, x], [y, y, y + transform.e])
+    geod = Geod(ellps="WGS84")
+    return min(geod.inv(lon[0], lat[0], lon[i], lat[i])[2] for i in (1, 2))
+
+
+def pixel_sides_m(crs: CRS, transform: Affine, shape: tuple[int, int]) -> tuple[float, float]:
+    """Height and width of a pixel in metres: by the CRS's unit if it is projected, else on the ellipsoid at the centre."""
+    if crs.is_projected:
+        factor = crs.linear_units_factor[1]
+        return abs(transform.e) * factor, abs(transform.a) * factor
+    from pyproj import Geod
+
+    lon, lat = transform * (shape[1] / 2, shape[0] / 2)
+    geod = Geod(ellps="WGS84")
+    half_y, half_x = transform.e / 2, transform.a / 2
+    return (
+        geod.inv(lon, lat - half_y, lon, lat + half_y)[2],
+        geod.inv(lon - half_x, lat, lon + half_x, lat)[2],
+    )
+
+
+def resampled(
+    crs: CRS, transform: Affine, shape: tuple[int, int], resolution_m: float, tolerance: float = 1e-3
+) -> tuple[Affine, tuple[int, int]] | None:
+    """The grid of another pixel side that keeps the CRS and the upper left corner, and does not leave the old one.
+
+    Parameters
+    ----------
+    resolution_m : float, m
+        Side of the new pixels: by the CRS's unit, or on the ground at the grid's centre if the CRS is in degrees.
+    tolerance : float
+        Relative difference up to which the grid is left as it is.
+
+    Returns
+    -------
+    (transform, shape), or None where the pixels have that side already
+
+    Raises
+    ------
+    ValueError
+        More than FACTOR times coarser or finer, or less than a pixel remains.
+    """
+    from affine import Affine
+
+    sides = pixel_sides_m(crs, transform, shape)
+    down, across = (resolution_m / side for side in sides)
+    if abs(down - 1) <= tolerance and abs(across - 1) <= tolerance:
+        return None
+    size = tuple(int(n / f + tolerance) for n, f in zip(shape, (down, across), strict=True))
+    if not 1 / FACTOR <= min(down, across) <= max(down, across) <= FACTOR or min(size) < 1:
+        raise ValueError(
+            f"resolution = {resolution_m:g} m for pixels of {sides[0]:.4g} x {sides[1]:.4g} m ({shape[0]} x {shape[1]} px): "
+            f"at most {FACTOR} times coarser or finer, and one pixel at least must remain. The resolution is in metres"
+        )
+    return transform * Affine.scale(across, down), size
+
+
+def footprints(offsets_px: np.ndarray, sizes_px: np.ndarray, transform: Affine, crs: CRS) -> gpd.GeoSeries:
+    """Outlines of windows on the ground.
+
+    Parameters
+    ----------
+    offsets_px : ndarray (window, 2): y, x
+    sizes_px : ndarray (window, 2): height, width
+    transform : Affine
+    crs : CRS
+
+    Returns
+    -------
+    GeoSeries (window,) of polygons in OGC:CRS84 (longitude, latitude); straight lines between the four corners
+    """
+    import geopandas as gpd
+    import shapely
+    from pyproj import Transformer
+
+    y, x = offsets_px.T[:, :, None] + sizes_px.T[:, :, None] * np.array([[0, 0, 1, 1], [0, 1, 1, 0]])[:, None, :]
+    to_lonlat = Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
+    lon, lat = to_lonlat.transform(transform.c + transform.a * x, transform.f + transform.e * y)
+    return gpd.GeoSeries(shapely.polygons(np.stack([lon, lat], axis=-1)), crs="OGC:CRS84")
+
+
+def same_grid(
+    a: tuple[CRS, Affine, tuple[int, int]], b: tuple[CRS, Affine, tuple[int, int]], tolerance_px: float = 1e-3
+) -> bool:
+    """Whether two grids (crs, transform, shape) lie pixel on pixel.
+
+    CRSs that differ in name only (EPSG:32119 and 3358, the same projection on two realisations of one datum) count
+    as the same when the corners move by less than half a pixel: warping between them would only blur the edges.
+    """
+    if a[2] != b[2]:
+        return False
+    corners = [np.array([t * (0, 0), t * (s[1], s[0])]) for _, t, s in (a, b)]
+    if np.abs(corners[0] - corners[1]).max() > tolerance_px * min(abs(a[1].a), abs(a[1].e)):
+        return False
+    if a[0] == b[0]:
+        return True
+    from pyproj import Transformer
+    from pyproj.exceptions import ProjError
+
+    west, south, east, north = bounds(a[1], a[2])
+    x, y = np.array([west, east, east, west]), np.array([south, south, north, north])
+    try:
+        moved_x, moved_y = Transformer.from_crs(b[0], a[0], always_xy=True).transform(x, y, errcheck=True)
+    except ProjError:
+        return False
+    return bool(np.max(np.hypot(moved_x - x, moved_y - y)) < 0.5 * min(abs(a[1].a), abs(a[1].e)))
+
+
+def overlap(a: tuple[CRS, tuple], b: tuple[CRS, tuple]) -> bool:
+    """Whether two boxes (crs, bounds) share any area; `b` is taken into the CRS of `a`."""
+    from rasterio.errors import CRSError
+    from rasterio.warp import transform_bounds
+
+    try:
+        other = transform_bounds(b[0], a[0], *b[1], densify_pts=21)
+    except (CRSError, ValueError):
+        return False
+    here = a[1]
+    if not np.isfinite(other).all():
+        return False
+    return min(here[2], other[2]) > max(here[0], other[0]) and min(here[3], other[3]) > max(here[1], other[1])
+
+
+def burn(shapes: Any, transform: Affine, area: tuple[slice, slice], fill: int) -> np.ndarray:
+    """Rasterise (geometry, value) pairs on a rectangle of a grid; a pixel belongs to what covers its centre.
+
+    Returns
+    -------
+    ndarray (y, x) of int32; `fill` where nothing lies; the last of overlapping shapes wins
+    """
+    from affine import Affine
+    from rasterio.features import rasterize
+
+    rows, columns = area
+    shape = (rows.stop - rows.start, columns.stop - columns.start)
+    if not shapes:
+        return np.full(shape, fill, np.int32)
+    here = transform * Affine.translation(columns.start, rows.start)
+    return rasterize(shapes, out_shape=shape, transform=here, fill=fill, dtype="int32")
+
+
+def crs_name(crs: Any) -> str:
+    """What to call a CRS: its own name, or its projection and where it stands."""
+    import pyproj
+
+    own = pyproj.CRS.from_wkt(crs.to_wkt())
+    if own.name not in ("unknown", "undefined", "unnamed"):
+        return own.name
+    cf = own.to_cf()
+    kind = str(cf.get("grid_mapping_name", "unknown")).replace("_", " ")
+    lon, lat = cf.get("longitude_of_projection_origin"), cf.get("latitude_of_projection_origin")
+    at = "" if lon is None else f", {abs(lon):g}°{'E' if lon >= 0 else 'W'}"
+    return kind + (f", {abs(lat):g}°{'N' if lat >= 0 else 'S'}{at}" if lat else at)

@@ -1,0 +1,221 @@
+"""The record of a workload, and the registry of those there are. What differs between workloads is data; notebooks do not branch.
+
+The spine asks here by name and never names a workload itself: which there are is told from the top, when geonb is imported
+(:data:`geonb.workloads.ROOMS`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from geonb.base.specs import load, pick
+
+if TYPE_CHECKING:
+    pass
+
+
+SHARED_STEPS = ("02_training", "03_prediction", "04_analytics", "05_interpretation", "06_explore")
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What the shared notebooks need to know of a workload.
+
+    Functions are named as ``"package.module:function"`` and imported when a notebook first needs them.
+
+    Attributes
+    ----------
+    name, title, question : str
+        Folder name; heading of notebooks, figures and the report; what a reader wants answered.
+    dataset : str
+        The notebook that writes the sample store, relative to the project root (or absolute).
+    steps : tuple of str
+        The shared notebooks that follow, by stem.
+    task : str
+        LightningModule with ``encode``, a :class:`geonb.training.task.Trainable`.
+    former_tasks : tuple of str
+        What model cards of earlier versions call the same task; compared, never imported.
+    baselines : tuple of str
+        Each ``(store) -> (inputs) -> probability``.
+    predict : str
+        ``(run, model, store, baselines, ...) -> path`` of predictions.zarr.
+    check_predictions : str
+        ``(tree, deep) -> faults``: what is wrong with its predictions, beyond what all workloads' have in common; see
+        :mod:`geonb.prediction.faults`.
+    export : str
+        ``(run, model, rasters, ...) -> paths`` of files for a GIS, from the predictions and for more rasters.
+    score : str
+        ``(predictions, draws, seed) -> Dataset``.
+    tiles : str
+        ``(store, rows) -> uint8 array (sample, y, x, 3)``: how a sample looks to a person.
+    explore : str
+        ``(predictions, arrays) -> widget`` or frozen HTML.
+    figures : mapping
+        Stem of a shared notebook -> its :class:`Figure`s of this workload.
+    fetch : tuple of str
+        Names of :data:`geonb.base.download.SOURCES` that ``geonb fetch`` brings for it.
+    headline : str
+        The metric that leads tables and the run list.
+    lower_is_better : bool, optional
+        Which way the headline points; needed of a metric that :mod:`geonb.base.metrics` does not know, if less of it is better.
+    compare : str
+        ``(one, other, metric, split, draws, seed) -> dict``: two runs' scores over the same blocks, see :func:`geonb.scores.compare`.
+    stores : mapping
+        Kind of sample store (``kind`` in store.json) -> class that opens it, a :class:`geonb.store.store.Store`.
+    check : str
+        ``(values, root) -> faults``: what parameters, right each by itself, cannot be together; called before step 1 runs.
+    defaults : mapping
+        Parameter -> value, used where a notebook's cell says None.
+    parameters : mapping
+        Parameters of this workload alone, or with another range than in :data:`geonb.parameters.PARAMETERS`.
+    """
+
+    name: str
+    title: str
+    question: str
+    dataset: str
+    headline: str
+    lower_is_better: bool | None = None
+    stores: Mapping[str, str] = field(default_factory=dict)
+    check: str = ""
+    task: str = ""
+    former_tasks: tuple[str, ...] = ()
+    baselines: tuple[str, ...] = ()
+    predict: str = ""
+    check_predictions: str = ""
+    export: str = ""
+    score: str = ""
+    compare: str = ""
+    tiles: str = ""
+    explore: str = ""
+    figures: Mapping[str, tuple[Figure, ...]] = field(default_factory=dict)
+    fetch: tuple[str, ...] = ()
+    steps: tuple[str, ...] = SHARED_STEPS
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+
+
+WORKLOADS: dict[str, str] = {}  # name -> import path of the record
+_NAMED: dict[str, Workload] = {}  # import path -> record that the user named in this process
+
+
+def get(name: str) -> Workload:
+    """Return a workload by its name, or a record of your own by import path (``"package.module:RECORD"``).
+
+    What is named here is imported, so only give what the user typed; for what a file says there is :func:`known`.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown (the known ones are listed), or what the path leads to is no :class:`Workload`.
+    """
+    if ":" in name:
+        record = load(name)
+        if not isinstance(record, Workload):
+            raise ValueError(
+                f"{name} is a {type(record).__name__}, not a geonb.workloads.Workload. Point at such a record."
+            )
+        _NAMED[name] = record
+        return record
+    return load(pick("workload", name, WORKLOADS, more="; a record of your own is given as 'package.module:RECORD'"))
+
+
+def known(name: str) -> Workload:
+    """Return the workload that a file names (a model's card, a run, predictions), without importing anything for it.
+
+    Parameters
+    ----------
+    name : str
+        Name of one of geonb's, or the name or import path of a record that the user has named to :func:`get` in this process.
+
+    Raises
+    ------
+    ValueError
+        If it is neither: a file must not choose what is imported. Says how to name it.
+    """
+    name, named = str(name), {record.name: record for record in _NAMED.values()} | _NAMED
+    if name in WORKLOADS:
+        return get(name)
+    if name in named:
+        return named[name]
+    path = name if ":" in name else "package.module:RECORD"
+    raise ValueError(
+        f"The workload {name!r} is not known in this process (known: {', '.join(sorted({*named, *WORKLOADS}))}), and a file's "
+        f"word for it is not imported: it could be any code. If you trust it, name it yourself first: geonb.workloads.get({path!r})."
+    )
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What a parameter means in every notebook that declares it.
+
+    Attributes
+    ----------
+    help : str
+        One line, with the unit in square brackets.
+    minimum, maximum : float, optional
+        Allowed range, both ends included.
+    choices : tuple of str, optional
+        Allowed values of a text.
+    files : bool
+        The value names files (comma separated, globs allowed): a changed file makes a finished step run again.
+    check : str, optional
+        ``"package.module:function"`` that takes a value somebody gave, and raises ValueError if it cannot be used: called
+        before anything runs. With `files`, it takes `root` too and returns the files that the value stands for.
+    """
+
+    help: str
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] | None = None
+    files: bool = False
+    check: str | None = None
+
+
+def store_of(kind: str) -> str:
+    """Import path of the class that opens sample stores of a kind, from the records known in this process.
+
+    Raises
+    ------
+    ValueError
+        If none of them has such stores.
+    """
+    records = [*map(get, WORKLOADS), *_NAMED.values()]
+    kinds = {name: path for record in records for name, path in record.stores.items()}
+    return pick(
+        "kind of sample store",
+        kind,
+        kinds,
+        more="; a workload of your own must be named first: geonb.workloads.get(...)",
+    )
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure and how to read it.
+
+    Attributes
+    ----------
+    title : str
+        Its heading in the notebook; empty for none.
+    text : str
+        Markdown: what to look for, and what it may mean.
+    draw : str, optional
+        ``"package.module:function"`` of what the notebook gives (`GIVES`); returns a figure, a list of figures, anything that
+        IPython displays, or None where there is nothing to show. None: words only.
+    """
+
+    title: str
+    text: str
+    draw: str | None = None
+
+
+GIVES = {
+    "02_training": "(store, seed)",
+    "03_prediction": "(predictions, store)",
+    "04_analytics": "(scores, run)",
+    "05_interpretation": "(vectors, letters, plane, tiles, store, run)",
+    "06_explore": "(predictions, store)",
+}

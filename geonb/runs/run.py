@@ -1,0 +1,402 @@
+"""The run folder: everything one experiment made. The table of all of them: :mod:`geonb.runs.run_table`.
+
+``runs/<workload>/<date>_<two words>/`` holds ``parameters.yaml``, ``environment.txt``, ``run.json`` (state, time of each
+cell, peak memory of each step), ``checkpoints/``, executed ``notebooks/``, predictions, embeddings, scores, figures and
+``report.html``. ``run.json`` is written last and whole: it is the seal.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geonb.base.files import locked, write_text
+from geonb.base.project import project_root
+
+if TYPE_CHECKING:
+    import lightning as L
+
+    from geonb.store.store import Store
+
+FORMAT = 1
+STATES = ("running", "done", "failed", "stopped", "interactive")
+ADJECTIVES = (
+    "amber brave bright calm clear cool crisp deft early eager fair fleet fond free fresh gentle glad golden grand green "
+    "happy hardy honest keen kind light lively lucid mellow merry mild neat nimble noble patient plain proud quick quiet "
+    "rapid ready royal rustic silent silver smooth snowy solid spry steady sunny swift tidy vivid warm wide wild wise"
+)
+ANIMALS = (
+    "adder auk badger bat bear beaver bison bittern boar buzzard carp cod condor coot crab crane crow curlew deer dingo "
+    "dove duck eagle eel egret elk falcon ferret finch fox frog gecko gnu goat goose grebe gull hare hawk heron hyena ibex "
+    "ibis jackal jay kestrel kite lark lemur linnet lion lynx magpie marten mole moose newt ocelot okapi orca oriole otter "
+    "owl panda pelican perch pika plover puffin puma quail rail raven robin salmon seal shrew skink snipe stoat stork swan "
+    "swift tapir teal tern tiger toad trout viper vole walrus weasel whale wolf wombat wren yak zebra"
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder. Facts are read from its ``run.json`` each time, so that what another process wrote is seen.
+
+    `samples` and `model` are opened when first asked for and then kept: open the run anew to see another training.
+    """
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def workload(self) -> str:
+        return self.path.parent.name
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """``run.json`` as a dict; FileNotFoundError or ValueError if it is missing or broken."""
+        return _read_json(self.path / "run.json")
+
+    @property
+    def store(self) -> Path | None:
+        """The sample store that notebook 01 recorded, or None."""
+        store = self.info.get("store")
+        return None if store is None else _root_of(self.path) / store
+
+    @cached_property
+    def samples(self) -> Store:
+        """Its sample store, opened; raises as :func:`geonb.open_store`."""
+        from geonb.store.store import open_store
+
+        return open_store(self.store, self.workload)
+
+    @cached_property
+    def model(self) -> L.LightningModule:
+        """Its trained task, with the weights that the validation loss chose; raises as :func:`geonb.load_model`."""
+        from geonb.training.task import load_model
+
+        return load_model(self.path)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        from geonb.parameters import load_yaml
+
+        file = self.path / "parameters.yaml"
+        return load_yaml(file) if file.is_file() else {}
+
+    @property
+    def predictions(self) -> Path:
+        return self.path / "predictions.zarr"
+
+    @property
+    def embeddings(self) -> Path:
+        return self.path / "embeddings.zarr"
+
+    @property
+    def scores(self) -> Path:
+        return self.path / "scores.nc"
+
+    @property
+    def figures(self) -> Path:
+        return self.path / "figures"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def notebooks(self) -> Path:
+        return self.path / "notebooks"
+
+    def update(self, **facts: Any) -> None:
+        """Write facts into ``run.json``: read, change and replace under a lock, so that two writers lose nothing.
+
+        A dict under `steps` is merged step by step; paths inside the project are stored relative to it.
+        """
+        with locked(self.path / ".run.json.lock"):
+            info = self.info
+            steps = facts.pop("steps", {})
+            info.update({key: self._plain(value) for key, value in facts.items()})
+            for step, record in steps.items():
+                info.setdefault("steps", {})[step] = info.get("steps", {}).get(step, {}) | record
+            _write_json(self.path / "run.json", info)
+
+    def _plain(self, value: Any) -> Any:
+        if not isinstance(value, Path):
+            return value
+        root = _root_of(self.path)
+        value = value if value.is_absolute() else root / value
+        return str(value.relative_to(root)) if value.is_relative_to(root) else str(value)
+
+
+def new_run(workload: str, parameters: dict[str, Any] | None = None, root: Path | None = None) -> Run:
+    """Make a run folder that nobody else has, with its parameters and its environment.
+
+    Parameters
+    ----------
+    workload : a known name, or an import path whose record's name becomes the folder
+    parameters : what was settled, for ``parameters.yaml``
+    root : project root
+
+    Raises
+    ------
+    PermissionError
+        If nothing can be written there; said before anything runs.
+    """
+    from geonb import __version__
+    from geonb.runs import environment
+
+    folder = Path(root or project_root()) / "runs" / folder_name(workload)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = _take_name(folder)
+        write_text(path / "parameters.yaml", parameters_text(workload, parameters or {}))
+        write_text(path / "environment.txt", environment.describe())
+        info = {
+            "geonb": __version__,
+            "format": FORMAT,
+            "name": path.name,
+            "workload": folder.name,
+            "record": workload,
+            "state": "interactive",
+            "store": None,
+            "started": now(),
+            "ended": None,
+            "steps": {},
+        }
+        _write_json(path / "run.json", info)
+    except OSError as error:
+        raise PermissionError(
+            f"Cannot write a run folder in {folder}: {error.strerror or error}. Check the permissions and the space left, or "
+            "work in a checkout of your own."
+        ) from error
+    return Run(path)
+
+
+def parameters_text(workload: str, parameters: dict[str, Any]) -> str:
+    """Text of ``parameters.yaml``: what repeats a run with ``-f``."""
+    import yaml
+
+    return (
+        f"# geonb run {workload} -f parameters.yaml\n{yaml.safe_dump(parameters, sort_keys=False, allow_unicode=True)}"
+    )
+
+
+def open_run(workload: str, run: str | Path = "latest", root: Path | None = None) -> Run:
+    """Open a run folder by name, by its two words, by path, or the newest one.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such run; lists those there are.
+    ValueError
+        If two runs have the same two words; lists them.
+    """
+    root = Path(root or project_root())
+    folder = root / "runs" / folder_name(workload)
+    there = sorted((p.parent for p in folder.glob("*/run.json")), key=_started)
+    if str(run) == "latest" and there:
+        return Run(there[-1])
+    given = Path(run)
+    for path in (folder / given, root / given, given):
+        if str(run) != "latest" and (path / "run.json").is_file():
+            return Run(path.resolve())
+    matches = [p for p in there if p.name.partition("_")[2] == str(run)]
+    if len(matches) == 1:
+        return Run(matches[0])
+    if matches:
+        raise ValueError(
+            f"{run!r} names {len(matches)} runs: {', '.join(p.name for p in matches)}. Give the whole name."
+        )
+    names = ", ".join(p.name for p in reversed(there[-10:])) or "none"
+    what = "No run yet" if str(run) == "latest" else f"No run {str(run)!r}"
+    raise FileNotFoundError(f"{what} in {folder}. There are: {names}. Make one with: geonb run {workload}")
+
+
+def find_run(run: str | Path = "latest", root: Path | None = None) -> Run:
+    """Open a run of any workload, by name, its two words, path, or "latest"; raises as :func:`open_run`."""
+    root = Path(root or project_root())
+    there = sorted((p.parent for p in (root / "runs").glob("*/*/run.json")), key=_started)
+    path = Path(run)
+    if str(run) == "latest" and there:
+        return Run(there[-1])
+    for candidate in (root / path, path):
+        if (candidate / "run.json").is_file():
+            return Run(candidate.resolve())
+    matches = [p for p in there if str(run) in (p.name, p.name.partition("_")[2])]
+    if len(matches) == 1:
+        return Run(matches[0])
+    names = ", ".join(str(p.relative_to(root)) for p in (matches or there[::-1][:10])) or "none"
+    raise FileNotFoundError(
+        f"{'Several runs' if matches else 'No run'} {str(run)!r} in {root / 'runs'}. There are: {names}."
+    )
+
+
+def start_run(workload: str, run: str | Path = "latest", **parameters: Any) -> Run:
+    """Open the run that notebook 02 goes on with, or make it.
+
+    With ``run="latest"`` this is the newest run trained with these very parameters, so that running the notebook again
+    continues it; if there is none, or a newer sample store has been written since, a new one.
+
+    Parameters
+    ----------
+    workload, run : see :func:`open_run`
+    **parameters : the settled parameters of the training
+    """
+    wanted = {k: str(v) if isinstance(v, Path) else v for k, v in parameters.items()}
+    if str(run) != "latest":
+        opened = open_run(workload, run)
+        opened.update(training=wanted)
+        return opened
+    root = project_root()
+    stores = (root / "data" / folder_name(workload)).glob("*/store.json")
+    newest = max(stores, key=lambda p: p.stat().st_mtime_ns, default=None)
+    folder = root / "runs" / folder_name(workload)
+    for path in sorted((p.parent for p in folder.glob("*/run.json")), key=_started, reverse=True):
+        found = Run(path)
+        # a newer sample store means another experiment, even with the same settings
+        same_store = parameters.get("store") or newest is None or found.store in (None, newest.parent)
+        if _started(path) and found.info.get("training") == wanted and same_store:
+            return found
+    made = new_run(workload, wanted)
+    made.update(training=wanted)
+    return made
+
+
+def check_run(path: Path | str | Run, workload: str | None = None, deep: bool = False) -> dict[str, Any]:
+    """Check that a run folder of any workload is whole, and return its ``run.json``.
+
+    Parameters
+    ----------
+    workload : str, optional
+        Import path of a record of your own, where this process does not know it yet.
+    deep : bool
+        Also read every label of the store and every value of the predictions.
+
+    Raises
+    ------
+    ValueError
+        Lists every fault: missing or broken files, unknown states, finished steps without their notebook, a sample store
+        that is gone or damaged, and what is wrong with predictions and scores, if there are any that are finished.
+    """
+    path = Path(path.path if isinstance(path, Run) else path)
+    faults: list[str] = []
+    info: dict[str, Any] = {}
+    try:
+        info = _read_json(path / "run.json")
+    except (OSError, ValueError) as error:
+        faults.append(str(error))
+    faults += [f"{name} is missing" for name in ("parameters.yaml", "environment.txt") if not (path / name).is_file()]
+    if info:
+        faults += [*_faults(path, info), *_product_faults(path, info, workload, deep)]
+    if faults:
+        raise ValueError(f"Run folder {path} is not right:\n" + "\n".join(f"  {f}" for f in faults))
+    return info
+
+
+def _faults(path: Path, info: dict[str, Any]) -> list[str]:
+    needed = ("geonb", "format", "name", "workload", "record", "state", "started", "steps")
+    faults = [f"run.json lacks {key!r}" for key in needed if key not in info]
+    if info.get("format", FORMAT) != FORMAT:
+        faults.append(f"run.json has format {info['format']!r}, this geonb reads {FORMAT}")
+    if info.get("state", "done") not in STATES:
+        faults.append(f"state is {info['state']!r}, must be one of {', '.join(STATES)}")
+    if info.get("name", path.name) != path.name:
+        faults.append(f"run.json is of {info['name']!r}, the folder is {path.name!r}")
+    if info.get("store") and not (_root_of(path) / info["store"]).exists():
+        faults.append(f"its sample store {info['store']} is gone")
+    for step, record in info.get("steps", {}).items():
+        if record.get("state") not in STATES:
+            faults.append(f"step {step} has state {record.get('state')!r}, must be one of {', '.join(STATES)}")
+        if record.get("state") == "done" and not (path / "notebooks" / f"{step}.ipynb").is_file():
+            faults.append(f"step {step} is done, but notebooks/{step}.ipynb is missing")
+    return faults
+
+
+def _product_faults(path: Path, info: dict[str, Any], workload: str | None, deep: bool) -> Iterator[str]:
+    """What is wrong with the store, the predictions and the scores that are there; what a step is still writing is left alone."""
+    from geonb.prediction.faults import check_predictions
+    from geonb.scores.scores import check_scores
+    from geonb.store.store import check_store
+
+    run = Run(path)
+    store = _root_of(path) / info["store"] if info.get("store") else None
+    checks = [
+        ("01", store, lambda: check_store(store, deep)),
+        ("03", run.predictions, lambda: check_predictions(run.predictions, workload, deep)),
+        ("04", run.scores, lambda: check_scores(run.scores, info.get("headline"))),
+    ]
+    for number, product, check in checks:
+        states = [about.get("state") for step, about in info.get("steps", {}).items() if step.startswith(number)]
+        if product is None or not product.exists() or any(state != "done" for state in states):
+            continue
+        try:
+            check()
+        except ValueError as error:
+            yield str(error).replace("\n", "\n  ")
+
+
+def folder_name(workload: str) -> str:
+    """Name of a workload's folder: the name itself, or that of the record an import path leads to."""
+    if ":" not in workload:
+        return workload
+    from geonb import registry
+
+    return registry.get(workload).name
+
+
+def now() -> str:
+    """Time now, UTC, to the millisecond: 2026-11-22T09:30:00.123Z."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _write_json(file: Path, facts: dict[str, Any]) -> None:
+    write_text(file, json.dumps(facts, indent=1, default=_jsonable) + "\n")
+
+
+def _jsonable(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else str(value)
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise FileNotFoundError(f"No {file.name} in {file.parent}: this is no run folder.")
+    try:
+        facts = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} is not readable JSON: {error}") from error
+    if not isinstance(facts, dict):
+        raise ValueError(f"{file} must hold a mapping, found {type(facts).__name__}")
+    return facts
+
+
+def _take_name(folder: Path) -> Path:
+    draw = random.SystemRandom()  # a seed set by anyone else must not repeat names
+    day = datetime.now(UTC).strftime("%Y-%m-%d")
+    taken = {p.name.partition("_")[2] for p in folder.iterdir()}
+    for attempt in range(1000):
+        name = f"{draw.choice(ADJECTIVES.split())}-{draw.choice(ANIMALS.split())}"
+        if name in taken and attempt < 500:
+            continue  # the two words alone should name a run
+        try:
+            (folder / f"{day}_{name}").mkdir()
+        except FileExistsError:
+            continue
+        return folder / f"{day}_{name}"
+    raise FileExistsError(f"no free name left in {folder}; remove old runs")
+
+
+def _started(path: Path) -> str:
+    try:
+        return str(Run(path).info.get("started", ""))
+    except (OSError, ValueError):
+        return ""
+
+
+def _root_of(run: Path) -> Path:
+    return run.parents[2]

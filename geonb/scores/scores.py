@@ -1,0 +1,183 @@
+"""How good, and compared with what: metrics with intervals, network and baselines side by side, as labelled Datasets.
+
+Everything follows from the counts of each spatial block (:mod:`geonb.workloads.segmentation.blocks`), so that the block bootstrap costs a
+matrix product and not another look at the pixels. The counts are kept in scores.nc: two runs are compared block by block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from geonb import registry
+from geonb.base import specs
+from geonb.base.conventions import IGNORE  # noqa: F401  (named where scores are made)
+from geonb.base.metrics import lower_is_better
+
+SUMMARY = ("mean_iou", "accuracy", "macro_f1", "average_precision", "auroc", "triplet_accuracy", "margin", "auc")
+SUMMARY += ("log_loss", "brier")
+
+
+def compare(
+    one: xr.Dataset, other: xr.Dataset, metric: str, split: str = "test", draws: int = 1000, seed: int = 0
+) -> dict[str, float]:
+    """Difference of two runs' networks over the same blocks, with its paired 95 % interval, as their workload compares.
+
+    Returns
+    -------
+    dict with ``difference`` (one minus other), ``low``, ``high``, ``blocks``, and what the workload adds
+
+    Raises
+    ------
+    ValueError
+        If they are scored in different ways, or not on the same samples; or if their workload is not known in this process.
+    """
+    records = [registry.known(scores.attrs.get("workload")) for scores in (one, other)]
+    if records[0].compare != records[1].compare:
+        raise ValueError(f"one is scored as {records[0].name}, the other as {records[1].name}")
+    return specs.load(records[0].compare)(one, other, metric, split, draws, seed)
+
+
+def score(run, predictions: xr.DataTree, *, draws: int = 1000, seed: int = 0) -> xr.Dataset:
+    """Score with the workload's own function; write scores.nc and scores.csv into the run, note its headline on test and val.
+
+    Returns
+    -------
+    The Dataset of the workload's score function (for classes: :func:`score_classes`).
+    """
+
+    record = registry.known(run.info.get("record") or run.workload)
+    scores = specs.load(record.score)(predictions, draws=draws, seed=seed)
+    if record.lower_is_better is not None:  # a metric of the workload's own: whoever reads the scores must know
+        scores = scores.assign_attrs(headline=record.headline, lower_is_better=int(record.lower_is_better))
+    path = Path(run.scores)
+    partial = path.with_name(path.name + ".partial")
+    packed = {name: {"zlib": True} for name in scores.data_vars if name.startswith("block_")}
+    scores.to_netcdf(partial, engine="h5netcdf", encoding=packed)
+    partial.replace(path)
+    table(scores).to_csv(path.with_suffix(".csv"), index=False)
+    told = {"headline": headline(scores, record.headline), "precision": scores.attrs.get("precision")}
+    if "val" in scores["split"].values:  # what a run may be chosen by
+        told["validation"] = headline(scores, record.headline, "val")
+    run.update(**told)
+    return scores
+
+
+def check_scores(path: str | Path, told: Mapping[str, object] | None = None) -> None:
+    """Check a run's scores.nc, of any workload.
+
+    Parameters
+    ----------
+    told : mapping, optional
+        The headline in the run's ``run.json``: it must be what the scores say.
+
+    Raises
+    ------
+    ValueError
+        One, listing every fault found: variables, dims, the network, intervals that don't hold their score, the headline.
+    """
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as opened:
+            scores = opened.load()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read ({error}). Run 04_analytics again.") from error
+    dims, faults = ("model", "split", "metric"), []
+    for name in ("score", "score_low", "score_high", "gain"):
+        if name not in scores:
+            faults.append(f"no {name}")
+        elif scores[name].dims != dims:
+            faults.append(f"{name} has dims {scores[name].dims}, not {dims}")
+    if not faults:
+        faults += _value_faults(scores, told or {})
+    if faults:
+        raise ValueError(f"{path} is not a scores.nc of geonb:\n- " + "\n- ".join(faults))
+
+
+def _value_faults(scores: xr.Dataset, told: Mapping[str, object]) -> Iterator[str]:
+    for dim, needed in {"model": "network", "split": "test", "metric": str(scores.attrs.get("headline"))}.items():
+        if needed not in scores[dim].values:
+            yield f"no {dim} {needed!r}, only {', '.join(map(str, scores[dim].values))}"
+    if np.isinf(scores["score"]).any():
+        yield f"{int(np.isinf(scores['score']).sum())} scores are infinite"
+    crossed = int((scores["score_low"] > scores["score_high"]).sum())
+    if crossed:
+        yield f"{crossed} intervals end before they begin"
+    place = {"model": "network", "split": told.get("split"), "metric": told.get("metric")}
+    if told and all(value in scores[dim].values for dim, value in place.items()):
+        value = float(scores["score"].sel(place))
+        if not np.isclose(value, float(told["value"]), equal_nan=True):
+            yield f"run.json says {told['metric']} {told['value']}, the scores {value}: run 04_analytics again"
+
+
+def table(scores: xr.Dataset) -> object:
+    """Scores as a tidy DataFrame: model, split, metric, score, low, high."""
+    columns = ["score", "score_low", "score_high"]
+    frame = scores[columns].to_dataframe().reset_index()
+    return frame[["model", "split", "metric", *columns]].rename(columns={"score_low": "low", "score_high": "high"})
+
+
+def headline(scores: xr.Dataset, metric: str, split: str = "test") -> dict[str, object]:
+    """The network's leading metric beside that of the best baseline.
+
+    Returns
+    -------
+    dict with ``metric``, ``split``, ``value``, ``low``, ``high``, ``baseline`` (its name), ``baseline_value``,
+    ``gain``, ``gain_low``, ``gain_high``; ``lower_is_better`` where the workload's record said so of a metric of its own
+    """
+    at = scores.sel(split=split, metric=metric)
+    value, low, high = (float(at[name].sel(model="network")) for name in ("score", "score_low", "score_high"))
+    out = {"metric": metric, "split": split, "value": value, "low": low, "high": high}
+    if metric == scores.attrs.get("headline") and "lower_is_better" in scores.attrs:
+        out["lower_is_better"] = bool(scores.attrs["lower_is_better"])
+    others = at["score"].drop_sel(model="network").dropna("model")
+    if others.size:
+        best = others.idxmin("model") if lower_is_better(metric, scores.attrs) else others.idxmax("model")
+        out |= {"baseline": str(best.item()), "baseline_value": float(others.sel(model=best))}
+        out |= {name: float(at[name].sel(model=best)) for name in ("gain", "gain_low", "gain_high")}
+    return out
+
+
+def summary(path: str | Path, split: str = "test") -> str:
+    """The test scores of a run as a small text table, network beside baselines (for a terminal)."""
+    with xr.open_dataset(Path(path) / "scores.nc", engine="h5netcdf") as scores:
+        scores = scores.load()
+    at = scores.sel(split=split)
+    counted = f"{int(at['n_pixels']):,} {scores.attrs.get('unit', 'pixels')} in {int(at['n_blocks'])} blocks"
+    head = f"{split} split: {counted}; 95 % block-bootstrap intervals"
+    width = max(len(str(m)) for m in scores["model"].values)
+    shown = [m for m in SUMMARY if m in scores["metric"].values][:4]
+    lines = [head, " " * width + "".join(f"{name:>22}" for name in shown)]
+    for model in scores["model"].values:
+        cells = (at.sel(model=model, metric=name) for name in shown)
+        row = "".join(
+            f"{c['score'].item():>8.3f} [{c['score_low'].item():.3f}, {c['score_high'].item():.3f}]" for c in cells
+        )
+        lines.append(f"{model:<{width}}{row}")
+    lines.append(verdict(scores, split))
+    if int(scores.attrs.get("simulated", 0)):
+        lines.append("These are simulated data: the numbers say that the software works, nothing about the world.")
+    return "\n".join(lines)
+
+
+def verdict(scores: xr.Dataset, split: str = "test") -> str:
+    """One honest sentence: does the network beat its best baseline, and is the difference beyond chance?"""
+    metric = str(scores.attrs["headline"])
+    told = headline(scores, metric, split)
+    if "n_pixels" in scores and not int(scores["n_pixels"].sel(split=split)):
+        return f"The {split} split holds nothing that could be scored."
+    if np.isnan(told["value"]):
+        return f"No {metric} on the {split} split: what is to be found does not occur there, so nothing can be ranked."
+    if "baseline" not in told:
+        return "There is no baseline to compare with."
+    sign = -1 if lower_is_better(metric, scores.attrs) else 1
+    low, high = sorted((sign * told["gain_low"], sign * told["gain_high"]))
+    gain = sign * told["gain"]
+    span = f"{metric} {gain:+.3f} [{low:+.3f}, {high:+.3f}] against {told['baseline']} (paired over blocks)"
+    if low > 0:
+        return f"The network beats its best baseline: {span}."
+    if high < 0:
+        return f"The network is WORSE than its best baseline: {span}."
+    return f"The network cannot be told from its best baseline on these blocks: {span}."

@@ -1,0 +1,262 @@
+"""From the sample store to tensors: windows cut out of a node-local memory map, in batches that are the same every time.
+
+Compressed chunks are good to keep and slow to read at random, so each store's arrays are decoded once on each machine, into
+.npy files with the channels of a pixel side by side. A window is then one short run of bytes a row, and a batch comes out
+in the layout that convolutions like best (torch.channels_last) without being turned around.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import tempfile
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from geonb.base import conventions
+from geonb.base.files import enough_space, locked, whole_folder
+from geonb.rasters import grids
+from geonb.store.arrays import PLANES, TILE_PX
+from geonb.store.buffers import Buffers
+from geonb.store.samplers import Order, order_of
+from geonb.store.turns import draw_turns
+
+if TYPE_CHECKING:
+    import lightning as L
+    import pandas as pd
+
+    from geonb.store.store import Store
+
+
+def scratch_folder() -> Path:
+    """Where memory maps go: GEONB_SCRATCH, else a private folder in the system's temporary one.
+
+    Raises
+    ------
+    PermissionError
+        If the folder belongs to somebody else.
+    """
+    given = os.environ.get("GEONB_SCRATCH")
+    folder = Path(given) if given else Path(tempfile.gettempdir()) / f"geonb-{os.getuid()}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not given and folder.stat().st_uid != os.getuid():
+        raise PermissionError(
+            f"{folder} does not belong to {getpass.getuser()}. Set GEONB_SCRATCH to a folder of your own"
+        )
+    return folder
+
+
+def memory_map(store: Store, planes: Sequence[str] = PLANES, decode: Callable[[Any, Path], None] | None = None) -> Path:
+    """Decode the arrays of a store into .npy files, once a machine: <source>-<plane>.npy, channels last.
+
+    Parameters
+    ----------
+    store : Store
+    planes : names of arrays of each source
+    decode : function of a Zarr array and the file to write, optional
+        For arrays of other dims than ([channel,] y, x).
+
+    Raises
+    ------
+    OSError
+        No space left: says how much is needed.
+    """
+    arrays = (store.path / "arrays.zarr").resolve()
+    folder = scratch_folder() / arrays.stem
+    files = [f"{s}-{p}.npy" for s in store.sources for p in planes]
+    if all((folder / f).is_file() for f in files):
+        return folder
+    import zarr
+
+    with locked(folder.with_name(f"{folder.name}.lock")):
+        if not all((folder / f).is_file() for f in files):
+            group = zarr.open_group(arrays, mode="r")
+            need = sum(group[s][p].nbytes for s in store.sources for p in planes)
+            with enough_space(folder.parent, need), whole_folder(folder) as partial:
+                for source in store.sources:
+                    for plane in planes:
+                        (decode or _decode)(group[source][plane], partial / f"{source}-{plane}.npy")
+    return folder
+
+
+def _decode(array: Any, file: Path) -> None:
+    """Copy a Zarr array into a .npy file, channels last, a rectangle at a time."""
+    turned = array.ndim == 3
+    shape = array.shape[1:] + array.shape[:1] if turned else array.shape
+    with file.open("wb") as out:
+        np.lib.format.write_array_header_1_0(
+            out, {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": shape}
+        )
+        start = out.tell()
+        # a hole in a file on a full disk would be a crash (SIGBUS) when it is written through a map
+        os.posix_fallocate(out.fileno(), 0, start + array.nbytes)
+    to = np.memmap(file, array.dtype, "r+", start, shape)
+    for y, x in grids.tiles(shape[:2], TILE_PX):
+        to[y, x] = array[:, y, x].transpose(1, 2, 0) if turned else array[y, x]
+    to.flush()
+
+
+class Tensors(torch.utils.data.Dataset, ABC):
+    """The samples of a store, or of one split of it, as standardised tensors; what all kinds of store share.
+
+    A kind says how many samples are read at once (`batch`) and what an item of them is (`__getitems__`).
+
+    Parameters
+    ----------
+    store : Store
+    split : str, optional
+        train, val or test; all samples if None.
+    steps : list of (name, options)
+        Random changes, resolved.
+    seed : int
+        What happens to sample i in an epoch follows from (seed, epoch, i) alone.
+
+    Notes
+    -----
+    A key is `epoch * len(self) + i`, so that workers need not be told which epoch it is; i alone is epoch 0.
+    A sample shown again in an epoch counts as its own of a far epoch, see :class:`geonb.store.samplers.Order`.
+    """
+
+    called = "windows"
+
+    def __init__(self, store: Store, split: str | None, steps: list[tuple[str, dict[str, float]]], seed: int):
+        if split is not None and split not in conventions.SPLITS:
+            raise ValueError(f"split = {split!r} is none of {', '.join(conventions.SPLITS)}")
+        index = store.index
+        self.steps, self.seed = steps, seed
+        self.rows = np.arange(len(index)) if split is None else np.flatnonzero(index["split"] == split)
+        mean, std = (np.array(store.meta["statistics"][k], np.float64) for k in ("mean", "std"))
+        self.scale, self.shift = (1 / std).astype(np.float32), (-mean / std).astype(np.float32)
+        self._drawn: dict[int, np.ndarray | None] = {}
+        self._maps: Any = None
+        self._buffers = Buffers()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_maps": None}  # the maps' bytes shall not travel
+
+    def __getitem__(self, key: int) -> dict[str, Any]:
+        if not -len(self) <= key:
+            raise IndexError(f"There are {len(self)} windows; {key} is none of them")
+        return self.__getitems__([key % len(self) if key < 0 else key])[0]
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitems__(self, keys: list[int]) -> list[dict[str, Any]]:
+        batch = self.batch(keys)
+        names = [n for n in batch if n != "index"]
+        return [{n: batch[n][i] for n in names} | {"index": int(batch["index"][i])} for i in range(len(keys))]
+
+    @abstractmethod
+    def batch(self, keys: list[int]) -> dict[str, torch.Tensor]:
+        """Read many samples at once: a dict of tensors as an item's, with a first dim sample."""
+
+    def _turn(self, epoch: int, i: int) -> tuple[bool, int]:
+        """Whether sample i is mirrored in an epoch, and its quarter turns after that."""
+        known = self._drawn
+        if epoch not in known:
+            if len(known) >= 256:  # of old epochs; within one, as many are needed as a window is shown times
+                known = self._drawn = {}
+            known[epoch] = draw_turns(self.steps, self.seed, epoch, len(self))
+        number = 0 if known[epoch] is None else int(known[epoch][i])
+        return number >= 4, number % 4
+
+
+def boxes_of(index: pd.DataFrame, augment: str, steps: list[tuple[str, dict[str, float]]]) -> np.ndarray:
+    """Where windows lie: ndarray of int (window, 4), y, x, height, width. Refuses to turn those that are not square."""
+    boxes = index[["y", "x", "height", "width"]].to_numpy(np.int64)
+    if "rotations" in dict(steps) and (boxes[:, 2] != boxes[:, 3]).any():
+        raise ValueError(f"augment = {augment!r} turns windows by 90 degrees, but they are not square. Use 'flips'")
+    return boxes
+
+
+def size_of(boxes: np.ndarray) -> tuple[int, int]:
+    """Height and width of the windows of one batch; refuses several."""
+    height, width = boxes[0, 2:].tolist()
+    if (boxes[:, 2:] != (height, width)).any():
+        raise ValueError("Windows of different sizes cannot share a batch. Set batch = 1")
+    return height, width
+
+
+class Batches:
+    """Batches of windows, in order; `workers` threads read ahead.
+
+    Threads, not processes: reading is copying, which releases Python's lock, and a batch made in another process has to be
+    brought here through fresh shared memory, which costs more than making it.
+    """
+
+    batch_sampler = None  # Lightning looks for the one of a DataLoader; `sampler` is told the epoch
+
+    def __init__(self, windows: Tensors, order: Order, batch: int, workers: int = 0, train: bool = False):
+        self.dataset, self.sampler, self.batch_size, self.workers = windows, order, batch, workers
+        # batch normalisation cannot train on one sample
+        self.drop_last = train and len(order) > batch and len(order) % batch == 1
+
+    def __len__(self) -> int:
+        return len(self.sampler) // self.batch_size if self.drop_last else -(-len(self.sampler) // self.batch_size)
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        keys = list(self.sampler)
+        parts = [keys[i * self.batch_size : (i + 1) * self.batch_size] for i in range(len(self))]
+        if not self.workers:
+            yield from map(self.dataset.batch, parts)
+            return
+        with ThreadPoolExecutor(self.workers, "geonb-windows") as pool:
+            ahead: deque = deque()
+            for part in parts:
+                ahead.append(pool.submit(self.dataset.batch, part))
+                if len(ahead) > self.workers:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+
+
+def data_module(
+    store: Store,
+    batch: int = 32,
+    augment: str = "flips,rotations",
+    seed: int = 0,
+    workers: int = 0,
+    sampler: str = "shuffle",
+) -> L.LightningDataModule:
+    """The store's three splits for a Lightning Trainer: training shuffled and augmented, the others neither.
+
+    Parameters
+    ----------
+    store : Store
+    batch : int, windows
+    augment : str
+        See :mod:`geonb.training.augmentation`.
+    seed : int
+        Order and augmentation of an epoch follow from (seed, epoch), so that a resumed run sees the same batches.
+    workers : int
+        Threads that read ahead.
+    sampler : str
+        See :mod:`geonb.store.samplers`.
+    """
+    import lightning as L
+
+    if batch < 1 or workers < 0:
+        raise ValueError(f"batch = {batch}, workers = {workers}: give at least 1 window and 0 threads")
+
+    def loader(split: str, train: bool) -> Batches:
+        windows = store.windows(split, augment if train else "none", seed)
+        order = order_of(windows, store, sampler if train else "sequential", seed)
+        return Batches(windows, order, batch, workers, train)
+
+    # the three hooks are set, not subclassed, as LightningDataModule.from_datasets does: lightning (4 s) loads only here
+    module = L.LightningDataModule()
+    module.train_dataloader = lambda: loader("train", True)
+    module.val_dataloader = lambda: loader("val", False)
+    module.test_dataloader = lambda: loader("test", False)
+    return module

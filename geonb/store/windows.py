@@ -1,0 +1,306 @@
+"""Samples: which windows of which arrays, and on which side of the split. A sample is a row of a table, not a copy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from geonb.base.conventions import SPLITS
+from geonb.rasters import grids
+
+DRAWS = 500  # random assignments of blocks among which the best balanced one is taken
+
+
+def read_shares(shares: str | tuple[float, ...]) -> tuple[float, float, float]:
+    """Shares of train, val and test: "60/20/20" -> (0.6, 0.2, 0.2).
+
+    Raises
+    ------
+    ValueError
+        If there are not three, one is negative, train is 0, or they do not add up to 100 (or 1).
+    """
+    try:
+        values = np.array([float(s) for s in (shares.split("/") if isinstance(shares, str) else shares)])
+    except ValueError:
+        values = np.empty(0)
+    total = values.sum()
+    if len(values) != 3 or (values < 0).any() or values[0] == 0 or min(abs(total - 1), abs(total - 100)) > 1e-6:
+        raise ValueError(
+            f"shares = {shares!r} is not train/val/test in percent. Give three that add up to 100: 60/20/20"
+        )
+    return tuple(float(v) for v in values / total)
+
+
+def check_sizes(
+    shapes: dict[str, tuple[int, int]], patch: int, stride: int, block: int | None, seed: int = 0, min_valid: float = 0
+) -> None:
+    """Refuse window and block sizes that no grid can serve; one ValueError lists every fault."""
+    faults = [
+        f"{name} = {value} px: give a whole number from 1"
+        for name, value in (("patch", patch), ("stride", stride), ("block", block))
+        if value is not None and (value != int(value) or value < 1)
+    ]
+    for source, shape in shapes.items():
+        if patch > min(shape):
+            faults.append(
+                f"patch = {patch} px is larger than {source} ({shape[0]} x {shape[1]} px): at most {min(shape)}"
+            )
+    if seed < 0:
+        faults.append(f"seed = {seed}: give a whole number from 0")
+    if not 0 <= min_valid <= 1:
+        faults.append(f"min_valid = {min_valid}: give a share from 0 to 1")
+    if block is not None and 1 <= block < patch:
+        faults.append(
+            f"patch = {patch} px is larger than block = {block} px: no patch would lie in one split. Raise `block`"
+        )
+    if faults:
+        raise ValueError("No windows can be cut:\n" + "\n".join(f"- {f}" for f in faults))
+
+
+def spatial_split(counts: np.ndarray, shares: tuple[float, float, float], seed: int) -> np.ndarray:
+    """Deal blocks to train, val and test at random, so that every class comes near its share in each.
+
+    Of DRAWS random assignments that meet the shares in pixels, the one with the best balanced classes is kept
+    (re-randomisation: Morgan & Rubin 2012, doi:10.1214/12-AOS1008).
+
+    Parameters
+    ----------
+    counts : ndarray (block, class) of int
+        Pixels of each class in each block; a column of unlabelled pixels may follow. Blocks of nothing stay unassigned.
+    shares : tuple = (train, val, test), adding up to 1
+    seed : int
+
+    Returns
+    -------
+    ndarray (block,) of int8: 0 none, 1 train, 2 val, 3 test
+
+    Raises
+    ------
+    ValueError
+        If there are fewer blocks with data than splits that want one.
+    """
+    filled = np.flatnonzero(counts.sum(axis=1))
+    wanted = np.flatnonzero(shares)
+    if len(filled) < len(wanted):
+        raise ValueError(
+            f"{len(filled)} blocks hold data, {len(wanted)} splits want some (shares {shares}). Give a smaller `block`, "
+            "more images, or a share of 0"
+        )
+    n_blocks, counts = len(counts), counts[filled].astype(float)
+    totals = counts.sum(axis=0)
+    pixels = counts.sum(axis=1)
+    rng = np.random.default_rng(seed)
+    best, best_miss = None, np.inf
+    for _ in range(DRAWS):
+        drawn = _deal(rng.permutation(len(filled)), pixels, np.array(shares), wanted)
+        held = np.stack([counts[drawn == s + 1].sum(axis=0) for s in range(3)])
+        miss = np.square(held / np.maximum(totals, 1) - np.array(shares)[:, None])[:, totals > 0].sum()
+        if miss < best_miss:
+            best, best_miss = drawn, miss
+    split = np.zeros(n_blocks, np.int8)
+    split[filled] = best
+    return split
+
+
+def _deal(order: np.ndarray, pixels: np.ndarray, shares: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Cut a shuffled row of blocks where the pixels reach each share; every wanted split gets one block at least."""
+    reached = np.cumsum(pixels[order]) - pixels[order] / 2
+    ends = np.searchsorted(reached, np.cumsum(shares)[:-1] * pixels.sum())
+    split = np.zeros(len(order), np.int8)
+    split[order] = 1 + np.searchsorted(ends, np.arange(len(order)), side="right")
+    missing = [s + 1 for s in wanted if not (split == s + 1).any()]
+    for s in missing:
+        largest = np.bincount(split, minlength=4).argmax()
+        split[order[split[order] == largest][-1]] = s
+    return split
+
+
+def cut_patches(
+    blocks: np.ndarray,
+    block: int,
+    shape: tuple[int, int],
+    patch: int,
+    stride: int,
+    read: Callable[[slice], tuple[np.ndarray, ...]],
+    min_valid: float = 0.25,
+) -> pd.DataFrame:
+    """Windows of a grid that lie in one split, with enough valid pixels, at least one label, and something to see.
+
+    A window may span adjoining blocks of one split.
+
+    Parameters
+    ----------
+    blocks : ndarray (block row, block column) of int8: 0 none, 1 train, 2 val, 3 test
+    block, patch, stride : int, px
+    shape : tuple = (rows, columns) of the grid
+    read : rows : slice -> valid, labelled, blank ...; each ndarray (rows, column) of bool
+        A window whose valid pixels are all `blank` (of one kind; any number of kinds may be given) is left out.
+    min_valid : float, 0-1
+        Share of valid pixels below which a window is left out.
+
+    Returns
+    -------
+    DataFrame with y, x (px), height, width, split, block (number of the block under the centre), valid_share, labelled_share
+    """
+    at = grids.windows(shape, patch, stride)
+    split = _split_of(at, patch, blocks, block)
+    at, split = at[split > 0], split[split > 0]
+    shares = _shares(at, patch, shape, read)
+    keep = (shares[:, 0] >= min_valid) & (shares[:, 1] > 0) & (shares[:, 2:] < shares[:, :1]).all(axis=1)
+    at, split, shares = at[keep], split[keep], shares[keep]
+    middle = (at + patch // 2) // block
+    return pd.DataFrame(
+        {
+            "y": at[:, 0],
+            "x": at[:, 1],
+            "height": patch,
+            "width": patch,
+            "split": pd.Categorical.from_codes(split - 1, categories=SPLITS),
+            "block": middle[:, 0] * blocks.shape[1] + middle[:, 1],
+            "valid_share": shares[:, 0].astype(np.float32),
+            "labelled_share": shares[:, 1].astype(np.float32),
+        }
+    )
+
+
+def _split_of(at: np.ndarray, patch: int, blocks: np.ndarray, block: int) -> np.ndarray:
+    """The one split that a window lies in, 0 where it touches two, or a block of none."""
+    first, last = at // block, (at + patch - 1) // block
+    high = np.zeros(len(at), np.int8)
+    low = np.full(len(at), 127, np.int8)
+    for dy in range(int((last - first)[:, 0].max(initial=0)) + 1):
+        for dx in range(int((last - first)[:, 1].max(initial=0)) + 1):
+            here = blocks[np.minimum(first[:, 0] + dy, last[:, 0]), np.minimum(first[:, 1] + dx, last[:, 1])]
+            high = np.maximum(high, here)
+            low = np.minimum(low, here)
+    return np.where(high == low, high, 0)
+
+
+def _shares(at: np.ndarray, patch: int, shape: tuple[int, int], read: Callable) -> np.ndarray:
+    """Share of each kind of pixel in each window (window, kind), reading a strip of rows at a time."""
+    shares = np.zeros((len(at), 2))
+    rows = np.unique(at[:, 0])
+    step = max(1024, 2 * patch)
+    while len(rows):
+        start = int(rows[0])
+        inside = rows[rows + patch <= start + step] if len(rows) > 1 else rows
+        planes = read(slice(start, min(int(inside[-1]) + patch, shape[0])))
+        if shares.shape[1] != len(planes):
+            shares = np.zeros((len(at), len(planes)))
+        here = np.flatnonzero((at[:, 0] >= start) & (at[:, 0] <= inside[-1]))
+        y, x = at[here, 0] - start, at[here, 1]
+        for k, plane in enumerate(planes):
+            # summed-area table (Crow 1984): four look-ups a window
+            table = np.zeros((plane.shape[0] + 1, plane.shape[1] + 1), np.int32 if plane.size < 2**31 else np.int64)
+            plane.cumsum(axis=0, dtype=table.dtype).cumsum(axis=1, out=table[1:, 1:])
+            total = table[y + patch, x + patch] - table[y, x + patch] - table[y + patch, x] + table[y, x]
+            shares[here, k] = total / patch**2
+        rows = rows[rows > inside[-1]]
+    return shares
+
+
+def leaks(index: pd.DataFrame, shapes: dict[str, tuple[int, int]], split: dict[str, Any]) -> tuple[list[str], float]:
+    """Look for leakage in the table itself: windows off the grid, in blocks of another split, or overlapping one.
+
+    Parameters
+    ----------
+    index : DataFrame with source, y, x, height, width, split
+    shapes : dict of source -> (rows, columns)
+    split : dict with block (px) and blocks (source -> rows of 0 none, 1 train, 2 val, 3 test)
+
+    Returns
+    -------
+    faults : list of str, empty if nothing leaks
+    smallest_gap_px : float
+        Distance between the nearest two windows of different splits; inf with one split only.
+    """
+    faults, gap = [], np.inf
+    unknown = set(index["source"]) - set(shapes)
+    if unknown:
+        faults.append(f"windows of sources that the store does not have: {', '.join(sorted(unknown))}")
+    for source, shape in shapes.items():
+        rows = index[index["source"] == source]
+        boxes = rows[["y", "x", "height", "width"]].to_numpy(np.int64)
+        code = rows["split"].map({s: i + 1 for i, s in enumerate(SPLITS)}).astype(float).fillna(0).to_numpy(np.int64)
+        low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+        off = (low < 0).any(axis=1) | (high > np.array(shape)).any(axis=1) | (boxes[:, 2:] < 1).any(axis=1)
+        faults += [f"{_name(rows, i)} leaves the grid of {shape[0]} x {shape[1]} px" for i in np.flatnonzero(off)]
+        faults += [f"{_name(rows, i)} has no split" for i in np.flatnonzero(code == 0)]
+        crossing = _crossing(low, high, code, off, np.array(split["blocks"][source]), split["block"])
+        faults += [f"{_name(rows, i)} reaches into a block of another split" for i in crossing]
+        overlapping, nearest = _overlapping(low, high, code)
+        faults += [f"{_name(rows, i)} overlaps {_name(rows, j)}" for i, j in overlapping]
+        gap = min(gap, nearest)
+    return faults, gap
+
+
+def _crossing(
+    low: np.ndarray, high: np.ndarray, code: np.ndarray, off: np.ndarray, blocks: np.ndarray, block: int
+) -> list[int]:
+    # a window at a time and pixel ranges, not the cutter's look-up: a check must not share its maker's mistakes
+    crossing = []
+    for i in np.flatnonzero(~off):
+        touched = blocks[low[i, 0] // block : -(-high[i, 0] // block), low[i, 1] // block : -(-high[i, 1] // block)]
+        if (touched != code[i]).any():
+            crossing.append(int(i))
+    return crossing
+
+
+def _overlapping(low: np.ndarray, high: np.ndarray, code: np.ndarray) -> tuple[list[tuple[int, int]], float]:
+    """Pairs of windows of different splits that share a pixel, and the distance of the nearest two (px)."""
+    import shapely
+
+    pairs, gap = [], np.inf
+    boxes = shapely.box(low[:, 1], low[:, 0], high[:, 1], high[:, 0])
+    for one in np.unique(code):
+        mine, other = np.flatnonzero(code == one), np.flatnonzero(code > one)
+        if not len(other):
+            continue
+        tree = shapely.STRtree(boxes[mine])
+        far, near = tree.query(boxes[other], predicate="intersects")
+        far, near = other[far], mine[near]
+        shared = ((low[far] < high[near]) & (low[near] < high[far])).all(axis=1)
+        pairs += [(int(i), int(j)) for i, j in zip(near[shared], far[shared], strict=True)]
+        distance = tree.query_nearest(boxes[other], return_distance=True, all_matches=False)[1]
+        gap = min(gap, float(distance.min()))
+    return pairs, gap
+
+
+def ground_leaks(index: pd.DataFrame, outlines: np.ndarray, tolerance: float = 0.01) -> list[str]:
+    """Look for windows of different sources and different splits that show the same ground.
+
+    Parameters
+    ----------
+    index : DataFrame with source, split
+    outlines : ndarray (window,) of shapely polygons, all in one CRS
+    tolerance : float
+        Share of a window's area that neighbouring images may overlap by, for rounding at their seam.
+
+    Returns
+    -------
+    list of str, one a pair of sources
+    """
+    import shapely
+
+    if index["source"].nunique() < 2:
+        return []
+    tree = shapely.STRtree(outlines)
+    a, b = tree.query(outlines, predicate="intersects")
+    source, split = index["source"].astype(str).to_numpy(), index["split"].astype(str).to_numpy()
+    keep = (source[a] < source[b]) & (split[a] != split[b])
+    a, b = a[keep], b[keep]
+    shared = shapely.area(shapely.intersection(outlines[a], outlines[b]))
+    keep = shared > tolerance * np.minimum(shapely.area(outlines[a]), shapely.area(outlines[b]))
+    pairs = pd.Series([f"{x} and {y}" for x, y in zip(source[a[keep]], source[b[keep]], strict=True)], dtype=object)
+    return [
+        f"{pair} show the same ground in {n} pairs of windows of different splits. Use one of them, or bring both onto one grid"
+        for pair, n in pairs.value_counts().items()
+    ]
+
+
+def _name(rows: pd.DataFrame, i: int) -> str:
+    row = rows.iloc[i]
+    return f"{row['split']} window {rows.index[i]} ({row['source']} y {row['y']}, x {row['x']}, {row['height']} px)"

@@ -1,0 +1,1 @@
+"""The base task, the loop that trains it, augmentation, optimisers."""

@@ -1,0 +1,303 @@
+"""The training loop's frame: Lightning's Trainer with a resumable log, calm progress, step-wise seeds, averaged weights."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import math
+import os
+import pickle
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch.optim.swa_utils import AveragedModel, update_bn
+from tqdm.auto import tqdm
+
+from geonb.training.optimizers import check_optimizer, first_averaged
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LAST = "last.ckpt"
+
+
+class EpochLog(Callback):
+    """Write log.csv, one row an epoch, and tell the epoch in one line (headless) or on a bar (live).
+
+    The rows travel in the checkpoint: a resumed training has the log of an unbroken one.
+    """
+
+    def __init__(self, path: Path, live: bool) -> None:
+        self.path, self.live, self.rows = path, live, []
+        self.bar = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.rows = state["rows"]
+
+    def on_train_start(self, trainer: L.Trainer, _: L.LightningModule) -> None:
+        if self.live:
+            self.bar = tqdm(total=trainer.max_epochs, initial=trainer.current_epoch, unit="epoch", file=sys.stdout)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        metrics = {name: round(float(value), 6) for name, value in sorted(trainer.callback_metrics.items())}
+        if not math.isfinite(metrics["train_loss"]):
+            raise ValueError(
+                f"The loss became {metrics['train_loss']} at epoch {trainer.current_epoch + 1} (lr = {task.card['lr']}). "
+                "Try a smaller `lr`."
+            )
+        self.rows.append({"epoch": trainer.current_epoch + 1, "step": trainer.global_step, **metrics})
+        out = io.StringIO()
+        writer = csv.DictWriter(out, fieldnames=list(self.rows[-1]))
+        writer.writeheader()
+        writer.writerows(self.rows)
+        partial = self.path.with_name(self.path.name + ".partial")
+        partial.write_text(out.getvalue())
+        partial.replace(self.path)
+        told = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        if self.bar is not None:
+            self.bar.set_postfix_str(told, refresh=False)
+            self.bar.update()
+        else:
+            print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {told}", flush=True)
+
+    def teardown(self, trainer: L.Trainer, task: L.LightningModule, stage: str) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+class WholeFiles(TorchCheckpointIO):
+    """A checkpoint appears whole or not at all: a kill while it is written leaves the one before."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        partial = Path(f"{path}.partial")
+        torch.save(checkpoint, partial)
+        partial.replace(path)
+
+
+class StepSeed(Callback):
+    """Seed every step by its global number, so that dropout draws the same in a resumed training."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        torch.manual_seed((self.seed * 1_000_003 + trainer.global_step) % 2**63)
+
+
+class Averaging(Callback):
+    """Average the network's weights over the ends of epochs, from ``first`` (from 0) on (SWA, Izmailov et al. 2018).
+
+    With ``lr``, the learning rate stays there from that epoch on. The average travels in the checkpoint.
+    """
+
+    def __init__(self, first: int, lr: float | None) -> None:
+        self.first, self.lr = first, lr
+        self.model: AveragedModel | None = None
+
+    def setup(self, trainer: L.Trainer, task: L.LightningModule, stage: str) -> None:
+        if self.model is None:
+            self.model = AveragedModel(task.network)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.model.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state)
+
+    @property
+    def averaged(self) -> int:
+        """Number of epochs in the average."""
+        return int(self.model.n_averaged)
+
+    def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        self.model.to(task.device)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        if self.lr is not None and trainer.current_epoch >= self.first:
+            for group in trainer.optimizers[0].param_groups:
+                group["lr"] = self.lr
+
+    def on_train_epoch_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        if trainer.current_epoch >= self.first:
+            self.model.update_parameters(task.network)
+
+
+class Patience(EarlyStopping):
+    """Stop after so many epochs without a lower validation loss; a training that had stopped does not go on when resumed."""
+
+    def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+        trainer.should_stop = trainer.should_stop or self.stopped_epoch > 0
+
+
+def fit(task: L.LightningModule, run, store, training: dict[str, Any], workers: int = 0) -> dict[str, Any]:
+    """Fit a task; go on from ``checkpoints/last.ckpt`` if the same training wrote it.
+
+    Returns
+    -------
+    dict with ``checkpoints``: name (loss, metric, swa) -> ``epoch`` (from 1), ``val_loss`` and the task's
+    ``metric``; ``states``: name -> state_dict; and ``epochs_run``; swa only where averaging began before the training stopped.
+    """
+    folder = Path(run.checkpoints)
+    folder.mkdir(parents=True, exist_ok=True)
+    log = EpochLog(Path(run.path) / "log.csv", live=os.environ.get("GEONB_HEADLESS") != "1")
+    monitors = {"loss": ("val_loss", "min"), "metric": (task.metric, "max")}
+    # names that stay the same: a kill between two files never leaves one that is told of and gone
+    keepers = {
+        name: _keeper(folder, f"best-{name}", monitor=monitor, mode=mode, save_weights_only=True)
+        for name, (monitor, mode) in monitors.items()
+    }
+    callbacks = [log, StepSeed(training["seed"]), Patience("val_loss", patience=training["patience"],
+                 check_on_train_epoch_end=True), *keepers.values(), _keeper(folder, Path(LAST).stem)]  # fmt: skip
+    first, frame = first_averaged(training["optimizer"], training["epochs"]), check_optimizer(training["optimizer"])[2]
+    averaging = None if first is None else Averaging(first, frame["swa_lr"])
+    with warnings.catch_warnings():
+        _quiet()
+        trainer = _trainer(training, [*callbacks, averaging] if averaging else callbacks, folder)
+        options = {key: training[key] for key in ("batch", "augment", "seed", "sampler")}
+        data = task.data_module(store, workers=workers, **options)
+        _go(trainer, task, data, _usable(folder, task.card))
+        states = {name: _weights(keeper.best_model_path) for name, keeper in keepers.items()}
+        facts = {name: _facts(log.rows[states[name].pop("epoch")], task.metric) for name in keepers}
+        epochs_run = trainer.current_epoch
+        if averaging and averaging.averaged:
+            facts["swa"] = {"epoch": epochs_run, **_settle_average(task, trainer, averaging.model, data, training)}
+            facts["swa"]["averaged"] = averaging.averaged
+            states["swa"] = {"state_dict": task.state_dict()}
+    return {
+        "checkpoints": facts,
+        "states": {name: state["state_dict"] for name, state in states.items()},
+        "epochs_run": epochs_run,
+    }
+
+
+def _keeper(folder: Path, name: str, **options: Any) -> ModelCheckpoint:
+    return ModelCheckpoint(folder, name, save_on_train_epoch_end=True, enable_version_counter=False, **options)
+
+
+def _trainer(training: dict[str, Any], callbacks: list[Callback], folder: Path) -> L.Trainer:
+    return L.Trainer(
+        max_epochs=training["epochs"],
+        devices=1,  # the loaders do not yet deal windows to several: each would train on all of them
+        precision="bf16-mixed" if training["precision"] == "bfloat16" else "32-true",
+        plugins=[WholeFiles()],
+        callbacks=callbacks,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=folder,
+    )
+
+
+def _go(trainer: L.Trainer, task: L.LightningModule, data: L.LightningDataModule, last: Path | None) -> None:
+    try:
+        trainer.fit(task, data, ckpt_path=last, weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        if last is None or trainer.global_step:
+            raise
+        raise ValueError(
+            f"{last} cannot be read ({str(error).splitlines()[0]}). Delete it to train from the beginning."
+        ) from error
+
+
+def _weights(path: str) -> dict[str, Any]:
+    found = torch.load(path, weights_only=True, map_location="cpu")
+    return {"state_dict": found["state_dict"], "epoch": found["epoch"]}
+
+
+def _facts(row: dict[str, Any], metric: str) -> dict[str, Any]:
+    return {key: row[key] for key in ("epoch", "val_loss", metric)}
+
+
+def _settle_average(
+    task: L.LightningModule, trainer: L.Trainer, average: AveragedModel, data: L.LightningDataModule, training: dict
+) -> dict[str, float]:
+    """Put the averaged weights into the task: batch-norm statistics of the training windows anew, then validate.
+
+    The windows are those of an epoch that was not trained, so that they are the same however often a training was broken.
+    """
+    device = trainer.strategy.root_device
+    loader = data.train_dataloader()
+    loader.sampler.set_epoch(training["epochs"])
+    torch.manual_seed(training["seed"])
+    update_bn((batch["inputs"] for batch in loader), average.to(device), device)
+    task.network.load_state_dict(average.module.state_dict())
+    task.set_progress(trainer.current_epoch - 1, training["epochs"])
+    found = trainer.validate(task, data.val_dataloader(), verbose=False)[0]
+    return {name: round(float(found[name]), 6) for name in ("val_loss", task.metric)}
+
+
+def _usable(folder: Path, card: dict[str, Any]) -> Path | None:
+    """The last checkpoint if this very training wrote it; leftovers of another one are removed."""
+    stamp, wanted = folder / "training.txt", repr(sorted(card.items()))
+    if stamp.exists() and stamp.read_text() == wanted:
+        return folder / LAST if (folder / LAST).exists() else None
+    for old in folder.glob("*.ckpt"):
+        old.unlink()
+    stamp.write_text(wanted)
+    return None
+
+
+def _quiet() -> None:
+    # Advice about loader workers and the like repeats in every report; errors and real warnings still show.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*number of training batches.*")
+    warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+    warnings.filterwarnings("ignore", message=".*treespec.*")
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def find_lr(
+    task: L.LightningModule,
+    store,
+    batch: int = 32,
+    low: float = 1e-6,
+    high: float = 1.0,
+    steps: int = 100,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Let the learning rate grow step by step and watch the training loss (Smith 2017, arXiv 1506.01186, section 3.3).
+
+    Parameters
+    ----------
+    task : a task that is not trained yet; it is left as it was
+    store : Store of its workload
+    low, high : float
+        The rate of the first and the last step; it stops early where the loss has become four times the least.
+    steps : int
+
+    Returns
+    -------
+    DataFrame with ``lr`` and ``loss``, a row a step; ``attrs["suggestion"]`` is the rate at which the loss fell most steeply, a
+    good peak for one-cycle, or None where it never fell
+    """
+    import tempfile
+
+    import pandas as pd
+    from lightning.pytorch.tuner import Tuner
+
+    task.lr = task.card["lr"]  # the tuner asks for an attribute of that name
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        _quiet()
+        torch.manual_seed(seed)
+        trainer = L.Trainer(
+            max_epochs=steps + 1, devices=1, logger=False, enable_progress_bar=False, enable_model_summary=False,
+            num_sanity_val_steps=0, limit_val_batches=0, default_root_dir=folder,
+        )  # fmt: skip
+        loader = task.data_module(store, batch=batch, augment="none", seed=seed).train_dataloader()
+        options = {"min_lr": low, "max_lr": high, "num_training": steps, "update_attr": False, "attr_name": "lr"}
+        found = Tuner(trainer).lr_find(task, loader, **options)
+    table = pd.DataFrame({"lr": found.results["lr"], "loss": found.results["loss"]})
+    table.attrs["suggestion"] = found.suggestion()
+    return table

@@ -1,0 +1,348 @@
+"""Tasks: a network with its loss, metrics and optimiser as a LightningModule, and the one function that trains them.
+
+A trained task is a card, ``model.json`` (how to build the network, channels, classes, statistics), and weights beside it:
+``best.safetensors`` (lowest validation loss), ``best-metric.safetensors`` (highest of the task's metric on the validation
+windows) and,
+where weights were averaged, ``swa.safetensors``. They need nothing else, and none can execute code when it is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from geonb import __version__, registry
+from geonb.base import specs
+from geonb.store.loaders import data_module
+from geonb.training.fit import fit
+from geonb.training.optimizers import build_optimizer, check_optimizer, first_averaged
+
+CARD, WEIGHTS = "model.json", "best.safetensors"
+FILES = {"loss": WEIGHTS, "metric": "best-metric.safetensors", "swa": "swa.safetensors"}
+
+
+class Trainable(L.LightningModule):
+    """What every task shares: its card, the optimiser and its schedule, and what training asks of the class.
+
+    A task has ``network`` and ``loss``, logs ``train_loss``, ``val_loss`` and its ``metric``, and has two class methods of its
+    own: ``check(store, network, loss, augment, sampler, optimizer)`` refuses, with every fault, a store it cannot learn from;
+    ``card_of(store)`` gives what the card must remember of one.
+
+    Attributes
+    ----------
+    metric : str
+        What is logged of the validation windows beside the loss; the higher, the better.
+    """
+
+    metric = "val_metric"
+    card: dict[str, Any]
+
+    @classmethod
+    def data_module(cls, store, **options: Any) -> L.LightningDataModule:
+        """The store's splits; `options` as for :func:`geonb.store.loaders.data_module`."""
+        return data_module(store, **options)
+
+    def set_progress(self, epoch: int, epochs: int) -> None:
+        """Tell a loss with scheduled weights how far the training is: 0 in the first epoch, 1 in the last that may come."""
+
+    def on_train_epoch_start(self) -> None:
+        self.set_progress(self.current_epoch, self.trainer.max_epochs)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """By the card's specification; see :func:`geonb.training.optimizers.check_optimizer`."""
+        steps = int(self.trainer.estimated_stepping_batches)
+        return build_optimizer(self._optimizer, self.parameters(), self.card["lr"], steps, self.trainer.max_epochs)
+
+    @property
+    def _optimizer(self) -> str:
+        return self.card.get("training", {}).get("optimizer", "adamw")
+
+    def on_train_epoch_end(self) -> None:
+        # Lightning steps a plateau after the checkpoint is written: resumed, an epoch would be missing
+        schedule = self.lr_schedulers()
+        if isinstance(schedule, ReduceLROnPlateau):
+            schedule.step(float(self.trainer.callback_metrics["val_loss"]))
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        if isinstance(scheduler, ReduceLROnPlateau):
+            return
+        constant = check_optimizer(self._optimizer)[2]["swa_lr"] is not None
+        if not constant or self.current_epoch < first_averaged(self._optimizer, self.trainer.max_epochs):
+            scheduler.step()
+
+
+def precision_of(precision: str) -> str:
+    """Resolve ``precision = "auto"``: bfloat16 autocast where the device computes in it, else float32.
+
+    Returns
+    -------
+    "bfloat16" or "float32"
+
+    Raises
+    ------
+    ValueError
+        For anything but auto, bfloat16, float32.
+    """
+    if precision in {"bfloat16", "float32"}:
+        return precision
+    if precision != "auto":
+        raise ValueError(f"precision = {precision!r} is unknown. Give auto, bfloat16 or float32.")
+    if torch.cuda.is_available():
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    # Without instructions for it (AMX, or AVX-512's dot product), bfloat16 is slower on a CPU than float32.
+    native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return "bfloat16" if native else "float32"
+
+
+def train(
+    run,
+    store,
+    *,
+    workload: str,
+    network: str,
+    loss: str,
+    augment: str,
+    lr: float,
+    epochs: int,
+    batch: int,
+    patience: int,
+    seed: int,
+    precision: str = "auto",
+    workers: int | None = None,
+    sampler: str = "shuffle",
+    optimizer: str = "adamw",
+) -> Path:
+    """Train a workload's network on a sample store; interrupted, it goes on from its last finished epoch.
+
+    Kept are the weights of the epoch with the lowest validation loss, those of the epoch with the highest metric of the
+    validation windows (the task's, e.g. mean IoU) and, with ``swa`` in ``optimizer``, the averaged ones; the model is the one
+    of them with the lowest validation loss (``chosen`` in the card), :func:`load_model` loads another by name. Every draw
+    comes from ``seed`` and a global number (step, epoch, sample), so that a resumed training ends in the same weights as an
+    unbroken one (float32, same machine and libraries).
+
+    Parameters
+    ----------
+    run : Run
+        Where ``checkpoints/`` and ``log.csv`` go.
+    store : Store
+        Samples; its channels, classes and statistics enter the model's card.
+    workload : str
+        Name or import path of the record.
+    network, loss, augment : str
+        Specifications, e.g. ``unet:encoder=resnet18``, ``cross-entropy+dice``, ``flips,rotations``.
+    lr : float
+        Peak learning rate.
+    epochs, batch, patience : int
+        At most so many passes; windows a step; stop after so many epochs without a better validation loss.
+    precision : str
+        auto, bfloat16 or float32.
+    workers : int, optional
+        Threads that read ahead; default 2 where a GPU computes, none where the cores do.
+    sampler : str
+        Order and balance of an epoch, e.g. ``blocks:balance=dataset``; see :func:`geonb.store.samplers.check_sampler`.
+    optimizer : str
+        E.g. ``adamw:weight_decay=0.01,schedule=one-cycle,swa=0.75``; see :func:`geonb.training.optimizers.check_optimizer`.
+
+    Returns
+    -------
+    Path of the card, ``checkpoints/model.json``.
+
+    Raises
+    ------
+    ValueError
+        Before any compute, listing all that is wrong: no training or validation windows, an unknown or ill-typed
+        specification, windows that the network cannot halve as often as it must. Or if the loss became NaN.
+    """
+    record = registry.get(workload)
+    kind = task_of(record)
+    kind.check(store, network, loss, augment, sampler, optimizer)
+    if hasattr(kind, "check_memory"):
+        kind.check_memory(store, network, batch, precision_of(precision))
+    card = {
+        "geonb": __version__, "workload": workload, "task": record.task, "network": network, "loss": loss, "lr": lr,
+        **kind.card_of(store),
+        "training": {"augment": augment, "sampler": sampler, "optimizer": optimizer, "epochs": epochs, "batch": batch,
+                     "patience": patience, "seed": seed, "precision": precision_of(precision), "store": store.meta["key"]},
+    }  # fmt: skip
+    path = Path(run.checkpoints) / CARD
+    if path.exists() and _same_training(json.loads(path.read_text()), card):
+        return path
+    if workers is None:
+        workers = 2 if torch.cuda.is_available() else 0
+    torch.manual_seed(seed)
+    task = kind(card)
+    found = fit(task, run, store, card["training"], workers)
+    kept = found["checkpoints"]
+    chosen = min(kept, key=lambda name: kept[name]["val_loss"])
+    best = {**kept[chosen], "epochs_run": found["epochs_run"]}
+    _save(found["states"], path, {**card, "best": best, "checkpoints": kept, "chosen": chosen})
+    return path
+
+
+def check_all(store, checks: Iterable[Callable[[], Any]]) -> None:
+    """Refuse a store without training or validation windows, and what any of `checks` refuses; one ValueError lists all."""
+    faults = []
+    counts = store.index["split"].value_counts()
+    missing = [split for split in ("train", "val") if not counts.get(split, 0)]
+    if missing:
+        faults.append(
+            f"The store {store.path} has no {' and no '.join(missing)} windows ({dict(counts)}). "
+            "Make it with a smaller `patch` or `block`, or other `shares`, in notebook 01."
+        )
+    for check in checks:
+        try:
+            check()
+        except ValueError as error:
+            faults.append(str(error))
+    if faults:
+        raise ValueError(faults[0] if len(faults) == 1 else "Cannot train:\n" + "\n".join(f"- {f}" for f in faults))
+
+
+def _same_training(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    return all(old.get(key) == value for key, value in json.loads(json.dumps(new)).items() if key != "geonb")
+
+
+def _save(states: dict[str, dict[str, Tensor]], path: Path, card: dict[str, Any]) -> None:
+    """Write the weights, then the card; an older card goes first, as it tells of other weights."""
+    path.unlink(missing_ok=True)
+    for name, file in FILES.items():
+        target = path.with_name(file)
+        if name not in states:
+            target.unlink(missing_ok=True)
+            continue
+        partial = path.with_name(file + ".partial")
+        # each tensor a copy of its own: the format refuses shared memory
+        save_file({key: value.detach().cpu().clone().contiguous() for key, value in states[name].items()}, partial)
+        partial.replace(target)
+    partial = path.with_name(CARD + ".partial")
+    partial.write_text(json.dumps(card, indent=1))
+    partial.replace(path)
+
+
+def task_of(record: registry.Workload) -> type[Trainable]:
+    """The class of a workload's task; ValueError if the record names something else."""
+    kind = specs.load(record.task)
+    if not (isinstance(kind, type) and issubclass(kind, Trainable)):
+        raise ValueError(
+            f"The task {record.task!r} of the workload {record.name!r} is no geonb.training.task.Trainable. Name a subclass of it in "
+            "the record."
+        )
+    return kind
+
+
+def task_of_card(card: dict[str, Any], workload: str | None = None) -> type[Trainable]:
+    """The class of a card's task. It comes from the record of a known workload: what the card calls it is only compared.
+
+    Parameters
+    ----------
+    workload : str, optional
+        Name or import path of the record, if the user gave one; the card's own must be known already.
+
+    Raises
+    ------
+    ValueError
+        If the workload is not known here, or the card's task is not that of the workload. Nothing is imported for the card.
+    """
+    record = registry.get(workload) if workload else registry.known(card["workload"])
+    spellings = (record.task, *record.former_tasks)
+    if card["task"] not in spellings:
+        raise ValueError(
+            f"it names the task {card['task']!r}, but the task of the workload {record.name!r} is {record.task!r}. What a card "
+            "names is not imported, as it could be any code. If the model is of another workload, give that: "
+            "load_model(path, workload='package.module:RECORD'); if the card was changed, train again."
+        )
+    return task_of(record)
+
+
+def load_model(path: str | Path, weights: str | None = None, workload: str | None = None) -> L.LightningModule:
+    """Load a trained task, in eval mode, on the CPU. No code that its files name is imported.
+
+    Parameters
+    ----------
+    path : run folder, checkpoints folder, or model.json
+    weights : str, optional
+        ``loss``, ``metric`` or ``swa``; by default what the validation loss chose.
+    workload : str, optional
+        Import path of a record of your own, where neither geonb nor :func:`geonb.workloads.get` in this process knows it yet.
+
+    Returns
+    -------
+    The task, with its ``card``; in it ``weights``, the name of those loaded, and ``best``, what validation said of them.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no card; says where one was looked for.
+    ValueError
+        If the file is no geonb model (a pickle is refused unread), the card is incomplete, its workload is not known or
+        its task is not that of the workload, its weights don't fit, or there are none of that name; lists those there are.
+    """
+    card_path = _card_path(Path(path))
+    try:
+        card = json.loads(card_path.read_text())
+        name = _chosen(card, card_path, weights)
+        kind = _kind(card, card_path, workload)
+        task = kind(card, weights=False)
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError) as error:
+        raise ValueError(
+            f"{card_path} is no model card ({error!r}). It was damaged, or not written by geonb: train again."
+        ) from error
+    weights_path = card_path.with_name(FILES[name])
+    try:
+        task.load_state_dict(load_file(weights_path))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{card_path} has no {weights_path.name} beside it. Copy both files, or train again."
+        ) from error
+    except SafetensorError as error:
+        raise ValueError(
+            f"{weights_path} is no safetensors file ({error}). It was cut short or is something else; copy it again."
+        ) from error
+    except RuntimeError as error:
+        raise ValueError(
+            f"The weights in {weights_path} don't fit the network of {card_path} ({card['network']}): {error}"
+        ) from error
+    task.card = {**card, "weights": name, "best": {**card["best"], **card.get("checkpoints", {}).get(name, {})}}
+    return task.eval()
+
+
+def _kind(card: dict[str, Any], path: Path, workload: str | None) -> type[Trainable]:
+    try:
+        return task_of_card(card, workload)
+    except ValueError as error:
+        raise ValueError(f"The model card {path} cannot be used: {error}") from error
+
+
+def _chosen(card: dict[str, Any], path: Path, weights: str | None) -> str:
+    """Which weights to load; cards written before there was a choice have those of the lowest loss."""
+    known = card.get("checkpoints", {"loss": {}})
+    name = card.get("chosen", "loss") if weights is None else weights
+    if name not in known:
+        cure = " Averaged weights come with swa in `optimizer`, e.g. adamw:swa=0.75." if name == "swa" else ""
+        raise ValueError(f"weights = {name!r} are not in {path}. There are: {', '.join(known)}.{cure}")
+    return name
+
+
+def _card_path(path: Path) -> Path:
+    if path.is_file() and path.suffix in {".ckpt", ".pt", ".pth", ".pkl", ".pickle", ".bin"}:
+        raise ValueError(
+            f"{path} is a pickle, which can execute code when it is read, so geonb does not open it. "
+            f"Give the run folder, or the {CARD} beside its {WEIGHTS}."
+        )
+    places = [path] if path.suffix == ".json" else [path / CARD, path / "checkpoints" / CARD]
+    for place in places:
+        if place.is_file():
+            return place
+    looked = ", ".join(map(str, places))
+    raise FileNotFoundError(
+        f"No trained model at {looked}. Run notebooks/02_training.ipynb first, or give another `run`."
+    )

@@ -1,0 +1,55 @@
+"""`clouds`: embeddings of satellite tiles, without labels."""
+
+from __future__ import annotations
+
+from geonb.registry import Parameter, Workload
+from geonb.workloads.clouds.figures import TILES
+
+RECORD = Workload(
+    name="clouds",
+    title="Embeddings of satellite tiles",
+    question="Which kinds of pattern exist in these scenes, where and when, with no labels at all?",
+    dataset="notebooks/01_dataset_clouds.ipynb",
+    task="geonb.workloads.clouds.task:Triplet",
+    former_tasks=("geonb.tasks_triplet:Triplet",),
+    baselines=("geonb.workloads.clouds.baselines:mean_and_spread", "geonb.workloads.clouds.baselines:pixel_pca"),
+    predict="geonb.workloads.clouds.predict:predict_triplets",
+    check_predictions="geonb.workloads.clouds.predict:triplet_faults",
+    export="geonb.workloads.clouds.predict:export_embeddings",
+    score="geonb.workloads.clouds.scores:score_triplets",
+    compare="geonb.workloads.clouds.blocks:compare_triplets",
+    tiles="geonb.workloads.clouds.store:anchor_tiles",
+    explore="geonb.workloads.clouds.explore:show",
+    headline="triplet_accuracy",
+    fetch=("goes",),
+    stores={"triplets": "geonb.workloads.clouds.store:TripletStore"},
+    figures=TILES,
+    defaults={
+        "network": "resnet18:head=linear",
+        "loss": "infonce:temperature=0.1,apart=3",
+        # the three tiles each for itself: which way up a pattern lies is no sign of a neighbour
+        "augment": "flips,rotations",
+        "lr": 1e-3,
+        "epochs": 2,  # of many triplets, which cost nothing, rather than many passes over few
+        "batch": 32,
+        "patience": 5,
+        "overlap": 0.5,
+    },
+    parameters={
+        "network": Parameter(
+            "a backbone of timm, resnet18:dims=100,unit=true|false,head=linear|mlp,hidden=512,dropout=0.5,weights=none|imagenet",
+            check="geonb.workloads.clouds.networks:check_network",
+        ),
+        "loss": Parameter(
+            "infonce:temperature=0.1,apart=3 or triplet:margin=1", check="geonb.workloads.clouds.losses:build_loss"
+        ),
+        "channels": Parameter("channels by name, true-colour, or a function path.py:name; None: the scenes' own"),
+        "region": Parameter(
+            "box:W,S,E,N, the part of the scenes to use [degrees]", check="geonb.workloads.clouds.series:parse_region"
+        ),
+        "faults": Parameter("what becomes of scenes that cannot be used", choices=("skip", "raise")),
+        "rasters": Parameter(
+            "not used: scenes come with the store", check="geonb.workloads.clouds.predict:refuse_rasters"
+        ),
+    },
+)

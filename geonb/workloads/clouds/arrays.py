@@ -1,0 +1,161 @@
+"""Arrays of a store of scenes: scenes onto disk, and what is read off them, where tiles lie, what is valid, statistics, faults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from geonb.base import files
+from geonb.rasters import grids
+from geonb.store import arrays
+from geonb.workloads.clouds.triplets import Area
+
+if TYPE_CHECKING:
+    from geonb.workloads.clouds.dataset import Scenes, Series
+
+PLANES = ("inputs", "valid")
+
+
+def write_scenes(scenes: Scenes, folder: Path) -> None:
+    """Bring scenes onto disk as one Zarr, a group a series, a chunk a scene and 512 px; whole or not at all.
+
+    Raises
+    ------
+    OSError
+        No space left: says how much is needed.
+    """
+    pixels = sum(
+        len(s) * s.shape[0] * s.shape[1] * (len(s.channels) * np.dtype(s.dtype).itemsize + 1) for s in scenes.series
+    )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with files.enough_space(folder.parent, pixels), files.whole_folder(folder) as partial:
+        facts = [_write_series(series, partial) for series in scenes.series]
+        arrays.seal(partial, [], facts)
+
+
+def _write_series(series: Series, folder: Path) -> dict:
+    import dask.array as da
+    import zarr
+    from zarr.codecs import ZstdCodec
+
+    from geonb.rasters import images
+
+    shape = (len(series), len(series.channels), *series.shape)
+    one = da.zeros(shape[1:], dtype=series.dtype, chunks=-1), da.zeros(series.shape, dtype=bool, chunks=-1)
+    data = images.frame(*one, series.transform, series.crs, series.channels)
+    empty = {
+        "inputs": da.zeros(shape, dtype=series.dtype, chunks=-1),
+        "valid": da.zeros((shape[0], *shape[2:]), dtype=bool, chunks=-1),
+    }
+    dims = {"inputs": ("time", "channel", "y", "x"), "valid": ("time", "y", "x")}
+    data = data.drop_vars(PLANES).assign(
+        {k: (dims[k], v, {**data[k].attrs, "grid_mapping": "spatial_ref"}) for k, v in empty.items()}
+    )
+    data = data.assign_coords(time=series.times, label=("time", np.array(series.labels, dtype="U")))
+    side = min(arrays.CHUNK_PX, max(series.shape))
+    coding = {"compressors": [ZstdCodec(level=3)]}
+    encoding = {"inputs": coding | {"chunks": (1, shape[1], side, side)}, "valid": coding | {"chunks": (1, side, side)}}
+    encoding["time"] = {"units": "milliseconds since 1970-01-01", "dtype": "int64"}
+    with arrays.quiet_zarr():
+        data.to_zarr(folder, group=series.name, mode="a", compute=False, encoding=encoding, consolidated=False)
+    group = zarr.open_group(folder, path=series.name, mode="r+")
+    to = {v: group[v].with_config({"write_empty_chunks": True}) for v in PLANES}
+    valid = []
+    for i in range(len(series)):
+        inputs, inside = series.read(i)
+        to["inputs"][i], to["valid"][i] = inputs, inside
+        valid.append(int(inside.sum()))
+    return arrays.source_facts(series.name, series.crs, series.transform, series.shape) | {
+        "scenes": len(series),
+        "valid": valid,
+    }
+
+
+def times_of(group: Any) -> np.ndarray:
+    """Times of a series' Zarr group: datetime64; what is not known is the smallest number."""
+    return group["time"][:].astype("datetime64[ms]").astype("datetime64[ns]")
+
+
+def valid_shares(valid: np.ndarray, corners: np.ndarray, patch: int) -> np.ndarray:
+    """By a summed-area table (Crow 1984): four look-ups a tile."""
+    table = np.zeros((valid.shape[0] + 1, valid.shape[1] + 1), np.int64)
+    valid.astype(np.int64).cumsum(axis=0).cumsum(axis=1, out=table[1:, 1:])
+    y, x = corners.T
+    return (table[y + patch, x + patch] - table[y, x + patch] - table[y + patch, x] + table[y, x]) / patch**2
+
+
+def outlines(geometry: dict[str, tuple[Any, Any]], tiles: pd.DataFrame) -> np.ndarray:
+    """Outlines of tiles in longitude and latitude; None where a corner lies off the Earth, or there is no CRS.
+
+    Parameters
+    ----------
+    geometry : series -> (transform, CRS)
+    tiles : DataFrame with source, y, x, height, width
+    """
+    import shapely
+
+    found = np.empty(len(tiles), object)
+    for source, (transform, crs) in geometry.items():
+        if crs is None:
+            continue
+        here = (tiles["source"] == source).to_numpy()
+        at, size = (tiles.loc[here, list(c)].to_numpy() for c in (("y", "x"), ("height", "width")))
+        shapes = grids.footprints(at, size, transform, crs).to_numpy()
+        known = np.isfinite(shapely.bounds(shapes)).all(axis=1)
+        found[here] = np.where(known, shapes, None)
+    return found
+
+
+def statistics(root: Any, areas: list[Area]) -> dict:
+    """Mean, spread and covariance of the valid training pixels, and the 2 and 98 % points of a sample of them."""
+    moments, sample = [], []
+    scenes = [(area, i) for area in areas for i in area.scenes]
+    each = max(1, 1_000_000 // max(1, len(scenes)))
+    for area, i in scenes:
+        box = slice(*area.y), slice(*area.x)
+        valid = root[area.series]["valid"][(i, *box)]
+        values = root[area.series]["inputs"][(i, slice(None), *box)][:, valid]
+        moments.append(arrays.moments_of(values))
+        sample.append(values[:, :: max(1, values.shape[1] // each)])
+    found = arrays.merged(moments)
+    low, high = np.percentile(np.concatenate(sample, axis=1).astype(np.float64), [2, 98], axis=1)
+    return found | {"low": low.tolist(), "high": high.tolist()}
+
+
+def array_faults(folder: Path, meta: dict, deep: bool) -> list[str]:
+    """What is wrong with arrays.zarr: shapes, chunks, coordinates, times; `deep` reads every scene."""
+    import zarr
+
+    try:
+        root = zarr.open_group(folder / "arrays.zarr", mode="r", use_consolidated=False)
+    except (OSError, ValueError, KeyError) as error:
+        return [f"arrays.zarr cannot be opened: {error}"]
+    faults = []
+    for source in meta["sources"]:
+        name, shape, n = source["name"], tuple(source["shape"]), source["scenes"]
+        expected = {"inputs": (n, len(meta["channels"]), *shape), "valid": (n, *shape), "time": (n,), "spatial_ref": ()}
+        expected |= {"y": shape[:1], "x": shape[1:]}
+        for variable, size in expected.items():
+            array = root.get(f"{name}/{variable}")
+            if array is None or array.shape != size:
+                faults.append(
+                    f"arrays.zarr/{name}/{variable}: {'missing' if array is None else array.shape}, not {size}"
+                )
+            elif variable in PLANES and array.nchunks_initialized < array.nchunks:
+                faults.append(
+                    f"arrays.zarr/{name}/{variable}: {array.nchunks - array.nchunks_initialized} chunks are missing"
+                )
+        if any(fault.startswith(f"arrays.zarr/{name}/") for fault in faults):
+            continue
+        centres = grids.centres(arrays.transform_of(root[name]), shape)
+        if not all(np.allclose(root[f"{name}/{k}"][:], c) for k, c in zip("yx", centres, strict=True)):
+            faults.append(f"arrays.zarr/{name}: x and y are not the pixel centres of its GeoTransform")
+        for i in range(n if deep else 0):
+            odd = int(root[name]["valid"][i].sum()) - source["valid"][i]
+            faults += (
+                [f"arrays.zarr/{name}: scene {i} has {odd:+d} valid pixels against when it was written"] if odd else []
+            )
+    return faults

@@ -1,0 +1,164 @@
+"""What is unfit among scenes: each read once, those without data, without contrast or unlike the others left out and told."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from geonb.base.conventions import short
+from geonb.workloads.clouds import channels as clouds_channels
+from geonb.workloads.clouds import series
+
+if TYPE_CHECKING:
+    from geonb.workloads.clouds.channels import Choice
+    from geonb.workloads.clouds.files import Frame
+    from geonb.workloads.clouds.series import Grid
+
+FLAT = 1 / 50  # less contrast than this share of a bright scene's is none: night
+BRIGHT = 0.9  # quantile of the set's contrasts that counts as a bright scene's: most may be of the night
+LOOK_PX = 100_000  # pixels from which a scene's contrast is told
+
+
+@dataclass
+class Look:
+    """A frame on its grid, and what one reading of it told."""
+
+    frame: Frame
+    grid: Grid
+    order: int
+    channels: tuple[dict, ...] = ()
+    dtype: str = ""
+    spread: np.ndarray | None = None  # (channel,): p99 - p1 of the valid pixels
+
+    @property
+    def kind(self) -> tuple:
+        return tuple(c["name"] for c in self.channels), self.dtype
+
+    def unfit(self, why: Exception | str) -> Left:
+        """What is said of it when it is left out."""
+        names = ", ".join(map(str, self.frame.files))
+        known = self.frame.label in {f.stem for f in self.frame.files}
+        return Left(names, "" if known else self.frame.label, why if isinstance(why, str) else reason(why, names))
+
+    @property
+    def where(self) -> str:
+        """Its files, and its label where they hold others too."""
+        return self.unfit("").head
+
+
+class Left(NamedTuple):
+    """Something left out: its files, which of their scenes, and why."""
+
+    files: str
+    label: str
+    why: str
+
+    @property
+    def head(self) -> str:
+        return f"{self.files} ({self.label})" if self.label else self.files
+
+
+def reason(error: Exception, name: str) -> str:
+    """Why something is unfit, without its name, which is said anyway."""
+    text = str(error)
+    if not isinstance(error, ValueError):
+        text = f"it cannot be read ({type(error).__name__}: {short(error)})"
+    return text.removeprefix(f"{name}: ").replace(name, "it")
+
+
+def told(left_out: list[Left]) -> list[str]:
+    """Lines "file: why"; scenes of a file that are unfit for one reason share a line."""
+    labels: dict[tuple[str, str], list[str]] = {}
+    for left in left_out:
+        labels.setdefault((left.files, left.why), []).append(left.label)
+    lines = []
+    for (files, why), found in labels.items():
+        head = Left(files, found[0], why).head
+        if len(found) > 1:
+            head = f"{files} ({len(found)} scenes, {found[0]} to {found[-1]})"
+        lines.append(f"{head}: {why}")
+    return lines
+
+
+def scan(
+    frames: list[Frame],
+    choice: Choice,
+    box: tuple | None,
+    pixel_m: float | None,
+    patch: int,
+    min_valid: float,
+    left_out: list[Left],
+) -> list[Look]:
+    """Read every scene once, one at a time, and tell what is unfit of each by itself."""
+    kept = []
+    for order, frame in enumerate(frames):
+        look = Look(frame, None, order)
+        try:
+            native = clouds_channels.coarsest(clouds_channels.layers(frame, choice))
+            look.grid = series.target_grid(native, box, pixel_m)
+            rows, columns = look.grid[2]
+            if min(rows, columns) < patch:
+                raise ValueError(
+                    f"its {rows} x {columns} px are smaller than a tile of {patch} px. Give a smaller `patch`"
+                )
+            look.channels, inputs, valid = clouds_channels.render(frame, choice, look.grid)
+            look.dtype, look.spread = inputs.dtype.name, _spread(inputs, valid)
+            share = float(valid.mean())
+            if share == 0:
+                raise ValueError("none of its pixels is valid")
+            if share < min_valid:
+                raise ValueError(f"{share:.0%} of its pixels are valid; min_valid is {min_valid:.0%}")
+        except Exception as error:  # a damaged file may raise anything; the others go on
+            left_out.append(look.unfit(error))
+            continue
+        kept.append(look)
+    return kept
+
+
+def _spread(inputs: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """p99 - p1 of each channel's valid pixels; of every so-manieth where there are many."""
+    step = max(1, int(np.sqrt(valid.size / LOOK_PX)))
+    inputs, valid = inputs[:, ::step, ::step], valid[::step, ::step]
+    if not valid.any():
+        return np.zeros(len(inputs))
+    low, high = np.percentile(inputs[:, valid].astype(np.float64), (1, 99), axis=1)
+    return high - low
+
+
+def with_contrast(looks: list[Look], left_out: list[Left]) -> list[Look]:
+    """Those in which there is something to see in at least one channel, beside others of the same channels."""
+    bright = {
+        kind: np.quantile([look.spread for look in looks if look.kind == kind], BRIGHT, axis=0)
+        for kind in {look.kind for look in looks}
+    }
+    kept = []
+    for look in looks:
+        most = bright[look.kind]
+        share = np.divide(look.spread, most, out=np.zeros(len(most)), where=most > 0).max()
+        if share >= FLAT:
+            kept.append(look)
+            continue
+        seen = f"its contrast is {share:.1%} of a bright scene's" if look.spread.any() else "all valid pixels are alike"
+        left_out.append(look.unfit(f"nothing to see: {seen} (night?)"))
+    return kept
+
+
+def alike(looks: list[Look], left_out: list[Left]) -> list[Look]:
+    """Those that have the channels and the type that most have."""
+    if not looks:
+        return looks
+    counts = Counter(look.kind for look in looks)
+    most = max(counts, key=counts.get)
+    example = next(look for look in looks if look.kind == most)
+    for look in looks:
+        if look.kind != most:
+            left_out.append(
+                look.unfit(
+                    f"it has {', '.join(look.kind[0])} ({look.dtype}), but {example.where} has "
+                    f"{', '.join(most[0])} ({most[1]}). Choose what they share with `channels`"
+                )
+            )
+    return [look for look in looks if look.kind == most]

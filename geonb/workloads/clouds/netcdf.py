@@ -1,0 +1,315 @@
+"""NetCDF and Zarr by the CF conventions: which variables are images, where they lie, when they were taken, what they hold.
+
+One file, one layer a time: x and y in one dimension each, any grid mapping. Values packed with scale_factor and add_offset
+are unpacked as they are read; counts without them keep their type.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from geonb.base.conventions import short
+from geonb.workloads.clouds import goes
+from geonb.workloads.clouds.files import DEGREES, Frame, Layer, time_of_name
+from geonb.workloads.clouds.values import Variable, dtype, load, opened, plain
+
+ROWS = ("y", "lat", "latitude", "northing", "rows", "projection_y_coordinate")
+COLUMNS = ("x", "lon", "longitude", "easting", "columns", "projection_x_coordinate")
+BANDS = ("channel", "band", "bands", "wavelength")
+STRAIGHT_PX = 0.1  # how far a coordinate may be from the straight line through its ends: rounding, no other spacing
+RAPID_SCAN_DEG = 9.5  # where EUMETSAT rectifies rapid scans of SEVIRI (Meteosat Rapid Scan Service), every 5 minutes
+
+
+def open_netcdf(path: Path, options: dict[str, Any]) -> list[Frame]:
+    """The frames of a file or store, one a time, in the file's order.
+
+    Parameters
+    ----------
+    options : dict
+        Attributes of the grid mapping that are to be other ones than the file's.
+
+    Raises
+    ------
+    ValueError
+        No image in it, no georeference, uneven coordinates; does not name the file.
+    """
+    with opened(path) as data:
+        y_dim, x_dim = _spatial_dims(data)
+        variables, time_dim = _variables(data, y_dim, x_dim)
+        times, timed_by = _times(data, time_dim, path)
+        notes: list[str] = []
+        mapping = _mapping(data, variables[0].name, options)
+        if "longitude_of_projection_origin" not in options:
+            mapping = _rapid_scan(mapping, data, variables[0].name, times, notes)
+        crs, transform, shape, turned = _grid(data, mapping, y_dim, x_dim)
+        facts = _facts(data, variables[0].name) | {"notes": tuple(notes)}
+        key = goes.scene_key(data)
+        dtypes = [dtype(data, v).name for v in variables]
+    frames = []
+    for i, time in enumerate(times):
+        place = (time_dim, i) if time_dim else None
+        layers = []
+        for variable, kind in zip(variables, dtypes, strict=True):
+            read = partial(load, path, variable, (y_dim, x_dim), place, turned, shape)
+            layers.append(Layer(path, (variable.channel,), crs, transform, shape, kind, read))
+        label = path.stem if not time_dim else f"{path.stem} {i}" if pd.isna(time) else f"{time:%Y-%m-%d %H:%M}"
+        frames.append(Frame(tuple(layers), time, label, key, timed_by, **facts))
+    return frames
+
+
+def _spatial_dims(data: xr.Dataset) -> tuple[str, str]:
+    """Names of the dimensions of rows and columns: by CF's attributes of their coordinates, else by their usual names."""
+    found = {}
+    signs = {
+        "y": (("projection_y_coordinate", "latitude", "grid_latitude"), "Y", ROWS),
+        "x": (("projection_x_coordinate", "longitude", "grid_longitude"), "X", COLUMNS),
+    }
+    for side, (standard, axis, names) in signs.items():
+        lines = [n for n in data.variables if data[n].dims == (n,)]
+        by_attribute = [
+            n for n in lines if data[n].attrs.get("standard_name") in standard or data[n].attrs.get("axis") == axis
+        ]
+        by_name = [n for n in lines if str(n).lower() in names]
+        if not (by_attribute or by_name):
+            swath = [n for n in data.variables if str(n).lower() in ("lat", "latitude") and data[n].ndim == 2]
+            if swath:
+                raise ValueError(
+                    "its latitudes and longitudes are two-dimensional (a swath): bring it onto a grid first"
+                )
+            raise ValueError(
+                f"it has no coordinate of its {'rows' if side == 'y' else 'columns'}, so no georeference. Dimensions: "
+                f"{', '.join(map(str, data.sizes)) or 'none'}; one of them must have a variable of its name, as x and y"
+            )
+        found[side] = (by_attribute or by_name)[0]
+    return found["y"], found["x"]
+
+
+def _variables(data: xr.Dataset, y_dim: str, x_dim: str) -> tuple[tuple[Variable, ...], str | None]:
+    """The channels, and the dimension of time if there is one."""
+    images = [
+        n
+        for n in data.data_vars
+        if {y_dim, x_dim} <= set(data[n].dims) and data[n].dtype.kind in "iuf" and not _is_flag(data[n].attrs)
+    ]
+    if not images:
+        raise ValueError(
+            f"it has no numeric variable over ({y_dim}, {x_dim}). Its variables: {', '.join(map(str, data.data_vars))}"
+        )
+    time_dim = _time_dim(data, images, (y_dim, x_dim))
+    images = [n for n in images if not time_dim or time_dim in data[n].dims]  # others, as an elevation, do not change
+    found, faults = [], []
+    for name in images:
+        more = [d for d in data[name].dims if d not in (y_dim, x_dim, time_dim) and data.sizes[d] > 1]
+        if len(more) > 1 or any(str(d).lower() not in BANDS for d in more):
+            faults.append(f"{name} has the dimensions {', '.join(map(str, data[name].dims))}")
+            continue
+        found += _channels(data, name, more[0] if more else None, (y_dim, x_dim, time_dim), len(images) == 1)
+    if not found:
+        raise ValueError(
+            f"besides rows, columns, time and one of {', '.join(BANDS)} there are more: {'; '.join(faults)}"
+        )
+    return tuple(found), time_dim
+
+
+def _is_flag(attrs: dict) -> bool:
+    return "flag_values" in attrs or "flag_masks" in attrs or "flag_meanings" in attrs
+
+
+def _time_dim(data: xr.Dataset, images: list, spatial: tuple[str, str]) -> str | None:
+    dims = list(dict.fromkeys(d for n in images for d in data[n].dims if d not in spatial))
+    for dim in dims:
+        attrs = data[dim].attrs if dim in data.variables else {}
+        if str(dim).lower() in ("time", "t") or attrs.get("standard_name") == "time" or attrs.get("axis") == "T":
+            return dim
+    return None
+
+
+def _channels(data: xr.Dataset, name: str, band_dim: str | None, dims: tuple, alone: bool) -> list[Variable]:
+    """The channels that a variable holds: one, or one a place along its dimension of bands."""
+    array = data[name]
+    facts = goes.channel(data, name) or {}
+    channel = {"name": str(name), "units": str(array.attrs.get("units", "1"))} | facts.get("channel", {})
+    single = tuple((d, 0) for d in array.dims if d not in (*dims, band_dim))
+    made = []
+    for i in range(data.sizes[band_dim]) if band_dim else [None]:
+        own = channel
+        if i is not None:
+            value = data[band_dim].values[i] if band_dim in data.variables else i + 1
+            text = value.decode() if isinstance(value, bytes) else str(value)
+            own = channel | {"name": text if alone else f"{name} {text}"}
+        select = (*single, *([(band_dim, i)] if i is not None else []))
+        quality = facts.get("quality") and (facts["quality"], data[facts["quality"]].dims)
+        made.append(Variable(str(name), array.dims, select, own, dict(array.attrs), quality, facts.get("calibration")))
+    return made
+
+
+def _times(data: xr.Dataset, time_dim: str | None, path: Path) -> tuple[list[pd.Timestamp], str]:
+    """UTC times of the frames; of a file without any, what its name tells."""
+    start = data.attrs.get("time_coverage_start")
+    if time_dim is None and start is not None and (time := _stamp(str(start))) is not pd.NaT:
+        return [time], "file"
+    names = [time_dim] if time_dim else [n for n in ("time", "t") if n in data.variables and data[n].size == 1]
+    for name in names:
+        if name in data.variables:
+            found = _decoded(data[name])
+            if not all(pd.isna(t) for t in found):
+                return found, "file"
+    by_name = time_of_name(path.name)
+    count = data.sizes[time_dim] if time_dim else 1
+    return ([by_name], "name") if count == 1 else ([pd.NaT] * count, "file")
+
+
+def _stamp(text: str) -> pd.Timestamp:
+    time = pd.to_datetime(text, errors="coerce", utc=True)
+    return pd.NaT if pd.isna(time) else time.tz_localize(None)
+
+
+def _decoded(variable: xr.DataArray) -> list[pd.Timestamp]:
+    """Times of a variable by its units and calendar; NaT where they cannot be read as UTC."""
+    name = variable.name
+    values = np.atleast_1d(variable.values)
+    if values.dtype.kind in "OSUT":
+        return [_stamp(v.decode() if isinstance(v, bytes) else str(v)) for v in values]
+    units = str(variable.attrs.get("units", ""))
+    # an offset behind the epoch, "... 00:00:00 +02:00": counted here, so that it does not hang on the decoder
+    zone = re.search(r"(\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?)\s*([+-])(\d{1,2}):?(\d{2})$", units)
+    attrs = dict(variable.attrs)
+    shift = pd.Timedelta(0)
+    if zone:
+        attrs["units"] = units[: zone.start(2)].strip()
+        shift = pd.Timedelta(hours=int(zone[3]), minutes=int(zone[4])) * (1 if zone[2] == "+" else -1)
+    plain = xr.Dataset({name: ("i", values, attrs)})
+    try:
+        decoded = xr.decode_cf(plain)[name].values
+    except Exception:  # units that are none, a calendar unknown
+        return [pd.NaT] * len(values)
+    found = [pd.to_datetime(str(t) if values.dtype.kind == "O" else t, errors="coerce") for t in decoded]
+    return [pd.NaT if pd.isna(t) else pd.Timestamp(t) - shift for t in found]
+
+
+def _mapping(data: xr.Dataset, name: str, options: dict[str, Any]) -> dict:
+    """Attributes of the grid mapping of a variable, with `options` in place of its own; empty if it has none."""
+    array = data[name]
+    named = str(array.attrs.get("grid_mapping", "")).split(":")[0].strip()
+    place = named if named in data.variables else next((n for n in ("spatial_ref", "crs") if n in data.variables), None)
+    mapping = {k: plain(v) for k, v in data[place].attrs.items()} if place else {}
+    unknown = [k for k in options if k not in mapping]
+    if unknown:
+        raise ValueError(
+            f"its grid mapping has no {', '.join(unknown)} that could be set right. It has: {', '.join(mapping) or 'nothing'}"
+        )
+    if options:  # they must not be overruled by the same thing as WKT
+        mapping = {k: v for k, v in mapping.items() if k not in ("crs_wkt", "spatial_ref")} | options
+    return mapping
+
+
+def _rapid_scan(mapping: dict, data: xr.Dataset, name: str, times: list[pd.Timestamp], notes: list[str]) -> dict:
+    """Put SEVIRI's rapid scans where they belong: files made of them often say 0 degrees, as of the full-disk service.
+
+    Frames 5 minutes apart come from the Rapid Scan Service alone, whose images are rectified to 9.5 degrees east; the full
+    disk takes 15 minutes (EUMETSAT, Rapid Scan Service: Meteosat-8, -9, -10 and -11 in turn, since 2008).
+    """
+    seviri = "SEVIRI" in f"{_facts(data, name)['attribution']} {data.attrs.get('instrument', '')}".upper()
+    known = pd.DatetimeIndex(sorted(t for t in times if not pd.isna(t)))
+    steps = np.diff(known) / np.timedelta64(1, "m")
+    degrees = mapping.get("longitude_of_projection_origin")
+    rapid = len(steps) and 4 <= np.median(steps) <= 6 and known[0].year >= 2008
+    if not (seviri and rapid and degrees == 0 and mapping.get("grid_mapping_name") == "geostationary"):
+        return mapping
+    notes.append(
+        "The file says that the satellite stands at 0°E, but SEVIRI frames 5 minutes apart are rapid scans, which are "
+        f"rectified to {RAPID_SCAN_DEG}°E: that is used. To keep the file's, add :longitude_of_projection_origin=0 to its name."
+    )
+    changed = {k: v for k, v in mapping.items() if k not in ("crs_wkt", "spatial_ref")}
+    return changed | {"longitude_of_projection_origin": RAPID_SCAN_DEG}
+
+
+def _grid(
+    data: xr.Dataset, mapping: dict, y_dim: str, x_dim: str
+) -> tuple[Any, Any, tuple[int, int], tuple[bool, bool]]:
+    """CRS, transform and shape with rows from the north; and whether rows and columns have to be turned for that."""
+    from affine import Affine
+
+    crs = _crs(mapping, data, y_dim, x_dim)
+    ends, counts = {}, {}
+    for dim in (y_dim, x_dim):
+        values = _coordinate(data[dim], mapping, crs)
+        counts[dim] = len(values)
+        if len(values) < 2:
+            raise ValueError(f"it has one {'row' if dim == y_dim else 'column'} only, so no grid")
+        line = np.linspace(values[0], values[-1], len(values))
+        step = (values[-1] - values[0]) / (len(values) - 1)
+        if not np.isfinite(values).all() or step == 0 or np.abs(values - line).max() > STRAIGHT_PX * abs(step):
+            raise ValueError(f"its coordinate {dim} is not evenly spaced: bring it onto a regular grid first")
+        ends[dim] = values[0] - step / 2, values[-1] + step / 2
+    turned = ends[y_dim][0] < ends[y_dim][1], ends[x_dim][0] > ends[x_dim][1]
+    north, south = max(ends[y_dim]), min(ends[y_dim])
+    west, east = min(ends[x_dim]), max(ends[x_dim])
+    shape = counts[y_dim], counts[x_dim]
+    transform = Affine((east - west) / shape[1], 0, west, 0, (south - north) / shape[0], north)
+    return crs, transform, shape, turned
+
+
+def _crs(mapping: dict, data: xr.Dataset, y_dim: str, x_dim: str) -> Any:
+    from rasterio.crs import CRS
+
+    if mapping:
+        return _crs_of(json.dumps(mapping, default=str))
+    named = str(y_dim).lower() in ("lat", "latitude") or data[y_dim].attrs.get("standard_name") == "latitude"
+    if named or "degree" in str(data[x_dim].attrs.get("units", "")):
+        return CRS.from_string(DEGREES)
+    raise ValueError(
+        f"it has no grid mapping (CRS) and {x_dim} is not in degrees, so no georeference. Write one, for instance with "
+        "rioxarray: data.rio.write_crs(...)"
+    )
+
+
+@lru_cache(maxsize=64)
+def _crs_of(mapping: str) -> Any:
+    """CRS of a grid mapping's attributes (JSON); looking for its datum takes longer than reading a file."""
+    import pyproj
+    from rasterio.crs import CRS
+
+    try:
+        once = CRS.from_wkt(pyproj.CRS.from_cf(json.loads(mapping)).to_wkt())
+        return CRS.from_wkt(once.to_wkt())  # as it is when it was written and read again, to compare equal
+    except Exception as error:  # each part of pyproj and GDAL has its own kinds
+        raise ValueError(f"its grid mapping cannot be read ({short(error)})") from None
+
+
+def _coordinate(variable: xr.DataArray, mapping: dict, crs: Any) -> np.ndarray:
+    """Coordinate in the CRS's unit, in double precision: unpacked; angles of a geostationary view times its height."""
+    attrs = variable.attrs
+    values = variable.values.astype(np.float64)
+    values = values * float(attrs.get("scale_factor", 1)) + float(attrs.get("add_offset", 0))
+    units = str(attrs.get("units", "")).lower()
+    if mapping.get("grid_mapping_name") == "geostationary":
+        angles = not units and np.abs(values).max() < 1
+        per_unit = {"degree": np.pi / 180, "degrees": np.pi / 180, "microradian": 1e-6, "microradians": 1e-6}
+        if angles or units.startswith("rad") or units in per_unit:
+            return values * per_unit.get(units, 1) * float(mapping["perspective_point_height"])
+    if units in ("km", "kilometer", "kilometers", "kilometre", "kilometres") and crs.is_projected:
+        return values * 1000 / crs.linear_units_factor[1]
+    return values
+
+
+def _facts(data: xr.Dataset, name: str) -> dict:
+    attrs = {k: str(plain(v)).strip() for k, v in data.attrs.items()}
+    own = {k: str(plain(v)).strip() for k, v in data[name].attrs.items()}
+    source = next((v for v in (attrs.get("attribution"), own.get("source"), attrs.get("source")) if v), "")
+    # GOES files name their instrument and maker apart
+    parts = (
+        [source] if source else [attrs[k] for k in ("platform_ID", "instrument_type", "institution") if attrs.get(k)]
+    )
+    made_up = (
+        attrs.get("simulated", "").lower() in ("1", "true", "yes") or "simulated" in attrs.get("title", "").lower()
+    )
+    return {"title": attrs.get("title", ""), "attribution": ", ".join(parts), "simulated": made_up}

@@ -1,0 +1,139 @@
+"""Networks that turn a tile into a vector: any backbone of timm and a small head, ``"resnet18:dims=100,head=mlp"``.
+
+The head is that of the original (fastai's): the largest and the mean activation of each feature map side by side, batch
+normalisation, dropout, two linear layers. ``head=linear`` has the last of them alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from geonb.base.specs import parse_spec
+
+OPTIONS = {"dims": 100, "head": "mlp", "hidden": 512, "dropout": 0.5, "unit": False, "weights": "none"}
+HEADS = ("mlp", "linear")
+
+
+def check_network(spec: str) -> tuple[str, dict[str, Any]]:
+    """Resolve a specification: (name of a timm model, {dims, head, hidden, dropout, weights}).
+
+    ``dims`` is the length of the vector, ``head`` mlp or linear, ``hidden`` the width between its layers, ``dropout`` its
+    larger rate (before the first layer half of it), ``unit`` whether vectors have length 1 (Schroff et al. 2015, FaceNet),
+    ``weights`` none or imagenet (on disk, or fetched by timm).
+
+    Raises
+    ------
+    ValueError
+        Lists all that is unknown, ill-typed or out of range, and what is known.
+    """
+    from difflib import get_close_matches
+
+    import timm
+
+    name, given = parse_spec(spec)
+    faults = []
+    if not timm.is_model(name):
+        near = get_close_matches(name, timm.list_models(), n=3)
+        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+        faults.append(
+            f"{name!r} is no backbone of timm.{hint} timm.list_models() names all; e.g. resnet18, convnext_atto, vit_tiny_patch16_224"
+        )
+    faults += [f"{key!r} is unknown; a network takes {', '.join(OPTIONS)}" for key in given if key not in OPTIONS]
+    options = {**OPTIONS, **given}
+    for key, (low, high) in {"dims": (2, 4096), "hidden": (2, 65536)}.items():
+        if type(options[key]) is not int or not low <= options[key] <= high:
+            faults.append(f"{key} = {options[key]!r} must be a whole number from {low} to {high}")
+    if (
+        isinstance(options["dropout"], bool)
+        or not isinstance(options["dropout"], int | float)
+        or not 0 <= options["dropout"] < 1
+    ):
+        faults.append(f"dropout = {options['dropout']!r} must be a number from 0 to below 1")
+    for key, known in {"head": HEADS, "unit": (True, False), "weights": ("none", None, "imagenet")}.items():
+        if options[key] not in known:
+            faults.append(f"{key} = {options[key]!r} must be one of {', '.join(map(str, dict.fromkeys(known)))}")
+    if faults:
+        raise ValueError(f"network = {spec!r} is not right:\n" + "\n".join(f"- {f}" for f in faults))
+    return name, options
+
+
+def build_network(spec: str, channels: int, patch: int, weights: bool = True) -> Embedder:
+    """Build a network from its specification.
+
+    Parameters
+    ----------
+    channels : int
+    patch : int, px
+        Side of the tiles; transformers need to know it.
+    weights : bool
+        False leaves pretrained weights out (a checkpoint follows).
+
+    Raises
+    ------
+    ValueError
+        If the specification is wrong, or the backbone cannot take such tiles.
+    """
+    name, options = check_network(spec)
+    return Embedder(name, channels, patch, weights and options["weights"] == "imagenet", options)
+
+
+def check_size(spec: str, channels: int, patch: int) -> None:
+    """Refuse a backbone that tiles of this size do not fit, from shapes alone: nothing is computed.
+
+    Raises
+    ------
+    ValueError
+    """
+    try:
+        with torch.device("meta"):
+            network = build_network(spec, channels, patch, weights=False).eval()
+            network(torch.empty(2, channels, patch, patch))
+    except (RuntimeError, AssertionError, IndexError) as error:
+        reason = (str(error).splitlines() or ["no reason given"])[0]
+        raise ValueError(
+            f"network = {spec!r} does not take {channels} x {patch} x {patch} px ({reason}). Choose another backbone or `patch`"
+        ) from None
+
+
+class Embedder(nn.Module):
+    """Backbone and head: (sample, channel, y, x) -> (sample, dim)."""
+
+    def __init__(self, name: str, channels: int, patch: int, pretrained: bool, options: dict[str, Any]) -> None:
+        super().__init__()
+        self.backbone = _backbone(name, channels, patch, pretrained)
+        width, self.unit = 2 * self.backbone.num_features, options["unit"]
+        dims, hidden, dropout = options["dims"], options["hidden"], options["dropout"]
+        if options["head"] == "linear":
+            self.head = nn.Linear(width, dims)
+        else:
+            self.head = nn.Sequential(
+                nn.BatchNorm1d(width), nn.Dropout(dropout / 2), nn.Linear(width, hidden), nn.ReLU(),
+                nn.BatchNorm1d(hidden), nn.Dropout(dropout), nn.Linear(hidden, dims),
+            )  # fmt: skip
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """Largest and mean activation of each feature map: (sample, 2 * feature)."""
+        maps = self.backbone.forward_features(inputs)
+        if maps.ndim == 3:  # tokens (sample, token, feature); those that stand for no place are left out
+            maps = maps[:, getattr(self.backbone, "num_prefix_tokens", 0) :].transpose(1, 2)
+        elif maps.shape[1] != self.backbone.num_features:  # (sample, y, x, feature)
+            maps = maps.permute(0, 3, 1, 2)
+        maps = maps.flatten(2)
+        return torch.cat([maps.amax(dim=2), maps.mean(dim=2)], dim=1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        vectors = self.head(self.features(inputs))
+        return nn.functional.normalize(vectors.float(), dim=1) if self.unit else vectors
+
+
+def _backbone(name: str, channels: int, patch: int, pretrained: bool) -> nn.Module:
+    import timm
+
+    options = {"pretrained": pretrained, "in_chans": channels, "num_classes": 0}
+    try:
+        return timm.create_model(name, img_size=patch, **options)
+    except TypeError:  # convolutions take any size, and have no such argument
+        return timm.create_model(name, **options)

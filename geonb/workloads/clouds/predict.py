@@ -1,0 +1,415 @@
+"""Trained embedding -> distances of every triplet, and embeddings of whole scenes by a sliding window; for a GIS too.
+
+predictions.zarr is a DataTree. Its group ``triplets`` holds ``near``, ``far (model, sample)``, squared distances from the anchor
+to the neighbour and to the distant tile, of the network, the same network untrained, and each baseline, with ``split, source, t,
+y, x, height, time, block, lon, lat (sample)``. A group a series holds ``embedding (time, y, x, dim)``, one vector a tile at the
+tile's centre, and ``valid (time, y, x)``. Of triplets that came as pictures there are no scenes, and no lon and lat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from geonb import registry
+from geonb.base.conventions import SPLITS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BATCH = 128
+MIN_VALID = 0.9  # share of a tile's pixels below which it has no embedding
+UNTRAINED = "untrained"
+MOST_NUMBERS = 2**25  # in a batch of tiles
+MAPS = 24  # scenes at most, of each series, that are written for a GIS: the latest
+
+
+def predict_triplets(
+    run, store, model, baselines: Sequence[Callable], *, overlap: float = 0.5, batch: int = BATCH, precision: str = "float32",
+    seed: int = 0,
+) -> Path:  # fmt: skip
+    """Measure every triplet with the network and each baseline, and embed every scene; goes on where it was interrupted.
+
+    Parameters
+    ----------
+    run : Run
+        ``predictions.zarr`` is written into it.
+    store : TripletStore
+    model : trained task, from :func:`geonb.load_model`
+    baselines : functions of standardised tiles, see :mod:`geonb.workloads.clouds.baselines`
+    overlap : float, share of a tile by which neighbours overlap in the embedding of whole scenes
+    batch : int, tiles
+
+    Returns
+    -------
+    Path of predictions.zarr, checked.
+    """
+    from geonb.prediction.faults import check_predictions
+    from geonb.prediction.predictions import Done
+
+    path = Path(run.predictions)
+    names = ["network", UNTRAINED, *(b.name for b in baselines)]
+    step = max(1, round(model.card["patch"] * (1 - overlap)))
+    stamp = {"training": model.card["training"], "best": model.card["best"], "models": names, "step": step, "seed": seed,
+             "network": model.card["network"], "precision": precision, "store": store.meta["key"]}  # fmt: skip
+    done = Done(path, stamp)
+    embed = embedder(model, precision)
+    if done.rows("triplets", "all") is None:
+        functions = [embed, embedder(untrained(model, seed), precision), *baselines]
+        distances = [measure(store, function, batch) for function in functions]
+        _write_triplets(path, store, names, distances)
+        done.mark("triplets", "all", len(store))
+    for name in store.placed:  # triplets that came as pictures are no scenes: nothing lies between their tiles
+        corners = tile_corners(store, name, step)
+        if done.rows(name, "created") is None:
+            _create(path, store, name, corners, model.card)
+            done.mark(name, "created", 1)
+        group = zarr.open_group(path, mode="r+")[name]
+        for t in range(done.rows(name, "embedding") or 0, group["valid"].shape[0]):
+            vectors, valid = embed_scene(store, name, t, corners, embed, batch)
+            group["embedding"][t], group["valid"][t] = vectors, valid
+            done.mark(name, "embedding", t + 1)
+    _finish(path, run, store, model.card, names, precision, step)
+    check_predictions(path)
+    return path
+
+
+def refuse_rasters(spec: str) -> None:
+    """There is nothing to embed but the store's own scenes.
+
+    Raises
+    ------
+    ValueError
+        Always.
+    """
+    raise ValueError("the scenes of the sample store are embedded; for others make another store")
+
+
+def embedder(model, precision: str = "float32") -> Callable[[np.ndarray], np.ndarray]:
+    """A task as a function of standardised tiles (n, channel, y, x) -> float32 (n, dim), on the best device there is."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    model = model.to(device).eval()
+
+    def embed(inputs: np.ndarray) -> np.ndarray:
+        with torch.inference_mode(), torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+            return model.encode(torch.as_tensor(inputs).to(device)).float().cpu().numpy()
+
+    return embed
+
+
+def untrained(model, seed: int = 0):
+    """The same network before it was trained, by the seed: how much does the architecture alone know?"""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return type(model)({**model.card, "network": _without_weights(model.card["network"])}).eval()
+
+
+def _without_weights(network: str) -> str:
+    return network.replace("weights=imagenet", "weights=none")
+
+
+def measure(
+    store, embed: Callable, batch: int = BATCH, rows: Sequence[int] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Squared distances near and far of every triplet of a store, or of some rows of its index: float32 (sample,) each."""
+    windows, found = store.windows(), [np.empty((2, 0), np.float32)]
+    rows = range(len(windows)) if rows is None else [int(row) for row in rows]
+    batch = max(1, min(batch // 3, MOST_NUMBERS // (3 * windows.patch**2 * len(windows.scale))))
+    for start in range(0, len(rows), batch):
+        tiles = windows.batch(list(rows[start : start + batch]))["triplets"].numpy()
+        anchor, neighbor, distant = np.split(np.asarray(embed(tiles), np.float32), 3)
+        found.append(np.stack([((anchor - other) ** 2).sum(axis=1) for other in (neighbor, distant)]))
+    near, far = np.concatenate(found, axis=1)
+    return near, far
+
+
+def tile_corners(store, name: str, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Upper left corners (rows,), (columns,) of the tiles that slide over a series' scenes."""
+    shape = next(s["shape"] for s in store.meta["sources"] if s["name"] == name)
+    # every step, none flush with the end: an even lattice is what a map of tiles needs
+    return tuple(np.arange(0, max(side - store.patch, 0) + 1, step) for side in shape)
+
+
+def embed_scene(
+    store, name: str, t: int, corners: tuple, embed: Callable, batch: int = BATCH
+) -> tuple[np.ndarray, np.ndarray]:
+    """Embed a whole scene: vectors (y, x, dim), NaN where the tile is mostly invalid, and which are not, (y, x).
+
+    The scene is standardised once. Beyond that overlapping tiles share nothing: each tile's convolutions see zeros beyond its own
+    rim, so that little of one's work is exact for the other (benchmarks/README.md says how little).
+    """
+    inputs = standardised(store, name, t)[0]
+    patch = store.patch
+    rows, columns = corners
+    at = np.stack(np.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
+    good = store.valid_shares(name, t, at).reshape(len(rows), len(columns)) >= MIN_VALID
+    found = np.full((len(rows), len(columns), 0), np.nan, np.float32)
+    batch = max(1, min(batch, MOST_NUMBERS // (patch**2 * inputs.shape[-1])))
+    places = np.argwhere(good)
+    for start in range(0, len(places), batch):
+        y, x = places[start : start + batch].T
+        vectors = embed(_stack(inputs, rows[y], columns[x], patch))
+        if not found.shape[-1]:
+            found = np.full((*good.shape, vectors.shape[1]), np.nan, np.float32)
+        found[y, x] = vectors
+    return found if found.shape[-1] else np.full((*good.shape, 1), np.nan, np.float32), good
+
+
+def _stack(inputs: np.ndarray, y: np.ndarray, x: np.ndarray, patch: int) -> Any:
+    """Tiles of a scene (y, x, channel) by their corners, as a tensor (n, channel, row, column), channels last in memory."""
+    import torch
+
+    batch = torch.empty((len(y), inputs.shape[-1], patch, patch), memory_format=torch.channels_last)
+    to = batch.permute(0, 2, 3, 1).numpy()
+    for k, (i, j) in enumerate(zip(y.tolist(), x.tolist(), strict=True)):
+        to[k] = inputs[i : i + patch, j : j + patch]
+    return batch
+
+
+def standardised(store, name: str, t: int) -> tuple[np.ndarray, np.ndarray]:
+    """A scene as the network sees it: float32 (y, x, channel), 0 where invalid, and what is valid (y, x)."""
+    scene = store._grids[name].isel(time=t)
+    mean, std = (np.array(store.meta["statistics"][k], np.float32) for k in ("mean", "std"))
+    valid = scene["valid"].to_numpy().astype(bool)
+    values = (np.moveaxis(scene["inputs"].to_numpy(), 0, -1).astype(np.float32) - mean) / std
+    values[~valid] = 0
+    return values, valid
+
+
+def _write_triplets(path: Path, store, names: list[str], distances: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    from geonb.embeddings.embedding import _positions
+    from geonb.store.arrays import quiet_zarr
+
+    index = store.index
+    lon, lat = _positions(store, index)
+    near, far = (np.stack(part) for part in zip(*distances, strict=True))
+    what = "squared distance in the embedding from the anchor to the "
+    places = ("t", "y", "x", "neighbor_y", "neighbor_x", "distant_t", "distant_y", "distant_x")
+    about = {n: ("sample", index[n].to_numpy()) for n in (*places, "height", "block")}
+    about |= {n: ("sample", index[n].astype(str).to_numpy(dtype="U")) for n in ("split", "source", "distant_source")}
+    data = xr.Dataset(
+        {
+            "near": (("model", "sample"), near, {"long_name": what + "neighbour", "units": "1"}),
+            "far": (("model", "sample"), far, {"long_name": what + "distant tile", "units": "1"}),
+            **about,
+            "time": ("sample", index["time"].dt.tz_localize(None).to_numpy()),
+            "lon": ("sample", lon, {"units": "degrees_east"}),
+            "lat": ("sample", lat, {"units": "degrees_north"}),
+        },
+        {"model": names},
+    )
+    data = data if store.placed else data.drop_vars(["lon", "lat"])
+    with quiet_zarr():
+        data.to_zarr(path, group="triplets", mode="a", zarr_format=3, consolidated=False)
+
+
+def _create(path: Path, store, name: str, corners: tuple, card: dict) -> None:
+    import dask.array as da
+
+    from geonb.store.arrays import quiet_zarr
+    from geonb.workloads.clouds.networks import check_network
+
+    scene = store._grids[name]
+    y, x = (scene[a].to_numpy() for a in "yx")
+    half = (store.patch - 1) / 2
+    centre = {a: v[0] + (v[1] - v[0]) * (at + half) for a, v, at in zip("yx", (y, x), corners, strict=True)}
+    shape, dims = (scene.sizes["time"], len(corners[0]), len(corners[1])), check_network(card["network"])[1]["dims"]
+    grid = {"grid_mapping": "spatial_ref"}
+    data = xr.Dataset(
+        {
+            "embedding": (
+                ("time", "y", "x", "dim"),
+                da.full((*shape, dims), np.nan, dtype=np.float32, chunks=(1, *shape[1:], dims)),
+                {"long_name": "embedding of the tile centred here", "units": "1", **grid},
+            ),
+            "valid": (
+                ("time", "y", "x"),
+                da.zeros(shape, dtype=bool, chunks=(1, *shape[1:])),
+                {"long_name": "tile has data", **grid},
+            ),
+        },
+        {
+            "time": scene["time"].to_numpy(),
+            "y": ("y", centre["y"], scene["y"].attrs),
+            "x": ("x", centre["x"], scene["x"].attrs),
+        },
+        {"patch": store.patch},
+    )
+    data = data.assign_coords(spatial_ref=scene["spatial_ref"].drop_vars(scene["spatial_ref"].coords))
+    step_y, step_x = (
+        float(v[1] - v[0]) if len(v) > 1 else store.patch * float(a[1] - a[0])
+        for v, a in zip(centre.values(), (y, x), strict=True)
+    )
+    geo = (centre["x"][0] - step_x / 2, step_x, 0, centre["y"][0] - step_y / 2, 0, step_y)
+    data["spatial_ref"].attrs["GeoTransform"] = " ".join(map(repr, map(float, geo)))
+    data["time"].encoding = {"units": "milliseconds since 1970-01-01", "dtype": "int64"}
+    with quiet_zarr():
+        data.to_zarr(path, group=name, mode="a", compute=False, zarr_format=3, consolidated=False)
+
+
+def _finish(path: Path, run, store, card: dict, models: list[str], precision: str, step: int) -> None:
+    from geonb.store.arrays import quiet_zarr
+
+    record = registry.known(card["workload"])
+    attrs = {
+        "workload": record.name, "title": store.meta.get("title") or record.title, "question": record.question,
+        "simulated": int(store.meta["simulated"]), "notes": store.meta["notes"], "run": Path(run.path).name, "colours": [],
+        "headline": record.headline, "network": card["network"], "precision": precision, "geonb": card["geonb"],
+        "unit": "triplets", "patch": store.patch, "step": step, "pixel_m": card["resolution_m"],
+        "models": models, "complete": 1,
+    }  # fmt: skip
+    with quiet_zarr():
+        zarr.open_group(path, mode="r+").attrs.update(attrs)
+        zarr.consolidate_metadata(path)
+
+
+def triplet_faults(tree: xr.DataTree, deep: bool = False) -> Iterator[str]:
+    """What is wrong with distances and embeddings, by the contract at the head of this module.
+
+    Parameters
+    ----------
+    deep : bool
+        Read every scene; else the first and the last of each series.
+    """
+    from geonb.prediction.faults import attribute_faults, layout_faults, range_faults, split_faults
+
+    yield from attribute_faults(tree, ("patch",))
+    if "triplets" not in tree.children:
+        yield f"no group 'triplets', only {list(tree.children)}"
+        return
+    data = tree["triplets"].to_dataset()
+    wanted = {**dict.fromkeys(("near", "far"), ("model", "sample")),
+              **dict.fromkeys(("split", "source", "block", "t", "y", "x"), ("sample",))}  # fmt: skip
+    found = list(layout_faults(data, wanted))
+    if not found:
+        for name in ("near", "far"):
+            for model, values in zip(data["model"].to_numpy(), data[name].to_numpy(), strict=True):
+                found += range_faults(f"{name} of {model}", values, 0)
+        found += split_faults("split", data["split"].astype(str).to_numpy(), SPLITS)
+    yield from (f"triplets: {fault}" for fault in found)
+    for name in series_of(tree):
+        yield from (f"{name}: {fault}" for fault in _series_faults(tree[name].to_dataset(), deep))
+
+
+def _series_faults(data: xr.Dataset, deep: bool) -> Iterator[str]:
+    from geonb.prediction.faults import coordinate_faults, layout_faults, range_faults
+
+    wanted = {"embedding": ("time", "y", "x", "dim"), "valid": ("time", "y", "x")}
+    found = [*layout_faults(data, wanted), *coordinate_faults(data, ("y", "x"))]
+    if "time" not in data.coords:
+        found.append("no coordinate time")
+    if "spatial_ref" not in data.coords:
+        found.append("no coordinate reference system")
+    yield from found
+    if found:
+        return
+    for t in range(data.sizes["time"]) if deep else sorted({0, data.sizes["time"] - 1} - {-1}):
+        scene = data.isel(time=t).load()
+        yield from range_faults(
+            f"embedding of scene {t}", scene["embedding"].to_numpy(), known=scene["valid"].to_numpy()[..., None]
+        )
+
+
+def series_of(predictions: xr.DataTree) -> list[str]:
+    """Names of the series whose scenes were embedded."""
+    return [name for name in predictions.children if name != "triplets"]
+
+
+def component_colours(predictions: xr.DataTree, name: str) -> xr.DataArray:
+    """Three principal components of a series' embeddings as red, green, blue: (time, y, x, rgb) float32 0-1, NaN where none.
+
+    Fitted over all scenes of all series, each component stretched between its 2 and 98 % points, so that a colour means one
+    thing everywhere and at all times, as on the map of notebook 06. The share of the variance is the attribute ``explained``.
+    """
+    from geonb.workloads.clouds.explore_tiles import Clouds
+
+    clouds, data = Clouds(predictions), predictions[name].to_dataset()
+    vectors, valid = data["embedding"].to_numpy(), data["valid"].to_numpy()
+    points = (vectors[valid] - clouds.mean) @ clouds.components[:3].T
+    low, high = clouds.colours[: points.shape[1]].T
+    scaled = np.clip((points - low) / np.maximum(high - low, 1e-9), 0, 1)
+    colours = np.full((*valid.shape, 3), np.nan, np.float32)
+    colours[valid] = np.pad(scaled, ((0, 0), (0, 3 - scaled.shape[1])), constant_values=0.5)
+    attrs = {"long_name": "principal components of the embedding", "explained": clouds.held[:3].round(3).tolist()}
+    coords = {k: data[k] for k in ("time", "y", "x", "spatial_ref")}
+    return xr.DataArray(colours, coords, ("time", "y", "x", "rgb"), attrs=attrs, name="colours")
+
+
+def export_embeddings(run, model, rasters: str | None = None, **_: Any) -> pd.DataFrame:
+    """Write what a GIS can show of the embeddings: three components as RGB GeoTIFF a scene, and a table of the triplets.
+
+    Parameters
+    ----------
+    rasters : None
+        Not used: scenes come with the store.
+
+    Returns
+    -------
+    DataFrame, a row a file, also as ``maps/report.csv``
+    """
+    import pandas as pd
+
+    from geonb.prediction.predictions import open_predictions
+
+    folder = Path(run.path) / "maps"
+    folder.mkdir(parents=True, exist_ok=True)
+    predictions, rows = open_predictions(run.predictions), []
+    for name in series_of(predictions):
+        colours = component_colours(predictions, name)
+        first = max(0, colours.sizes["time"] - MAPS)
+        for t in range(first, colours.sizes["time"]):
+            rows.append(_write_rgb(colours.isel(time=t), folder, name, t))
+    table = predictions["triplets"].to_dataset().drop_vars("model")
+    near = predictions["triplets"].to_dataset().sel(model="network")
+    frame = (
+        table[[name for name in ("split", "source", "time", "lon", "lat") if name in table]]
+        .to_dataframe()
+        .assign(near=near["near"].to_numpy(), far=near["far"].to_numpy())
+    )
+    frame.to_csv(folder / "triplets.csv", index_label="row")
+    rows.append({"file": "triplets.csv", "state": "done", "reason": "distances of the network, a row a triplet"})
+    report = pd.DataFrame(rows)
+    report.to_csv(folder / "report.csv", index=False)
+    return report
+
+
+def _write_rgb(colours: xr.DataArray, folder: Path, name: str, t: int) -> dict[str, Any]:
+    import pandas as pd
+    import rasterio
+    from affine import Affine
+    from rasterio import shutil as files
+    from rasterio.enums import ColorInterp
+
+    time = pd.Timestamp(colours["time"].item())
+    label = f"{time:%Y%m%dT%H%M%S}" if not pd.isna(time) else f"{t:04d}"
+    file = folder / f"{name}_{label}_components.tif"
+    known = np.isfinite(colours.to_numpy()).all(axis=-1)
+    planes = np.where(known[..., None], np.nan_to_num(colours.to_numpy()) * 255, 0).round().astype(np.uint8)
+    reference = colours["spatial_ref"].attrs
+    profile = {"driver": "COG", "width": known.shape[1], "height": known.shape[0], "count": 4, "dtype": "uint8", "compress": "DEFLATE",
+               "crs": reference["crs_wkt"], "transform": Affine.from_gdal(*map(float, reference["GeoTransform"].split()))}  # fmt: skip
+    partial = file.with_name(f"{file.name}.partial")
+    with rasterio.MemoryFile() as memory:
+        with memory.open(**profile | {"driver": "GTiff"}) as raster:
+            raster.colorinterp = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
+            raster.write(np.moveaxis(planes, -1, 0), [1, 2, 3])
+            raster.write(known.astype(np.uint8) * 255, 4)
+            raster.update_tags(title=f"Embedding of {name}", time=str(time), components=str(colours.attrs["explained"]))
+        with memory.open() as raster:
+            files.copy(raster, partial, driver="COG", compress="DEFLATE")
+    partial.replace(file)
+    return {
+        "file": file.name,
+        "state": "done",
+        "reason": "three components of the embedding as red, green, blue",
+        "time": str(time),
+    }

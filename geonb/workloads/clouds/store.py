@@ -1,0 +1,454 @@
+"""The sample store of scenes: a group of arrays a series of scenes on one grid, and a table of triplets of tiles in them.
+
+Laid out as :mod:`geonb.store.store`: the arrays are shared by all stores of the same scenes, so that another size of tile, another
+split or more triplets write only the table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from geonb.base import files, project, threads
+from geonb.base.conventions import SPLITS
+from geonb.base.specs import parse_spec
+from geonb.rasters import grids
+from geonb.store import arrays, store
+from geonb.store.windows import ground_leaks
+from geonb.workloads.clouds import arrays as clouds_arrays
+from geonb.workloads.clouds import triplets
+from geonb.workloads.clouds.dataset import PATCH
+from geonb.workloads.clouds.triplets import TILES, Area
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from geonb.workloads.clouds.dataset import Scenes
+
+INDEX_COLUMNS = ("source", "dataset", "time", "t", "y", "x", "height", "width", "split", "block", "valid_share")
+INDEX_COLUMNS += ("neighbor_y", "neighbor_x", "distant_source", "distant_t", "distant_y", "distant_x", "geometry")
+SPLITTING = ("auto", "scene", "area")
+APART_H = 12.0
+COUNTS = "3000/600/600"
+
+
+@dataclass(frozen=True, repr=False)
+class TripletStore(store.Store):
+    """A sealed store of scenes. `store[i]` is triplet i: anchor, neighbour and distant tile, with places and times."""
+
+    @cached_property
+    def times(self) -> dict[str, pd.DatetimeIndex]:
+        """Times of each series' scenes, UTC; NaT where unknown."""
+        return {name: pd.DatetimeIndex(self._grids[name]["time"].to_numpy()) for name in self.sources}
+
+    @property
+    def patch(self) -> int:
+        """Side of a tile, px."""
+        return int(self.meta["parameters"]["patch"])
+
+    @property
+    def legend(self) -> dict[str, str]:
+        """No labels: nobody has said what the tiles show."""
+        return {}
+
+    def labels(self, items: list[dict]) -> list[str]:
+        """No labels, see `legend`."""
+        return []
+
+    def windows(self, split: str | None = None, augment: str = "none", seed: int = 0) -> Any:
+        """The triplets as standardised tensors, see :class:`geonb.workloads.clouds.loaders.Triplets`."""
+        from geonb.workloads.clouds.loaders import Triplets
+
+        return Triplets(self, split, augment, seed)
+
+    def __getitem__(self, i: int) -> xr.Dataset:
+        """Triplet i: inputs (tile, channel, row, column), valid (tile, row, column); y, x and time of each tile; its row as attrs."""
+        import xarray as xr
+
+        row = self.index.iloc[[i]]
+        found = []
+        for _, tile in triplets.tiles_table(row).iterrows():
+            area = {
+                "time": int(tile["t"]),
+                "y": slice(tile["y"], tile["y"] + tile["height"]),
+                "x": slice(tile["x"], tile["x"] + tile["width"]),
+            }
+            here = self._grids[tile["source"]].isel(area).load().reset_coords("time")
+            y, x = here["y"].to_numpy(), here["x"].to_numpy()
+            here = here.drop_vars(["y", "x"]).rename(y="row", x="column")
+            found.append(here.assign_coords(y=("row", y), x=("column", x)))
+        window = xr.concat(
+            found, xr.IndexVariable("tile", list(TILES)), coords="different", compat="equals", join="override"
+        )
+        window.attrs = {k: v.item() if hasattr(v, "item") else str(v) for k, v in row.iloc[0].items() if not pd.isna(v)}
+        return window.set_coords("time")
+
+    def pixels(self, rows: np.ndarray, tile: str = "anchor") -> tuple[np.ndarray, np.ndarray]:
+        """Raw pixels of one tile of some triplets: inputs (row, channel, y, x), valid (row, y, x)."""
+        from geonb.workloads.clouds.loaders import Triplets
+
+        return Triplets(self).pixels(np.asarray(rows, np.int64), tile)
+
+    def tiles(self, rows: np.ndarray, tile: str = "anchor") -> np.ndarray:
+        """How tiles look to a person: uint8 (row, y, x, 3), the stretch of the whole training area; invalid pixels white.
+
+        Parameters
+        ----------
+        rows : rows of the index
+        tile : anchor, neighbor or distant
+        """
+        inputs, valid = self.pixels(rows, tile)
+        return shown(inputs, valid, self.meta["statistics"])
+
+    def valid_shares(self, source: str, t: int, corners: np.ndarray, patch: int | None = None) -> np.ndarray:
+        """Share of valid pixels of tiles with their upper left at corners (n, 2): ndarray (n,)."""
+        return clouds_arrays.valid_shares(
+            self._grids[source]["valid"].isel(time=t).to_numpy(), corners, patch or self.patch
+        )
+
+    def check_split(self) -> dict:
+        """Prove from the table itself that no triplet of one split shares a scene, or a pixel of the ground, with another.
+
+        Returns
+        -------
+        dict with method, counts (triplets, scenes and blocks of each split), smallest_gap_m, leaks (0, or of triplets that came
+        as pictures how many are in two splits), said
+
+        Raises
+        ------
+        ValueError
+            Listing the triplets that leak.
+        """
+        split = self.meta["split"]
+        faults, gap_px = self._leaks()
+        store.refuse_leaks(self.path, faults)
+        tiles = triplets.tiles_table(self.index)
+        which = tiles.groupby("split")
+        counts = {
+            "triplets": {s: int((self.index["split"] == s).sum()) for s in SPLITS},
+            "scenes": {
+                s: len(which.get_group(s)[["source", "t"]].drop_duplicates()) if s in which.groups else 0
+                for s in SPLITS
+            },
+            "blocks": {s: int(self.index["block"][self.index["split"] == s].nunique()) for s in SPLITS},
+        }
+        gap_m = round(gap_px * min(s["pixel_m"] for s in self.meta["sources"]), 1) if np.isfinite(gap_px) else None
+        if split["method"] == "scene":
+            said = (
+                f"Split by scene: no two splits share a scene, nor scenes of one place within {split['apart_h']:g} hours, which show "
+                "the same clouds."
+            )
+        elif split["method"] == "given":
+            counts = {"triplets": counts["triplets"]}  # nobody knows how many scenes they are of
+            said = (
+                f"Split {'at random' if split['dealt'] else 'by folder'}. Pictures without place and time cannot prove that no two splits "
+                f"show the same scene. Pictures that are in two of them, pixel for pixel: {split['shared'] or 'none'}."
+            )
+        else:
+            said = "Split by area: no tile of one split shares a pixel with one of another, in whichever scene" + (
+                f"; the nearest are {gap_m / 1000:.0f} km apart." if gap_m is not None else "."
+            )
+        return {
+            "method": split["method"],
+            **counts,
+            "counts": counts,
+            "smallest_gap_m": gap_m,
+            "leaks": split.get("shared", 0),  # any other is refused
+            "said": said,
+        }
+
+    def _leaks(self) -> tuple[list[str], float]:
+        split = self.meta["split"]
+        shapes = {s["name"]: tuple(s["shape"]) for s in self.meta["sources"]}
+        known = split | {"patch": self.patch, "distance": self.meta["parameters"].get("distance")}
+        faults, gap = triplets.leaks(self.index, shapes, split["takes"], known)
+        if not faults and split["method"] == "area" and len(shapes) > 1:
+            tiles = triplets.tiles_table(self.index)
+            faults += ground_leaks(tiles, clouds_arrays.outlines(self._geometry(), tiles))
+        return faults, gap
+
+    def _geometry(self) -> dict[str, tuple[Any, Any]]:
+        import zarr
+
+        root = zarr.open_group(self.path / "arrays.zarr", mode="r")
+        return {name: (arrays.transform_of(root[name]), arrays.grid_of(root[name])[0]) for name in self.sources}
+
+    def faults(self, deep: bool = False) -> list[str]:
+        """What is wrong with the store, part by part; empty if it is whole. `deep` also reads every scene."""
+        found, n = [], len(self.channels)
+        mean, std = (np.array(self.meta["statistics"].get(k, []), float) for k in ("mean", "std"))
+        if len(mean) != n or len(std) != n or not np.isfinite([*mean, *std]).all() or (std <= 0).any():
+            found.append(
+                f"statistics: mean and std must be {n} finite numbers each, std above 0; they are {mean}, {std}"
+            )
+        found += clouds_arrays.array_faults(self.path, self.meta, deep)
+        missing = [c for c in INDEX_COLUMNS if c not in (*self.index.columns, "geometry")]
+        if missing:
+            return [*found, f"index.parquet has no column {', '.join(missing)}"]
+        return found + [f"index.parquet: {f}" for f in self._leaks()[0][:20]]
+
+
+def shown(inputs: np.ndarray, valid: np.ndarray, statistics: dict) -> np.ndarray:
+    """Pixels (n, channel, y, x) as people see them: uint8 (n, y, x, 3), 2-98 % of the training pixels; invalid ones white.
+
+    The first three of three or more channels are red, green, blue; of fewer, the first is grey.
+    """
+    bands = [0, 1, 2] if inputs.shape[1] >= 3 else [0, 0, 0]
+    low, high = (np.array(statistics[k], np.float32)[bands][None, :, None, None] for k in ("low", "high"))
+    grey = np.clip((inputs[:, bands].astype(np.float32) - low) / np.maximum(high - low, 1e-6), 0, 1)
+    grey = np.where(valid[:, None], grey, 1)
+    return (np.moveaxis(grey, 1, -1) * 255).astype(np.uint8)
+
+
+def anchor_tiles(samples: TripletStore, rows: np.ndarray) -> np.ndarray:
+    """How the anchors of some triplets look: uint8 (row, y, x, 3)."""
+    return samples.tiles(rows)
+
+
+def write_triplet_store(
+    scenes: Scenes,
+    *,
+    patch: int | None = None,
+    counts: str | dict[str, int] = COUNTS,
+    distance: float = 1.0,
+    min_distant: float | None = None,
+    min_valid: float = 0.9,
+    split: str = "auto",
+    shares: str | tuple[float, float, float] = "50/20/30",
+    seed: int = 0,
+    name: str | None = None,
+    workload: str = "clouds",
+    root: Path | None = None,
+) -> TripletStore:
+    """Bring scenes onto disk, deal them to the splits, draw triplets: a sealed store, or the one that is there.
+
+    Parameters
+    ----------
+    scenes : Scenes, of :func:`geonb.workloads.clouds.dataset.open_scenes`
+    patch : int, px, optional
+        Side of a tile. None: 64, or that of triplets that came as pictures. Those are taken as they are: of the settings below
+        only `shares` and `seed` count, where a folder is missing (:func:`geonb.workloads.clouds.pictures.settle`).
+    counts : str or dict
+        Triplets of train/val/test, e.g. ``2000/500/1000``.
+    distance : float, tiles
+        From anchor to neighbour, centre to centre.
+    min_distant : float, tiles, optional
+        So far at least a distant tile of the same hours lies from the anchor. None: 10, or as far as the smallest area of a
+        split allows, which is then noted.
+    min_valid : float, 0-1
+        Share of valid pixels that each tile needs.
+    split : str
+        ``auto``, ``scene`` or ``area``, with the hours within which scenes of one place are one: ``auto:apart_h=12``.
+    shares : str or tuple
+        See :func:`geonb.workloads.clouds.triplets.split_scenes`.
+    seed : int
+    root : Path, optional
+        The store goes to root / "data" / workload; the project root by default.
+
+    Raises
+    ------
+    ValueError
+        Every fault of the settings, before anything is written.
+    OSError
+        No space left: says how much is needed; nothing half-written remains.
+    """
+    base = Path(root) if root else store._root()
+    home = base / "data" / workload
+    cut = _settle(scenes, patch, counts, distance, min_distant, min_valid, split, shares, seed)
+    areas, notes, table = cut.pop("areas"), cut.pop("notes"), cut.pop("table", None)
+    title = project.slug(name or scenes.name)
+    inputs = list(threads.spread(files.fingerprint, [(path,) for path in scenes.files]))
+    prepared_key = files.key_of(
+        {"format": store.FORMAT, "recipe": scenes.recipe, "inputs": [f["sha256"] for f in inputs]}
+    )
+    facts = {k: getattr(scenes, k) for k in ("title", "simulated", "attribution")}
+    facts |= {
+        "notes": [*scenes.notes, *notes, *(f"Left out: {text}" for text in scenes.left_out)],
+        "channels": list(scenes.channels),
+    }
+    key = files.key_of({"arrays": prepared_key, "cut": cut, "name": title, "facts": facts})
+    folder, prepared = home / f"{title}-{key[:8]}", home / ".arrays" / f"{prepared_key}.zarr"
+    if store._finished(folder):
+        return store.open_store(folder)
+    meta = {
+        "geonb": store._version(),
+        "format": store.FORMAT,
+        "workload": workload,
+        "kind": "triplets",
+        "name": title,
+        "key": key,
+    }
+    meta |= {
+        **facts,
+        "classes": [],
+        "datasets": [{"name": title}],
+        "parameters": {k: v for k, v in cut.items() if k != "split"},
+    }
+    meta |= {"inputs": [f | {"path": store._from(base, f["path"])} for f in inputs], "left_out": list(scenes.left_out)}
+    with files.locked(home / ".lock"):
+        if not store._finished(folder):  # it may have come while we waited
+            files.sweep(home)
+            files.sweep(prepared.parent)
+            if not prepared.is_dir():
+                clouds_arrays.write_scenes(scenes, prepared)
+            with files.enough_space(home, 1_000_000), files.whole_folder(folder) as partial:
+                _write_table(partial, prepared, meta, cut, areas, table)
+    return store.open_store(folder)
+
+
+def _settle(scenes, patch, counts, distance, min_distant, min_valid, split, shares, seed) -> dict[str, Any]:
+    """All that the table depends on, checked: parameters, takes, areas."""
+    counts = read_counts(counts)
+    by, apart_h = read_split(split)
+    if scenes.given is not None:
+        from geonb.workloads.clouds import pictures
+
+        asked = {
+            "triplets": (counts, read_counts(COUNTS)), "distance": (distance, 1.0), "min_distant": (min_distant, None),
+            "split": ((by, apart_h), ("auto", APART_H)),
+        }  # fmt: skip
+        unusual = {name: value for name, (value, usual) in asked.items() if value != usual}
+        return pictures.settle(scenes, patch, shares, seed, **unusual)
+    patch = PATCH if patch is None else patch
+    limits = {
+        "patch": (8, 8192),
+        "distance": (0, 100),
+        "min_valid": (0, 1),
+        "seed": (0, 2**32 - 1),
+    }
+    given = {"patch": patch, "distance": distance, "min_valid": min_valid, "seed": seed}
+    faults = [
+        f"{k} = {given[k]!r}: give a number from {a:g} to {b:g}"
+        for k, (a, b) in limits.items()
+        if not a <= given[k] <= b
+    ]
+    if faults:
+        raise ValueError("No triplets can be drawn:\n" + "\n".join(f"- {f}" for f in faults))
+    shapes = {s.name: s.shape for s in scenes.series}
+    ground = {s.name: grids.lonlat_bounds(s.crs, grids.bounds(s.transform, s.shape)) for s in scenes.series}
+    takes = triplets.takes_of({s.name: s.times for s in scenes.series}, ground, apart_h)
+    method, areas = triplets.split_scenes(shapes, takes, shares, by, patch, seed)
+    notes = []
+    reach = min(triplets.MIN_DISTANT, max(0.7 * triplets.reach_of(areas, patch), distance))
+    alone = any(len(triplets.takes_in(areas, takes, s)) < 2 for s in SPLITS if counts[s])
+    if min_distant is None and reach < triplets.MIN_DISTANT and alone:
+        notes.append(
+            f"Distant tiles of the same hours lie at least {reach:.1f} tiles away, not {triplets.MIN_DISTANT:g}: the parts are too small."
+        )
+    min_distant = round(float(reach if min_distant is None else min_distant), 2)
+    triplets.check_room(areas, takes, patch, distance, min_distant)
+    known = {"method": method, "apart_h": float(apart_h), "takes": takes, "min_distant": min_distant}
+    known["areas"] = [[a.series, a.split, list(a.y), list(a.x), list(a.scenes)] for a in areas]
+    return {
+        "patch": int(patch), "counts": counts, "distance": float(distance), "min_distant": min_distant,
+        "min_valid": float(min_valid), "seed": int(seed), "split": known, "areas": areas, "notes": notes,
+    }  # fmt: skip
+
+
+def read_split(split: str) -> tuple[str, float]:
+    """How scenes are split, ``"auto:apart_h=12"``: (auto, scene or area; hours within which scenes of one place are one take).
+
+    Raises
+    ------
+    ValueError
+        For another method or option.
+    """
+    method, options = parse_spec(split)
+    faults = [] if method in SPLITTING else [f"{method!r} is unknown; give one of {', '.join(SPLITTING)}"]
+    faults += [f"{key!r} is unknown; it takes apart_h" for key in options if key != "apart_h"]
+    hours = options.get("apart_h", APART_H)
+    if isinstance(hours, bool) or not isinstance(hours, int | float) or not 0 <= hours <= 1e6:
+        faults.append(f"apart_h = {hours!r} must be a number of hours from 0 to 1e6")
+    if faults:
+        raise ValueError(f"split = {split!r} is not right:\n" + "\n".join(f"- {f}" for f in faults))
+    return method, float(hours)
+
+
+def read_counts(counts: str | dict[str, int]) -> dict[str, int]:
+    """Number of triplets of each split: "2000/500/1000" -> {"train": 2000, "val": 500, "test": 1000}.
+
+    Raises
+    ------
+    ValueError
+        If there are not three whole numbers, or train and val are not above 0.
+    """
+    try:
+        values = list(counts.values()) if isinstance(counts, dict) else [int(part) for part in str(counts).split("/")]
+    except ValueError:
+        values = []
+    if len(values) != 3 or min(values) < 0 or min(values[:2]) == 0:
+        raise ValueError(
+            f"triplets = {counts!r} are not train/val/test. Give three whole numbers, the first two above 0: 2000/500/1000"
+        )
+    return dict(zip(SPLITS, values, strict=True))
+
+
+def _write_table(
+    folder: Path, prepared: Path, meta: dict, cut: dict, areas: list[Area], table: pd.DataFrame | None = None
+) -> None:
+    """Triplets, drawn unless there is a table of them, and statistics from finished arrays; the seal last."""
+    import geopandas as gpd
+    import zarr
+
+    (folder / "arrays.zarr").symlink_to(Path("..") / ".arrays" / prepared.name)
+    root = zarr.open_group(prepared, mode="r")
+    facts, split = root.attrs["sources"], cut["split"]
+    whole = {f["name"]: np.array(f["valid"]) == f["shape"][0] * f["shape"][1] for f in facts}
+
+    def valid_shares(source: str, t: int, corners: np.ndarray) -> np.ndarray:
+        if whole[source][t]:
+            return np.ones(len(corners))
+        return clouds_arrays.valid_shares(root[source]["valid"][t], corners, cut["patch"])
+
+    if table is None:
+        options = {k: cut[k] for k in ("counts", "patch", "distance", "min_distant", "min_valid", "seed")}
+        table = triplets.cut_triplets(areas, split["takes"], valid_shares, **options)
+    table["block"] = triplets.blocks_of(table, split["takes"], split["method"], cut["patch"])
+    table = _typed(
+        table,
+        {f["name"]: pd.DatetimeIndex(clouds_arrays.times_of(root[f["name"]])) for f in facts},
+        cut["patch"],
+        meta["name"],
+    )
+    geometry = {f["name"]: (arrays.transform_of(root[f["name"]]), arrays.grid_of(root[f["name"]])[0]) for f in facts}
+    shapes = {f["name"]: tuple(f["shape"]) for f in facts}
+    known = split | {"patch": cut["patch"], "distance": cut.get("distance")}
+    faults, _ = triplets.leaks(table, shapes, split["takes"], known)
+    tiles = triplets.tiles_table(table)
+    if split["method"] == "area" and len(shapes) > 1:
+        faults += ground_leaks(tiles, clouds_arrays.outlines(geometry, tiles))
+    if faults:
+        raise ValueError("These triplets would leak between the splits:\n" + "\n".join(f"- {f}" for f in faults[:10]))
+    index = gpd.GeoDataFrame(
+        table, geometry=clouds_arrays.outlines(geometry, tiles[tiles["tile"] == "anchor"]), crs="OGC:CRS84"
+    )
+    index.to_parquet(folder / "index.parquet", index=False, compression="zstd")
+    parts = {
+        "statistics": clouds_arrays.statistics(root, [a for a in areas if a.split == "train"]) | cut.get("look", {}),
+        "sources": facts,
+        "split": split,
+    }
+    files.write_json(folder / "store.json", meta | parts)
+
+
+def _typed(table: pd.DataFrame, times: dict[str, pd.DatetimeIndex], patch: int, dataset: str) -> pd.DataFrame:
+    when = [times[s][t] for s, t in zip(table["source"], table["t"], strict=True)]
+    names = sorted(times)
+    columns = {
+        "source": pd.Categorical(table["source"], names),
+        "dataset": pd.Categorical.from_codes(np.zeros(len(table), np.int8), [dataset]),
+        "time": pd.DatetimeIndex(when).as_unit("ns").tz_localize("UTC"),
+        "t": table["t"].astype(np.int32), "y": table["y"].astype(np.int32), "x": table["x"].astype(np.int32),
+        "height": np.full(len(table), patch, np.int16), "width": np.full(len(table), patch, np.int16),
+        "split": pd.Categorical(table["split"], SPLITS), "block": table["block"].astype(np.int32),
+        "valid_share": table["valid_share"].astype(np.float32),
+        "neighbor_y": table["neighbor_y"].astype(np.int32), "neighbor_x": table["neighbor_x"].astype(np.int32),
+        "distant_source": pd.Categorical(table["distant_source"], names), "distant_t": table["distant_t"].astype(np.int32),
+        "distant_y": table["distant_y"].astype(np.int32), "distant_x": table["distant_x"].astype(np.int32),
+    }  # fmt: skip
+    return pd.DataFrame(columns)

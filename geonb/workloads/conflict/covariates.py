@@ -1,0 +1,260 @@
+"""PRIO-GRID's yearly and static tables -> arrays on the region's cells, with gaps in time filled and told.
+
+Tollefsen, Strand and Buhaug 2012, "PRIO-GRID: A unified spatial data structure", Journal of Peace Research 49(2), 363-374.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from geonb.workloads.conflict import priogrid
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+PLACES = ("gid", "year", "row", "col", "xcoord", "ycoord")  # the published tables' own columns
+CHUNK_ROWS = 400_000
+UNREADABLE = (
+    pd.errors.EmptyDataError,
+    pd.errors.ParserError,
+    UnicodeDecodeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+)
+
+
+def list_columns(paths: str | Path | Iterable[str | Path] | None) -> dict[str, list[str]]:
+    """The variables of PRIO-GRID files, by their headers: {"yearly": [...], "static": [...]}.
+
+    Raises
+    ------
+    ValueError
+        If a file is not there or has no gid: all such files.
+    """
+    columns: dict[str, list[str]] = {"yearly": [], "static": []}
+    faults = []
+    for path in _files(paths):
+        if not path.exists():
+            faults.append(f"{path} is not there")
+            continue
+        try:
+            names = _names(path)
+        except UNREADABLE as error:
+            faults.append(f"{path} is empty, damaged or no CSV ({error})")
+            continue
+        if "gid" not in names:
+            faults.append(f"{path} has no column gid; it has {', '.join(names[:20])}")
+        known = columns["yearly" if "year" in names else "static"]
+        known += [n for n in names if n not in PLACES and n not in known]
+    if faults:
+        raise ValueError(
+            "The covariate files cannot be used:\n  " + "\n  ".join(faults) + "\nGive PRIO-GRID CSVs: gid, year, "
+            "variables (yearly) or gid, variables (static)."
+        )
+    columns["static"] = [n for n in columns["static"] if n not in columns["yearly"]]
+    return columns
+
+
+def read_covariates(
+    paths: str | Path | Iterable[str | Path] | None,
+    columns: Sequence[str],
+    region: priogrid.Region,
+    years: Sequence[int],
+    interpolate: Sequence[str] = ("pop_",),
+) -> xr.Dataset:
+    """Read some variables of PRIO-GRID files onto a region's cells.
+
+    Parameters
+    ----------
+    paths : CSV files as published, also zipped; joined on gid and year
+        Where two files give the same value, the first counts.
+    columns : list of str
+        Names of variables.
+    years : list of int, ascending
+        Years wanted. A year that the files lack is carried forward, before the first known one backward, cell by cell.
+    interpolate : list of str
+        Variables whose names begin so are instead interpolated in time between known years (population).
+
+    Returns
+    -------
+    Dataset of float32: yearly variables (year, y, x), static ones (y, x); NaN where nothing is known, never 0 instead.
+        Each variable's attrs say how gaps were filled: ``known_years``, ``filled_years``, ``filled_values``, ``unknown_cells``.
+
+    Raises
+    ------
+    ValueError
+        A variable in no file, a file without any of the years, a gid off the grid, text for a number: every fault.
+    """
+    import xarray as xr
+
+    files, years = _files(paths), np.asarray(years)
+    there = list_columns(files)
+    unknown = [c for c in columns if c not in there["yearly"] + there["static"]]
+    if unknown:
+        raise ValueError(
+            f"No covariate file has {', '.join(unknown)}. There are: yearly {', '.join(there['yearly']) or 'none'}; "
+            f"static {', '.join(there['static']) or 'none'}."
+        )
+    pieces, faults = [], []
+    for path in files:
+        try:
+            pieces += _pieces(path, [c for c in columns if c in _names(path)], region, years, faults)
+        except UNREADABLE as error:
+            faults.append(f"{path} is damaged ({error}). Fetch it again")
+    _refuse(faults)
+    data = {}
+    for name in columns:
+        yearly = name in there["yearly"]
+        known, values = _scatter(pieces, name, region, yearly)
+        if yearly:
+            rule = "interpolated" if name.startswith(tuple(interpolate)) else "carried"
+            values, attrs = _over_years(values, known, years, rule, region)
+        else:
+            values, attrs = values[0], {"unknown_cells": int((np.isnan(values[0]) & region.valid).sum())}
+        dims = ("year", "y", "x") if yearly else ("y", "x")
+        if np.isnan(values[..., region.valid]).all():
+            faults.append(
+                f"{name} has no value in any cell of the region {region.spec or 'around the events'}: leave it out"
+            )
+        data[name] = xr.Variable(dims, values, attrs | {"kind": "yearly" if yearly else "static"})
+    _refuse(faults)
+    return xr.Dataset(data, {"year": years, "y": region.latitude, "x": region.longitude})
+
+
+def _refuse(faults: list[str]) -> None:
+    if faults:
+        raise ValueError("The covariate files have faults:\n  " + "\n  ".join(faults))
+
+
+def _files(paths: str | Path | Iterable[str | Path] | None) -> list[Path]:
+    if isinstance(paths, str):
+        paths = [part.strip() for part in paths.split(",") if part.strip()]
+    return [paths] if isinstance(paths, Path) else [Path(p) for p in paths or ()]
+
+
+def _names(path: Path) -> list[str]:
+    return pd.read_csv(path, nrows=0, encoding="utf-8-sig").columns.tolist()
+
+
+def _pieces(path, columns, region, years, faults) -> list[pd.DataFrame]:
+    """Rows of one file inside the region: place (flat index), year, and the variables; adds to `faults`."""
+    yearly = "year" in _names(path)
+    if not columns:
+        return []
+    usecols = ["gid", *["year"] * yearly, *columns]
+    pieces, seen = [], set()
+    for chunk in pd.read_csv(path, usecols=usecols, chunksize=CHUNK_ROWS, encoding="utf-8-sig", low_memory=False):
+        texts = [c for c in usecols if chunk[c].dtype.kind not in "iuf"]
+        if texts:
+            shown = ", ".join(f"{c} = {_first_text(chunk[c])!r}" for c in texts)
+            faults.append(f"{path}: text for a number ({shown}, ...)")
+            return []
+        for name, low, high in (("gid", 1, priogrid.CELLS), ("year", 1, 9999))[: 1 + yearly]:
+            number = chunk[name].to_numpy(np.float64, na_value=np.nan)
+            wrong = ~((number >= low) & (number <= high) & (number == np.floor(number)))
+            if wrong.any():
+                faults.append(
+                    f"{path}: {name} must be a whole number from {low} to {high}, not {number[wrong][0]:.10g}"
+                )
+                return []
+        gid = chunk["gid"].to_numpy()
+        if yearly:
+            seen |= set(chunk["year"].unique())
+        place = region.places(gid.astype(np.int64))
+        inside = place >= 0
+        piece = {"place": place[inside].astype(np.int32)}
+        piece["year"] = (
+            chunk["year"].to_numpy()[inside].astype(np.int16) if yearly else np.zeros(inside.sum(), np.int16)
+        )
+        piece |= {c: chunk[c].to_numpy(np.float32, na_value=np.nan)[inside] for c in columns}
+        pieces.append(pd.DataFrame(piece))
+    if yearly and not seen & set(years.tolist()):
+        faults.append(
+            f"{path} has years {_span(seen)}, and none of the cube's {years[0]} to {years[-1]}. Give a file of those years, or "
+            "another period"
+        )
+    return pieces
+
+
+def _first_text(column: pd.Series) -> Any:
+    """The first value that is no number."""
+    wrong = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
+    return wrong.iloc[0] if len(wrong) else column.iloc[0]
+
+
+def _span(years: set) -> str:
+    return f"{min(years)} to {max(years)}" if years else "none"
+
+
+def _scatter(pieces, name: str, region: priogrid.Region, yearly: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Years that the files have, and the values (year, y, x), NaN where they have none."""
+    pieces = [p for p in pieces if name in p and (p["year"].iloc[:1] > 0).any() == yearly]
+    known = (
+        np.unique(np.concatenate([p["year"].unique() for p in pieces])) if pieces else np.zeros(1 - yearly, np.int16)
+    )
+    values = np.full((len(known), region.valid.size), np.nan, np.float32)
+    for piece in reversed(pieces):  # the first file is written last
+        given = piece[piece[name].notna()]
+        values[np.searchsorted(known, given["year"]), given["place"]] = given[name]
+    return known, values.reshape(len(known), *region.shape)
+
+
+def _over_years(values, known, years, rule, region) -> tuple[np.ndarray, dict[str, Any]]:
+    """Bring what is known in some years onto the years wanted; say what was filled."""
+    steps = np.union1d(known, years)
+    full = np.full((len(steps), region.valid.size), np.nan, np.float32)
+    full[np.searchsorted(steps, known)] = values.reshape(len(known), region.valid.size)
+    wanted = np.searchsorted(steps, years)
+    given = ~np.isnan(full[wanted])
+    some = ~np.isnan(full).all(axis=0)  # the sea costs nothing
+    full[:, some] = fill_years(full[:, some], steps, rule)
+    filled = full[wanted]
+    new = ~np.isnan(filled) & ~given & region.valid.ravel()
+    attrs = {
+        "fill": rule,
+        "known_years": [int(y) for y in known],
+        "filled_years": [int(y) for y in years[new.any(axis=1)]],
+        "filled_values": int(new.sum()),
+        "unknown_cells": int((np.isnan(filled).all(axis=0) & region.valid.ravel()).sum()),
+    }
+    return filled.reshape(len(years), *region.shape), attrs
+
+
+def fill_years(values: np.ndarray, years: np.ndarray, rule: str) -> np.ndarray:
+    """Fill gaps in time, cell by cell.
+
+    Parameters
+    ----------
+    values : ndarray (year, cell), NaN where unknown
+    years : ndarray (year,), ascending
+    rule : str
+        ``carried``: the last known value, before the first known one that one; ``interpolated``: straight lines between
+        known values, the ends carried.
+
+    Returns
+    -------
+    ndarray (year, cell), NaN only where a cell has no value in any year
+
+    >>> fill_years(np.array([[np.nan], [1], [np.nan], [3]]), np.arange(4), "interpolated").ravel().tolist()
+    [1.0, 1.0, 2.0, 3.0]
+    """
+    step, known = np.arange(len(values))[:, None], ~np.isnan(values)
+    before = np.maximum.accumulate(np.where(known, step, -1))
+    after = np.minimum.accumulate(np.where(known, step, len(values))[::-1])[::-1]
+    first = np.where(before < 0, np.minimum(after, len(values) - 1), before)
+    last = np.where(after == len(values), first, after) if rule == "interpolated" else first
+    last = np.where(before < 0, first, last)
+    low, high = (np.take_along_axis(values, at, axis=0) for at in (first, last))
+    if rule == "carried":
+        return low
+    gap = np.maximum(years[last] - years[first], 1)
+    share = ((years[:, None] - years[first]) / gap).astype(values.dtype)
+    return low + np.where(last > first, share, 0) * (high - low)

@@ -1,0 +1,283 @@
+"""Forecasts as files that others open without us: cell table (Parquet, CSV), country table, NetCDF (CF), GeoTIFF (COG)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+COLUMNS = ("gid", "latitude", "longitude", "origin", "lead", "month", "outcome", "p", "deaths", "truth")
+
+
+def export_forecasts(run, model, rasters: str | None = None, **settings: Any) -> pd.DataFrame:
+    """Write the network's forecasts into the run's ``maps/``; files of before are replaced.
+
+    - ``cells.parquet``: a row an origin, lead, outcome and cell of the region: gid, latitude, longitude, origin and forecast
+      month, p, deaths (NaN where not forecast) and truth (-1: not known yet).
+    - ``latest.csv``: the same of the latest origin, whose months have not come yet.
+    - ``countries.csv``: expected cells with an event and expected deaths by country and month, with the 5-95 % interval over
+      the network's draws, and what came.
+    - ``forecasts.nc``: probabilities (outcome, time, lead, latitude, longitude), CF.
+    - ``latest_<outcome>.tif``: probabilities of the latest origin, north up, EPSG:4326, a band a lead, COG.
+
+    Parameters
+    ----------
+    run : Run
+        With its predictions.zarr.
+    model : trained task; not used, as the forecasts are made already
+    rasters : None
+        Forecasts know no other rasters.
+    settings : of other workloads' exports, not used
+
+    Returns
+    -------
+    DataFrame, a row a file: file, state, reason, rows, seconds; also as ``maps/report.csv``
+
+    Raises
+    ------
+    ValueError
+        If `rasters` are given.
+    """
+    from geonb.prediction.predictions import open_predictions
+
+    if rasters:
+        raise ValueError(
+            f"rasters = {rasters!r}: forecasts are made from a cube of months, not from rasters. Leave it out, or make a store of "
+            "other events in notebook 01 and forecast those."
+        )
+    tree = open_predictions(run.predictions)
+    data, folder = tree["grid"].to_dataset(), Path(run.path) / "maps"
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs: dict[str, tuple[Callable, str]] = {
+        "cells.parquet": (write_cells, "every cell, month and lead"),
+        "latest.csv": (write_latest, "the months that have not come yet"),
+        "countries.csv": (
+            lambda d, p: write_countries(d, p, tree.attrs.get("countries", {})),
+            "sums by country and month",
+        ),
+        "forecasts.nc": (lambda d, p: write_netcdf(d, p, tree.attrs), "probabilities, CF"),
+    }
+    for outcome in data["outcome"].values:
+        name = f"latest_{str(outcome).replace(' ', '-')}.tif"
+        jobs[name] = (lambda d, p, o=outcome: write_map(d, p, str(o), tree.attrs), "probabilities, a band a lead")
+    rows = []
+    for name, (write, reason) in jobs.items():
+        started = time.perf_counter()
+        number = _whole(lambda p, write=write: write(data, p), folder / name)
+        seconds = round(time.perf_counter() - started, 3)
+        rows.append({"file": name, "state": "done", "reason": reason, "rows": number, "seconds": seconds})
+    report = pd.DataFrame(rows)
+    _whole(lambda p: report.to_csv(p, index=False), folder / "report.csv")
+    return report
+
+
+def _whole(write: Callable[[Path], Any], path: Path) -> Any:
+    """Write a file that appears whole or not at all."""
+    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+    try:
+        found = write(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return found
+
+
+def cell_table(data: xr.Dataset, i: int) -> pd.DataFrame:
+    """The network's forecasts of one origin, a row a lead, outcome and cell of the region; columns as COLUMNS."""
+    at = _read(data, i)
+    valid = data["valid"].to_numpy()
+    y, x = np.nonzero(valid)
+    outcomes, leads, number = data.sizes["outcome"], data["lead"].to_numpy(), len(y)
+    origin = pd.Timestamp(data["time"].values[i])
+    months = pd.DatetimeIndex([origin + pd.DateOffset(months=int(lead) - 1) for lead in leads])
+    place = {
+        "gid": data["gid"].to_numpy()[valid],
+        "latitude": data["y"].to_numpy()[y],
+        "longitude": data["x"].to_numpy()[x],
+    }
+    table = pd.DataFrame({name: np.tile(values, outcomes * len(leads)) for name, values in place.items()})
+    table["origin"] = origin
+    table["lead"] = np.tile(np.repeat(leads.astype(np.int16), number), outcomes)
+    table["month"] = np.tile(np.repeat(months, number), outcomes)
+    names = pd.Categorical([str(o) for o in data["outcome"].values])
+    table["outcome"] = names.repeat(len(leads) * number)
+    table["p"] = at["probability"].to_numpy()[..., valid].ravel()
+    deaths = at["deaths_mean"].to_numpy()[..., valid].ravel() if "deaths_mean" in data else np.float32(np.nan)
+    table["deaths"] = deaths
+    table["truth"] = at["truth"].to_numpy()[..., valid].ravel()
+    return table[list(COLUMNS)]
+
+
+def _read(data: xr.Dataset, i: int) -> xr.Dataset:
+    """One origin's truth and forecasts of the network, in memory."""
+    names = ("probability", "deaths_mean", "truth", "deaths", "country_cells", "country_deaths")
+    return data[[n for n in names if n in data]].isel(time=i, model=0).load()
+
+
+def write_cells(data: xr.Dataset, path: Path) -> int:
+    """Cell tables of all origins as Parquet, one origin in memory; gives the number of rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    writer, number = None, 0
+    try:
+        for i in range(data.sizes["time"]):
+            table = pa.Table.from_pandas(cell_table(data, i), preserve_index=False)
+            writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
+            writer.write_table(table)
+            number += table.num_rows
+    finally:
+        if writer is not None:
+            writer.close()
+    return number
+
+
+def write_latest(data: xr.Dataset, path: Path) -> int:
+    """The cell table of the latest origin as CSV."""
+    table = cell_table(data, data.sizes["time"] - 1)
+    table.to_csv(path, index=False, float_format="%.6g", date_format="%Y-%m-%d")
+    return len(table)
+
+
+def country_table(data: xr.Dataset, i: int, known: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """Sums of one origin by lead, outcome and country: expected cells with an event and deaths, bounds over draws, and truth.
+
+    ``cells_low`` and ``cells_high`` (5 and 95 %) say how far the network's draws differ, not how far chance may take the sum; NaN
+    where it has no dropout. ``cells_true`` and ``deaths_true`` are NaN where not known yet.
+    """
+    at, valid = _read(data, i), data["valid"].to_numpy()
+    countries, place = np.unique(data["country"].to_numpy()[valid], return_inverse=True)
+    names = [(known or {}).get(str(code), "") for code in countries]
+    origin = pd.Timestamp(data["time"].values[i])
+    truth = at["truth"].to_numpy()[..., valid]
+    parts = {
+        "cells": at["probability"].to_numpy()[..., valid],
+        "deaths": at["deaths_mean"].to_numpy()[..., valid] if "deaths_mean" in data else None,
+        "cells_true": np.where(truth < 0, np.nan, truth),
+        "deaths_true": at["deaths"].to_numpy()[..., valid] if "deaths" in data else None,
+    }
+    bounds = {
+        f"{name}_{end}": at[f"country_{name}"].quantile(q, "draw").sel(place=countries).to_numpy()
+        for name in ("cells", "deaths")
+        if f"country_{name}" in at and np.isfinite(at[f"country_{name}"]).any()  # a loss may know no deaths
+        for end, q in (("low", 0.05), ("high", 0.95))
+    }
+    rows = []
+    for (o, outcome), (k, lead) in (
+        (a, b) for a in enumerate(data["outcome"].values) for b in enumerate(data["lead"].values)
+    ):
+        sums = {n: np.nan if v is None else np.bincount(place, v[o, k], len(countries)) for n, v in parts.items()}
+        within = {
+            n: bounds[n][o, k] if n in bounds else np.nan
+            for n in ("cells_low", "cells_high", "deaths_low", "deaths_high")
+        }
+        about = {
+            "origin": origin,
+            "lead": int(lead),
+            "month": origin + pd.DateOffset(months=int(lead) - 1),
+            "outcome": str(outcome),
+        }
+        rows.append(pd.DataFrame({"country": countries, "name": names, **about, **sums, **within}))
+    return pd.concat(rows, ignore_index=True)
+
+
+def write_countries(data: xr.Dataset, path: Path, known: Mapping[str, str] | None = None) -> int:
+    """Country tables of all origins as CSV."""
+    number = 0
+    for i in range(data.sizes["time"]):
+        table = country_table(data, i, known)
+        table.to_csv(
+            path, index=False, header=i == 0, mode="a" if i else "w", float_format="%.6g", date_format="%Y-%m-%d"
+        )
+        number += len(table)
+    return number
+
+
+def write_netcdf(data: xr.Dataset, path: Path, attrs: dict[str, Any]) -> int:
+    """Probabilities and what is known as NetCDF-4 with CF coordinates, month by month; gives the number of origins."""
+    names = [n for n in ("probability", "deaths_mean", "spread") if n in data]
+    out = data[[*names, "truth", "valid", "country", "gid"]].isel(model=0, drop=True)
+    if "deaths_mean" in out and not np.isfinite(out["deaths_mean"].isel(time=-1)).any():
+        out = out.drop_vars("deaths_mean")  # a network without deaths beside baselines that have them
+    out = out.rename(y="latitude", x="longitude").drop_vars([n for n in ("place", "quantile") if n in out.coords])
+    out["latitude"].attrs = {"standard_name": "latitude", "units": "degrees_north", "axis": "Y"}
+    out["longitude"].attrs = {"standard_name": "longitude", "units": "degrees_east", "axis": "X"}
+    out["time"].attrs = {
+        "standard_name": "forecast_reference_time",
+        "long_name": "first month that is forecast",
+        "axis": "T",
+    }
+    out["lead"].attrs = {"long_name": "months ahead; 1 is the month of the reference time", "units": "1"}
+    months = out["time"].to_numpy().astype("datetime64[M]")[:, None] + (out["lead"].to_numpy() - 1)
+    about = {"standard_name": "time", "long_name": "month that is forecast"}
+    out = out.assign_coords(month=(("time", "lead"), months.astype("datetime64[ns]"), about))
+    out["valid"] = (
+        out["valid"].astype(np.int8).assign_attrs(flag_values=np.array([0, 1], np.int8), flag_meanings="outside inside")
+    )
+    for name in out.data_vars:
+        out[name].encoding = {"zlib": True, "complevel": 1}
+        if "latitude" in out[name].dims:
+            out[name].attrs["grid_mapping"] = "spatial_ref"
+    for name in ("time", "month"):
+        out[name].encoding = {"units": "days since 1970-01-01", "dtype": "int32"}
+    kept = {k: attrs[k] for k in ("title", "network", "run", "simulated") if k in attrs}
+    out.attrs = {"Conventions": "CF-1.10", **kept, "notes": str(attrs.get("notes", "")), "source": "geonb"}
+    out.to_netcdf(path, engine="h5netcdf")
+    return out.sizes["time"]
+
+
+def write_map(data: xr.Dataset, path: Path, outcome: str, attrs: Mapping[str, Any] | None = None) -> int:
+    """Probabilities of the latest origin as COG, north up, a band a lead, NaN = outside; gives the number of bands.
+
+    Bands carry their month and statistics, the file says where it comes from and, where they are, that data are simulated.
+    """
+    from rasterio.crs import CRS
+    from rasterio.io import MemoryFile
+    from rasterio.shutil import copy
+    from rasterio.transform import from_origin
+
+    at = data["probability"].isel(model=0, time=-1).sel(outcome=outcome)
+    values = at.to_numpy()[:, ::-1]
+    y, x = data["y"].to_numpy(), data["x"].to_numpy()
+    step = [abs(float(v[1] - v[0])) if len(v) > 1 else 0.5 for v in (x, y)]
+    origin = pd.Timestamp(data["time"].values[-1])
+    profile = {
+        "driver": "GTiff", "dtype": "float32", "count": len(values), "height": len(y), "width": len(x), "nodata": np.nan,
+        "crs": CRS.from_epsg(4326), "transform": from_origin(float(x[0]) - step[0] / 2, float(y[-1]) + step[1] / 2, *step),
+    }  # fmt: skip
+    with MemoryFile() as memory:
+        with memory.open(**profile) as plain:
+            plain.write(values.astype(np.float32))
+            plain.update_tags(
+                long_name=f"probability of an event: {outcome}",
+                units="1",
+                origin=origin.strftime("%Y-%m"),
+                **_about(attrs),
+            )
+            for band, lead in enumerate(data["lead"].values, 1):
+                month = origin + pd.DateOffset(months=int(lead) - 1)
+                plain.set_band_description(band, f"{outcome}, {month:%Y-%m}")
+                plain.update_tags(band, **_statistics(values[band - 1]))
+        with memory.open() as plain:
+            copy(plain, path, driver="COG", COMPRESS="DEFLATE", OVERVIEW_RESAMPLING="AVERAGE")
+    return len(values)
+
+
+def _about(attrs: Mapping[str, Any] | None) -> dict[str, str]:
+    """What a file says of its origin, as texts."""
+    known = {k: str(attrs[k]) for k in ("title", "network", "run") if k in attrs} if attrs else {}
+    return known | ({"simulated": "1", "notes": "Simulated data"} if attrs and int(attrs.get("simulated", 0)) else {})
+
+
+def _statistics(values: np.ndarray) -> dict[str, str]:
+    """A band's statistics under GDAL's names, so that a GIS stretches its colours without reading it all."""
+    if not np.isfinite(values).any():
+        return {}
+    found = {"MINIMUM": np.nanmin, "MAXIMUM": np.nanmax, "MEAN": np.nanmean, "STDDEV": np.nanstd}
+    share = {"STATISTICS_VALID_PERCENT": f"{100 * np.isfinite(values).mean():.4g}"}
+    return {f"STATISTICS_{name}": f"{of(values.astype(np.float64)):.9g}" for name, of in found.items()} | share

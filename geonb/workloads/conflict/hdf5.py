@@ -1,0 +1,290 @@
+"""Windows of months as one HDF5 file, to take elsewhere, and back.
+
+Layout "conflict_lstm", what Conflict_LSTM trains on:
+
+    /predictor  (sample, step, channel, y, x)   resizable along sample; native units
+    /truth      (sample, y, x)                  event flag of the first month after, resizable
+    attributes  key_prio, key_ucdp              names of the covariates and of the event channels
+
+Ours adds `mean` and `std` (channel,) and the attributes `channels`, `splits` (number of samples of train, val and test, in
+this order) and `layout`. The file holds neither places nor months: brought back, its samples are a store of their own
+kind, in which nobody can tell whether the splits leak.
+
+Layout "geonb": the cube itself, its coordinates and the table: nothing is lost, and nothing is stored twice.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from geonb.base import conventions, files
+from geonb.store import windows as store_windows
+from geonb.workloads.conflict import hdf5_cubes, window_store
+
+if TYPE_CHECKING:
+    from geonb.workloads.conflict.store import CubeStore
+
+LAYOUTS = ("conflict_lstm", "geonb")
+SAMPLES_AT_ONCE = 64
+
+
+def export_sequences(store: CubeStore, file: str | Path, layout: str = "conflict_lstm", dtype: str = "float64") -> Path:
+    """Copy the windows of a store (or the cube and its table) into one HDF5 file, whole or not at all.
+
+    Parameters
+    ----------
+    store : CubeStore or WindowStore
+    file : path
+    layout : str
+        "conflict_lstm": the first outcome's flag of the first month after; values that are not known are the training
+        mean, where the loader puts them too. "geonb": exact.
+    dtype : str
+        Of "conflict_lstm": float64, as the original's networks need it, or float32.
+
+    Raises
+    ------
+    ValueError
+        Unknown layout or type, windows of several sizes.
+    OSError
+        No space left: says how much is needed.
+    """
+    import h5py
+
+    index, file = store.index, Path(file)
+    faults = [f"layout = {layout!r} is not known: choose {' or '.join(LAYOUTS)}"] if layout not in LAYOUTS else []
+    if dtype not in ("float64", "float32"):
+        faults.append(f"dtype = {dtype!r} is not known: choose float64 or float32")
+    if len(index[["height", "width"]].drop_duplicates()) != 1:
+        faults.append(f"the windows of {store.path} are of several sizes; an HDF5 array holds one")
+    if layout == "geonb" and not store.georeferenced:
+        faults.append(f"{store.path} has no cube, only samples: choose conflict_lstm")
+    if faults:
+        raise ValueError("No HDF5 file can be written:\n" + "\n".join(f"- {f}" for f in faults))
+    partial = file.with_name(f"{file.name}.partial")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    size = int(index["height"].iloc[0]) * int(index["width"].iloc[0])
+    need = len(index) * size * (store.steps * len(store.inputs) + 1) * np.dtype(dtype).itemsize
+    try:
+        with files.enough_space(file.parent, need), h5py.File(partial, "w") as out:
+            out.attrs["layout"] = layout
+            if layout == "geonb":
+                hdf5_cubes.write(out, store)
+            else:
+                _write(out, store, dtype)
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
+    return file
+
+
+def _write(out: Any, store: CubeStore, dtype: str) -> None:
+    index, names = store.index, store.inputs
+    order = np.concatenate([np.flatnonzero(index["split"] == s) for s in conventions.SPLITS])
+    sizes = store.steps, len(names), int(index["height"].iloc[0]), int(index["width"].iloc[0])
+    options = {"compression": "lzf", "dtype": dtype}
+    predictor = out.create_dataset(
+        "predictor", (len(order), *sizes), maxshape=(None, *sizes), chunks=(1, *sizes), **options
+    )
+    truth = out.create_dataset(
+        "truth", (len(order), *sizes[2:]), maxshape=(None, *sizes[2:]), chunks=(1, *sizes[2:]), **options
+    )
+    mean, std = (np.array(store.meta["statistics"][k]) for k in ("mean", "std"))
+    windows = store.windows(native=True)
+    for start in range(0, len(order), SAMPLES_AT_ONCE):
+        batch = windows.batch(order[start : start + SAMPLES_AT_ONCE].tolist())
+        values = batch["inputs"].numpy()
+        predictor[start : start + len(values)] = np.where(np.isnan(values), mean[:, None, None], values)
+        truth[start : start + len(values)] = batch["targets"][:, 0, 0].numpy()
+    kinds = {c["name"]: c["kind"] for c in store.meta["channels"]}
+    out["mean"], out["std"] = mean, std
+    out.attrs["key_ucdp"] = [n for n in names if kinds[n] == "monthly"]
+    out.attrs["key_prio"] = [n for n in names if kinds[n] != "monthly"]
+    out.attrs["channels"] = names
+    out.attrs["splits"] = [int((index["split"] == s).sum()) for s in conventions.SPLITS]
+
+
+def import_sequences(file: str | Path, folder: str | Path, shares: str | tuple[float, ...] = "70/15/15") -> Any:
+    """Make a store of an HDF5 file: of "geonb" the very same one, of "conflict_lstm" one of samples without place or month.
+
+    Parameters
+    ----------
+    file : path
+    folder : path
+        The store's folder; its arrays go beside it, into ../.arrays.
+    shares : str or tuple
+        train/val/test in percent, dealt by the order of the file; not used if the file says it itself.
+
+    Returns
+    -------
+    CubeStore, or WindowStore
+
+    Raises
+    ------
+    ValueError
+        Not an HDF5 file, or not of these layouts: says what is missing.
+    FileExistsError
+        The folder is there already.
+    """
+    import h5py
+
+    file, folder = Path(file), Path(folder)
+    if folder.exists():
+        raise FileExistsError(f"{folder} is there already. Give another folder, or delete it")
+    if not file.is_file() or not h5py.is_hdf5(file):
+        raise ValueError(f"{file} is not an HDF5 file")
+    parts = store_windows.read_shares(shares)
+    about = files.fingerprint(file)
+    with h5py.File(file) as data:
+        exact = str(data.attrs.get("layout", "")) == "geonb" and "cube" in data
+        if not exact:
+            _check(data, file)
+        prepared = folder.parent / ".arrays" / f"{about['sha256'][:16]}.zarr"
+        with files.locked(folder.parent / ".lock"), files.enough_space(folder.parent, 4 * file.stat().st_size):
+            if not prepared.is_dir():
+                prepared.parent.mkdir(parents=True, exist_ok=True)
+                with files.whole_folder(prepared) as partial:
+                    (hdf5_cubes.read_arrays if exact else _read_arrays)(data, partial)
+            with files.whole_folder(folder) as partial:
+                (partial / "arrays.zarr").symlink_to(Path("..") / ".arrays" / prepared.name)
+                if exact:
+                    hdf5_cubes.read_table(data, partial)
+                else:
+                    _write_table(partial, data, about, parts)
+    if exact:
+        from geonb.workloads.conflict.store import open_cube_store
+
+        return open_cube_store(folder)
+    return window_store.open_window_store(folder)
+
+
+def _check(data: Any, file: Path) -> None:
+    faults = [f"it has no dataset {name!r}" for name in ("predictor", "truth") if name not in data]
+    if not faults:
+        shape, truth = data["predictor"].shape, data["truth"].shape
+        if len(shape) != 5 or not all(shape):
+            faults.append(f"predictor is {shape}, not (sample, step, channel, y, x)")
+        elif truth not in ((shape[0], *shape[3:]), (shape[0], 1, *shape[3:])):
+            faults.append(f"truth is {truth}, not {(shape[0], *shape[3:])}")
+        if not faults and shape[0] < 3:
+            faults.append(f"there are {shape[0]} samples: at least 3 are needed, one a split")
+    if faults:
+        raise ValueError(f"{file} is not of the layout conflict_lstm:\n" + "\n".join(f"- {f}" for f in faults))
+
+
+def _read_arrays(data: Any, folder: Path) -> None:
+    """Copy the samples into Zarr: inputs (sample, step, channel, y, x) float32, targets (sample, y, x) float32."""
+    import zarr
+
+    predictor, truth = data["predictor"], data["truth"]
+    n, steps, channels, height, width = predictor.shape
+    group = zarr.open_group(folder, mode="w").create_group(window_store.GROUP)
+    some = min(SAMPLES_AT_ONCE, n)
+    inputs = group.create_array(
+        "inputs", shape=predictor.shape, chunks=(some, steps, channels, height, width), dtype="float32",
+        dimension_names=("sample", "step", "channel", "y", "x"),
+    )  # fmt: skip
+    targets = group.create_array(
+        "targets", shape=(n, height, width), chunks=(some, height, width), dtype="float32",
+        dimension_names=("sample", "y", "x"),
+    )  # fmt: skip
+    for start in range(0, n, some):
+        inputs[start : start + some] = predictor[start : start + some].astype(np.float32)
+        targets[start : start + some] = truth[start : start + some].reshape(-1, height, width).astype(np.float32)
+
+
+def _write_table(folder: Path, data: Any, about: dict, shares: tuple[float, ...]) -> None:
+    """The table, the statistics and the seal of a store of samples."""
+    from geonb.store import store
+
+    n, steps, channels, height, width = data["predictor"].shape
+    counts = np.array(data.attrs.get("splits", [0]))
+    given = len(counts) == 3 and counts.sum() == n
+    if not given:
+        counts = np.diff(np.round(np.concatenate([[0], np.cumsum(shares)]) * n).astype(int))
+    code = np.repeat(np.arange(3), counts).astype(np.int8)
+    index = pd.DataFrame(
+        {
+            "source": pd.Categorical.from_codes(np.zeros(n, np.int8), [window_store.GROUP]),
+            "dataset": pd.Categorical.from_codes(np.zeros(n, np.int8), [Path(about["path"]).stem]),
+            "time": pd.Series(pd.NaT, index=range(n), dtype="datetime64[ns, UTC]"),
+            "t": np.full(n, -1, np.int32), "y": np.zeros(n, np.int16), "x": np.zeros(n, np.int16),
+            "height": np.full(n, height, np.int16), "width": np.full(n, width, np.int16),
+            "split": pd.Categorical.from_codes(code, conventions.SPLITS),
+            "block": (np.arange(n) // 1000).astype(np.int32), "valid_share": np.ones(n, np.float32),
+        }
+    )  # fmt: skip
+    index.to_parquet(folder / "index.parquet", index=False, compression="zstd")
+    statistics, binary = _statistics(data["predictor"], int(counts[0]))
+    names = _names(data, channels)
+    monthly = set(_texts(data, "key_ucdp")) or set(names)
+    records = [
+        {
+            "name": name, "units": "1", "kind": "monthly" if name in monthly else "yearly", "position": k,
+            "binary": binary[k], "role": "both" if k == 0 else "input",
+        }
+        for k, name in enumerate(names)
+    ]  # fmt: skip
+    dealt = "as the file says" if given else "by the order of the file"
+    notes = [window_store.UNPLACED, f"The samples were dealt to the splits {dealt}."]
+    source = {
+        "name": window_store.GROUP,
+        "crs": None,
+        "shape": [height, width],
+        "samples": n,
+        "months": 0,
+        "wraps": False,
+    }
+    source |= {"pixel_m": None, "resolution": None}
+    outcome = {"name": "any violence", "colour": "#b2182b", "event": names[0], "deaths": None}
+    seal = {"geonb": store._version(), "format": store.FORMAT, "workload": "conflict", "kind": "windows"}
+    seal |= {"name": Path(about["path"]).stem, "key": about["sha256"][:16], "simulated": False, "notes": notes}
+    seal |= {"title": f"Samples of {Path(about['path']).name}", "attribution": "", "channels": records, "classes": []}
+    seal |= {"statistics": statistics, "inputs": [about], "sources": [source], "outcomes": [outcome]}
+    seal |= {
+        "parameters": {"patch": height, "chunk_size": height, "steps": steps, "horizon": 1, "shares": list(shares)}
+    }
+    seal |= {"split": {"method": "order", "steps": steps, "horizon": 1, "gap_months": None, "months": {}}}
+    files.write_json(folder / "store.json", seal)
+
+
+def _texts(data: Any, name: str) -> list[str]:
+    """Names in an attribute of the file or of its predictor, whatever type they have."""
+    value = data.attrs.get(name, data["predictor"].attrs.get(name, []))
+    if isinstance(value, str | bytes):
+        value = [value]
+    return [v.decode() if isinstance(v, bytes) else str(v) for v in value]
+
+
+def _names(data: Any, channels: int) -> list[str]:
+    """Names of the channels: the file's own, those of its keys if they are as many, else numbers."""
+    for names in (_texts(data, "channels"), _texts(data, "key_ucdp") + _texts(data, "key_prio")):
+        if len(names) == channels == len(set(names)):
+            return names
+    return [f"channel_{k}" for k in range(channels)]
+
+
+def _statistics(predictor: Any, n_train: int) -> tuple[dict, list[bool]]:
+    """Mean and standard deviation of each channel over the training samples, and which hold nothing but 0 and 1."""
+    channels = predictor.shape[2]
+    n, middle, squares = np.zeros(channels), np.zeros(channels), np.zeros(channels)
+    binary = np.ones(channels, bool)
+    for start in range(0, n_train, SAMPLES_AT_ONCE):
+        values = predictor[start : min(start + SAMPLES_AT_ONCE, n_train)].astype(np.float64)
+        values = np.moveaxis(values, 2, 0).reshape(channels, -1)
+        known = np.isfinite(values)
+        binary &= (~known | (values == 0) | (values == 1)).all(axis=1)
+        more = known.sum(axis=1)
+        own = np.where(known, values, 0).sum(axis=1) / np.maximum(more, 1)
+        spread = np.square(np.where(known, values - own[:, None], 0)).sum(axis=1)
+        total = np.maximum(n + more, 1)
+        squares += spread + (own - middle) ** 2 * n * more / total  # Chan, Golub & LeVeque 1983
+        middle += (own - middle) * more / total
+        n += more
+    std = np.sqrt(squares / np.maximum(n, 1))
+    std = np.where(std > 1e-12 * np.abs(middle), std, 1)
+    plain = {"mean": np.where(binary, 0, middle).tolist(), "std": np.where(binary | (std == 0), 1, std).tolist()}
+    return plain, binary.tolist()

@@ -1,0 +1,220 @@
+"""From the store of a monthly cube to tensors: windows of months cut out of a node-local memory map.
+
+The cube is decoded once on each machine, into .npy files with the channels of a cell side by side; what is yearly or never
+changes is kept once there too, and repeated only inside a batch.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from geonb.base.files import enough_space, locked, whole_folder
+from geonb.store.loaders import Tensors, boxes_of, scratch_folder, size_of
+from geonb.store.turns import EXACT, unturned
+from geonb.training.augmentation import check_augment
+from geonb.workloads.conflict.store import GROUP, MONTHS_AT_ONCE, years_of
+
+if TYPE_CHECKING:
+    from geonb.workloads.conflict.store import CubeStore
+
+KINDS = ("monthly", "yearly", "static")
+
+
+def memory_map(store: CubeStore) -> Path:
+    """Decode the cube of a store, once a machine: monthly.npy (time, y, x, channel), yearly.npy, static.npy, valid.npy.
+
+    Raises
+    ------
+    OSError
+        No space left: says how much is needed.
+    """
+    arrays = (store.path / "arrays.zarr").resolve()
+    folder = scratch_folder() / arrays.stem
+    kinds = {c["kind"] for c in store.meta["channels"]}
+    files = [f"{kind}.npy" for kind in KINDS if kind in kinds] + ["valid.npy"]
+    if all((folder / f).is_file() for f in files):
+        return folder
+    import zarr
+
+    with locked(folder.with_name(f"{folder.name}.lock")):
+        if not all((folder / f).is_file() for f in files):
+            group = zarr.open_group(arrays, mode="r")[GROUP]
+            need = sum(group[Path(f).stem].nbytes for f in files)
+            with enough_space(folder.parent, need), whole_folder(folder) as partial:
+                for file in files[:-1]:
+                    _decode(group[Path(file).stem], partial / file)
+                np.save(partial / "valid.npy", group["valid"][:].astype(bool))
+    return folder
+
+
+def _decode(array: Any, file: Path) -> None:
+    """Copy ([time,] channel, y, x) into a .npy file, channels last, a few months at a time."""
+    flat = array.ndim == 3
+    shape = (() if flat else array.shape[:1]) + array.shape[-2:] + array.shape[-3:-2]
+    with file.open("wb") as out:
+        header = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(out, header)
+        if flat:
+            out.write(np.ascontiguousarray(array[:].transpose(1, 2, 0)).data)
+            return
+        # written, not mapped: a hole in a file on a full disk would be a crash (SIGBUS)
+        for start in range(0, array.shape[0], MONTHS_AT_ONCE):
+            months = array[start : start + MONTHS_AT_ONCE].transpose(0, 2, 3, 1)
+            out.write(np.ascontiguousarray(months).data)
+
+
+class Months(Tensors):
+    """Samples of months before and months after as standardised tensors, whatever they are read from (`_fill`).
+
+    Parameters
+    ----------
+    store : CubeStore or WindowStore
+    split : str, optional
+        train, val or test; all windows by default.
+    augment : str
+        flips, rotations: of inputs, targets, deaths and valid together; none by default.
+    seed : int
+        What happens to window i in an epoch follows from (seed, epoch, i) alone.
+    native : bool
+        Inputs as they are in the store, in their own units, NaN where not known.
+
+    Notes
+    -----
+    Keys are those of :class:`geonb.store.loaders.Tensors`. An item is {"inputs": float32 (step, channel, y, x), (value - mean) /
+    std of the training months, unknown values 0 after that; "targets": float32 (lead, outcome, y, x) 0/1; "deaths": float32
+    (lead, outcome, y, x), NaN where an outcome has no deaths; "valid": bool (y, x); "index": row of the store's table}.
+    In memory the channels of a cell lie side by side (channels_last, as convolutions like it best).
+    """
+
+    called = "windows of months"
+    unknown = True  # whether there may be NaN among the inputs
+
+    def __init__(
+        self, store: Any, split: str | None = None, augment: str = "none", seed: int = 0, *, native: bool = False
+    ):
+        super().__init__(store, split, check_turns(augment), seed)
+        self.boxes = boxes_of(store.index.iloc[self.rows], augment, self.steps)
+        self.past, self.ahead, self.outcomes = store.steps, store.horizon, len(store.outcomes)
+        self.native = native
+
+    def batch(self, keys: list[int]) -> dict[str, torch.Tensor]:
+        """Read many windows at once: a dict of tensors as an item's, with a first dim sample."""
+        epochs, order = np.divmod(np.asarray(keys, np.int64), len(self))
+        height, width = size_of(self.boxes[order])
+        n, lend = len(order), self._buffers.lend
+        inputs = lend((n, self.past, height, width, len(self.scale)), np.float32)
+        targets = lend((n, self.ahead, self.outcomes, height, width), np.float32)
+        deaths = lend((n, self.ahead, self.outcomes, height, width), np.float32)
+        valid = lend((n, height, width), bool)
+        for j, (epoch, i) in enumerate(zip(epochs.tolist(), order.tolist(), strict=True)):
+            turn = self._turn(epoch, i)
+            # written into views that are turned back, so that nothing is moved twice
+            self._fill(
+                i, unturned(inputs[j], turn, (1, 2)), unturned(targets[j], turn, (2, 3)),
+                unturned(deaths[j], turn, (2, 3)), unturned(valid[j], turn, (0, 1)),
+            )  # fmt: skip
+        if not self.native:
+            inputs *= self.scale
+            inputs += self.shift
+            if self.unknown:
+                np.nan_to_num(inputs, copy=False, nan=0)
+        return {
+            "inputs": torch.from_numpy(inputs).permute(0, 1, 4, 2, 3),
+            "targets": torch.from_numpy(targets),
+            "deaths": torch.from_numpy(deaths),
+            "valid": torch.from_numpy(valid),
+            "index": torch.from_numpy(self.rows[order]),
+        }
+
+    @abstractmethod
+    def _fill(self, i: int, inputs: np.ndarray, targets: np.ndarray, deaths: np.ndarray, valid: np.ndarray) -> None:
+        """Read window i into inputs (step, y, x, channel), targets, deaths (lead, outcome, y, x) and valid (y, x)."""
+
+
+class Sequences(Months):
+    """The windows of a cube's store, or of one split of it, as standardised tensors, see :class:`Months`."""
+
+    def __init__(
+        self, store: CubeStore, split: str | None = None, augment: str = "none", seed: int = 0, *, native: bool = False
+    ):
+        super().__init__(store, split, augment, seed, native=native)
+        self.origin = store.index["t"].to_numpy(np.int64)[self.rows]
+        self.folder, self.columns = memory_map(store), store.valid.shape[1]
+        records = {c["name"]: c for c in store.meta["channels"]}
+        inputs = [records[n] for n in store.inputs]
+        # of each kind: where in the inputs, where in its file
+        self.places = {k: _runs([(i, c["position"]) for i, c in enumerate(inputs) if c["kind"] == k]) for k in KINDS}
+        self.unknown = bool(self.places["yearly"] or self.places["static"])
+        self.events = np.array([records[o["event"]]["position"] for o in store.outcomes])
+        self.deaths = np.array([records[o["deaths"]]["position"] if o["deaths"] else -1 for o in store.outcomes])
+        self.logged = np.array([(o["deaths"] or "").startswith("log1p_") for o in store.outcomes])
+        yearly = self.places["yearly"]
+        self.years = years_of(store.times, store.grid["year"].to_numpy()) if yearly else None
+
+    def _fill(self, i: int, inputs: np.ndarray, targets: np.ndarray, deaths: np.ndarray, valid: np.ndarray) -> None:
+        y, x, height, width = self.boxes[i].tolist()
+        end = min(x + width, self.columns)
+        rows, to = slice(y, y + height), (inputs.swapaxes(-1, -2), targets, deaths, valid)
+        self._piece(i, rows, slice(x, end), [part[..., : end - x] for part in to])
+        if end < x + width:  # over the dateline, at the first column
+            self._piece(i, rows, slice(0, x + width - end), [part[..., end - x :] for part in to])
+
+    def _piece(self, i: int, rows: slice, columns: slice, to: list[np.ndarray]) -> None:
+        """One piece: inputs (step, y, channel, x), the others as in `_fill`."""
+        maps, t = self._opened(), int(self.origin[i])
+        inputs, targets, deaths, valid = to
+        inputs = inputs.swapaxes(-1, -2)
+        for into, at in self.places["monthly"]:
+            inputs[..., into] = maps["monthly"][t - self.past : t, rows, columns, at]
+        for into, at in self.places["yearly"]:
+            years = self.years[t - self.past : t]
+            for year in range(int(years[0]), int(years[-1]) + 1):
+                inputs[years == year, ..., into] = maps["yearly"][year, rows, columns, at]
+        for into, at in self.places["static"]:
+            inputs[..., into] = maps["static"][rows, columns, at]
+        after = maps["monthly"][t : t + self.ahead, rows, columns]
+        for k, (event, dead) in enumerate(zip(self.events.tolist(), self.deaths.tolist(), strict=True)):
+            np.greater_equal(after[..., event], 1, out=targets[:, k], casting="unsafe")
+            deaths[:, k] = after[..., dead] if dead >= 0 else np.nan
+            if self.logged[k]:
+                np.expm1(deaths[:, k], out=deaths[:, k])
+        valid[...] = maps["valid"][rows, columns]
+
+    def _opened(self) -> dict[str, np.ndarray]:
+        if self._maps is None:
+            kinds = [k for k in KINDS if self.places[k] or k == "monthly"]
+            self._maps = {k: np.load(self.folder / f"{k}.npy", mmap_mode="r") for k in [*kinds, "valid"]}
+        return self._maps
+
+
+def _runs(pairs: list[tuple[int, int]]) -> list[tuple[slice, slice]]:
+    """Pairs of positions as slices, as few as there can be: neighbours in both are copied together."""
+    runs: list[list[int]] = []
+    for into, at in pairs:
+        if runs and (into, at) == (runs[-1][0] + runs[-1][2], runs[-1][1] + runs[-1][2]):
+            runs[-1][2] += 1
+        else:
+            runs.append([into, at, 1])
+    return [(slice(a, a + n), slice(b, b + n)) for a, b, n in runs]
+
+
+def check_turns(augment: str) -> list[tuple[str, dict[str, float]]]:
+    """Resolve a specification of flips and rotations.
+
+    Raises
+    ------
+    ValueError
+        Also for changes that are made for images.
+    """
+    steps = check_augment(augment)
+    others = [name for name, _ in steps if name not in EXACT]
+    if others:
+        raise ValueError(
+            f"augment = {augment!r}: {', '.join(others)} is made for images, months of events know {', '.join(EXACT)} or none"
+        )
+    return steps

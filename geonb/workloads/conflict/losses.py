@@ -1,0 +1,234 @@
+"""Losses of forecasts by specification: ``"bce:pos_weight=pixel/4"``, ``"hurdle"``, sums ``"bce+ssim:weight=0.5"``.
+
+Each takes outputs (sample, lead, output, y, x): the outcomes' event logits, then, where deaths are forecast, their log1p
+deaths; targets (sample, lead, outcome, y, x) 0/1; deaths, counts of that shape; and valid (sample, y, x). Cells that are not
+valid take no part; a batch without a valid cell has loss 0 and gradient 0.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from geonb.base.specs import parse_spec, pick
+
+RULES = ("none", "batch", "pixel", "pixel/2", "pixel/3", "pixel/4")
+
+
+class Term(nn.Module):
+    """One loss. ``events`` and ``log_deaths`` (None if not forecast), ``targets`` and ``deaths`` are (sample, lead, outcome, y, x)."""
+
+    needs_deaths: ClassVar[bool] = False
+    least_side = 1  # cells
+
+
+class BCE(Term):
+    """Binary cross-entropy of the event logits.
+
+    Parameters
+    ----------
+    pos_weight : none, number, batch, pixel, pixel/2, pixel/3, pixel/4
+        What a positive counts: 1; so much; (N - P)/P with the N valid cells of the batch and its P positives, by outcome;
+        (N - P)/P with the N valid samples of the batch and its P positives, by cell, lead and outcome, or 1/2, 1/3, 1/4 of
+        it. Where P = 0 there is nothing to weigh, and where P = N the weight, and so the loss, is 0.
+    """
+
+    def __init__(self, pos_weight: str | float | None = None) -> None:
+        super().__init__()
+        self.pos_weight = pos_weight
+
+    def forward(self, events: Tensor, log_deaths: Tensor | None, targets: Tensor, deaths: Tensor | None, valid: Tensor):
+        weight = pixel_weights(self.pos_weight, targets, valid)
+        cell = functional.binary_cross_entropy_with_logits(events, targets, reduction="none", pos_weight=weight)
+        return _mean(cell, valid)
+
+
+class Focal(Term):
+    """Focal loss -(1 - p_t)^gamma log p_t (Lin et al. 2017, eq. 5); ``alpha`` weighs positives, 1 - alpha negatives."""
+
+    def __init__(self, gamma: float = 2.0, alpha: float | None = None) -> None:
+        super().__init__()
+        self.gamma, self.alpha = gamma, alpha
+
+    def forward(self, events: Tensor, log_deaths: Tensor | None, targets: Tensor, deaths: Tensor | None, valid: Tensor):
+        true = targets > 0.5
+        signed = torch.where(true, events, -events)
+        # 1 - p_t as a power of e: its gradient stays finite where p_t rounds to 1
+        cell = -(self.gamma * functional.logsigmoid(-signed)).exp() * functional.logsigmoid(signed)
+        if self.alpha is not None:
+            cell = cell * (self.alpha * targets + (1 - self.alpha) * (1 - targets))
+        return _mean(cell, valid)
+
+
+class MSE(Term):
+    """Mean squared error of the probability: the Brier score."""
+
+    def forward(self, events: Tensor, log_deaths: Tensor | None, targets: Tensor, deaths: Tensor | None, valid: Tensor):
+        return _mean((events.sigmoid() - targets) ** 2, valid)
+
+
+class SSIM(Term):
+    """1 - structural similarity of the maps of probability and truth (Wang et al. 2004), mean over valid cells.
+
+    Gaussian windows of ``sigma`` cells. Maps are 0 outside the valid cells.
+    """
+
+    def __init__(self, sigma: float = 1.5) -> None:
+        super().__init__()
+        self.sigma = sigma
+        self.least_side = int(3.5 * sigma + 0.5) + 1  # the edge is mirrored by the reach of the window
+
+    def forward(self, events: Tensor, log_deaths: Tensor | None, targets: Tensor, deaths: Tensor | None, valid: Tensor):
+        from torchmetrics.functional.image import structural_similarity_index_measure as similarity
+
+        within = valid[:, None, None]
+        maps = [(values * within).flatten(0, 2)[:, None] for values in (events.sigmoid(), targets)]
+        _, places = similarity(*maps, sigma=self.sigma, data_range=1.0, reduction="none", return_full_image=True)
+        return _mean(1 - places.reshape(events.shape), valid)
+
+
+class Hurdle(Term):
+    """Cross-entropy of the event, and squared error of log1p deaths where there was one (a hurdle: Cragg 1971).
+
+    Both are divided by the number of all cells, as in the likelihood: divided by the few with an event, the deaths would
+    outweigh the event a hundredfold. ``pos_weight`` as for :class:`BCE`; ``deaths`` is what the second part counts.
+    """
+
+    needs_deaths = True
+
+    def __init__(self, pos_weight: str | float | None = None, deaths: float = 1.0) -> None:
+        super().__init__()
+        self.event, self.deaths = BCE(pos_weight), deaths
+
+    def forward(self, events: Tensor, log_deaths: Tensor, targets: Tensor, deaths: Tensor, valid: Tensor):
+        positive = (targets > 0.5) & valid[:, None, None]
+        squared = torch.where(positive, (log_deaths - torch.log1p(deaths)) ** 2, 0)
+        size = _mean(squared, valid)
+        return self.event(events, None, targets, None, valid) + self.deaths * size
+
+
+LOSSES: dict[str, type[Term]] = {"bce": BCE, "focal": Focal, "hurdle": Hurdle, "mse": MSE, "ssim": SSIM}
+_ALLOWED: dict[str, tuple[str, Callable[[float], bool]]] = {
+    "alpha": ("from 0 to 1", lambda v: 0 <= v <= 1),
+    "gamma": ("0.1 to 10", lambda v: 0.1 <= v <= 10),
+    "sigma": ("0.3 to 5, cells", lambda v: 0.3 <= v <= 5),
+    "deaths": ("above 0", lambda v: 0 < v < float("inf")),
+    "weight": ("above 0", lambda v: 0 < v < float("inf")),
+}
+
+
+class ForecastLoss(nn.Module):
+    """A weighted sum of terms.
+
+    Attributes
+    ----------
+    outcomes : int
+        The first so many outputs are event logits.
+    needs_deaths : bool
+        Whether as many outputs follow, log1p deaths.
+    least_side : int, cells
+        Of the windows.
+    """
+
+    def __init__(self, terms: list[tuple[float, Term]], outcomes: int) -> None:
+        super().__init__()
+        self.weights, self.terms = [weight for weight, _ in terms], nn.ModuleList(term for _, term in terms)
+        self.outcomes, self.needs_deaths = outcomes, any(term.needs_deaths for term in self.terms)
+        self.least_side = max(term.least_side for term in self.terms)
+
+    def forward(self, outputs: Tensor, targets: Tensor, deaths: Tensor | None, valid: Tensor) -> Tensor:
+        """Scalar of outputs (sample, lead, output, y, x), targets and deaths (sample, lead, outcome, y, x), valid (sample, y, x)."""
+        # half precision cannot hold sums over a million cells
+        outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+        events, log_deaths = outputs[:, :, : self.outcomes], outputs[:, :, self.outcomes :]
+        targets = targets.to(outputs.dtype)
+        deaths = None if deaths is None else deaths.to(outputs.dtype)
+        losses = [
+            weight * term(events, log_deaths, targets, deaths, valid.bool())
+            for weight, term in zip(self.weights, self.terms, strict=True)
+        ]
+        return torch.stack(losses).sum()
+
+
+def build_loss(spec: str, outcomes: int = 1) -> ForecastLoss:
+    """Build a loss from its specification.
+
+    Parameters
+    ----------
+    spec : str
+        ``name:argument=value,...``; ``a+b`` adds terms up, and ``weight`` is what a term counts in the sum:
+        ``bce:pos_weight=pixel/2+ssim:weight=0.5``.
+    outcomes : int
+        Number of outcomes.
+
+    Raises
+    ------
+    ValueError
+        If losses or arguments are unknown, ill-typed or out of range; lists all faults and what is known.
+    """
+    terms, faults = [], []
+    for part in spec.split("+"):
+        try:
+            terms.append(_term(part.strip(), spec))
+        except ValueError as error:
+            faults.append(str(error))
+    if faults:
+        raise ValueError("\n".join(faults))
+    return ForecastLoss(terms, outcomes)
+
+
+def _term(part: str, spec: str) -> tuple[float, Term]:
+    name, options = parse_spec(part)
+    make = pick("loss", name, LOSSES, spec, more="; 'a+b' adds them")
+    known = [key for key in inspect.signature(make.__init__).parameters if key not in {"self", "args", "kwargs"}]
+    known = [*known, "weight"]
+    faults = []
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        faults.append(f"Unknown argument {', '.join(unknown)} in loss = {spec!r}. {name} takes: {', '.join(known)}.")
+    for key in set(known) & set(options):
+        told = _weight_fault(options[key]) if key == "pos_weight" else _fault(key, options[key])
+        if told:
+            faults.append(f"{key} = {options[key]!r} of {name} in loss = {spec!r}: {told}.")
+    if faults:
+        raise ValueError("\n".join(faults))
+    return options.pop("weight", 1.0), make(**options)
+
+
+def _fault(key: str, value: Any) -> str:
+    allowed, fits = _ALLOWED[key]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return f"arguments of a loss are numbers, this one {allowed}"
+    return "" if fits(value) else f"give a number {allowed}"
+
+
+def _weight_fault(value: Any) -> str:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+    if number or value is None or value in RULES:
+        return ""
+    return f"give a number above 0, or one of {', '.join(RULES)}"
+
+
+def pixel_weights(rule: str | float | None, targets: Tensor, valid: Tensor) -> Tensor | None:
+    """What a positive counts, to be multiplied with (sample, lead, outcome, y, x); None is 1. See :class:`BCE`."""
+    if rule in (None, "none"):
+        return None
+    if not isinstance(rule, str):
+        return targets.new_tensor(float(rule))
+    # over all but the outcome, or over samples alone
+    within = valid[:, None, None].expand_as(targets)
+    over = (0, 1, 3, 4) if rule == "batch" else (0,)
+    cells = within.sum(dim=over, keepdim=True).to(targets.dtype)
+    positives = (targets * within).sum(dim=over, keepdim=True)
+    return (cells - positives) / positives.clamp(min=1) / float(rule.partition("/")[2] or 1)
+
+
+def _mean(values: Tensor, valid: Tensor) -> Tensor:
+    """Mean over the valid cells, all leads and outcomes of (sample, lead, outcome, y, x)."""
+    within = valid[:, None, None].expand_as(values)
+    return torch.where(within, values, 0).sum() / within.sum().clamp(min=1)

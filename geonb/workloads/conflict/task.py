@@ -1,0 +1,282 @@
+"""The task of forecasting: months in, probabilities of events (and deaths) of the next months out, with their doubt."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from geonb.store.samplers import check_sampler, order_of
+from geonb.training.optimizers import check_optimizer
+from geonb.training.task import Trainable, check_all
+from geonb.workloads.conflict.losses import build_loss
+from geonb.workloads.conflict.networks import build_network, check_network, check_size
+
+
+class Forecast(Trainable):
+    """Forecast each cell's events, months ahead.
+
+    Parameters
+    ----------
+    card : dict
+        ``network`` and ``loss`` (specifications), ``channels`` (records of the inputs) and ``outcomes``, ``horizon``, ``lr``,
+        and, to train, ``prevalence`` of the outcomes, ``training`` with ``optimizer`` and ``epochs``.
+    weights : bool
+        False leaves the biases of the outputs as they come, where a checkpoint follows.
+    """
+
+    metric = "val_average_precision"
+
+    def __init__(self, card: dict[str, Any], weights: bool = True) -> None:
+        super().__init__()
+        self.card = card
+        self.outcomes = len(card["outcomes"])
+        self.loss = build_loss(card["loss"], self.outcomes)
+        outputs = self.outcomes * (2 if self.loss.needs_deaths else 1)
+        self.network = build_network(card["network"], len(card["channels"]), outputs, card["horizon"])
+        if weights and "prevalence" in card:
+            self.network.begin_at(torch.tensor(card["prevalence"]).clamp(1e-4, 0.5).logit())
+        self.average_precision = BinnedAveragePrecision(self.outcomes)
+
+    @classmethod
+    def check(cls, store, network: str, loss: str, augment: str, sampler: str, optimizer: str) -> None:
+        """Refuse what cannot be trained before anything is computed; one ValueError lists every fault."""
+        checks = [
+            lambda: _check_network(store, network, loss),
+            lambda: _check_loss(store, loss),
+            lambda: check_optimizer(optimizer),
+            lambda: _check_sampler(sampler),
+            lambda: store.windows("train", augment),
+        ]
+        check_all(store, checks)
+        order_of(store.windows("train", augment), store, sampler)  # an empty constituent cannot be shown more often
+
+    @classmethod
+    def check_memory(cls, store, network: str, batch: int, precision: str) -> None:
+        """Refuse a training step that keeps more than the machine holds: whole regions are large windows.
+
+        Raises
+        ------
+        ValueError
+            Says how much a step keeps, and what makes it smaller.
+        """
+        height, width = max(_sizes(store), key=lambda size: size[0] * size[1])
+        split, outputs = store.meta["split"], len(store.meta["outcomes"])
+        each = kept_bytes(
+            network, len(_inputs(store)), outputs, int(split["steps"]), int(split["horizon"]), (height, width)
+        ) * (0.5 if precision == "bfloat16" else 1)
+        there, rows = machine_bytes(), min(batch, int((store.index["split"] == "train").sum()))
+        if each * rows > there:
+            fits = f"batch = {int(there // each)}, " if there >= each else ""
+            raise ValueError(
+                f"A training step of batch = {batch} windows of {height} x {width} cells keeps about {each * rows / 1e9:.0f} GB "
+                f"for network = {network!r}, the machine has {there / 1e9:.0f} GB. Give {fits}smaller windows (notebook 01: "
+                "windows=events:size=16), fewer `steps`, or a smaller network."
+            )
+
+    @classmethod
+    def card_of(cls, store) -> dict[str, Any]:
+        """Channels that enter, outcomes, months, size of the windows, statistics."""
+        split = store.meta["split"]
+        return {
+            "channels": _inputs(store), "outcomes": store.meta["outcomes"], "classes": [], "steps": int(split["steps"]),
+            "horizon": int(split["horizon"]), "statistics": store.meta["statistics"],
+            "patch": int(store.index["height"].max()), "simulated": bool(store.meta["simulated"]),
+            "prevalence": prevalence(store),
+        }  # fmt: skip
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Outputs (sample, lead, output, y, x) of standardised inputs (sample, step, channel, y, x).
+
+        Event logits of all outcomes, then, if the loss asks for deaths, their log1p deaths.
+        """
+        return self.network(inputs)
+
+    def probabilities(self, inputs: Tensor) -> Tensor:
+        """Probability of an event (sample, lead, outcome, y, x), 0-1, float32; dropout as the module's mode has it."""
+        return self(inputs)[:, :, : self.outcomes].float().sigmoid()
+
+    def forecast(self, inputs: Tensor, draws: int = 1, seed: int = 0) -> dict[str, Tensor | None]:
+        """Forecast with Monte-Carlo dropout.
+
+        Parameters
+        ----------
+        inputs : Tensor (sample, step, channel, y, x), standardised
+        draws : int
+            One is the network without dropout. More are draws with it on (Gal & Ghahramani 2016), all else as in
+            evaluation; those of a network without dropout are all the same.
+        seed : int
+            Of the draws: the same seed, draw and shape give the same forecast, however many draws there are.
+
+        Returns
+        -------
+        dict with ``probability`` (draw, sample, lead, outcome, y, x) float32, 0-1, and ``deaths`` of that shape: expected
+        deaths, probability times what the network says of a month with an event; None if its loss knows no deaths
+
+        Raises
+        ------
+        ValueError
+            If there is no draw.
+        """
+        if draws < 1:
+            raise ValueError(f"draws = {draws}: give 1 (no dropout) or more.")
+        drops = [m for m in self.modules() if isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0]
+        was = self.training
+        self.eval()
+        try:
+            with torch.inference_mode():
+                if draws == 1 or not drops:
+                    drawn = self(inputs).float().expand(draws, *(-1,) * 5)
+                else:
+                    drawn = self._draw(inputs, drops, draws, seed)
+        finally:
+            self.train(was)
+        with torch.inference_mode():
+            probability = drawn[:, :, :, : self.outcomes].sigmoid()
+            deaths = None
+            if self.loss.needs_deaths:
+                deaths = probability * drawn[:, :, :, self.outcomes :].clamp(0, MOST_LOG_DEATHS).expm1()
+        return {"probability": probability, "deaths": deaths}
+
+    def _draw(self, inputs: Tensor, drops: list[nn.Module], draws: int, seed: int) -> Tensor:
+        devices = [inputs.device] if inputs.device.type == "cuda" else []
+        drawn = []
+        with torch.random.fork_rng(devices=devices):
+            for module in drops:
+                module.train()
+            for draw in range(draws):
+                torch.manual_seed((seed * 1_000_003 + draw) % 2**63)
+                drawn.append(self(inputs).float())
+        return torch.stack(drawn)
+
+    def encode(self, inputs: Tensor) -> Tensor:
+        """Embedding (sample, dim): what the encoder's deepest layer remembers of the months, averaged over the window."""
+        return self.network.features(inputs).float().mean(dim=(2, 3))
+
+    def training_step(self, batch: dict[str, Any], _: int) -> Tensor:
+        loss = self.loss(self(batch["inputs"]), batch["targets"], batch["deaths"], batch["valid"])
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch["inputs"]))
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], _: int) -> None:
+        outputs = self(batch["inputs"])
+        loss = self.loss(outputs, batch["targets"], batch["deaths"], batch["valid"])
+        self.average_precision.update(outputs[:, :, : self.outcomes], batch["targets"], batch["valid"])
+        self.log("val_loss", loss, batch_size=len(batch["inputs"]))
+        self.log(self.metric, self.average_precision)
+
+
+def kept_bytes(network: str, channels: int, outputs: int, steps: int, horizon: int, size: tuple[int, int]) -> int:
+    """What a forward pass of one float32 window keeps for the backward pass, from shapes alone: nothing is computed."""
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    with torch.device("meta"):
+        built = build_network(network, channels, outputs, horizon)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            built(torch.empty(1, steps, channels, *size))
+    weights = {p.untyped_storage()._cdata for p in built.parameters()}
+    return sum(tensor.untyped_storage().nbytes() for key, tensor in kept.items() if key not in weights)
+
+
+def machine_bytes() -> int:
+    """Memory of the device that trains: the GPU's, else all of the machine's."""
+    if torch.cuda.is_available():
+        return torch.cuda.mem_get_info()[1]
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+# exp(16) - 1 is 8.9 million: a wild extrapolation must not become infinite
+MOST_LOG_DEATHS = 16.0
+
+
+class BinnedAveragePrecision(Metric):
+    """Average precision of logits, by outcome, from counts in narrow bins, so that millions of cells need no memory.
+
+    The mean over the outcomes that occur; 0 if none does. Logits beyond +-16 share the last bins.
+    """
+
+    higher_is_better = True
+    full_state_update = False
+    bins, reach = 8192, 16.0
+
+    def __init__(self, outcomes: int) -> None:
+        super().__init__()
+        self.add_state("counts", torch.zeros(outcomes, 2, self.bins, dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, targets: Tensor, valid: Tensor) -> None:
+        """Add logits and targets (sample, lead, outcome, y, x) of the valid (sample, y, x) cells."""
+        at = ((logits.float() + self.reach) * (self.bins / (2 * self.reach))).long().clamp(0, self.bins - 1)
+        within = valid.bool()[:, None].expand(-1, logits.shape[1], -1, -1)
+        for k, counts in enumerate(self.counts):
+            cell = (targets[:, :, k] > 0.5).long() * self.bins + at[:, :, k]
+            counts += torch.bincount(cell[within], minlength=2 * self.bins).reshape(2, self.bins)
+
+    def compute(self) -> Tensor:
+        """Sum of precision times gain in recall, from the highest bin down (as scikit-learn's)."""
+        hits, missed = self.counts[:, 1].flip(1).double(), self.counts[:, 0].flip(1).double()
+        total = hits.sum(dim=1)
+        precision = hits.cumsum(1) / (hits + missed).cumsum(1).clamp(min=1)
+        found = (precision * hits).sum(dim=1) / total.clamp(min=1)
+        return (found.sum() / (total > 0).sum().clamp(min=1)).float()
+
+
+def prevalence(store, most: int = 200) -> list[float]:
+    """Share of a training window's valid cells with an event, of each outcome, over at most so many windows evenly drawn."""
+    windows = store.windows("train")
+    batch = windows.batch(np.unique(np.linspace(0, len(windows) - 1, most).round().astype(int)).tolist())
+    cells = batch["valid"][:, None, None].expand_as(batch["targets"])
+    events = (batch["targets"] * cells).sum(dim=(0, 1, 3, 4))
+    return (events / cells.sum(dim=(0, 1, 3, 4)).clamp(min=1)).tolist()
+
+
+def _inputs(store) -> list[dict[str, Any]]:
+    return [channel for channel in store.meta["channels"] if channel.get("role", "input") != "target"]
+
+
+def _check_network(store, network: str, loss: str) -> None:
+    """Sizes of the windows, and the number of outputs, that the network can take."""
+    check_network(network)
+    try:
+        outputs = len(store.meta["outcomes"]) * (2 if build_loss(loss).needs_deaths else 1)
+    except ValueError:
+        outputs = 1  # the loss's own check tells of it
+    with torch.device("meta"):  # built without its numbers
+        build_network(network, len(_inputs(store)), outputs, int(store.meta["split"]["horizon"]))
+    for height, width in _sizes(store):
+        check_size(network, height, width)
+
+
+def _check_loss(store, loss: str) -> None:
+    built, faults = build_loss(loss), []
+    lacking = [outcome["name"] for outcome in store.meta["outcomes"] if not outcome.get("deaths")]
+    if built.needs_deaths and lacking:
+        faults.append(
+            f"loss = {loss!r} learns deaths, but the store has none for {', '.join(lacking)}. "
+            "Make it with deaths (notebook 01), or give a loss of events: bce, focal."
+        )
+    side = min(min(size) for size in _sizes(store))
+    if side < built.least_side:
+        faults.append(
+            f"loss = {loss!r} compares maps of {built.least_side} cells a side or more; the windows have {side}. "
+            "Give a smaller sigma (ssim:sigma=0.5), larger windows, or another loss."
+        )
+    if faults:
+        raise ValueError("\n".join(faults))
+
+
+def _check_sampler(sampler: str) -> None:
+    if check_sampler(sampler)[1]["balance"] == "class":
+        raise ValueError(f"sampler = {sampler!r}: a forecast has no classes to balance. Leave balance=class out.")
+
+
+def _sizes(store) -> list[tuple[int, int]]:
+    """Heights and widths of the windows, cells."""
+    return [(int(h), int(w)) for h, w in store.index[["height", "width"]].drop_duplicates().to_numpy()]

@@ -1,0 +1,350 @@
+"""Inputs of the segmentation workload: images paired with masks, checked as a set before any long work.
+
+`open_pairs` looks at the headers of all files and `scan` at their pixels; each tells every fault it found at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from geonb.base import project
+from geonb.base.conventions import IGNORE
+from geonb.base.project import expand_files as _expand
+from geonb.rasters import grids
+from geonb.rasters import images as rasters_images
+from geonb.rasters.images import Image, choose_bands, open_image, stack, unique
+from geonb.workloads.segmentation import scan as segmentation_scan
+from geonb.workloads.segmentation.masks import (
+    Mask,
+    check_colours,
+    class_table,
+    code_text,
+    polygon_codes,
+    read_classes,
+    read_polygons,
+)
+
+MASK_OPTIONS = {"column": None, "layer": None, "read": ("codes", "rgb")}
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Images with their masks, ready to be read: what notebook 01 hands to `store.write_store`.
+
+    classes is None until `scan` has found the codes in the masks. `a + b` are Pairs that are split together; their
+    `constituents` keep what each was made of. With `prune`, `scan` leaves out sources without data or labels and lists
+    them in `pruned`.
+    """
+
+    images: tuple[Image, ...]
+    masks: tuple[Mask, ...]
+    classes: tuple[dict, ...] | None = None
+    channels: tuple[dict, ...] = ()
+    name: str = "dataset"
+    title: str = ""
+    simulated: bool = False
+    notes: tuple[str, ...] = ()
+    attribution: str = ""
+    found: tuple[dict, ...] = field(default=(), compare=False)  # by `scan`: pixels and codes of each image
+    constituents: tuple[Pairs, ...] = ()
+    prune: bool = False
+    pruned: tuple[str, ...] = field(default=(), compare=False)
+
+    def __iter__(self) -> Iterator[tuple[Image, Mask]]:
+        return iter(zip(self.images, self.masks, strict=True))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __add__(self, other: Pairs) -> Pairs:
+        from geonb.workloads.segmentation.registry import combine
+
+        return combine([self, other]) if isinstance(other, Pairs) else NotImplemented
+
+    @property
+    def datasets(self) -> list[dict]:
+        """name, title, simulated, notes, attribution, resolution_m, bands and preprocess of each constituent."""
+        return [part._facts() for part in self.constituents or (self,)]
+
+    def _facts(self) -> dict:
+        sides = {round(grids.pixel_size_m(i.crs, i.transform, i.shape), 2) for i in self.images}
+        given = {k: getattr(self, k) for k in ("name", "title", "simulated", "attribution")}
+        return given | {
+            "notes": list(self.notes),
+            "resolution_m": sides.pop() if len(sides) == 1 else None,  # the common side of the pixels, if there is one
+            "bands": list(self.images[0].channels),
+            "preprocess": self.images[0].preprocess,
+        }
+
+    @property
+    def files(self) -> list[Path]:
+        """Every file that is read, a shapefile's side files included, each once."""
+        return sorted({p for part in (*self.images, *self.masks) for p in getattr(part, "paths", None) or part.files})
+
+
+def open_pairs(
+    images: str | list,
+    masks: str | list,
+    classes: str | list | dict | None = None,
+    bands: str | None = None,
+    **facts: Any,
+) -> Pairs:
+    """Pair images with masks and check their headers: files, bands, CRS, overlap, class columns.
+
+    Parameters
+    ----------
+    images : str
+        Paths or globs, comma separated. Single-band files on one grid that share one mask are stacked into one image.
+    masks : str
+        Paths or globs, comma separated; raster, or polygons (.shp, .gpkg, .geojson, .fgb, .parquet) with a column `class`,
+        or another one: `roads.gpkg:column=kind,layer=main`; `file.tif:read=rgb` holds class colours. As many as images
+        (matched by stem where the stems agree, else by order), or one for all. Between polygons lies the class with code 0
+        where the table has one, else nothing is known.
+    classes : str, optional
+        "1=developed,2=water", a .csv, .yaml or .json file (code, name, colour), or None: what is found in the masks.
+        A class named `ignore` is no class: its pixels count as unlabelled.
+    bands : str, optional
+        Names or numbers (from 1), comma separated; None takes all.
+    **facts
+        name, title, notes, attribution, simulated, channels: kept in the sample store.
+
+    Raises
+    ------
+    ValueError
+        Listing every fault with the files it concerns.
+    """
+    faults: list[str] = []
+    image_files, mask_items = _expand(images, faults, "images"), _mask_items(masks, faults)
+    opened = [_try(faults, open_image, path) for path in image_files]
+    table, areas = _check_masks(mask_items, _try(faults, read_classes, classes), faults)
+    if not faults:
+        opened, mask_items = _match(opened, mask_items, faults)
+    if not faults:
+        opened = [_try(faults, choose_bands, image, bands) for image in opened]
+    if not faults:
+        _check_alike(opened, faults)
+        for image, mask in zip(opened, mask_items, strict=True):
+            _check_overlap(image, mask, areas[mask], faults)
+    _refuse(faults)
+    names = unique([image.name for image in opened])
+    opened = [replace(im, name=name, channels=opened[0].channels) for im, name in zip(opened, names, strict=True)]
+    facts.setdefault("channels", tuple({"name": c, "units": "1"} for c in opened[0].channels))
+    facts.setdefault("name", names[0] if len(names) == 1 else f"{names[0]}-and-{len(names) - 1}-more")
+    return Pairs(tuple(opened), tuple(mask_items), table and tuple(table), **facts)
+
+
+def resample(pairs: Pairs, resolution: float | None, method: str | None = None) -> Pairs:
+    """Pairs whose images have pixels of another side; masks follow when they are read.
+
+    Parameters
+    ----------
+    resolution : float, m; None leaves all as it is
+    method : str, optional
+        average, bilinear, cubic or nearest; by default average for coarser pixels, bilinear for finer ones.
+
+    Raises
+    ------
+    ValueError
+        Listing every image whose size would change absurdly (see grids.resampled).
+    """
+    if resolution is None:
+        return pairs
+    if not 0 < resolution < 1e6:
+        raise ValueError(f"resolution = {resolution!r}: give the side of a pixel in metres, above 0, or None")
+    faults: list[str] = []
+    images = [_try(faults, rasters_images.resample, image, resolution, method) for image in pairs.images]
+    _refuse(faults)
+    return replace(pairs, images=tuple(images))
+
+
+def scan(pairs: Pairs, workers: int | None = None) -> Pairs:
+    """Read every pixel once: count the valid ones, the not finite ones and the class codes; find unreadable files.
+
+    Parameters
+    ----------
+    workers : int, optional
+        Threads; as many as there are cores by default.
+
+    Returns
+    -------
+    Pairs with `classes` complete (from the codes found, where none were given) and `found` filled
+
+    Raises
+    ------
+    ValueError
+        Listing every fault: truncated files, images without data, codes that are not in the table, no labels at all.
+    """
+    faults: list[str] = []
+    found = segmentation_scan.count_all(pairs, workers, faults)
+    codes = sum((Counter(f["codes"]) for f in found if f), Counter())
+    if not faults and pairs.classes is None:
+        pairs = replace(pairs, classes=tuple(class_table({code: {"name": f"class {code}"} for code in sorted(codes)})))
+    kept, pruned = [], []
+    for (image, mask), counts in zip(pairs, found, strict=True):
+        if counts:
+            table = mask.classes or pairs.classes or ()
+            _check_codes(mask, counts, table, faults)
+            empty = _emptiness(image, mask, counts, table, pairs.prune)
+            if empty:
+                (pruned if pairs.prune else faults).append(empty)
+                continue
+        kept.append((image, mask, counts))
+    left = {image.dataset for image, _, _ in kept}
+    faults += [
+        f"dataset {name}: no source remains: {'; '.join(pruned)}"
+        for name in dict.fromkeys(image.dataset for image in pairs.images)
+        if pairs.prune and name not in left
+    ]
+    _refuse(faults)
+    images, masks, found = zip(*kept, strict=True)
+    return replace(pairs, images=images, masks=masks, found=found, pruned=tuple(pruned))
+
+
+def _emptiness(image: Image, mask: Mask, counts: dict, classes: tuple[dict, ...], strictly: bool) -> str | None:
+    """What a source lacks, if it is of no use; `strictly` counts images of nothing but 0, or the largest number, too."""
+    names = ", ".join(str(p) for p in image.paths)
+    if not counts["pixels_valid"]:
+        return f"{names}: no valid pixel: all are nodata or not finite in at least one band"
+    ignored = {c["code"] for c in classes if c["name"] == "ignore"}
+    if not set(counts["codes"]) - ignored:
+        return f"{mask.path}: labels no valid pixel of {names}"
+    if strictly and counts["pixels_valid"] in (counts["pixels_zero"], counts["pixels_full"]):
+        return f"{names}: every valid pixel is {'0' if counts['pixels_zero'] else 'the largest number'} in all bands"
+    return None
+
+
+def _check_codes(mask: Mask, counts: dict, classes: tuple[dict, ...], faults: list[str]) -> None:
+    known = {c["code"]: c["name"] for c in classes}
+    unknown = {c: n for c, n in counts["codes"].items() if c not in known}
+    if unknown:
+        what, table = "class codes", ", ".join(f"{c}={n}" for c, n in known.items())
+        if mask.read == "rgb":
+            what, table = "colours", ", ".join(f"{c['colour']} {c['name']}" for c in classes)
+        most = sorted(unknown, key=unknown.get, reverse=True)[:20]
+        codes = ", ".join(f"{code_text(c)} ({unknown[c]} px)" for c in (sorted(most) if len(unknown) < 21 else most))
+        codes += f" and {len(unknown) - 20} more" if len(unknown) > 20 else ""
+        faults.append(
+            f"{mask.path}: {what} {codes} are not in the table ({table}). Add them, or give them the name `ignore`"
+        )
+    if len(known) > IGNORE:
+        faults.append(f"{mask.path}: {len(known)} classes; at most {IGNORE} can be told apart. Is it the mask?")
+
+
+def _mask_items(masks: str | list, faults: list[str]) -> list[Mask]:
+    # commas part files, but also the options of one file: a.gpkg:column=kind,layer=main
+    items = project.split_files(masks) if isinstance(masks, str) else [str(m) for m in masks]
+    found = []
+    for item in items:
+        path, *options = re.split(r":(?=\w+=)", item.strip(), maxsplit=1)
+        given = dict(o.split("=", 1) for o in re.split(r",\s*(?=\w+=)", options[0])) if options else {}
+        given = {k.strip(): v.strip() for k, v in given.items()}
+        odd = [f"{k}={v}" for k, v in given.items() if k not in MASK_OPTIONS or v not in (MASK_OPTIONS[k] or (v,))]
+        if odd:
+            faults.append(
+                f"masks: {item}: {', '.join(odd)} is not known. Known: column=NAME, layer=NAME, read=codes|rgb"
+            )
+            continue
+        found += [Mask(p, **given) for p in _expand([path], faults, "masks")]
+    return found
+
+
+def _match(images: list[Image], masks: list[Mask], faults: list[str]) -> tuple[list[Image], list[Mask]]:
+    boxes = [(i.crs, grids.bounds(i.transform, i.shape)) for i in images]
+    one_place = all(grids.overlap(boxes[0], box) for box in boxes[1:])
+    if len(masks) == 1 and len(images) > 1 and one_place and all(len(i.bands) == 1 for i in images):
+        return [_try(faults, stack, images)], masks
+    if len(masks) == 1:
+        return images, masks * len(images)
+    if len(images) == len(masks):
+        by_stem = {m.path.stem: m for m in masks}
+        if len(by_stem) == len(masks) and all(i.name in by_stem for i in images):
+            masks = [by_stem[i.name] for i in images]
+        return images, masks
+    faults.append(
+        f"{len(images)} images ({', '.join(i.paths[0].name for i in images[:6])}) for {len(masks)} masks "
+        f"({', '.join(m.path.name for m in masks[:6])}): give as many masks as images, or one mask for all"
+    )
+    return images, masks
+
+
+def _check_alike(images: list[Image], faults: list[str]) -> None:
+    first = images[0]
+    for image in images[1:]:
+        if len(image.channels) != len(first.channels):
+            faults.append(
+                f"{image.paths[0]} has {len(image.channels)} bands, {first.paths[0]} has {len(first.channels)}: "
+                "choose those they share with `bands`"
+            )
+        elif image.channels != first.channels and not any(
+            c.startswith("band ") for c in image.channels + first.channels
+        ):
+            faults.append(
+                f"{image.paths[0]} has the bands {', '.join(image.channels)}, {first.paths[0]} has "
+                f"{', '.join(first.channels)}: choose the same ones, in one order, with `bands`"
+            )
+
+
+def _check_masks(
+    masks: list[Mask], table: list[dict] | None, faults: list[str]
+) -> tuple[list[dict] | None, dict[Mask, tuple]]:
+    """Where each mask lies (crs, bounds); and the class table, from the polygons' class names where none was given."""
+    areas, polygons = {}, {}
+    for mask in dict.fromkeys(masks):
+        if mask.is_vector:
+            shapes = _try(faults, read_polygons, mask)
+            if shapes is not None:
+                polygons[mask], areas[mask] = shapes, (shapes.crs, tuple(shapes.total_bounds))
+        else:
+            raster = _try(faults, open_image, mask.path)
+            if mask.read == "rgb" and raster is not None:
+                _try(faults, check_colours, mask, raster.dtype, len(raster.bands), table)
+            if raster is not None:
+                areas[mask] = raster.crs, grids.bounds(raster.transform, raster.shape)
+    named = {m: p for m, p in polygons.items() if p["value"].dtype.kind not in "iub"}
+    if table is None and named and len(named) == len(set(masks)):
+        names = sorted(set().union(*(p["value"].astype(str) for p in named.values())))
+        table = class_table({i: {"name": name} for i, name in enumerate(names, start=1)})
+    for mask, shapes in polygons.items():
+        try:
+            polygon_codes(shapes, table)
+        except ValueError as error:
+            faults.append(f"{mask.path}, column {mask.column}: {error}")
+    return table, areas
+
+
+def _check_overlap(image: Image, mask: Mask, area: tuple, faults: list[str]) -> None:
+    here = image.crs, grids.bounds(image.transform, image.shape)
+    if not grids.overlap(here, area):
+        faults.append(
+            f"{image.paths[0]} and {mask.path} do not overlap: (west, south, east, north) in degrees are "
+            f"{grids.lonlat_bounds(*here)} and {grids.lonlat_bounds(*area)}. Check the CRS of both"
+        )
+
+
+def pad(pairs: Pairs, patch: int) -> Pairs:
+    """Images that are smaller than a window, brought to its size with pixels that are not valid, below and to the right."""
+    padded = [
+        image
+        if min(image.shape) >= patch
+        else replace(image, shape=tuple(max(n, patch) for n in image.shape), data_shape=image.shape)
+        for image in pairs.images
+    ]
+    return replace(pairs, images=tuple(padded))
+
+
+def _try(faults: list[str], function: Callable, *arguments: Any) -> Any:
+    try:
+        return function(*arguments)
+    except ValueError as error:
+        faults.append(str(error))
+        return None
+
+
+def _refuse(faults: list[str]) -> None:
+    if faults:
+        raise ValueError("These inputs cannot be used:\n" + "\n".join(f"- {fault}" for fault in dict.fromkeys(faults)))

@@ -1,0 +1,155 @@
+"""What the shared notebooks show of images and classes, with the words that tell how to read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from geonb.plots.shared import LABELS, RELIABILITY
+from geonb.registry import Figure
+
+MOST_STRETCHED = 64  # windows that say how bright a store is
+
+
+def rgb_tiles(store, rows: np.ndarray, bands: tuple[int, int, int] | None = None) -> np.ndarray:
+    """How windows look to a person: the 2-98 % stretch of three bands, the same for every window of the store.
+
+    Parameters
+    ----------
+    rows : rows of the store's index, all of one window size
+    bands : positions for red, green, blue; default the third, second and first of three or more, else the first
+
+    Returns
+    -------
+    uint8 array (sample, y, x, 3), in the order of ``rows``; invalid pixels white
+    """
+    from geonb.workloads.segmentation.loaders import Windows
+
+    windows = Windows(store)
+    if bands is None:
+        bands = (2, 1, 0) if len(store.channels) >= 3 else (0, 0, 0)
+    low, high = _stretch(windows, bands)
+    tiles = []
+    for row in rows:
+        inputs = np.asarray(windows[int(row)]["inputs"])
+        grey = np.clip((inputs[list(bands)] - low) / max(high - low, 1e-6), 0, 1)
+        tiles.append((np.moveaxis(np.where((inputs == 0).all(axis=0), 1, grey), 0, -1) * 255).astype(np.uint8))
+    return np.stack(tiles) if tiles else np.zeros((0, 1, 1, 3), np.uint8)
+
+
+def _stretch(windows, bands: tuple[int, int, int]) -> tuple[float, float]:
+    """The 2nd and 98th percentile of some bands in windows spread over the store: not of those asked for, so that a tile
+    looks the same beside whichever others it is drawn."""
+    drawn = np.unique(np.linspace(0, len(windows) - 1, min(len(windows), MOST_STRETCHED)).astype(int))
+    items = [np.asarray(windows[int(row)]["inputs"])[:, ::2, ::2] for row in drawn]
+    seen = [item[list(bands)][:, (item != 0).any(axis=0)].ravel() for item in items]
+    shown = np.concatenate(seen) if seen else np.zeros(0)
+    low, high = np.percentile(shown, [2, 98]) if shown.size else (0, 1)
+    return float(low), float(high)
+
+
+PIXELS: Mapping[str, tuple[Figure, ...]] = {
+    "02_training": (
+        Figure(
+            "",
+            "Windows of the training split with their targets. If something is wrong here (a shifted mask, a swapped band), no "
+            "training will mend it. Grey is ignored.",
+            "geonb.workloads.segmentation.figures:windows",
+        ),
+    ),
+    "03_prediction": (
+        Figure(
+            "",
+            "Where is the network wrong, and is it at least unsure there? Only the outlined test blocks count: elsewhere the "
+            "network saw the answers. Errors in thin lines along borders are half a pixel of mixed ground and hard to avoid; "
+            "errors in whole patches are a kind of place that the network misses, or a label that is wrong. The last panel says "
+            "which of the two it suspects itself: a good network is unsure exactly where it errs.",
+            "geonb.workloads.segmentation.figures:panels",
+        ),
+    ),
+    "04_analytics": (
+        Figure(
+            "Which classes",
+            "Accuracy is the share of pixels that are right, and a model that knows only the commonest class can look good by it; "
+            "the mean IoU gives every class of the split the same weight. An average hides the rare ones. Prevalence stands beside "
+            "each score: a class with a thousandth of the pixels has an interval as wide as the axis, and its score is an anecdote. "
+            "If a rare class matters to you, get more of it before you tune anything.",
+            "geonb.workloads.segmentation.figures:class_scores",
+        ),
+        Figure(
+            "How many hectares",
+            "A map is often read for its hectares. Errors of both kinds can cancel there: a class may be in the wrong places and "
+            "still have nearly the right area, so look at both figures. Boundary F1, in the table above, asks whether the outlines "
+            "lie where they should, within two pixels.",
+            "geonb.workloads.segmentation.figures:area_error",
+        ),
+        Figure(
+            "Where",
+            "By source and block by block. If one source is much worse than the others, its images, its labels or its kind of place "
+            "differ, and a mean over all of them hides it. Bad blocks side by side are a place to look at on the map of notebook 06.",
+            "geonb.workloads.segmentation.figures:places",
+        ),
+        Figure(
+            "Taken for what",
+            "Each row is a true class; the columns say what the network called it. Two classes that go into each other are hard to "
+            "tell apart in these bands, at this resolution, or for the people who drew the labels.",
+            "geonb.workloads.segmentation.figures:confusion",
+        ),
+        RELIABILITY,
+    ),
+    "05_interpretation": (LABELS,),
+    "06_explore": (
+        Figure(
+            "",
+            'A way through it. First lay "where the model is wrong" over the image: errors lie along borders if the network is good, '
+            "in patches if it misses a kind of place. Then switch the model to a baseline and back: what does the network add? Click "
+            "into a patch of errors and read the bands and the probabilities: is it nearly right, or sure and wrong? Last, lay a "
+            "class's probability over the image and move the threshold: how many false alarms does it cost to find the rest of that "
+            "class?",
+        ),
+    ),
+}
+
+
+def windows(store, seed):
+    """Training windows with their targets."""
+    from geonb.workloads.segmentation import maps
+
+    return maps.samples(store, n=8, seed=seed)
+
+
+def panels(predictions, store):
+    """Image, truth, label and sureness of each source."""
+    from geonb.workloads.segmentation import maps
+
+    return [maps.prediction_panels(predictions, source, arrays=store.arrays) for source in predictions.children]
+
+
+def class_scores(scores, run):
+    """IoU of each class."""
+    from geonb.workloads.segmentation import score_figures
+
+    return score_figures.class_scores(scores)
+
+
+def area_error(scores, run):
+    """Error of each class's area."""
+    from geonb.workloads.segmentation import score_figures
+
+    return score_figures.area_error(scores)
+
+
+def places(scores, run):
+    """Scores by source and by block."""
+    from geonb import plots
+    from geonb.workloads.segmentation import score_figures
+
+    return [plots.source_scores(scores), score_figures.block_scores(scores)]
+
+
+def confusion(scores, run):
+    """The network's confusion matrix."""
+    from geonb.workloads.segmentation import score_figures
+
+    return score_figures.confusion(scores)

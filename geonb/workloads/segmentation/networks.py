@@ -1,0 +1,190 @@
+"""Networks by specification: ``"unet:encoder=resnet18"`` -> nn.Module for N bands and C classes.
+
+``segmentalist`` is ours (``networks_segmentalist``). Every architecture and encoder of segmentation-models-pytorch can be
+named too, timm's encoders with the prefix ``tu-``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from difflib import get_close_matches
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import segmentation_models_pytorch as smp
+import timm
+import torch
+from torch import nn
+
+from geonb.base.specs import parse_spec, pick
+from geonb.workloads.segmentation.segmentalist import Segmentalist, check_options
+
+if TYPE_CHECKING:
+    pass
+
+
+# Short names of the two arguments that everybody sets.
+_SHORT = {"encoder": "encoder_name", "weights": "encoder_weights"}
+# What geonb decides; an activation would turn logits into something else.
+_GIVEN = {"in_channels", "classes", "aux_params", "activation", "self", "kwargs"}
+# Options that can leave an output of another size than the input.
+_SIZES = {"encoder_depth", "encoder_output_stride", "upsampling"}
+
+ARCHITECTURES: dict[str, type[nn.Module]] = {
+    name.lower(): member
+    for name, member in vars(smp).items()
+    if inspect.isclass(member) and issubclass(member, smp.base.SegmentationModel)
+}
+ARCHITECTURES["segmentalist"] = Segmentalist
+
+
+def check_network(spec: str) -> tuple[type[nn.Module], dict[str, Any]]:
+    """Resolve a specification without building it.
+
+    Raises
+    ------
+    ValueError
+        If the architecture, an option, the encoder or its weights are unknown; lists what is known.
+    """
+    name, options = parse_spec(spec)
+    architecture = pick("network", name, ARCHITECTURES, spec)
+    if architecture is Segmentalist:
+        return architecture, check_options(options, spec)
+    known = set(inspect.signature(architecture.__init__).parameters) - _GIVEN
+    options = {_SHORT.get(key, key): value for key, value in options.items()}
+    unknown = sorted(set(options) - known)
+    if unknown:
+        allowed = sorted((known - set(_SHORT.values())) | set(_SHORT))
+        raise ValueError(
+            f"Unknown option {', '.join(unknown)} in network = {spec!r}. {name} takes: {', '.join(allowed)}."
+        )
+    options = {"encoder_name": "resnet18", "encoder_weights": None, **options}
+    _check_encoder(options["encoder_name"], options["encoder_weights"], spec)
+    return architecture, options
+
+
+def _check_encoder(encoder: Any, weights: Any, spec: str) -> None:
+    ours = smp.encoders.encoders
+    if encoder not in ours and not (str(encoder).startswith("tu-") and timm.is_model(str(encoder)[3:])):
+        near = get_close_matches(str(encoder), [*ours, *(f"tu-{model}" for model in timm.list_models())], n=3)
+        raise ValueError(
+            f"Unknown encoder {encoder!r} in network = {spec!r}. Near: {', '.join(near) or 'none'}. "
+            "Known: those of segmentation_models_pytorch.encoders.get_encoder_names(), and 'tu-<any timm model>'."
+        )
+    sets = ours[encoder]["pretrained_settings"] if encoder in ours else ["imagenet"]
+    if weights is not None and weights not in sets:
+        raise ValueError(
+            f"Unknown weights {weights!r} of {encoder!r} in network = {spec!r}. Known: {', '.join(sets) or 'none'}; "
+            "leave them out to start at random."
+        )
+
+
+def build_network(spec: str, channels: int, classes: int, weights: bool = True) -> nn.Module:
+    """Build a segmentation network.
+
+    Parameters
+    ----------
+    spec : str
+        ``architecture:option=value,...``, e.g. ``unet:encoder=resnet18``, ``fpn:encoder=tu-convnext_nano,weights=imagenet``
+        or ``segmentalist:layer_blocks=2-2-2,attention=spatial``.
+        Encoders start at random unless ``weights`` names a set that is on disk or can be fetched.
+    channels, classes : int
+        Bands in, classes out.
+    weights : bool
+        False leaves pretrained weights out, where a checkpoint is loaded into the network anyway.
+
+    Returns
+    -------
+    Module, (sample, channel, y, x) float32 -> logits (sample, class, y, x), with ``encoder``
+        A ``segmentalist`` with deep supervision gives a list of logits in training mode.
+
+    Raises
+    ------
+    ValueError
+        For an unknown architecture, option, encoder or weights, and options that do not go together.
+    ConnectionError
+        If pretrained weights are neither on disk nor to be had: fetch them on a machine with network first.
+    """
+    architecture, options = check_network(spec)
+    if not weights and "encoder_weights" in options:
+        options["encoder_weights"] = None
+    pretrained = options.get("encoder_weights")
+    try:
+        network = architecture(in_channels=channels, classes=classes, **options)
+    except (OSError, RuntimeError) as error:
+        if pretrained is None:
+            raise
+        raise ConnectionError(
+            f"The weights {pretrained!r} of {options['encoder_name']!r} are not on disk and could not be fetched ({error}). "
+            "Build the network once where there is a network (a login node), or leave `weights` out to start at random."
+        ) from error
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"The options of network = {spec!r} do not go together: {error}") from error
+    if architecture is not Segmentalist and set(options) & _SIZES:
+        _check_output(network, spec, channels)
+    return network
+
+
+def _check_output(network: nn.Module, spec: str, channels: int) -> None:
+    network.eval()
+    with torch.no_grad():
+        given = network(torch.zeros(1, channels, 128, 128)).shape[-1]
+    network.train()
+    if given != 128:
+        raise ValueError(
+            f"network = {spec!r} makes {given} pixels of 128: its options {', '.join(sorted(_SIZES))} do not fit each other. "
+            "Leave them out, or set `upsampling` so that the output is as large as the input."
+        )
+
+
+@cache
+def size_multiple(spec: str) -> int:
+    """What a window's height and width must be a multiple of, in pixels; 1 where any size does.
+
+    Raises
+    ------
+    ValueError
+        As ``build_network``.
+    """
+    if check_network(spec)[0] is Segmentalist:
+        return 1
+    network = build_network(spec, channels=3, classes=2, weights=False)
+    return int(network.encoder.output_stride) if network.requires_divisible_input_shape else 1
+
+
+def check_size(spec: str, height: int, width: int) -> None:
+    """Refuse windows that a network cannot label, before any compute.
+
+    Raises
+    ------
+    ValueError
+        If a side is no multiple of ``size_multiple``; names the nearest sizes that do.
+    """
+    multiple = size_multiple(spec)
+    wrong = sorted({side for side in (height, width) if side % multiple})
+    if wrong:
+        near = ", ".join(
+            f"{max(multiple, side // multiple * multiple)} or {-(-side // multiple) * multiple}" for side in wrong
+        )
+        raise ValueError(
+            f"Windows of {height} x {width} pixels don't fit network = {spec!r}: its sides must be multiples of {multiple}. "
+            f"Give {near}, or a network that takes any size: unet, segmentalist."
+        )
+
+
+def describe_network(spec: str, channels: int, classes: int) -> dict[str, int]:
+    """Size of a network: ``parameters`` (count) and ``size_multiple`` (pixels)."""
+    network = build_network(spec, channels, classes, weights=False)
+    return {"parameters": sum(p.numel() for p in network.parameters()), "size_multiple": size_multiple(spec)}
+
+
+def window_of(card: dict[str, Any]) -> int:
+    """Window for inference, px: that of training, rounded up to what the network's halvings divide.
+
+    Not larger: kernels deep in a network that saw small windows were trained on little but padding, and what they do with
+    a larger window is chance (seen: accuracy .79 with windows of 32 px as in training, .27 with 128 px).
+    """
+    pass
+
+    multiple = size_multiple(card["network"])
+    return -(-card["patch"] // multiple) * multiple

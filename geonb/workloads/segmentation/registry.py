@@ -1,0 +1,468 @@
+"""Datasets by name: a YAML registry of images, masks, classes and how to bring each into shape; several combined.
+
+    # datasets.yaml, in the project root
+    raleigh:
+      title: Land cover of Raleigh
+      images: data/raleigh/lsat_*.tif      # relative to this file
+      masks: data/raleigh/strata.tif
+      classes: {1: built, 2: field, 5: wood}
+    hanoi:
+      aliases: [vietnam]
+      resolution: 10                       # as stated; checked against the files
+      images: data/hanoi/*.tif
+      masks: data/hanoi/roofs.gpkg
+      mask: {column: kind}                 # codes (default) | rgb | column, layer
+      classes: {1: house, 2: paddy, 3: trees}
+      map: {house: built, paddy: field, trees: wood}
+      preprocess: scaling.py:to_8_bit
+
+`open_datasets("raleigh+hanoi", resolution=30)` is then ready for `store.write_store`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geonb import parameters
+from geonb.base import conventions, project, specs
+from geonb.rasters import grids, images
+from geonb.workloads.segmentation import dataset, masks
+from geonb.workloads.segmentation.dataset import Pairs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FILE = "datasets.yaml"
+TOLERANCE = 0.01  # by how much files may differ from the resolution that is stated
+# What a dataset may hold: key -> (types, what to write)
+KEYS: dict[str, tuple[tuple[type, ...], str]] = {
+    "aliases": ((str, list), "other names, comma separated or a list"),
+    "title": ((str,), "a line of text"),
+    "resolution": ((int, float), "side of a pixel in metres, above 0"),
+    "images": ((str, list), "paths or globs, relative to the registry"),
+    "masks": ((str, list), "paths or globs, relative to the registry"),
+    "classes": ((str, dict, list), "code: name, code: {name, colour}, or a file"),
+    "mask": ((str, dict), "codes, rgb, or column: NAME (and layer: NAME)"),
+    "bands": ((str, int, list), "names or numbers of bands, from 1"),
+    "resampling": ((str,), ", ".join(images.RESAMPLING)),
+    "preprocess": ((str,), "module:function or file.py:function"),
+    "map": ((dict,), "own class name: common class name"),
+    "simulated": ((bool,), "true or false"),
+    "notes": ((str, list), "a line of text, or a list"),
+    "attribution": ((str,), "a line of text"),
+}
+
+
+def read_registry(file: str | Path | None = None) -> dict[str, dict]:
+    """Read a registry of datasets.
+
+    Parameters
+    ----------
+    file : path, optional
+        A YAML file; datasets.yaml in the project root by default.
+
+    Returns
+    -------
+    dict of name -> what the file says of it, in one form: aliases, images, masks and notes are lists (files with their
+    folder), classes a class table or None, mask a dict of options, bands a text or None
+
+    Raises
+    ------
+    ValueError
+        Listing every fault: no such file, not YAML, unknown keys (the known ones are named), values of another type,
+        names or aliases given twice.
+    """
+    import yaml
+
+    path = _project() / FILE if file is None else Path(file).expanduser()
+    if not path.is_absolute() and not path.is_file():
+        path = _project() / path
+    if not path.is_file():
+        raise ValueError(
+            f"There is no registry of datasets {path}. Write one (see geonb.workloads.segmentation.registry), or name "
+            "another: file.yaml:a+b"
+        )
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), parameters._loader())  # a SafeLoader; refuses names twice
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a registry that can be read: {conventions.short(error)}") from None
+    if not isinstance(content, dict) or not content:
+        raise ValueError(
+            f"{path} holds no datasets. Write `name:` and under it `images:` and `masks:` (geonb.workloads.segmentation.registry)"
+        )
+    faults: list[str] = []
+    registry = {str(name): _entry(str(name), entry, path.absolute().parent, faults) for name, entry in content.items()}
+    taken = [name for entry in registry.values() for name in (entry["name"], *entry["aliases"])]
+    faults += [f"{name} names more than one dataset" for name in dict.fromkeys(taken) if taken.count(name) > 1]
+    _refuse(f"{path} cannot be used", faults)
+    return registry
+
+
+def _entry(name: str, given: Any, folder: Path, faults: list[str]) -> dict:
+    """One dataset in one form; what is wrong goes to `faults`."""
+    entry: dict[str, Any] = dict.fromkeys(KEYS) | {"name": name, "folder": folder}
+    entry |= {
+        "aliases": [],
+        "notes": [],
+        "images": [],
+        "masks": [],
+        "mask": {},
+        "map": {},
+        "title": "",
+        "attribution": "",
+    }
+    entry["simulated"], entry["files"] = False, []
+    if re.search(r"[+,:\s/]", name) or not name:
+        faults.append(f"{name!r} is no name for a dataset: it may not hold spaces or any of + , : /")
+    if not isinstance(given, dict):
+        faults.append(f"{name}: write `images:` and `masks:` under it, indented")
+        return entry
+    entry["files"] = [folder / v for v in given.values() if isinstance(v, str) and (folder / v).is_file()]
+    for key, value in given.items():
+        try:
+            types, form = specs.pick("key", str(key), KEYS)
+            if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+                raise ValueError(f"{key} = {value!r} is {type(value).__name__}, write {form}")
+            entry[key] = READERS.get(key, lambda value, folder: value)(value, folder)
+        except ValueError as error:
+            faults.append(f"{name}: {error}")
+    if entry["mask"].get("read") == "rgb":
+        faults += _colourless(name, given.get("classes"))
+    faults += [f"{name}: `{key}` is missing ({KEYS[key][1]})" for key in ("images", "masks") if key not in given]
+    if entry["map"] and entry["classes"]:
+        own = [c["name"] for c in entry["classes"]]
+        odd = [str(k) for k in entry["map"] if str(k) not in own]
+        if odd:
+            faults.append(f"{name}: map: {', '.join(odd)} is none of its classes {', '.join(own)}")
+    elif entry["map"]:
+        faults.append(f"{name}: `map` needs `classes`")
+    return entry
+
+
+def _colourless(name: str, classes: Any) -> list[str]:
+    """A palette would do to draw classes, not to find them in a mask of colours."""
+    if classes is None:
+        return [f"{name}: mask = rgb needs `classes` with a colour each"]
+    listed = classes if isinstance(classes, list) else list(classes.values()) if isinstance(classes, dict) else []
+    bare = [c.get("name") if isinstance(c, dict) else c for c in listed]
+    bare = [str(n) for n, c in zip(bare, listed, strict=True) if not isinstance(c, dict) or not c.get("colour")]
+    if isinstance(classes, str) and "=" in classes:
+        bare = [classes]
+    return [f"{name}: mask = rgb, but no colour for {', '.join(bare)}. Write {{name: ..., colour: '#rrggbb'}}"] * bool(
+        bare
+    )
+
+
+def _items(value: str | list, _: Path) -> list[str]:
+    parts = value.split(",") if isinstance(value, str) else value
+    return [str(part).strip() for part in parts if str(part).strip()]
+
+
+def _files(value: str | list, folder: Path) -> list[str]:
+    return [str(folder / Path(item).expanduser()) for item in _items(value, folder)]
+
+
+def _notes(value: str | list, _: Path) -> list[str]:
+    return [value] if isinstance(value, str) else [str(note) for note in value]
+
+
+def _resolution(value: float, _: Path) -> float:
+    if not 0 < value < 1e6:
+        raise ValueError(f"resolution = {value!r}: write {KEYS['resolution'][1]}")
+    return float(value)
+
+
+def _classes(value: Any, folder: Path) -> list[dict]:
+    if isinstance(value, str) and Path(value).suffix:
+        value = str(folder / value) if "=" not in value else value
+    names = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    _no_bool([c.get("name") if isinstance(c, dict) else c for c in names])
+    return masks.read_classes(value)
+
+
+def _map(value: dict, _: Path) -> dict[str, str]:
+    _no_bool([*value, *value.values()])
+    return {str(k): str(v) for k, v in value.items()}
+
+
+def _no_bool(names: list) -> None:
+    if any(isinstance(name, bool) for name in names):
+        raise ValueError(
+            "YAML reads a bare yes, no, on or off as true or false: write class names like 'yes' in quotes"
+        )
+
+
+def _mask(value: str | dict, _: Path) -> dict[str, str]:
+    if value in ("codes", "rgb"):
+        return {"read": value}
+    options = value
+    if isinstance(value, str):
+        pairs = [re.split(r"\s*[:=]\s*", part.strip(), maxsplit=1) for part in value.split(",")]
+        options = {pair[0]: pair[-1] for pair in pairs if len(pair) == 2}
+    if set(options) - {"column", "layer"} or "column" not in options:
+        raise ValueError(f"mask = {value!r}: write {KEYS['mask'][1]}")
+    return {str(k): str(v) for k, v in options.items()}
+
+
+def _resampling(value: str, _: Path) -> str:
+    specs.pick("resampling", value, dict.fromkeys(images.RESAMPLING))
+    return value
+
+
+def _preprocess(value: str, folder: Path) -> str:
+    place, colon, name = value.rpartition(":")
+    if not colon or not name.isidentifier():
+        raise ValueError(f"preprocess = {value!r}: write {KEYS['preprocess'][1]}")
+    return f"{folder / place}:{name}" if place.endswith(".py") else value
+
+
+READERS: dict[str, Callable] = {
+    "aliases": _items,
+    "images": _files,
+    "masks": _files,
+    "notes": _notes,
+    "resolution": _resolution,
+    "classes": _classes,
+    "mask": _mask,
+    "resampling": _resampling,
+    "preprocess": _preprocess,
+    "bands": lambda value, folder: ",".join(_items(value if isinstance(value, list) else str(value), folder)),
+    "map": _map,
+}
+
+
+def table(file: str | Path | None = None) -> pd.DataFrame:
+    """The registry as a table, for people: a row a dataset, with the number of files that are there."""
+    import pandas as pd
+
+    rows = []
+    for name, entry in read_registry(file).items():
+        row = {"dataset": name, "aliases": ", ".join(entry["aliases"]), "title": entry["title"]}
+        for kind in ("images", "masks"):
+            row[kind] = sum(len(project.find_files(item, Path()).get(item, [])) for item in entry[kind])
+        row["mask"] = ", ".join(v if k == "read" else f"{k} {v}" for k, v in entry["mask"].items()) or "codes"
+        own = [entry["map"].get(c["name"], c["name"]) for c in entry["classes"] or ()]
+        row["classes"] = ", ".join(dict.fromkeys(n for n in own if n != "ignore")) or "from the masks"
+        row["resolution_m"] = entry["resolution"]
+        row |= {k: entry[k] or "" for k in ("bands", "resampling", "preprocess", "attribution")}
+        rows.append(row | {"simulated": entry["simulated"]})
+    return pd.DataFrame(rows)
+
+
+def open_datasets(datasets: str, resolution: float | None = None, **facts: Any) -> Pairs:
+    """Open datasets of a registry, each prepared in its own way, to be split and trained on together.
+
+    Parameters
+    ----------
+    datasets : str
+        Names or aliases: "a+b" or "a,b" of datasets.yaml in the project root, or "path/file.yaml:a+b".
+    resolution : float, m, optional
+        Side of the pixels of all; None leaves each dataset as it is.
+    **facts
+        title, name, notes ...: instead of those of the datasets.
+
+    Returns
+    -------
+    Pairs; of several datasets, with each in `constituents`. Sources without data or labels are left out when the pixels
+    are read, and listed.
+
+    Raises
+    ------
+    ValueError
+        Listing every fault of all of them.
+    """
+    file, names = _parse(datasets)
+    registry = read_registry(file)
+    known = registry | {alias: entry for entry in registry.values() for alias in entry["aliases"]}
+    faults: list[str] = []
+    entries = [dataset._try(faults, specs.pick, "dataset", name, known, datasets) for name in names]
+    chosen = [entry["name"] for entry in entries if entry]
+    faults += [f"{name} is named twice in {datasets!r}" for name in dict.fromkeys(chosen) if chosen.count(name) > 1]
+    _refuse(f"datasets = {datasets!r} cannot be opened", faults)
+    parts = []
+    for entry in entries:
+        try:
+            parts.append(_open(entry, resolution))
+        except ValueError as error:
+            faults.append(f"{entry['name']}: {error}")
+    _refuse(f"datasets = {datasets!r} cannot be opened", faults)
+    pairs = combine(parts) if len(parts) > 1 else parts[0]
+    return replace(pairs, **facts) if facts else pairs
+
+
+def registry_files(datasets: str, root: Path) -> list[Path]:
+    """Every file that datasets stand for, the registry itself too, so that a change of one is noticed.
+
+    Parameters
+    ----------
+    datasets : see :func:`open_datasets`
+    root : project root, from which the registry is looked for
+
+    Raises
+    ------
+    ValueError
+        Listing unknown names, faults of the registry, and paths at which there is nothing.
+    """
+    file, names = _parse(datasets)
+    path = Path(root, file.expanduser() if file else FILE)
+    registry = read_registry(path)
+    known = registry | {alias: entry for entry in registry.values() for alias in entry["aliases"]}
+    faults: list[str] = []
+    files = [path]
+    for entry in filter(None, [dataset._try(faults, specs.pick, "dataset", n, known, datasets) for n in names]):
+        files += [Path(str(entry["preprocess"]).rpartition(":")[0] or "-"), *entry["files"]]
+        for item in (*entry["images"], *entry["masks"]):
+            found = project.find_files(item, root).get(item, [])
+            files += found
+            if not found:
+                faults.append(f"{entry['name']}: no file is at {item}")
+    _refuse(f"datasets = {datasets!r} cannot be opened", faults)
+    return list(dict.fromkeys(p for p in files if p.is_file()))
+
+
+def _parse(text: str) -> tuple[Path | None, list[str]]:
+    match = re.fullmatch(r"(?:(.+\.ya?ml)(?::|$))?(.*)", text.strip())
+    file, names = match.groups()
+    names = [name.strip() for name in re.split(r"[+,]", names)]
+    if not all(names):
+        place = f" Known: {', '.join(sorted(read_registry(file)))}." if file else ""
+        raise ValueError(
+            f"datasets = {text!r} names no dataset, or has an empty place. Write a+b, or file.yaml:a+b.{place}"
+        )
+    return Path(file) if file else None, names
+
+
+def _open(entry: dict, resolution: float | None) -> Pairs:
+    """One dataset: files, classes by their common names, resampling, preprocessing."""
+    options = ",".join(f"{k}={v}" for k, v in entry["mask"].items())
+    facts = {k: entry[k] for k in ("name", "title", "attribution", "simulated")} | {"notes": tuple(entry["notes"])}
+    own = entry["classes"]
+    pairs = dataset.open_pairs(
+        entry["images"],
+        [f"{item}:{options}" if options else item for item in entry["masks"]],
+        classes=own and [dict(c) for c in own],
+        bands=entry["bands"],
+        **facts,
+    )
+    faults: list[str] = []
+    opened = [replace(image, dataset=entry["name"]) for image in pairs.images]
+    if entry["resolution"]:
+        faults += [fault for image in opened for fault in _stated(image, entry["resolution"])]
+    _refuse("it cannot be prepared", faults)
+    opened = list(dataset.resample(replace(pairs, images=tuple(opened)), resolution, entry["resampling"]).images)
+    if entry["preprocess"]:
+        opened = [images.with_preprocess(image, entry["preprocess"]) for image in opened[:1]] + [
+            replace(image, preprocess=entry["preprocess"]) for image in opened[1:]
+        ]
+        opened = [replace(image, dtype=opened[0].dtype) for image in opened]
+    pairs = replace(pairs, images=tuple(opened), prune=True)
+    return rename_classes(pairs, entry["map"]) if entry["map"] else pairs
+
+
+def _stated(image: images.Image, resolution: float) -> list[str]:
+    sides = grids.pixel_sides_m(*image.grid)
+    if min(sides) * (1 - TOLERANCE) <= resolution <= max(sides) * (1 + TOLERANCE):
+        return []
+    return [
+        f"resolution = {resolution:g} m is stated, but the pixels of {image.paths[0]} are {sides[0]:.4g} x {sides[1]:.4g} m. "
+        "Correct it, or leave it out"
+    ]
+
+
+def rename_classes(pairs: Pairs, names: dict[str, str]) -> Pairs:
+    """The same pixels under other class names; several classes may take one name, and `ignore` unlabels."""
+    own = tuple({**c, "own": c["name"], "name": names.get(c["name"], c["name"])} for c in pairs.classes)
+    common = {c["name"]: {k: c[k] for k in ("code", "name", "colour")} for c in reversed(own)}
+    order = dict.fromkeys(c["name"] for c in own)
+    return replace(
+        pairs,
+        classes=tuple(common[name] for name in order),
+        masks=tuple(replace(mask, classes=own) for mask in pairs.masks),
+    )
+
+
+def combine(parts: Iterable[Pairs]) -> Pairs:
+    """Pairs of several datasets as one, split together; each keeps its own preparation, and stands in `constituents`.
+
+    Classes are the same by name; codes and colours are those of the first. Parts whose classes are not known yet are
+    scanned.
+
+    Raises
+    ------
+    ValueError
+        Datasets that disagree on classes or channels, or come twice.
+    """
+    parts = [one for part in parts for one in part.constituents or (part,)]
+    parts = [part if part.classes else dataset.scan(part) for part in parts]
+    first, faults = parts[0], []
+    names = [part.name for part in parts]
+    faults += [f"{name} comes more than once" for name in dict.fromkeys(names) if names.count(name) > 1]
+    for other in parts[1:]:
+        faults += [*_class_faults(first, other), *_channel_faults(first, other)]
+    _refuse("These datasets cannot be combined", faults)
+    dtype = np.result_type(*(image.dtype for part in parts for image in part.images)).name
+    labels = [image.name for part in parts for image in part.images]
+    opened, opened_masks = [], []
+    for part in parts:
+        for image, mask in part:
+            name = image.name if labels.count(image.name) == 1 else f"{part.name}-{image.name}"
+            channels = first.images[0].channels
+            opened.append(replace(image, name=name, dataset=part.name, dtype=dtype, channels=channels))
+            opened_masks.append(replace(mask, classes=mask.classes or part.classes))
+    opened = [replace(im, name=name) for im, name in zip(opened, images.unique([i.name for i in opened]), strict=True)]
+    return Pairs(
+        tuple(opened),
+        tuple(opened_masks),
+        first.classes,
+        first.channels,
+        name="-and-".join(names) if len(names) < 4 else f"{names[0]}-and-{len(names) - 1}-more",
+        title="; ".join(dict.fromkeys(part.title or part.name for part in parts)),
+        simulated=any(part.simulated for part in parts),
+        notes=tuple(f"{part.name}: {note}" for part in parts for note in part.notes),
+        attribution="; ".join(dict.fromkeys(part.attribution for part in parts if part.attribution)),
+        constituents=tuple(parts),
+        prune=all(part.prune for part in parts),
+    )
+
+
+def _class_faults(a: Pairs, b: Pairs) -> list[str]:
+    mine, theirs = ([c["name"] for c in masks.real_classes(part.classes)] for part in (a, b))
+    if set(mine) == set(theirs):
+        return []
+    only = [
+        f"only {part.name} has {', '.join(n for n in names if n not in other)}"
+        for part, names, other in ((a, mine, theirs), (b, theirs, mine))
+        if set(names) - set(other)
+    ]
+    return [
+        f"{a.name} ({', '.join(mine)}) and {b.name} ({', '.join(theirs)}) disagree on classes: {'; '.join(only)}. In the "
+        "registry, give each class its common name with `map: {own: common}`, or `map: {own: ignore}` to leave it out"
+    ]
+
+
+def _channel_faults(a: Pairs, b: Pairs) -> list[str]:
+    mine, theirs = a.images[0].channels, b.images[0].channels
+    unnamed = any(c.startswith("band ") for c in (*mine, *theirs))
+    if len(mine) == len(theirs) and (mine == theirs or unnamed):
+        return []
+    return [
+        f"{a.name} has the {len(mine)} bands {', '.join(mine)}, {b.name} has the {len(theirs)} bands {', '.join(theirs)}: "
+        "choose the same ones, in one order, with `bands`"
+    ]
+
+
+def _project() -> Path:
+    from geonb.base import project
+
+    return project.project_root()
+
+
+def _refuse(what: str, faults: list[str]) -> None:
+    if faults:
+        raise ValueError(f"{what}:\n" + "\n".join(f"- {fault}" for fault in dict.fromkeys(faults)))

@@ -1,0 +1,105 @@
+"""One pass over the pixels of all sources before anything is written: how many are valid, labelled, blank; which codes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from geonb.base import threads
+from geonb.base.conventions import short
+from geonb.rasters import grids
+from geonb.rasters.images import NO_CODE, TILE_PX, Image
+from geonb.workloads.segmentation import masks
+from geonb.workloads.segmentation.masks import Mask
+
+if TYPE_CHECKING:
+    from geonb.workloads.segmentation.dataset import Pairs
+
+BLANKS = ("pixels_zero", "pixels_full")
+COUNTS = ("pixels_valid", "pixels_labelled", "pixels_not_finite", *BLANKS)
+CACHE_BYTES = 128 * 2**20  # of decoded blocks that GDAL keeps; its default grows with the machine
+
+
+def count_all(pairs: Pairs, workers: int | None, faults: list[str]) -> list[dict | None]:
+    """Count each source's pixels, in threads.
+
+    Returns
+    -------
+    list of dict with the numbers named in COUNTS and codes (code -> pixels); None where a source cannot be read, and
+    `faults` then says why
+    """
+    tasks = [
+        (image, mask, pairs.classes, rows, i)
+        for i, (image, mask) in enumerate(pairs)
+        for rows in grids.strips(image.shape[0], TILE_PX)
+    ]
+    found: list[Counter | None] = [Counter() for _ in pairs.images]
+    with bounded_cache():
+        for i, part in threads.spread(_count_strip, tasks, workers):
+            if isinstance(part, str) and found[i] is not None:
+                found[i] = None  # one fault a file is enough
+                faults.append(part)
+            elif found[i] is not None:
+                found[i].update(part)
+    return [
+        counts
+        and {k: counts[k] for k in COUNTS}
+        | {"codes": dict(sorted((k, n) for k, n in counts.items() if not isinstance(k, str)))}
+        for counts in found
+    ]
+
+
+@contextmanager
+def bounded_cache() -> Iterator[None]:
+    """Keep GDAL's cache of decoded blocks small while whole files pass through it once."""
+    import rasterio
+
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
+        yield
+
+
+def _count_strip(
+    image: Image, mask: Mask, classes: tuple[dict, ...] | None, rows: slice, number: int
+) -> tuple[int, Counter | str]:
+    """Pixels of each kind, by name, and of each code; a fault as text."""
+    from rasterio.errors import RasterioError
+
+    counts: Counter = Counter()
+    finite: Counter = Counter()
+    try:
+        with masks.reader(image, mask, classes, finite) as read:
+            for columns in grids.strips(image.shape[1], TILE_PX):
+                inputs, valid, labels = read(rows, columns)
+                counts.update(_count(labels[valid & (labels != NO_CODE)]))
+                counts["pixels_valid"] += int(valid.sum())
+                for name, blank in zip(BLANKS, blanks(inputs, valid), strict=True):
+                    counts[name] += int(blank.sum())
+    except RasterioError as error:
+        files = ", ".join(str(p) for p in (*image.paths, mask.path))
+        return number, (
+            f"{files}: cannot be read at rows {rows.start}-{rows.stop}, columns {columns.start}-{columns.stop}: "
+            f"truncated or damaged ({short(error)}). Copy it again"
+        )
+    except ValueError as error:
+        return number, str(error)
+    counts["pixels_labelled"] = sum(n for k, n in counts.items() if not isinstance(k, str))
+    counts["pixels_not_finite"] = finite["not_finite"]
+    return number, counts
+
+
+def blanks(inputs: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where valid pixels are 0 in all channels, and where all hold the largest number of their type: (y, x) bool each."""
+    full = np.iinfo(inputs.dtype).max if inputs.dtype.kind in "iu" else np.inf
+    return valid & (inputs == 0).all(axis=0), valid & (inputs == full).all(axis=0)
+
+
+def _count(codes: np.ndarray) -> dict[int, int]:
+    if codes.size and codes.min() >= 0 and codes.max() < 2**16:  # many times faster than sorting
+        counts = np.bincount(codes)
+        values = np.flatnonzero(counts)
+        return dict(zip(values.tolist(), counts[values].tolist(), strict=True))
+    return {int(v): int(n) for v, n in zip(*np.unique(codes, return_counts=True), strict=True)}

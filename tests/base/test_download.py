@@ -1,0 +1,197 @@
+import hashlib
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from geonb import cli
+from geonb.base import download
+
+BODY = bytes(range(256)) * 4000  # about 1 MB
+SUM = hashlib.sha256(BODY).hexdigest()
+
+
+class Server(BaseHTTPRequestHandler):
+    """Serves BODY as its class variables say, and keeps what was asked."""
+
+    body, tag, ranges, cuts, asked = BODY, '"one"', True, 0, ()
+
+    def do_GET(self):
+        kind = type(self)
+        kind.asked = (*kind.asked, self.headers.get("Range"))
+        if self.path == "/none":
+            return self.send_error(404)
+        start = 0
+        if kind.ranges and self.headers.get("Range") and self.headers.get("If-Range") == kind.tag:
+            start = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(kind.body) - 1}/{len(kind.body)}")
+        self.send_header("Content-Length", str(len(kind.body) - start))
+        self.send_header("ETag", kind.tag)
+        self.end_headers()
+        rest = kind.body[start:]
+        if kind.cuts:
+            kind.cuts -= 1
+            rest = rest[: len(rest) // 2]
+        self.wfile.write(rest)
+        return None
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    kind = type("Fresh", (Server,), {})
+    http = ThreadingHTTPServer(("127.0.0.1", 0), kind)
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    kind.url = f"http://127.0.0.1:{http.server_port}/file.zip"
+    yield kind
+    http.shutdown()
+    http.server_close()
+
+
+def files(folder):
+    return sorted(p.name for p in folder.iterdir() if not p.name.endswith(".lock"))
+
+
+def test_a_file_is_fetched_once_and_its_sum_recorded(server, tmp_path):
+    path = download.fetch(server.url, tmp_path / "file.zip", progress=False)
+    again = download.fetch(server.url, tmp_path / "file.zip", progress=False)
+    assert path.read_bytes() == BODY and again == path
+    assert len(server.asked) == 1
+    assert (tmp_path / "file.zip.sha256").read_text() == f"{SUM}  file.zip\n"
+    assert files(tmp_path) == ["file.zip", "file.zip.sha256"]
+
+
+def test_a_wrong_sum_keeps_nothing(server, tmp_path):
+    with pytest.raises(ValueError, match="SHA-256") as error:
+        download.fetch(server.url, tmp_path / "file.zip", sha256="0" * 64, progress=False)
+    assert SUM in str(error.value)
+    assert files(tmp_path) == []
+
+
+def test_a_file_changed_after_the_first_fetch_is_noticed(server, tmp_path):
+    path = download.fetch(server.url, tmp_path / "file.zip", progress=False)
+    path.write_bytes(BODY[:-1])
+    with pytest.raises(ValueError, match="changed or cut"):
+        download.fetch(server.url, path, progress=False)
+    path.unlink()
+    server.body = BODY[::-1]  # the publisher renewed it: told, not silently taken
+    with pytest.raises(ValueError, match="renewed"):
+        download.fetch(server.url, path, progress=False)
+
+
+def test_a_cut_connection_goes_on_where_it_was_cut(server, tmp_path):
+    server.cuts = 1
+    path = download.fetch(server.url, tmp_path / "file.zip", progress=False)
+    assert path.read_bytes() == BODY
+    assert server.asked == (None, f"bytes={len(BODY) // 2}-")
+
+
+def test_a_later_call_resumes_what_an_earlier_one_left(server, tmp_path):
+    server.cuts = 1
+    with pytest.raises(ConnectionError, match="cut after"):
+        download.fetch(server.url, tmp_path / "file.zip", attempts=1, progress=False)
+    assert not (tmp_path / "file.zip").exists()
+    download.fetch(server.url, tmp_path / "file.zip", sha256=SUM, progress=False)
+    assert server.asked[-1] == f"bytes={len(BODY) // 2}-"
+
+
+def test_a_version_that_changed_meanwhile_is_not_joined_to_the_old_half(server, tmp_path):
+    server.cuts = 1
+    with pytest.raises(ConnectionError):
+        download.fetch(server.url, tmp_path / "file.zip", attempts=1, progress=False)
+    server.body, server.tag = BODY[::-1], '"two"'
+    assert download.fetch(server.url, tmp_path / "file.zip", progress=False).read_bytes() == BODY[::-1]
+
+
+def test_a_server_without_ranges_sends_all_again(server, tmp_path):
+    server.cuts, server.ranges = 1, False
+    assert download.fetch(server.url, tmp_path / "file.zip", progress=False).read_bytes() == BODY
+    assert len(server.asked) == 2
+
+
+def test_an_address_without_a_file_says_what_to_put_where(server, tmp_path):
+    with pytest.raises(ConnectionError, match="404") as error:
+        download.fetch(server.url.replace("file.zip", "none"), tmp_path / "ged.zip", progress=False)
+    assert str(tmp_path / "ged.zip") in str(error.value)
+    assert len(server.asked) == 1  # asking again would not help
+    assert files(tmp_path) == []
+
+
+def test_offline_says_what_to_put_where(server, tmp_path):
+    with pytest.raises(ConnectionError, match="put it at"):
+        download.fetch("http://127.0.0.1:9/file.zip", tmp_path / "ged.zip", progress=False)
+
+
+def test_addresses_are_settings(monkeypatch):
+    monkeypatch.setenv("GEONB_URL_UCDP_GED", "http://mirror/ged.zip")
+    assert download.address("ucdp_ged") == "http://mirror/ged.zip"
+    assert download.address("ucdp_ged", {"ucdp_ged": "file"}) == "file"
+    with pytest.raises(ValueError, match="hdx"):
+        download.address("ucdp")
+
+
+def test_a_source_without_an_address_is_used_once_it_lies_there(tmp_path):
+    with pytest.raises(ConnectionError, match="GEONB_URL_PRIOGRID_STATIC") as error:
+        download.fetch("priogrid_static", tmp_path / "static.csv", progress=False)
+    assert "grid.prio.org" in str(error.value) and str(tmp_path / "static.csv") in str(error.value)
+    (tmp_path / "static.csv").write_text("gid\n")
+    assert download.fetch("priogrid_static", tmp_path / "static.csv", progress=False).exists()
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    (tmp_path / "pyproject.toml").write_text("")
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.setenv("GEONB_ROOT", str(tmp_path))
+    return tmp_path
+
+
+def test_geonb_fetch_puts_a_file_where_the_project_looks(server, project, monkeypatch, capsys):
+    monkeypatch.setenv("GEONB_URL_UCDP_GED", server.url)
+    assert cli.main(["fetch", "conflict", "ucdp_ged"]) == 0
+    path = project / "data" / "downloads" / "conflict" / "file.zip"
+    assert path.read_bytes() == BODY and str(path) in capsys.readouterr().out
+    assert cli.main(["fetch", "conflict", "ucdp_ged"]) == 0
+    assert len(server.asked) == 1, "what is there is not asked for again"
+
+
+def test_geonb_fetch_goes_on_after_a_fault_and_says_what_to_do(server, project, monkeypatch, capsys):
+    monkeypatch.setenv("GEONB_URL_UCDP_GED", server.url.replace("file.zip", "none"))
+    monkeypatch.setenv("GEONB_URL_UCDP_CANDIDATE", server.url)
+    assert cli.main(["fetch", "conflict"]) == 2
+    said = capsys.readouterr().err
+    folder = project / "data" / "downloads" / "conflict"
+    assert "404" in said and "https://ucdp.uu.se/downloads/" in said and str(folder / "none") in said
+    assert files(folder) == ["file.zip", "file.zip.sha256"], "the others were fetched"
+    for name in ("hdx", "priogrid_yearly", "priogrid_static"):
+        assert f"{name}: made to order at https://" in said
+    assert cli.main(["fetch", "conflict", "hdx"]) == 0, "nothing to fetch is no fault"
+    assert "data.humdata.org" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["conflict", "ucdp"], "Unknown file 'ucdp'"),
+        (["conflikt"], "Unknown workload 'conflikt'"),
+        (["segmentation"], "segmentation has nothing to fetch"),
+    ],
+)
+def test_geonb_fetch_refuses_what_there_is_not(project, capsys, arguments, says):
+    assert cli.main(["fetch", *arguments]) == 2
+    assert says in capsys.readouterr().err
+    assert not (project / "data").exists()
+
+
+def test_geonb_fetch_keeps_nothing_of_another_sum(server, project, monkeypatch, capsys):
+    monkeypatch.setenv("GEONB_URL_UCDP_GED", server.url)
+    folder = project / "data" / "downloads" / "conflict"
+    folder.mkdir(parents=True)
+    (folder / "file.zip.sha256").write_text(f"{'0' * 64}  file.zip\n")
+    assert cli.main(["fetch", "conflict", "ucdp_ged"]) == 2
+    assert "SHA-256" in capsys.readouterr().err
+    assert files(folder) == ["file.zip.sha256"]

@@ -1,0 +1,125 @@
+"""Predictions: georeferenced, beside the baselines, resumable; a full disk leaves no half map."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from untrained import untrained
+
+from geonb import prediction
+from geonb.prediction import bands as prediction_bands
+from geonb.prediction.faults import check_predictions
+from geonb.rasters import cog
+from geonb.workloads.segmentation import baselines, predict
+
+
+@pytest.fixture(scope="module")
+def model(small_store):
+    return untrained(small_store)
+
+
+def folder(path: Path):
+    return SimpleNamespace(path=path, predictions=path / "predictions.zarr", name=path.name)
+
+
+@pytest.fixture(scope="module")
+def predicted(small_store, model, tmp_path_factory):
+    run = folder(tmp_path_factory.mktemp("run"))
+    found = [baselines.majority(small_store), baselines.pixel_linear(small_store)]
+    predict.predict_scenes(run, small_store, model, found)
+    return run
+
+
+def test_the_contract_holds(predicted, small_store):
+    check_predictions(predicted.predictions)
+    tree = prediction.open_predictions(predicted.predictions)
+    source = small_store.sources[0]
+    scene, original = tree[source].to_dataset(), small_store.arrays[source].to_dataset()
+    assert list(scene["model"].values) == ["network", "majority", "pixel-linear"]
+    assert scene.rio.crs == original.rio.crs and scene.rio.transform() == original.rio.transform()
+    np.testing.assert_array_equal(scene["truth"], original["targets"])
+    valid = original["valid"].values.astype(bool)
+    assert (scene["label"].values[:, ~valid] == 255).all() and np.isnan(scene["probability"].values[..., ~valid]).all()
+    assert (scene["label"].values[:, valid] < 255).all()
+
+
+def test_majority_says_the_most_frequent_training_class(predicted, small_store):
+    scene = prediction.open_predictions(predicted.predictions)[small_store.sources[0]].to_dataset()
+    truth, split = scene["truth"].values, scene["split"].values
+    counts = np.bincount(truth[(split == 1) & (truth < 255)], minlength=scene.sizes["class"])
+    said = scene["label"].sel(model="majority").values
+    assert set(np.unique(said)) <= {counts.argmax(), 255}
+
+
+def test_pixel_linear_is_scikit_learns_regression_on_the_bands(small_store):
+    from sklearn.linear_model import LogisticRegression
+
+    bands, labels = baselines.training_pixels(small_store, seed=0)
+    expected = LogisticRegression(max_iter=500).fit(bands, labels).predict_proba(bands[:6])
+    found = baselines.pixel_linear(small_store, seed=0)(bands[:6].T.reshape(-1, 2, 3))
+    np.testing.assert_allclose(found.reshape(len(expected[0]), 6).T, expected, atol=1e-5)
+
+
+def test_interrupted_it_goes_on_bit_for_bit(predicted, small_store, model, tmp_path, monkeypatch):
+    run, found = folder(tmp_path), [baselines.majority(small_store), baselines.pixel_linear(small_store)]
+
+    class Killed(BaseException):
+        pass
+
+    write, bands = prediction_bands.Writer.write, []
+
+    def dying(self, *arguments):
+        bands.append(arguments)
+        if len(bands) in (3, 9):
+            raise Killed
+        write(self, *arguments)
+
+    monkeypatch.setattr(prediction_bands.Writer, "write", dying)
+    for _ in range(2):
+        with pytest.raises(Killed):
+            predict.predict_scenes(run, small_store, model, found)
+        with pytest.raises(ValueError, match="interrupted"):
+            check_predictions(run.predictions)
+    predict.predict_scenes(run, small_store, model, found)
+    once = prediction.open_predictions(predicted.predictions)[small_store.sources[0]].to_dataset()
+    again = prediction.open_predictions(run.predictions)[small_store.sources[0]].to_dataset()
+    np.testing.assert_array_equal(once["probability"], again["probability"])
+    np.testing.assert_array_equal(once["label"], again["label"])
+
+
+def test_done_is_not_done_again_and_another_model_is(predicted, small_store, model, monkeypatch):
+    found = [baselines.majority(small_store), baselines.pixel_linear(small_store)]
+    with monkeypatch.context() as patch:
+        patch.setattr(prediction_bands.Writer, "write", lambda *_: pytest.fail("predicted again"))
+        predict.predict_scenes(predicted, small_store, model, found)
+    monkeypatch.setitem(model.card, "best", {"epoch": 2})
+    predict.predict_scenes(predicted, small_store, model, found)
+    assert prediction.open_predictions(predicted.predictions).attrs["complete"] == 1
+
+
+def test_a_full_disk_leaves_no_half_map(predicted, small_store, tmp_path, monkeypatch):
+    scene = prediction.open_predictions(predicted.predictions)[small_store.sources[0]].to_dataset()
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cog, "copy", full)
+    with pytest.raises(OSError, match="No space left"):
+        cog.write_class_map(scene, tmp_path / "class.tif", ["#000000"] * scene.sizes["class"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_faults_are_all_listed(tmp_path):
+    import xarray as xr
+
+    xr.DataTree.from_dict({"/": xr.Dataset(), "/a": xr.Dataset({"truth": ("x", [1])})}).to_zarr(tmp_path / "p.zarr")
+    with pytest.raises(ValueError) as error:
+        check_predictions(tmp_path / "p.zarr", "segmentation")
+    told = str(error.value)
+    assert all(
+        part in told
+        for part in ("root attributes missing", "a: no probability", "truth has dims", "no coordinate reference")
+    )
+    with pytest.raises(FileNotFoundError, match="03_prediction"):
+        prediction.open_predictions(tmp_path / "none.zarr")

@@ -1,0 +1,331 @@
+"""Running notebooks: what is recorded, every way to end, resuming. The kernels run tiny notebooks (see tiny.py)."""
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from tiny import RECORD, write_notebook
+
+from geonb import runs
+from geonb.runs import runner
+
+pytest_plugins = ("tiny_fixtures",)  # project, reported
+GEONB = [sys.executable, "-m", "geonb.cli"]
+
+
+@pytest.fixture
+def leaves_nothing():
+    before = {p.pid for p in psutil.process_iter()}
+    yield
+    deadline = time.monotonic() + 5
+    while left := [p for p in psutil.process_iter(["ppid", "cmdline"]) if p.pid not in before and _is_ours(p)]:
+        assert time.monotonic() < deadline, f"left behind: {[p.info for p in left]}"
+        time.sleep(0.1)
+
+
+def _is_ours(process):
+    return "ipykernel" in " ".join(process.info["cmdline"] or []) and process.info["ppid"] in (1, os.getpid())
+
+
+def start(steps=None, resume=False, **values):
+    plan = runner.prepare(RECORD, values, steps=steps, resume=resume)
+    return (plan.run, *runner.run_steps(plan))
+
+
+def outputs(run, step):
+    cells = json.loads((run.notebooks / f"{step}.ipynb").read_text())["cells"]
+    return "".join("".join(o.get("text", "")) for c in cells for o in c.get("outputs", []))
+
+
+def wait_for(condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.05)
+
+
+# --- what is checked before the first kernel -------------------------------------------------------------------------
+
+
+def test_nothing_is_made_when_the_request_is_wrong(project):
+    with pytest.raises(ValueError, match=r"(?s)epoch: unknown.*rows = 99.*1 to 10.*no such file: gone\.csv"):
+        runner.prepare(RECORD, {"epoch": 1, "rows": 99, "table": "gone.csv"})
+    with pytest.raises(ValueError, match="Unknown workload 'nope'"):
+        runner.prepare("nope")
+    with pytest.raises(ValueError, match=r"'7' name no step.*03_tiny"):
+        runner.prepare(RECORD, steps="1,7")
+    (project / "p.yaml").write_text("epochz: 3")
+    with pytest.raises(ValueError, match=r"(?s)epochz.*p\.yaml"):
+        runner.prepare(RECORD, file=project / "p.yaml")
+    (project / "notebooks" / "03_tiny.ipynb").unlink()
+    with pytest.raises(FileNotFoundError, match=r"03_tiny\.ipynb"):
+        runner.prepare(RECORD)
+    assert not (project / "runs").exists()
+
+
+def test_precedence_and_the_recorded_parameters(project):
+    (project / "p.yaml").write_text("rows: 4\nlr: 0.5")
+    plan = runner.prepare(RECORD, texts={"lr": "1e-2"}, file=project / "p.yaml")
+    assert [s.values for s in plan.steps] == [
+        {"rows": 4, "table": None},
+        {"lr": 0.01, "mode": "ok"},
+        {"lr": 0.01},
+    ]
+    assert plan.run.parameters == {"rows": 4, "table": None, "lr": 0.01, "mode": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("steps", "numbers"), [(None, "123"), ("1-2", "12"), ("1,3", "13"), ("2", "2"), (" 2 - 3 ", "23")]
+)
+def test_choosing_steps(steps, numbers):
+    names = {f"0{n}_x": None for n in (1, 2, 3)}
+    assert "".join(n[1] for n in runner.choose(names, steps)) == numbers
+
+
+@pytest.mark.parametrize("steps", ["0", "3-1", "a", "1-", "", "4"])
+def test_steps_that_are_none(steps):
+    with pytest.raises(ValueError, match="name no step"):
+        runner.choose({f"0{n}_x": None for n in (1, 2, 3)}, steps)
+
+
+def test_later_steps_without_a_run_say_what_is_missing(project):
+    with pytest.raises(FileNotFoundError, match="No run yet"):
+        runner.prepare(RECORD, steps="3")
+    with pytest.raises(FileNotFoundError, match="begin with step 1"):
+        runner.prepare(RECORD, steps="2")
+    run = runs.new_run(RECORD, {}, project)
+    run.update(steps={"02_tiny": {"state": "failed"}})
+    with pytest.raises(ValueError, match="needs 02_tiny, unfinished"):
+        runner.prepare(RECORD, steps="3")
+    with pytest.raises(FileNotFoundError, match=run.name):
+        runner.prepare(RECORD, resume="nope")
+
+
+def test_other_settings_begin_another_run_on_the_same_samples(project):
+    run = runs.new_run(RECORD, {}, project)
+    run.notebooks.mkdir()
+    (run.notebooks / "01_dataset_tiny.ipynb").write_text("{}")
+    trained = {"state": "done", "parameters": {"lr": 0.1, "mode": "ok"}}
+    run.update(store="data/tiny/x", steps={"01_dataset_tiny": {"state": "done"}, "02_tiny": trained})
+    assert runner.prepare(RECORD, steps="2").run == run, "the same settings go on in the newest run"
+    other = runner.prepare(RECORD, {"lr": 0.9}, steps="2").run
+    assert other != run and other.info["store"] == "data/tiny/x" and list(other.info["steps"]) == ["01_dataset_tiny"]
+
+
+def test_a_run_in_use_is_left_alone(project, monkeypatch):
+    monkeypatch.setattr(runner, "LOCK_WAIT_S", 0.3)
+    plan = runner.prepare(RECORD)
+    with (plan.run.path / ".running.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(ValueError, match="run by another process"):
+            runner.run_steps(plan)
+    assert plan.run.info["steps"] == {}
+
+
+def test_a_place_that_cannot_be_written(project):
+    (project / "runs").write_text("")
+    with pytest.raises(PermissionError, match="Cannot write a run folder"):
+        runner.prepare(RECORD)
+
+
+# --- running ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.notebook
+def test_a_run_and_its_records(project, reported, leaves_nothing, capsys):
+    run = runner.run(RECORD, {"rows": 2, "lr": 1})
+    info = runs.check_run(run)
+    assert info["state"] == "done" and reported == [run.path]
+    assert "rows 2 run " + run.name + " headless 1" in outputs(run, "01_dataset_tiny")
+    assert outputs(run, "03_tiny").strip() == f"{RECORD} {run.name}"
+    train = info["steps"]["02_tiny"]
+    assert train["state"] == "done" and train["exit_code"] == 0 and train["parameters"] == {"lr": 1.0, "mode": "ok"}
+    assert [(c["index"], c["title"]) for c in train["cells"]] == [(1, "Train"), (2, "Train"), (3, "Fit"), (4, "Break")]
+    assert 0 < sum(c["seconds"] for c in train["cells"]) <= train["seconds"] and train["peak_memory_mb"] > 20
+    log = (run.path / "log.txt").read_text()
+    assert "=== 02_tiny" in log and "--- cell 4 of 4: Break\nabout to ok\npast ok" in log
+    shown = capsys.readouterr().out
+    assert "  epoch 2 of 2, lr 1.0\n" in shown and "about to" not in shown
+    assert sum(line.startswith(("01_", "02_", "03_")) for line in shown.splitlines()) == 3, "one calm line a notebook"
+    assert not list(run.path.rglob("*.partial*"))
+
+
+@pytest.mark.notebook
+@pytest.mark.parametrize(
+    ("mode", "code", "says"),
+    [
+        ("fail", 3, "ValueError: the loss became NaN\nTry a smaller lr"),
+        ("memory", 4, "MemoryError: no room"),
+        ("kill", 4, "most likely memory ran out"),
+        ("exit", 4, "exit code 7"),
+    ],
+)
+def test_a_failure_says_where_why_and_what_next(project, reported, leaves_nothing, mode, code, says):
+    run, found, message = start(steps="1-2", mode=mode)
+    assert found == code
+    assert '02_tiny, cell 4 of 4 ("Break"): ' in message and says in message
+    assert f"The cell printed last:\n  about to {mode}\n" in message
+    assert f"Partial notebook: runs/tiny/{run.name}/notebooks/02_tiny.ipynb" in message
+    assert f"geonb run {RECORD} --resume {run.name.split('_')[1]} --steps 1,2" in message
+    assert f"about to {mode}" in outputs(run, "02_tiny") and "past" not in outputs(run, "02_tiny")
+    record = run.info["steps"]["02_tiny"]
+    assert run.info["state"] == record["state"] == "failed" and record["exit_code"] == code and record["error"]
+    assert reported == [run.path] and runs.check_run(run)
+
+
+@pytest.mark.notebook
+def test_from_python_a_failure_raises(project, reported):
+    with pytest.raises(RuntimeError, match="the loss became NaN"):
+        runner.run(RECORD, {"mode": "fail"})
+
+
+@pytest.mark.notebook
+def test_a_cell_over_its_time_limit_is_stopped(project, reported, leaves_nothing):
+    plan = runner.prepare(RECORD, {"mode": "sleep"}, steps="1-2")
+    code, message = runner.run_steps(plan, cell_timeout_s=1)
+    assert code == 5 and "longer than the limit of 1 s" in message and plan.run.info["state"] == "stopped"
+
+
+@pytest.mark.notebook
+def test_an_idle_kernel_whose_answer_is_lost_is_ended(project, reported, leaves_nothing, monkeypatch):
+    from geonb.runs import kernels
+
+    monkeypatch.setattr(kernels, "STALL_S", 1.0)
+    _, code, message = start(steps="1-2", mode="hang")
+    assert code == 4 and "idle" in message and "hanging" in message
+
+
+@pytest.mark.notebook
+def test_output_widgets_do_not_hang(project, reported, leaves_nothing):
+    run, code, message = start(steps="1-2", mode="output")  # hung in one run of two without the client's wake-up
+    assert code == 0, message
+    assert "past output" in outputs(run, "02_tiny")
+
+
+@pytest.mark.notebook
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_stops_calmly_and_resumably(project, reported, leaves_nothing, signum):
+    usual = signal.getsignal(signum)
+
+    def later():
+        wait_for(lambda: any("about to sleep" in p.read_text() for p in project.glob("runs/tiny/*/log.txt")))
+        os.kill(os.getpid(), signum)
+
+    threading.Thread(target=later, daemon=True).start()
+    run, code, message = start(steps="1-2", mode="sleep")
+    assert code == 5 and f"Stopped by {signal.Signals(signum).name}" in message and "--resume" in message
+    assert run.info["state"] == "stopped" == run.info["steps"]["02_tiny"]["state"]
+    assert signal.getsignal(signum) == usual
+    assert not psutil.pid_exists(int((project / "notebooks" / "kernel.pid").read_text()))
+
+
+@pytest.mark.notebook
+def test_after_kill_9_the_kernel_ends_and_the_run_resumes(project, reported, leaves_nothing, capsys):
+    with subprocess.Popen([*GEONB, "run", RECORD, "-p", "mode=sleep"], stdout=subprocess.DEVNULL) as running:
+        wait_for(lambda: any("about to sleep" in p.read_text() for p in project.glob("runs/tiny/*/log.txt")))
+        running.kill()
+    wait_for(lambda: not psutil.pid_exists(int((project / "notebooks" / "kernel.pid").read_text())), 3)
+    assert runs.open_run("tiny").info["state"] == "running"
+    run, code, message = start(resume=True, mode="ok")
+    assert code == 0, message
+    assert "01_dataset_tiny              done before" in capsys.readouterr().out
+    assert {s["state"] for s in run.info["steps"].values()} == {"done"} and len(run.info["steps"]) == 3
+
+
+@pytest.mark.notebook
+def test_two_runs_at_once_share_nothing(project, leaves_nothing):
+    command = [*GEONB, "run", RECORD, "--steps", "1-2", "-p", "mode=sockets"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as one:
+        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+        one.wait(60)
+    found = [runs.Run(p) for p in (project / "runs" / "tiny").iterdir()]
+    assert len(found) == 2 and all(r.info["steps"]["02_tiny"]["state"] == "done" for r in found)
+    connections = [json.loads("{" + outputs(r, "02_tiny").split("{")[1].split("}")[0] + "}") for r in found]
+    assert {c["transport"] for c in connections} == {"ipc"}, "sockets in a private folder: no port to share"
+    assert len({c["ip"] for c in connections}) == len({c["key"] for c in connections}) == 2
+    assert not any(Path(c["ip"]).parent.exists() for c in connections), "and the folder is gone"
+
+
+@pytest.mark.notebook
+def test_children_count_in_the_peak_and_end_with_the_kernel(project, reported, leaves_nothing):
+    run, code, _ = start(steps="1-2", mode="child")
+    assert code == 0 and 300 < run.info["steps"]["02_tiny"]["peak_memory_mb"] < 600
+    start(steps="1-2", mode="orphan")
+    wait_for(lambda: not psutil.pid_exists(int((project / "notebooks" / "child.pid").read_text())), 3)
+
+
+@pytest.mark.notebook
+def test_what_libraries_print_past_python_is_in_the_log(project, reported):
+    run, _, _ = start(steps="1-2", mode="stderr")
+    assert "straight to the terminal" in (run.path / "log.txt").read_text()
+
+
+@pytest.mark.notebook
+def test_resume_runs_what_changed_and_what_follows(project, reported, capsys):
+    (project / "t.csv").write_text("1")
+    run, code, _ = start(table="t.csv")
+    shown = []
+    assert code == 0
+
+    def again(**values):
+        capsys.readouterr()
+        start(resume=True, **values)
+        shown.append(capsys.readouterr().out)
+        lines = [line for line in shown[-1].splitlines() if line[:2].isdigit()]
+        return "".join(line[1] for line in lines if " peak " in line)
+
+    assert again() == "", "all finished, all equal: nothing runs"
+    assert again(lr=0.2) == "23" and run.parameters["lr"] == 0.2
+    assert "02_tiny                      was done, but runs again: lr changed" in shown[-1]
+    assert again() == "", "the parameters of the run are the run's own"
+    (project / "t.csv").write_text("22")
+    assert again() == "123", "an input file changed: the step, and all after it"
+    write_notebook(project / "notebooks" / "03_tiny.ipynb", [("code", "print('new')")])
+    assert again() == "3", "a notebook changed"
+    assert again(mode="fail") == "2"
+    assert again(mode="ok") == "23"
+
+
+def test_a_full_disk_is_a_failure_with_its_cause(project, reported, monkeypatch):
+    from geonb.runs import kernels
+
+    monkeypatch.setattr(
+        kernels, "execute", lambda *a, **k: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
+    run, code, message = start()
+    assert code == 3 and "No space left on device" in message and run.info["state"] == "failed"
+
+
+def test_a_report_that_fails_hides_nothing(project, monkeypatch, reported):
+    from geonb.runs import kernels
+
+    monkeypatch.setattr("geonb.runs.report.write_report", lambda path: 1 / 0)
+    monkeypatch.setattr(kernels, "execute", lambda *a, **k: kernels.Outcome("failed", error="X: the cause"))
+    _, code, message = start()
+    assert code == 3 and "the cause" in message and "ZeroDivisionError" in message and "geonb report" in message
+
+
+# --- the log ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_redrawn_line_is_written_now_and_then(tmp_path):
+    from geonb.runs import monitor
+
+    lines = []
+    log = monitor.Log(tmp_path / "log.txt", on_line=lines.append, every_s=1000)
+    for percent in range(100):
+        log.write(f"\r{percent}%", "stderr")
+    log.write("\r100%\n", "stderr")
+    log.write("epoch 1 ")
+    log.write("done\nno newline\x1b[31m")
+    log.close()
+    assert (tmp_path / "log.txt").read_text() == "0%\n100%\nepoch 1 done\nno newline\n"
+    assert lines == ["epoch 1 done", "no newline"]

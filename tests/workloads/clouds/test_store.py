@@ -1,0 +1,228 @@
+"""The store of scenes: written once, found again, damage seen; what a loader cuts out of it is what the scenes hold."""
+
+import json
+import shutil
+
+import geopandas as gpd
+import made_scenes
+import numpy as np
+import pytest
+import xarray as xr
+
+from geonb import store
+from geonb.workloads.clouds import dataset
+from geonb.workloads.clouds import store as clouds_store
+from geonb.workloads.clouds.loaders import Triplets
+from geonb.workloads.clouds.triplets import TILES, tiles_table
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A store split by scene."""
+    return made_scenes.store(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="module")
+def one_scene(tmp_path_factory):
+    """A store of one scene, split by area."""
+    return made_scenes.store(tmp_path_factory.mktemp("project"), made_scenes.DAYS[:1], (160, 192))
+
+
+def pixels_of(samples, row, tile):
+    """Straight from the file, by the table alone."""
+    at = tiles_table(samples.index.iloc[[row]]).set_index("tile").loc[tile]
+    path = samples.path.parents[2] / samples.meta["inputs"][0]["path"]
+    with xr.open_dataset(path, engine="h5netcdf") as data:
+        y, x = slice(at["y"], at["y"] + 16), slice(at["x"], at["x"] + 16)
+        return data["vis"].isel(time=int(at["t"]), y=y, x=x).to_numpy()
+
+
+def test_store_says_what_it_holds(made):
+    assert [k for k in store.META_KEYS if k not in made.meta] == []
+    assert (made.meta["kind"], made.patch, len(made)) == ("triplets", 16, 110)
+    assert made.index["split"].value_counts().to_dict() == {"train": 60, "test": 30, "val": 20}
+    assert store.check_store(made.path, deep=True).path == made.path
+    outlines = gpd.read_parquet(made.path / "index.parquet")
+    assert set(clouds_store.INDEX_COLUMNS) == set(outlines.columns)
+    assert outlines.crs == "OGC:CRS84" and outlines.geometry.is_valid.all()
+    row = store.stores("clouds", made.path.parents[2]).iloc[0]
+    assert (row["state"], row["windows"], row["patch"]) == ("whole", 110, 16)
+
+
+def test_a_store_is_told_in_two_lines(made):
+    first, second = repr(made).splitlines()
+    assert first.startswith("TripletStore ") and first.endswith(made.path.name)
+    assert f"train {(made.index['split'] == 'train').sum():,}" in second and second.endswith(made.channels[0])
+
+
+def test_times_and_places_are_those_of_the_file(made):
+    i = 17
+    sample, row = made[i], made.index.iloc[i]
+    assert sample["inputs"].dims == ("tile", "channel", "row", "column")
+    assert np.datetime64(row["time"].tz_localize(None)) == sample["time"].sel(tile="anchor").values
+    assert sample["time"].sel(tile="anchor").values == made.times[row["source"]].values[row["t"]]
+    assert sample["y"].sel(tile="anchor").values[0] == 1_600_000 - 1000 * (row["y"] + 0.5)
+    assert sample["x"].sel(tile="distant").values[0] == 500_000 + 1000 * (row["distant_x"] + 0.5)
+
+
+@pytest.mark.parametrize("tile", TILES)
+def test_the_tile_cut_is_the_tile_of_that_row(made, tile):
+    rows = [0, 7, 63, 109, 7]
+    inputs, valid = made.pixels(rows, tile)
+    assert valid.all()
+    for k, row in enumerate(rows):
+        np.testing.assert_array_equal(inputs[k, 0], pixels_of(made, row, tile))
+        np.testing.assert_array_equal(made[row]["inputs"].sel(tile=tile)[0], pixels_of(made, row, tile))
+
+
+def test_batches_are_standardised_and_in_order(made):
+    windows = Triplets(made, "val")
+    batch = windows.batch([3, 1])
+    mean, std = made.meta["statistics"]["mean"][0], made.meta["statistics"]["std"][0]
+    for k, key in enumerate((3, 1)):
+        row = int(windows.rows[key])
+        assert batch["index"][k] == row
+        for name, tile in zip(("inputs", "neighbor", "distant"), TILES, strict=True):
+            np.testing.assert_allclose(batch[name][k, 0], (pixels_of(made, row, tile) - mean) / std, atol=1e-5)
+    np.testing.assert_array_equal(batch["triplets"][2:4], batch["neighbor"])
+
+
+def test_statistics_are_those_of_the_training_scenes_alone(made):
+    train = [s for a in made.meta["split"]["areas"] if a[1] == "train" for s in a[4]]
+    values = made.arrays[made.sources[0]]["inputs"].to_numpy()[train].astype(float)
+    assert made.meta["statistics"]["mean"][0] == pytest.approx(values.mean())
+    assert made.meta["statistics"]["std"][0] == pytest.approx(values.std())
+
+
+def test_exact_turns_move_pixels_and_nothing_else(made):
+    plain, turned = Triplets(made, "train"), Triplets(made, "train", "flips,rotations", seed=3)
+    keys = list(range(20))
+    one, two = plain.batch(keys)["triplets"].numpy(), turned.batch(keys)["triplets"].numpy()
+    np.testing.assert_allclose(np.sort(one.reshape(60, -1)), np.sort(two.reshape(60, -1)))
+    looks = {tuple(map(tuple, np.round(t[0][:2, :2], 3))) for t in two[:20]} - {
+        tuple(map(tuple, np.round(t[0][:2, :2], 3))) for t in one[:20]
+    }
+    assert len(looks) > 10
+    whole = np.stack(
+        [np.rot90(b[0, :, ::-1] if flip else b[0], k) for b in one[:1] for flip in (0, 1) for k in range(4)]
+    )
+    assert any(np.allclose(two[0, 0], t) for t in whole)
+
+
+def test_changes_follow_from_seed_epoch_and_row_alone(made):
+    spec = "flips,rotations,brightness,noise:std=0.2"
+    whole = Triplets(made, "train", spec, seed=1)
+    n = len(whole)
+    ahead = whole.batch([n + 4, n + 9])["triplets"].numpy().copy()
+    again = Triplets(made, "train", spec, seed=1).batch([n + 9, n + 4])["triplets"].numpy()
+    np.testing.assert_array_equal(ahead[[1, 0, 3, 2, 5, 4]], again)
+    assert not np.allclose(ahead, Triplets(made, "train", spec, seed=1).batch([4, 9])["triplets"].numpy())
+
+
+def test_the_same_batches_with_any_number_of_workers(made):
+    from geonb.store.loaders import data_module
+
+    def epoch(workers):
+        loader = data_module(made, 8, "flips,rotations,noise", 5, workers).train_dataloader()
+        loader.sampler.set_epoch(3)
+        return [batch["triplets"].numpy().copy() for batch in loader]
+
+    for one, two in zip(epoch(0), epoch(3), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_the_same_seed_gives_the_same_store(made, tmp_path):
+    again = made_scenes.store(tmp_path)
+    assert again.path.name == made.path.name
+    assert again.index.drop(columns=[]).equals(made.index)
+    other = made_scenes.store(tmp_path, seed=1)
+    assert other.path != again.path
+    assert (other.path / "arrays.zarr").resolve() == (
+        again.path / "arrays.zarr"
+    ).resolve()  # a table, not the scenes again
+
+
+def test_a_split_by_scene_shares_no_scene(made):
+    checked = made.check_split()
+    tiles = tiles_table(made.index)
+    days = {s: set(t // 2) for s, t in tiles.groupby("split")["t"]}  # two scenes a day
+    assert not days["train"] & days["val"] and not days["train"] & days["test"] and not days["val"] & days["test"]
+    assert checked["method"] == "scene" and "no two splits share a scene" in checked["said"]
+    assert store.check_split(made) == checked == store.proof_of(made), "as it is kept, too"
+
+
+def test_a_split_by_area_shares_no_pixel(one_scene):
+    owner = np.zeros((160, 192), int)
+    tiles = tiles_table(one_scene.index)
+    for code, split in enumerate(("train", "val", "test"), 1):
+        mine = np.zeros(owner.shape, bool)
+        for row in tiles[tiles["split"] == split].itertuples():
+            mine[row.y : row.y + 16, row.x : row.x + 16] = True
+        assert not (owner[mine] > 0).any()
+        owner[mine] = code
+    assert one_scene.check_split()["method"] == "area"
+    assert any("Distant tiles of the same hours lie at least" in note for note in one_scene.meta["notes"])
+
+
+def test_holes_are_not_sampled_and_end_as_zero(tmp_path):
+    values = made_scenes.scene_files.textured((6, 96, 128)).astype("f4")
+    values[:, :, 70:] = np.nan
+    values[:, 40, 30] = np.nan
+    path = made_scenes.scene_files.write_cf(tmp_path / "holes.nc", values, made_scenes.DAYS[::2])
+    found = dataset.open_scenes(str(path), patch=16)
+    samples = clouds_store.write_triplet_store(found, patch=16, counts="60/20/30", root=tmp_path)
+    shares = [samples.pixels(np.arange(110), tile)[1].mean(axis=(1, 2)) for tile in TILES]
+    assert np.min(shares) >= 0.9 and (np.array(shares) < 1).any()
+    k = int(np.flatnonzero(shares[0] < 1)[0])
+    item = samples.windows()[k]["inputs"].numpy()[0]
+    assert (item[~samples.pixels([k])[1][0]] == 0).all()
+
+
+def test_another_split_or_size_does_not_write_the_scenes_again(made):
+    root = made.path.parents[2]
+    before = {p.name for p in (root / "data" / "clouds" / ".arrays").iterdir()}
+    found = dataset.open_scenes(str(root / "vis.nc"), patch=16)
+    clouds_store.write_triplet_store(found, patch=16, counts="10/5/5", shares="60/20/20", root=root)
+    assert {p.name for p in (root / "data" / "clouds" / ".arrays").iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda m: m["statistics"].update(std=[0.0]), "std above 0"),
+        (lambda m: m["sources"][0].update(shape=[95, 128]), "not"),
+        (lambda m: m["sources"][0].update(scenes=11), "not"),
+    ],
+)
+def test_damage_is_named(made, tmp_path, change, said):
+    shutil.copytree(made.path, tmp_path / "store", symlinks=False)
+    meta = json.loads((tmp_path / "store" / "store.json").read_text())
+    change(meta)
+    (tmp_path / "store" / "store.json").write_text(json.dumps(meta))
+    with pytest.raises(ValueError, match=said):
+        store.check_store(tmp_path / "store")
+
+
+def test_a_missing_chunk_is_named(made, tmp_path):
+    shutil.copytree(made.path, tmp_path / "store", symlinks=False)
+    chunk = next(p for p in (tmp_path / "store" / "arrays.zarr").rglob("inputs/c/3/**/*") if p.is_file())
+    chunk.unlink()
+    with pytest.raises(ValueError, match="1 chunks are missing"):
+        store.check_store(tmp_path / "store")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"counts": "10"}, "not train/val/test"),
+        ({"counts": "10/0/5"}, "above 0"),
+        ({"split": "time"}, "one of auto, scene, area"),
+        ({"split": "scene:apart_h=-1,gap=3"}, "'gap' is unknown"),
+        ({"min_valid": 2}, "min_valid = 2: give a number from 0 to 1"),
+        ({"patch": 90}, "does not|do not fit|larger"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_before_anything_is_written(tmp_path, options, said):
+    with pytest.raises(ValueError, match=said):
+        made_scenes.store(tmp_path, **options)
+    assert not (tmp_path / "data").exists()

@@ -1,0 +1,119 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geonb.workloads.conflict import covariates, priogrid
+
+REGION = priogrid.select_region("box:0,0,1,1")  # 2 x 2 cells
+A, B, C, D = REGION.gid.ravel().tolist()
+NAN = float("nan")
+
+
+def write(path, **columns):
+    pd.DataFrame(columns).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture
+def files(tmp_path):
+    yearly = write(
+        tmp_path / "yearly.csv",
+        gid=[A, A, A, B, B, 1],
+        year=[2000, 2001, 2004, 2001, 2002, 2001],
+        pop_gpw_sum=[10.0, NAN, 50.0, 7.0, NAN, 99.0],
+        nlights_mean=[NAN, 0.5, NAN, 0.0, 0.25, 99.0],
+    )
+    static = write(
+        tmp_path / "static.csv", gid=[D, A], row=[1, 1], col=[2, 1], xcoord=[0, 0], ycoord=[0, 0], ttime_mean=[3.5, 0.0]
+    )
+    return [yearly, static]
+
+
+def test_columns_are_told_by_header(files):
+    assert covariates.list_columns(files) == {"yearly": ["pop_gpw_sum", "nlights_mean"], "static": ["ttime_mean"]}
+    assert covariates.list_columns(None) == {"yearly": [], "static": []}
+
+
+def test_people_are_interpolated_lights_carried_and_the_unknown_stays_unknown(files):
+    read = covariates.read_covariates(files, ["nlights_mean", "pop_gpw_sum", "ttime_mean"], REGION, range(2000, 2005))
+    lights = read["nlights_mean"].to_numpy().reshape(5, 4)
+    people = read["pop_gpw_sum"].to_numpy().reshape(5, 4)
+    np.testing.assert_array_equal(lights[:, 0], [0.5] * 5)
+    np.testing.assert_array_equal(lights[:, 1], [0, 0, 0.25, 0.25, 0.25])
+    np.testing.assert_array_equal(people[:, 0], [10, 20, 30, 40, 50])
+    np.testing.assert_array_equal(people[:, 1], [7] * 5)
+    assert np.isnan(lights[:, 2:]).all() and np.isnan(people[:, 2:]).all()
+    np.testing.assert_array_equal(read["ttime_mean"], [[0.0, NAN], [NAN, 3.5]])
+    told = read["nlights_mean"].attrs
+    assert told["fill"] == "carried" and told["known_years"] == [2000, 2001, 2002, 2004]
+    assert (
+        told["filled_years"] == [2000, 2002, 2003, 2004] and told["filled_values"] == 7 and told["unknown_cells"] == 2
+    )
+    assert read["pop_gpw_sum"].attrs["fill"] == "interpolated" and read["ttime_mean"].attrs["unknown_cells"] == 2
+
+
+def test_years_outside_the_cubes_fill_those_inside(files):
+    read = covariates.read_covariates(files, ["pop_gpw_sum"], REGION, [2001, 2002])
+    assert read["pop_gpw_sum"][:, 0, 0].to_numpy().tolist() == [20, 30]
+    assert read["year"].to_numpy().tolist() == [2001, 2002]
+
+
+def test_files_are_joined_and_the_first_counts(files, tmp_path):
+    more = write(tmp_path / "more.csv", gid=[A, C], year=[2000, 2000], pop_gpw_sum=[1.0, 2.0], temp=[20.0, 21.0])
+    read = covariates.read_covariates([*files, more], ["pop_gpw_sum", "temp"], REGION, [2000])
+    np.testing.assert_array_equal(read["pop_gpw_sum"][0], [[10, 7], [2, NAN]])
+    np.testing.assert_array_equal(read["temp"][0], [[20, NAN], [21, NAN]])
+
+
+def test_files_that_do_not_fit_are_refused(files, tmp_path):
+    def read(paths, columns=("pop_gpw_sum",), years=(2000,)):
+        return covariates.read_covariates(paths, columns, REGION, years)
+
+    with pytest.raises(ValueError, match="has years 2000 to 2004, and none of the cube's 2010 to 2012"):
+        read(files, years=range(2010, 2013))
+    with pytest.raises(ValueError, match=r"No covariate file has rain\. There are: yearly pop_gpw_sum"):
+        read(files, ["rain"])
+    with pytest.raises(ValueError, match="gid must be a whole number from 1 to 259200, not 0"):
+        read(write(tmp_path / "off.csv", gid=[0], year=[2000], pop_gpw_sum=[1]))
+    with pytest.raises(ValueError, match="text for a number"):
+        read(write(tmp_path / "text.csv", gid=[A], year=[2000], pop_gpw_sum=["many"]))
+    with pytest.raises(ValueError, match="no value in any cell"):
+        read(write(tmp_path / "far.csv", gid=[1], year=[2000], pop_gpw_sum=[1]))
+    with pytest.raises(ValueError) as error:
+        read([write(tmp_path / "x.csv", cell=[1]), tmp_path / "none.csv"])
+    assert "x.csv has no column gid" in str(error.value) and "none.csv is not there" in str(error.value)
+
+
+@given(
+    st.lists(st.one_of(st.none(), st.integers(-9, 9)), min_size=1, max_size=12),
+    st.sampled_from(["carried", "interpolated"]),
+)
+def test_filling_is_what_pandas_does(values, rule):
+    series = pd.Series(values, dtype=float, index=range(2000, 2000 + len(values)))
+    wanted = (series.interpolate("index") if rule == "interpolated" else series.ffill()).ffill().bfill()
+    found = covariates.fill_years(series.to_numpy()[:, None], series.index.to_numpy(), rule)[:, 0]
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "bad.csv is empty, damaged or no CSV"),
+        (b"gid,year,pop\n1,2000,3\n1,2001,many\n", "pop = 'many'"),
+        (b"gid,year,pop\n1,2000,3\n999999,2000,3\n", "gid must be a whole number from 1 to 259200, not 999999"),
+        (b"gid,year,pop\n1,2000,3\n1,,3\n", "year must be a whole number from 1 to 9999, not nan"),
+        (b'gid,year,pop\n1,2000,3\n1,2001,"3\n1,2002', "bad.csv is damaged"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named_with_the_value(tmp_path, content, says):
+    (tmp_path / "bad.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=says):
+        covariates.read_covariates(tmp_path / "bad.csv", ["pop"], priogrid.select_region("globe"), [2000, 2001])
+
+
+def test_a_zip_that_is_none_is_named(tmp_path):
+    (tmp_path / "bad.zip").write_bytes(b"PK\x03\x04 cut")
+    with pytest.raises(ValueError, match=r"bad.zip is empty, damaged or no CSV \(File is not a zip file"):
+        covariates.list_columns(tmp_path / "bad.zip")

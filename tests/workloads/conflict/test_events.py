@@ -1,0 +1,243 @@
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from geonb.workloads.conflict import events, priogrid
+
+NIGERIA = Path(__file__).resolve().parents[4] / "shared" / "data" / "conflict" / "conflict_data_nga.csv"
+if not NIGERIA.exists():  # a worktree lies one folder deeper
+    NIGERIA = Path(__file__).resolve().parents[5] / "shared" / "data" / "conflict" / "conflict_data_nga.csv"
+
+ROW = {
+    "id": 1, "type_of_violence": 1, "where_prec": 1, "latitude": 10.2, "longitude": 9.1, "country": "Nigeria",
+    "country_id": 475, "date_prec": 1, "date_start": "2009-06-09 00:00:00.000", "date_end": "2009-06-09 00:00:00.000",
+    "best": 3, "high": 5, "low": 2,
+}  # fmt: skip
+ROW["priogrid_gid"] = int(priogrid.gid_of(10.2, 9.1))
+
+
+def table(*changes):
+    """A row an argument: what differs from ROW."""
+    return pd.DataFrame([ROW | {"id": n} | change for n, change in enumerate(changes, 1)])
+
+
+def write(path, *changes):
+    table(*changes).to_csv(path, index=False)
+    return path
+
+
+def test_the_table_is_compact_and_says_what_was_read(tmp_path):
+    read = events.read_events(write(tmp_path / "a.csv", {}, {"date_start": "2009-05-31", "best": 0}))
+    assert read.loc[0].to_dict() == {
+        "id": 1, "gid": ROW["priogrid_gid"], "row": 200, "column": 378, "month_start": 473, "month_end": 473, "type": 1,
+        "best": 3, "high": 5, "low": 2, "where_prec": 1, "date_prec": 1, "country_id": 475,
+    }  # fmt: skip
+    assert read["month_start"].tolist() == [473, 472] and read["month_end"].tolist() == [473, 473]
+    assert {c: read[c].dtype for c in read} == {k: np.dtype(v) for k, v in events.DTYPES.items()}
+    assert read.attrs["report"]["spans_months"] == 1 and read.attrs["report"]["best_outside_low_high"] == 1
+    assert read.attrs["countries"] == {475: "Nigeria"} and not read.attrs["simulated"]
+
+
+def test_order_spelling_separator_and_letters_of_the_header_do_not_matter(tmp_path):
+    plain = events.read_events(write(tmp_path / "a.csv", {}, {"best": 7}))
+    renamed = table({}, {"best": 7}).rename(
+        columns={"priogrid_gid": "PRIO_GRID", "best": "best_est", "high": "High_Est", "low": "low_est",
+                 "date_prec": "dateprec", "country_id": "gwno", "type_of_violence": "type_of_vi"}
+    )  # fmt: skip
+    renamed[renamed.columns[::-1]].to_csv(tmp_path / "b.csv", index=False, sep=";", encoding="utf-8-sig")
+    pd.testing.assert_frame_equal(plain, events.read_events(tmp_path / "b.csv"))
+
+
+def test_hxl_row_zip_and_geojson_read_as_the_plain_file(tmp_path):
+    plain = events.read_events(write(tmp_path / "a.csv", {}, {"best": 7}))
+    lines = (tmp_path / "a.csv").read_text().splitlines()
+    tags = ",".join(f"#tag+{n}" for n in range(len(ROW)))
+    (tmp_path / "hxl.csv").write_text("\n".join([lines[0], tags, *lines[1:]]))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(tmp_path / "a.csv", "GEDEvent.csv")
+        archive.writestr("__MACOSX/GEDEvent.csv", "")
+    features = [
+        {
+            "type": "Feature",
+            "properties": {k: v for k, v in row.items() if k not in ("latitude", "longitude", "priogrid_gid")},
+            "geometry": {"type": "Point", "coordinates": [row["longitude"], row["latitude"]]},
+        }
+        for row in table({}, {"best": 7}).to_dict("records")
+    ]
+    (tmp_path / "a.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    for name in ("hxl.csv", "a.zip", "a.geojson"):
+        pd.testing.assert_frame_equal(plain, events.read_events(tmp_path / name), check_like=False)
+    assert events.read_events(tmp_path / "hxl.csv").attrs["report"]["hxl_rows_skipped"] == 1
+    assert events.read_events(tmp_path / "a.geojson").attrs["report"]["gid_from_coordinates"] == 2
+
+
+def test_without_a_gid_it_comes_from_the_coordinates_also_on_the_maps_edges(tmp_path):
+    places = [(90, 180), (-90, -180), (0, 180)]
+    frame = table(*({"latitude": y, "longitude": x} for y, x in places)).drop(columns="priogrid_gid")
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    read = events.read_events(tmp_path / "a.csv")
+    assert read["gid"].tolist() == [259_200, 1, 180 * 720 + 720]
+    assert read.attrs["report"]["gid_from_coordinates"] == 3
+
+
+def test_a_gid_that_disagrees_is_kept_as_published_and_counted(tmp_path):
+    read = events.read_events(write(tmp_path / "a.csv", {"priogrid_gid": 5}, {}, {"priogrid_gid": np.nan}))
+    assert read["gid"].tolist() == [5, ROW["priogrid_gid"], ROW["priogrid_gid"]]
+    report = read.attrs["report"]
+    assert (report["gid_disagrees"], report["gid_from_coordinates"]) == (1, 1)
+
+
+def test_of_the_same_id_the_first_file_wins(tmp_path):
+    final = write(tmp_path / "final.csv", {"best": 3}, {"best": 4})
+    candidate = write(
+        tmp_path / "candidate.csv", {"best": 30}, {"id": 9, "date_start": "2010-01-01", "date_end": "2010-01-01"}
+    )
+    read = events.read_events(f"{final}, {candidate}")
+    assert read["best"].tolist() == [3, 4, 3] and read["id"].tolist() == [1, 2, 9]
+    assert read.attrs["report"]["duplicate_ids"] == 1
+    assert read.attrs["report"]["overlapping_files"] == {str(candidate): 1}
+
+
+FAULTS = [
+    ({"date_start": "2009-13-45"}, "date_start is not a date"),
+    ({"date_end": ""}, "date_end is not a date"),
+    ({"date_end": "2009-06-08"}, "date_end before date_start"),
+    ({"best": -1}, "negative deaths"),
+    ({"low": -2}, "negative deaths"),
+    ({"best": "many"}, "best is not a number"),
+    ({"type_of_violence": 4}, "type_of_violence is not 1, 2 or 3"),
+    ({"latitude": 90.5}, "latitude not in -90 to 90"),
+    ({"longitude": 181}, "longitude not in -180 to 180"),
+    ({"priogrid_gid": 0, "latitude": np.nan}, "no cell"),
+    ({"priogrid_gid": "", "latitude": "10,25"}, r"no cell.*first: event \d+ \(latitude '10,25'"),
+    ({"date_start": "1009-06-09"}, "date_start or date_end not in the years 1900 to 2099"),
+    ({"date_end": "2909-06-09"}, "date_start or date_end not in the years 1900 to 2099"),
+    ({"best": "1e12"}, "deaths not whole numbers"),
+    ({"high": "inf"}, "deaths not whole numbers"),
+    ({"best": 2.5}, "deaths not whole numbers"),
+]
+
+
+@pytest.mark.parametrize(("change", "says"), FAULTS)
+def test_a_faulty_event_is_named(tmp_path, change, says):
+    path = write(tmp_path / "a.csv", {}, change)
+    with pytest.raises(ValueError, match=says) as error:
+        events.read_events(path)
+    assert "1 event:" in str(error.value) and "first: event 2" in str(error.value)
+    read = events.read_events(path, faults="drop")
+    assert read["id"].tolist() == [1] and sum(read.attrs["report"]["faulty_dropped"].values()) == 1
+
+
+def test_all_faults_are_listed_at_once_with_their_numbers(tmp_path, monkeypatch):
+    monkeypatch.setattr(events, "CHUNK_ROWS", 3)  # counted over pieces
+    path = write(tmp_path / "a.csv", *(change for change, _ in FAULTS))
+    with pytest.raises(ValueError) as error:
+        events.read_events(path)
+    for says in {says for _, says in FAULTS if "first" not in says}:
+        assert says in str(error.value)
+    assert "2 events: negative deaths; first: event 4" in str(error.value)
+
+
+def test_missing_columns_of_all_files_are_listed(tmp_path):
+    table({}).drop(columns=["best", "date_start"]).to_csv(tmp_path / "a.csv", index=False)
+    table({}).drop(columns=["priogrid_gid", "latitude"]).to_csv(tmp_path / "b.csv", index=False)
+    with pytest.raises(ValueError) as error:
+        events.read_events([tmp_path / "a.csv", tmp_path / "b.csv"])
+    for says in ("best_est", "date_start", "neither priogrid_gid nor latitude"):
+        assert says in str(error.value)
+    with pytest.raises(ValueError, match=r"not there: .*none.csv; .*no kind .*ged.xlsx"):
+        events.read_events(f"{tmp_path / 'none.csv'},{write(tmp_path / 'ged.xlsx')}")
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.geojson"])
+def test_a_damaged_file_is_named(tmp_path, name):
+    (tmp_path / name).write_bytes(b"PK\x03\x04 cut")
+    with pytest.raises(ValueError, match=f"{name} is damaged"):
+        events.read_events(tmp_path / name)
+
+
+def test_a_zip_that_is_damaged_inside_is_named(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(write(tmp_path / "a.csv", *[{}] * 2000), "a.csv")
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    content[len(content) // 2] ^= 255
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a.zip is damaged .*CRC"):
+        events.read_events(tmp_path / "a.zip")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "a.csv is empty"),
+        (b"\xef\xbb\xbf\r\n", "a.csv is empty"),
+        (b"<!DOCTYPE html>\n<html>", "a web page, not a table"),
+        ("id,best\n1,2\n".encode("utf-16"), "no text in UTF-8"),
+    ],
+)
+def test_a_file_that_is_no_table_is_named(tmp_path, content, says):
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=says):
+        events.read_events(tmp_path / "a.csv")
+
+
+def test_countries_without_a_name_are_none(tmp_path):
+    read = events.read_events(write(tmp_path / "a.csv", {"country": None}, {"country_id": 520, "country": "Somalia"}))
+    assert read.attrs["countries"] == {520: "Somalia"}
+
+
+def test_a_file_without_events_says_so(tmp_path):
+    pd.DataFrame(columns=list(ROW)).to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(ValueError, match="hold no events"):
+        events.check_events(events.read_events(tmp_path / "a.csv"))
+
+
+def test_filters_and_month_rules_are_those_of_a_loop(tmp_path):
+    months = [(1 + n % 3, 1 + n % 3 + n % 4) for n in range(40)]
+    changes = [
+        {"where_prec": 1 + n % 6, "date_prec": 1 + n % 5, "date_start": f"2009-0{a}-01", "date_end": f"2009-0{b}-02"}
+        for n, (a, b) in enumerate(months)
+    ]
+    read = events.read_events(write(tmp_path / "a.csv", *changes))
+    kept = events.select_events(read, where_prec=3, date_prec=2)
+    assert kept["id"].tolist() == [n for n, c in enumerate(changes, 1) if c["where_prec"] <= 3 and c["date_prec"] <= 2]
+    spread = events.place_events(read, "spread")
+    wanted = [
+        (e.id, m, 1 / (e.month_end - e.month_start + 1))
+        for e in read.itertuples()
+        for m in range(e.month_start, e.month_end + 1)
+    ]
+    assert list(zip(spread["id"], spread["month"], spread["share"], strict=True)) == wanted
+    assert spread["share"].sum() == pytest.approx(len(read))
+    assert (events.place_events(read, "end")["month"] == read["month_end"]).all()
+    assert (events.place_events(read)["month"] == read["month_start"]).all()
+
+
+def test_a_period_or_filter_without_events_is_refused(tmp_path):
+    read = events.read_events(write(tmp_path / "a.csv", {"where_prec": 5}))
+    events.check_events(read, "2009-01", "2009-12")
+    with pytest.raises(ValueError, match=r"from 2010-01 to 2011-12.*2009-06 to 2009-06"):
+        events.check_events(read, "2010-01", "2011-12")
+    with pytest.raises(ValueError, match="no event"):
+        events.check_events(read, where_prec=2)
+    with pytest.raises(ValueError, match="begins in 2010-01 and ends in 2009-01"):
+        events.check_events(read, "2010-01", "2009-01")
+    with pytest.raises(ValueError) as error:
+        events.check_events(read, "soon", "2009", where_prec=9, months="middle")
+    for says in ("start of the period = 'soon'", "stop of the period = '2009'", "where_prec = 9", "months = 'middle'"):
+        assert says in str(error.value)
+
+
+@pytest.mark.skipif(not NIGERIA.exists(), reason=f"the Nigeria file is not in {NIGERIA.parent}")
+def test_nigeria_as_pandas_reads_it():
+    read = events.read_events(NIGERIA)
+    frame = pd.read_csv(NIGERIA, skiprows=[1], low_memory=False)
+    assert len(read) == len(frame) == 4603
+    assert (read["gid"] == frame["priogrid_gid"]).all() and (read["best"] == frame["best"]).all()
+    months = pd.to_datetime(frame["date_start"]).dt.to_period("M")
+    assert (read["month_start"] == (months.dt.year - 1970) * 12 + months.dt.month - 1).all()
+    assert read.attrs["report"]["gid_disagrees"] == 0 and read.attrs["report"]["hxl_rows_skipped"] == 1
