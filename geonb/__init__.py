@@ -40,9 +40,9 @@ import importlib
 import pkgutil
 from typing import Any
 
+from geonb.base.conventions import VERSION as __version__
 from geonb.workloads import ROOMS, WORKLOADS
 
-__version__ = "0.1.0.dev0"
 WORKLOADS.update(ROOMS)  # the spine asks for workloads by name; here it is told which there are
 
 # The names a notebook needs most, and where each lives.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+VERSION = "0.1.0.dev0"  # of geonb; what is written on disk says which one wrote it
 IGNORE = 255  # target of a pixel without a label
 SPLITS = ("train", "val", "test")
 SPLIT_CODES = {name: code for code, name in enumerate(("none", *SPLITS))}  # in maps of the split

@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geonb.base.conventions import VERSION
 from geonb.runs.html import TEMPLATES
 
 if TYPE_CHECKING:
@@ -83,12 +84,10 @@ def whole(title: str, short: str, toc: list[tuple[str, str]], body: str) -> str:
     from jinja2 import Environment
     from pygments.formatters import HtmlFormatter
 
-    from geonb import __version__
-
     template = Environment(autoescape=True).from_string((TEMPLATES / "report.html.j2").read_text())
     css = (TEMPLATES / "report.css").read_text() + HtmlFormatter().get_style_defs(".highlight")
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return template.render(title=title, short=short, toc=toc, body=body, css=css, version=__version__, made=made)
+    return template.render(title=title, short=short, toc=toc, body=body, css=css, version=VERSION, made=made)
 
 
 def write(path: Path, page: str) -> Path:

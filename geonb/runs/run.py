@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geonb.base.conventions import VERSION
 from geonb.base.files import locked, write_text
 from geonb.base.project import project_root
 
@@ -148,7 +149,6 @@ def new_run(workload: str, parameters: dict[str, Any] | None = None, root: Path 
     PermissionError
         If nothing can be written there; said before anything runs.
     """
-    from geonb import __version__
     from geonb.runs import environment
 
     folder = Path(root or project_root()) / "runs" / folder_name(workload)
@@ -158,7 +158,7 @@ def new_run(workload: str, parameters: dict[str, Any] | None = None, root: Path 
         write_text(path / "parameters.yaml", parameters_text(workload, parameters or {}))
         write_text(path / "environment.txt", environment.describe())
         info = {
-            "geonb": __version__,
+            "geonb": VERSION,
             "format": FORMAT,
             "name": path.name,
             "workload": folder.name,

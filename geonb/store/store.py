@@ -25,6 +25,7 @@ import pandas as pd
 from geonb import registry
 from geonb.base import files as base_files
 from geonb.base import specs
+from geonb.base.conventions import VERSION
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -323,7 +324,7 @@ def proof_of(store: Store) -> dict:
 def _what_a_proof_is_of(store: Store) -> dict[str, str]:
     """All that a proof rests on: the contents of the table and of the seal, and the geonb that reads them."""
     table = base_files.fingerprint(store.path / "index.parquet")["sha256"]
-    return {"geonb": _version(), "index.parquet": table, "store.json": base_files.key_of(store.meta)}
+    return {"geonb": VERSION, "index.parquet": table, "store.json": base_files.key_of(store.meta)}
 
 
 def check_store(path: str | Path, deep: bool = False) -> Store:
@@ -370,9 +371,3 @@ def _function(base: Path, path: str) -> str:
     """An import path; that of a file as seen from the project."""
     place, _, name = path.rpartition(":")
     return f"{_from(base, place)}:{name}" if place.endswith(".py") else path
-
-
-def _version() -> str:
-    from geonb import __version__
-
-    return __version__

@@ -20,8 +20,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from geonb import __version__, registry
+from geonb import registry
 from geonb.base import specs
+from geonb.base.conventions import VERSION
 from geonb.store.loaders import data_module
 from geonb.training.fit import fit
 from geonb.training.optimizers import build_optimizer, check_optimizer, first_averaged
@@ -168,7 +169,7 @@ def train(
     if hasattr(kind, "check_memory"):
         kind.check_memory(store, network, batch, precision_of(precision))
     card = {
-        "geonb": __version__, "workload": workload, "task": record.task, "network": network, "loss": loss, "lr": lr,
+        "geonb": VERSION, "workload": workload, "task": record.task, "network": network, "loss": loss, "lr": lr,
         **kind.card_of(store),
         "training": {"augment": augment, "sampler": sampler, "optimizer": optimizer, "epochs": epochs, "batch": batch,
                      "patience": patience, "seed": seed, "precision": precision_of(precision), "store": store.meta["key"]},
