@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from geonb.base import files, project, threads
-from geonb.base.conventions import SPLITS
+from geonb.base.conventions import SPLITS, VERSION
 from geonb.base.specs import parse_spec
 from geonb.rasters import grids
 from geonb.store import arrays, store
@@ -276,7 +276,7 @@ def write_triplet_store(
     if store._finished(folder):
         return store.open_store(folder)
     meta = {
-        "geonb": store._version(),
+        "geonb": VERSION,
         "format": store.FORMAT,
         "workload": workload,
         "kind": "triplets",

@@ -240,7 +240,7 @@ def _write_table(folder: Path, data: Any, about: dict, shares: tuple[float, ...]
     }
     source |= {"pixel_m": None, "resolution": None}
     outcome = {"name": "any violence", "colour": "#b2182b", "event": names[0], "deaths": None}
-    seal = {"geonb": store._version(), "format": store.FORMAT, "workload": "conflict", "kind": "windows"}
+    seal = {"geonb": conventions.VERSION, "format": store.FORMAT, "workload": "conflict", "kind": "windows"}
     seal |= {"name": Path(about["path"]).stem, "key": about["sha256"][:16], "simulated": False, "notes": notes}
     seal |= {"title": f"Samples of {Path(about['path']).name}", "attribution": "", "channels": records, "classes": []}
     seal |= {"statistics": statistics, "inputs": [about], "sources": [source], "outcomes": [outcome]}

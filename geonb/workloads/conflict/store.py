@@ -18,7 +18,7 @@ import pandas as pd
 
 from geonb.base import files as base_files
 from geonb.base import project, threads
-from geonb.base.conventions import SPLITS
+from geonb.base.conventions import SPLITS, VERSION
 from geonb.store import store
 from geonb.workloads.conflict import windows as conflict_windows
 
@@ -322,7 +322,7 @@ def write_cube_store(
     folder, prepared = home / f"{title}-{key[:8]}", home / ".arrays" / f"{arrays_key}.zarr"
     if store._finished(folder):
         return open_cube_store(folder)
-    seal = {"geonb": store._version(), "format": store.FORMAT, "workload": workload, "kind": "sequences", "name": title}
+    seal = {"geonb": VERSION, "format": store.FORMAT, "workload": workload, "kind": "sequences", "name": title}
     seal |= {"key": key, **facts, "classes": [], "inputs": [f | {"path": store._from(base, f["path"])} for f in files]}
     seal |= {"datasets": [{"name": title}], "parameters": {**cut, "recipe": recipe}}
     with base_files.locked(home / ".lock"):

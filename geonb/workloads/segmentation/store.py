@@ -11,10 +11,11 @@ import pandas as pd
 
 from geonb.base import conventions, threads
 from geonb.base import files as base_files
+from geonb.base.conventions import VERSION
 from geonb.base.project import slug as _slug
 from geonb.rasters import grids, images, preprocessing
 from geonb.store import windows as store_windows
-from geonb.store.store import FORMAT, Store, _finished, _from, _function, _root, _version, open_store, refuse_leaks
+from geonb.store.store import FORMAT, Store, _finished, _from, _function, _root, open_store, refuse_leaks
 from geonb.workloads.segmentation import arrays, dataset, splits
 from geonb.workloads.segmentation import faults as segmentation_faults
 
@@ -176,7 +177,7 @@ def write_store(
     folder, prepared = home / f"{title}-{key[:8]}", home / ".arrays" / f"{arrays_key}.zarr"
     if _finished(folder):
         return open_store(folder)
-    meta = {"geonb": _version(), "format": FORMAT, "workload": workload, "kind": "patches", "name": title, "key": key}
+    meta = {"geonb": VERSION, "format": FORMAT, "workload": workload, "kind": "patches", "name": title, "key": key}
     meta |= {**facts, "datasets": datasets, "inputs": [i | {"path": _from(base, i["path"])} for i in inputs]}
     with base_files.locked(home / ".lock"):
         if not _finished(folder):  # it may have come while we waited
