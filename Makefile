@@ -28,9 +28,11 @@ demo: install    ## segment a real Landsat scene, source to report (about 5 minu
 test: $(VENV)/.installed-dev  ## every test a laptop can run
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-lint: $(VENV)/.installed-dev  ## ruff over code and notebooks; notebooks without outputs
+lint: $(VENV)/.installed-dev  ## style, types, which layer imports which, notebooks without outputs (a minute)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	$(BIN)/nbstripout --verify notebooks/*.ipynb
+	$(BIN)/nbstripout --verify notebooks/*.ipynb tests/toy/*.ipynb
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/mypy
 
 lab: install     ## JupyterLab on loopback, prints the ssh -L line
 	$(BIN)/geonb lab
@@ -39,5 +41,5 @@ bench: $(VENV)/.installed-dev  ## remake benchmarks/README.md's table
 	$(BIN)/python -m benchmarks
 
 clean:           ## remove caches and build products; keeps data/, runs/ and .venv
-	rm -rf build *.egg-info .pytest_cache .ruff_cache .hypothesis .cache
+	rm -rf build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
