@@ -44,9 +44,9 @@ PARAMETERS: dict[str, Parameter] = {
     "images": Parameter("rasters, comma separated or a glob", files=True),
     "masks": Parameter("class rasters, or polygons as file.gpkg:column=class", files=True),
     "datasets": Parameter(
-        'data sets of a registry, "a+b" (datasets.yaml) or "file.yaml:a+b"',
+        'data sets of a catalogue, "a+b" (datasets.yaml) or "file.yaml:a+b"',
         files=True,
-        check="geonb.workloads.segmentation.registry:registry_files",
+        check="geonb.workloads.segmentation.catalogue:catalogue_files",
     ),
     "resolution": Parameter("pixel side that everything is resampled to [m]", 1e-3, 1e6),
     "classes": Parameter('class table: a file, or "1=forest,2=water"'),

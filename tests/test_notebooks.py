@@ -107,7 +107,7 @@ def test_the_main_chain_on_small_data(finished, monkeypatch):
 @pytest.mark.notebook
 def test_two_datasets_of_one_registry_train_together_and_are_scored_apart(project):
     """Of different pixel, coordinate system and kind of mask, with a network, loss and sampler of the long list."""
-    examples.write_registry(project / "sets", (128, 160))
+    examples.write_catalogue(project / "sets", (128, 160))
     small = {
         "datasets": "sets/datasets.yaml:ridge+coast", "resolution": 35, "patch": 24, "stride": 24, "block": 24, "epochs": 1,
         "network": "segmentalist:layer_blocks=1-1,initial_filters=8,attention=spatial,deep_supervision=true",

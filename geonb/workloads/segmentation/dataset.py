@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from geonb.base import project
 from geonb.base.conventions import IGNORE
@@ -27,6 +29,7 @@ from geonb.workloads.segmentation.masks import (
     polygon_codes,
     read_classes,
     read_polygons,
+    real_classes,
 )
 
 MASK_OPTIONS = {"column": None, "layer": None, "read": ("codes", "rgb")}
@@ -62,8 +65,6 @@ class Pairs:
         return len(self.images)
 
     def __add__(self, other: Pairs) -> Pairs:
-        from geonb.workloads.segmentation.registry import combine
-
         return combine([self, other]) if isinstance(other, Pairs) else NotImplemented
 
     @property
@@ -84,7 +85,8 @@ class Pairs:
     @property
     def files(self) -> list[Path]:
         """Every file that is read, a shapefile's side files included, each once."""
-        return sorted({p for part in (*self.images, *self.masks) for p in getattr(part, "paths", None) or part.files})
+        images, masks = (p for i in self.images for p in i.paths), (p for m in self.masks for p in m.files)
+        return sorted({*images, *masks})
 
 
 def open_pairs(
@@ -120,22 +122,22 @@ def open_pairs(
     """
     faults: list[str] = []
     image_files, mask_items = _expand(images, faults, "images"), _mask_items(masks, faults)
-    opened = [_try(faults, open_image, path) for path in image_files]
-    table, areas = _check_masks(mask_items, _try(faults, read_classes, classes), faults)
+    opened = [attempt(faults, open_image, path) for path in image_files]
+    table, areas = _check_masks(mask_items, attempt(faults, read_classes, classes), faults)
     if not faults:
         opened, mask_items = _match(opened, mask_items, faults)
     if not faults:
-        opened = [_try(faults, choose_bands, image, bands) for image in opened]
+        opened = [attempt(faults, choose_bands, image, bands) for image in opened]
     if not faults:
         _check_alike(opened, faults)
         for image, mask in zip(opened, mask_items, strict=True):
             _check_overlap(image, mask, areas[mask], faults)
-    _refuse(faults)
+    refuse("These inputs cannot be used", faults)
     names = unique([image.name for image in opened])
     opened = [replace(im, name=name, channels=opened[0].channels) for im, name in zip(opened, names, strict=True)]
     facts.setdefault("channels", tuple({"name": c, "units": "1"} for c in opened[0].channels))
     facts.setdefault("name", names[0] if len(names) == 1 else f"{names[0]}-and-{len(names) - 1}-more")
-    return Pairs(tuple(opened), tuple(mask_items), table and tuple(table), **facts)
+    return Pairs(tuple(opened), tuple(mask_items), tuple(table) if table else None, **facts)
 
 
 def resample(pairs: Pairs, resolution: float | None, method: str | None = None) -> Pairs:
@@ -157,8 +159,8 @@ def resample(pairs: Pairs, resolution: float | None, method: str | None = None) 
     if not 0 < resolution < 1e6:
         raise ValueError(f"resolution = {resolution!r}: give the side of a pixel in metres, above 0, or None")
     faults: list[str] = []
-    images = [_try(faults, rasters_images.resample, image, resolution, method) for image in pairs.images]
-    _refuse(faults)
+    images = [attempt(faults, rasters_images.resample, image, resolution, method) for image in pairs.images]
+    refuse("These inputs cannot be used", faults)
     return replace(pairs, images=tuple(images))
 
 
@@ -180,11 +182,12 @@ def scan(pairs: Pairs, workers: int | None = None) -> Pairs:
         Listing every fault: truncated files, images without data, codes that are not in the table, no labels at all.
     """
     faults: list[str] = []
-    found = segmentation_scan.count_all(pairs, workers, faults)
+    found = segmentation_scan.count_all(list(pairs), pairs.classes, workers, faults)
     codes = sum((Counter(f["codes"]) for f in found if f), Counter())
     if not faults and pairs.classes is None:
         pairs = replace(pairs, classes=tuple(class_table({code: {"name": f"class {code}"} for code in sorted(codes)})))
-    kept, pruned = [], []
+    kept: list[tuple[Image, Mask, dict | None]] = []
+    pruned: list[str] = []
     for (image, mask), counts in zip(pairs, found, strict=True):
         if counts:
             table = mask.classes or pairs.classes or ()
@@ -200,7 +203,7 @@ def scan(pairs: Pairs, workers: int | None = None) -> Pairs:
         for name in dict.fromkeys(image.dataset for image in pairs.images)
         if pairs.prune and name not in left
     ]
-    _refuse(faults)
+    refuse("These inputs cannot be used", faults)
     images, masks, found = zip(*kept, strict=True)
     return replace(pairs, images=images, masks=masks, found=found, pruned=tuple(pruned))
 
@@ -225,7 +228,7 @@ def _check_codes(mask: Mask, counts: dict, classes: tuple[dict, ...], faults: li
         what, table = "class codes", ", ".join(f"{c}={n}" for c, n in known.items())
         if mask.read == "rgb":
             what, table = "colours", ", ".join(f"{c['colour']} {c['name']}" for c in classes)
-        most = sorted(unknown, key=unknown.get, reverse=True)[:20]
+        most = sorted(unknown, key=unknown.__getitem__, reverse=True)[:20]
         codes = ", ".join(f"{code_text(c)} ({unknown[c]} px)" for c in (sorted(most) if len(unknown) < 21 else most))
         codes += f" and {len(unknown) - 20} more" if len(unknown) > 20 else ""
         faults.append(
@@ -257,7 +260,7 @@ def _match(images: list[Image], masks: list[Mask], faults: list[str]) -> tuple[l
     boxes = [(i.crs, grids.bounds(i.transform, i.shape)) for i in images]
     one_place = all(grids.overlap(boxes[0], box) for box in boxes[1:])
     if len(masks) == 1 and len(images) > 1 and one_place and all(len(i.bands) == 1 for i in images):
-        return [_try(faults, stack, images)], masks
+        return [attempt(faults, stack, images)], masks
     if len(masks) == 1:
         return images, masks * len(images)
     if len(images) == len(masks):
@@ -296,13 +299,13 @@ def _check_masks(
     areas, polygons = {}, {}
     for mask in dict.fromkeys(masks):
         if mask.is_vector:
-            shapes = _try(faults, read_polygons, mask)
+            shapes = attempt(faults, read_polygons, mask)
             if shapes is not None:
                 polygons[mask], areas[mask] = shapes, (shapes.crs, tuple(shapes.total_bounds))
         else:
-            raster = _try(faults, open_image, mask.path)
+            raster = attempt(faults, open_image, mask.path)
             if mask.read == "rgb" and raster is not None:
-                _try(faults, check_colours, mask, raster.dtype, len(raster.bands), table)
+                attempt(faults, check_colours, mask, raster.dtype, len(raster.bands), table)
             if raster is not None:
                 areas[mask] = raster.crs, grids.bounds(raster.transform, raster.shape)
     named = {m: p for m, p in polygons.items() if p["value"].dtype.kind not in "iub"}
@@ -331,13 +334,84 @@ def pad(pairs: Pairs, patch: int) -> Pairs:
     padded = [
         image
         if min(image.shape) >= patch
-        else replace(image, shape=tuple(max(n, patch) for n in image.shape), data_shape=image.shape)
+        else replace(image, shape=(max(image.shape[0], patch), max(image.shape[1], patch)), data_shape=image.shape)
         for image in pairs.images
     ]
     return replace(pairs, images=tuple(padded))
 
 
-def _try(faults: list[str], function: Callable, *arguments: Any) -> Any:
+def combine(parts: Iterable[Pairs]) -> Pairs:
+    """Pairs of several datasets as one, split together; each keeps its own preparation, and stands in `constituents`.
+
+    Classes are the same by name; codes and colours are those of the first. Parts whose classes are not known yet are
+    scanned.
+
+    Raises
+    ------
+    ValueError
+        Datasets that disagree on classes or channels, or come twice.
+    """
+    parts = [one for part in parts for one in part.constituents or (part,)]
+    parts = [part if part.classes else scan(part) for part in parts]
+    first, faults = parts[0], []
+    names = [part.name for part in parts]
+    faults += [f"{name} comes more than once" for name in dict.fromkeys(names) if names.count(name) > 1]
+    for other in parts[1:]:
+        faults += [*_class_faults(first, other), *_channel_faults(first, other)]
+    refuse("These datasets cannot be combined", faults)
+    dtype = np.result_type(*(image.dtype for part in parts for image in part.images)).name
+    labels = [image.name for part in parts for image in part.images]
+    opened, opened_masks = [], []
+    for part in parts:
+        for image, mask in part:
+            name = image.name if labels.count(image.name) == 1 else f"{part.name}-{image.name}"
+            channels = first.images[0].channels
+            opened.append(replace(image, name=name, dataset=part.name, dtype=dtype, channels=channels))
+            opened_masks.append(replace(mask, classes=mask.classes or part.classes))
+    opened = [replace(im, name=name) for im, name in zip(opened, unique([i.name for i in opened]), strict=True)]
+    return Pairs(
+        tuple(opened),
+        tuple(opened_masks),
+        first.classes,
+        first.channels,
+        name="-and-".join(names) if len(names) < 4 else f"{names[0]}-and-{len(names) - 1}-more",
+        title="; ".join(dict.fromkeys(part.title or part.name for part in parts)),
+        simulated=any(part.simulated for part in parts),
+        notes=tuple(f"{part.name}: {note}" for part in parts for note in part.notes),
+        attribution="; ".join(dict.fromkeys(part.attribution for part in parts if part.attribution)),
+        constituents=tuple(parts),
+        prune=all(part.prune for part in parts),
+    )
+
+
+def _class_faults(a: Pairs, b: Pairs) -> list[str]:
+    mine, theirs = ([c["name"] for c in real_classes(part.classes)] for part in (a, b))
+    if set(mine) == set(theirs):
+        return []
+    only = [
+        f"only {part.name} has {', '.join(n for n in names if n not in other)}"
+        for part, names, other in ((a, mine, theirs), (b, theirs, mine))
+        if set(names) - set(other)
+    ]
+    return [
+        f"{a.name} ({', '.join(mine)}) and {b.name} ({', '.join(theirs)}) disagree on classes: {'; '.join(only)}. In the "
+        "catalogue, give each class its common name with `map: {own: common}`, or `map: {own: ignore}` to leave it out"
+    ]
+
+
+def _channel_faults(a: Pairs, b: Pairs) -> list[str]:
+    mine, theirs = a.images[0].channels, b.images[0].channels
+    unnamed = any(c.startswith("band ") for c in (*mine, *theirs))
+    if len(mine) == len(theirs) and (mine == theirs or unnamed):
+        return []
+    return [
+        f"{a.name} has the {len(mine)} bands {', '.join(mine)}, {b.name} has the {len(theirs)} bands {', '.join(theirs)}: "
+        "choose the same ones, in one order, with `bands`"
+    ]
+
+
+def attempt(faults: list[str], function: Callable[..., Any], *arguments: Any) -> Any:
+    """What the function gives; None where it refuses, and `faults` then says why."""
     try:
         return function(*arguments)
     except ValueError as error:
@@ -345,6 +419,7 @@ def _try(faults: list[str], function: Callable, *arguments: Any) -> Any:
         return None
 
 
-def _refuse(faults: list[str]) -> None:
+def refuse(what: str, faults: list[str]) -> None:
+    """Raise a ValueError that lists all faults, each once; nothing where there are none."""
     if faults:
-        raise ValueError("These inputs cannot be used:\n" + "\n".join(f"- {fault}" for fault in dict.fromkeys(faults)))
+        raise ValueError(f"{what}:\n" + "\n".join(f"- {fault}" for fault in dict.fromkeys(faults)))

@@ -243,7 +243,7 @@ def write_scene(folder: Path, inputs: np.ndarray, codes: np.ndarray) -> None:
         file.write(codes, 1)
 
 
-REGISTRY = """# Two simulated data sets that differ in resolution, coordinate system and kind of mask.
+CATALOGUE = """# Two simulated data sets that differ in resolution, coordinate system and kind of mask.
 ridge:
   title: Ridge, simulated
   resolution: 30
@@ -264,8 +264,8 @@ shore:
 """
 
 
-def write_registry(folder: Path, shape: tuple[int, int] = (160, 192), seed: int = 0) -> Path:
-    """Write two simulated data sets and the registry that names them, as a pattern for one of your own.
+def write_catalogue(folder: Path, shape: tuple[int, int] = (160, 192), seed: int = 0) -> Path:
+    """Write two simulated data sets and the catalogue that names them, as a pattern for one of your own.
 
     `ridge` has 30 m pixels in UTM zone 17N and a mask that is a picture, a colour a class; `shore` has 40 m pixels in Web
     Mercator, and polygons with the class's name in the column `cover`.
@@ -301,5 +301,5 @@ def write_registry(folder: Path, shape: tuple[int, int] = (160, 192), seed: int 
     gpd.GeoDataFrame(frame, crs=grid["crs"]).to_file(folder / "shore" / "cover.gpkg")
     for name in ("ridge", "shore"):
         (folder / name / "mask.tif").unlink()
-    (folder / "datasets.yaml").write_text(REGISTRY)
+    (folder / "datasets.yaml").write_text(CATALOGUE)
     return folder / "datasets.yaml"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -172,7 +172,7 @@ def look_up_sorted(values: np.ndarray, table: np.ndarray, results: np.ndarray, m
     return np.where(table[at] == values, results[at], missing)
 
 
-def real_classes(classes: tuple[dict, ...] | list[dict]) -> list[dict]:
+def real_classes(classes: Sequence[dict]) -> list[dict]:
     """The class table without the codes that are to be ignored."""
     return [dict(c) for c in classes if c["name"] != "ignore"]
 
@@ -213,7 +213,7 @@ def read_polygons(mask: Mask) -> gpd.GeoDataFrame:
     return gpd.GeoDataFrame({"value": values.to_numpy()}, geometry=frame.geometry.to_numpy(), crs=frame.crs)
 
 
-def polygon_codes(polygons: gpd.GeoDataFrame, classes: tuple[dict, ...] | None) -> np.ndarray:
+def polygon_codes(polygons: gpd.GeoDataFrame, classes: Sequence[dict] | None) -> np.ndarray:
     """The class code of each polygon: its value, or the code of the class of that name.
 
     Raises
@@ -283,7 +283,7 @@ def open_codes(
         area = grids.bounds(corner, (rows.stop - rows.start, columns.stop - columns.start))
         near = np.sort(polygons.sindex.query(shapely.box(*area)))
         shapes = list(zip(polygons.geometry.to_numpy()[near], codes[near].tolist(), strict=True))
-        return grids.burn(shapes, transform, (rows, columns), background)
+        return grids.burn(shapes, transform, (rows, columns), int(background))
 
     return read
 
@@ -359,7 +359,7 @@ def _raster_codes(mask: Mask, grid: tuple, classes: tuple[dict, ...] | None, sta
         if colours:
             if data.nodata is not None:  # a colour is nodata when all of its bands are
                 labelled = (data.read_masks([1, 2, 3], window=window) > 0).any(axis=0)
-            return np.where(labelled, colour_codes(data.read([1, 2, 3], window=window), classes), NO_CODE)
+            return np.where(labelled, colour_codes(data.read([1, 2, 3], window=window), classes or ()), NO_CODE)
         values = data.read(1, window=window)
         if values.dtype.kind == "f":
             labelled &= np.isfinite(values)

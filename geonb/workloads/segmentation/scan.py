@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,15 +15,14 @@ from geonb.rasters.images import NO_CODE, TILE_PX, Image
 from geonb.workloads.segmentation import masks
 from geonb.workloads.segmentation.masks import Mask
 
-if TYPE_CHECKING:
-    from geonb.workloads.segmentation.dataset import Pairs
-
 BLANKS = ("pixels_zero", "pixels_full")
 COUNTS = ("pixels_valid", "pixels_labelled", "pixels_not_finite", *BLANKS)
 CACHE_BYTES = 128 * 2**20  # of decoded blocks that GDAL keeps; its default grows with the machine
 
 
-def count_all(pairs: Pairs, workers: int | None, faults: list[str]) -> list[dict | None]:
+def count_all(
+    pairs: Sequence[tuple[Image, Mask]], classes: tuple[dict, ...] | None, workers: int | None, faults: list[str]
+) -> list[dict | None]:
     """Count each source's pixels, in threads.
 
     Returns
@@ -33,11 +31,11 @@ def count_all(pairs: Pairs, workers: int | None, faults: list[str]) -> list[dict
     `faults` then says why
     """
     tasks = [
-        (image, mask, pairs.classes, rows, i)
+        (image, mask, classes, rows, i)
         for i, (image, mask) in enumerate(pairs)
         for rows in grids.strips(image.shape[0], TILE_PX)
     ]
-    found: list[Counter | None] = [Counter() for _ in pairs.images]
+    found: list[Counter | None] = [Counter() for _ in pairs]
     with bounded_cache():
         for i, part in threads.spread(_count_strip, tasks, workers):
             if isinstance(part, str) and found[i] is not None:

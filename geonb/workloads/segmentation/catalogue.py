@@ -1,4 +1,4 @@
-"""Datasets by name: a YAML registry of images, masks, classes and how to bring each into shape; several combined.
+"""Datasets by name: a YAML catalogue of images, masks, classes and how to bring each into shape; several combined.
 
     # datasets.yaml, in the project root
     raleigh:
@@ -22,12 +22,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from geonb import parameters
 from geonb.base import conventions, project, specs
@@ -45,8 +43,8 @@ KEYS: dict[str, tuple[tuple[type, ...], str]] = {
     "aliases": ((str, list), "other names, comma separated or a list"),
     "title": ((str,), "a line of text"),
     "resolution": ((int, float), "side of a pixel in metres, above 0"),
-    "images": ((str, list), "paths or globs, relative to the registry"),
-    "masks": ((str, list), "paths or globs, relative to the registry"),
+    "images": ((str, list), "paths or globs, relative to the catalogue"),
+    "masks": ((str, list), "paths or globs, relative to the catalogue"),
     "classes": ((str, dict, list), "code: name, code: {name, colour}, or a file"),
     "mask": ((str, dict), "codes, rgb, or column: NAME (and layer: NAME)"),
     "bands": ((str, int, list), "names or numbers of bands, from 1"),
@@ -59,8 +57,8 @@ KEYS: dict[str, tuple[tuple[type, ...], str]] = {
 }
 
 
-def read_registry(file: str | Path | None = None) -> dict[str, dict]:
-    """Read a registry of datasets.
+def read_catalogue(file: str | Path | None = None) -> dict[str, dict]:
+    """Read a catalogue of datasets.
 
     Parameters
     ----------
@@ -80,28 +78,28 @@ def read_registry(file: str | Path | None = None) -> dict[str, dict]:
     """
     import yaml
 
-    path = _project() / FILE if file is None else Path(file).expanduser()
+    path = project.project_root() / FILE if file is None else Path(file).expanduser()
     if not path.is_absolute() and not path.is_file():
-        path = _project() / path
+        path = project.project_root() / path
     if not path.is_file():
         raise ValueError(
-            f"There is no registry of datasets {path}. Write one (see geonb.workloads.segmentation.registry), or name "
+            f"There is no catalogue of datasets {path}. Write one (see geonb.workloads.segmentation.catalogue), or name "
             "another: file.yaml:a+b"
         )
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), parameters._loader())  # a SafeLoader; refuses names twice
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a registry that can be read: {conventions.short(error)}") from None
+        raise ValueError(f"{path} is not a catalogue that can be read: {conventions.short(error)}") from None
     if not isinstance(content, dict) or not content:
         raise ValueError(
-            f"{path} holds no datasets. Write `name:` and under it `images:` and `masks:` (geonb.workloads.segmentation.registry)"
+            f"{path} holds no datasets. Write `name:` and under it `images:` and `masks:` (geonb.workloads.segmentation.catalogue)"
         )
     faults: list[str] = []
-    registry = {str(name): _entry(str(name), entry, path.absolute().parent, faults) for name, entry in content.items()}
-    taken = [name for entry in registry.values() for name in (entry["name"], *entry["aliases"])]
+    catalogue = {str(name): _entry(str(name), entry, path.absolute().parent, faults) for name, entry in content.items()}
+    taken = [name for entry in catalogue.values() for name in (entry["name"], *entry["aliases"])]
     faults += [f"{name} names more than one dataset" for name in dict.fromkeys(taken) if taken.count(name) > 1]
-    _refuse(f"{path} cannot be used", faults)
-    return registry
+    dataset.refuse(f"{path} cannot be used", faults)
+    return catalogue
 
 
 def _entry(name: str, given: Any, folder: Path, faults: list[str]) -> dict:
@@ -150,8 +148,8 @@ def _colourless(name: str, classes: Any) -> list[str]:
     if classes is None:
         return [f"{name}: mask = rgb needs `classes` with a colour each"]
     listed = classes if isinstance(classes, list) else list(classes.values()) if isinstance(classes, dict) else []
-    bare = [c.get("name") if isinstance(c, dict) else c for c in listed]
-    bare = [str(n) for n, c in zip(bare, listed, strict=True) if not isinstance(c, dict) or not c.get("colour")]
+    coloured = [c for c in listed if isinstance(c, dict) and c.get("colour")]
+    bare = [str(c.get("name") if isinstance(c, dict) else c) for c in listed if c not in coloured]
     if isinstance(classes, str) and "=" in classes:
         bare = [classes]
     return [f"{name}: mask = rgb, but no colour for {', '.join(bare)}. Write {{name: ..., colour: '#rrggbb'}}"] * bool(
@@ -183,7 +181,7 @@ def _classes(value: Any, folder: Path) -> list[dict]:
         value = str(folder / value) if "=" not in value else value
     names = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
     _no_bool([c.get("name") if isinstance(c, dict) else c for c in names])
-    return masks.read_classes(value)
+    return masks.read_classes(value) or []
 
 
 def _map(value: dict, _: Path) -> dict[str, str]:
@@ -199,10 +197,11 @@ def _no_bool(names: list) -> None:
 
 
 def _mask(value: str | dict, _: Path) -> dict[str, str]:
-    if value in ("codes", "rgb"):
+    if isinstance(value, dict):
+        options = value
+    elif value in ("codes", "rgb"):
         return {"read": value}
-    options = value
-    if isinstance(value, str):
+    else:
         pairs = [re.split(r"\s*[:=]\s*", part.strip(), maxsplit=1) for part in value.split(",")]
         options = {pair[0]: pair[-1] for pair in pairs if len(pair) == 2}
     if set(options) - {"column", "layer"} or "column" not in options:
@@ -238,11 +237,11 @@ READERS: dict[str, Callable] = {
 
 
 def table(file: str | Path | None = None) -> pd.DataFrame:
-    """The registry as a table, for people: a row a dataset, with the number of files that are there."""
+    """The catalogue as a table, for people: a row a dataset, with the number of files that are there."""
     import pandas as pd
 
     rows = []
-    for name, entry in read_registry(file).items():
+    for name, entry in read_catalogue(file).items():
         row = {"dataset": name, "aliases": ", ".join(entry["aliases"]), "title": entry["title"]}
         for kind in ("images", "masks"):
             row[kind] = sum(len(project.find_files(item, Path()).get(item, [])) for item in entry[kind])
@@ -256,7 +255,7 @@ def table(file: str | Path | None = None) -> pd.DataFrame:
 
 
 def open_datasets(datasets: str, resolution: float | None = None, **facts: Any) -> Pairs:
-    """Open datasets of a registry, each prepared in its own way, to be split and trained on together.
+    """Open datasets of a catalogue, each prepared in its own way, to be split and trained on together.
 
     Parameters
     ----------
@@ -278,60 +277,60 @@ def open_datasets(datasets: str, resolution: float | None = None, **facts: Any) 
         Listing every fault of all of them.
     """
     file, names = _parse(datasets)
-    registry = read_registry(file)
-    known = registry | {alias: entry for entry in registry.values() for alias in entry["aliases"]}
+    catalogue = read_catalogue(file)
+    known = catalogue | {alias: entry for entry in catalogue.values() for alias in entry["aliases"]}
     faults: list[str] = []
-    entries = [dataset._try(faults, specs.pick, "dataset", name, known, datasets) for name in names]
+    entries = [dataset.attempt(faults, specs.pick, "dataset", name, known, datasets) for name in names]
     chosen = [entry["name"] for entry in entries if entry]
     faults += [f"{name} is named twice in {datasets!r}" for name in dict.fromkeys(chosen) if chosen.count(name) > 1]
-    _refuse(f"datasets = {datasets!r} cannot be opened", faults)
+    dataset.refuse(f"datasets = {datasets!r} cannot be opened", faults)
     parts = []
     for entry in entries:
         try:
             parts.append(_open(entry, resolution))
         except ValueError as error:
             faults.append(f"{entry['name']}: {error}")
-    _refuse(f"datasets = {datasets!r} cannot be opened", faults)
-    pairs = combine(parts) if len(parts) > 1 else parts[0]
+    dataset.refuse(f"datasets = {datasets!r} cannot be opened", faults)
+    pairs = dataset.combine(parts) if len(parts) > 1 else parts[0]
     return replace(pairs, **facts) if facts else pairs
 
 
-def registry_files(datasets: str, root: Path) -> list[Path]:
-    """Every file that datasets stand for, the registry itself too, so that a change of one is noticed.
+def catalogue_files(datasets: str, root: Path) -> list[Path]:
+    """Every file that datasets stand for, the catalogue itself too, so that a change of one is noticed.
 
     Parameters
     ----------
     datasets : see :func:`open_datasets`
-    root : project root, from which the registry is looked for
+    root : project root, from which the catalogue is looked for
 
     Raises
     ------
     ValueError
-        Listing unknown names, faults of the registry, and paths at which there is nothing.
+        Listing unknown names, faults of the catalogue, and paths at which there is nothing.
     """
     file, names = _parse(datasets)
     path = Path(root, file.expanduser() if file else FILE)
-    registry = read_registry(path)
-    known = registry | {alias: entry for entry in registry.values() for alias in entry["aliases"]}
+    catalogue = read_catalogue(path)
+    known = catalogue | {alias: entry for entry in catalogue.values() for alias in entry["aliases"]}
     faults: list[str] = []
     files = [path]
-    for entry in filter(None, [dataset._try(faults, specs.pick, "dataset", n, known, datasets) for n in names]):
+    for entry in filter(None, [dataset.attempt(faults, specs.pick, "dataset", n, known, datasets) for n in names]):
         files += [Path(str(entry["preprocess"]).rpartition(":")[0] or "-"), *entry["files"]]
         for item in (*entry["images"], *entry["masks"]):
             found = project.find_files(item, root).get(item, [])
             files += found
             if not found:
                 faults.append(f"{entry['name']}: no file is at {item}")
-    _refuse(f"datasets = {datasets!r} cannot be opened", faults)
+    dataset.refuse(f"datasets = {datasets!r} cannot be opened", faults)
     return list(dict.fromkeys(p for p in files if p.is_file()))
 
 
 def _parse(text: str) -> tuple[Path | None, list[str]]:
-    match = re.fullmatch(r"(?:(.+\.ya?ml)(?::|$))?(.*)", text.strip())
-    file, names = match.groups()
-    names = [name.strip() for name in re.split(r"[+,]", names)]
+    match = re.match(r"(.+\.ya?ml)(?::|$)", text.strip())
+    file = match[1] if match else None
+    names = [name.strip() for name in re.split(r"[+,]", text.strip()[match.end() if match else 0 :])]
     if not all(names):
-        place = f" Known: {', '.join(sorted(read_registry(file)))}." if file else ""
+        place = f" Known: {', '.join(sorted(read_catalogue(file)))}." if file else ""
         raise ValueError(
             f"datasets = {text!r} names no dataset, or has an empty place. Write a+b, or file.yaml:a+b.{place}"
         )
@@ -354,7 +353,7 @@ def _open(entry: dict, resolution: float | None) -> Pairs:
     opened = [replace(image, dataset=entry["name"]) for image in pairs.images]
     if entry["resolution"]:
         faults += [fault for image in opened for fault in _stated(image, entry["resolution"])]
-    _refuse("it cannot be prepared", faults)
+    dataset.refuse("it cannot be prepared", faults)
     opened = list(dataset.resample(replace(pairs, images=tuple(opened)), resolution, entry["resampling"]).images)
     if entry["preprocess"]:
         opened = [images.with_preprocess(image, entry["preprocess"]) for image in opened[:1]] + [
@@ -377,7 +376,7 @@ def _stated(image: images.Image, resolution: float) -> list[str]:
 
 def rename_classes(pairs: Pairs, names: dict[str, str]) -> Pairs:
     """The same pixels under other class names; several classes may take one name, and `ignore` unlabels."""
-    own = tuple({**c, "own": c["name"], "name": names.get(c["name"], c["name"])} for c in pairs.classes)
+    own = tuple({**c, "own": c["name"], "name": names.get(c["name"], c["name"])} for c in pairs.classes or ())
     common = {c["name"]: {k: c[k] for k in ("code", "name", "colour")} for c in reversed(own)}
     order = dict.fromkeys(c["name"] for c in own)
     return replace(
@@ -385,84 +384,3 @@ def rename_classes(pairs: Pairs, names: dict[str, str]) -> Pairs:
         classes=tuple(common[name] for name in order),
         masks=tuple(replace(mask, classes=own) for mask in pairs.masks),
     )
-
-
-def combine(parts: Iterable[Pairs]) -> Pairs:
-    """Pairs of several datasets as one, split together; each keeps its own preparation, and stands in `constituents`.
-
-    Classes are the same by name; codes and colours are those of the first. Parts whose classes are not known yet are
-    scanned.
-
-    Raises
-    ------
-    ValueError
-        Datasets that disagree on classes or channels, or come twice.
-    """
-    parts = [one for part in parts for one in part.constituents or (part,)]
-    parts = [part if part.classes else dataset.scan(part) for part in parts]
-    first, faults = parts[0], []
-    names = [part.name for part in parts]
-    faults += [f"{name} comes more than once" for name in dict.fromkeys(names) if names.count(name) > 1]
-    for other in parts[1:]:
-        faults += [*_class_faults(first, other), *_channel_faults(first, other)]
-    _refuse("These datasets cannot be combined", faults)
-    dtype = np.result_type(*(image.dtype for part in parts for image in part.images)).name
-    labels = [image.name for part in parts for image in part.images]
-    opened, opened_masks = [], []
-    for part in parts:
-        for image, mask in part:
-            name = image.name if labels.count(image.name) == 1 else f"{part.name}-{image.name}"
-            channels = first.images[0].channels
-            opened.append(replace(image, name=name, dataset=part.name, dtype=dtype, channels=channels))
-            opened_masks.append(replace(mask, classes=mask.classes or part.classes))
-    opened = [replace(im, name=name) for im, name in zip(opened, images.unique([i.name for i in opened]), strict=True)]
-    return Pairs(
-        tuple(opened),
-        tuple(opened_masks),
-        first.classes,
-        first.channels,
-        name="-and-".join(names) if len(names) < 4 else f"{names[0]}-and-{len(names) - 1}-more",
-        title="; ".join(dict.fromkeys(part.title or part.name for part in parts)),
-        simulated=any(part.simulated for part in parts),
-        notes=tuple(f"{part.name}: {note}" for part in parts for note in part.notes),
-        attribution="; ".join(dict.fromkeys(part.attribution for part in parts if part.attribution)),
-        constituents=tuple(parts),
-        prune=all(part.prune for part in parts),
-    )
-
-
-def _class_faults(a: Pairs, b: Pairs) -> list[str]:
-    mine, theirs = ([c["name"] for c in masks.real_classes(part.classes)] for part in (a, b))
-    if set(mine) == set(theirs):
-        return []
-    only = [
-        f"only {part.name} has {', '.join(n for n in names if n not in other)}"
-        for part, names, other in ((a, mine, theirs), (b, theirs, mine))
-        if set(names) - set(other)
-    ]
-    return [
-        f"{a.name} ({', '.join(mine)}) and {b.name} ({', '.join(theirs)}) disagree on classes: {'; '.join(only)}. In the "
-        "registry, give each class its common name with `map: {own: common}`, or `map: {own: ignore}` to leave it out"
-    ]
-
-
-def _channel_faults(a: Pairs, b: Pairs) -> list[str]:
-    mine, theirs = a.images[0].channels, b.images[0].channels
-    unnamed = any(c.startswith("band ") for c in (*mine, *theirs))
-    if len(mine) == len(theirs) and (mine == theirs or unnamed):
-        return []
-    return [
-        f"{a.name} has the {len(mine)} bands {', '.join(mine)}, {b.name} has the {len(theirs)} bands {', '.join(theirs)}: "
-        "choose the same ones, in one order, with `bands`"
-    ]
-
-
-def _project() -> Path:
-    from geonb.base import project
-
-    return project.project_root()
-
-
-def _refuse(what: str, faults: list[str]) -> None:
-    if faults:
-        raise ValueError(f"{what}:\n" + "\n".join(f"- {fault}" for fault in dict.fromkeys(faults)))

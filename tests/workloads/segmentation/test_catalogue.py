@@ -1,4 +1,4 @@
-"""The registry of datasets, their preparation, and what they are together."""
+"""The catalogue of datasets, their preparation, and what they are together."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from shapely import box
 
 from geonb import store
 from geonb.rasters import grids, images, preprocessing
-from geonb.workloads.segmentation import dataset, masks, registry
+from geonb.workloads.segmentation import dataset, masks, catalogue
 from geonb.workloads.segmentation import store as segmentation_store
 
 SMALL = {"patch": 16, "stride": 8, "block": 16}
@@ -27,7 +27,7 @@ def colour_of(code):
     return "#" + bytes(COLOURS[code]).hex()
 
 
-def write_registry(folder, **entries):
+def write_catalogue(folder, **entries):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "datasets.yaml").write_text(yaml.safe_dump(entries, sort_keys=False))
     return folder / "datasets.yaml"
@@ -49,17 +49,17 @@ def place(tmp_path):
             "classes": {10 + c: {"name": n, "colour": colour_of(c)} for c, n in NAMED.items()},
         },
     }  # fmt: skip
-    return SimpleNamespace(folder=tmp_path, one=one, two=two, entries=entries, file=write_registry(tmp_path, **entries))
+    return SimpleNamespace(folder=tmp_path, one=one, two=two, entries=entries, file=write_catalogue(tmp_path, **entries))
 
 
 def opened(place, names="one+two", **options):
-    return registry.open_datasets(f"{place.file}:{names}", **options)
+    return catalogue.open_datasets(f"{place.file}:{names}", **options)
 
 
 def changed(place, name, **keys):
     entries = {k: dict(v) for k, v in place.entries.items()}
     entries[name] |= keys
-    place.file = write_registry(place.folder, **entries)
+    place.file = write_catalogue(place.folder, **entries)
     return place
 
 
@@ -69,11 +69,11 @@ def read_all(pairs, i=0):
         return read(slice(0, image.shape[0]), slice(0, image.shape[1]))
 
 
-# ---- the registry
+# ---- the catalogue
 
 
-def test_a_registry_as_a_table(place):
-    table = registry.table(place.file).set_index("dataset")
+def test_a_catalogue_as_a_table(place):
+    table = catalogue.table(place.file).set_index("dataset")
     assert table.loc["one", "aliases"] == "uno" and table.loc["two", "mask"] == "rgb"
     assert table.loc["two", "classes"] == "field, wood, lake" and table.loc["two", "images"] == 1
     assert table.loc["two", "resolution_m"] == 20
@@ -83,8 +83,8 @@ def test_found_in_the_project_by_name_or_alias(place, monkeypatch):
     (place.folder / "notebooks").mkdir()
     (place.folder / "pyproject.toml").touch()
     monkeypatch.setenv("GEONB_ROOT", str(place.folder))
-    assert registry.open_datasets("uno, two").datasets == registry.open_datasets("one+two").datasets
-    assert registry.open_datasets("datasets.yaml:uno").images[0].dataset == "one"
+    assert catalogue.open_datasets("uno, two").datasets == catalogue.open_datasets("one+two").datasets
+    assert catalogue.open_datasets("datasets.yaml:uno").images[0].dataset == "one"
 
 
 def test_unknown_names_and_keys_say_what_is_known(place):
@@ -93,13 +93,13 @@ def test_unknown_names_and_keys_say_what_is_known(place):
     with pytest.raises(ValueError, match="one is named twice"):
         opened(place, "one+uno")
     with pytest.raises(ValueError, match=r"names no dataset.*Known: one, two"):
-        registry.open_datasets(str(place.file))
-    with pytest.raises(ValueError, match=r"There is no registry .*none\.yaml"):
-        registry.open_datasets("none.yaml:a")
+        catalogue.open_datasets(str(place.file))
+    with pytest.raises(ValueError, match=r"There is no catalogue .*none\.yaml"):
+        catalogue.open_datasets("none.yaml:a")
 
 
-def test_every_fault_of_a_registry_comes_at_once(tmp_path):
-    file = write_registry(
+def test_every_fault_of_a_catalogue_comes_at_once(tmp_path):
+    file = write_catalogue(
         tmp_path,
         a={"image": "x.tif", "masks": "m.tif", "resolution": -1, "resampling": "avrage", "preprocess": "scale"},
         b={"images": 3, "masks": "m.tif", "mask": "colour", "aliases": "a", "map": {"x": "y"}},
@@ -107,7 +107,7 @@ def test_every_fault_of_a_registry_comes_at_once(tmp_path):
         d={"images": "x.tif", "masks": "m.tif", "classes": {1: "field"}, "map": {"feild": "crop"}},
     )
     with pytest.raises(ValueError) as caught:
-        registry.read_registry(file)
+        catalogue.read_catalogue(file)
     words = (
         "a: Unknown key 'image'. Did you mean 'images'?", "a: `images` is missing", "resolution = -1", "Did you mean 'average'",
         "preprocess = 'scale'", "b: images = 3 is int", "mask = 'colour'", "a names more than one", "b: `map` needs",
@@ -117,14 +117,14 @@ def test_every_fault_of_a_registry_comes_at_once(tmp_path):
         assert word in str(caught.value), (word, str(caught.value))
     (tmp_path / "datasets.yaml").write_text("a: {images: x}\na: {images: y}\n")
     with pytest.raises(ValueError, match="given twice: a"):
-        registry.read_registry(tmp_path / "datasets.yaml")
+        catalogue.read_catalogue(tmp_path / "datasets.yaml")
 
 
 def test_faults_of_all_datasets_come_at_once(place):
     changed(changed(place, "one", images="gone.tif"), "two", resolution=30, images="b/image.tif")
     entries = yaml.safe_load(place.file.read_text())
     entries["one"]["images"] = "gone.tif"
-    place.file = write_registry(place.folder, **entries)
+    place.file = write_catalogue(place.folder, **entries)
     with pytest.raises(ValueError) as caught:
         opened(place)
     text = str(caught.value)
@@ -136,7 +136,7 @@ def test_faults_of_all_datasets_come_at_once(place):
 def test_a_class_that_yaml_takes_for_true(tmp_path):
     (tmp_path / "datasets.yaml").write_text("a: {images: i.tif, masks: m.tif, classes: {1: yes}}\n")
     with pytest.raises(ValueError, match="write class names like 'yes' in quotes"):
-        registry.read_registry(tmp_path / "datasets.yaml")
+        catalogue.read_catalogue(tmp_path / "datasets.yaml")
 
 
 # ---- masks
@@ -147,7 +147,7 @@ def test_a_mask_of_colours_is_looked_up(place):
     np.testing.assert_array_equal(codes, np.array([10, 11, 12, 15])[np.searchsorted([0, 1, 2, 5], place.two.codes)])
 
 
-def test_a_mask_of_colours_without_a_registry(place):
+def test_a_mask_of_colours_without_a_catalogue(place):
     classes = [{"code": c, "name": n, "colour": colour_of(c)} for c, n in NAMED.items()]
     pairs = dataset.open_pairs(str(place.two.image), f"{place.two.mask}:read=rgb", classes)
     np.testing.assert_array_equal(read_all(pairs)[2], place.two.codes)
@@ -264,7 +264,7 @@ def test_the_same_ground_in_another_crs_is_a_leak(place):
     write_raster(place.two.mask, rgb, photometric="RGB", **grid)
     entry = dict(place.entries["two"])
     entry.pop("resolution")
-    place.file = write_registry(place.folder, one=place.entries["one"], two=entry)
+    place.file = write_catalogue(place.folder, one=place.entries["one"], two=entry)
     with pytest.raises(ValueError, match=r"one-image and two-image show the same ground"):
         segmentation_store.write_store(opened(place), **SMALL, root=place.folder)
 
@@ -293,7 +293,7 @@ def test_real_buildings_beside_a_simulated_town(place):
         "images": str(SPACENET / "sample_geotiff.tif"), "masks": str(SPACENET / "geotiff_labels.geojson"), "resolution": 0.5,
         "mask": {"column": "building"}, "classes": {0: "ground", 1: "yes"}, "map": {"yes": "house"},
     }  # fmt: skip
-    place.file = write_registry(place.folder, town=town, atlanta=real)
+    place.file = write_catalogue(place.folder, town=town, atlanta=real)
     pairs = opened(place, "atlanta+town", resolution=1.0)
     assert [image.shape for image in pairs.images] == [(450, 450), (192, 256)]
     made = segmentation_store.write_store(pairs, patch=32, stride=32, block=64, root=place.folder)
@@ -534,7 +534,7 @@ def test_rebuilt_when_anything_changed(place):
     entries = yaml.safe_load(place.file.read_text())
     entries["two"]["classes"][15]["name"] = "ignore"
     entries["one"]["classes"][5] = "ignore"
-    write_registry(place.folder, **entries)
+    write_catalogue(place.folder, **entries)
     steps.append(write())
     steps.append(segmentation_store.write_store(opened(place, resolution=20), **SMALL, root=place.folder))
     for step in steps:
