@@ -8,6 +8,6 @@ SPLITS = ("train", "val", "test")
 SPLIT_CODES = {name: code for code, name in enumerate(("none", *SPLITS))}  # in maps of the split
 
 
-def short(error: Exception) -> str:
+def short(error: BaseException) -> str:
     """The message of a library's error on one line."""
     return " ".join(str(error).split())[:160]

@@ -103,7 +103,8 @@ def lonlat_bounds(crs: CRS, area: tuple[float, float, float, float]) -> tuple[fl
     """(west, south, east, north) in degrees (OGC:CRS84) of a box in any CRS, its edges densified."""
     from rasterio.warp import transform_bounds
 
-    return tuple(round(float(v), 6) for v in transform_bounds(crs, "OGC:CRS84", *area, densify_pts=21))
+    west, south, east, north = transform_bounds(crs, "OGC:CRS84", *area, densify_pts=21)
+    return round(float(west), 6), round(float(south), 6), round(float(east), 6), round(float(north), 6)
 
 
 def pixel_size_m(crs: CRS, transform: Affine, shape: tuple[int, int]) -> float:
@@ -160,7 +161,7 @@ def resampled(
     down, across = (resolution_m / side for side in sides)
     if abs(down - 1) <= tolerance and abs(across - 1) <= tolerance:
         return None
-    size = tuple(int(n / f + tolerance) for n, f in zip(shape, (down, across), strict=True))
+    size = int(shape[0] / down + tolerance), int(shape[1] / across + tolerance)
     if not 1 / FACTOR <= min(down, across) <= max(down, across) <= FACTOR or min(size) < 1:
         raise ValueError(
             f"resolution = {resolution_m:g} m for pixels of {sides[0]:.4g} x {sides[1]:.4g} m ({shape[0]} x {shape[1]} px): "

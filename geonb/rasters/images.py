@@ -134,7 +134,9 @@ def choose_bands(image: Image, bands: str | None) -> Image:
         files = ", ".join(str(p) for p in image.paths)
         raise ValueError(f"{files}: {what}. Its bands: {', '.join(image.channels)} (or 1 to {len(image.channels)})")
     keep = [index[b] for b in wanted]
-    pick = {k: tuple(getattr(image, k)[i] for i in keep) for k in ("bands", "channels", "nodata", "masked")}
+    pick: dict[str, Any] = {
+        k: tuple(getattr(image, k)[i] for i in keep) for k in ("bands", "channels", "nodata", "masked")
+    }
     return replace(image, **pick)
 
 
@@ -200,7 +202,7 @@ def reader(
                 return *empty, np.full(shape, NO_CODE) if codes else None
             inputs, valid = _finite(*_read_bands(files, image, rows, columns), counts)
             if change is not None:
-                inputs, valid = _finite(preprocessing.apply(change, inputs, image.preprocess), valid, counts)
+                inputs, valid = _finite(preprocessing.apply(change, inputs, str(image.preprocess)), valid, counts)
             labels = codes(rows, columns) if codes else None
             return (
                 _pad(inputs.astype(image.dtype, copy=False), shape, 0),
@@ -327,17 +329,18 @@ def to_xarray(image: Image, step: int = 1) -> xr.Dataset:
     Dataset with inputs (channel, y, x), valid (y, x), x, y and the CRS
     """
     with reader(image) as read:
-        inputs, valid, _ = thinned(read, image.shape, step)
+        inputs, valid = thinned(read, image.shape, step)
     return frame(inputs, valid, image.transform * image.transform.scale(step), image.crs, image.channels)
 
 
-def thinned(read: Callable, shape: tuple[int, int], step: int = 1) -> list[np.ndarray | None]:
-    """Every step-th pixel of every step-th row of what a `reader` reads, strip by strip."""
+def thinned(read: Callable, shape: tuple[int, int], step: int = 1) -> list[np.ndarray]:
+    """Every step-th pixel of every step-th row of what a `reader` reads, strip by strip; codes only where it has labels."""
     rows = range(0, shape[0], TILE_PX - TILE_PX % step)
     strips = [read(slice(y, min(y + rows.step, shape[0])), slice(0, shape[1])) for y in rows]
     return [
-        None if parts[0] is None else np.concatenate([part[..., ::step, ::step] for part in parts], axis=-2)
+        np.concatenate([part[..., ::step, ::step] for part in parts], axis=-2)
         for parts in zip(*strips, strict=True)
+        if parts[0] is not None
     ]
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from geonb.base.files import whole_file
+
 if TYPE_CHECKING:
     import geopandas as gpd
     from affine import Affine
@@ -48,25 +50,19 @@ def write_polygons(
     import rasterio
 
     path = Path(path)
-    partial = path.with_suffix(".partial.gpkg")
-    partial.unlink(missing_ok=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     names = [str(c["name"]) for c in classes]
     options = {"layer": layer or path.stem, "driver": "GPKG", "geometry_type": "Polygon"}
-    try:
-        with rasterio.Env(GDAL_CACHEMAX=64), rasterio.open(class_map) as labels:
-            area = _area(labels)
-            wanted = [i for i, name in enumerate(names) if name not in skip]
-            first = {"layer_metadata": dict(tags)} if tags else {}
-            for found in _batches(outlines(labels, wanted, probability)):
-                frame = _frame(found, labels.transform, labels.crs, area, classes, probability is not None)
-                frame = frame[frame["area_m2"] >= min_area_m2]
-                pyogrio.write_dataframe(frame, partial, append=partial.exists(), **options, **first)
-                first = {}
-        partial.replace(path)
-    finally:
-        for file in path.parent.glob(f"{partial.name}*"):
-            file.unlink()
+    caches = rasterio.Env(GDAL_CACHEMAX=64)
+    with whole_file(path, ".gpkg") as partial, caches, rasterio.open(class_map) as labels:
+        area = _area(labels)
+        wanted = [i for i, name in enumerate(names) if name not in skip]
+        first = {"layer_metadata": dict(tags)} if tags else {}
+        for found in _batches(outlines(labels, wanted, probability)):
+            frame = _frame(found, labels.transform, labels.crs, area, classes, probability is not None)
+            frame = frame[frame["area_m2"] >= min_area_m2]
+            pyogrio.write_dataframe(frame, partial, append=partial.exists(), **options, **first)
+            first = {}
     return path
 
 
@@ -248,6 +244,10 @@ def _area(labels: Any) -> Any:
     lon, lat = Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True).transform(x, y)
     kind = f"+proj=cea +lat_ts=0 +lon_0={lon}" if crs.is_geographic else f"+proj=laea +lat_0={lat} +lon_0={lon}"
     body = crs.ellipsoid
+    if body is None:
+        raise ValueError(
+            f"{labels.name}: its CRS names no ellipsoid, so areas in m2 cannot be told. Give it another CRS"
+        )
     equal = CRS.from_proj4(f"{kind} +a={body.semi_major_metre} +b={body.semi_minor_metre} +units=m +no_defs")
     project = Transformer.from_crs(crs, equal, always_xy=True).transform
     step = max(1.0, STEP_M / pixel_size_m(labels.crs, labels.transform, shape))

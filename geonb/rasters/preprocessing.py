@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from geonb.base import project, specs
 from geonb.base.conventions import short
 
 
@@ -21,8 +23,6 @@ def load(path: str) -> Callable:
     ValueError
         If it cannot be found, or is no function.
     """
-    from geonb.base import specs
-
     place, _, name = path.rpartition(":")
     if not place.endswith(".py"):
         function = specs.load(path)
@@ -43,20 +43,11 @@ def load(path: str) -> Callable:
 def _file(path: str) -> Path:
     """The file of "file.py:function", looked for here, then in the project."""
     file = Path(path.rpartition(":")[0]).expanduser()
-    places = [file, *([] if file.is_absolute() else [place / file for place in _checkout()])]
+    places = [file, *([] if file.is_absolute() else [place / file for place in project.checkouts()])]
     found = next((place for place in places if place.is_file()), None)
     if found is None:
         raise ValueError(f"preprocess = {path!r}: there is no file {' or '.join(map(str, places))}")
     return found
-
-
-def _checkout() -> list[Path]:
-    from geonb.base import project
-
-    try:
-        return [project.project_root()]
-    except FileNotFoundError:  # geonb as a library, outside a checkout
-        return []
 
 
 def source_of(path: str) -> str:
@@ -65,10 +56,10 @@ def source_of(path: str) -> str:
     if place.endswith(".py"):
         return _file(path).read_text()
     function = inspect.unwrap(load(path))
-    try:
-        return Path(inspect.getsourcefile(function)).read_text()
-    except (TypeError, OSError):  # compiled
-        return f"{path} {getattr(importlib.import_module(place.split('.')[0]), '__version__', '')}"
+    with suppress(TypeError, OSError):  # compiled
+        if file := inspect.getsourcefile(function):
+            return Path(file).read_text()
+    return f"{path} {getattr(importlib.import_module(place.split('.')[0]), '__version__', '')}"
 
 
 def apply(function: Callable, inputs: np.ndarray, name: str) -> np.ndarray:

@@ -16,6 +16,7 @@ from geonb.base.conventions import short
 from geonb.rasters import grids, images, preprocessing
 
 if TYPE_CHECKING:
+    from geonb.rasters.images import Image
     from geonb.rasters.stitching import Reader
 
 CACHE_MB = 64  # GDAL's own default is 5 % of the memory
@@ -146,7 +147,15 @@ class _Careful:
     blocks : (rows, columns) of what is tried alone when a rectangle fails
     """
 
-    def __init__(self, image, looked, read: Callable, blocks: tuple[int, int], damaged: str, unreadable: set) -> None:
+    def __init__(
+        self,
+        image: Image,
+        looked: Image,
+        read: Callable,
+        blocks: tuple[int, int],
+        damaged: str,
+        unreadable: set[Window],
+    ) -> None:
         self.image, self.looked, self.blocks = image, looked, blocks
         self.read = lambda rows, columns: read(rows, columns)[:2]
         self.damaged, self.unreadable = damaged, unreadable
@@ -162,7 +171,8 @@ class _Careful:
     def _piecewise(self, rows: slice, columns: slice, first: Exception) -> tuple[np.ndarray, np.ndarray]:
         from rasterio.errors import RasterioError
 
-        found, reason = [], first
+        found: list[Window] = []
+        reason: BaseException = first
         shape = rows.stop - rows.start, columns.stop - columns.start
         values, valid = np.zeros((len(self.image.bands), *shape), self.image.dtype), np.zeros(shape, bool)
         for y, x in self._blocks(rows, columns):
@@ -193,13 +203,13 @@ class _Careful:
     def _in_file(self, y: slice, x: slice) -> Window:
         """The whole block around a piece of it, in pixels of the file: strips that overlap then name one and the same."""
         old, new = self.image.transform, self.looked.transform
-        found: list[int] = []
-        for piece, block, length, scale in zip(
-            (y, x), self.blocks, self.image.shape, (new.e / old.e, new.a / old.a), strict=True
-        ):
+
+        def around(piece: slice, block: int, length: int, scale: float) -> tuple[int, int]:
             start = piece.start // block * block
-            found += [int(start * scale), min(math.ceil((start + block) * scale), length)]
-        return tuple(found)
+            return int(start * scale), min(math.ceil((start + block) * scale), length)
+
+        (high, wide), (rows, columns) = self.blocks, self.image.shape
+        return *around(y, high, rows, new.e / old.e), *around(x, wide, columns, new.a / old.a)
 
 
 def tell(windows: Any, most: int = 5) -> str:

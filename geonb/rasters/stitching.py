@@ -104,7 +104,9 @@ def _roll(total: torch.Tensor, old_top: int, new_top: int) -> tuple[torch.Tensor
     return total, new_top
 
 
-def _windows(values, valid, lefts, window, mean, scale) -> torch.Tensor:
+def _windows(
+    values: np.ndarray, valid: np.ndarray, lefts: Sequence[int], window: int, mean: torch.Tensor, scale: torch.Tensor
+) -> torch.Tensor:
     """Standardised float32 windows (sample, channel, y, x), invalid pixels and what lies beyond the scene at the mean."""
     out = torch.zeros(len(lefts), values.shape[0], window, window, dtype=torch.float32)
     out = out.to(memory_format=torch.channels_last)
