@@ -78,7 +78,7 @@ PARAMETERS: dict[str, Parameter] = {
     ),
     "bounds": Parameter(
         "W,S,E,N of plain images that do not say where they lie [degrees]",
-        check="geonb.workloads.clouds.series:parse_bounds",
+        check="geonb.workloads.clouds.grids:parse_bounds",
     ),
     "tile_km": Parameter("side of a tile on the ground, to which scenes are resampled [km]", 1e-3, 1e5),
     "triplets": Parameter("training/validation/test triplets", check="geonb.workloads.clouds.store:read_counts"),

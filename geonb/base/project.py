@@ -87,17 +87,21 @@ def existing_files(paths: str) -> list[Path]:
 def expand_files(paths: str | list, faults: list[str], what: str) -> list[Path]:
     """Files by name or glob, looked for from here, then from the project root (a notebook's "here" is its own folder)."""
     items = split_files(paths) if isinstance(paths, str) else [str(p) for p in paths]
-    places = list(dict.fromkeys([Path.cwd(), *checkouts()]))
     found: list[Path] = []
     for item in items:
-        here = next((files for place in places for files in [find_files(item, place).get(item)] if files), [])
+        here = next((files for place in places() for files in [find_files(item, place).get(item)] if files), [])
         files = [path for path in here if path.is_file()]
         found += files
         if not files:
-            faults.append(f"{what}: no file is at {item} (looked from {' and '.join(map(str, places))})")
+            faults.append(f"{what}: no file is at {item} (looked from {' and '.join(map(str, places()))})")
     if not items:
         faults.append(f"{what}: no file is named")
     return found
+
+
+def places() -> list[Path]:
+    """Where files that a parameter names are looked for: here, then in the checkout."""
+    return list(dict.fromkeys([Path.cwd(), *checkouts()]))
 
 
 def checkouts() -> list[Path]:

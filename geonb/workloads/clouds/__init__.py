@@ -17,7 +17,7 @@ RECORD = Workload(
     check_predictions="geonb.workloads.clouds.predict:triplet_faults",
     export="geonb.workloads.clouds.predict:export_embeddings",
     score="geonb.workloads.clouds.scores:score_triplets",
-    compare="geonb.workloads.clouds.blocks:compare_triplets",
+    compare="geonb.workloads.clouds.compare:compare_triplets",
     tiles="geonb.workloads.clouds.store:anchor_tiles",
     explore="geonb.workloads.clouds.explore:show",
     headline="triplet_accuracy",
@@ -45,7 +45,7 @@ RECORD = Workload(
         ),
         "channels": Parameter("channels by name, true-colour, or a function path.py:name; None: the scenes' own"),
         "region": Parameter(
-            "box:W,S,E,N, the part of the scenes to use [degrees]", check="geonb.workloads.clouds.series:parse_region"
+            "box:W,S,E,N, the part of the scenes to use [degrees]", check="geonb.workloads.clouds.grids:parse_region"
         ),
         "faults": Parameter("what becomes of scenes that cannot be used", choices=("skip", "raise")),
         "rasters": Parameter(

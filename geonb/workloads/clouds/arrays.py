@@ -14,7 +14,7 @@ from geonb.store import arrays
 from geonb.workloads.clouds.triplets import Area
 
 if TYPE_CHECKING:
-    from geonb.workloads.clouds.dataset import Scenes, Series
+    from geonb.workloads.clouds.series import Scenes, Series
 
 PLANES = ("inputs", "valid")
 

@@ -11,13 +11,13 @@ import numpy as np
 
 from geonb.base.conventions import short
 from geonb.rasters import images, preprocessing
-from geonb.workloads.clouds import goes, series
+from geonb.workloads.clouds import goes, grids
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from geonb.workloads.clouds.files import Frame, Layer
-    from geonb.workloads.clouds.series import Grid
+    from geonb.workloads.clouds.frames import Frame, Layer
+    from geonb.workloads.clouds.grids import Grid
 
 TRUE_COLOUR = ("true-colour", "true-color")
 COLOURS = ("red", "green", "blue")
@@ -123,7 +123,7 @@ def render(frame: Frame, choice: Choice, grid: Grid) -> tuple[tuple[dict, ...], 
     channels: list[dict] = []
     planes, valid = [], np.ones(grid[2], bool)
     for layer in layers(frame, choice):
-        part, there = series.bring(layer, grid)
+        part, there = grids.bring(layer, grid)
         channels += layer.channels
         planes.append(part)
         valid &= there

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geonb.base import project
-from geonb.workloads.clouds import dataset
+from geonb.base import files, project
+from geonb.workloads.clouds.scenes import Settings, read_files
+from geonb.workloads.clouds.series import Scenes
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -21,7 +21,7 @@ MODIS_FILE = "Miriam.A2012270.2050.2km.jpg"
 MODIS_BOUNDS = "-120.67660000000001,13.2301484511245,-106.32104523100001,30.766899999999502"
 
 
-def modis_scene(**settings: Any) -> dataset.Scenes:
+def modis_scene(**settings: Any) -> Scenes:
     """Hurricane Miriam over the Pacific off Mexico, 26 September 2012, in true colour: the example of `clouds`.
 
     750 x 975 pixels of about 2 km, Aqua MODIS, as cartopy carries it; brought from degrees to a local metric grid.
@@ -45,7 +45,7 @@ def modis_scene(**settings: Any) -> dataset.Scenes:
             stacklevel=2,
         )
         return simulated_scenes(**settings)
-    found = dataset.open_scenes(str(path), bounds=MODIS_BOUNDS, **settings)
+    found = read_files(str(path), Settings(**settings | {"bounds": MODIS_BOUNDS}))
     return replace(
         found,
         series=tuple(replace(s, name="miriam") for s in found.series),
@@ -82,7 +82,7 @@ def simulated_scenes(
     frames: int = 2,
     seed: int = 0,
     **settings: Any,
-) -> dataset.Scenes:
+) -> Scenes:
     """Made-up clouds of three kinds that drift with the wind, on several days, as a geostationary satellite would see them.
 
     Parameters
@@ -105,10 +105,9 @@ def simulated_scenes(
     path = (Path(folder) if folder else project.examples_folder()) / name
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f"{name}.partial-") as work:
-            simulate(shape, days, frames, seed).to_netcdf(Path(work) / name, engine="h5netcdf")
-            (Path(work) / name).replace(path)
-    found = dataset.open_scenes(str(path), **settings)
+        with files.whole_file(path) as partial:
+            simulate(shape, days, frames, seed).to_netcdf(partial, engine="h5netcdf")
+    found = read_files(str(path), Settings(**settings))
     return replace(
         found,
         series=tuple(replace(s, name="simulated") for s in found.series),

@@ -10,12 +10,12 @@ import numpy as np
 
 from geonb.base.conventions import short
 from geonb.workloads.clouds import channels as clouds_channels
-from geonb.workloads.clouds import series
+from geonb.workloads.clouds import grids
 
 if TYPE_CHECKING:
     from geonb.workloads.clouds.channels import Choice
-    from geonb.workloads.clouds.files import Frame
-    from geonb.workloads.clouds.series import Grid
+    from geonb.workloads.clouds.frames import Frame
+    from geonb.workloads.clouds.grids import Grid
 
 FLAT = 1 / 50  # less contrast than this share of a bright scene's is none: night
 BRIGHT = 0.9  # quantile of the set's contrasts that counts as a bright scene's: most may be of the night
@@ -98,7 +98,7 @@ def scan(
         look = Look(frame, None, order)
         try:
             native = clouds_channels.coarsest(clouds_channels.layers(frame, choice))
-            look.grid = series.target_grid(native, box, pixel_m)
+            look.grid = grids.target_grid(native, box, pixel_m)
             rows, columns = look.grid[2]
             if min(rows, columns) < patch:
                 raise ValueError(

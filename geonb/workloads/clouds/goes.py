@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     import xarray as xr
 
-    from geonb.workloads.clouds.files import Frame
+    from geonb.workloads.clouds.frames import Frame
 
 # central wavelengths, micrometres (PUG volume 3, table of ABI bands)
 WAVELENGTHS_UM = (

@@ -23,7 +23,7 @@ import pandas as pd
 
 from geonb.base import download
 from geonb.base.specs import pick
-from geonb.workloads.clouds.files import time_of_name
+from geonb.workloads.clouds.frames import time_of_name
 from geonb.workloads.clouds.goes import SAME_SCAN_S
 
 PRODUCTS = tuple(f"ABI-{kind}{sector}" for kind in ("L1b-Rad", "L2-CMIP", "L2-MCMIP") for sector in "FCM")

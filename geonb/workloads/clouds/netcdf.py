@@ -18,7 +18,8 @@ import xarray as xr
 
 from geonb.base.conventions import short
 from geonb.workloads.clouds import goes
-from geonb.workloads.clouds.files import DEGREES, Frame, Layer, time_of_name
+from geonb.workloads.clouds.frames import Frame, Layer, time_of_name
+from geonb.workloads.clouds.grids import LONLAT
 from geonb.workloads.clouds.values import Variable, dtype, load, opened, plain
 
 ROWS = ("y", "lat", "latitude", "northing", "rows", "projection_y_coordinate")
@@ -265,7 +266,7 @@ def _crs(mapping: dict, data: xr.Dataset, y_dim: str, x_dim: str) -> Any:
         return _crs_of(json.dumps(mapping, default=str))
     named = str(y_dim).lower() in ("lat", "latitude") or data[y_dim].attrs.get("standard_name") == "latitude"
     if named or "degree" in str(data[x_dim].attrs.get("units", "")):
-        return CRS.from_string(DEGREES)
+        return CRS.from_string(LONLAT)
     raise ValueError(
         f"it has no grid mapping (CRS) and {x_dim} is not in degrees, so no georeference. Write one, for instance with "
         "rioxarray: data.rio.write_crs(...)"

@@ -21,7 +21,7 @@ from geonb.base.conventions import SPLITS
 from geonb.store.windows import read_shares
 from geonb.workloads.clouds import triplet_files
 from geonb.workloads.clouds.channels import choose
-from geonb.workloads.clouds.dataset import Scenes, Series
+from geonb.workloads.clouds.series import Scenes, Series
 from geonb.workloads.clouds.triplets import TILES, Area
 
 NAMED = 5  # pictures at most that a note names
@@ -38,15 +38,13 @@ class Pictures(Series):
         return np.moveaxis(strip, -1, 0), np.ones(self.shape, bool)
 
 
-def folder_of(spec: str, places: list[Path]) -> Path | None:
+def folder_of(spec: str) -> Path | None:
     """The folder of triplets that a text names; None where it names anything else.
 
     Parameters
     ----------
     spec : str
         Of `geonb.workloads.clouds.dataset.open_scenes`.
-    places : list of Path
-        Where a relative path is looked for, the first place with something first.
 
     Raises
     ------
@@ -54,7 +52,7 @@ def folder_of(spec: str, places: list[Path]) -> Path | None:
         If it names such a folder and something else too.
     """
     parts = project.split_files(spec)
-    paths = [[place / Path(part).expanduser() for place in places] for part in parts]
+    paths = [[place / Path(part).expanduser() for place in project.places()] for part in parts]
     found = [next((path for path in here if path.is_dir()), None) for here in paths]
     folders = [folder for folder in found if folder and triplet_files.has_triplets(folder)]
     if folders and len(parts) > 1:

@@ -22,13 +22,13 @@ from geonb.store import arrays, store
 from geonb.store.windows import ground_leaks
 from geonb.workloads.clouds import arrays as clouds_arrays
 from geonb.workloads.clouds import triplets
-from geonb.workloads.clouds.dataset import PATCH
+from geonb.workloads.clouds.series import PATCH
 from geonb.workloads.clouds.triplets import TILES, Area
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from geonb.workloads.clouds.dataset import Scenes
+    from geonb.workloads.clouds.series import Scenes
 
 INDEX_COLUMNS = ("source", "dataset", "time", "t", "y", "x", "height", "width", "split", "block", "valid_share")
 INDEX_COLUMNS += ("neighbor_y", "neighbor_x", "distant_source", "distant_t", "distant_y", "distant_x", "geometry")

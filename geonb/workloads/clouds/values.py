@@ -31,6 +31,15 @@ class Variable:
     calibration: tuple | None = None  # see scenes_goes.calibrate
 
 
+def engine(path: Path) -> str:
+    """What xarray opens a file or store with, by its first bytes; empty where it is none of NetCDF and Zarr."""
+    if path.is_dir():
+        return "zarr"
+    with path.open("rb") as file:
+        start = file.read(4)
+    return {b"\x89HDF": "h5netcdf", b"CDF\x01": "scipy", b"CDF\x02": "scipy", b"CDF\x05": "scipy"}.get(start, "")
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[xr.Dataset]:
     """A file or store as it is: nothing decoded, nothing loaded.
@@ -40,11 +49,11 @@ def opened(path: Path) -> Iterator[xr.Dataset]:
     ValueError
         If it cannot be opened.
     """
-    engine = _engine(path)
+    kind = engine(path) or "h5netcdf"
     with _LOCK:
         try:
-            options = {"phony_dims": "access"} if engine == "h5netcdf" else {}
-            data = xr.open_dataset(path, engine=engine, decode_cf=False, **options)
+            options = {"phony_dims": "access"} if kind == "h5netcdf" else {}
+            data = xr.open_dataset(path, engine=kind, decode_cf=False, **options)
         except Exception as error:  # each reader has its own kinds
             raise ValueError(f"it cannot be opened as NetCDF or Zarr, or is cut short ({short(error)})") from None
         with data:
@@ -104,11 +113,9 @@ def load(
 
 def _planes(path: Path, wanted: list[tuple[str, tuple]], at: dict, order: tuple[str, str]) -> list[np.ndarray]:
     """Rectangles (y, x) of variables as they are in the file."""
-    if _engine(path) != "h5netcdf":
+    if engine(path) in ("zarr", "scipy"):
         with opened(path) as data:
-            return [
-                data[n].isel({d: i for d, i in at.items() if d in dims}).transpose(*order).values for n, dims in wanted
-            ]
+            return [data[n].isel(at, missing_dims="ignore").transpose(*order).values for n, _ in wanted]
     import h5py
 
     planes = []
@@ -118,13 +125,6 @@ def _planes(path: Path, wanted: list[tuple[str, tuple]], at: dict, order: tuple[
             left = [d for d in dims if d in order]
             planes.append(plane if left == list(order) else plane.T)
     return planes
-
-
-def _engine(path: Path) -> str:
-    if path.is_dir():
-        return "zarr"
-    with path.open("rb") as file:
-        return "scipy" if file.read(3) == b"CDF" else "h5netcdf"
 
 
 def decode(raw: np.ndarray, attrs: dict) -> tuple[np.ndarray, np.ndarray]:

@@ -10,8 +10,8 @@ from rasterio.crs import CRS
 from scene_files import VIEW
 
 from geonb.rasters import grids
-from geonb.workloads.clouds import series
-from geonb.workloads.clouds.files import Layer
+from geonb.workloads.clouds import grids as clouds_grids
+from geonb.workloads.clouds.frames import Layer
 
 
 @cache
@@ -46,8 +46,8 @@ def lonlat_of(grid):
 @pytest.mark.parametrize("pixel_m", [1500.0, 4000.0])  # finer: bilinear; coarser: average
 def test_a_pixel_lands_where_pyproj_says(sweep, pixel_m):
     layer = lonlat_layer(geostationary(sweep), Affine(2000, 0, -1_000_000, 0, -2000, 2_800_000), (400, 500))
-    grid = series.target_grid((layer.crs, layer.transform, layer.shape), (-80, 20, -77, 22), pixel_m)
-    found, valid = series.bring(layer, grid)
+    grid = clouds_grids.target_grid((layer.crs, layer.transform, layer.shape), (-80, 20, -77, 22), pixel_m)
+    found, valid = clouds_grids.bring(layer, grid)
     assert valid.all() and grid[1].e < 0
     lon, lat = lonlat_of(grid)
     degrees_a_px = max(2000, pixel_m) / 111_000
@@ -69,8 +69,8 @@ def test_off_the_disk_nothing_is_valid():
     layer = lonlat_layer(geostationary(), Affine(50_000, 0, -5_600_000, 0, -50_000, 5_600_000), (224, 224))
     assert 0.7 < layer.load(slice(0, 224), slice(0, 224))[1].mean() < 0.8, "a disk in a square"
     # a box around the limb: its west is not seen
-    grid = series.target_grid((layer.crs, layer.transform, layer.shape), (-165, -10, -130, 10), 50_000)
-    found, valid = series.bring(layer, grid)
+    grid = clouds_grids.target_grid((layer.crs, layer.transform, layer.shape), (-165, -10, -130, 10), 50_000)
+    found, valid = clouds_grids.bring(layer, grid)
     lon, lat = lonlat_of(grid)
     x, _ = pyproj.Transformer.from_crs("OGC:CRS84", layer.crs, always_xy=True).transform(lon, lat)
     assert not valid[~np.isfinite(x)].any() and (~np.isfinite(x)).mean() > 0.2
@@ -85,7 +85,7 @@ def test_nodata_does_not_bleed_into_its_neighbours():
     own = CRS.from_epsg(32620), Affine(1000, 0, 500_000, 0, -1000, 1_600_000), (60, 60)
     for pixel_m in (700, 2500):
         grid = (own[0], Affine(pixel_m, 0, 500_000, 0, -pixel_m, 1_600_000), (int(60_000 / pixel_m),) * 2)
-        found, there = series.warp(values, valid, own, grid)
+        found, there = clouds_grids.warp(values, valid, own, grid)
         assert set(np.unique(found[0][there])) == {10} and (found[0][~there] == 0).all()
         share = (~there).sum() * pixel_m**2 / 1e6
         assert 80 <= share <= 125, "about as much is missing as before"
@@ -95,7 +95,7 @@ def test_whole_blocks_are_averaged_exactly():
     values = np.random.default_rng(0).uniform(0, 1, (2, 40, 60)).astype(np.float32)
     own = CRS.from_epsg(32620), Affine(500, 0, 500_000, 0, -500, 1_600_000), (40, 60)
     grid = own[0], Affine(2000, 0, 500_000, 0, -2000, 1_600_000), (10, 15)
-    found, there = series.bring(layer_of(values, np.ones((40, 60), bool), own[0], own[1]), grid)
+    found, there = clouds_grids.bring(layer_of(values, np.ones((40, 60), bool), own[0], own[1]), grid)
     assert there.all()
     np.testing.assert_allclose(found, values.reshape(2, 10, 4, 15, 4).mean((2, 4)), rtol=1e-5)
 
@@ -104,7 +104,7 @@ def test_counts_are_rounded_to_the_nearest_not_down():
     values = np.random.default_rng(0).integers(0, 256, (1, 40, 60)).astype(np.uint8)
     own = CRS.from_epsg(32620), Affine(500, 0, 500_000, 0, -500, 1_600_000), (40, 60)
     grid = own[0], Affine(2000, 0, 500_000, 0, -2000, 1_600_000), (10, 15)
-    found, _ = series.bring(layer_of(values, np.ones((40, 60), bool), own[0], own[1]), grid)
+    found, _ = clouds_grids.bring(layer_of(values, np.ones((40, 60), bool), own[0], own[1]), grid)
     means = values.reshape(10, 4, 15, 4).mean((1, 3))
     assert np.abs(found[0] - means).max() <= 0.5001 and found.dtype == np.uint8
 
@@ -116,7 +116,7 @@ def test_a_part_of_a_grid_is_read_untouched(row, column, rows, columns):
     transform = Affine(2004.017, 0, -1_814_743.8, 0, -2004.017, 5_088_183.6)
     layer = layer_of(values, values[0] > 100, geostationary(), transform)
     grid = layer.crs, transform * Affine.translation(column, row), (rows, columns)
-    found, valid = series.bring(layer, grid)
+    found, valid = clouds_grids.bring(layer, grid)
     expected = values[0, row : row + rows, column : column + columns]
     assert (valid == (expected > 100)).all()
     assert (found[0] == np.where(expected > 100, expected, 0)).all() and found.dtype == np.uint16
@@ -124,7 +124,7 @@ def test_a_part_of_a_grid_is_read_untouched(row, column, rows, columns):
 
 def test_degrees_come_to_metres_of_their_own_size():
     native = CRS.from_epsg(4326), Affine(0.02, 0, -120, 0, -0.02, 30), (500, 400)
-    crs, transform, shape = series.target_grid(native, None, None)
+    crs, transform, shape = clouds_grids.target_grid(native, None, None)
     assert crs.is_projected and crs.linear_units == "metre"
     lon, lat = (-116.0, 25.0)
     geod = pyproj.Geod(ellps="WGS84")
@@ -138,10 +138,10 @@ def test_degrees_come_to_metres_of_their_own_size():
 
 def test_a_box_over_the_dateline_is_a_box():
     native = CRS.from_epsg(4326), Affine(0.1, 0, -180, 0, -0.1, 90), (1800, 3600)
-    crs, transform, shape = series.target_grid(native, series.parse_region("box:175,-5,-175,5"), None)
+    crs, transform, shape = clouds_grids.target_grid(native, clouds_grids.parse_region("box:175,-5,-175,5"), None)
     assert shape[1] * transform.a == pytest.approx(10 * 111_320, rel=0.02)
     layer = lonlat_layer(native[0], native[1], native[2])
-    found, valid = series.bring(layer, (crs, transform, shape))
+    found, valid = clouds_grids.bring(layer, (crs, transform, shape))
     lon, _ = lonlat_of((crs, transform, shape))
     west = valid & (lon > 175) & (lon < 179.9)
     assert west.mean() > 0.4 and np.abs(found[0] - lon)[west].max() < 0.02
@@ -153,14 +153,14 @@ def test_the_same_region_gives_the_same_lattice_whatever_the_sensor():
         (geostationary(), Affine(2000, 0, -1_000_000, 0, -2000, 3_800_000), (1900, 1500)),
         (CRS.from_epsg(4326), Affine(0.01, 0, -70, 0, -0.01, 20), (1500, 2000)),
     ]
-    first, second = (series.target_grid(n, box, 1500.0) for n in natives)
+    first, second = (clouds_grids.target_grid(n, box, 1500.0) for n in natives)
     assert grids.same_grid(first, second)
 
 
 def test_a_crop_keeps_pixels_and_holds_the_region():
     native = geostationary(), Affine(2000, 0, 1_000_000, 0, -2000, 2_000_000), (600, 900)
     box = (-60, 11, -57, 13)
-    crs, transform, shape = series.target_grid(native, box, None)
+    crs, transform, shape = clouds_grids.target_grid(native, box, None)
     assert crs == native[0] and (transform.a, transform.e) == (2000, -2000)
     assert (transform.c - 1_000_000) % 2000 == 0 and (2_000_000 - transform.f) % 2000 == 0
     corners = [(x, y) for x in box[::2] for y in box[1::2]]
@@ -182,13 +182,13 @@ def test_a_crop_keeps_pixels_and_holds_the_region():
 def test_absurd_grids_are_refused(box, pixel_m, says):
     native = geostationary(), Affine(2000, 0, 1_000_000, 0, -2000, 2_000_000), (60, 90)
     with pytest.raises(ValueError, match=says):
-        series.target_grid(native, box, pixel_m)
+        clouds_grids.target_grid(native, box, pixel_m)
 
 
 def test_the_whole_globe_needs_a_region():
     native = CRS.from_epsg(4326), Affine(1, 0, -180, 0, -1, 90), (180, 360)
     with pytest.raises(ValueError, match="more than half of the globe"):
-        series.target_grid(native, None, None)
+        clouds_grids.target_grid(native, None, None)
 
 
 @pytest.mark.parametrize(
@@ -196,4 +196,4 @@ def test_the_whole_globe_needs_a_region():
 )
 def test_regions_that_are_none(text):
     with pytest.raises(ValueError, match=r"region = .*box:W,S,E,N"):
-        series.parse_region(text)
+        clouds_grids.parse_region(text)
