@@ -131,9 +131,7 @@ def recorded(path: Path) -> str | None:
 
 
 def _record(path: Path) -> None:
-    partial = _sum_path(path).with_name(f"{_sum_path(path).name}.partial")
-    partial.write_text(f"{_sum(path)}  {path.name}\n")  # as sha256sum writes it
-    partial.replace(_sum_path(path))
+    files.write_text(_sum_path(path), f"{_sum(path)}  {path.name}\n")  # as sha256sum writes it
 
 
 def _sum_path(path: Path) -> Path:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import hashlib
 import json
 import os
 import shutil
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    pass
+OLD_S = 86_400  # after which nobody is still writing
 
 
 @contextmanager
@@ -42,6 +44,30 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def whole_file(file: Path, ending: str = "") -> Iterator[Path]:
+    """A file that appears whole or not at all: write under the name given here, and it takes the place of `file`.
+
+    What is left under such a name, beside it (SQLite's journal) or by a kill a day ago, is swept.
+
+    Parameters
+    ----------
+    ending : str
+        Of the name to write under, for a library that goes by it.
+    """
+    # a name of each thread's own: two that write at once each replace the file, the later one stays
+    partial = file.with_name(f"{file.name}.{threading.get_native_id()}.partial{ending}")
+    partial.unlink(missing_ok=True)
+    try:
+        yield partial
+        partial.replace(file)
+    finally:
+        for left in file.parent.glob(f"{glob.escape(file.name)}.*.partial*"):
+            with suppress(OSError):  # its writer may be done with it by now
+                if left.name.startswith(partial.name) or time.time() - left.stat().st_mtime > OLD_S:
+                    left.unlink()
+
+
 def sweep(folder: Path) -> None:
     """Remove what killed processes left half-written; call under the lock of the folder."""
     for partial in folder.glob("*.partial"):
@@ -65,11 +91,17 @@ def enough_space(folder: Path, need_bytes: int) -> Iterator[None]:
         ) from error
 
 
-def write_json(path: Path, content: dict) -> None:
+def write_text(file: Path, text: str) -> None:
+    """Write a file whole or not at all, also if the power fails."""
+    with whole_file(file) as partial, partial.open("w", encoding="utf-8") as handle:
+        handle.write(text)
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def write_json(file: Path, content: dict) -> None:
     """Write JSON whole or not at all."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-    partial.replace(path)
+    write_text(file, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def fingerprint(path: Path) -> dict:
@@ -82,16 +114,3 @@ def fingerprint(path: Path) -> dict:
 def key_of(content: Any) -> str:
     """Sixteen hexadecimal digits that stand for anything that JSON can hold."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def write_text(file: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    partial = file.with_name(f"{file.name}.partial-{os.getpid()}")
-    try:
-        with partial.open("w", encoding="utf-8") as handle:
-            handle.write(text)
-            handle.flush()
-            os.fsync(handle.fileno())
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from geonb.base.files import whole_folder
 from geonb.embeddings.planes import METHODS, check_method, reduce
 from geonb.embeddings.trees import GROUPINGS, Tree, check_clusters, check_grouping, cluster, kinds_table, link
+from geonb.training.devices import best_device
 
 __all__ = [
     "GROUPINGS",
@@ -104,7 +106,7 @@ def _encode(model, windows, rows: np.ndarray, batch: int, labels_of) -> tuple[np
     import torch
 
     vectors, labels = [], []
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = best_device()
     model = model.to(device).eval()
     if len(rows):  # whole regions are large windows
         batch = max(1, min(batch, MOST_NUMBERS // torch.as_tensor(windows[int(rows[0])]["inputs"]).numel()))
@@ -159,16 +161,10 @@ def _positions(store, about) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _write(data: xr.Dataset, path: Path) -> None:
-    import shutil
-
-    partial = path.with_name(path.name + ".partial")
-    for old in (partial, path):
-        if old.exists():
-            shutil.rmtree(old)
     # Fixed-width text is part of the Zarr 3 specification; variable-length text is not yet.
     text = {name: data[name].astype(str) for name in data.coords if data[name].dtype == object}
-    data.assign_coords(text).to_zarr(partial, zarr_format=2, consolidated=True)
-    partial.rename(path)
+    with whole_folder(path) as partial:
+        data.assign_coords(text).to_zarr(partial, zarr_format=2, consolidated=True)
 
 
 def open_embeddings(path: str | Path) -> xr.Dataset:

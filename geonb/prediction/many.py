@@ -193,9 +193,8 @@ def write_report(report: pd.DataFrame, folder: Path) -> pd.DataFrame:
             relative(p) if isinstance(p, Path) and _in_checkout() else p and str(p) for p in report[column]
         ]
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / "report.csv.partial"
-    report.round({"Mpx": 3, "seconds": 2}).to_csv(partial, index=False)
-    partial.replace(folder / "report.csv")
+    with base_files.whole_file(folder / "report.csv") as partial:
+        report.round({"Mpx": 3, "seconds": 2}).to_csv(partial, index=False)
     return report
 
 

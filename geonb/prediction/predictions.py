@@ -16,6 +16,7 @@ import zarr
 
 from geonb import registry
 from geonb.base import specs
+from geonb.base.files import whole_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,9 +47,8 @@ class Done:
         self.write()
 
     def write(self) -> None:
-        partial = self.file.with_name(self.file.name + ".partial")
-        partial.write_text(json.dumps(self.state))
-        partial.replace(self.file)
+        with whole_file(self.file) as partial:
+            partial.write_text(json.dumps(self.state))
 
 
 def predict(run, store, model, *, overlap: float, batch: int, precision: str = "auto", seed: int = 0) -> Path:

@@ -23,10 +23,11 @@ from typing import Any
 
 import psutil
 
+from geonb.base.files import whole_file
 from geonb.runs.monitor import ANSI, Log, Memory, end_processes, last_drawn
 
 # An optional check of jsonschema (international addresses) builds a grammar for 1.3 s at import; no notebook needs it.
-_spared = sys.modules.setdefault("rfc3987_syntax", None) is None
+_spared = sys.modules.setdefault("rfc3987_syntax", None) is None  # type: ignore[arg-type]  # None: not to be imported
 try:
     import nbformat
     import papermill
@@ -222,9 +223,8 @@ class _Recorder(NotebookExecutionManager):
 
     def save(self, **kwargs: Any) -> None:
         if kwargs.get("now", True) or time.monotonic() - self.saved > 1:
-            partial = self.output.with_name(f"{self.output.name}.partial-{os.getpid()}")
-            partial.write_text(nbformat.writes(self.nb), encoding="utf-8")
-            partial.replace(self.output)
+            with whole_file(self.output) as partial:
+                partial.write_text(nbformat.writes(self.nb), encoding="utf-8")
             self.saved = time.monotonic()
         self.last_save_time = self.now()
 
@@ -269,7 +269,7 @@ class _Client(PapermillNotebookClient):
 
     async def async_start_new_kernel(self, **kwargs: Any) -> None:
         await super().async_start_new_kernel(**kwargs)
-        pid = self.km.provisioner.pid
+        pid = self.km.provisioner.pid  # type: ignore[union-attr]  # a local kernel's provisioner has one
         self.nb_man.stop.kernel = pid
         self.memory = Memory(pid)
         self.memory.start()
@@ -328,7 +328,7 @@ class _Client(PapermillNotebookClient):
     async def async_execute_cell(self, cell: Any, cell_index: int, **kwargs: Any) -> Any:
         if self.nb_man.stop.reason:
             raise DeadKernelError("stopped")
-        self.stalled, self.heard, self.idle = "", None, None
+        self.stalled, self.heard, self.idle = "", 0.0, 0.0
         self.sent = time.monotonic()
         return await super().async_execute_cell(cell, cell_index, **kwargs)
 

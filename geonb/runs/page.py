@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geonb.base.conventions import VERSION
+from geonb.base.files import write_text
 from geonb.runs.html import TEMPLATES
 
 if TYPE_CHECKING:
@@ -92,7 +93,5 @@ def whole(title: str, short: str, toc: list[tuple[str, str]], body: str) -> str:
 
 def write(path: Path, page: str) -> Path:
     """Write a page whole or not at all; gives its path."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(path)
+    write_text(path, page)
     return path

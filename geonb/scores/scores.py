@@ -15,6 +15,7 @@ import xarray as xr
 from geonb import registry
 from geonb.base import specs
 from geonb.base.conventions import IGNORE  # noqa: F401  (named where scores are made)
+from geonb.base.files import whole_file
 from geonb.base.metrics import lower_is_better
 
 SUMMARY = ("mean_iou", "accuracy", "macro_f1", "average_precision", "auroc", "triplet_accuracy", "margin", "auc")
@@ -54,10 +55,9 @@ def score(run, predictions: xr.DataTree, *, draws: int = 1000, seed: int = 0) ->
     if record.lower_is_better is not None:  # a metric of the workload's own: whoever reads the scores must know
         scores = scores.assign_attrs(headline=record.headline, lower_is_better=int(record.lower_is_better))
     path = Path(run.scores)
-    partial = path.with_name(path.name + ".partial")
     packed = {name: {"zlib": True} for name in scores.data_vars if name.startswith("block_")}
-    scores.to_netcdf(partial, engine="h5netcdf", encoding=packed)
-    partial.replace(path)
+    with whole_file(path) as partial:
+        scores.to_netcdf(partial, engine="h5netcdf", encoding=packed)
     table(scores).to_csv(path.with_suffix(".csv"), index=False)
     told = {"headline": headline(scores, record.headline), "precision": scores.attrs.get("precision")}
     if "val" in scores["split"].values:  # what a run may be chosen by

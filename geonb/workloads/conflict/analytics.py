@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from geonb.base.files import whole_file
 from geonb.scores.ranking import auroc
 from geonb.workloads.conflict.cells import FINE, fine_bins, lower_edge, thresholds
 from geonb.workloads.conflict.scores import average_precision, curves_of
@@ -120,9 +121,8 @@ def full_metrics(model, store, file: str | Path | None = None, split: str = "tes
         path.parent.mkdir(parents=True, exist_ok=True)
         images = pd.DataFrame({"window": np.arange(scored.sizes["sample"]), "f1": scored["image_f1"].values})
         for content, place in ((table, path), (images, path.with_name(f"{path.stem}_images.csv"))):
-            partial = place.with_name(place.name + ".partial")
-            content.to_csv(partial, index=False)
-            partial.replace(place)
+            with whole_file(place) as partial:
+                content.to_csv(partial, index=False)
     return table
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from geonb.base.files import whole_file
 from geonb.workloads.conflict import events, priogrid
 
 VERSION = 1  # raise it with every change of the numbers, so that no older file is taken for this one
@@ -198,6 +199,6 @@ def _write_table(path: Path, columns: dict[str, np.ndarray]) -> Path:
     import pyarrow as pa
     from pyarrow import csv
 
-    partial = path.with_name(f"{path.name}.partial")
-    csv.write_csv(pa.table({k: pa.array(v, from_pandas=True) for k, v in columns.items()}), partial)
-    return partial.replace(path)
+    with whole_file(path) as partial:
+        csv.write_csv(pa.table({k: pa.array(v, from_pandas=True) for k, v in columns.items()}), partial)
+    return path

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from geonb.base.files import whole_file
+
 COLUMNS = ("gid", "latitude", "longitude", "origin", "lead", "month", "outcome", "p", "deaths", "truth")
 
 
@@ -68,23 +70,14 @@ def export_forecasts(run, model, rasters: str | None = None, **settings: Any) ->
     rows = []
     for name, (write, reason) in jobs.items():
         started = time.perf_counter()
-        number = _whole(lambda p, write=write: write(data, p), folder / name)
+        with whole_file(folder / name, Path(name).suffix) as partial:
+            number = write(data, partial)
         seconds = round(time.perf_counter() - started, 3)
         rows.append({"file": name, "state": "done", "reason": reason, "rows": number, "seconds": seconds})
     report = pd.DataFrame(rows)
-    _whole(lambda p: report.to_csv(p, index=False), folder / "report.csv")
+    with whole_file(folder / "report.csv") as partial:
+        report.to_csv(partial, index=False)
     return report
-
-
-def _whole(write: Callable[[Path], Any], path: Path) -> Any:
-    """Write a file that appears whole or not at all."""
-    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
-    try:
-        found = write(partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return found
 
 
 def cell_table(data: xr.Dataset, i: int) -> pd.DataFrame:

@@ -1,0 +1,51 @@
+"""Files that appear whole or not at all."""
+
+import os
+import threading
+
+import pytest
+
+from geonb.base import files
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    file = tmp_path / "a.csv"
+    file.write_text("old")
+    with pytest.raises(KeyboardInterrupt), files.whole_file(file) as partial:
+        partial.write_text("ne")
+        raise KeyboardInterrupt
+    assert file.read_text() == "old" and names(tmp_path) == ["a.csv"]
+    with files.whole_file(file) as partial:
+        partial.write_text("new")
+        assert file.read_text() == "old"
+    assert file.read_text() == "new" and names(tmp_path) == ["a.csv"]
+
+
+def test_what_a_library_writes_beside_it_goes_too_and_the_ending_is_the_librarys(tmp_path):
+    with files.whole_file(tmp_path / "a.gpkg", ".gpkg") as partial:
+        assert partial.suffix == ".gpkg"
+        partial.write_text("table")
+        partial.with_name(f"{partial.name}-journal").touch()
+    assert names(tmp_path) == ["a.gpkg"]
+
+
+def test_leavings_of_a_kill_are_swept_but_not_what_somebody_may_be_writing(tmp_path):
+    old, young, other = (tmp_path / name for name in ("a[1].csv.7.partial", "a[1].csv.8.partial", "b.csv.7.partial"))
+    for path in (old, young, other):
+        path.touch()
+    for path in (old, other):
+        os.utime(path, (0, 0))
+    files.write_text(tmp_path / "a[1].csv", "new")
+    assert names(tmp_path) == ["a[1].csv", young.name, other.name]
+
+
+def test_threads_that_write_one_file_do_not_mix(tmp_path):
+    texts = [str(i) * 100_000 for i in range(4)]
+    writers = [threading.Thread(target=files.write_text, args=(tmp_path / "a.txt", text)) for text in texts]
+    for step in ("start", "join"):
+        [getattr(writer, step)() for writer in writers]
+    assert (tmp_path / "a.txt").read_text() in texts and names(tmp_path) == ["a.txt"]
