@@ -11,6 +11,7 @@ import xarray as xr
 import zarr
 
 from geonb.base.conventions import IGNORE
+from geonb.training.devices import best_device
 
 if TYPE_CHECKING:
     from geonb.rasters.stitching import Reader
@@ -25,7 +26,7 @@ def network_rows(model, read: Reader, shape, window, overlap, batch, precision, 
 
     from geonb.rasters.stitching import predict_rows
 
-    device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    device = best_device()
     model = model.to(device).eval()
 
     def probabilities(inputs):

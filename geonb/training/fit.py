@@ -20,10 +20,15 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch.optim.swa_utils import AveragedModel, update_bn
 from tqdm.auto import tqdm
 
+from geonb.base.files import whole_file, write_text
 from geonb.training.optimizers import check_optimizer, first_averaged
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from geonb.base.run_folder import RunFolder
+    from geonb.store.store import Store
+    from geonb.training.task import Trainable
 
 LAST = "last.ckpt"
 
@@ -35,8 +40,9 @@ class EpochLog(Callback):
     """
 
     def __init__(self, path: Path, live: bool) -> None:
-        self.path, self.live, self.rows = path, live, []
-        self.bar = None
+        self.path, self.live = path, live
+        self.rows: list[dict[str, Any]] = []
+        self.bar: tqdm | None = None
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows}
@@ -60,9 +66,7 @@ class EpochLog(Callback):
         writer = csv.DictWriter(out, fieldnames=list(self.rows[-1]))
         writer.writeheader()
         writer.writerows(self.rows)
-        partial = self.path.with_name(self.path.name + ".partial")
-        partial.write_text(out.getvalue())
-        partial.replace(self.path)
+        write_text(self.path, out.getvalue())
         told = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         if self.bar is not None:
             self.bar.set_postfix_str(told, refresh=False)
@@ -79,9 +83,8 @@ class WholeFiles(TorchCheckpointIO):
     """A checkpoint appears whole or not at all: a kill while it is written leaves the one before."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        partial = Path(f"{path}.partial")
-        torch.save(checkpoint, partial)
-        partial.replace(path)
+        with whole_file(Path(path)) as partial:
+            torch.save(checkpoint, partial)
 
 
 class StepSeed(Callback):
@@ -95,18 +98,13 @@ class StepSeed(Callback):
 
 
 class Averaging(Callback):
-    """Average the network's weights over the ends of epochs, from ``first`` (from 0) on (SWA, Izmailov et al. 2018).
+    """Average a network's weights over the ends of epochs, from ``first`` (from 0) on (SWA, Izmailov et al. 2018).
 
     With ``lr``, the learning rate stays there from that epoch on. The average travels in the checkpoint.
     """
 
-    def __init__(self, first: int, lr: float | None) -> None:
-        self.first, self.lr = first, lr
-        self.model: AveragedModel | None = None
-
-    def setup(self, trainer: L.Trainer, task: L.LightningModule, stage: str) -> None:
-        if self.model is None:
-            self.model = AveragedModel(task.network)
+    def __init__(self, network: torch.nn.Module, first: int, lr: float | None) -> None:
+        self.first, self.lr, self.model = first, lr, AveragedModel(network)
 
     def state_dict(self) -> dict[str, Any]:
         return self.model.state_dict()
@@ -127,7 +125,7 @@ class Averaging(Callback):
             for group in trainer.optimizers[0].param_groups:
                 group["lr"] = self.lr
 
-    def on_train_epoch_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: L.Trainer, task: Trainable) -> None:
         if trainer.current_epoch >= self.first:
             self.model.update_parameters(task.network)
 
@@ -139,8 +137,15 @@ class Patience(EarlyStopping):
         trainer.should_stop = trainer.should_stop or self.stopped_epoch > 0
 
 
-def fit(task: L.LightningModule, run, store, training: dict[str, Any], workers: int = 0) -> dict[str, Any]:
+def fit(
+    task: Trainable, run: RunFolder, store: Store, training: dict[str, Any], workers: int = 0, lower: bool = False
+) -> dict[str, Any]:
     """Fit a task; go on from ``checkpoints/last.ckpt`` if the same training wrote it.
+
+    Parameters
+    ----------
+    lower : bool
+        Less of the task's metric is better.
 
     Returns
     -------
@@ -150,7 +155,7 @@ def fit(task: L.LightningModule, run, store, training: dict[str, Any], workers: 
     folder = Path(run.checkpoints)
     folder.mkdir(parents=True, exist_ok=True)
     log = EpochLog(Path(run.path) / "log.csv", live=os.environ.get("GEONB_HEADLESS") != "1")
-    monitors = {"loss": ("val_loss", "min"), "metric": (task.metric, "max")}
+    monitors = {"loss": ("val_loss", "min"), "metric": (task.metric, "min" if lower else "max")}
     # names that stay the same: a kill between two files never leaves one that is told of and gone
     keepers = {
         name: _keeper(folder, f"best-{name}", monitor=monitor, mode=mode, save_weights_only=True)
@@ -159,7 +164,7 @@ def fit(task: L.LightningModule, run, store, training: dict[str, Any], workers: 
     callbacks = [log, StepSeed(training["seed"]), Patience("val_loss", patience=training["patience"],
                  check_on_train_epoch_end=True), *keepers.values(), _keeper(folder, Path(LAST).stem)]  # fmt: skip
     first, frame = first_averaged(training["optimizer"], training["epochs"]), check_optimizer(training["optimizer"])[2]
-    averaging = None if first is None else Averaging(first, frame["swa_lr"])
+    averaging = None if first is None else Averaging(task.network, first, frame["swa_lr"])
     with warnings.catch_warnings():
         _quiet()
         trainer = _trainer(training, [*callbacks, averaging] if averaging else callbacks, folder)
@@ -220,7 +225,7 @@ def _facts(row: dict[str, Any], metric: str) -> dict[str, Any]:
 
 
 def _settle_average(
-    task: L.LightningModule, trainer: L.Trainer, average: AveragedModel, data: L.LightningDataModule, training: dict
+    task: Trainable, trainer: L.Trainer, average: AveragedModel, data: L.LightningDataModule, training: dict
 ) -> dict[str, float]:
     """Put the averaged weights into the task: batch-norm statistics of the training windows anew, then validate.
 
@@ -259,8 +264,8 @@ def _quiet() -> None:
 
 
 def find_lr(
-    task: L.LightningModule,
-    store,
+    task: Trainable,
+    store: Store,
     batch: int = 32,
     low: float = 1e-6,
     high: float = 1.0,

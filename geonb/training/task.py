@@ -1,9 +1,8 @@
 """Tasks: a network with its loss, metrics and optimiser as a LightningModule, and the one function that trains them.
 
 A trained task is a card, ``model.json`` (how to build the network, channels, classes, statistics), and weights beside it:
-``best.safetensors`` (lowest validation loss), ``best-metric.safetensors`` (highest of the task's metric on the validation
-windows) and,
-where weights were averaged, ``swa.safetensors``. They need nothing else, and none can execute code when it is loaded.
+``best.safetensors`` (lowest validation loss), ``best-metric.safetensors`` (best of the task's metric on the validation
+windows) and, where weights were averaged, ``swa.safetensors``. They need nothing else, and none can execute code when it is loaded.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import torch
@@ -23,9 +22,15 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from geonb import registry
 from geonb.base import specs
 from geonb.base.conventions import VERSION
+from geonb.base.files import whole_file, write_text
+from geonb.base.metrics import lower_is_better
+from geonb.base.run_folder import RunFolder
 from geonb.store.loaders import data_module
 from geonb.training.fit import fit
 from geonb.training.optimizers import build_optimizer, check_optimizer, first_averaged
+
+if TYPE_CHECKING:
+    from geonb.store.store import Store
 
 CARD, WEIGHTS = "model.json", "best.safetensors"
 FILES = {"loss": WEIGHTS, "metric": "best-metric.safetensors", "swa": "swa.safetensors"}
@@ -34,21 +39,36 @@ FILES = {"loss": WEIGHTS, "metric": "best-metric.safetensors", "swa": "swa.safet
 class Trainable(L.LightningModule):
     """What every task shares: its card, the optimiser and its schedule, and what training asks of the class.
 
-    A task has ``network`` and ``loss``, logs ``train_loss``, ``val_loss`` and its ``metric``, and has two class methods of its
-    own: ``check(store, network, loss, augment, sampler, optimizer)`` refuses, with every fault, a store it cannot learn from;
-    ``card_of(store)`` gives what the card must remember of one.
+    A task is made of a card (``weights=False`` loads no pretrained ones), has ``network`` and ``loss``, logs ``train_loss``,
+    ``val_loss`` and its ``metric``, and has the class methods `check` and `card_of` of its own.
 
     Attributes
     ----------
     metric : str
-        What is logged of the validation windows beside the loss; the higher, the better.
+        What is logged of the validation windows beside the loss: ``val_`` and the name of a metric, which tells, by
+        :mod:`geonb.base.metrics` or the workload's record, whether more of it is better.
     """
 
     metric = "val_metric"
     card: dict[str, Any]
+    network: torch.nn.Module
 
     @classmethod
-    def data_module(cls, store, **options: Any) -> L.LightningDataModule:
+    def check(cls, store: Store, network: str, loss: str, augment: str, sampler: str, optimizer: str) -> None:
+        """Refuse what cannot be trained before anything is computed; one ValueError lists every fault."""
+        raise NotImplementedError(f"{cls.__name__} must say what it refuses to train: give it a class method `check`")
+
+    @classmethod
+    def card_of(cls, store: Store) -> dict[str, Any]:
+        """What the model's card must remember of a store: channels, classes, statistics."""
+        raise NotImplementedError(f"{cls.__name__} must say what its card remembers: give it a class method `card_of`")
+
+    @classmethod
+    def check_memory(cls, store: Store, network: str, batch: int, precision: str) -> None:
+        """Refuse a training step that needs more memory than there is, where that can be told beforehand."""
+
+    @classmethod
+    def data_module(cls, store: Store, **options: Any) -> L.LightningDataModule:
         """The store's splits; `options` as for :func:`geonb.store.loaders.data_module`."""
         return data_module(store, **options)
 
@@ -105,8 +125,8 @@ def precision_of(precision: str) -> str:
 
 
 def train(
-    run,
-    store,
+    run: RunFolder,
+    store: Store,
     *,
     workload: str,
     network: str,
@@ -124,7 +144,7 @@ def train(
 ) -> Path:
     """Train a workload's network on a sample store; interrupted, it goes on from its last finished epoch.
 
-    Kept are the weights of the epoch with the lowest validation loss, those of the epoch with the highest metric of the
+    Kept are the weights of the epoch with the lowest validation loss, those of the epoch with the best metric of the
     validation windows (the task's, e.g. mean IoU) and, with ``swa`` in ``optimizer``, the averaged ones; the model is the one
     of them with the lowest validation loss (``chosen`` in the card), :func:`load_model` loads another by name. Every draw
     comes from ``seed`` and a global number (step, epoch, sample), so that a resumed training ends in the same weights as an
@@ -166,8 +186,7 @@ def train(
     record = registry.get(workload)
     kind = task_of(record)
     kind.check(store, network, loss, augment, sampler, optimizer)
-    if hasattr(kind, "check_memory"):
-        kind.check_memory(store, network, batch, precision_of(precision))
+    kind.check_memory(store, network, batch, precision_of(precision))
     card = {
         "geonb": VERSION, "workload": workload, "task": record.task, "network": network, "loss": loss, "lr": lr,
         **kind.card_of(store),
@@ -181,7 +200,9 @@ def train(
         workers = 2 if torch.cuda.is_available() else 0
     torch.manual_seed(seed)
     task = kind(card)
-    found = fit(task, run, store, card["training"], workers)
+    told = {"headline": record.headline, "lower_is_better": record.lower_is_better}
+    lower = lower_is_better(task.metric.removeprefix("val_"), told)
+    found = fit(task, run, store, card["training"], workers, lower)
     kept = found["checkpoints"]
     chosen = min(kept, key=lambda name: kept[name]["val_loss"])
     best = {**kept[chosen], "epochs_run": found["epochs_run"]}
@@ -189,7 +210,7 @@ def train(
     return path
 
 
-def check_all(store, checks: Iterable[Callable[[], Any]]) -> None:
+def check_all(store: Store, checks: Iterable[Callable[[], Any]]) -> None:
     """Refuse a store without training or validation windows, and what any of `checks` refuses; one ValueError lists all."""
     faults = []
     counts = store.index["split"].value_counts()
@@ -220,13 +241,10 @@ def _save(states: dict[str, dict[str, Tensor]], path: Path, card: dict[str, Any]
         if name not in states:
             target.unlink(missing_ok=True)
             continue
-        partial = path.with_name(file + ".partial")
         # each tensor a copy of its own: the format refuses shared memory
-        save_file({key: value.detach().cpu().clone().contiguous() for key, value in states[name].items()}, partial)
-        partial.replace(target)
-    partial = path.with_name(CARD + ".partial")
-    partial.write_text(json.dumps(card, indent=1))
-    partial.replace(path)
+        with whole_file(target) as partial:
+            save_file({key: value.detach().cpu().clone().contiguous() for key, value in states[name].items()}, partial)
+    write_text(path, json.dumps(card, indent=1))
 
 
 def task_of(record: registry.Workload) -> type[Trainable]:
@@ -264,7 +282,7 @@ def task_of_card(card: dict[str, Any], workload: str | None = None) -> type[Trai
     return task_of(record)
 
 
-def load_model(path: str | Path, weights: str | None = None, workload: str | None = None) -> L.LightningModule:
+def load_model(path: str | Path, weights: str | None = None, workload: str | None = None) -> Trainable:
     """Load a trained task, in eval mode, on the CPU. No code that its files name is imported.
 
     Parameters

@@ -234,6 +234,29 @@ def test_the_default_is_the_training_of_before(trained, small_store, tmp_path, m
     assert same(weights(run), weights(trained))
 
 
+@pytest.mark.parametrize("metric", ["val_log_loss", "val_mean_iou"])
+def test_of_a_metric_that_is_better_the_lower_the_lowest_is_kept(metric, small_store, tmp_path, monkeypatch):
+    """Known to geonb (a log loss), or told by the workload's record."""
+    record = dataclasses.replace(registry.get("segmentation"), lower_is_better=True)
+    monkeypatch.setattr(registry, "get", lambda name: record)
+    monkeypatch.setattr(segmentation_task.Segmentation, "metric", metric)
+    run = folder(tmp_path / "lower")
+    training_task.train(run, small_store, **SETTINGS)
+    lines = [line.split(",") for line in (run.path / "log.csv").read_text().splitlines()]
+    values = [float(line[lines[0].index(metric)]) for line in lines[1:]]
+    kept = json.loads((run.checkpoints / training_task.CARD).read_text())["checkpoints"]["metric"]
+    assert kept["epoch"] == 1 + values.index(min(values)) and min(values) < max(values)
+
+
+def test_a_task_must_say_what_it_refuses_and_remembers(small_store):
+    for asked in (
+        lambda: training_task.Trainable.check(small_store, *5 * [""]),
+        lambda: training_task.Trainable.card_of(small_store),
+    ):
+        with pytest.raises(NotImplementedError, match="give it a class method"):
+            asked()
+
+
 # ---- before any compute
 
 

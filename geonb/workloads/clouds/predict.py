@@ -18,6 +18,7 @@ import zarr
 
 from geonb import registry
 from geonb.base.conventions import SPLITS
+from geonb.training.devices import best_device
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,7 +95,7 @@ def embedder(model, precision: str = "float32") -> Callable[[np.ndarray], np.nda
     """A task as a function of standardised tiles (n, channel, y, x) -> float32 (n, dim), on the best device there is."""
     import torch
 
-    device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    device = best_device()
     model = model.to(device).eval()
 
     def embed(inputs: np.ndarray) -> np.ndarray:

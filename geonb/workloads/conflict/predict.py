@@ -17,6 +17,7 @@ import xarray as xr
 import zarr
 
 from geonb import registry
+from geonb.training.devices import best_device
 from geonb.workloads.conflict.baselines import deaths_of, events_of, has_deaths
 from geonb.workloads.conflict.exports import export_forecasts  # noqa: F401  (named where forecasts are made)
 from geonb.workloads.conflict.windows import with_months
@@ -132,9 +133,7 @@ class Region:
     """A trained task that forecasts the whole region of a store: ``forecast(t)``, arrays (outcome, lead, y, x)."""
 
     def __init__(self, store, model, overlap: float, batch: int, precision: str, draws: int, seed: int) -> None:
-        import torch
-
-        self.device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        self.device = best_device()
         self.store, self.model = store, model.to(self.device).eval()
         self.overlap, self.batch, self.precision, self.draws, self.seed = overlap, batch, precision, draws, seed
         self.wraps = bool(store.meta["sources"][0].get("wraps", False))
