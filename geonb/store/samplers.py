@@ -12,19 +12,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from geonb.base.specs import parse_spec, pick
+from geonb.base.specs import Option, check_options
 
 if TYPE_CHECKING:
     from geonb.store.loaders import Tensors
     from geonb.store.store import Store
 
-OPTIONS = {"shuffle": ("balance",), "blocks": ("within", "balance"), "sequential": ("balance",)}
-BALANCES = ("dataset", "source", "class")
+_BALANCE = Option(choices=("dataset", "source", "class"), help="each with the same share of an epoch")
+_WITHIN = Option(True, bool, help="shuffle also the windows of a block")
+OPTIONS = {
+    "shuffle": {"balance": _BALANCE},
+    "blocks": {"within": _WITHIN, "balance": _BALANCE},
+    "sequential": {"balance": _BALANCE},
+}
 EPOCHS = 2**20  # more than anybody trains; a window shown again counts as its own of an epoch so many later
 
 
 def check_sampler(spec: str) -> tuple[str, dict[str, Any]]:
-    """Resolve a specification: (method, {"balance": dataset, source, class or None, "within": bool}).
+    """Resolve a specification: (method, {"balance": dataset, source, class or None}, of blocks "within": bool).
 
     ``shuffle`` draws from all windows, ``sequential`` keeps the table's order, ``blocks`` takes the spatial blocks of the
     store in random order, the windows of one together, and shuffles them within it unless ``within=false``.
@@ -34,17 +39,7 @@ def check_sampler(spec: str) -> tuple[str, dict[str, Any]]:
     ValueError
         Lists all that is unknown or ill-typed, and what is known.
     """
-    method, given = parse_spec(spec)
-    known = pick("sampler", method, OPTIONS, spec)
-    faults = [f"{method} has no {key!r}; it takes {', '.join(known)}" for key in given if key not in known]
-    options = {"balance": None, "within": True, **given}
-    if options["balance"] not in (None, *BALANCES):
-        faults.append(f"balance = {options['balance']!r} must be one of {', '.join(BALANCES)}, or left out")
-    if not isinstance(options["within"], bool):
-        faults.append(f"within = {options['within']!r} must be true or false")
-    if faults:
-        raise ValueError(f"sampler = {spec!r} is not right:\n" + "\n".join(f"- {fault}" for fault in faults))
-    return method, options
+    return check_options("sampler", spec, OPTIONS)
 
 
 class Order:
@@ -119,6 +114,7 @@ class Order:
             return np.arange(len(shown))
         if self.method == "shuffle":
             return random.permutation(len(shown))
+        assert self.blocks is not None, "the method is blocks"
         rank = random.permutation(self.blocks.max() + 1)[self.blocks[shown]]
         return np.lexsort((random.random(len(shown)) if self.within else np.arange(len(shown)), rank))
 
@@ -138,7 +134,7 @@ def order_of(windows: Tensors, store: Store, spec: str, seed: int = 0) -> Order:
     if options["balance"]:
         names = constituents(windows, store, options["balance"])
         groups = pd.Categorical(names, categories=sorted(set(names) - {"none"})).codes.astype(np.int64)
-    return Order(len(windows), seed, method, blocks, options["within"], groups)
+    return Order(len(windows), seed, method, blocks, options.get("within", True), groups)
 
 
 def constituents(windows: Tensors, store: Store, by: str, all_there: bool = True) -> np.ndarray:

@@ -18,8 +18,8 @@ Image and mask move together. All but ``colour-jitter`` take any bands in any un
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from geonb.base.conventions import IGNORE
-from geonb.base.specs import parse_specs, pick
+from geonb.base.specs import Option, check_list, options_of, parse_specs
 from geonb.store.turns import EXACT
 
 # A window in the making: inputs (channel, y, x) float32, standardised; targets (y, x); valid (y, x) bool, None = all.
@@ -179,10 +179,14 @@ CHANGES: dict[str, Callable[..., None]] = {
     "colour-jitter": colour_jitter, "fancy-pca": fancy_pca,
 }  # fmt: skip
 # largest allowed value of each option; the least is 0
-LARGEST = {
+_LARGEST = {
     "rotate_deg": 180, "scale": 0.9, "translate": 1, "shear_deg": 60, "std": 10, "sigma": 50, "limit": 0.99,
-    "alpha_std": 10, "brightness": 1, "contrast": 1, "saturation": 1, "hue": 0.5, "p": 1,
+    "alpha_std": 10, "brightness": 1, "contrast": 1, "saturation": 1, "hue": 0.5,
 }  # fmt: skip
+_OPTIONS = {key: Option(None, float, 0, most) for key, most in _LARGEST.items()}
+_SHARE = Option(0.5, float, 0, 1, help="probability")
+TURNS = {name: {"p": replace(_SHARE, default=1.0)} for name in EXACT} | {"none": {}}
+OPTIONS = TURNS | {name: options_of(function, _OPTIONS) | {"p": _SHARE} for name, function in CHANGES.items()}
 
 
 def check_augment(spec: str, channels: int = 3) -> list[tuple[str, dict[str, float]]]:
@@ -205,44 +209,20 @@ def check_augment(spec: str, channels: int = 3) -> list[tuple[str, dict[str, flo
     ValueError
         Lists all that is unknown, ill-typed or out of range, and what is known.
     """
-    found, faults = [], []
-    for name, given in parse_specs(spec):
-        if name == "none":
-            faults += ["none stands alone"] if spec.strip() != "none" else []
-            continue
-        try:
-            pick("augment", name, {**CHANGES, **dict.fromkeys(EXACT)})
-        except ValueError as error:
-            faults.append(str(error))
-            continue
-        if name in dict(found):
-            faults.append(f"{name} is given twice")
+    names = [name for name, _ in parse_specs(spec)]
+
+    def together(name: str, options: dict[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
+        if name == "none" and len(names) > 1:
+            yield "none stands alone"
+        if names.count(name) > 1:
+            yield f"{name} is given twice"
         if name == "colour-jitter" and channels != 3:
-            faults.append(
+            yield (
                 f"colour-jitter needs 3 bands, red, green and blue; there are {channels}. Use brightness, contrast or fancy-pca"
             )
-        options = _defaults(name)
-        faults += [_fault(name, key, value, options) for key, value in given.items()]
-        found.append((name, {**options, **given}))
-    faults = [fault for fault in faults if fault]
-    if faults:
-        raise ValueError(f"augment = {spec!r} is not right:\n" + "\n".join(f"- {fault}" for fault in faults))
-    return found
 
-
-def _defaults(name: str) -> dict[str, float]:
-    if name in EXACT:
-        return {"p": 1.0}
-    parameters = inspect.signature(CHANGES[name]).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not p.empty} | {"p": 0.5}
-
-
-def _fault(name: str, key: str, value: Any, known: dict[str, float]) -> str:
-    if key not in known:
-        return f"{name} has no {key!r}; it takes {', '.join(known)}"
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LARGEST[key]:
-        return f"{name}: {key} = {value!r} must be a number from 0 to {LARGEST[key]}"
-    return ""
+    steps = check_list("augment", spec, OPTIONS, together)
+    return [step for step in steps if step[0] != "none"]
 
 
 def change(

@@ -6,21 +6,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 
-from geonb.base.specs import parse_spec, pick
+from geonb.base.specs import Option, check_options
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 SCHEDULES = ("one-cycle", "plateau", "cosine", "none")
-_ADAM = {"weight_decay": (0, 10), "beta1": (0, 0.9999), "beta2": (0, 0.999999), "eps": (1e-12, 1), "amsgrad": bool}
-_SGD = {"weight_decay": (0, 10), "momentum": (0, 0.9999), "dampening": (0, 1), "nesterov": bool}
-# What each takes: a range, or bool.
-ARGUMENTS: dict[str, dict[str, Any]] = {"adam": _ADAM, "adamw": _ADAM, "sgd": _SGD}
-COMMON = {"factor": (0.01, 0.99), "plateau_patience": (0, 1_000_000), "swa": (0, 0.999), "swa_lr": (1e-9, 100)}
-DEFAULTS = {"schedule": "one-cycle", "factor": 0.1, "plateau_patience": 3, "swa": None, "swa_lr": None}
+_FRAME = {
+    "schedule": Option("one-cycle", choices=SCHEDULES),
+    "factor": Option(0.1, float, 0.01, 0.99, help="of plateau"),
+    "plateau_patience": Option(3, int, 0, 1_000_000, help="of plateau, epochs"),
+    "swa": Option(None, float, 0, 0.999, help="share of the epochs after which weights are averaged"),
+    "swa_lr": Option(None, float, 1e-9, 100, help="constant rate from there on"),
+}
+_ADAM = {
+    "weight_decay": Option(None, float, 0, 10),
+    "beta1": Option(None, float, 0, 0.9999, help="else 0.9, and one-cycle moves it"),
+    "beta2": Option(None, float, 0, 0.999999, help="else 0.999"),
+    "eps": Option(None, float, 1e-12, 1),
+    "amsgrad": Option(None, bool),
+}
+_SGD = {
+    "weight_decay": Option(None, float, 0, 10),
+    "momentum": Option(0.9, float, 0, 0.9999),
+    "dampening": Option(None, float, 0, 1),
+    "nesterov": Option(None, bool),
+}
+# None is torch's own
+OPTIONS = {"adam": {**_ADAM, **_FRAME}, "adamw": {**_ADAM, **_FRAME}, "sgd": {**_SGD, **_FRAME}}
 
 
 def check_optimizer(spec: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
@@ -44,51 +60,23 @@ def check_optimizer(spec: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
     ValueError
         Lists all that is unknown, ill-typed or out of range, and what is known.
     """
-    name, given = parse_spec(spec)
-    pick("optimizer", name, OPTIMIZERS, spec)
-    allowed = {**ARGUMENTS[name], **COMMON, "schedule": SCHEDULES}
-    settled = {**DEFAULTS, **given}
-    if settled["schedule"] is None:  # what parse_spec makes of the word none
-        settled["schedule"] = "none"
-    settled = {key: value for key, value in settled.items() if value is not None or key not in DEFAULTS}
-    faults = [_fault(name, key, value, allowed) for key, value in settled.items()]
-    settled = {**DEFAULTS, **settled}
-    if "swa_lr" in given and settled["swa"] is None:
-        faults.append("swa_lr needs swa, the share of the epochs after which weights are averaged, e.g. swa=0.75")
-    for key in ("factor", "plateau_patience"):
-        if key in given and settled["schedule"] != "plateau":
-            faults.append(f"{key} belongs to schedule=plateau, not to {settled['schedule']}")
-    if settled.get("nesterov") and (settled.get("momentum", 0.9) == 0 or settled.get("dampening", 0) != 0):
-        faults.append("nesterov=true needs momentum above 0 and dampening 0")
-    faults = [fault for fault in faults if fault]
-    if faults:
-        raise ValueError(f"optimizer = {spec!r} is not right:\n" + "\n".join(f"- {fault}" for fault in faults))
-    frame = {key: settled.pop(key) for key in DEFAULTS}
-    return name, _arguments(name, settled), frame
-
-
-def _fault(name: str, key: str, value: Any, allowed: dict[str, Any]) -> str:
-    if key not in allowed:
-        return f"{name} has no {key!r}; it takes {', '.join(allowed)}"
-    what = allowed[key]
-    if what is bool:
-        return "" if isinstance(value, bool) else f"{key} = {value!r} must be true or false"
-    if what is SCHEDULES:
-        return "" if value in SCHEDULES else f"schedule = {value!r} must be one of {', '.join(SCHEDULES)}"
-    whole = key == "plateau_patience"
-    kind = int if whole else int | float
-    if isinstance(value, bool) or not isinstance(value, kind) or not what[0] <= value <= what[1]:
-        return f"{key} = {value!r} must be a {'whole ' if whole else ''}number from {what[0]} to {what[1]}"
-    return ""
-
-
-def _arguments(name: str, settled: dict[str, Any]) -> dict[str, Any]:
-    if name == "sgd":
-        return {"momentum": 0.9, **settled}
-    betas = {key: settled.pop(key) for key in ("beta1", "beta2") if key in settled}
+    name, settled = check_options("optimizer", spec, OPTIONS, _together)
+    frame = {key: settled.pop(key) for key in _FRAME}
+    arguments = {key: value for key, value in settled.items() if value is not None}
+    betas = {key: arguments.pop(key) for key in ("beta1", "beta2") if key in arguments}
     if betas:
-        settled["betas"] = (betas.get("beta1", 0.9), betas.get("beta2", 0.999))
-    return settled
+        arguments["betas"] = (betas.get("beta1", 0.9), betas.get("beta2", 0.999))
+    return name, arguments, frame
+
+
+def _together(name: str, options: dict[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
+    if "swa_lr" in given and options["swa"] is None and given.get("swa") is None:
+        yield "swa_lr needs swa, the share of the epochs after which weights are averaged, e.g. swa=0.75"
+    for key in ("factor", "plateau_patience"):
+        if key in given and options["schedule"] != "plateau":
+            yield f"{key} belongs to schedule=plateau, not to {options['schedule']}"
+    if options.get("nesterov") and (options["momentum"] == 0 or options["dampening"]):
+        yield "nesterov=true needs momentum above 0 and dampening 0"
 
 
 def first_averaged(spec: str, epochs: int) -> int | None:
@@ -114,8 +102,9 @@ def build_optimizer(
     """
     name, arguments, frame = check_optimizer(spec)
     optimizer = OPTIMIZERS[name](parameters, lr=lr, **arguments)
-    if frame["swa_lr"] is not None:  # the schedule ends where the constant rate begins
-        steps = steps * first_averaged(spec, epochs) // epochs
+    first = first_averaged(spec, epochs)
+    if first is not None and frame["swa_lr"] is not None:  # the schedule ends where the constant rate begins
+        steps = steps * first // epochs
     steps = max(2, steps)
     schedulers = torch.optim.lr_scheduler
     if frame["schedule"] == "one-cycle":

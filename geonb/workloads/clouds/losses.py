@@ -5,14 +5,13 @@ Each takes the vectors of a batch, all anchors, all neighbours and all distant t
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from geonb.base.specs import parse_spec
+from geonb.base.specs import Option, check_options, options_of
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,13 @@ class InfoNCE:
         return found
 
 
-LOSSES = {"infonce": InfoNCE, "triplet": TripletLoss}
-ABOVE_ZERO = ("margin", "temperature")  # apart may be 0: then no tile is left out
+LOSSES: dict[str, type[TripletLoss] | type[InfoNCE]] = {"infonce": InfoNCE, "triplet": TripletLoss}
+_OPTIONS = {
+    "margin": Option(None, float, above=0, help="squared distance"),
+    "temperature": Option(None, float, above=0),
+    "apart": Option(None, float, 0, help="tiles; 0: none is left out"),
+}
+OPTIONS = {name: options_of(loss, _OPTIONS) for name, loss in LOSSES.items()}
 
 
 def build_loss(spec: str) -> TripletLoss | InfoNCE:
@@ -92,15 +96,5 @@ def build_loss(spec: str) -> TripletLoss | InfoNCE:
     ValueError
         Lists all that is unknown, ill-typed or out of range, and what is known.
     """
-    name, given = parse_spec(spec)
-    made = LOSSES.get(name)
-    faults = [] if made else [f"{name!r} is unknown; there is {', '.join(LOSSES)}"]
-    known = [field.name for field in fields(made)] if made else [*ABOVE_ZERO, "apart"]
-    faults += [f"{key!r} is unknown; {name} takes {', '.join(known)}" for key in given if key not in known]
-    for key, value in given.items():
-        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not number or value < 0 or (value == 0 and key in ABOVE_ZERO):
-            faults.append(f"{key} = {value!r} must be a number {'above' if key in ABOVE_ZERO else 'from'} 0")
-    if faults:
-        raise ValueError(f"loss = {spec!r} is not right:\n" + "\n".join(f"- {f}" for f in faults))
-    return made(**{key: float(value) for key, value in given.items()})
+    name, options = check_options("loss", spec, OPTIONS)
+    return LOSSES[name](**options)

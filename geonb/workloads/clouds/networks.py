@@ -6,15 +6,24 @@ normalisation, dropout, two linear layers. ``head=linear`` has the last of them 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from geonb.base.specs import parse_spec
+from geonb.base.specs import Option, check_options, parse_spec
 
-OPTIONS = {"dims": 100, "head": "mlp", "hidden": 512, "dropout": 0.5, "unit": False, "weights": "none"}
-HEADS = ("mlp", "linear")
+_OPTIONS = {
+    "dims": Option(100, int, 2, 4096, help="length of the vector"),
+    "head": Option("mlp", choices=("mlp", "linear")),
+    "hidden": Option(512, int, 2, 65536, help="width of the head"),
+    "dropout": Option(0.5, float, 0, below=1),
+    "unit": Option(False, bool, help="vectors of length 1"),
+    "weights": Option("none", choices=("none", "imagenet")),
+}
+OPTIONS = {"BACKBONE": _OPTIONS}  # any of timm
 
 
 def check_network(spec: str) -> tuple[str, dict[str, Any]]:
@@ -29,35 +38,18 @@ def check_network(spec: str) -> tuple[str, dict[str, Any]]:
     ValueError
         Lists all that is unknown, ill-typed or out of range, and what is known.
     """
+    return check_options("network", spec, {parse_spec(spec)[0]: _OPTIONS}, _backbone_faults)
+
+
+def _backbone_faults(name: str, options: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
     from difflib import get_close_matches
 
     import timm
 
-    name, given = parse_spec(spec)
-    faults = []
     if not timm.is_model(name):
         near = get_close_matches(name, timm.list_models(), n=3)
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-        faults.append(
-            f"{name!r} is no backbone of timm.{hint} timm.list_models() names all; e.g. resnet18, convnext_atto, vit_tiny_patch16_224"
-        )
-    faults += [f"{key!r} is unknown; a network takes {', '.join(OPTIONS)}" for key in given if key not in OPTIONS]
-    options = {**OPTIONS, **given}
-    for key, (low, high) in {"dims": (2, 4096), "hidden": (2, 65536)}.items():
-        if type(options[key]) is not int or not low <= options[key] <= high:
-            faults.append(f"{key} = {options[key]!r} must be a whole number from {low} to {high}")
-    if (
-        isinstance(options["dropout"], bool)
-        or not isinstance(options["dropout"], int | float)
-        or not 0 <= options["dropout"] < 1
-    ):
-        faults.append(f"dropout = {options['dropout']!r} must be a number from 0 to below 1")
-    for key, known in {"head": HEADS, "unit": (True, False), "weights": ("none", None, "imagenet")}.items():
-        if options[key] not in known:
-            faults.append(f"{key} = {options[key]!r} must be one of {', '.join(map(str, dict.fromkeys(known)))}")
-    if faults:
-        raise ValueError(f"network = {spec!r} is not right:\n" + "\n".join(f"- {f}" for f in faults))
-    return name, options
+        yield f"{name!r} is no backbone of timm.{hint} timm.list_models() names all; e.g. resnet18, convnext_atto, vit_tiny_patch16_224"
 
 
 def build_network(spec: str, channels: int, patch: int, weights: bool = True) -> Embedder:
@@ -132,8 +124,8 @@ class Embedder(nn.Module):
 def _backbone(name: str, channels: int, patch: int, pretrained: bool) -> nn.Module:
     import timm
 
-    options = {"pretrained": pretrained, "in_chans": channels, "num_classes": 0}
+    create = partial(timm.create_model, name, pretrained=pretrained, in_chans=channels, num_classes=0)
     try:
-        return timm.create_model(name, img_size=patch, **options)
+        return create(img_size=patch)
     except TypeError:  # convolutions take any size, and have no such argument
-        return timm.create_model(name, **options)
+        return create()

@@ -7,16 +7,16 @@ valid take no part; a batch without a valid cell has loss 0 and gradient 0.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from geonb.base.specs import parse_spec, pick
+from geonb.base.specs import Option, check_sum, options_of
 
+Maybe = Tensor | None
 RULES = ("none", "batch", "pixel", "pixel/2", "pixel/3", "pixel/4")
 
 
@@ -42,7 +42,7 @@ class BCE(Term):
         super().__init__()
         self.pos_weight = pos_weight
 
-    def forward(self, events: Tensor, log_deaths: Tensor | None, targets: Tensor, deaths: Tensor | None, valid: Tensor):
+    def forward(self, events: Tensor, log_deaths: Maybe, targets: Tensor, deaths: Maybe, valid: Tensor) -> Tensor:
         weight = pixel_weights(self.pos_weight, targets, valid)
         cell = functional.binary_cross_entropy_with_logits(events, targets, reduction="none", pos_weight=weight)
         return _mean(cell, valid)
@@ -55,7 +55,7 @@ class Focal(Term):
         super().__init__()
         self.gamma, self.alpha = gamma, alpha
 
-    def forward(self, events: Tensor, log_deaths: Tensor | None, targets: Tensor, deaths: Tensor | None, valid: Tensor):
+    def forward(self, events: Tensor, log_deaths: Maybe, targets: Tensor, deaths: Maybe, valid: Tensor) -> Tensor:
         true = targets > 0.5
         signed = torch.where(true, events, -events)
         # 1 - p_t as a power of e: its gradient stays finite where p_t rounds to 1
@@ -68,7 +68,7 @@ class Focal(Term):
 class MSE(Term):
     """Mean squared error of the probability: the Brier score."""
 
-    def forward(self, events: Tensor, log_deaths: Tensor | None, targets: Tensor, deaths: Tensor | None, valid: Tensor):
+    def forward(self, events: Tensor, log_deaths: Maybe, targets: Tensor, deaths: Maybe, valid: Tensor) -> Tensor:
         return _mean((events.sigmoid() - targets) ** 2, valid)
 
 
@@ -83,12 +83,12 @@ class SSIM(Term):
         self.sigma = sigma
         self.least_side = int(3.5 * sigma + 0.5) + 1  # the edge is mirrored by the reach of the window
 
-    def forward(self, events: Tensor, log_deaths: Tensor | None, targets: Tensor, deaths: Tensor | None, valid: Tensor):
+    def forward(self, events: Tensor, log_deaths: Maybe, targets: Tensor, deaths: Maybe, valid: Tensor) -> Tensor:
         from torchmetrics.functional.image import structural_similarity_index_measure as similarity
 
         within = valid[:, None, None]
-        maps = [(values * within).flatten(0, 2)[:, None] for values in (events.sigmoid(), targets)]
-        _, places = similarity(*maps, sigma=self.sigma, data_range=1.0, reduction="none", return_full_image=True)
+        one, other = ((values * within).flatten(0, 2)[:, None] for values in (events.sigmoid(), targets))
+        _, places = similarity(one, other, sigma=self.sigma, data_range=1.0, reduction="none", return_full_image=True)
         return _mean(1 - places.reshape(events.shape), valid)
 
 
@@ -105,7 +105,7 @@ class Hurdle(Term):
         super().__init__()
         self.event, self.deaths = BCE(pos_weight), deaths
 
-    def forward(self, events: Tensor, log_deaths: Tensor, targets: Tensor, deaths: Tensor, valid: Tensor):
+    def forward(self, events: Tensor, log_deaths: Tensor, targets: Tensor, deaths: Tensor, valid: Tensor) -> Tensor:
         positive = (targets > 0.5) & valid[:, None, None]
         squared = torch.where(positive, (log_deaths - torch.log1p(deaths)) ** 2, 0)
         size = _mean(squared, valid)
@@ -113,13 +113,16 @@ class Hurdle(Term):
 
 
 LOSSES: dict[str, type[Term]] = {"bce": BCE, "focal": Focal, "hurdle": Hurdle, "mse": MSE, "ssim": SSIM}
-_ALLOWED: dict[str, tuple[str, Callable[[float], bool]]] = {
-    "alpha": ("from 0 to 1", lambda v: 0 <= v <= 1),
-    "gamma": ("0.1 to 10", lambda v: 0.1 <= v <= 10),
-    "sigma": ("0.3 to 5, cells", lambda v: 0.3 <= v <= 5),
-    "deaths": ("above 0", lambda v: 0 < v < float("inf")),
-    "weight": ("above 0", lambda v: 0 < v < float("inf")),
+_ABOVE_0 = Option(None, float, above=0)
+_OPTIONS = {
+    "alpha": Option(None, float, 0, 1),
+    "gamma": Option(None, float, 0.1, 10),
+    "sigma": Option(None, float, 0.3, 5, help="cells"),
+    "deaths": _ABOVE_0,
+    "pos_weight": replace(_ABOVE_0, choices=RULES),
 }
+_WEIGHT = {"weight": replace(_ABOVE_0, default=1.0, help="in a sum")}
+OPTIONS = {name: options_of(term, _OPTIONS) | _WEIGHT for name, term in LOSSES.items()}
 
 
 class ForecastLoss(nn.Module):
@@ -171,47 +174,8 @@ def build_loss(spec: str, outcomes: int = 1) -> ForecastLoss:
     ValueError
         If losses or arguments are unknown, ill-typed or out of range; lists all faults and what is known.
     """
-    terms, faults = [], []
-    for part in spec.split("+"):
-        try:
-            terms.append(_term(part.strip(), spec))
-        except ValueError as error:
-            faults.append(str(error))
-    if faults:
-        raise ValueError("\n".join(faults))
-    return ForecastLoss(terms, outcomes)
-
-
-def _term(part: str, spec: str) -> tuple[float, Term]:
-    name, options = parse_spec(part)
-    make = pick("loss", name, LOSSES, spec, more="; 'a+b' adds them")
-    known = [key for key in inspect.signature(make.__init__).parameters if key not in {"self", "args", "kwargs"}]
-    known = [*known, "weight"]
-    faults = []
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        faults.append(f"Unknown argument {', '.join(unknown)} in loss = {spec!r}. {name} takes: {', '.join(known)}.")
-    for key in set(known) & set(options):
-        told = _weight_fault(options[key]) if key == "pos_weight" else _fault(key, options[key])
-        if told:
-            faults.append(f"{key} = {options[key]!r} of {name} in loss = {spec!r}: {told}.")
-    if faults:
-        raise ValueError("\n".join(faults))
-    return options.pop("weight", 1.0), make(**options)
-
-
-def _fault(key: str, value: Any) -> str:
-    allowed, fits = _ALLOWED[key]
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return f"arguments of a loss are numbers, this one {allowed}"
-    return "" if fits(value) else f"give a number {allowed}"
-
-
-def _weight_fault(value: Any) -> str:
-    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
-    if number or value is None or value in RULES:
-        return ""
-    return f"give a number above 0, or one of {', '.join(RULES)}"
+    terms = check_sum("loss", spec, OPTIONS)
+    return ForecastLoss([(options.pop("weight"), LOSSES[name](**options)) for name, options in terms], outcomes)
 
 
 def pixel_weights(rule: str | float | None, targets: Tensor, valid: Tensor) -> Tensor | None:

@@ -1,28 +1,59 @@
 """Networks that forecast, by specification: ``"convlstm:structure=12-24-0-0-0/0-24-12-6-5"`` -> nn.Module.
 
-``convlstm`` (``networks_convlstm``) and ``unet_lstm`` (``networks_unet_lstm``) take months (sample, step, channel, y, x) and give
+``convlstm`` (:mod:`.convlstm`) and ``unet_lstm`` (:mod:`.unet_lstm`) take months (sample, step, channel, y, x) and give
 logits (sample, lead, output, y, x).
 """
 
 from __future__ import annotations
 
-import inspect
-from difflib import get_close_matches
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
-from geonb.base.specs import parse_spec, pick
+from geonb.base.specs import Option, check_options, options_of
 from geonb.workloads.conflict.convlstm import HEADS, PEEPHOLES, EncoderDecoder, check_structure
 from geonb.workloads.conflict.unet_lstm import NORMS, RECURRENT, UNetLSTM
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {"convlstm": EncoderDecoder, "unet_lstm": UNetLSTM}
-# The seed's own example.
-STRUCTURE = [[12, 24, 0, 0, 0], [0, 24, 12, 6, 5]]
-_GIVEN = {"self", "channels", "outputs", "horizon"}
-_CHOICES = {"peephole": PEEPHOLES, "head": HEADS, "recurrent": RECURRENT, "norm": NORMS}
-_WHOLE = {"filters": (1, 1024), "depth": (1, 8), "kernel": (1, 31)}
-_SWITCHES = ("skip",)
+STRUCTURE = [[12, 24, 0, 0, 0], [0, 24, 12, 6, 5]]  # the seed's own example
+
+
+def _structure(value: Any) -> Any:
+    structure = read_structure(value)
+    check_structure(structure)
+    return structure
+
+
+def _odd(value: int) -> int:
+    if value % 2 == 0:
+        raise ValueError(f"is even and has no middle; give {value - 1} or {value + 1}")
+    return value
+
+
+def _size(value: Any) -> Any:
+    sides = value if isinstance(value, list | tuple) else [value] * 2
+    if len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
+        raise ValueError("must be the side of the windows in cells, as 16, or height-width, as 20-25")
+    return value
+
+
+_OPTIONS = {
+    "structure": Option(read=_structure, help="encoder/decoder, channels of each layer"),
+    "peephole": Option(choices=PEEPHOLES),
+    "size": Option(read=_size, help="of the windows, with peephole=pixel, cells"),
+    "head": Option(choices=HEADS),
+    "recurrent": Option(choices=RECURRENT),
+    "norm": Option(choices=NORMS),
+    "filters": Option(None, int, 1, 1024),
+    "depth": Option(None, int, 1, 8),
+    "kernel": Option(None, int, 1, 31, read=_odd, help="odd"),
+    "dropout": Option(None, float, 0, below=1),
+    "skip": Option(None, bool, help="from the inputs to each lead"),
+}
+OPTIONS = {name: options_of(network, _OPTIONS) for name, network in ARCHITECTURES.items()}
+OPTIONS["convlstm"] = {"structure": replace(_OPTIONS["structure"], default=STRUCTURE), **OPTIONS["convlstm"]}
 
 
 def check_network(spec: str) -> tuple[type[nn.Module], dict[str, Any]]:
@@ -37,69 +68,13 @@ def check_network(spec: str) -> tuple[type[nn.Module], dict[str, Any]]:
     ValueError
         Lists every unknown, ill-typed or unfit option, with the nearest that is known.
     """
-    name, given = parse_spec(spec)
-    architecture = pick("network", name, ARCHITECTURES, spec)
-    parameters = inspect.signature(architecture.__init__).parameters
-    options = {key: parameter.default for key, parameter in parameters.items() if key not in _GIVEN}
-    if "structure" in options:
-        options["structure"] = STRUCTURE
-    faults = [_unknown(key, name, options) for key in given if key not in options]
-    options.update({key: value for key, value in given.items() if key in options})
-    for key, value in options.items():
-        # the word none arrives as None
-        options[key] = "none" if value is None and "none" in _CHOICES.get(key, ()) else value
-        told = _fault(key, options)
-        if told:
-            faults.append(told)
-    if "size" in given and options["peephole"] != "pixel":
-        faults.append(
-            f"size = {given['size']!r} belongs to peephole=pixel; other peepholes take any size: leave it out"
-        )
-    if faults:
-        raise ValueError(f"Faults in network = {spec!r}:\n" + "\n".join(f"- {fault}" for fault in faults))
-    return architecture, options
+    name, options = check_options("network", spec, OPTIONS, _together)
+    return ARCHITECTURES[name], options
 
 
-def _unknown(key: str, name: str, options: dict[str, Any]) -> str:
-    near = get_close_matches(key, options, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"unknown option {key!r}.{hint} {name} takes: {', '.join(options)}"
-
-
-def _fault(key: str, options: dict[str, Any]) -> str:
-    """What is wrong with one option; puts the structure as a matrix into `options`."""
-    value = options[key]
-    if key == "structure":
-        try:
-            options[key] = read_structure(value)
-            check_structure(options[key])
-        except ValueError as error:
-            return str(error)
-    elif key in _CHOICES:
-        near = get_close_matches(str(value), _CHOICES[key], n=1)
-        if value not in _CHOICES[key]:
-            hint = f". Did you mean {near[0]!r}?" if near else ""
-            return f"{key} = {value!r}; allowed: {', '.join(_CHOICES[key])}{hint}"
-    elif key in _WHOLE:
-        low, high = _WHOLE[key]
-        if not _is_whole(value) or not low <= value <= high:
-            return f"{key} = {value!r}; give a whole number from {low} to {high}"
-        if key == "kernel" and value % 2 == 0:
-            return f"kernel = {value} is even and has no middle; give {value - 1} or {value + 1}"
-    elif key == "dropout":
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-            return f"dropout = {value!r}; give a share from 0 to below 1, such as 0.1"
-    elif key in _SWITCHES:
-        return "" if isinstance(value, bool) else f"{key} = {value!r}; give true or false"
-    elif key == "size":
-        sides = value if isinstance(value, list | tuple) else [value] * 2
-        if len(sides) != 2 or not all(_is_whole(side) and side > 0 for side in sides):
-            return f"size = {value!r}; give the side of the windows in cells, as 16, or height-width, as 20-25"
-    return ""
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _together(name: str, options: dict[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
+    if "size" in given and options.get("peephole", "pixel") != "pixel":
+        yield f"size = {given['size']!r} belongs to peephole=pixel; other peepholes take any size: leave it out"
 
 
 def read_structure(value: Any) -> Any:
@@ -164,7 +139,7 @@ def check_size(spec: str, height: int, width: int) -> None:
     _, options = check_network(spec)
     if options.get("peephole") != "pixel":
         return
-    size = tuple([options["size"]] * 2 if _is_whole(options["size"]) else options["size"])
+    size = tuple([options["size"]] * 2 if isinstance(options["size"], int) else options["size"])
     if (height, width) != size:
         raise ValueError(
             f"Windows of {height} x {width} cells don't fit network = {spec!r}: its peepholes per pixel are for "

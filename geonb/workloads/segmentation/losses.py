@@ -10,8 +10,7 @@ part, and a batch without a labelled pixel has loss 0 and gradient 0.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from geonb.base.conventions import IGNORE
-from geonb.base.specs import parse_spec, pick
+from geonb.base.specs import Option, check_sum, options_of
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -193,6 +192,16 @@ def signed_distances(targets: np.ndarray, classes: list[int]) -> np.ndarray:
     return distances
 
 
+def _class_weights(value: Any) -> list[float]:
+    if not isinstance(value, list) or not all(isinstance(v, int | float) and 0 <= v < float("inf") for v in value):
+        raise ValueError(
+            "must be a number, 0 or more, for each class, as class_weights=1-2-4 or class_weights=[1,0.5,2]"
+        )
+    if not any(value):
+        raise ValueError("is 0 for all classes: nothing would count")
+    return value
+
+
 LOSSES: dict[str, Callable[..., Loss]] = {
     "adaptive-bce": adaptive_bce,
     "balanced-bce": balanced_bce,
@@ -207,17 +216,14 @@ LOSSES: dict[str, Callable[..., Loss]] = {
     "tversky": tversky,
     "weighted-bce": weighted_bce,
 }
-_ALLOWED: dict[str, tuple[str, Callable[[float], bool]]] = {
-    "alpha": ("from 0 to 1", lambda v: 0 <= v <= 1),
-    "beta": ("from 0 to 1", lambda v: 0 <= v <= 1),
-    "gamma": ("0.1 to 10", lambda v: 0.1 <= v <= 10),
-    "label_smoothing": ("from 0 to below 1", lambda v: 0 <= v < 1),
-    "pos_weight": ("above 0", lambda v: 0 < v < float("inf")),
-    "smooth": ("0 or more", lambda v: 0 <= v < float("inf")),
-    "start": ("0 or more", lambda v: 0 <= v < float("inf")),
-    "end": ("0 or more", lambda v: 0 <= v < float("inf")),
-    "weight": ("above 0", lambda v: 0 < v < float("inf")),
-}
+_SHARE, _POSITIVE = Option(None, float, 0, 1), Option(None, float, 0)
+_OPTIONS = {
+    "alpha": _SHARE, "beta": _SHARE, "gamma": Option(None, float, 0.1, 10), "label_smoothing": Option(None, float, 0, below=1),
+    "pos_weight": Option(None, float, above=0), "smooth": _POSITIVE, "start": _POSITIVE, "end": _POSITIVE,
+    "class_weights": Option(read=_class_weights, help="one a class, as 1-2-4"),
+}  # fmt: skip
+_WEIGHT = {"weight": Option(1.0, float, above=0, help="in a sum")}
+OPTIONS = {name: options_of(make, _OPTIONS) | _WEIGHT for name, make in LOSSES.items()}
 
 
 class Sum:
@@ -254,51 +260,16 @@ def build_loss(spec: str, classes: int | None = None) -> Sum:
     ValueError
         If losses or arguments are unknown, ill-typed or out of range; lists all faults and what is known.
     """
-    terms, faults = [], []
-    for part in spec.split("+"):
-        try:
-            terms.append(_term(part.strip(), spec, classes))
-        except ValueError as error:
-            faults.append(str(error))
-    if faults:
-        raise ValueError("\n".join(faults))
-    return Sum(terms)
 
+    def together(name: str, options: dict[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
+        weights = options.get("class_weights")
+        if weights and classes is not None and len(weights) != classes:
+            yield f"class_weights = {weights!r}: {len(weights)} weights for {classes} classes; give one for each"
+        if options.get("alpha") == options.get("beta") == 0:
+            yield f"alpha and beta of {name} are both 0: nothing would count. Raise one"
 
-def _term(part: str, spec: str, classes: int | None) -> tuple[float, Loss]:
-    name, options = parse_spec(part)
-    make = pick("loss", name, LOSSES, spec, more="; 'a+b' adds them")
-    known = [*inspect.signature(make).parameters, "weight"]
-    faults = []
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        faults.append(f"Unknown argument {', '.join(unknown)} in loss = {spec!r}. {name} takes: {', '.join(known)}.")
-    for key in set(known) & set(options):
-        told = _class_weights_fault(options[key], classes) if key == "class_weights" else _fault(key, options[key])
-        if told:
-            faults.append(f"{key} = {options[key]!r} of {name} in loss = {spec!r}: {told}.")
-    if name in {"tversky", "focal-tversky"} and options.get("alpha") == 0 and options.get("beta") == 0:
-        faults.append(f"alpha and beta of {name} in loss = {spec!r} are both 0: nothing would count. Raise one.")
-    if faults:
-        raise ValueError("\n".join(faults))
-    return options.pop("weight", 1.0), make(**options)
-
-
-def _fault(key: str, value: Any) -> str:
-    allowed, fits = _ALLOWED[key]
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return f"arguments of a loss are numbers, this one {allowed}"
-    return "" if fits(value) else f"give a number {allowed}"
-
-
-def _class_weights_fault(value: Any, classes: int | None) -> str:
-    if not isinstance(value, list) or not all(isinstance(v, int | float) and 0 <= v < float("inf") for v in value):
-        return "give a number, 0 or more, for each class, as class_weights=1-2-4 or class_weights=[1,0.5,2]"
-    if not any(value):
-        return "all are 0: nothing would count"
-    if classes is not None and len(value) != classes:
-        return f"{len(value)} weights for {classes} classes; give one for each"
-    return ""
+    terms = check_sum("loss", spec, OPTIONS, together)
+    return Sum([(options.pop("weight"), LOSSES[name](**options)) for name, options in terms])
 
 
 def _scored(classes: int) -> list[int]:

@@ -1,32 +1,30 @@
 """Networks by specification: ``"unet:encoder=resnet18"`` -> nn.Module for N bands and C classes.
 
-``segmentalist`` is ours (``networks_segmentalist``). Every architecture and encoder of segmentation-models-pytorch can be
+``segmentalist`` is ours (:mod:`.segmentalist`). Every architecture and encoder of segmentation-models-pytorch can be
 named too, timm's encoders with the prefix ``tu-``.
 """
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import segmentation_models_pytorch as smp
 import timm
 import torch
 from torch import nn
 
-from geonb.base.specs import parse_spec, pick
-from geonb.workloads.segmentation.segmentalist import Segmentalist, check_options
-
-if TYPE_CHECKING:
-    pass
-
+from geonb.base.specs import Option, check_options, options_of, parse_spec
+from geonb.workloads.segmentation import segmentalist
+from geonb.workloads.segmentation.segmentalist import Segmentalist
 
 # Short names of the two arguments that everybody sets.
 _SHORT = {"encoder": "encoder_name", "weights": "encoder_weights"}
 # What geonb decides; an activation would turn logits into something else.
-_GIVEN = {"in_channels", "classes", "aux_params", "activation", "self", "kwargs"}
+_GIVEN = {"in_channels", "classes", "aux_params", "activation"}
 # Options that can leave an output of another size than the input.
 _SIZES = {"encoder_depth", "encoder_output_stride", "upsampling"}
 
@@ -38,6 +36,31 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
 ARCHITECTURES["segmentalist"] = Segmentalist
 
 
+def _encoder(name: Any) -> str:
+    if not (
+        isinstance(name, str) and (name in smp.encoders.encoders or (name[:3] == "tu-" and timm.is_model(name[3:])))
+    ):
+        near = get_close_matches(str(name), [*smp.encoders.encoders, *(f"tu-{m}" for m in timm.list_models())], n=3)
+        raise ValueError(
+            f"Unknown encoder {name!r}. Near: {', '.join(near) or 'none'}. "
+            "Known: those of segmentation_models_pytorch.encoders.get_encoder_names(), and 'tu-<any timm model>'"
+        )
+    return name
+
+
+def _options(architecture: type[nn.Module]) -> dict[str, Option]:
+    """What an architecture of segmentation-models-pytorch takes: whether its numbers fit each other, it says itself."""
+    given = {
+        "encoder": Option("resnet18", read=_encoder, help="or tu-<any model of timm>"),
+        "weights": Option(help="imagenet, ...; without, it starts at random"),
+    }
+    return given | options_of(architecture, {}, without={*_GIVEN, *_SHORT.values()})
+
+
+OPTIONS = {name: _options(network) for name, network in ARCHITECTURES.items() if network is not Segmentalist}
+OPTIONS["segmentalist"] = segmentalist.OPTIONS
+
+
 def check_network(spec: str) -> tuple[type[nn.Module], dict[str, Any]]:
     """Resolve a specification without building it.
 
@@ -46,36 +69,25 @@ def check_network(spec: str) -> tuple[type[nn.Module], dict[str, Any]]:
     ValueError
         If the architecture, an option, the encoder or its weights are unknown; lists what is known.
     """
-    name, options = parse_spec(spec)
-    architecture = pick("network", name, ARCHITECTURES, spec)
-    if architecture is Segmentalist:
-        return architecture, check_options(options, spec)
-    known = set(inspect.signature(architecture.__init__).parameters) - _GIVEN
-    options = {_SHORT.get(key, key): value for key, value in options.items()}
-    unknown = sorted(set(options) - known)
-    if unknown:
-        allowed = sorted((known - set(_SHORT.values())) | set(_SHORT))
-        raise ValueError(
-            f"Unknown option {', '.join(unknown)} in network = {spec!r}. {name} takes: {', '.join(allowed)}."
-        )
-    options = {"encoder_name": "resnet18", "encoder_weights": None, **options}
-    _check_encoder(options["encoder_name"], options["encoder_weights"], spec)
-    return architecture, options
+    for short, long in _SHORT.items():
+        spec = spec.replace(f"{long}=", f"{short}=")
+    name, options = check_options("network", spec, OPTIONS, _together)
+    if name != "segmentalist":  # what is not given stays the architecture's own
+        given = {"encoder", "weights", *parse_spec(spec)[1]}
+        options = {_SHORT.get(key, key): value for key, value in options.items() if key in given}
+    return ARCHITECTURES[name], options
 
 
-def _check_encoder(encoder: Any, weights: Any, spec: str) -> None:
+def _together(name: str, options: dict[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
+    if name == "segmentalist":
+        yield from segmentalist.size_faults(options)
+        return
+    encoder, weights = options["encoder"], options["weights"]
     ours = smp.encoders.encoders
-    if encoder not in ours and not (str(encoder).startswith("tu-") and timm.is_model(str(encoder)[3:])):
-        near = get_close_matches(str(encoder), [*ours, *(f"tu-{model}" for model in timm.list_models())], n=3)
-        raise ValueError(
-            f"Unknown encoder {encoder!r} in network = {spec!r}. Near: {', '.join(near) or 'none'}. "
-            "Known: those of segmentation_models_pytorch.encoders.get_encoder_names(), and 'tu-<any timm model>'."
-        )
     sets = ours[encoder]["pretrained_settings"] if encoder in ours else ["imagenet"]
     if weights is not None and weights not in sets:
-        raise ValueError(
-            f"Unknown weights {weights!r} of {encoder!r} in network = {spec!r}. Known: {', '.join(sets) or 'none'}; "
-            "leave them out to start at random."
+        yield (
+            f"Unknown weights {weights!r} of {encoder!r}. Known: {', '.join(sets) or 'none'}; leave them out to start at random"
         )
 
 
@@ -184,7 +196,5 @@ def window_of(card: dict[str, Any]) -> int:
     Not larger: kernels deep in a network that saw small windows were trained on little but padding, and what they do with
     a larger window is chance (seen: accuracy .79 with windows of 32 px as in training, .27 with 128 px).
     """
-    pass
-
     multiple = size_multiple(card["network"])
     return -(-card["patch"] // multiple) * multiple

@@ -7,73 +7,53 @@ rounded up, and what is enlarged takes the size of its skip.
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-CHOICES: dict[str, tuple[Any, ...]] = {
-    "attention": ("none", "spatial", "channel_spatial"),
-    "cbam": (False, True, "encoder", "decoder"),
-    "pyramid_pooling": (False, True, "context", "input"),
-    "deep_supervision": (False, True),
-    "downsample": ("pool", "stride"),
+from geonb.base.specs import Option, options_of
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _odd(value: int) -> int:
+    if value % 2 == 0:
+        raise ValueError("must be an odd number, such as 7")
+    return value
+
+
+def _list(value: Any) -> list[int]:
+    """Numbers, 1 or more each; one may stand alone."""
+    value = [value] if _whole(value) else value
+    if not isinstance(value, list | tuple) or not value or not all(map(_whole, value)):
+        raise ValueError("must be a whole number, 1 or more, for each stage, as 2-2-2-2")
+    return list(value)
+
+
+_OPTIONS = {
+    "layer_blocks": Option(read=_list, help="residual blocks of each stage"),
+    "initial_filters": Option(None, int, 1),
+    "residual_filters": Option(read=_list, help="of each stage; else initial_filters, doubled at each"),
+    "initial_kernel": Option(None, int, 1, read=_odd, help="odd"),
+    "cardinality": Option(None, int, 1),
+    "attention": Option(choices=("none", "spatial", "channel_spatial")),
+    "cbam": Option(choices=(False, True, "encoder", "decoder")),
+    "pyramid_pooling": Option(choices=(False, True, "context", "input")),
+    "deep_supervision": Option(None, bool),
+    "downsample": Option(choices=("pool", "stride")),
 }
 
 
-def check_options(options: dict[str, Any], spec: str) -> dict[str, Any]:
-    """All options of a segmentalist, with the defaults of those not given.
-
-    Parameters
-    ----------
-    options : dict
-        As parsed from the specification `spec`.
-
-    Raises
-    ------
-    ValueError
-        Listing every option that is unknown, ill-typed or does not fit the others.
-    """
-    known = inspect.signature(Segmentalist.__init__).parameters
-    defaults = {name: known[name].default for name in known if name not in {"self", "in_channels", "classes"}}
-    faults = []
-    unknown = sorted(set(options) - set(defaults))
-    if unknown:
-        faults.append(f"unknown option {', '.join(unknown)}; segmentalist takes: {', '.join(defaults)}")
-    given = {**defaults, **{key: value for key, value in options.items() if key in defaults}}
-    # "none" and "false" arrive as None and False; both say: without it.
-    given["attention"] = "none" if given["attention"] in (None, False) else given["attention"]
-    given.update({key: False for key in ("cbam", "pyramid_pooling") if given[key] in (None, "none")})
-    for key, allowed in CHOICES.items():
-        if not any(given[key] is a or (isinstance(a, str) and given[key] == a) for a in allowed):
-            faults.append(f"{key} = {given[key]!r}; allowed: {', '.join(str(a).lower() for a in allowed)}")
-    faults += _size_faults(given)
-    if faults:
-        raise ValueError(f"Faults in network = {spec!r}:\n" + "\n".join(f"- {fault}" for fault in faults))
-    return given
-
-
-def _size_faults(given: dict[str, Any]) -> list[str]:
-    """What is wrong with the numbers; puts lists in `given` where one number or none was said."""
-    faults = []
-    for key in ("layer_blocks", "residual_filters"):
-        if _whole(given[key]):
-            given[key] = [given[key]]
-    blocks, filters = given["layer_blocks"], given["residual_filters"]
-    if not isinstance(blocks, list | tuple) or not blocks or not all(map(_whole, blocks)):
-        faults.append(f"layer_blocks = {blocks!r}; give residual blocks per stage, 1 or more each, as 2-2-2-2")
-    for key in ("initial_filters", "initial_kernel", "cardinality"):
-        if not _whole(given[key]):
-            faults.append(f"{key} = {given[key]!r}; give a whole number, 1 or more")
-    if _whole(given["initial_kernel"]) and given["initial_kernel"] % 2 == 0:
-        faults.append(f"initial_kernel = {given['initial_kernel']}; give an odd number, such as 7")
-    if faults:
-        return faults
-    if filters is None:
-        given["residual_filters"] = filters = [given["initial_filters"] * 2**i for i in range(len(blocks))]
-    if not isinstance(filters, list | tuple) or not all(map(_whole, filters)) or len(filters) != len(blocks):
+def size_faults(given: dict[str, Any]) -> list[str]:
+    """Sizes, each right by itself, that do not go together; puts `residual_filters` where none were given."""
+    blocks = given["layer_blocks"]
+    filters = given["residual_filters"] or [given["initial_filters"] * 2**i for i in range(len(blocks))]
+    given["residual_filters"] = filters
+    if len(filters) != len(blocks):
         return [f"residual_filters = {filters!r}; give {len(blocks)} whole numbers, one per stage of layer_blocks"]
     groups = given["cardinality"]
     uneven = sorted({n for n in [given["initial_filters"], *filters] if groups > 1 and (n % 2 or n // 2 % groups)})
@@ -83,10 +63,6 @@ def _size_faults(given: dict[str, Any]) -> list[str]:
             f"it does not for {', '.join(map(str, uneven))}"
         ]
     return []
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 class Segmentalist(nn.Module):
@@ -325,3 +301,6 @@ def _convolution(
 
 def _resize(x: Tensor, like: Tensor) -> Tensor:
     return functional.interpolate(x, like.shape[-2:], mode="bilinear", align_corners=False)
+
+
+OPTIONS = options_of(Segmentalist, _OPTIONS)

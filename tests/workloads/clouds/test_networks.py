@@ -61,8 +61,9 @@ def test_unit_vectors_have_length_one():
         ("resnet81", "Did you mean.*resnet18"),
         ("resnet18:dims=1", "dims = 1 must be a whole number from 2"),
         ("resnet18:head=conv", "must be one of mlp, linear"),
-        ("resnet18:size=3", "'size' is unknown; a network takes dims"),
+        ("resnet18:size=3", "resnet18 has no 'size'; it takes dims"),
         ("resnet18:dropout=1", "from 0 to below 1"),
+        ("resnet81:unit=1", "(?s)unit = 1 must be true or false.*no backbone of timm"),
     ],
 )
 def test_what_cannot_be_built_is_refused(spec, said):

@@ -302,16 +302,16 @@ def test_half_precision_is_summed_in_single(name):
     ("spec", "told"),
     [
         ("cros-entropy", "Did you mean 'cross-entropy'"),
-        ("tversky:alfa=.7", "takes: alpha, beta, smooth"),
-        ("tversky:alpha=much", "are numbers"),
+        ("tversky:alfa=.7", "tversky has no 'alfa'; it takes alpha, beta, smooth"),
+        ("tversky:alpha=much", "alpha = 'much' must be a number from 0 to 1"),
         ("tversky:alpha=0,beta=0", "both 0"),
-        ("weighted-bce:pos_weight=-1", "pos_weight = -1 of weighted-bce .*above 0"),
-        ("dice:weight=true", "are numbers"),
-        ("focal:gamma=nan", "are numbers"),
+        ("weighted-bce:pos_weight=-1", "pos_weight = -1 must be a number above 0"),
+        ("dice:weight=true", "weight = True must be a number above 0"),
+        ("focal:gamma=nan", "must be a number from 0.1 to 10"),
         ("cross-entropy:class_weights=3", "class_weights=1-2-4"),
         ("cross-entropy:class_weights=1-2", "2 weights for 3 classes"),
         ("bce+", "empty"),
-        ("dise+tversky:alfa=1", r"(?s)Did you mean 'dice'.*Unknown argument alfa"),
+        ("dise+tversky:alfa=1", r"(?s)Did you mean 'dice'.*tversky has no 'alfa'"),
     ],
 )
 def test_a_misspelt_loss_names_what_is_known(spec, told):

@@ -31,7 +31,8 @@ def test_options_reach_the_architecture():
 
 def test_nothing_is_fetched_unless_asked():
     assert check_network("unet:encoder=resnet18")[1]["encoder_weights"] is None
-    assert check_network("unet")[1]["encoder_name"] == "resnet18"
+    assert check_network("unet") == (ARCHITECTURES["unet"], {"encoder_name": "resnet18", "encoder_weights": None})
+    assert check_network("unet:encoder_name=resnet34")[1]["encoder_name"] == "resnet34", "as earlier cards have it"
 
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
@@ -43,12 +44,13 @@ def test_every_architecture_resolves(name):
     ("spec", "told"),
     [
         ("unett", "Did you mean 'unet'"),
-        ("unet:encodr=resnet18", r"unet takes: .*encoder,"),
+        ("unet:encodr=resnet18", r"unet has no 'encodr'; it takes encoder, .*Did you mean 'encoder'"),
         ("unet:encoder=resnet81", "Near: resnet18"),
         ("unet:encoder=tu-resnet81", "Near: tu-resnet"),
         ("unet:encoder=5", "Unknown encoder 5"),
-        ("unet:weights=imagnet", "Unknown weights 'imagnet' of 'resnet18'.* Known: imagenet, ssl, swsl"),
-        ("unet:activation=softmax", "Unknown option activation"),
+        ("unet:encoder=resnet81,wieghts=ssl", "(?s)Near: resnet18.*no 'wieghts'"),
+        ("unet:weights=imagnet", "Unknown weights 'imagnet' of 'resnet18'. Known: imagenet, ssl, swsl"),
+        ("unet:activation=softmax", "unet has no 'activation'"),
         ("unet:encoder_depth=3", "do not go together: Model depth is 3"),
         ("unet:decoder_channels=3", "do not go together"),
         ("fpn:encoder_depth=3", "makes 512 pixels of 128"),
