@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         action="append",
         default=[],
-        help="which scenes of clouds: product=ABI-L2-MCMIPF, start=2020-04-01, stop=..., lon=, lat=, zenith=; repeatable",
+        help="which files of a collection, as start=2020-04-01, stop=...; a wrong one lists all there are; repeatable",
     )
     fetch.add_argument(
         "--dry-run", action="store_true", help="tell what would be fetched and how much, and fetch nothing"
@@ -192,8 +192,12 @@ def _fetch(options: argparse.Namespace) -> int:
 
     record = registry.get(options.workload)
     folder = project.project_root() / "data" / "downloads" / record.name
+    if not record.fetch:
+        raise ValueError(
+            f"{record.name} has nothing to fetch: its example data come with the first run of notebook 01."
+        )
     texts = dict(_pair(text) for text in options.texts)
-    print("\n".join(download.fetch_all(record, folder, options.names, texts, options.dry_run)))
+    print("\n".join(download.fetch_all(record.fetch, folder, options.names, texts, options.dry_run)))
     return 0
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from geonb.base.specs import load, pick
 
 if TYPE_CHECKING:
-    pass
+    from geonb.base.download import Source
 
 
 SHARED_STEPS = ("02_training", "03_prediction", "04_analytics", "05_interpretation", "06_explore")
@@ -54,8 +54,8 @@ class Workload:
         ``(predictions, arrays) -> widget`` or frozen HTML.
     figures : mapping
         Stem of a shared notebook -> its :class:`Figure`s of this workload.
-    fetch : tuple of str
-        Names of :data:`geonb.base.download.SOURCES` that ``geonb fetch`` brings for it.
+    fetch : tuple of Source
+        What ``geonb fetch`` brings for it.
     headline : str
         The metric that leads tables and the run list.
     lower_is_better : bool, optional
@@ -91,7 +91,7 @@ class Workload:
     tiles: str = ""
     explore: str = ""
     figures: Mapping[str, tuple[Figure, ...]] = field(default_factory=dict)
-    fetch: tuple[str, ...] = ()
+    fetch: tuple[Source, ...] = ()
     steps: tuple[str, ...] = SHARED_STEPS
     defaults: Mapping[str, Any] = field(default_factory=dict)
     parameters: Mapping[str, Parameter] = field(default_factory=dict)

@@ -8,72 +8,67 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from geonb.base import files
+from geonb.base.specs import load, pick
 
-# Publishers move and renew their files: set another address with GEONB_URL_<NAME>, or pass `sources` of your own.
-# An empty one: the publisher makes the file to order on a page, and there is no address to fetch.
-SOURCES = {
-    "ucdp_ged": "https://ucdp.uu.se/downloads/ged/ged261-csv.zip",
-    "ucdp_candidate": "https://ucdp.uu.se/downloads/candidateged/GEDEvent_v26_0_6.csv",
-    "priogrid_yearly": "",
-    "priogrid_static": "",
-    "hdx": "",
-    "goes": "https://noaa-goes{satellite}.s3.amazonaws.com",
-}
-# Many files, of which options say the ones that are meant: (folder, options, dry, say) -> lines to tell.
-COLLECTIONS = {"goes": "geonb.workloads.clouds.goes_bucket:fetch_scenes"}
-# what a browser shows a person who fetches the file by hand
-PAGES = {
-    "ucdp_ged": "https://ucdp.uu.se/downloads/",
-    "ucdp_candidate": "https://ucdp.uu.se/downloads/",
-    "priogrid_yearly": "https://grid.prio.org/#/download",
-    "priogrid_static": "https://grid.prio.org/#/download",
-    "hdx": "https://data.humdata.org/organization/ucdp",
-    "goes": "https://registry.opendata.aws/noaa-goes/",
-}
 BLOCK = 1 << 18
 TIMEOUT_S = 30
 
 
-def address(name: str, sources: Mapping[str, str] | None = None) -> str:
-    """Where a publisher's file is: from `sources`, else the environment (GEONB_URL_UCDP_GED, ...), else `SOURCES`.
+@dataclass(frozen=True)
+class Source:
+    """A publisher's file, or a collection of files.
 
-    Raises
-    ------
-    ValueError
-        If there is no source of that name.
+    Attributes
+    ----------
+    name : str
+        Publishers move and renew their files: the environment gives another address, GEONB_URL_<NAME>.
+    url : str
+        Empty: the publisher makes the file to order on a page, and there is no address to fetch.
+    page : str
+        What a browser shows a person who fetches the file by hand.
+    collect : str
+        Of a collection: ``"package.module:function"``, (folder, options, dry) -> lines to tell; the options say which of its
+        files are meant.
     """
-    from geonb.base.specs import pick
 
-    known = {k: os.environ.get(f"GEONB_URL_{k.upper()}", v) for k, v in SOURCES.items()} | dict(sources or {})
-    return pick("source", name, known)
+    name: str
+    url: str = ""
+    page: str = ""
+    collect: str = ""
+
+    @property
+    def variable(self) -> str:
+        """The environment's variable for another address."""
+        return f"GEONB_URL_{self.name.upper()}"
+
+    @property
+    def address(self) -> str:
+        """Where it is now."""
+        return os.environ.get(self.variable, self.url)
 
 
 def fetch(
-    url: str,
+    source: str | Source,
     path: str | Path,
     sha256: str | None = None,
     attempts: int = 3,
     progress: bool = True,
-    page: str | None = None,
 ) -> Path:
     """Get a file once; a file that is there is checked and used, without the network.
 
     Parameters
     ----------
-    url : str
-        http, https, or one of the names in `SOURCES`.
+    source : Source, or its address, http or https
     path : Path
         Where the file shall lie. `path`.sha256 beside it keeps its sum from the first time on.
     sha256 : str, optional
         The sum it must have; else the one recorded, if any.
     attempts : int
         How often a cut connection is taken up again, from where it was cut if the server can.
-    page : str, optional
-        Where a person would fetch the file by hand; named in the error.
 
     Returns
     -------
@@ -87,8 +82,8 @@ def fetch(
     ValueError
         The file, there or just fetched, has another sum. A fetched one is removed, one that was there is left alone.
     """
-    path, page = Path(path), page or PAGES.get(url)
-    name, url = url, url if "://" in url else address(url)
+    source = Source("", source) if isinstance(source, str) else source
+    path, url = Path(path), source.address
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.locked(path.with_name(f".{path.name}.lock")):
         wanted = (sha256 or recorded(path) or "").lower() or None
@@ -103,11 +98,11 @@ def fetch(
             try:
                 if not url:
                     raise FileNotFoundError(
-                        f"its publisher gives it no fixed address; if you have one, set GEONB_URL_{name.upper()}"
+                        f"its publisher gives it no fixed address; if you have one, set {source.variable}"
                     )
                 _download(url, partial, attempts, progress)
             except (OSError, http.client.HTTPException) as error:
-                raise ConnectionError(_offline(url or name, path, error, page)) from error
+                raise ConnectionError(_offline(url or source.name, path, error, source.page)) from error
             try:
                 _check(
                     partial,
@@ -204,7 +199,7 @@ def _continue(url: str, partial: Path, progress: bool) -> None:
         raise ConnectionError(f"the connection was cut after {have} of {total} bytes")
 
 
-def _offline(url: str, path: Path, error: Exception, page: str | None) -> str:
+def _offline(url: str, path: Path, error: Exception, page: str) -> str:
     by_hand = f" (page: {page})" if page else ""
     return (
         f"{url} could not be fetched: {error}. With a network, run this again: it goes on where it was cut. "
@@ -213,21 +208,21 @@ def _offline(url: str, path: Path, error: Exception, page: str | None) -> str:
 
 
 def fetch_all(
-    record: Any,
+    sources: Sequence[Source],
     folder: Path,
     names: Sequence[str] = (),
     options: Mapping[str, str] | None = None,
     dry: bool = False,
 ) -> list[str]:
-    """Fetch a workload's files, all that can be had; tells of each where it lies, or how to get it.
+    """Fetch files of a workload, all that can be had; tells of each where it lies, or how to get it.
 
     Parameters
     ----------
-    record : Workload
+    sources : sequence of Source
     folder : Path
         Where they go.
     names : sequence of str
-        Which of ``record.fetch``; all by default.
+        Which of the sources; all by default.
     options : mapping, optional
         Which files of a collection, such as a satellite's bucket.
     dry : bool
@@ -240,37 +235,31 @@ def fetch_all(
     Raises
     ------
     ValueError
-        If the workload has no files to fetch, or none of that name; options that cannot be used.
+        If there is no source of that name; options that cannot be used.
     ConnectionError
         If one could not be fetched; after the others were tried.
     """
-    from geonb.base.specs import pick
-
-    if not record.fetch:
-        raise ValueError(
-            f"{record.name} has nothing to fetch: its example data come with the first run of notebook 01."
-        )
-    wanted = [pick("file", name, dict.fromkeys(record.fetch, name)) for name in names or record.fetch]
-    if options and not set(wanted) & set(COLLECTIONS):
-        raise ValueError(f"{', '.join(wanted)} take no options, but {', '.join(options)} is given. Leave out -p.")
+    known = {source.name: source for source in sources}
+    wanted = [pick("file", name, known) for name in names or known]
+    if options and not any(source.collect for source in wanted):
+        which = ", ".join(source.name for source in wanted)
+        raise ValueError(f"{which} take no options, but {', '.join(options)} is given. Leave out -p.")
     told, failed = [], []
-    for name in wanted:
-        url = address(name)
-        if name in COLLECTIONS:
-            from geonb.base.specs import load
-
-            told += load(COLLECTIONS[name])(folder, options or {}, dry)
-            continue
-        if dry:
-            told.append(f"{name}: {url or f'made to order at {PAGES[name]}'}")
-            continue
-        if not url:
-            told.append(f"{name}: made to order at {PAGES[name]}; put the file anywhere and name it in the parameters")
-            continue
-        try:
-            told.append(f"{name}: {fetch(name, folder / url.rpartition('/')[2])}")
-        except ConnectionError as error:
-            failed.append(str(error))
+    for source in wanted:
+        url = source.address
+        if source.collect:
+            told += load(source.collect)(folder, options or {}, dry)
+        elif dry:
+            told.append(f"{source.name}: {url or f'made to order at {source.page}'}")
+        elif not url:
+            told.append(
+                f"{source.name}: made to order at {source.page}; put the file anywhere and name it in the parameters"
+            )
+        else:
+            try:
+                told.append(f"{source.name}: {fetch(source, folder / url.rpartition('/')[2])}")
+            except ConnectionError as error:
+                failed.append(str(error))
     if failed:
         raise ConnectionError("\n".join([*told, *failed]))
     return told

@@ -127,19 +127,19 @@ def test_offline_says_what_to_put_where(server, tmp_path):
 
 
 def test_addresses_are_settings(monkeypatch):
-    monkeypatch.setenv("GEONB_URL_UCDP_GED", "http://mirror/ged.zip")
-    assert download.address("ucdp_ged") == "http://mirror/ged.zip"
-    assert download.address("ucdp_ged", {"ucdp_ged": "file"}) == "file"
-    with pytest.raises(ValueError, match="hdx"):
-        download.address("ucdp")
+    source = download.Source("somewhere_new", "http://theirs/a.zip")
+    assert source.address == "http://theirs/a.zip"
+    monkeypatch.setenv("GEONB_URL_SOMEWHERE_NEW", "http://mirror/a.zip")
+    assert source.address == "http://mirror/a.zip"
 
 
 def test_a_source_without_an_address_is_used_once_it_lies_there(tmp_path):
-    with pytest.raises(ConnectionError, match="GEONB_URL_PRIOGRID_STATIC") as error:
-        download.fetch("priogrid_static", tmp_path / "static.csv", progress=False)
-    assert "grid.prio.org" in str(error.value) and str(tmp_path / "static.csv") in str(error.value)
+    source = download.Source("to_order", page="https://order.here")
+    with pytest.raises(ConnectionError, match="GEONB_URL_TO_ORDER") as error:
+        download.fetch(source, tmp_path / "static.csv", progress=False)
+    assert "https://order.here" in str(error.value) and str(tmp_path / "static.csv") in str(error.value)
     (tmp_path / "static.csv").write_text("gid\n")
-    assert download.fetch("priogrid_static", tmp_path / "static.csv", progress=False).exists()
+    assert download.fetch(source, tmp_path / "static.csv", progress=False).exists()
 
 
 @pytest.fixture

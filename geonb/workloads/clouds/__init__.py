@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from geonb.base.download import Source
 from geonb.registry import Parameter, Workload
 from geonb.workloads.clouds.figures import TILES
 
+GOES = Source(
+    "goes",
+    "https://noaa-goes{satellite}.s3.amazonaws.com",
+    page="https://registry.opendata.aws/noaa-goes/",
+    collect="geonb.workloads.clouds.goes_bucket:fetch_scenes",
+)
 RECORD = Workload(
     name="clouds",
     title="Embeddings of satellite tiles",
@@ -21,7 +28,7 @@ RECORD = Workload(
     tiles="geonb.workloads.clouds.store:anchor_tiles",
     explore="geonb.workloads.clouds.explore:show",
     headline="triplet_accuracy",
-    fetch=("goes",),
+    fetch=(GOES,),
     stores={"triplets": "geonb.workloads.clouds.store:TripletStore"},
     figures=TILES,
     defaults={

@@ -23,23 +23,12 @@ import pandas as pd
 
 from geonb.base import download
 from geonb.base.specs import pick
+from geonb.workloads.clouds import GOES
 from geonb.workloads.clouds.frames import time_of_name
 from geonb.workloads.clouds.goes import SAME_SCAN_S
 
 PRODUCTS = tuple(f"ABI-{kind}{sector}" for kind in ("L1b-Rad", "L2-CMIP", "L2-MCMIP") for sector in "FCM")
 ATTEMPTS = 3
-OPTIONS = {
-    "product": f"one of {', '.join(PRODUCTS)}",
-    "start": "first time, UTC, as 2020-04-01 or 2020-04-01T12:00",
-    "stop": "time before which the last one lies, UTC",
-    "channels": "of products with one a file: C01,C02,C03; all by default",
-    "lon": "longitude at which the sun is looked at [degrees]",
-    "lat": "latitude at which the sun is looked at [degrees]",
-    "zenith": "largest zenith angle of the sun there [degrees]; 90 is the horizon, nothing: day and night",
-    "every": "at most one scene in so many minutes; all by default",
-    "satellite": "16, 17, 18 or 19",
-    "limit_gb": "more than this is not fetched [GB]",
-}
 
 
 @dataclass(frozen=True)
@@ -57,6 +46,17 @@ class Wish:
     satellite: int = 16
     limit_gb: float = 50.0
 
+    @property
+    def bucket(self) -> str:
+        """Address of the satellite's bucket."""
+        return GOES.address.replace("{satellite}", str(self.satellite)).rstrip("/")
+
+    def zenith_at(self, times: Any) -> np.ndarray:
+        """Angle between the sun and the zenith (time,), degrees; NaN without a place."""
+        if self.lon is None or self.lat is None:
+            return np.full(len(times), np.nan)
+        return sun_zenith(times, self.lon, self.lat)
+
 
 def read_options(options: Mapping[str, str]) -> Wish:
     """Options as texts -> what is to be fetched.
@@ -70,11 +70,10 @@ def read_options(options: Mapping[str, str]) -> Wish:
     made: dict[str, Any] = {}
     for name, text in options.items():
         try:
-            pick("option", name, OPTIONS)
-            made[name] = _READ[name](str(text).strip())
+            made[name] = pick("option", name, OPTIONS)[0](str(text).strip())
         except ValueError as error:
-            faults.append(str(error) if name not in OPTIONS else f"{name} = {text!r}: {OPTIONS[name]}")
-    faults += [f"{name} is missing: {OPTIONS[name]}" for name in ("start", "stop") if name not in options]
+            faults.append(str(error) if name not in OPTIONS else f"{name} = {text!r}: {OPTIONS[name][1]}")
+    faults += [f"{name} is missing: {OPTIONS[name][1]}" for name in ("start", "stop") if name not in options]
     if made.get("zenith") is not None and not {"lon", "lat"} <= set(made):
         faults.append("zenith needs lon and lat: where the sun is looked at")
     if {"start", "stop"} <= set(made) and made["start"] >= made["stop"]:
@@ -82,10 +81,9 @@ def read_options(options: Mapping[str, str]) -> Wish:
     if made.get("channels") and "MCMIP" in made.get("product", Wish.product):
         faults.append(f"channels: each file of {made.get('product', Wish.product)} holds all of them. Leave it out")
     if faults:
-        known = "\n".join(f"  {name}: {text}" for name, text in OPTIONS.items())
-        raise ValueError(
-            "Nothing was fetched:\n" + "\n".join(f"  {f}" for f in faults) + f"\nOptions, -p name=value:\n{known}"
-        )
+        known = [f"  {name}: {text}" for name, (_, text) in OPTIONS.items()]
+        wrong = [f"  {fault}" for fault in faults]
+        raise ValueError("\n".join(["Nothing was fetched:", *wrong, "Options, -p name=value:", *known]))
     return Wish(**made)
 
 
@@ -117,12 +115,22 @@ def _channels(text: str) -> tuple[str, ...]:
     return names
 
 
-_READ: dict[str, Callable[[str], Any]] = {
-    "product": _product, "start": _time, "stop": _time, "channels": _channels, "lon": _number(-180, 180),
-    "lat": _number(-90, 90), "zenith": _number(0, 180), "every": _number(0.5, 1e6), "satellite": _number(16, 19, int),
-    "limit_gb": _number(0, 1e6),
-}  # fmt: skip
-assert set(_READ) == set(OPTIONS) == {f.name for f in fields(Wish)}
+OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {  # how each is read, and what it is
+    "product": (_product, f"one of {', '.join(PRODUCTS)}"),
+    "start": (_time, "first time, UTC, as 2020-04-01 or 2020-04-01T12:00"),
+    "stop": (_time, "time before which the last one lies, UTC"),
+    "channels": (_channels, "of products with one a file: C01,C02,C03; all by default"),
+    "lon": (_number(-180, 180), "longitude at which the sun is looked at [degrees]"),
+    "lat": (_number(-90, 90), "latitude at which the sun is looked at [degrees]"),
+    "zenith": (
+        _number(0, 180),
+        "largest zenith angle of the sun there [degrees]; 90 is the horizon, nothing: day and night",
+    ),
+    "every": (_number(0.5, 1e6), "at most one scene in so many minutes; all by default"),
+    "satellite": (_number(16, 19, int), "16, 17, 18 or 19"),
+    "limit_gb": (_number(0, 1e6), "more than this is not fetched [GB]"),
+}
+assert set(OPTIONS) == {f.name for f in fields(Wish)}
 
 
 def sun_zenith(times: Any, lon: float, lat: float) -> np.ndarray:
@@ -163,62 +171,54 @@ def list_keys(bucket: str, prefix: str) -> Iterator[tuple[str, int]]:
     ConnectionError
         The bucket cannot be reached, or answers with something else than a listing.
     """
-    token = None
+    query = {"list-type": "2", "prefix": prefix}
     while True:
-        query = {"list-type": "2", "prefix": prefix} | ({"continuation-token": token} if token else {})
-        page = _page(f"{bucket.rstrip('/')}/?{urllib.parse.urlencode(query)}")
-        found = {"Contents": [], "NextContinuationToken": None, "IsTruncated": "false"}
-        for element in page:
-            name = element.tag.rpartition("}")[2]  # the namespace differs between servers
-            if name == "Contents":
-                parts = {child.tag.rpartition("}")[2]: child.text or "" for child in element}
-                found["Contents"].append((parts["Key"], int(parts["Size"])))
-            elif name in found:
-                found[name] = element.text
-        yield from found["Contents"]
-        token = found["NextContinuationToken"] if found["IsTruncated"] == "true" else None
-        if not token:
+        page = _page(f"{bucket}/?{urllib.parse.urlencode(query)}")
+        for entry in page.iterfind("{*}Contents"):  # the namespace differs between servers
+            yield entry.findtext("{*}Key", ""), int(entry.findtext("{*}Size", "0"))
+        token = page.findtext("{*}NextContinuationToken")
+        if not token or page.findtext("{*}IsTruncated") != "true":
             return
+        query["continuation-token"] = token
 
 
 def _page(url: str) -> ElementTree.Element:
     request = urllib.request.Request(url, headers={"User-Agent": "geonb"})
     for attempt in range(ATTEMPTS):
-        last = attempt == ATTEMPTS - 1
         try:
             with urllib.request.urlopen(request, timeout=download.TIMEOUT_S) as answer:
-                page = ElementTree.fromstring(answer.read())
-            if page.tag.rpartition("}")[2] != "ListBucketResult":
-                raise ConnectionError(f"{url} is no bucket: it answers with <{page.tag.rpartition('}')[2]}>")
-            return page
-        except ElementTree.ParseError as error:
-            raise ConnectionError(
-                f"{url} is no bucket: it answers with something else than a listing ({error})"
-            ) from None
-        except urllib.error.HTTPError as error:
-            if last or (error.code < 500 and error.code != 429):
-                raise ConnectionError(f"{url} could not be listed: {error}. Set GEONB_URL_GOES if it moved.") from error
-        except (urllib.error.URLError, TimeoutError, http.client.HTTPException) as error:
-            if last:
+                text = answer.read()
+            break
+        except (OSError, http.client.HTTPException) as error:
+            code = error.code if isinstance(error, urllib.error.HTTPError) else None
+            if attempt == ATTEMPTS - 1 or (code is not None and code < 500 and code != 429):
+                cure = "With a network, run this again; set" if code is None else "Set"
                 raise ConnectionError(
-                    f"{url} could not be listed: {error}. With a network, run this again; set GEONB_URL_GOES if it moved."
+                    f"{url} could not be listed: {error}. {cure} GEONB_URL_GOES if it moved."
                 ) from error
-    raise AssertionError("the last attempt returns or raises")
+    try:
+        page = ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
+        raise ConnectionError(f"{url} is no bucket: it answers with something else than a listing ({error})") from None
+    kind = page.tag.rpartition("}")[2]
+    if kind != "ListBucketResult":
+        raise ConnectionError(f"{url} is no bucket: it answers with <{kind}>")
+    return page
 
 
-def find_files(wish: Wish, bucket: str | None = None) -> pd.DataFrame:
+def find_files(wish: Wish) -> pd.DataFrame:
     """The files that a wish means, in order of time; those of the night are not even listed.
 
     Returns
     -------
     DataFrame with key, bytes, time (UTC), channel ("" where a file has all), zenith (degrees; NaN without a place)
     """
-    bucket = bucket or bucket_of(wish)
     rows = []
     for hour in pd.date_range(wish.start.floor("h"), wish.stop, freq="h", inclusive="left"):
-        if wish.zenith is not None and not _lit(wish, pd.date_range(hour, periods=13, freq="5min")).any():
+        looks = pd.date_range(hour, periods=13, freq="5min")  # between two, the sun moves 1.25 degrees
+        if wish.zenith is not None and not (wish.zenith_at(looks) <= wish.zenith + 1.25).any():
             continue
-        for key, size in list_keys(bucket, f"{wish.product}/{hour:%Y/%j/%H}/"):
+        for key, size in list_keys(wish.bucket, f"{wish.product}/{hour:%Y/%j/%H}/"):
             name = key.rpartition("/")[2]
             time, match = time_of_name(name), re.search(r"-M\d+(C\d\d)?_", name)
             if name.endswith(".nc") and not pd.isna(time) and match:
@@ -227,17 +227,10 @@ def find_files(wish: Wish, bucket: str | None = None) -> pd.DataFrame:
     frame = frame[(frame["time"] >= wish.start) & (frame["time"] < wish.stop)]
     if wish.channels:
         frame = frame[frame["channel"].isin(wish.channels)]
-    frame["zenith"] = np.nan
-    if wish.lon is not None and wish.lat is not None:
-        frame["zenith"] = sun_zenith(frame["time"], wish.lon, wish.lat)
-        if wish.zenith is not None:
-            frame = frame[frame["zenith"] <= wish.zenith]
+    frame["zenith"] = wish.zenith_at(frame["time"])
+    if wish.zenith is not None:
+        frame = frame[frame["zenith"] <= wish.zenith]
     return _thinned(frame.sort_values(["time", "key"], ignore_index=True), wish)
-
-
-def _lit(wish: Wish, times: pd.DatetimeIndex) -> np.ndarray:
-    # between two looks, 5 minutes apart, the sun moves 1.25 degrees
-    return sun_zenith(times, wish.lon, wish.lat) <= wish.zenith + 1.25
 
 
 def _thinned(frame: pd.DataFrame, wish: Wish) -> pd.DataFrame:
@@ -249,11 +242,6 @@ def _thinned(frame: pd.DataFrame, wish: Wish) -> pd.DataFrame:
     first = times.groupby(bins).min()
     nearest = first.to_numpy()[np.searchsorted(first.to_numpy(), frame["time"].to_numpy(), side="right") - 1]
     return frame[(frame["time"] - nearest) <= pd.Timedelta(seconds=SAME_SCAN_S)].reset_index(drop=True)
-
-
-def bucket_of(wish: Wish) -> str:
-    """Address of the satellite's bucket."""
-    return download.address("goes").replace("{satellite}", str(wish.satellite))
 
 
 def fetch_scenes(
@@ -284,22 +272,21 @@ def fetch_scenes(
         The bucket or a file cannot be reached; after the others were tried. What came so far is used the next time.
     """
     wish = read_options(options)
-    bucket = bucket_of(wish)
-    files = find_files(wish, bucket)
-    for line in _listing(files, wish, bucket):
+    files = find_files(wish)
+    for line in _listing(files, wish):
         say(line)
     folder = folder / f"goes{wish.satellite}" / wish.product
-    if files.empty or dry:
-        return [
-            "nothing was fetched" if files.empty else f"a dry run: nothing was fetched. The files would go to {folder}"
-        ]
+    if files.empty:
+        return ["nothing was fetched"]
+    if dry:
+        return [f"a dry run: nothing was fetched. The files would go to {folder}"]
     _check_size(files, wish, folder)
     failed = []
     for i, row in enumerate(files.itertuples()):
         name = row.key.rpartition("/")[2]
         say(f"{i + 1} of {len(files)}: {name}")
         try:
-            download.fetch(f"{bucket.rstrip('/')}/{urllib.parse.quote(row.key)}", folder / name)
+            download.fetch(f"{wish.bucket}/{urllib.parse.quote(row.key)}", folder / name)
         except ConnectionError as error:
             failed.append(str(error))
     if failed:
@@ -307,11 +294,11 @@ def fetch_scenes(
     return [f"{len(files)} files are in {folder}; use them as -p scenes={folder}"]
 
 
-def _listing(files: pd.DataFrame, wish: Wish, bucket: str) -> list[str]:
+def _listing(files: pd.DataFrame, wish: Wish) -> list[str]:
     if files.empty:
         dark = f" with the sun within {wish.zenith:g} degrees of the zenith" if wish.zenith is not None else ""
-        return [f"{bucket} has no {wish.product} from {wish.start} to {wish.stop}{dark}"]
-    lines = [f"{wish.product} of {bucket}:"]
+        return [f"{wish.bucket} has no {wish.product} from {wish.start} to {wish.stop}{dark}"]
+    lines = [f"{wish.product} of {wish.bucket}:"]
     for time, scan in files.groupby("time"):
         sun = "" if np.isnan(scan["zenith"].iloc[0]) else f", sun {scan['zenith'].iloc[0]:.1f} degrees from the zenith"
         names = f", {' '.join(scan['channel'])}" if scan["channel"].iloc[0] else ""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from geonb.base.download import Source
 from geonb.registry import Parameter, Workload
 from geonb.workloads.conflict.figures import CELLS
 
+UCDP, PRIOGRID = "https://ucdp.uu.se/downloads/", "https://grid.prio.org/#/download"
 RECORD = Workload(
     name="conflict",
     title="Conflict on the PRIO-GRID",
@@ -28,7 +30,13 @@ RECORD = Workload(
     explore="geonb.workloads.conflict.explore:show",
     headline="average_precision",
     check="geonb.workloads.conflict.dataset:check_settings",
-    fetch=("ucdp_ged", "ucdp_candidate", "hdx", "priogrid_yearly", "priogrid_static"),
+    fetch=(
+        Source("ucdp_ged", "https://ucdp.uu.se/downloads/ged/ged261-csv.zip", UCDP),
+        Source("ucdp_candidate", "https://ucdp.uu.se/downloads/candidateged/GEDEvent_v26_0_6.csv", UCDP),
+        Source("hdx", page="https://data.humdata.org/organization/ucdp"),
+        Source("priogrid_yearly", page=PRIOGRID),
+        Source("priogrid_static", page=PRIOGRID),
+    ),
     stores={
         "sequences": "geonb.workloads.conflict.store:CubeStore",
         "windows": "geonb.workloads.conflict.window_store:WindowStore",

@@ -9,7 +9,7 @@ import pytest
 
 from geonb import cli, registry
 from geonb.base import download
-from geonb.workloads import conflict, segmentation
+from geonb.workloads import clouds, conflict, segmentation
 from geonb.workloads.clouds import files, goes_bucket
 from geonb.workloads.clouds.goes_bucket import sun_zenith
 
@@ -167,7 +167,7 @@ def project(tmp_path, monkeypatch):
     (tmp_path / "notebooks").mkdir()
     monkeypatch.setenv("GEONB_ROOT", str(tmp_path))
     monkeypatch.setattr(
-        registry, "get", lambda name: dataclasses.replace(segmentation.RECORD, name="clouds", fetch=("goes",))
+        registry, "get", lambda name: dataclasses.replace(segmentation.RECORD, name="clouds", fetch=(clouds.GOES,))
     )
     return tmp_path
 
@@ -255,10 +255,12 @@ def test_a_place_that_is_no_bucket(project, monkeypatch, capsys):
 
 def test_the_satellite_is_a_part_of_the_address(monkeypatch):
     monkeypatch.delenv("GEONB_URL_GOES", raising=False)
-    assert goes_bucket.bucket_of(wish(satellite="18")) == "https://noaa-goes18.s3.amazonaws.com"
+    assert wish(satellite="18").bucket == "https://noaa-goes18.s3.amazonaws.com"
 
 
 def test_options_are_refused_where_there_is_nothing_to_choose(tmp_path):
     with pytest.raises(ValueError, match="take no options, but start is given"):
-        download.fetch_all(conflict.RECORD, tmp_path, ["hdx"], {"start": "2020"})
-    assert download.fetch_all(conflict.RECORD, tmp_path, ["ucdp_ged"], dry=True)[0].startswith("ucdp_ged: https://")
+        download.fetch_all(conflict.RECORD.fetch, tmp_path, ["hdx"], {"start": "2020"})
+    assert download.fetch_all(conflict.RECORD.fetch, tmp_path, ["ucdp_ged"], dry=True)[0].startswith(
+        "ucdp_ged: https://"
+    )
