@@ -14,8 +14,6 @@ from geonb.rasters import images, preprocessing
 from geonb.workloads.clouds import goes, grids
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from geonb.workloads.clouds.frames import Frame, Layer
     from geonb.workloads.clouds.grids import Grid
 
@@ -36,7 +34,7 @@ class Choice:
     def recipe(self) -> dict:
         """What it depends on; a function by its source."""
         known = {"channels": self.text}
-        if self.function is not None:
+        if self.function is not None and self.text is not None:
             known["function"] = hashlib.sha256(preprocessing.source_of(self.text).encode()).hexdigest()
         return known
 
@@ -133,7 +131,7 @@ def render(frame: Frame, choice: Choice, grid: Grid) -> tuple[tuple[dict, ...], 
         order = [[c["name"] for c in channels].index(n) for n in wanted]
         channels, inputs = [channels[i] for i in order], inputs[order]
     if choice.function is not None:
-        return _apply(choice, channels, inputs, valid, grid, frame)
+        return _apply(choice.function, choice.text, channels, inputs, valid, grid, frame.time)
     if choice.true_colour and wanted == goes.TRUE_COLOUR:
         inputs = goes.true_colour(inputs)
         channels = [{"name": n, "units": f"255 x reflectance^(1/{goes.GAMMA})"} for n in COLOURS]
@@ -141,38 +139,31 @@ def render(frame: Frame, choice: Choice, grid: Grid) -> tuple[tuple[dict, ...], 
     return tuple(channels), inputs, valid
 
 
-def dataset(channels: list[dict], inputs: np.ndarray, valid: np.ndarray, grid: Grid, time: Any = None) -> xr.Dataset:
-    """One scene for a person or a function: a variable a channel (y, x), float32, NaN where there is no data."""
-    framed = images.frame(inputs, valid, grid[1], grid[0], [c["name"] for c in channels])
-    named = {}
-    for i, c in enumerate(channels):
-        attrs = {k: v for k, v in c.items() if k != "name"}
-        named[c["name"]] = (("y", "x"), np.where(valid, inputs[i], np.nan).astype(np.float32), attrs)
-    data = framed.drop_vars(["inputs", "valid", "channel"]).assign(named)
-    return data if time is None else data.assign_coords(time=time)
-
-
 def _apply(
-    choice: Choice, channels: list[dict], inputs: np.ndarray, valid: np.ndarray, grid: Grid, frame: Frame
-) -> tuple[tuple[dict, ...], np.ndarray, np.ndarray]:
-    data = dataset(channels, inputs, valid, grid, frame.time)
+    function: Callable, text: str | None, channels: list[dict], inputs: np.ndarray, valid: np.ndarray, grid: Grid, time: Any
+) -> tuple[tuple[dict, ...], np.ndarray, np.ndarray]:  # fmt: skip
+    """What a function of the user's makes of a scene: a variable a channel (y, x), float32, NaN where there is no data."""
+    named = {}
+    for c, plane in zip(channels, inputs, strict=True):
+        attrs = {k: v for k, v in c.items() if k != "name"}
+        named[c["name"]] = (("y", "x"), np.where(valid, plane, np.nan).astype(np.float32), attrs)
+    data = images.frame(inputs, valid, grid[1], grid[0], list(named)).drop_vars(["inputs", "valid", "channel"])
+    data = data.assign(named).assign_coords(time=time)
     try:
         with np.errstate(all="ignore"):
-            made = choice.function(data)
+            made = function(data)
         dims, values = tuple(made.dims), np.array(made.values)
     except Exception as error:  # whatever a user's function may raise
-        raise ValueError(f"channels = {choice.text!r} failed on {', '.join(data.data_vars)}: {short(error)}") from error
+        raise ValueError(f"channels = {text!r} failed on {', '.join(named)}: {short(error)}") from error
     if dims != ("channel", "y", "x") or values.shape[1:] != valid.shape or values.dtype.kind not in "iuf":
         raise ValueError(
-            f"channels = {choice.text!r} made {values.dtype} {dict(made.sizes)}. It returns numbers (channel, y, x) of the "
+            f"channels = {text!r} made {values.dtype} {dict(made.sizes)}. It returns numbers (channel, y, x) of the "
             f"scene's {valid.shape[0]} rows and {valid.shape[1]} columns"
         )
     values = values.astype(np.float32) if values.dtype == np.float64 else values
     valid = valid & np.isfinite(values).all(axis=0)
     values[:, ~valid] = 0
-    names = (
-        map(str, made["channel"].values)
-        if "channel" in made.coords
-        else (f"channel {i + 1}" for i in range(len(values)))
+    names = map(
+        str, made["channel"].values if "channel" in made.coords else [f"channel {i + 1}" for i in range(len(values))]
     )
     return tuple({"name": n, "units": str(made.attrs.get("units", "1"))} for n in names), values, valid

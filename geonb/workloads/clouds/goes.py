@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -75,11 +76,8 @@ def scene_key(data: xr.Dataset) -> str | None:
     if not {"Rad", "CMI", "CMI_C01"} & set(map(str, data.data_vars)) or "scene_id" not in attrs:
         return None
     kind = "Rad" if "Rad" in data.data_vars else "CMI"
-    name = str(attrs.get("dataset_name", ""))
-    mesoscale = re.search(r"(?:Rad|CMIP)(M[12])", name)  # both are called Mesoscale
-    return " ".join(
-        [str(attrs.get("platform_ID", "")), str(attrs["scene_id"]), kind, mesoscale[1] if mesoscale else ""]
-    )
+    mesoscale = re.search(r"(?:Rad|CMIP)(M[12])", str(attrs.get("dataset_name", "")))  # both are called Mesoscale
+    return f"{attrs.get('platform_ID', '')} {attrs['scene_id']} {kind} {mesoscale[1] if mesoscale else ''}"
 
 
 def group(frames: list[Frame]) -> list[Frame]:
@@ -89,22 +87,21 @@ def group(frames: list[Frame]) -> list[Frame]:
     -------
     list of Frame, each where the first of its files stood
     """
-    import pandas as pd
-
     keyed = [(f.key, f.time, i) for i, f in enumerate(frames) if f.key is not None and not pd.isna(f.time)]
-    merged: dict[int, list[int]] = {}
+    scans: list[list[int]] = []
     last: dict[str, list[int]] = {}  # of each sector, the scan that is being gathered
-    for key, time, i in sorted(keyed, key=lambda k: (k[0], k[1])):
-        scan = last.get(key)
-        names = {c["name"] for j in scan or () for c in frames[j].channels}
-        near = scan is not None and (time - frames[scan[0]].time).total_seconds() <= SAME_SCAN_S
-        if near and not names & {c["name"] for c in frames[i].channels}:
+    for key, time, i in sorted(keyed):
+        scan = last.get(key, [])
+        near = bool(scan) and (time - frames[scan[0]].time).total_seconds() <= SAME_SCAN_S
+        known = {c["name"] for j in scan for c in frames[j].channels}
+        if near and known.isdisjoint(c["name"] for c in frames[i].channels):
             scan.append(i)
         else:
-            last[key] = merged.setdefault(i, [i])
-    first = {min(scan): scan for scan in merged.values()}
-    taken = {i for scan in merged.values() for i in scan}
-    return [_joined([frames[j] for j in first.get(i, [i])]) for i in range(len(frames)) if i in first or i not in taken]
+            last[key] = [i]
+            scans.append(last[key])
+    scan_of = {i: scan for scan in scans for i in scan}
+    whole = [scan_of.get(i, [i]) for i in range(len(frames))]
+    return [_joined([frames[j] for j in scan]) for i, scan in enumerate(whole) if i == min(scan)]
 
 
 def _joined(frames: list[Frame]) -> Frame:

@@ -10,19 +10,24 @@ import json
 import re
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
+from affine import Affine
 
 from geonb.base.conventions import short
 from geonb.workloads.clouds import goes
 from geonb.workloads.clouds.frames import Frame, Layer, time_of_name
-from geonb.workloads.clouds.grids import LONLAT
+from geonb.workloads.clouds.grids import LONLAT, Grid
 from geonb.workloads.clouds.values import Variable, dtype, load, opened, plain
 
+if TYPE_CHECKING:
+    from rasterio.crs import CRS
+
 ROWS = ("y", "lat", "latitude", "northing", "rows", "projection_y_coordinate")
+FLAGS = {"flag_values", "flag_masks", "flag_meanings"}  # a variable with any of these is no image
 COLUMNS = ("x", "lon", "longitude", "easting", "columns", "projection_x_coordinate")
 BANDS = ("channel", "band", "bands", "wavelength")
 STRAIGHT_PX = 0.1  # how far a coordinate may be from the straight line through its ends: rounding, no other spacing
@@ -50,7 +55,7 @@ def open_netcdf(path: Path, options: dict[str, Any]) -> list[Frame]:
         mapping = _mapping(data, variables[0].name, options)
         if "longitude_of_projection_origin" not in options:
             mapping = _rapid_scan(mapping, data, variables[0].name, times, notes)
-        crs, transform, shape, turned = _grid(data, mapping, y_dim, x_dim)
+        (crs, transform, shape), turned = _grid(data, mapping, y_dim, x_dim)
         facts = _facts(data, variables[0].name) | {"notes": tuple(notes)}
         key = goes.scene_key(data)
         dtypes = [dtype(data, v).name for v in variables]
@@ -68,48 +73,41 @@ def open_netcdf(path: Path, options: dict[str, Any]) -> list[Frame]:
 
 def _spatial_dims(data: xr.Dataset) -> tuple[str, str]:
     """Names of the dimensions of rows and columns: by CF's attributes of their coordinates, else by their usual names."""
-    found = {}
-    signs = {
-        "y": (("projection_y_coordinate", "latitude", "grid_latitude"), "Y", ROWS),
-        "x": (("projection_x_coordinate", "longitude", "grid_longitude"), "X", COLUMNS),
-    }
-    for side, (standard, axis, names) in signs.items():
-        lines = [n for n in data.variables if data[n].dims == (n,)]
-        by_attribute = [
-            n for n in lines if data[n].attrs.get("standard_name") in standard or data[n].attrs.get("axis") == axis
-        ]
-        by_name = [n for n in lines if str(n).lower() in names]
-        if not (by_attribute or by_name):
-            swath = [n for n in data.variables if str(n).lower() in ("lat", "latitude") and data[n].ndim == 2]
-            if swath:
-                raise ValueError(
-                    "its latitudes and longitudes are two-dimensional (a swath): bring it onto a grid first"
-                )
-            raise ValueError(
-                f"it has no coordinate of its {'rows' if side == 'y' else 'columns'}, so no georeference. Dimensions: "
-                f"{', '.join(map(str, data.sizes)) or 'none'}; one of them must have a variable of its name, as x and y"
-            )
-        found[side] = (by_attribute or by_name)[0]
-    return found["y"], found["x"]
+    y = _spatial_dim(data, "rows", ("projection_y_coordinate", "latitude", "grid_latitude"), "Y", ROWS)
+    return y, _spatial_dim(data, "columns", ("projection_x_coordinate", "longitude", "grid_longitude"), "X", COLUMNS)
+
+
+def _spatial_dim(data: xr.Dataset, what: str, standard: tuple[str, ...], axis: str, names: tuple[str, ...]) -> str:
+    lines = {str(n): v.attrs for n, v in data.variables.items() if v.dims == (n,)}
+    found = [n for n, a in lines.items() if a.get("standard_name") in standard or a.get("axis") == axis]
+    found += [n for n in lines if n.lower() in names]
+    if found:
+        return found[0]
+    if any(str(n).lower() in ("lat", "latitude") and v.ndim == 2 for n, v in data.variables.items()):
+        raise ValueError("its latitudes and longitudes are two-dimensional (a swath): bring it onto a grid first")
+    raise ValueError(
+        f"it has no coordinate of its {what}, so no georeference. Dimensions: "
+        f"{', '.join(map(str, data.sizes)) or 'none'}; one of them must have a variable of its name, as x and y"
+    )
 
 
 def _variables(data: xr.Dataset, y_dim: str, x_dim: str) -> tuple[tuple[Variable, ...], str | None]:
     """The channels, and the dimension of time if there is one."""
     images = [
-        n
-        for n in data.data_vars
-        if {y_dim, x_dim} <= set(data[n].dims) and data[n].dtype.kind in "iuf" and not _is_flag(data[n].attrs)
+        str(n)
+        for n, v in data.data_vars.items()
+        if {y_dim, x_dim} <= set(v.dims) and v.dtype.kind in "iuf" and not FLAGS & set(v.attrs)
     ]
     if not images:
-        raise ValueError(
-            f"it has no numeric variable over ({y_dim}, {x_dim}). Its variables: {', '.join(map(str, data.data_vars))}"
-        )
+        there = ", ".join(map(str, data.data_vars))
+        raise ValueError(f"it has no numeric variable over ({y_dim}, {x_dim}). Its variables: {there}")
     time_dim = _time_dim(data, images, (y_dim, x_dim))
     images = [n for n in images if not time_dim or time_dim in data[n].dims]  # others, as an elevation, do not change
-    found, faults = [], []
+    found: list[Variable] = []
+    faults = []
     for name in images:
-        more = [d for d in data[name].dims if d not in (y_dim, x_dim, time_dim) and data.sizes[d] > 1]
-        if len(more) > 1 or any(str(d).lower() not in BANDS for d in more):
+        more = [str(d) for d in data[name].dims if d not in (y_dim, x_dim, time_dim) and data.sizes[d] > 1]
+        if len(more) > 1 or any(d.lower() not in BANDS for d in more):
             faults.append(f"{name} has the dimensions {', '.join(map(str, data[name].dims))}")
             continue
         found += _channels(data, name, more[0] if more else None, (y_dim, x_dim, time_dim), len(images) == 1)
@@ -120,15 +118,10 @@ def _variables(data: xr.Dataset, y_dim: str, x_dim: str) -> tuple[tuple[Variable
     return tuple(found), time_dim
 
 
-def _is_flag(attrs: dict) -> bool:
-    return "flag_values" in attrs or "flag_masks" in attrs or "flag_meanings" in attrs
-
-
 def _time_dim(data: xr.Dataset, images: list, spatial: tuple[str, str]) -> str | None:
-    dims = list(dict.fromkeys(d for n in images for d in data[n].dims if d not in spatial))
-    for dim in dims:
+    for dim in dict.fromkeys(str(d) for n in images for d in data[n].dims if d not in spatial):
         attrs = data[dim].attrs if dim in data.variables else {}
-        if str(dim).lower() in ("time", "t") or attrs.get("standard_name") == "time" or attrs.get("axis") == "T":
+        if dim.lower() in ("time", "t") or attrs.get("standard_name") == "time" or attrs.get("axis") == "T":
             return dim
     return None
 
@@ -137,19 +130,21 @@ def _channels(data: xr.Dataset, name: str, band_dim: str | None, dims: tuple, al
     """The channels that a variable holds: one, or one a place along its dimension of bands."""
     array = data[name]
     facts = goes.channel(data, name) or {}
-    channel = {"name": str(name), "units": str(array.attrs.get("units", "1"))} | facts.get("channel", {})
-    single = tuple((d, 0) for d in array.dims if d not in (*dims, band_dim))
-    made = []
-    for i in range(data.sizes[band_dim]) if band_dim else [None]:
-        own = channel
-        if i is not None:
-            value = data[band_dim].values[i] if band_dim in data.variables else i + 1
-            text = value.decode() if isinstance(value, bytes) else str(value)
-            own = channel | {"name": text if alone else f"{name} {text}"}
-        select = (*single, *([(band_dim, i)] if i is not None else []))
-        quality = facts.get("quality") and (facts["quality"], data[facts["quality"]].dims)
-        made.append(Variable(str(name), array.dims, select, own, dict(array.attrs), quality, facts.get("calibration")))
-    return made
+    channel = {"name": name, "units": str(array.attrs.get("units", "1"))} | facts.get("channel", {})
+    quality = facts.get("quality") and (facts["quality"], data[facts["quality"]].dims)
+    all_dims = tuple(map(str, array.dims))
+    single = tuple((d, 0) for d in all_dims if d not in (*dims, band_dim))
+
+    def variable(select: tuple[tuple[str, int], ...], channel: dict) -> Variable:
+        return Variable(name, all_dims, select, channel, dict(array.attrs), quality, facts.get("calibration"))
+
+    if band_dim is None:
+        return [variable(single, channel)]
+    count = data.sizes[band_dim]
+    bands = data[band_dim].values if band_dim in data.variables else range(1, count + 1)
+    texts = [b.decode() if isinstance(b, bytes) else str(b) for b in bands]
+    names = texts if alone else [f"{name} {text}" for text in texts]
+    return [variable((*single, (band_dim, i)), channel | {"name": n}) for i, n in enumerate(names)]
 
 
 def _times(data: xr.Dataset, time_dim: str | None, path: Path) -> tuple[list[pd.Timestamp], str]:
@@ -187,9 +182,8 @@ def _decoded(variable: xr.DataArray) -> list[pd.Timestamp]:
     if zone:
         attrs["units"] = units[: zone.start(2)].strip()
         shift = pd.Timedelta(hours=int(zone[3]), minutes=int(zone[4])) * (1 if zone[2] == "+" else -1)
-    plain = xr.Dataset({name: ("i", values, attrs)})
     try:
-        decoded = xr.decode_cf(plain)[name].values
+        decoded = xr.decode_cf(xr.Dataset({name: ("i", values, attrs)}))[name].values
     except Exception:  # units that are none, a calendar unknown
         return [pd.NaT] * len(values)
     found = [pd.to_datetime(str(t) if values.dtype.kind == "O" else t, errors="coerce") for t in decoded]
@@ -207,9 +201,12 @@ def _mapping(data: xr.Dataset, name: str, options: dict[str, Any]) -> dict:
         raise ValueError(
             f"its grid mapping has no {', '.join(unknown)} that could be set right. It has: {', '.join(mapping) or 'nothing'}"
         )
-    if options:  # they must not be overruled by the same thing as WKT
-        mapping = {k: v for k, v in mapping.items() if k not in ("crs_wkt", "spatial_ref")} | options
-    return mapping
+    return _set_right(mapping, options) if options else mapping
+
+
+def _set_right(mapping: dict, options: dict[str, Any]) -> dict:
+    """A grid mapping with other attributes, which must not be overruled by the same thing as WKT."""
+    return {k: v for k, v in mapping.items() if k not in ("crs_wkt", "spatial_ref")} | options
 
 
 def _rapid_scan(mapping: dict, data: xr.Dataset, name: str, times: list[pd.Timestamp], notes: list[str]) -> dict:
@@ -229,42 +226,39 @@ def _rapid_scan(mapping: dict, data: xr.Dataset, name: str, times: list[pd.Times
         "The file says that the satellite stands at 0°E, but SEVIRI frames 5 minutes apart are rapid scans, which are "
         f"rectified to {RAPID_SCAN_DEG}°E: that is used. To keep the file's, add :longitude_of_projection_origin=0 to its name."
     )
-    changed = {k: v for k, v in mapping.items() if k not in ("crs_wkt", "spatial_ref")}
-    return changed | {"longitude_of_projection_origin": RAPID_SCAN_DEG}
+    return _set_right(mapping, {"longitude_of_projection_origin": RAPID_SCAN_DEG})
 
 
-def _grid(
-    data: xr.Dataset, mapping: dict, y_dim: str, x_dim: str
-) -> tuple[Any, Any, tuple[int, int], tuple[bool, bool]]:
+def _grid(data: xr.Dataset, mapping: dict, y_dim: str, x_dim: str) -> tuple[Grid, tuple[bool, bool]]:
     """CRS, transform and shape with rows from the north; and whether rows and columns have to be turned for that."""
-    from affine import Affine
-
     crs = _crs(mapping, data, y_dim, x_dim)
-    ends, counts = {}, {}
-    for dim in (y_dim, x_dim):
-        values = _coordinate(data[dim], mapping, crs)
-        counts[dim] = len(values)
-        if len(values) < 2:
-            raise ValueError(f"it has one {'row' if dim == y_dim else 'column'} only, so no grid")
-        line = np.linspace(values[0], values[-1], len(values))
-        step = (values[-1] - values[0]) / (len(values) - 1)
-        if not np.isfinite(values).all() or step == 0 or np.abs(values - line).max() > STRAIGHT_PX * abs(step):
-            raise ValueError(f"its coordinate {dim} is not evenly spaced: bring it onto a regular grid first")
-        ends[dim] = values[0] - step / 2, values[-1] + step / 2
-    turned = ends[y_dim][0] < ends[y_dim][1], ends[x_dim][0] > ends[x_dim][1]
-    north, south = max(ends[y_dim]), min(ends[y_dim])
-    west, east = min(ends[x_dim]), max(ends[x_dim])
-    shape = counts[y_dim], counts[x_dim]
+    rows, columns = (_coordinate(data[dim], mapping, crs) for dim in (y_dim, x_dim))
+    top, bottom = _ends(rows, y_dim, "row")
+    left, right = _ends(columns, x_dim, "column")
+    north, south, west, east = max(top, bottom), min(top, bottom), min(left, right), max(left, right)
+    shape = len(rows), len(columns)
     transform = Affine((east - west) / shape[1], 0, west, 0, (south - north) / shape[0], north)
-    return crs, transform, shape, turned
+    return (crs, transform, shape), (top < bottom, left > right)
 
 
-def _crs(mapping: dict, data: xr.Dataset, y_dim: str, x_dim: str) -> Any:
+def _ends(centres: np.ndarray, dim: str, what: str) -> tuple[float, float]:
+    """Outer edges of the first and the last pixel along a dimension; refused if it is not evenly spaced."""
+    first, last, count = centres[0], centres[-1], len(centres)
+    if count < 2:
+        raise ValueError(f"it has one {what} only, so no grid")
+    step = (last - first) / (count - 1)
+    line = np.linspace(first, last, count)
+    if not np.isfinite(centres).all() or step == 0 or np.abs(centres - line).max() > STRAIGHT_PX * abs(step):
+        raise ValueError(f"its coordinate {dim} is not evenly spaced: bring it onto a regular grid first")
+    return first - step / 2, last + step / 2
+
+
+def _crs(mapping: dict, data: xr.Dataset, y_dim: str, x_dim: str) -> CRS:
     from rasterio.crs import CRS
 
     if mapping:
         return _crs_of(json.dumps(mapping, default=str))
-    named = str(y_dim).lower() in ("lat", "latitude") or data[y_dim].attrs.get("standard_name") == "latitude"
+    named = y_dim.lower() in ("lat", "latitude") or data[y_dim].attrs.get("standard_name") == "latitude"
     if named or "degree" in str(data[x_dim].attrs.get("units", "")):
         return CRS.from_string(LONLAT)
     raise ValueError(
@@ -274,7 +268,7 @@ def _crs(mapping: dict, data: xr.Dataset, y_dim: str, x_dim: str) -> Any:
 
 
 @lru_cache(maxsize=64)
-def _crs_of(mapping: str) -> Any:
+def _crs_of(mapping: str) -> CRS:
     """CRS of a grid mapping's attributes (JSON); looking for its datum takes longer than reading a file."""
     import pyproj
     from rasterio.crs import CRS
@@ -286,7 +280,7 @@ def _crs_of(mapping: str) -> Any:
         raise ValueError(f"its grid mapping cannot be read ({short(error)})") from None
 
 
-def _coordinate(variable: xr.DataArray, mapping: dict, crs: Any) -> np.ndarray:
+def _coordinate(variable: xr.DataArray, mapping: dict, crs: CRS) -> np.ndarray:
     """Coordinate in the CRS's unit, in double precision: unpacked; angles of a geostationary view times its height."""
     attrs = variable.attrs
     values = variable.values.astype(np.float64)
@@ -303,14 +297,10 @@ def _coordinate(variable: xr.DataArray, mapping: dict, crs: Any) -> np.ndarray:
 
 
 def _facts(data: xr.Dataset, name: str) -> dict:
-    attrs = {k: str(plain(v)).strip() for k, v in data.attrs.items()}
-    own = {k: str(plain(v)).strip() for k, v in data[name].attrs.items()}
+    attrs, own = ({k: str(plain(v)).strip() for k, v in a.items()} for a in (data.attrs, data[name].attrs))
     source = next((v for v in (attrs.get("attribution"), own.get("source"), attrs.get("source")) if v), "")
     # GOES files name their instrument and maker apart
-    parts = (
-        [source] if source else [attrs[k] for k in ("platform_ID", "instrument_type", "institution") if attrs.get(k)]
-    )
-    made_up = (
-        attrs.get("simulated", "").lower() in ("1", "true", "yes") or "simulated" in attrs.get("title", "").lower()
-    )
-    return {"title": attrs.get("title", ""), "attribution": ", ".join(parts), "simulated": made_up}
+    parts = [source] if source else [attrs.get(k, "") for k in ("platform_ID", "instrument_type", "institution")]
+    title = attrs.get("title", "")
+    made_up = attrs.get("simulated", "").lower() in ("1", "true", "yes") or "simulated" in title.lower()
+    return {"title": title, "attribution": ", ".join(filter(None, parts)), "simulated": made_up}

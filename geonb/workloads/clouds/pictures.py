@@ -22,7 +22,7 @@ from geonb.store.windows import read_shares
 from geonb.workloads.clouds import triplet_files
 from geonb.workloads.clouds.channels import choose
 from geonb.workloads.clouds.series import Scenes, Series
-from geonb.workloads.clouds.triplets import TILES, Area
+from geonb.workloads.clouds.triplets import TILES, Area, ends_of
 
 NAMED = 5  # pictures at most that a note names
 COLOURS = ("red", "green", "blue")
@@ -194,7 +194,7 @@ def settle(scenes: Scenes, patch: int | None, shares: str | tuple, seed: int, **
         for (source, split), rows in table.groupby(["source", "split"], sort=False)
     ]
     known = {"method": "given", "takes": takes, "dealt": dealt, "shared": shared}
-    known["areas"] = [[a.series, a.split, list(a.y), list(a.x), list(a.scenes)] for a in areas]
+    known["areas"] = [area.as_list() for area in areas]
     look = {"low": [0.0] * len(COLOURS), "high": [255.0] * len(COLOURS)}  # shown as they are, not stretched once more
     return {
         "patch": side, "split": known, "look": look, "areas": areas, "notes": notes, "table": table,
@@ -215,10 +215,7 @@ def _deal(given: pd.DataFrame, shares: str | tuple, seed: int) -> tuple[pd.DataF
         )
     if len(train) < len(wanted):
         raise ValueError(f"{len(train)} triplets in train cannot be dealt to {', '.join(wanted)}: give more")
-    weights = np.cumsum([parts[s] for s in wanted]) / sum(parts[s] for s in wanted)
-    ends = np.rint(weights * len(train)).astype(int)
-    for k in range(len(ends)):  # none goes empty
-        ends[k] = np.clip(ends[k], k + 1, len(train) - (len(ends) - 1 - k))
+    ends = ends_of(np.cumsum([parts[s] for s in wanted]) / sum(parts[s] for s in wanted), len(train))
     order = np.random.default_rng([seed, 0xD3A1]).permutation(train)
     table = given.copy()
     for split, rows in zip(wanted, np.split(order, ends[:-1]), strict=True):

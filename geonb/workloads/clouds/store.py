@@ -343,7 +343,7 @@ def _settle(scenes, patch, counts, distance, min_distant, min_valid, split, shar
     min_distant = round(float(reach if min_distant is None else min_distant), 2)
     triplets.check_room(areas, takes, patch, distance, min_distant)
     known = {"method": method, "apart_h": float(apart_h), "takes": takes, "min_distant": min_distant}
-    known["areas"] = [[a.series, a.split, list(a.y), list(a.x), list(a.scenes)] for a in areas]
+    known["areas"] = [area.as_list() for area in areas]
     return {
         "patch": int(patch), "counts": counts, "distance": float(distance), "min_distant": min_distant,
         "min_valid": float(min_valid), "seed": int(seed), "split": known, "areas": areas, "notes": notes,

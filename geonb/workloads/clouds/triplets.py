@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,9 @@ import pandas as pd
 
 from geonb.base.conventions import SPLITS
 from geonb.store.windows import _overlapping, read_shares
+
+Takes = Mapping[str, Sequence[int]]  # series -> the take of each scene
+ValidShares = Callable[[str, int, np.ndarray], np.ndarray]  # series, scene, corners (n, 2) of y, x -> (n,), 0-1
 
 TILES = ("anchor", "neighbor", "distant")
 MIN_DISTANT = 10.0  # tiles
@@ -42,6 +46,10 @@ class Area:
         """Height and width in tiles."""
         return (self.y[1] - self.y[0]) / patch, (self.x[1] - self.x[0]) / patch
 
+    def as_list(self) -> list[Any]:
+        """Series, split, y, x and scenes, as store.json has them."""
+        return [self.series, self.split, list(self.y), list(self.x), list(self.scenes)]
+
 
 def takes_of(
     times: Mapping[str, pd.DatetimeIndex], bounds: Mapping[str, tuple[float, float, float, float]], apart_h: float
@@ -58,35 +66,25 @@ def takes_of(
     -------
     dict of series -> number of the take of each scene, in order of time
     """
-    scenes = [(name, i, t) for name, series in times.items() for i, t in enumerate(series)]
-    order = sorted(
-        range(len(scenes)), key=lambda k: (pd.isna(scenes[k][2]), scenes[k][2] if not pd.isna(scenes[k][2]) else k)
-    )
-    number, last = {}, {}  # of each series: the latest scene so far, and its take
-    merged: dict[int, int] = {}
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-    def root(take: int) -> int:
-        while merged.get(take, take) != take:
-            take = merged[take]
-        return take
-
-    for k in order:
-        name, i, time = scenes[k]
-        near = [
-            take
-            for other, (when, take) in last.items()
-            if not pd.isna(time) and _touch(bounds[name], bounds[other]) and (time - when) < pd.Timedelta(hours=apart_h)
-        ]
-        take = min(map(root, near), default=len(number))
-        merged |= {root(other): take for other in near} | {take: take}
-        number[name, i] = take
-        if not pd.isna(time):
-            last[name] = time, take
-    roots = [root(number[name, i]) for name, i, _ in scenes]
-    again = {take: n for n, take in enumerate(dict.fromkeys(roots[k] for k in order))}
+    scenes = [(name, time) for name, series in times.items() for time in series]
+    timed = sorted((k for k, (_, time) in enumerate(scenes) if not pd.isna(time)), key=lambda k: scenes[k][1])
+    pairs: list[tuple[int, int]] = []
+    last: dict[str, int] = {}  # of each series: the latest scene so far
+    for k in timed:
+        name, time = scenes[k]
+        near = [k for k in last.values() if _touch(bounds[name], bounds[scenes[k][0]])]
+        pairs += [(k, other) for other in near if time - scenes[other][1] < pd.Timedelta(hours=apart_h)]
+        last[name] = k
+    graph = coo_array((np.ones(len(pairs)), np.reshape(pairs, (-1, 2)).T.astype(int)), shape=(len(scenes),) * 2)
+    take = connected_components(graph, directed=False)[1]
+    order = [*timed, *(k for k, (_, time) in enumerate(scenes) if pd.isna(time))]
+    number = {old: new for new, old in enumerate(dict.fromkeys(take[order]))}
     found: dict[str, list[int]] = {name: [] for name in times}
-    for (name, _, _), take in zip(scenes, roots, strict=True):
-        found[name].append(again[take])
+    for (name, _), old in zip(scenes, take, strict=True):
+        found[name].append(number[old])
     return found
 
 
@@ -96,7 +94,7 @@ def _touch(a: tuple, b: tuple) -> bool:
 
 def split_scenes(
     shapes: Mapping[str, tuple[int, int]],
-    takes: Mapping[str, Sequence[int]],
+    takes: Takes,
     shares: str | tuple,
     by: str,
     patch: int,
@@ -130,9 +128,7 @@ def split_scenes(
     if by == "auto":
         by = "scene" if number >= 5 else "area"
     if by == "area":
-        return by, [
-            a for name, shape in shapes.items() for a in _blocks(name, shape, wanted, len(takes[name]), patch, seed)
-        ]
+        return by, [a for n, shape in shapes.items() for a in _blocks(n, shape, wanted, len(takes[n]), patch, seed)]
     if number < len(wanted):
         raise ValueError(
             f"split = 'scene' deals whole scenes, and there are {number} that are independent (of other times or places) for "
@@ -156,32 +152,33 @@ def _blocks(
     gap = patch // 2
     for side in BLOCK_SIDES:
         counts = [max(1, int((n + gap) // (side * patch + gap))) for n in shape]
-        if counts[0] * counts[1] >= 2 * len(wanted):
+        parts = counts[0] * counts[1]
+        if parts >= 2 * len(wanted):
             break
-    if counts[0] * counts[1] < len(wanted):
+    if parts < len(wanted):
         raise ValueError(
-            f"{name} ({shape[0]} x {shape[1]} px) holds {counts[0] * counts[1]} parts of {BLOCK_SIDES[-1]:g} tiles of {patch} px, and "
+            f"{name} ({shape[0]} x {shape[1]} px) holds {parts} parts of {BLOCK_SIDES[-1]:g} tiles of {patch} px, and "
             f"{len(wanted)} splits want some. Give a smaller `patch`, a share of 0, or scenes of other days"
         )
-    edges = [np.linspace(0, n + gap, k + 1).round().astype(int) for n, k in zip(shape, counts, strict=True)]
-    places = [(i, j) for i in range(counts[0]) for j in range(counts[1])]
-    boxes = [((edges[0][i], edges[0][i + 1] - gap), (edges[1][j], edges[1][j + 1] - gap)) for i, j in places]
-    owner = _deal_apart(np.array(places, float), [p for _, p in wanted], seed)
-    every = tuple(range(scenes))
-    return [
-        Area(name, wanted[k][0], tuple(map(int, y)), tuple(map(int, x)), every)
-        for k, (y, x) in zip(owner, boxes, strict=True)
-    ]
+    lines = [np.linspace(0, n + gap, k + 1).round().astype(int).tolist() for n, k in zip(shape, counts, strict=True)]
+    rows, columns = ([(low, high - gap) for low, high in pairwise(line)] for line in lines)
+    places = np.argwhere(np.ones(counts)).astype(float)
+    owner = _deal_apart(places, np.array([p for _, p in wanted]), seed)
+    boxes = [(y, x) for y in rows for x in columns]
+    return [Area(name, wanted[k][0], *box, tuple(range(scenes))) for k, box in zip(owner, boxes, strict=True)]
 
 
-def _deal_apart(places: np.ndarray, parts: list[float], seed: int) -> np.ndarray:
+def ends_of(reached: np.ndarray, n: int) -> np.ndarray:
+    """Where each part of n things ends, by the share of them that it reaches, 0-1; none goes empty."""
+    more = np.arange(len(reached))
+    return np.clip(np.rint(reached * n).astype(int), more + 1, n - more[::-1])
+
+
+def _deal_apart(places: np.ndarray, parts: np.ndarray, seed: int) -> np.ndarray:
     """Which split each place goes to: of many random deals, the one whose splits' places lie farthest from one another."""
     n = len(places)
-    ends = np.clip(np.rint(np.cumsum(parts) * n).astype(int), 1, n)
-    for k in range(len(ends)):  # none goes empty
-        ends[k] = np.clip(ends[k], k + 1, n - (len(ends) - 1 - k))
-    sizes = np.diff([0, *ends])
-    random, best = np.random.default_rng([seed, 0xA3EA]), (-1.0, np.zeros(n, int))
+    sizes = np.diff([0, *ends_of(np.cumsum(parts), n)])
+    random, best, farthest = np.random.default_rng([seed, 0xA3EA]), np.zeros(n, int), -1.0
     apart = np.abs(places[:, None] - places[None]).sum(axis=-1)  # whole numbers: the same best deal on every machine
     for _ in range(DEALS):
         owner = np.empty(n, int)
@@ -189,8 +186,9 @@ def _deal_apart(places: np.ndarray, parts: list[float], seed: int) -> np.ndarray
         spread = min(
             apart[np.ix_(owner == k, owner == k)].sum() / max(size * (size - 1), 1) for k, size in enumerate(sizes)
         )
-        best = max(best, (float(spread), owner), key=lambda found: found[0])
-    return best[1]
+        if spread > farthest:
+            best, farthest = owner, spread
+    return best
 
 
 def _deal_in_order(sizes: np.ndarray, parts: list[float]) -> np.ndarray:
@@ -214,16 +212,12 @@ def reach_of(areas: Sequence[Area], patch: int) -> float:
 
 def _centre_to_corner(one: Area, other: Area, patch: int) -> float:
     """From the middle tile of one area to the farthest tile of another, in tiles."""
-    across = [
-        max(abs((a[0] + a[1] - patch) / 2 - end) for end in (b[0], b[1] - patch))
-        for a, b in ((one.y, other.y), (one.x, other.x))
-    ]
-    return float(np.hypot(*across)) / patch
+    sides = ((one.y, other.y), (one.x, other.x))
+    down, across = (max(abs((a[0] + a[1] - patch) / 2 - end) for end in (b[0], b[1] - patch)) for a, b in sides)
+    return float(np.hypot(down, across)) / patch
 
 
-def check_room(
-    areas: Sequence[Area], takes: Mapping[str, Sequence[int]], patch: int, distance: float, min_distant: float
-) -> None:
+def check_room(areas: Sequence[Area], takes: Takes, patch: int, distance: float, min_distant: float) -> None:
     """Refuse tiles and distances for which there is no room; one ValueError lists every fault."""
     faults = []
     for area in areas:
@@ -232,15 +226,13 @@ def check_room(
         if min(sides) < 1:
             faults.append(f"patch = {patch} px is larger than {where}: give a smaller `patch`")
         elif max(sides) < 1 + distance:
-            faults.append(
-                f"neighbours at distance = {distance:g} tiles of {patch} px do not fit into {where}: give a smaller `patch` or `distance`"
-            )
+            room = f"neighbours at distance = {distance:g} tiles of {patch} px do not fit into {where}"
+            faults.append(f"{room}: give a smaller `patch` or `distance`")
     for split in dict.fromkeys(area.split for area in areas):
         if len(takes_in(areas, takes, split)) > 1 or faults:
             continue
-        most = max(
-            _farthest(one, other, patch) for one in areas for other in areas if one.split == other.split == split
-        )
+        mine = [a for a in areas if a.split == split]
+        most = max(_farthest(one, other, patch) for one in mine for other in mine)
         if most < min_distant:
             faults.append(
                 f"min_distant = {min_distant:g} tiles of {patch} px do not fit into the {split} parts, in which two tiles are at most "
@@ -254,19 +246,19 @@ def _farthest(one: Area, other: Area, patch: int) -> float:
     """Between the two tiles that are farthest apart, in tiles; 0 in different series."""
     if one.series != other.series:
         return 0.0
-    spans = [max(b[1] - patch - a[0], a[1] - patch - b[0]) for a, b in ((one.y, other.y), (one.x, other.x))]
-    return float(np.hypot(*spans)) / patch
+    down, across = (max(b[1] - patch - a[0], a[1] - patch - b[0]) for a, b in ((one.y, other.y), (one.x, other.x)))
+    return float(np.hypot(down, across)) / patch
 
 
-def takes_in(areas: Sequence[Area], takes: Mapping[str, Sequence[int]], split: str) -> set[int]:
+def takes_in(areas: Sequence[Area], takes: Takes, split: str) -> set[int]:
     """Numbers of the takes whose scenes a split has."""
     return {takes[a.series][i] for a in areas if a.split == split for i in a.scenes}
 
 
 def cut_triplets(
     areas: Sequence[Area],
-    takes: Mapping[str, Sequence[int]],
-    valid_shares: Callable[[str, int, np.ndarray], np.ndarray],
+    takes: Takes,
+    valid_shares: ValidShares,
     *,
     counts: Mapping[str, int],
     patch: int,
@@ -315,7 +307,7 @@ def cut_triplets(
 class _Draw:
     """One split: its scenes in a row, each with its area and take, and how tiles are drawn in them."""
 
-    def __init__(self, areas: list[Area], takes: Mapping, patch: int, distance: float, min_distant: float) -> None:
+    def __init__(self, areas: list[Area], takes: Takes, patch: int, distance: float, min_distant: float) -> None:
         scenes = [(a, i) for a in areas for i in a.scenes]
         self.names, self.t = [a.series for a, _ in scenes], np.array([i for _, i in scenes])
         self.take = np.array([takes[a.series][i] for a, i in scenes])
@@ -346,18 +338,17 @@ class _Draw:
         return {"scene": scene, "far": far, "anchor": anchor, "neighbor": neighbor, "distant": distant, "fits": fits}
 
 
-def _cut_split(draw: _Draw, split: str, n: int, valid_shares, min_valid: float, random) -> pd.DataFrame:
+def _cut_split(
+    draw: _Draw, split: str, n: int, valid_shares: ValidShares, min_valid: float, random: np.random.Generator
+) -> pd.DataFrame:
     kept: list[dict[str, np.ndarray]] = []
     have = tried = 0
     for _ in range(ROUNDS):
         found = draw(max(4 * (n - have), 256), random)
         tried += len(found["fits"])
-        found = {k: v[found["fits"]] for k, v in found.items()}
-        found = {k: v[: 2 * (n - have) + 64] for k, v in found.items()}
-        shares = [
-            _shares(draw, found[s], found[tile], valid_shares)
-            for s, tile in zip(("scene", "scene", "far"), TILES, strict=True)
-        ]
+        found = {k: v[found["fits"]][: 2 * (n - have) + 64] for k, v in found.items()}
+        scenes = (found["scene"], found["scene"], found["far"])
+        shares = [_shares(draw, s, found[tile], valid_shares) for s, tile in zip(scenes, TILES, strict=True)]
         good = np.min(shares, axis=0) >= min_valid
         kept.append({k: v[good] for k, v in found.items()} | {"valid_share": shares[0][good]})
         have += int(good.sum())
@@ -370,16 +361,17 @@ def _cut_split(draw: _Draw, split: str, n: int, valid_shares, min_valid: float, 
         )
     whole = {k: np.concatenate([part[k] for part in kept])[:n] for k in kept[0]}
     names = np.array(draw.names, dtype=object)
-    table = {"split": np.full(n, split, dtype=object), "source": names[whole["scene"]], "t": draw.t[whole["scene"]]}
-    table |= {axis: whole["anchor"][:, k] for k, axis in enumerate("yx")} | {
-        "valid_share": whole["valid_share"].astype(np.float32)
-    }
-    table |= {f"neighbor_{axis}": whole["neighbor"][:, k] for k, axis in enumerate("yx")}
-    table |= {"distant_source": names[whole["far"]], "distant_t": draw.t[whole["far"]]}
-    return pd.DataFrame(table | {f"distant_{axis}": whole["distant"][:, k] for k, axis in enumerate("yx")})
+    (y, x), (near_y, near_x), (far_y, far_x) = (whole[tile].T for tile in TILES)
+    return pd.DataFrame(
+        {
+            "split": np.full(n, split, dtype=object), "source": names[whole["scene"]], "t": draw.t[whole["scene"]], "y": y, "x": x,
+            "valid_share": whole["valid_share"].astype(np.float32), "neighbor_y": near_y, "neighbor_x": near_x,
+            "distant_source": names[whole["far"]], "distant_t": draw.t[whole["far"]], "distant_y": far_y, "distant_x": far_x,
+        }
+    )  # fmt: skip
 
 
-def _shares(draw: _Draw, scene: np.ndarray, corners: np.ndarray, valid_shares) -> np.ndarray:
+def _shares(draw: _Draw, scene: np.ndarray, corners: np.ndarray, valid_shares: ValidShares) -> np.ndarray:
     found = np.empty(len(scene))
     for one in np.unique(scene):
         here = scene == one
@@ -387,7 +379,7 @@ def _shares(draw: _Draw, scene: np.ndarray, corners: np.ndarray, valid_shares) -
     return found
 
 
-def blocks_of(table: pd.DataFrame, takes: Mapping[str, Sequence[int]], method: str, patch: int) -> np.ndarray:
+def blocks_of(table: pd.DataFrame, takes: Takes, method: str, patch: int) -> np.ndarray:
     """The block of each triplet's anchor, for intervals: array of int, numbered from 0.
 
     By area: squares of BLOCK_TILES tiles of a series, all its scenes together, for what lies there follows itself in time. By
@@ -421,7 +413,7 @@ def tiles_table(index: pd.DataFrame) -> pd.DataFrame:
 def leaks(
     index: pd.DataFrame,
     shapes: Mapping[str, tuple[int, int]],
-    takes: Mapping[str, Sequence[int]],
+    takes: Takes,
     split: dict[str, Any],
 ) -> tuple[list[str], float]:
     """Look for leakage in the table itself, and for tiles that are not what they are called.
@@ -438,22 +430,18 @@ def leaks(
     smallest_gap_px : float
         By area: between the nearest tiles of different splits in one series; inf by scene.
     """
-    tiles, faults, gap = tiles_table(index), [], np.inf
+    tiles, gap = tiles_table(index), np.inf
+    faults: list[str] = []
     unknown = sorted(set(tiles["source"]) - set(shapes))
     if unknown:
         return [f"tiles of scenes that the store does not have: {', '.join(unknown)}"], gap
-    for source, (rows, columns) in shapes.items():
-        here = tiles[tiles["source"] == source]
-        off = (
-            (here["y"] < 0)
-            | (here["x"] < 0)
-            | (here["y"] + here["height"] > rows)
-            | (here["x"] + here["width"] > columns)
-        )
-        off |= (here["t"] < 0) | (here["t"] >= len(takes[source]))
-        faults += [f"{_named(tiles.loc[i])} leaves the scenes of {source}" for i in here.index[off]]
-    if faults:
-        return faults, gap
+    rows, columns, scenes = (
+        tiles["source"].map({s: (*shape, len(takes[s]))[k] for s, shape in shapes.items()}) for k in range(3)
+    )
+    off = (tiles[["y", "x", "t"]] < 0).any(axis=1) | (tiles["t"] >= scenes)
+    off |= (tiles["y"] + tiles["height"] > rows) | (tiles["x"] + tiles["width"] > columns)
+    if off.any():
+        return [f"{_named(tile)} leaves the scenes of {tile['source']}" for _, tile in tiles[off].iterrows()], gap
     tiles["take"] = [takes[s][t] for s, t in zip(tiles["source"], tiles["t"], strict=True)]
     if split["method"] != "area":
         owners = tiles.groupby("take")["split"].unique()

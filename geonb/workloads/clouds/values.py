@@ -28,7 +28,7 @@ class Variable:
     channel: dict
     attrs: dict = field(hash=False)
     quality: tuple[str, tuple] | None = None  # variable of quality flags and its dims
-    calibration: tuple | None = None  # see scenes_goes.calibrate
+    calibration: tuple | None = None  # see goes.calibrate
 
 
 def engine(path: Path) -> str:
@@ -52,8 +52,8 @@ def opened(path: Path) -> Iterator[xr.Dataset]:
     kind = engine(path) or "h5netcdf"
     with _LOCK:
         try:
-            options = {"phony_dims": "access"} if kind == "h5netcdf" else {}
-            data = xr.open_dataset(path, engine=kind, decode_cf=False, **options)
+            options = {"phony_dims": "access"} if kind == "h5netcdf" else None
+            data = xr.open_dataset(path, engine=kind, decode_cf=False, backend_kwargs=options)
         except Exception as error:  # each reader has its own kinds
             raise ValueError(f"it cannot be opened as NetCDF or Zarr, or is cut short ({short(error)})") from None
         with data:
@@ -93,7 +93,7 @@ def load(
     columns: slice,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Read a rectangle of a channel at one time, rows from the north and columns from the west."""
-    at = dict(variable.select) | ({place[0]: place[1]} if place else {})
+    at: dict[str, int | slice] = dict([*variable.select, *([place] if place else [])])
     for dim, turn, length, part in zip(dims, turned, shape, (rows, columns), strict=True):
         at[dim] = slice(length - part.stop, length - part.start) if turn else part
     wanted = [(variable.name, variable.dims), *([variable.quality] if variable.quality else [])]
@@ -106,12 +106,14 @@ def load(
         values, valid = goes.calibrate(values, valid, variable.calibration)
     for flag in flags:
         valid = valid & (flag != goes.NO_VALUE)
-    turn = tuple(slice(None, None, -1) if t else slice(None) for t in turned)
+    upright = tuple(slice(None, None, -1) if turn else slice(None) for turn in turned)
     kind = np.float32 if values.dtype == np.float64 else values.dtype
-    return np.where(valid, values, 0).astype(kind)[turn][None], valid[turn].copy()
+    return np.where(valid, values, 0).astype(kind)[upright][None], valid[upright].copy()
 
 
-def _planes(path: Path, wanted: list[tuple[str, tuple]], at: dict, order: tuple[str, str]) -> list[np.ndarray]:
+def _planes(
+    path: Path, wanted: list[tuple[str, tuple]], at: dict[str, int | slice], order: tuple[str, str]
+) -> list[np.ndarray]:
     """Rectangles (y, x) of variables as they are in the file."""
     if engine(path) in ("zarr", "scipy"):
         with opened(path) as data:
@@ -153,8 +155,9 @@ def decode(raw: np.ndarray, attrs: dict) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _limits(attrs: dict) -> tuple[Any, Any]:
-    both = attrs.get("valid_range")
-    return tuple(both) if np.size(both) == 2 else (attrs.get("valid_min"), attrs.get("valid_max"))
+    low, high = attrs.get("valid_min"), attrs.get("valid_max")
+    both = np.ravel(attrs.get("valid_range", []))
+    return (both[0], both[1]) if len(both) == 2 else (low, high)
 
 
 def _like(value: Any, dtype: np.dtype, attrs: dict) -> Any:
