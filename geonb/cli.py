@@ -118,14 +118,14 @@ def _version() -> str:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from geonb.runs import runner
+    from geonb.runs import plan, runner
 
     if options.parameters:
-        print(runner.describe(options.workload))
+        print(plan.describe(options.workload))
         return 0
     texts = dict(_pair(text) for text in options.texts)
-    plan = runner.prepare(options.workload, texts=texts, steps=options.steps, resume=options.resume, file=options.file)
-    code, message = runner.run_steps(plan, cell_timeout_s=options.cell_timeout)
+    planned = plan.prepare(options.workload, texts=texts, steps=options.steps, resume=options.resume, file=options.file)
+    code, message = runner.run_steps(planned, cell_timeout_s=options.cell_timeout)
     if message:
         print(message, file=sys.stderr)
     return code
@@ -174,13 +174,13 @@ def _asked_for(options: argparse.Namespace, root: "Path") -> "list[Path]":
     """Folders of the runs that names or a query stand for."""
     from geonb import runs
 
-    frame = (
-        runs.table(root, options.query, options.sort) if options.query or options.sort else None
-    )  # faults before work
     if not options.query:
+        if options.sort:
+            runs.table(root, None, options.sort)  # faults before work
         return list(dict.fromkeys(runs.find_run(name, root).path for name in options.runs or ["latest"]))
     if options.runs:
         raise ValueError(f"Give runs by name ({' '.join(options.runs)}) or by --query, not both.")
+    frame = runs.table(root, options.query, options.sort)
     if frame.empty:
         raise ValueError(f"No run fits --query {options.query!r}. `geonb runs --all` shows what there is.")
     return [root / "runs" / row.workload / row.run for row in frame.itertuples()]

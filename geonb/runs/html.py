@@ -41,7 +41,8 @@ def without_requests(page: str) -> str:
     pieces, at = [], 0
     for script in _SCRIPT.finditer(page):
         pieces += [_no_fetch(page[at : script.start()])]
-        pieces += [script[0]] if not _FETCHING.match(script[1]) else [_left_out(_FETCHING.match(script[1]))]
+        fetching = _FETCHING.match(script[1])
+        pieces += [_left_out(fetching) if fetching else script[0]]
         at = script.end()
     page = "".join([*pieces, _no_fetch(page[at:])])
     return re.sub(r" geonb-srcdoc-(\d+)-", lambda match: inner[int(match[1])], page)

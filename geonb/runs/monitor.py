@@ -66,7 +66,8 @@ class Memory(threading.Thread):
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
-        self.process, self.family, self.peak_mb = psutil.Process(pid), [], 0.0
+        self.process, self.peak_mb = psutil.Process(pid), 0.0
+        self.family: list[psutil.Process] = []
         self.ended = threading.Event()
 
     def run(self) -> None:

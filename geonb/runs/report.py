@@ -84,7 +84,8 @@ def write_index(run_paths: Iterable[str | Path], out: str | Path) -> Path:
 
 def _page(folder: Path, thrift: int) -> str:
     info, fault = _info(folder)
-    record, left_out = _record(info), []
+    titles = _titles(folder, info)
+    left_out: list[str] = []
     sections: list[tuple[str, str, str]] = []  # id, name in the table of contents, html
 
     def add(key: str, name: str, make: Callable[[], str | None]) -> None:
@@ -100,8 +101,8 @@ def _page(folder: Path, thrift: int) -> str:
     add("parameters", "Parameters", lambda: _parameters(folder, info))
     add("timings", "Time and memory", lambda: _timings(info))
     add("environment", "Environment", lambda: _environment(folder))
-    title = record.get("title") or f"geonb: {info.get('workload', folder.parent.name)}"
-    head = _header(folder, info, record, title, fault) + _left_out(left_out)
+    title = titles.get("title") or f"geonb: {info.get('workload', folder.parent.name)}"
+    head = _header(folder, info, title, titles.get("question"), fault) + _left_out(left_out)
     toc = [(key, name) for key, name, _ in sections]
     return whole(f"{title}: {folder.name}", title, toc, head + "".join(html for _, _, html in sections))
 
@@ -127,18 +128,32 @@ def _info(folder: Path) -> tuple[dict[str, Any], str | None]:
     return (info, None) if isinstance(info, dict) else ({}, "run.json holds no mapping.")
 
 
-def _record(info: dict[str, Any]) -> dict[str, str]:
-    """Title and question of the run's workload; empty where the record cannot be imported here."""
+def _titles(folder: Path, info: dict[str, Any]) -> dict[str, str]:
+    """Title and question of the run's workload, from what the run says; nothing that it names is imported.
+
+    Runs of an earlier geonb do not say: then of the workload, if it is known here, else of their predictions.
+    """
     from geonb import registry
 
+    said: dict[str, Any] = info
+    if "title" not in info:
+        try:
+            record = registry.known(info.get("record") or info.get("workload") or "")
+            said = {"title": record.title, "question": record.question}
+        except ValueError:
+            said = _attributes(folder / "predictions.zarr")
+    return {name: str(said[name]) for name in ("title", "question") if said.get(name)}
+
+
+def _attributes(group: Path) -> dict[str, Any]:
+    """Attributes of a Zarr group; none where there is no group that can be read."""
     try:
-        record = registry.get(info.get("record") or info.get("workload") or "")
-    except (ValueError, ImportError) as error:
-        return {"fault": str(error)}
-    return {"title": record.title, "question": record.question}
+        return json.loads((group / "zarr.json").read_text()).get("attributes") or {}
+    except (OSError, ValueError, AttributeError):
+        return {}
 
 
-def _header(folder: Path, info: dict[str, Any], record: dict[str, str], title: str, fault: str | None) -> str:
+def _header(folder: Path, info: dict[str, Any], title: str, question: str | None, fault: str | None) -> str:
     facts = {
         "run": escape(folder.name),
         "state": state_mark(info.get("state", "broken")),
@@ -148,13 +163,13 @@ def _header(folder: Path, info: dict[str, Any], record: dict[str, str], title: s
         "geonb": escape(str(info.get("geonb", ""))),
     }
     told = "".join(f"<span>{name} <b>{value}</b></span>" for name, value in facts.items() if value)
-    notices = [fault, record.get("fault")]
+    notices = [fault]
     for step, about in (info.get("steps") or {}).items():
         if about.get("error"):
             notices.append(f"{step} {about.get('state', 'failed')}: {about['error']}")
     bad = "".join(f'<p class="notice bad">{escape(str(text))}</p>' for text in notices if text)
-    question = f'<p class="question">{escape(record["question"])}</p>' if record.get("question") else ""
-    return f'<h1>{escape(title)}</h1>{question}<div class="facts">{told}</div>{SIMULATED if simulated(folder, info) else ""}{bad}'
+    asked = f'<p class="question">{escape(question)}</p>' if question else ""
+    return f'<h1>{escape(title)}</h1>{asked}<div class="facts">{told}</div>{SIMULATED if simulated(folder, info) else ""}{bad}'
 
 
 def _left_out(gone: list[str]) -> str:
@@ -272,10 +287,10 @@ def _store(folder: Path, info: dict[str, Any]) -> str | None:
     notes = "".join(
         f"<li>{escape(str(note))}</li>" for note in [*meta.get("notes", []), meta.get("attribution")] if note
     )
-    rows = [_source_row(source, meta) for source in meta.get("sources", [])]
-    heads = [name for name in (rows[0] if rows else {}) if any(row[name] for row in rows)]
+    sources = [_source_row(source, meta) for source in meta.get("sources", [])]
+    heads = [name for name in (sources[0] if sources else {}) if any(row[name] for row in sources)]
     parts = [f"<p><b>{escape(str(meta.get('title') or meta.get('name')))}</b></p><ul>{notes}</ul>"]
-    parts.append(table(heads, [[escape(row[name]) for name in heads] for row in rows]))
+    parts.append(table(heads, [[escape(row[name]) for name in heads] for row in sources]))
     check = stores.proof_of(store)
     counts = check["counts"]
     rows = [[split, *(f"{named.get(split, 0):,}" for named in counts.values())] for split in ("train", "val", "test")]

@@ -12,8 +12,8 @@ from geonb import parameters
 from geonb.base import project
 
 if TYPE_CHECKING:
+    from geonb.runs.plan import Plan, Step
     from geonb.runs.run import Run
-    from geonb.runs.runner import Plan, Step
 
 # What a shared step leaves in its run folder; without it the step is not done, whatever run.json says.
 OUTPUTS = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -162,7 +162,7 @@ def new_run(workload: str, parameters: dict[str, Any] | None = None, root: Path 
             "format": FORMAT,
             "name": path.name,
             "workload": folder.name,
-            "record": workload,
+            **facts_of(workload),
             "state": "interactive",
             "store": None,
             "started": now(),
@@ -326,17 +326,17 @@ def _product_faults(path: Path, info: dict[str, Any], workload: str | None, deep
 
     run = Run(path)
     store = _root_of(path) / info["store"] if info.get("store") else None
-    checks = [
-        ("01", store, lambda: check_store(store, deep)),
-        ("03", run.predictions, lambda: check_predictions(run.predictions, workload, deep)),
-        ("04", run.scores, lambda: check_scores(run.scores, info.get("headline"))),
+    checks: list[tuple[str, Path | None, Callable[[Path], Any]]] = [
+        ("01", store, lambda path: check_store(path, deep)),
+        ("03", run.predictions, lambda path: check_predictions(path, workload, deep)),
+        ("04", run.scores, lambda path: check_scores(path, info.get("headline"))),
     ]
     for number, product, check in checks:
         states = [about.get("state") for step, about in info.get("steps", {}).items() if step.startswith(number)]
         if product is None or not product.exists() or any(state != "done" for state in states):
             continue
         try:
-            check()
+            check(product)
         except ValueError as error:
             yield str(error).replace("\n", "\n  ")
 
@@ -348,6 +348,17 @@ def folder_name(workload: str) -> str:
     from geonb import registry
 
     return registry.get(workload).name
+
+
+def facts_of(workload: str) -> dict[str, str]:
+    """What run.json says of its workload: how it was named, and, where it is known, title and question for any reader."""
+    from geonb import registry
+
+    try:
+        record = registry.get(workload)
+    except ValueError:
+        return {"record": workload}
+    return {"record": workload, "title": record.title, "question": record.question}
 
 
 def now() -> str:

@@ -290,7 +290,8 @@ def load_run(row: pd.Series | str | Path | Run, weights: str | None = None, root
     from geonb.training.task import load_model
 
     run = _run_of(row, root)
-    faults, store = [], None
+    faults: list[str] = []
+    store = model = None
     try:
         where = run.store
         if where is None:
@@ -305,7 +306,7 @@ def load_run(row: pd.Series | str | Path | Run, weights: str | None = None, root
         model = load_model(run.path) if weights is None else load_model(run.path, weights=weights)
     except (OSError, ValueError) as error:
         faults.append(str(error))
-    if faults:
+    if store is None or model is None:
         raise ValueError(f"Run {run.name} cannot be loaded:\n" + "\n".join(f"  {fault}" for fault in faults))
     return Loaded(run, model, store)
 

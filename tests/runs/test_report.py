@@ -13,6 +13,7 @@ import pytest
 from made import made_predictions, made_scores
 from pages import FETCHES, FETCHING, notebook, outputs, png, run  # noqa: F401
 
+from geonb import registry
 from geonb import store as stores
 from geonb.runs import html as runs_html
 from geonb.runs import report
@@ -137,7 +138,6 @@ def test_failed_run_shows_its_error(run):
         (lambda run: (run / "scores.nc").write_bytes(b"cut off"), "Could not be read"),
         (lambda run: (run / "notebooks" / "02_training.ipynb").write_text('{"cells": ['), "It may have been cut off"),
         (lambda run: set_info(run, store="data/segmentation/gone"), "Could not be read: FileNotFoundError"),
-        (lambda run: set_info(run, record="no.such:RECORD"), "no.such"),
         (lambda run: set_info(run, steps={"02_training": {"state": "running"}}), "running"),
         (lambda run: (run / "environment.txt").unlink(), "02 Training"),
     ],
@@ -146,6 +146,25 @@ def test_broken_run_says_what_is_broken_and_shows_the_rest(run, break_it, told):
     break_it(run)
     page = report.write_report(run).read_text()
     assert told in page and "Parameters" in page and "<footer>" in page
+
+
+def test_what_a_run_names_is_told_and_not_imported(run, tmp_path, monkeypatch):
+    (tmp_path / "trap.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    set_info(run, record="trap:RECORD", workload="mine", title="Snow", question="Where does <snow> lie?")
+    page = report.write_report(run).read_text()
+    assert "<h1>Snow</h1>" in page and "Where does &lt;snow&gt; lie?" in page
+
+
+def test_a_run_of_an_earlier_geonb_is_told_by_its_workload_or_its_predictions(run):
+    assert escape(registry.get("segmentation").question) in report.write_report(run).read_text()
+    set_info(run, record="mine:RECORD", workload="mine")
+    assert "<h1>geonb: mine</h1>" in report.write_report(run).read_text()
+    attributes = {"title": "Snow", "question": "Where does it lie?"}
+    (run / "predictions.zarr").mkdir()
+    (run / "predictions.zarr" / "zarr.json").write_text(json.dumps({"attributes": attributes}))
+    page = report.write_report(run).read_text()
+    assert "<h1>Snow</h1>" in page and "Where does it lie?" in page
 
 
 def test_scores_by_source_are_told_where_there_are_several(run):

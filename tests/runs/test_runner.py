@@ -15,7 +15,7 @@ import pytest
 from tiny import RECORD, write_notebook
 
 from geonb import runs
-from geonb.runs import runner
+from geonb.runs import plan, runner
 
 pytest_plugins = ("tiny_fixtures",)  # project, reported
 GEONB = [sys.executable, "-m", "geonb.cli"]
@@ -36,8 +36,8 @@ def _is_ours(process):
 
 
 def start(steps=None, resume=False, **values):
-    plan = runner.prepare(RECORD, values, steps=steps, resume=resume)
-    return (plan.run, *runner.run_steps(plan))
+    planned = plan.prepare(RECORD, values, steps=steps, resume=resume)
+    return (planned.run, *runner.run_steps(planned))
 
 
 def outputs(run, step):
@@ -52,88 +52,14 @@ def wait_for(condition, seconds=20):
         time.sleep(0.05)
 
 
-# --- what is checked before the first kernel -------------------------------------------------------------------------
-
-
-def test_nothing_is_made_when_the_request_is_wrong(project):
-    with pytest.raises(ValueError, match=r"(?s)epoch: unknown.*rows = 99.*1 to 10.*no such file: gone\.csv"):
-        runner.prepare(RECORD, {"epoch": 1, "rows": 99, "table": "gone.csv"})
-    with pytest.raises(ValueError, match="Unknown workload 'nope'"):
-        runner.prepare("nope")
-    with pytest.raises(ValueError, match=r"'7' name no step.*03_tiny"):
-        runner.prepare(RECORD, steps="1,7")
-    (project / "p.yaml").write_text("epochz: 3")
-    with pytest.raises(ValueError, match=r"(?s)epochz.*p\.yaml"):
-        runner.prepare(RECORD, file=project / "p.yaml")
-    (project / "notebooks" / "03_tiny.ipynb").unlink()
-    with pytest.raises(FileNotFoundError, match=r"03_tiny\.ipynb"):
-        runner.prepare(RECORD)
-    assert not (project / "runs").exists()
-
-
-def test_precedence_and_the_recorded_parameters(project):
-    (project / "p.yaml").write_text("rows: 4\nlr: 0.5")
-    plan = runner.prepare(RECORD, texts={"lr": "1e-2"}, file=project / "p.yaml")
-    assert [s.values for s in plan.steps] == [
-        {"rows": 4, "table": None},
-        {"lr": 0.01, "mode": "ok"},
-        {"lr": 0.01},
-    ]
-    assert plan.run.parameters == {"rows": 4, "table": None, "lr": 0.01, "mode": "ok"}
-
-
-@pytest.mark.parametrize(
-    ("steps", "numbers"), [(None, "123"), ("1-2", "12"), ("1,3", "13"), ("2", "2"), (" 2 - 3 ", "23")]
-)
-def test_choosing_steps(steps, numbers):
-    names = {f"0{n}_x": None for n in (1, 2, 3)}
-    assert "".join(n[1] for n in runner.choose(names, steps)) == numbers
-
-
-@pytest.mark.parametrize("steps", ["0", "3-1", "a", "1-", "", "4"])
-def test_steps_that_are_none(steps):
-    with pytest.raises(ValueError, match="name no step"):
-        runner.choose({f"0{n}_x": None for n in (1, 2, 3)}, steps)
-
-
-def test_later_steps_without_a_run_say_what_is_missing(project):
-    with pytest.raises(FileNotFoundError, match="No run yet"):
-        runner.prepare(RECORD, steps="3")
-    with pytest.raises(FileNotFoundError, match="begin with step 1"):
-        runner.prepare(RECORD, steps="2")
-    run = runs.new_run(RECORD, {}, project)
-    run.update(steps={"02_tiny": {"state": "failed"}})
-    with pytest.raises(ValueError, match="needs 02_tiny, unfinished"):
-        runner.prepare(RECORD, steps="3")
-    with pytest.raises(FileNotFoundError, match=run.name):
-        runner.prepare(RECORD, resume="nope")
-
-
-def test_other_settings_begin_another_run_on_the_same_samples(project):
-    run = runs.new_run(RECORD, {}, project)
-    run.notebooks.mkdir()
-    (run.notebooks / "01_dataset_tiny.ipynb").write_text("{}")
-    trained = {"state": "done", "parameters": {"lr": 0.1, "mode": "ok"}}
-    run.update(store="data/tiny/x", steps={"01_dataset_tiny": {"state": "done"}, "02_tiny": trained})
-    assert runner.prepare(RECORD, steps="2").run == run, "the same settings go on in the newest run"
-    other = runner.prepare(RECORD, {"lr": 0.9}, steps="2").run
-    assert other != run and other.info["store"] == "data/tiny/x" and list(other.info["steps"]) == ["01_dataset_tiny"]
-
-
 def test_a_run_in_use_is_left_alone(project, monkeypatch):
     monkeypatch.setattr(runner, "LOCK_WAIT_S", 0.3)
-    plan = runner.prepare(RECORD)
-    with (plan.run.path / ".running.lock").open("w") as lock:
+    planned = plan.prepare(RECORD)
+    with (planned.run.path / ".running.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(ValueError, match="run by another process"):
-            runner.run_steps(plan)
-    assert plan.run.info["steps"] == {}
-
-
-def test_a_place_that_cannot_be_written(project):
-    (project / "runs").write_text("")
-    with pytest.raises(PermissionError, match="Cannot write a run folder"):
-        runner.prepare(RECORD)
+            runner.run_steps(planned)
+    assert planned.run.info["steps"] == {}
 
 
 # --- running ---------------------------------------------------------------------------------------------------------
@@ -189,9 +115,9 @@ def test_from_python_a_failure_raises(project, reported):
 
 @pytest.mark.notebook
 def test_a_cell_over_its_time_limit_is_stopped(project, reported, leaves_nothing):
-    plan = runner.prepare(RECORD, {"mode": "sleep"}, steps="1-2")
-    code, message = runner.run_steps(plan, cell_timeout_s=1)
-    assert code == 5 and "longer than the limit of 1 s" in message and plan.run.info["state"] == "stopped"
+    planned = plan.prepare(RECORD, {"mode": "sleep"}, steps="1-2")
+    code, message = runner.run_steps(planned, cell_timeout_s=1)
+    assert code == 5 and "longer than the limit of 1 s" in message and planned.run.info["state"] == "stopped"
 
 
 @pytest.mark.notebook

@@ -11,7 +11,7 @@ import xarray as xr
 
 from geonb import parameters, scores
 from geonb.base.project import project_root
-from geonb.runs import runner
+from geonb.runs import plan
 from geonb.workloads.conflict import RECORD, cube, dataset
 
 SETTINGS = {
@@ -81,10 +81,10 @@ def test_the_runner_refuses_them_and_makes_no_run(tmp_path, monkeypatch):
     (tmp_path / "pyproject.toml").touch()
     (tmp_path / "notebooks").symlink_to(project_root() / "notebooks")
     with pytest.raises(ValueError, match=r"nothing was run:\n  channels: unknown channel 'bset'"):
-        runner.prepare("conflict", {"channels": "event,bset"}, root=tmp_path)
+        plan.prepare("conflict", {"channels": "event,bset"}, root=tmp_path)
     assert not (tmp_path / "runs").exists() and not (tmp_path / "data").exists()
     with pytest.raises(ValueError, match=r"(?m)^  windows = 'events:size=0': size = 0: give"):  # the value once
-        runner.prepare("conflict", {"windows": "events:size=0"}, root=tmp_path)
+        plan.prepare("conflict", {"windows": "events:size=0"}, root=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -203,9 +203,9 @@ def test_one_cube_frames_its_events_and_checks_its_channels_once(tmp_path, monke
         real = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *given, **named: calls.update([name]) or real(*given, **named))
 
-    counted(cube, "frame_events")
+    counted(cube.conflict_events, "check_events")
     counted(cube, "check_channels")
     found = dataset.open_events(str(write_events(tmp_path / "a.csv")))
     store = dataset.write_conflict_store(found, root=tmp_path, region="box:4,5,8,9")
-    assert calls == {"frame_events": 1, "check_channels": 1}
+    assert calls == {"check_events": 1, "check_channels": 1}
     assert store.meta["report"]["region"]["spec"] == "box:4,5,8,9", "as it was given"

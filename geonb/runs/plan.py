@@ -1,0 +1,220 @@
+"""What a run is to do: its record, notebooks and parameters, checked as a whole before the first kernel starts."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geonb import parameters, registry
+from geonb.base import project, specs
+from geonb.runs import run as runs_run
+
+if TYPE_CHECKING:
+    from geonb.registry import Workload
+
+
+@dataclass(frozen=True)
+class Step:
+    """A notebook to run, with its settled parameters (`workload` and `run` are added when it starts)."""
+
+    name: str
+    notebook: Path
+    declared: Mapping[str, parameters.Declared]
+    values: dict[str, Any]
+
+    @property
+    def number(self) -> int:
+        return number_of(self.name)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked run: which folder, which steps, in order."""
+
+    workload: str
+    record: Workload
+    root: Path
+    run: runs_run.Run
+    steps: list[Step]
+    settings: dict[str, Any]
+    resume: bool = False
+
+
+def prepare(
+    workload: str,
+    values: Mapping[str, Any] | None = None,
+    *,
+    texts: Mapping[str, str] | None = None,
+    steps: str | None = None,
+    resume: bool | str = False,
+    file: Path | str | None = None,
+    root: Path | None = None,
+) -> Plan:
+    """Check a request as a whole and open or make its run folder; see :func:`geonb.runs.runner.run`.
+
+    Parameters
+    ----------
+    texts : untyped values of ``-p``
+    """
+    root = Path(root or project.project_root()).resolve()
+    record = _record(workload, root)
+    notebooks = find_notebooks(record, root)
+    chosen = choose(notebooks, steps)
+    declared = {name: parameters.read(path) for name, path in notebooks.items() if path.is_file() or name in chosen}
+    given = parameters.load_yaml(file) if file else {}
+    given |= dict(values or {}) | parameters.parse_texts(declared, texts or {})
+    try:
+        parameters.check(declared, given, record, root)
+    except ValueError as error:
+        raise ValueError(f"{error}" + (f"\n(also read: {file})" if file else "")) from None
+
+    found = _existing(workload, record, chosen, resume, root)
+    if found:
+        known = {name for lines in declared.values() for name in lines}
+        given = {k: v for k, v in found.parameters.items() if k in known and k not in parameters.SET_BY_RUNNER} | given
+    settled = parameters.check(declared, given, record, root)
+    if record.check and record.dataset.endswith(f"/{chosen[0]}.ipynb"):
+        _check_together(record, flat(settled), root)
+    planned = [Step(name, notebooks[name], declared[name], settled[name]) for name in chosen]
+    if found and not resume and planned[0].number == 2 and _differs(found, planned[0]):
+        found = _branch(workload, found, settled, root)  # other settings: another experiment on the same samples
+    run = found or runs_run.new_run(workload, flat(settled), root)
+    if found and not os.access(run.path / "run.json", os.W_OK):
+        raise PermissionError(f"Cannot write in {run.path}. Check its permissions, or start a run of your own.")
+    return Plan(workload, record, root, run, planned, flat(settled), bool(resume))
+
+
+def _check_together(record: Workload, values: dict[str, Any], root: Path) -> None:
+    if faults := specs.load(record.check)(values, root):
+        raise ValueError("Parameters are not right, nothing was run:\n" + "\n".join(f"  {f}" for f in faults))
+
+
+def describe(workload: str, root: Path | None = None) -> str:
+    """List every parameter of a workload's notebooks: type, default, allowed values, help."""
+    root = Path(root or project.project_root()).resolve()
+    record = _record(workload, root)
+    paths = find_notebooks(record, root)
+    return parameters.describe({name: parameters.read(path) for name, path in paths.items()}, record)
+
+
+def _record(workload: str, root: Path) -> Workload:
+    # a workload of your own may lie in the project or where you are; kernels get the same folders
+    sys.path += [str(folder) for folder in (root, Path.cwd()) if str(folder) not in sys.path]
+    return registry.get(workload)
+
+
+def find_notebooks(record: Workload, root: Path) -> dict[str, Path]:
+    """Notebooks of a workload in their order: step -> path."""
+    paths = [root / record.dataset, *(root / "notebooks" / f"{step}.ipynb" for step in record.steps)]
+    return {path.stem: path for path in paths}
+
+
+def choose(notebooks: Mapping[str, Path], steps: str | None) -> list[str]:
+    """Pick steps by their leading numbers, as in ``"1-3,5"``; None is all.
+
+    Raises
+    ------
+    ValueError
+        If a number names no step; lists the steps there are.
+    """
+    numbers = {name: number_of(name) for name in notebooks}
+    if steps is None:
+        return list(notebooks)
+    wanted: set[int] = set()
+    faults = []
+    for part in str(steps).split(","):
+        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        span = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
+        unknown = [n for n in span if n not in numbers.values()]
+        if not span or unknown:
+            faults.append(part.strip())
+        wanted |= set(span)
+    if faults:
+        raise ValueError(
+            f"Steps {steps!r}: {', '.join(map(repr, faults))} name no step. Write numbers or ranges, as 1-3 or 2,4. "
+            f"There are: {', '.join(notebooks)}."
+        )
+    return [name for name, number in numbers.items() if number in wanted]
+
+
+def _existing(
+    workload: str, record: Workload, chosen: list[str], resume: bool | str, root: Path
+) -> runs_run.Run | None:
+    """The run folder to go on with, or None for a new one."""
+    first, named = number_of(chosen[0]), resume if isinstance(resume, str) else "latest"
+    if not resume and first == 1:
+        return None
+    try:
+        found = runs_run.open_run(workload, named, root)
+    except FileNotFoundError as error:
+        if isinstance(resume, str) or first > 2:
+            raise
+        if resume or not any((root / "data" / record.name).glob("*/store.json")):
+            raise FileNotFoundError(
+                f"{error.args[0]}\nStep {first} needs a sample store too: begin with step 1 (`geonb run {workload}`)."
+            ) from None
+        return None  # step 2 finds the newest sample store by itself
+    info = found.info
+    if info.get("workload", record.name) != record.name:
+        raise ValueError(
+            f"{found.path} is a run of {info['workload']}, not of {record.name}. Give the workload it is of: "
+            f"geonb run {info['workload']} --resume {two_words(found)}"
+        )
+    needed = [n for n in info["steps"] if 1 < int(n[:2]) < min(first, 4)]
+    unfinished = [n for n in needed if info["steps"][n]["state"] != "done" and n not in chosen]
+    if unfinished:
+        raise ValueError(
+            f"{', '.join(chosen)} needs {', '.join(unfinished)}, unfinished in {found.name}. "
+            f"Finish it: geonb run {workload} --resume {two_words(found)}"
+        )
+    return found
+
+
+def _differs(found: runs_run.Run, step: Step) -> bool:
+    before = found.info["steps"].get(step.name)
+    return before is not None and before.get("parameters") != step.values
+
+
+def _branch(workload: str, found: runs_run.Run, settled: Mapping[str, dict], root: Path) -> runs_run.Run:
+    made = runs_run.new_run(workload, flat(settled), root)
+    info = found.info
+    kept = {name: record for name, record in info["steps"].items() if name.startswith("01")}
+    made.notebooks.mkdir()
+    for name in kept:
+        shutil.copy(found.notebooks / f"{name}.ipynb", made.notebooks)
+    made.update(store=info["store"], steps=kept)
+    return made
+
+
+def flat(settled: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Parameters of all steps as one mapping; a name on whose value the steps' defaults differ is left to them."""
+    values: dict[str, list[Any]] = {}
+    for step in settled.values():
+        for name, value in step.items():
+            values.setdefault(name, []).append(value)
+    return {name: found[0] for name, found in values.items() if all(v == found[0] for v in found)}
+
+
+def number_of(step: str) -> int:
+    """The number that a step's name begins with.
+
+    Raises
+    ------
+    ValueError
+        If it begins with none.
+    """
+    match = re.match(r"\d+", step)
+    if match is None:
+        raise ValueError(f"{step}.ipynb must begin with its number, as 01_dataset_mine.ipynb: steps are chosen by it.")
+    return int(match[0])
+
+
+def two_words(run: runs_run.Run) -> str:
+    """The two words of a run's name."""
+    return run.name.partition("_")[2] or run.name
