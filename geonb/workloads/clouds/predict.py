@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import xarray as xr
@@ -23,6 +23,10 @@ from geonb.training.devices import best_device
 if TYPE_CHECKING:
     import pandas as pd
 
+    from geonb.base.run_folder import RunFolder
+    from geonb.training.task import Trainable
+    from geonb.workloads.clouds.store import TripletStore
+
 BATCH = 128
 MIN_VALID = 0.9  # share of a tile's pixels below which it has no embedding
 UNTRAINED = "untrained"
@@ -30,9 +34,17 @@ MOST_NUMBERS = 2**25  # in a batch of tiles
 MAPS = 24  # scenes at most, of each series, that are written for a GIS: the latest
 
 
+class Baseline(Protocol):
+    """An embedding that needs no network, and what it is called; see :mod:`geonb.workloads.clouds.baselines`."""
+
+    name: str
+
+    def __call__(self, inputs: np.ndarray) -> np.ndarray: ...
+
+
 def predict_triplets(
-    run, store, model, baselines: Sequence[Callable], *, overlap: float = 0.5, batch: int = BATCH, precision: str = "float32",
-    seed: int = 0,
+    run: RunFolder, store: TripletStore, model: Trainable, baselines: Sequence[Baseline], *, overlap: float = 0.5,
+    batch: int = BATCH, precision: str = "float32", seed: int = 0,
 ) -> Path:  # fmt: skip
     """Measure every triplet with the network and each baseline, and embed every scene; goes on where it was interrupted.
 
@@ -61,7 +73,7 @@ def predict_triplets(
     done = Done(path, stamp)
     embed = embedder(model, precision)
     if done.rows("triplets", "all") is None:
-        functions = [embed, embedder(untrained(model, seed), precision), *baselines]
+        functions: list[Callable] = [embed, embedder(untrained(model, seed), precision), *baselines]
         distances = [measure(store, function, batch) for function in functions]
         _write_triplets(path, store, names, distances)
         done.mark("triplets", "all", len(store))
@@ -91,7 +103,7 @@ def refuse_rasters(spec: str) -> None:
     raise ValueError("the scenes of the sample store are embedded; for others make another store")
 
 
-def embedder(model, precision: str = "float32") -> Callable[[np.ndarray], np.ndarray]:
+def embedder(model: Trainable, precision: str = "float32") -> Callable[[np.ndarray], np.ndarray]:
     """A task as a function of standardised tiles (n, channel, y, x) -> float32 (n, dim), on the best device there is."""
     import torch
 
@@ -105,21 +117,18 @@ def embedder(model, precision: str = "float32") -> Callable[[np.ndarray], np.nda
     return embed
 
 
-def untrained(model, seed: int = 0):
+def untrained(model: Trainable, seed: int = 0) -> Trainable:
     """The same network before it was trained, by the seed: how much does the architecture alone know?"""
     import torch
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return type(model)({**model.card, "network": _without_weights(model.card["network"])}).eval()
-
-
-def _without_weights(network: str) -> str:
-    return network.replace("weights=imagenet", "weights=none")
+        network = model.card["network"].replace("weights=imagenet", "weights=none")
+        return type(model)({**model.card, "network": network}).eval()
 
 
 def measure(
-    store, embed: Callable, batch: int = BATCH, rows: Sequence[int] | None = None
+    store: TripletStore, embed: Callable, batch: int = BATCH, rows: Sequence[int] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Squared distances near and far of every triplet of a store, or of some rows of its index: float32 (sample,) each."""
     windows, found = store.windows(), [np.empty((2, 0), np.float32)]
@@ -133,15 +142,16 @@ def measure(
     return near, far
 
 
-def tile_corners(store, name: str, step: int) -> tuple[np.ndarray, np.ndarray]:
+def tile_corners(store: TripletStore, name: str, step: int) -> tuple[np.ndarray, np.ndarray]:
     """Upper left corners (rows,), (columns,) of the tiles that slide over a series' scenes."""
     shape = next(s["shape"] for s in store.meta["sources"] if s["name"] == name)
     # every step, none flush with the end: an even lattice is what a map of tiles needs
-    return tuple(np.arange(0, max(side - store.patch, 0) + 1, step) for side in shape)
+    rows, columns = (np.arange(0, max(side - store.patch, 0) + 1, step) for side in shape)
+    return rows, columns
 
 
 def embed_scene(
-    store, name: str, t: int, corners: tuple, embed: Callable, batch: int = BATCH
+    store: TripletStore, name: str, t: int, corners: tuple, embed: Callable, batch: int = BATCH
 ) -> tuple[np.ndarray, np.ndarray]:
     """Embed a whole scene: vectors (y, x, dim), NaN where the tile is mostly invalid, and which are not, (y, x).
 
@@ -176,7 +186,7 @@ def _stack(inputs: np.ndarray, y: np.ndarray, x: np.ndarray, patch: int) -> Any:
     return batch
 
 
-def standardised(store, name: str, t: int) -> tuple[np.ndarray, np.ndarray]:
+def standardised(store: TripletStore, name: str, t: int) -> tuple[np.ndarray, np.ndarray]:
     """A scene as the network sees it: float32 (y, x, channel), 0 where invalid, and what is valid (y, x)."""
     scene = store._grids[name].isel(time=t)
     mean, std = (np.array(store.meta["statistics"][k], np.float32) for k in ("mean", "std"))
@@ -186,7 +196,9 @@ def standardised(store, name: str, t: int) -> tuple[np.ndarray, np.ndarray]:
     return values, valid
 
 
-def _write_triplets(path: Path, store, names: list[str], distances: list[tuple[np.ndarray, np.ndarray]]) -> None:
+def _write_triplets(
+    path: Path, store: TripletStore, names: list[str], distances: list[tuple[np.ndarray, np.ndarray]]
+) -> None:
     from geonb.embeddings.embedding import _positions
     from geonb.store.arrays import quiet_zarr
 
@@ -213,7 +225,7 @@ def _write_triplets(path: Path, store, names: list[str], distances: list[tuple[n
         data.to_zarr(path, group="triplets", mode="a", zarr_format=3, consolidated=False)
 
 
-def _create(path: Path, store, name: str, corners: tuple, card: dict) -> None:
+def _create(path: Path, store: TripletStore, name: str, corners: tuple, card: dict) -> None:
     import dask.array as da
 
     from geonb.store.arrays import quiet_zarr
@@ -223,26 +235,16 @@ def _create(path: Path, store, name: str, corners: tuple, card: dict) -> None:
     y, x = (scene[a].to_numpy() for a in "yx")
     half = (store.patch - 1) / 2
     centre = {a: v[0] + (v[1] - v[0]) * (at + half) for a, v, at in zip("yx", (y, x), corners, strict=True)}
-    shape, dims = (scene.sizes["time"], len(corners[0]), len(corners[1])), check_network(card["network"])[1]["dims"]
-    grid = {"grid_mapping": "spatial_ref"}
+    shape, dims = (scene.sizes["time"], *map(len, corners)), check_network(card["network"])[1]["dims"]
+    empty = da.full((*shape, dims), np.nan, dtype=np.float32, chunks=(1, *shape[1:], dims))
+    about = {"long_name": "embedding of the tile centred here", "units": "1", "grid_mapping": "spatial_ref"}
+    known = da.zeros(shape, dtype=bool, chunks=(1, *shape[1:]))
     data = xr.Dataset(
         {
-            "embedding": (
-                ("time", "y", "x", "dim"),
-                da.full((*shape, dims), np.nan, dtype=np.float32, chunks=(1, *shape[1:], dims)),
-                {"long_name": "embedding of the tile centred here", "units": "1", **grid},
-            ),
-            "valid": (
-                ("time", "y", "x"),
-                da.zeros(shape, dtype=bool, chunks=(1, *shape[1:])),
-                {"long_name": "tile has data", **grid},
-            ),
+            "embedding": (("time", "y", "x", "dim"), empty, about),
+            "valid": (("time", "y", "x"), known, {"long_name": "tile has data", "grid_mapping": "spatial_ref"}),
         },
-        {
-            "time": scene["time"].to_numpy(),
-            "y": ("y", centre["y"], scene["y"].attrs),
-            "x": ("x", centre["x"], scene["x"].attrs),
-        },
+        {"time": scene["time"].to_numpy(), **{a: (a, centre[a], scene[a].attrs) for a in "yx"}},
         {"patch": store.patch},
     )
     data = data.assign_coords(spatial_ref=scene["spatial_ref"].drop_vars(scene["spatial_ref"].coords))
@@ -345,7 +347,7 @@ def component_colours(predictions: xr.DataTree, name: str) -> xr.DataArray:
     return xr.DataArray(colours, coords, ("time", "y", "x", "rgb"), attrs=attrs, name="colours")
 
 
-def export_embeddings(run, model, rasters: str | None = None, **_: Any) -> pd.DataFrame:
+def export_embeddings(run: RunFolder, model: Trainable, rasters: str | None = None, **_: Any) -> pd.DataFrame:
     """Write what a GIS can show of the embeddings: three components as RGB GeoTIFF a scene, and a table of the triplets.
 
     Parameters

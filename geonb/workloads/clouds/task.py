@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,7 +14,11 @@ from geonb.training.augmentation import check_augment
 from geonb.training.optimizers import check_optimizer
 from geonb.training.task import Trainable, check_all
 from geonb.workloads.clouds.losses import build_loss
-from geonb.workloads.clouds.networks import build_network, check_network, check_size
+from geonb.workloads.clouds.networks import build_network, check_size
+
+if TYPE_CHECKING:
+    from geonb.store.store import Store
+    from geonb.workloads.clouds.store import TripletStore
 
 SAME = 1e-3  # mean squared distance of two tiles, as a share of what the loss asks for, below which they count as one
 
@@ -51,11 +55,11 @@ class Triplet(Trainable):
         self._far = float("inf")  # of the last training step
 
     @classmethod
-    def check(cls, store, network: str, loss: str, augment: str, sampler: str, optimizer: str) -> None:
+    def check(cls, store: Store, network: str, loss: str, augment: str, sampler: str, optimizer: str) -> None:
         """Refuse what cannot be trained before anything is computed; one ValueError lists every fault."""
         channels = len(store.channels)
         checks = [
-            lambda: check_network(network) and check_size(network, channels, store.patch),
+            lambda: check_size(network, channels, store.meta["parameters"]["patch"]),
             lambda: build_loss(loss),
             lambda: check_augment(augment, channels),
             lambda: _check_sampler(sampler),
@@ -64,11 +68,11 @@ class Triplet(Trainable):
         check_all(store, checks)
 
     @classmethod
-    def card_of(cls, store) -> dict[str, Any]:
+    def card_of(cls, store: Store) -> dict[str, Any]:
         """Channels, statistics, size of the tiles."""
         keep = ("mean", "std", "low", "high")
         return {
-            "channels": store.meta["channels"], "classes": [], "patch": store.patch,
+            "channels": store.meta["channels"], "classes": [], "patch": int(store.meta["parameters"]["patch"]),
             "statistics": {k: store.meta["statistics"][k] for k in keep},
             "resolution_m": store.meta["sources"][0]["pixel_m"], "simulated": bool(store.meta["simulated"]),
         }  # fmt: skip
@@ -85,7 +89,7 @@ class Triplet(Trainable):
         """Squared distances anchor-neighbour and anchor-distant, each (sample,), float32."""
         return _distances(self(batch["triplets"]).float())
 
-    def margins(self, store, rows: Sequence[int], batch: int = 128) -> np.ndarray:
+    def margins(self, store: TripletStore, rows: Sequence[int], batch: int = 128) -> np.ndarray:
         """How far each triplet is in the right: (far - near) / (far + near), -1 to 1, by the rows of a store's index; 0 for a tie."""
         from geonb.workloads.clouds.predict import embedder, measure
 
@@ -105,8 +109,7 @@ class Triplet(Trainable):
 
     def validation_step(self, batch: dict[str, Any], _: int) -> None:
         near, far = self._log(self(batch["triplets"]).float(), "val")
-        accuracy = (near < far).float() + 0.5 * (near == far)
-        self.log(self.metric, accuracy.mean(), batch_size=len(near))
+        self.log(self.metric, _won(near, far), batch_size=len(near))
         self._seen.append(torch.stack([near, far]).detach().float().cpu())
 
     def on_validation_epoch_end(self) -> None:
@@ -130,6 +133,11 @@ class Triplet(Trainable):
 def _distances(vectors: Tensor) -> tuple[Tensor, Tensor]:
     anchor, neighbor, distant = vectors.chunk(3)
     return (anchor - neighbor).square().sum(dim=1), (anchor - distant).square().sum(dim=1)
+
+
+def _won(near: Tensor, far: Tensor) -> Tensor:
+    """Share of triplets whose neighbour is nearer; half of one for a tie."""
+    return ((near < far).float() + 0.5 * (near == far)).mean()
 
 
 def relative_loss(near: Tensor, far: Tensor) -> Tensor:
@@ -157,7 +165,7 @@ def collapse(near: Tensor, far: Tensor, scale: float, trained_far: float = 0.0) 
         return (
             f"distant tiles are {float(far.mean()):.2g} apart, where {scale:g} is asked for: all vectors are the same"
         )
-    won = float((near < far).float().mean() + 0.5 * (near == far).float().mean())
+    won = float(_won(near, far))
     chance = 0.5 + 1.64 * 0.5 / max(1, len(near)) ** 0.5
     if won < chance and float(near.mean()) > 100 * scale:
         return f"neighbours are {float(near.mean()):.2g} apart, where {scale:g} is asked for, and no nearer than distant tiles: it diverged"
