@@ -1,25 +1,52 @@
 """How good, and compared with what: metrics with intervals, network and baselines side by side, as labelled Datasets.
 
-Everything follows from the counts of each spatial block (:mod:`geonb.workloads.segmentation.blocks`), so that the block bootstrap costs a
-matrix product and not another look at the pixels. The counts are kept in scores.nc: two runs are compared block by block.
+A workload counts and knows its metrics. Everything follows from its counts of each block, so that the block bootstrap
+(:mod:`geonb.scores.bootstrap`) costs a matrix product and not another look at the samples. The counts are kept in scores.nc: two
+runs are compared block by block (:mod:`geonb.scores.comparison`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import xarray as xr
 
 from geonb import registry
 from geonb.base import specs
-from geonb.base.conventions import IGNORE  # noqa: F401  (named where scores are made)
 from geonb.base.files import whole_file
 from geonb.base.metrics import lower_is_better
 
-SUMMARY = ("mean_iou", "accuracy", "macro_f1", "average_precision", "auroc", "triplet_accuracy", "margin", "auc")
-SUMMARY += ("log_loss", "brier")
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from geonb.base.run_folder import RunFolder
+
+SUMMARY = (
+    *("mean_iou", "accuracy", "macro_f1", "average_precision", "auroc", "triplet_accuracy", "margin", "auc"),
+    *("log_loss", "brier"),
+)
+
+
+class _Score(TypedDict):
+    metric: str
+    split: str
+    value: float
+    low: float
+    high: float
+
+
+class Headline(_Score, total=False):
+    """What leads: the network's score, the best baseline and what the network gains on it; see :func:`headline`."""
+
+    lower_is_better: bool
+    baseline: str
+    baseline_value: float
+    gain: float
+    gain_low: float
+    gain_high: float
 
 
 def compare(
@@ -36,13 +63,17 @@ def compare(
     ValueError
         If they are scored in different ways, or not on the same samples; or if their workload is not known in this process.
     """
-    records = [registry.known(scores.attrs.get("workload")) for scores in (one, other)]
+    if any("workload" not in scores.attrs for scores in (one, other)):
+        raise ValueError(
+            "these scores do not say of which workload they are (made by an older geonb): run 04_analytics again"
+        )
+    records = [registry.known(scores.attrs["workload"]) for scores in (one, other)]
     if records[0].compare != records[1].compare:
         raise ValueError(f"one is scored as {records[0].name}, the other as {records[1].name}")
     return specs.load(records[0].compare)(one, other, metric, split, draws, seed)
 
 
-def score(run, predictions: xr.DataTree, *, draws: int = 1000, seed: int = 0) -> xr.Dataset:
+def score(run: RunFolder, predictions: xr.DataTree, *, draws: int = 1000, seed: int = 0) -> xr.Dataset:
     """Score with the workload's own function; write scores.nc and scores.csv into the run, note its headline on test and val.
 
     Returns
@@ -55,7 +86,7 @@ def score(run, predictions: xr.DataTree, *, draws: int = 1000, seed: int = 0) ->
     if record.lower_is_better is not None:  # a metric of the workload's own: whoever reads the scores must know
         scores = scores.assign_attrs(headline=record.headline, lower_is_better=int(record.lower_is_better))
     path = Path(run.scores)
-    packed = {name: {"zlib": True} for name in scores.data_vars if name.startswith("block_")}
+    packed = {name: {"zlib": True} for name in scores.data_vars if str(name).startswith("block_")}
     with whole_file(path) as partial:
         scores.to_netcdf(partial, engine="h5netcdf", encoding=packed)
     table(scores).to_csv(path.with_suffix(".csv"), index=False)
@@ -66,7 +97,7 @@ def score(run, predictions: xr.DataTree, *, draws: int = 1000, seed: int = 0) ->
     return scores
 
 
-def check_scores(path: str | Path, told: Mapping[str, object] | None = None) -> None:
+def check_scores(path: str | Path, told: Mapping[str, Any] | None = None) -> None:
     """Check a run's scores.nc, of any workload.
 
     Parameters
@@ -96,7 +127,7 @@ def check_scores(path: str | Path, told: Mapping[str, object] | None = None) -> 
         raise ValueError(f"{path} is not a scores.nc of geonb:\n- " + "\n- ".join(faults))
 
 
-def _value_faults(scores: xr.Dataset, told: Mapping[str, object]) -> Iterator[str]:
+def _value_faults(scores: xr.Dataset, told: Mapping[str, Any]) -> Iterator[str]:
     for dim, needed in {"model": "network", "split": "test", "metric": str(scores.attrs.get("headline"))}.items():
         if needed not in scores[dim].values:
             yield f"no {dim} {needed!r}, only {', '.join(map(str, scores[dim].values))}"
@@ -112,14 +143,14 @@ def _value_faults(scores: xr.Dataset, told: Mapping[str, object]) -> Iterator[st
             yield f"run.json says {told['metric']} {told['value']}, the scores {value}: run 04_analytics again"
 
 
-def table(scores: xr.Dataset) -> object:
+def table(scores: xr.Dataset) -> pd.DataFrame:
     """Scores as a tidy DataFrame: model, split, metric, score, low, high."""
     columns = ["score", "score_low", "score_high"]
     frame = scores[columns].to_dataframe().reset_index()
     return frame[["model", "split", "metric", *columns]].rename(columns={"score_low": "low", "score_high": "high"})
 
 
-def headline(scores: xr.Dataset, metric: str, split: str = "test") -> dict[str, object]:
+def headline(scores: xr.Dataset, metric: str, split: str = "test") -> Headline:
     """The network's leading metric beside that of the best baseline.
 
     Returns
@@ -129,14 +160,15 @@ def headline(scores: xr.Dataset, metric: str, split: str = "test") -> dict[str, 
     """
     at = scores.sel(split=split, metric=metric)
     value, low, high = (float(at[name].sel(model="network")) for name in ("score", "score_low", "score_high"))
-    out = {"metric": metric, "split": split, "value": value, "low": low, "high": high}
+    out: Headline = {"metric": metric, "split": split, "value": value, "low": low, "high": high}
     if metric == scores.attrs.get("headline") and "lower_is_better" in scores.attrs:
         out["lower_is_better"] = bool(scores.attrs["lower_is_better"])
     others = at["score"].drop_sel(model="network").dropna("model")
     if others.size:
         best = others.idxmin("model") if lower_is_better(metric, scores.attrs) else others.idxmax("model")
-        out |= {"baseline": str(best.item()), "baseline_value": float(others.sel(model=best))}
-        out |= {name: float(at[name].sel(model=best)) for name in ("gain", "gain_low", "gain_high")}
+        out["baseline"], out["baseline_value"] = str(best.item()), float(others.sel(model=best))
+        gains = (float(at[name].sel(model=best)) for name in ("gain", "gain_low", "gain_high"))
+        out["gain"], out["gain_low"], out["gain_high"] = gains
     return out
 
 

@@ -10,6 +10,7 @@ from sklearn import metrics
 
 from geonb import scores as s
 from geonb.base import conventions
+from geonb.scores.comparison import of_split
 from geonb.workloads.segmentation import boundary
 from geonb.workloads.segmentation import scores as segmentation_scores
 
@@ -374,7 +375,7 @@ def test_counts_by_block_lead_back_to_every_score(made, tmp_path):
     data, scores = made
     scores.to_netcdf(tmp_path / "scores.nc", engine="h5netcdf")
     with xr.open_dataset(tmp_path / "scores.nc", engine="h5netcdf") as again:
-        table = segmentation_scores.block_table(again.load(), "test")
+        table = segmentation_scores.block_table(of_split(again.load(), "test"))
     assert table.shape[1] == scores["n_blocks"].sel(split="test")
     overall, by_class = segmentation_scores.metrics_of(table.sum(axis=1), len(CLASSES))
     np.testing.assert_allclose(overall, scores["score"].sel(split="test"))
@@ -398,3 +399,12 @@ def test_two_runs_are_compared_over_the_same_blocks():
         s.compare(one, segmentation_scores.score_classes(tree(seed=1), draws=0), "mean_iou")
     with pytest.raises(ValueError, match="made by an older geonb"):
         s.compare(one, twin.drop_vars("block_confusion"), "mean_iou")
+    with pytest.raises(
+        ValueError, match=r"not both have rmse of the test split \(both have mean_iou, .*brier; train, val, test"
+    ):
+        s.compare(one, twin, "rmse")
+    with pytest.raises(ValueError, match=r"other classes \(water, forest, field, rare; a, b, c, d\)"):
+        s.compare(one, twin.assign_coords({"class": list("abcd")}), "mean_iou")
+    del twin.attrs["workload"]
+    with pytest.raises(ValueError, match=r"do not say of which workload they are .* run 04_analytics again"):
+        s.compare(one, twin, "mean_iou")

@@ -16,8 +16,9 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from geonb.scores.bootstrap import draw, interval
-from geonb.workloads.clouds.blocks import SPLITS, Distances
+from geonb.base.conventions import SPLITS
+from geonb.scores.bootstrap import Arrays, Variables, by_split, draw, with_interval
+from geonb.workloads.clouds.blocks import Distances, accuracy_by_group
 
 REFERENCE = "mean-and-spread"  # the baseline's name, see geonb.workloads.clouds.baselines
 UNTRAINED = "untrained"
@@ -30,12 +31,10 @@ def beyond_brightness(found: Distances, draws: int = 1000, seed: int = 0) -> dic
     Returns
     -------
     dict of ``ease_score``, ``ease_gain (model, split, ease)`` and ``reference_score``, ``reference_gain (model, split,
-    reference)`` as of :func:`geonb.workloads.clouds.scores.accuracy_by_group`, with ``ease_triplets``, ``reference_triplets``;
+    reference)`` as of :func:`geonb.workloads.clouds.blocks.accuracy_by_group`, with ``ease_triplets``, ``reference_triplets``;
     ``ease_edge (split, ease_edge)``: margins between which the parts lie; ``joined_score``, ``joined_gain (model, split)``:
     accuracy of mean and spread joined with the model, and that minus mean and spread alone, with ``_low`` and ``_high``
     """
-    from geonb.workloads.clouds.scores import accuracy_by_group, grouped
-
     if REFERENCE not in found.models:
         return {}
     at = found.models.index(REFERENCE)
@@ -45,8 +44,7 @@ def beyond_brightness(found: Distances, draws: int = 1000, seed: int = 0) -> dic
     out = {"ease_edge": (("split", "ease_edges"), edges), "reference": ("reference", ["wrong", "right"])}
     out["ease"] = "ease", np.arange(1, PARTS + 1)
     for name, group, number in (("ease", ease, PARTS), ("reference", right, 2)):
-        pieces = [accuracy_by_group(found, s, group, number, draws, [seed, n, 0xB007]) for n, s in enumerate(SPLITS)]
-        out |= grouped(name, name, pieces)
+        out |= accuracy_by_group(found, name, group, number, draws, seed)
     return out | _joined(found, margins, wins[at], at, draws, seed)
 
 
@@ -62,22 +60,28 @@ def _parts(found: Distances, margin: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return part, edges
 
 
-def _joined(
-    found: Distances, margins: np.ndarray, alone: np.ndarray, at: int, draws: int, seed: int
-) -> dict[str, tuple]:
-    """Accuracy of mean and spread joined with each model; NaN where there is no validation triplet to fit to."""
-    names = [f"joined_{kind}{end}" for kind in ("score", "gain") for end in ("", "_low", "_high")]
-    out = {name: np.full((len(found.models), len(SPLITS)), np.nan) for name in names}
-    validation = found.split == "val"
-    for m in range(len(found.models)) if validation.any() else ():
+def _joined(found: Distances, margins: np.ndarray, alone: np.ndarray, at: int, draws: int, seed: int) -> Variables:
+    """Accuracy of mean and spread joined with each model, and that minus `alone`; NaN where nothing can be fitted."""
+    validation, wins = found.split == "val", np.full(margins.shape, np.nan)
+    for m in range(len(margins)) if validation.any() else ():
         both = margins[[at, m]].T if m != at else margins[[at]].T
         total = both @ (_weights(both[validation]) if m != at else np.ones(1))
-        wins = (total > 0) + 0.5 * (total == 0)
-        for s, split in enumerate(SPLITS):
-            told = _paired(found, wins, alone, split, draws, [seed, s, 0xB007])
-            for name, value in zip(names, told, strict=True):
-                out[name][m, s] = value
-    return {name: (("model", "split"), values) for name, values in out.items()}
+        wins[m] = (total > 0) + 0.5 * (total == 0)
+
+    def resample(split: str, key: list[int]) -> Arrays:
+        inside, blocks = found.split == split, np.flatnonzero(found.block_split == split)
+        place = np.searchsorted(blocks, found.unit[inside])
+        weights = draw(len(blocks), draws, key) if draws and len(blocks) > 1 else None
+        count, out = np.bincount(place, minlength=len(blocks)), Arrays()
+        for name, told in (("score", wins[:, inside]), ("gain", wins[:, inside] - alone[inside])):
+            sums = np.stack([np.bincount(place, w, len(blocks)) for w in told])
+            drawn = None if weights is None else sums @ weights.T / (weights @ count)
+            with np.errstate(invalid="ignore"):
+                out |= with_interval(name, sums.sum(axis=1) / count.sum(), drawn)
+        return out
+
+    dims = dict.fromkeys(("score", "gain"), ("model", "split"))
+    return {f"joined_{name}": variable for name, variable in by_split(resample, SPLITS, seed, dims).items()}
 
 
 def _weights(margins: np.ndarray) -> np.ndarray:
@@ -90,22 +94,6 @@ def _weights(margins: np.ndarray) -> np.ndarray:
     truth = np.repeat([1, 0], len(margins))
     model = LogisticRegression(fit_intercept=False, C=100.0).fit(np.concatenate([margins, -margins]), truth)
     return model.coef_[0]
-
-
-def _paired(found: Distances, wins: np.ndarray, alone: np.ndarray, split: str, draws: int, seed: list[int]) -> tuple:
-    """Accuracy, its bounds, and the same of what it gains on `alone`."""
-    inside = found.split == split
-    blocks = np.flatnonzero(found.block_split == split)
-    if not inside.any():
-        return (np.nan,) * 6
-    place = np.searchsorted(blocks, found.unit[inside])
-    sums = np.stack([np.bincount(place, w, len(blocks)) for w in (None, wins[inside], wins[inside] - alone[inside])])
-    value = sums[1:].sum(axis=1) / sums[0].sum()
-    bounds = np.full((2, 2), np.nan)
-    if draws and len(blocks) > 1:
-        drawn = sums @ draw(len(blocks), draws, seed).T  # (sum, draw)
-        bounds = interval((drawn[1:] / drawn[0]).T)
-    return value[0], *bounds[:, 0], value[1], *bounds[:, 1]
 
 
 def beyond(scores: xr.Dataset, split: str = "test") -> str:
@@ -131,7 +119,7 @@ def beyond(scores: xr.Dataset, split: str = "test") -> str:
     gain = _gain(here, network)
     if gain is None:
         return " ".join(parts)
-    beside = "".join(f"; {name}: {_gain(here, name)[0]}" for name in others if _gain(here, name))
+    beside = "".join(f"; {name}: {told[0]}" for name in others if (told := _gain(here, name)))
     parts.append(f"Joined with the network they gain {gain[0]} over themselves alone{beside}: {_verdict(*gain[1:])}.")
     return " ".join(parts)
 

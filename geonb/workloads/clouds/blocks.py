@@ -1,9 +1,7 @@
-"""Distances of triplets counted by block of ground, as scores.nc keeps them: two runs are compared over the same draws.
+"""Distances of triplets counted by block of ground, as scores.nc keeps them, and how good models are in groups of triplets.
 
 What a block is, the store says (:func:`geonb.workloads.clouds.triplets.blocks_of`): a place in all scenes that follow each
-other, or all scenes of
-one time, because what is near in space or in time looks alike. Every metric is a function of sums over blocks, so that the
-bootstrap costs matrix products and not another look at the triplets.
+other, or all scenes of one time, because what is near in space or in time looks alike.
 """
 
 from __future__ import annotations
@@ -14,10 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from geonb.base.conventions import SPLITS
+from geonb.scores.bootstrap import Arrays, Variables, by_split, draw, with_gain
+
 SUMS = ("triplets", "wins", "margin")  # wins: the neighbour is nearer; ties count half
 KINDS = ("near", "far")
 LEVELS = 256  # of distance, equally filled: the AUC of a draw is a rank among these
-SPLITS = ("train", "val", "test")
+PIECE = 256  # groups whose draws are held at once
 
 
 @dataclass(frozen=True)
@@ -162,65 +163,46 @@ def _fingerprint(data: xr.Dataset, names: list[str]) -> str:
     return hashlib.sha256(repr(rows).encode()).hexdigest()[:16]
 
 
-def compare_triplets(
-    one: xr.Dataset, other: xr.Dataset, metric: str, split: str = "test", draws: int = 1000, seed: int = 0
-) -> dict[str, float]:
-    """As :func:`geonb.scores.scores.compare`, of triplets.
+def accuracy_by_group(
+    distances: Distances, name: str, group: np.ndarray, number: int, draws: int, seed: int
+) -> Variables:
+    """Triplet accuracy of every model in each group of triplets, with intervals over the blocks of each split.
 
-    Raises
-    ------
-    ValueError
-        If they were not scored on the same triplets, or scores.nc does not tell.
+    Parameters
+    ----------
+    name : str
+        Of the variables and of their dim.
+    group : array (sample,) of int
+        Below `number`; -1 for none.
+
+    Returns
+    -------
+    dict of ``<name>_score`` and ``<name>_gain (model, split, <name>)`` with ``_low`` and ``_high``, NaN where a group lies in one
+    block; ``<name>_triplets (split, <name>)``
     """
-    from geonb.scores.bootstrap import draw, interval
-    from geonb.workloads.clouds.scores import METRICS, metrics_of
-
-    _refuse_others(one, other, metric, split)
-    tables = [_network_table(scores, split) for scores in (one, other)]
-    at, number = METRICS.index(metric), tables[0].shape[0]
-    scored = [scores["score"].isel(model=0).sel(split=split, metric=metric).item() for scores in (one, other)]
-    told = {"difference": scored[0] - scored[1], "low": np.nan, "high": np.nan, "blocks": number}
-    if number > 1 and draws:
-        weights = draw(number, draws, [seed, 0xB007])
-        # what levels cost on all blocks is taken off every draw
-        drawn = [
-            metrics_of(weights @ t)[..., at] + (value - metrics_of(t.sum(axis=0))[at])
-            for t, value in zip(tables, scored, strict=True)
-        ]
-        low, high = interval(drawn[0] - drawn[1])
-        told |= {"low": float(low), "high": float(high)}
-    return told
+    dims = dict.fromkeys(("score", "gain"), ("model", "split", name)) | {"triplets": ("split", name)}
+    told = by_split(lambda split, key: _accuracies(distances, split, group, number, draws, key), SPLITS, seed, dims)
+    return {f"{name}_{key}": variable for key, variable in told.items()}
 
 
-def _in_order(scores: xr.Dataset, split: str) -> xr.Dataset:
-    """The blocks of a split, by number."""
-    here = scores.isel(block=np.flatnonzero(scores["block_split"].values == split))
-    return here.isel(block=np.argsort(here["block_number"].values))
-
-
-def _network_table(scores: xr.Dataset, split: str) -> np.ndarray:
-    """Sums (block, column) of the network, as of `block_table`."""
-    here = _in_order(scores, split)
-    levels = here["block_levels"].transpose("block", "kind", "level").to_numpy()
-    sums = here["block_sums"].isel(model=0).transpose("block", "sum").to_numpy()
-    return np.concatenate([sums, levels.reshape(len(levels), -1)], axis=1).astype(np.float64)
-
-
-def _refuse_others(one: xr.Dataset, other: xr.Dataset, metric: str, split: str) -> None:
-    """Raise a ValueError that says in what the triplets that were scored differ."""
-    both = (one, other)
-    if any("block_levels" not in scores for scores in both):
-        raise ValueError("these scores hold no counts by block (made by an older geonb): run 04_analytics again")
-    if any(split not in scores["split"].values or metric not in scores["metric"].values for scores in both):
-        raise ValueError(f"not both have {metric} of the {split} split")
-    mine, others = (_in_order(scores, split) for scores in both)
-    if not mine.sizes["block"] or not others.sizes["block"]:
-        raise ValueError(f"there is no scored triplet in the {split} split")
-    same = np.array_equal(mine["block_number"].values, others["block_number"].values)
-    if same:
-        counts = [s["block_sums"].isel(model=0).sel(sum="triplets").values for s in (mine, others)]
-        same = np.array_equal(*counts)
-    if same and all("block_truth" in scores for scores in both):
-        same = one["block_truth"].sel(split=split).item() == other["block_truth"].sel(split=split).item()
-    if not same:
-        raise ValueError(f"their {split} splits do not hold the same triplets")
+def _accuracies(
+    distances: Distances, split: str, group: np.ndarray, number: int, draws: int, seed: list[int]
+) -> Arrays:
+    """Of one split: score and gain (model, group) with their bounds, triplets (group,)."""
+    blocks = np.flatnonzero(distances.block_split == split)
+    weights = np.ones((1, len(blocks)))  # the first are all blocks
+    if draws and len(blocks) > 1:
+        weights = np.concatenate([weights, draw(len(blocks), draws, seed)])
+    wins, pieces = distances.wins, []
+    for begin in range(0, number, PIECE):
+        wide = min(PIECE, number - begin)
+        inside = (distances.split == split) & (group >= begin) & (group < begin + wide)
+        place = np.searchsorted(blocks, distances.unit[inside]) * wide + group[inside] - begin
+        sums = [np.bincount(place, w, len(blocks) * wide) for w in (None, *wins[:, inside])]
+        count, *won = (one.reshape(len(blocks), wide).astype(float) for one in sums)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            drawn = np.stack([weights @ w for w in won]) / (weights @ count)  # (model, draw, group)
+        drawn[:, 1:, (count > 0).sum(axis=0) < 2] = np.nan
+        told = with_gain(drawn[:, 0], drawn[:, 1:] if len(weights) > 1 else None)
+        pieces.append(told | {"triplets": count.sum(axis=0).astype(int)})
+    return {key: np.concatenate([piece[key] for piece in pieces], axis=-1) for key in pieces[0]}

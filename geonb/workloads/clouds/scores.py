@@ -12,22 +12,25 @@ from collections import Counter
 import numpy as np
 import xarray as xr
 
-from geonb.scores.bootstrap import draw, interval
+from geonb.base.conventions import SPLITS
+from geonb.scores.bootstrap import Arrays, by_group, by_split, resampled
+from geonb.scores.ranking import auroc
+from geonb.workloads.clouds.beyond import beyond_brightness
 from geonb.workloads.clouds.blocks import (
     KINDS,
     LEVELS,
-    SPLITS,
     SUMS,
     Distances,
+    accuracy_by_group,
     block_table,
     block_variables,
     read_distances,
 )
+from geonb.workloads.clouds.neighbours import neighbours_alike
 
 METRICS = ("triplet_accuracy", "margin", "auc")
 BINS = 40  # of the distances' histograms
 PLACE_TILES = 2  # side of the squares of a map
-PIECE = 256  # groups whose draws are held at once
 
 
 def score_triplets(predictions: xr.DataTree, draws: int = 1000, seed: int = 0) -> xr.Dataset:
@@ -62,16 +65,18 @@ def score_triplets(predictions: xr.DataTree, draws: int = 1000, seed: int = 0) -
     ValueError
         If no triplet has a distance by every model.
     """
-    from geonb.workloads.clouds.beyond import beyond_brightness
-    from geonb.workloads.clouds.neighbours import neighbours_alike
-
     found, data = read_distances(predictions)
-    whole = [_resampled(found, found.split == s, draws, [seed, n, 0xB007]) for n, s in enumerate(SPLITS)]
-    variables = {
-        name: (("model", "split", "metric"), np.stack([piece[name] for piece in whole], axis=1)) for name in whole[0]
-    }
     sources = list(dict.fromkeys(found.source.tolist()))
-    variables |= _by_source(found, sources, draws, seed) | _by_scene(found, data, draws, seed) | _by_place(found, data)
+    mine = [found.split == s for s in SPLITS]
+    by_source = [[inside & (found.source == source) for source in sources] for inside in mine]
+
+    def resample(inside: np.ndarray, key: list[int]) -> Arrays:
+        return _resampled(found, inside, draws, key)
+
+    variables: dict = by_split(resample, mine, seed, dict.fromkeys(("score", "gain"), ("model", "split", "metric")))
+    counts = {"pixels": lambda inside: int(inside.sum()), "blocks": lambda inside: len(np.unique(found.unit[inside]))}
+    variables |= by_group(resample, by_source, "source", seed, counts)
+    variables |= _by_scene(found, data, draws, seed) | _by_place(found, data)
     variables |= _histograms(found) | block_variables(found, data)
     variables |= beyond_brightness(found, draws, seed) | neighbours_alike(predictions, seed)
     coords = {
@@ -86,8 +91,6 @@ def score_triplets(predictions: xr.DataTree, draws: int = 1000, seed: int = 0) -
 
 def metrics_of(table: np.ndarray) -> np.ndarray:
     """Metrics (..., metric) in the order of METRICS from summed counts (..., column); NaN where there is no triplet."""
-    from geonb.scores.ranking import auroc
-
     number, wins, margin = (table[..., column] for column in range(len(SUMS)))
     near, far = table[..., len(SUMS) : len(SUMS) + LEVELS], table[..., len(SUMS) + LEVELS :]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -104,106 +107,15 @@ def auc(near: np.ndarray, far: np.ndarray) -> float:
     return (ranks.sum() - len(far) * (len(far) + 1) / 2) / (len(near) * len(far))
 
 
-def _resampled(found: Distances, inside: np.ndarray, draws: int, seed: list[int]) -> dict[str, np.ndarray]:
-    """Metrics of every model on some triplets, and what the first model gains on each, over the same draws of blocks.
-
-    Parameters
-    ----------
-    inside : array (sample,) of bool
-
-    Returns
-    -------
-    dict: score and gain (model, metric), each with _low and _high
-    """
+def _resampled(found: Distances, inside: np.ndarray, draws: int, seed: list[int]) -> Arrays:
+    """Metrics of every model on some triplets, and what the first model gains on each, over the same draws of blocks."""
     table = block_table(found, inside)
-    coarse = metrics_of(table.sum(axis=1))
-    value = coarse.copy()
+    value = metrics_of(table.sum(axis=1))
     value[:, METRICS.index("auc")] = [
         auc(near[inside], far[inside]) for near, far in zip(found.near, found.far, strict=True)
     ]
-    out, number, drawn = {}, table.shape[1], None
-    if number > 1 and draws:
-        # levels tie what distances tell apart: the draws are moved by what that costs on all blocks
-        drawn = metrics_of(draw(number, draws, seed) @ table) + (value - coarse)[:, None]  # (model, draw, metric)
-    for kind in ("score", "gain"):
-        out[kind] = value if kind == "score" else value[:1] - value
-        bounds = np.full((2, *value.shape), np.nan)
-        if drawn is not None:
-            bounds = interval(np.moveaxis(drawn if kind == "score" else drawn[:1] - drawn, 1, 0))
-        out[f"{kind}_low"], out[f"{kind}_high"] = bounds
-    return out
-
-
-def _by_source(found: Distances, sources: list[str], draws: int, seed: int) -> dict:
-    """Score and gain (model, split, source, metric) of the anchors of each source, and how many there are."""
-    mine = [[(found.split == s) & (found.source == source) for source in sources] for s in SPLITS]
-    pieces = [
-        [_resampled(found, m, draws, [seed, n, 0xB007, i + 1]) for i, m in enumerate(row)] for n, row in enumerate(mine)
-    ]
-    stacked = {
-        f"source_{name}": (
-            ("model", "split", "source", "metric"),
-            np.stack([np.stack([piece[name] for piece in row], axis=1) for row in pieces], axis=1),
-        )
-        for name in pieces[0][0]
-    }
-    counts = {"pixels": lambda m: int(m.sum()), "blocks": lambda m: len(np.unique(found.unit[m]))}
-    return stacked | {
-        f"source_{name}": (("split", "source"), np.array([[of(m) for m in row] for row in mine]))
-        for name, of in counts.items()
-    }
-
-
-def accuracy_by_group(
-    found: Distances, split: str, group: np.ndarray, number: int, draws: int, seed: list[int]
-) -> dict[str, np.ndarray]:
-    """Triplet accuracy of every model in each group of a split's triplets, with intervals over the split's blocks.
-
-    Parameters
-    ----------
-    group : array (sample,) of int
-        Below `number`; -1 for none.
-
-    Returns
-    -------
-    dict: score and gain (model, group), each with _low and _high, NaN where a group lies in one block; triplets (group,)
-    """
-    blocks, shape = np.flatnonzero(found.block_split == split), (len(found.models), number)
-    out = {f"{kind}{end}": np.full(shape, np.nan) for kind in ("score", "gain") for end in ("", "_low", "_high")}
-    out["triplets"] = np.zeros(number, int)
-    weights = np.ones((1, len(blocks)))
-    if draws and len(blocks) > 1:
-        weights = np.concatenate([weights, draw(len(blocks), draws, seed)])
-    wins = found.wins
-    for begin in range(0, number, PIECE):
-        some = slice(begin, min(begin + PIECE, number))
-        wide = some.stop - begin
-        inside = (found.split == split) & (group >= begin) & (group < some.stop)
-        place = np.searchsorted(blocks, found.unit[inside]) * wide + group[inside] - begin
-        sums = [np.bincount(place, w, len(blocks) * wide) for w in (None, *wins[:, inside])]
-        count, *won = (one.reshape(len(blocks), wide).astype(float) for one in sums)
-        out["triplets"][some] = count.sum(axis=0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            drawn = np.stack([weights @ w for w in won]) / (
-                weights @ count
-            )  # (model, draw, group), the first all blocks
-        several = begin + np.flatnonzero((count > 0).sum(axis=0) > 1)
-        for kind, values in (("score", drawn), ("gain", drawn[:1] - drawn)):
-            out[kind][:, some] = values[:, 0]
-            if len(weights) > 1 and several.size:
-                low, high = interval(np.moveaxis(values[:, 1:, several - begin], 1, 0))
-                out[f"{kind}_low"][:, several], out[f"{kind}_high"][:, several] = low, high
-    return out
-
-
-def grouped(prefix: str, dim: str, pieces: list[dict[str, np.ndarray]]) -> dict:
-    """Variables ``<prefix>_score (model, split, <dim>)`` and so on of what `accuracy_by_group` gave of each split."""
-    return {
-        f"{prefix}_{name}": (("split", dim), np.stack([piece[name] for piece in pieces]))
-        if name == "triplets"
-        else (("model", "split", dim), np.stack([piece[name] for piece in pieces], axis=1))
-        for name in pieces[0]
-    }
+    # levels tie what distances tell apart
+    return resampled(table, lambda sums: {"score": metrics_of(sums)}, draws, seed, exact={"score": value})
 
 
 def _by_scene(found: Distances, data: xr.Dataset, draws: int, seed: int) -> dict:
@@ -221,8 +133,7 @@ def _by_scene(found: Distances, data: xr.Dataset, draws: int, seed: int) -> dict
     scenes = {key: place for place, key in enumerate(sorted(set(keys)))}
     group = np.array([scenes[key] for key in keys])
     _, first = np.unique(group, return_index=True)
-    pieces = [accuracy_by_group(found, s, group, len(scenes), draws, [seed, n, 0xB007]) for n, s in enumerate(SPLITS)]
-    return grouped("scene", "scene", pieces) | {
+    return accuracy_by_group(found, "scene", group, len(scenes), draws, seed) | {
         "scene_time": ("scene", time[first].astype("datetime64[ns]")),
         "scene_source": ("scene", found.source[first]),
     }
@@ -236,7 +147,6 @@ def _by_place(found: Distances, data: xr.Dataset) -> dict:
     keys = np.stack([np.unique(found.source, return_inverse=True)[1], data["y"] // side, data["x"] // side])
     _, first, group = np.unique(keys, axis=1, return_index=True, return_inverse=True)
     group, number = group.reshape(-1), len(first)
-    pieces = [accuracy_by_group(found, s, group, number, 0, []) for s in SPLITS]
     count = np.bincount(group, minlength=number)
     lon, lat = np.deg2rad(data["lon"].to_numpy()), data["lat"].to_numpy()
     # the mean of an angle, or a square on the date line would lie in Greenwich
@@ -245,8 +155,12 @@ def _by_place(found: Distances, data: xr.Dataset) -> dict:
         "place_lon": ("place", np.rad2deg(east)),
         "place_lat": ("place", np.bincount(group, lat, number) / count),
     }
-    kept = {k: v for k, v in grouped("place", "place", pieces).items() if k in ("place_score", "place_triplets")}
-    return kept | middle | {"place_source": ("place", found.source[first])}
+    told = accuracy_by_group(found, "place", group, number, 0, 0)
+    return (
+        {name: told[name] for name in ("place_score", "place_triplets")}
+        | middle
+        | {"place_source": ("place", found.source[first])}
+    )
 
 
 def _histograms(found: Distances) -> dict:

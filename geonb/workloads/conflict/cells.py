@@ -16,6 +16,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from geonb.scores.bootstrap import Variables
+
 # Positive floats stand in the order of their bits: cutting the last ones makes bins of equal relative width (2**-10).
 SHIFT = 13
 SMALLEST = 2.0**-24  # a smaller probability counts as this one in the log loss, and is never an alarm
@@ -54,9 +56,9 @@ class Cells:
     bins: np.ndarray  # (model, split, BINS, 3): cells, sum of probability, events
     threshold: np.ndarray  # (model, outcome) fine bin from which on there is an alarm
     blocks: dict[str, np.ndarray] = field(default_factory=dict)  # split: (model, outcome, lead, months, cells, column)
-    months: np.ndarray | None = None  # (model, outcome, time, column)
-    countries: np.ndarray | None = None  # (model, split, outcome, country, column)
-    country: np.ndarray | None = None  # (country,) UCDP's numbers
+    months: np.ndarray = field(default_factory=lambda: np.empty(0))  # (model, outcome, time, column)
+    countries: np.ndarray = field(default_factory=lambda: np.empty(0))  # (model, split, outcome, country, column)
+    country: np.ndarray = field(default_factory=lambda: np.empty(0))  # (country,) UCDP's numbers
     truth: dict[str, str] = field(default_factory=dict)  # split: fingerprint of months, leads, cells and events scored
 
 
@@ -203,7 +205,9 @@ def _count_blocks(cells: Cells, data: xr.Dataset, valid: np.ndarray) -> None:
         cells.months[m, o, i] = by_country.sum(axis=0)
 
 
-def _sums(cells: Cells, at: xr.Dataset, valid, m, o, p, event, known) -> np.ndarray:
+def _sums(
+    cells: Cells, at: xr.Dataset, valid: np.ndarray, m: int, o: int, p: np.ndarray, event: np.ndarray, known: np.ndarray
+) -> np.ndarray:
     """(sum, known forecast) in the order of SUMS."""
     alarm = fine_bins(p) >= cells.threshold[m, o]
     clipped = np.clip(p.astype(np.float64), SMALLEST, 1 - SMALLEST)
@@ -236,10 +240,44 @@ def width(bins: int) -> int:
     return 2 * bins + len(SUMS)
 
 
-def tally(key, bins, event, sums, number: int, levels: int) -> np.ndarray:
+def tally(
+    key: np.ndarray, bins: np.ndarray, event: np.ndarray, sums: np.ndarray, number: int, levels: int
+) -> np.ndarray:
     """Table (key, column) of counts by bin and of sums."""
     hist = np.bincount((key * 2 + event) * levels + bins, minlength=number * 2 * levels).reshape(number, -1)
     return np.column_stack([hist, *(np.bincount(key, weights, number) for weights in sums)])
+
+
+def block_variables(cells: Cells) -> Variables:
+    """The network's counts of each block and quarter of each split, as scores.nc keeps them: two runs are compared by these.
+
+    Of all leads together, in the order of the split's own quarters and blocks: 64 levels of probability without and with an
+    event, and six sums. For a country they are some 100 kB (few of the counts are not zero).
+
+    Returns
+    -------
+    dict of ``block_counts (outcome, block, event, level)`` int32, ``block_sums (outcome, block, sum)`` float64,
+    ``block_split``, ``block_quarter``, ``block_place (block)`` and ``block_truth (split)``, a fingerprint of the months,
+    leads, cells and events: are the counts of two runs of the same forecasts, whatever sample stores they came from?
+    """
+    tables, split_of, quarter, place = [], [], [], []
+    for split in cells.splits:
+        table = cells.blocks[split][0].sum(axis=1, dtype=np.float64)  # (outcome, quarter, place, column)
+        quarters, places = table.shape[1:3]
+        tables.append(table.reshape(len(table), quarters * places, -1))
+        split_of += [split] * (quarters * places)
+        quarter.append(np.repeat(np.arange(quarters), places))
+        place.append(np.tile(np.arange(places), quarters))
+    table = np.concatenate(tables, axis=1)
+    counts = np.rint(table[..., : 2 * COARSE]).astype(np.int32).reshape(*table.shape[:2], 2, COARSE)
+    return {
+        "block_counts": (("outcome", "block", "event", "level"), counts),
+        "block_sums": (("outcome", "block", "sum"), table[..., 2 * COARSE :]),
+        "block_split": ("block", np.array(split_of)),
+        "block_quarter": ("block", np.concatenate(quarter).astype(np.int32)),
+        "block_place": ("block", np.concatenate(place).astype(np.int32)),
+        "block_truth": ("split", np.array([cells.truth[s] for s in cells.splits])),
+    }
 
 
 def _texts(names: xr.DataArray) -> np.ndarray:

@@ -14,11 +14,10 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from geonb.scores.bootstrap import interval
+from geonb.scores.bootstrap import Arrays, Variables, by_split, with_gain
 from geonb.scores.ranking import auroc
 from geonb.workloads.conflict import cells as conflict_cells
-from geonb.workloads.conflict.blocks import block_variables
-from geonb.workloads.conflict.cells import COARSE, FINE, MEDIUM, SUMS, Cells, count, lower_edge
+from geonb.workloads.conflict.cells import COARSE, FINE, MEDIUM, SUMS, Cells, block_variables, count, lower_edge
 
 METRICS = ("average_precision", "auroc", "brier", "log_loss", "f1", "precision", "recall", "crps")
 RESAMPLINGS = ("both", "months", "cells")
@@ -57,16 +56,10 @@ def score_forecasts(predictions: xr.DataTree, draws: int = 1000, seed: int = 0) 
         If no forecast is of a month that is known.
     """
     cells = count(predictions)
-    pieces = [_split_scores(cells, split, draws, [seed, n, 0xB007]) for n, split in enumerate(cells.splits)]
-    dims = {"score": (), "gain": (), "lead_score": ("lead",), "lead_gain": ("lead",), "outcome_score": ("outcome",),
-            "outcome_gain": ("outcome",)}  # fmt: skip
-    variables = {
-        name + end: (("model", "split", *tail, "metric"), np.stack([p[name + end] for p in pieces], axis=1))
-        for name, tail in dims.items()
-        for end in ("", "_low", "_high")
-    }
-    for name in ("score_by_low", "score_by_high", "gain_by_low", "gain_by_high"):
-        variables[name] = ("resampling", "model", "split", "metric"), np.stack([p[name] for p in pieces], axis=2)
+    kinds, tails = ("score", "gain"), {"": (), "lead_": ("lead",), "outcome_": ("outcome",)}
+    dims = {name + kind: ("model", "split", *tail, "metric") for name, tail in tails.items() for kind in kinds}
+    dims |= {f"{kind}_by": ("resampling", "model", "split", "metric") for kind in kinds}
+    variables = by_split(lambda split, key: _split_scores(cells, split, draws, key), cells.splits, seed, dims)
     variables |= _by_month(cells) | _by_country(cells) | _counts(cells) | _curves(cells) | block_variables(cells)
     known = dict(predictions.attrs.get("countries", {}))
     names = [known.get(str(code), "no events" if code == 0 else f"country {code}") for code in cells.country]
@@ -129,7 +122,7 @@ def weights_of(months: int, places: int, draws: int, seed: list[int], how: str =
     return (by_month[:, :, None] * by_place[:, None]).reshape(draws, -1)
 
 
-def _mean(values: np.ndarray) -> np.ndarray:
+def mean_of_outcomes(values: np.ndarray) -> np.ndarray:
     """Mean over the outcomes (axis 1) where it is defined."""
     known = np.isfinite(values).sum(axis=1)
     return np.where(known, np.nansum(values, axis=1), np.nan) / np.maximum(known, 1)
@@ -143,49 +136,38 @@ def _ranked(metrics: np.ndarray, fine: np.ndarray) -> np.ndarray:
     return metrics
 
 
-def _split_scores(cells: Cells, split: str, draws: int, seed: list[int]) -> dict[str, np.ndarray]:
+def _split_scores(cells: Cells, split: str, draws: int, seed: list[int]) -> Arrays:
     """Scores and gains of a split, of all leads and of each, with intervals over the same draws of blocks."""
     table, fine = cells.blocks[split], cells.fine[:, cells.splits.index(split)]
     months, places = table.shape[3:5]
     table = table.reshape(*table.shape[:3], months * places, -1)
-    out, weights = {}, {}
-    if draws and max(months, places) > 1:
-        weights = {how: weights_of(months, places, draws, seed, how) for how in RESAMPLINGS}
+    hows = RESAMPLINGS if draws and max(months, places) > 1 else ()
+    weights = {how: weights_of(months, places, draws, seed, how) for how in hows}
     pooled = table.sum(axis=2, dtype=np.float64)
     of_outcomes = _ranked(metrics_of(pooled.sum(axis=2), COARSE), fine.sum(axis=2, dtype=np.int64))
-    drawn = {how: _drawn(pooled, w, of_outcomes) for how, w in weights.items()}  # (model, outcome, draw, metric)
-    out |= _with_intervals("outcome_", of_outcomes, drawn.get("both"))
-    out |= _with_intervals("", _mean(of_outcomes), _mean(drawn["both"]) if drawn else None)
+    drawn = {how: drawn_metrics(pooled, w, of_outcomes) for how, w in weights.items()}  # (model, outcome, draw, metric)
+    mean = mean_of_outcomes(of_outcomes)
+    bounds = {how: with_gain(mean, mean_of_outcomes(drawn[how]) if drawn else None) for how in RESAMPLINGS}
+    out = with_gain(of_outcomes, drawn.get("both"), axis=2, prefix="outcome_") | bounds["both"]
     for kind in ("score", "gain"):
-        bounds = [_with_intervals("", _mean(of_outcomes), _mean(drawn[how]) if drawn else None) for how in RESAMPLINGS]
-        out |= {f"{kind}_by{end}": np.stack([b[kind + end] for b in bounds]) for end in ("_low", "_high")}
+        for end in ("low", "high"):
+            out[f"{kind}_by_{end}"] = np.stack([told[f"{kind}_{end}"] for told in bounds.values()])
     by_lead = []
     for lead in range(len(cells.leads)):
-        here = table[:, :, lead].astype(np.float64)
-        value = _ranked(metrics_of(here.sum(axis=2), COARSE), fine[:, :, lead])
-        some = _mean(_drawn(here, weights["both"], value)) if weights else None
-        by_lead.append(_with_intervals("lead_", _mean(value), some))
+        alone = table[:, :, lead].astype(np.float64)
+        value = _ranked(metrics_of(alone.sum(axis=2), COARSE), fine[:, :, lead])
+        some = mean_of_outcomes(drawn_metrics(alone, weights["both"], value)) if weights else None
+        by_lead.append(with_gain(mean_of_outcomes(value), some, prefix="lead_"))
     return out | {name: np.stack([piece[name] for piece in by_lead], axis=1) for name in by_lead[0]}
 
 
-def _drawn(table: np.ndarray, weights: np.ndarray, value: np.ndarray) -> np.ndarray:
+def drawn_metrics(table: np.ndarray, weights: np.ndarray, value: np.ndarray) -> np.ndarray:
     """Metrics (model, outcome, draw, metric) of each draw of blocks; table (model, outcome, block, column).
 
     Coarse bins tie what the fine ones tell apart: the draws are moved by what that costs on all blocks.
     """
     drawn = metrics_of(weights @ table, COARSE)
     return drawn + (value - metrics_of(table.sum(axis=2), COARSE))[:, :, None]
-
-
-def _with_intervals(prefix: str, value: np.ndarray, drawn: np.ndarray | None) -> dict[str, np.ndarray]:
-    """score and gain (model, ..., metric) with bounds; `drawn` has the draws on the last axis but one."""
-    out = {f"{prefix}score": value, f"{prefix}gain": value[:1] - value}
-    for kind in ("score", "gain"):
-        bounds = np.full((2, *value.shape), np.nan)
-        if drawn is not None:
-            bounds = interval(np.moveaxis(drawn if kind == "score" else drawn[:1] - drawn, -2, 0))
-        out[f"{prefix}{kind}_low"], out[f"{prefix}{kind}_high"] = bounds
-    return out
 
 
 def _confusion(table: np.ndarray, bins: int) -> np.ndarray:
@@ -195,8 +177,8 @@ def _confusion(table: np.ndarray, bins: int) -> np.ndarray:
     return np.rint(np.stack([without - fp, fp, events - tp, tp], axis=-1)).astype(np.int64)
 
 
-def _by_month(cells: Cells) -> dict:
-    value = _mean(metrics_of(cells.months, MEDIUM))
+def _by_month(cells: Cells) -> Variables:
+    value = mean_of_outcomes(metrics_of(cells.months, MEDIUM))
     return {
         "month_score": (("model", "time", "metric"), value),
         "month_events": ("time", cells.months[0, ..., MEDIUM : 2 * MEDIUM].sum(axis=(0, 2)).astype(np.int64)),
@@ -205,9 +187,9 @@ def _by_month(cells: Cells) -> dict:
     }
 
 
-def _by_country(cells: Cells) -> dict:
+def _by_country(cells: Cells) -> Variables:
     value = metrics_of(cells.countries, MEDIUM)  # (model, split, outcome, country, metric)
-    mean = np.stack([_mean(value[:, s]) for s in range(len(cells.splits))], axis=1)
+    mean = np.stack([mean_of_outcomes(value[:, s]) for s in range(len(cells.splits))], axis=1)
     events = cells.countries[0, ..., MEDIUM : 2 * MEDIUM].sum(axis=(1, 3)).astype(np.int64)
     return {
         "country_score": (("model", "split", "country", "metric"), mean),
@@ -215,7 +197,7 @@ def _by_country(cells: Cells) -> dict:
     }
 
 
-def _counts(cells: Cells) -> dict:
+def _counts(cells: Cells) -> Variables:
     totals = [cells.blocks[s].sum(axis=(2, 3, 4), dtype=np.float64) for s in cells.splits]
     confusion = np.stack([_confusion(total, COARSE) for total in totals], axis=1)
     number, events = cells.fine[0].sum(axis=(1, 2, 3, 4)), cells.fine[0][:, :, :, 1].sum(axis=(1, 2, 3))
@@ -233,7 +215,7 @@ def _counts(cells: Cells) -> dict:
     }
 
 
-def _curves(cells: Cells) -> dict:
+def _curves(cells: Cells) -> Variables:
     """ROC and precision-recall curves of all outcomes and leads together, at some points."""
     fine = cells.fine.sum(axis=(2, 3), dtype=np.int64)  # (model, split, 2, FINE)
     names = ("roc_fpr", "roc_tpr", "pr_recall", "pr_precision")

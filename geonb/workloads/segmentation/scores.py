@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from geonb.base.conventions import IGNORE  # noqa: F401  (named where scores are made)
 from geonb.base.conventions import SPLIT_CODES as SPLITS
-from geonb.scores.bootstrap import draw, interval
+from geonb.scores.bootstrap import Arrays, Variables, by_group, by_split, resampled
+from geonb.scores.comparison import of_split
 from geonb.workloads.segmentation.blocks import Blocks, columns, count, with_areas
 
 METRICS = ("mean_iou", "accuracy", "macro_f1", "boundary_f1", "log_loss", "brier")
@@ -16,7 +16,7 @@ METRICS = ("mean_iou", "accuracy", "macro_f1", "boundary_f1", "log_loss", "brier
 CLASS_METRICS = ("iou", "f1", "precision", "recall", "boundary_f1", "area_error")
 
 
-DRAWN = ("score", "class_score", "gain")
+DIMS = {"score": ("model", "split", "metric"), "class_score": ("model", "split", "class", "class_metric")}
 
 
 EDGES = ("true", "true_near", "guess", "guess_near")
@@ -63,6 +63,7 @@ def score_classes(
         If no labelled pixel has a prediction.
     """
     blocks = count(predictions, rows, tolerance_px)
+    number = len(blocks.classes)
     if not blocks.number.size:
         raise ValueError(
             "No labelled pixel has a prediction, so there is nothing to score. Check the mask of notebook 01."
@@ -71,14 +72,21 @@ def score_classes(
     datasets = [
         str(n.attrs.get("dataset") or predictions.attrs.get("title", "")) for n in predictions.children.values()
     ]
-    whole = [
-        _resampled(blocks, blocks.split == SPLITS[name], draws, [seed, n, 0xB007]) for n, name in enumerate(splits)
-    ]
-    variables = _stacked(whole, "", ("model", "split"), DRAWN)
-    variables |= _grouped(blocks, np.array(blocks.sources), "source", splits, draws, seed)
-    named = list(dict.fromkeys(datasets))
-    if len(named) > 1:
-        variables |= _grouped(blocks, np.array(datasets), "constituent", splits, draws, seed)
+    mine, named = [blocks.split == SPLITS[name] for name in splits], list(dict.fromkeys(datasets))
+
+    def resample(inside: np.ndarray, key: list[int]) -> Arrays:
+        return resampled(
+            blocks.table[:, inside], lambda sums: dict(zip(DIMS, metrics_of(sums, number), strict=True)), draws, key
+        )
+
+    variables = by_split(resample, mine, seed, DIMS | {"gain": ("model", "split", "metric")})
+    pixels = blocks.table[0][:, columns(number)["confusion"]].sum(-1)
+    counts = {"pixels": lambda inside: int(pixels[inside].sum()), "blocks": lambda inside: int(inside.sum())}
+    for dim, group_of in {"source": blocks.sources, "constituent": datasets}.items():
+        of_block, groups = np.array(group_of)[blocks.source], list(dict.fromkeys(group_of))
+        if dim == "source" or len(groups) > 1:
+            inside = [[of_split & (of_block == group) for group in groups] for of_split in mine]
+            variables |= by_group(resample, inside, dim, seed, counts)
     variables |= _counts(blocks, splits) | _block_variables(blocks)
     coords = {
         "model": blocks.models, "split": splits, "metric": list(METRICS), "class": blocks.classes,
@@ -137,61 +145,7 @@ def _mean(by_class: np.ndarray) -> np.ndarray:
     return np.nansum(by_class, -1) / np.isfinite(by_class).sum(-1)
 
 
-def _resampled(blocks: Blocks, mine: np.ndarray, draws: int, seed: list[int]) -> dict[str, np.ndarray]:
-    """Metrics of every model on some blocks, and what the first model gains on each, over the same draws of blocks.
-
-    Returns
-    -------
-    dict: score and gain (model, metric), class_score (model, class, class_metric), each with _low and _high
-    """
-    table, classes = blocks.table[:, mine], len(blocks.classes)
-    value = dict(zip(DRAWN, _with_gain(metrics_of(table.sum(axis=1), classes)), strict=True))
-    out = dict(value)
-    number = table.shape[1]
-    if number < 2 or not draws:
-        return out | {name + end: np.full_like(v, np.nan) for name, v in value.items() for end in ("_low", "_high")}
-    counts = draw(number, draws, seed)
-    for name, drawn in zip(DRAWN, _with_gain(metrics_of(counts @ table, classes)), strict=True):
-        out[f"{name}_low"], out[f"{name}_high"] = interval(np.moveaxis(drawn, 1, 0))
-    return out
-
-
-def _with_gain(metrics: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return *metrics, metrics[0][:1] - metrics[0]
-
-
-def _stacked(pieces: list[dict], prefix: str, dims: tuple[str, ...], names: tuple[str, ...]) -> dict:
-    """Variables (model, ..., metric) from one dict a split, or a split and source (then nested)."""
-    tails = {"class_score": ("class", "class_metric")}
-    return {
-        prefix + name + end: (
-            (*dims, *tails.get(name, ("metric",))),
-            np.stack([piece[name + end] for piece in pieces], axis=1),
-        )
-        for name in names
-        for end in ("", "_low", "_high")
-    }
-
-
-def _grouped(blocks: Blocks, group_of: np.ndarray, dim: str, splits: list[str], draws: int, seed: int) -> dict:
-    """Score and gain (model, split, <dim>, metric) over each group's own blocks; `group_of`: name of each source's group."""
-    groups, names = list(dict.fromkeys(group_of)), ("score", "gain")
-    of_block = group_of[blocks.source]
-    mine = {(s, g): (blocks.split == SPLITS[s]) & (of_block == g) for s in splits for g in groups}
-    by_split = []
-    for n, split in enumerate(splits):
-        pieces = [_resampled(blocks, mine[split, g], draws, [seed, n, 0xB007, i + 1]) for i, g in enumerate(groups)]
-        by_split.append({name: value for name, (_, value) in _stacked(pieces, "", ("model", dim), names).items()})
-    out = _stacked(by_split, f"{dim}_", ("model", "split", dim), names)
-    pixels = blocks.table[0][:, columns(len(blocks.classes))["confusion"]].sum(-1)
-    counts = {f"{dim}_pixels": lambda where: int(pixels[where].sum()), f"{dim}_blocks": lambda where: int(where.sum())}
-    return out | {
-        name: (("split", dim), np.array([[of(mine[s, g]) for g in groups] for s in splits]))
-        for name, of in counts.items()
-    }
-
-
-def _counts(blocks: Blocks, splits: list[str]) -> dict:
+def _counts(blocks: Blocks, splits: list[str]) -> Variables:
     """Confusion, reliability, pixels and areas of each split, over all its blocks."""
     number, where = len(blocks.classes), columns(len(blocks.classes))
     mine = [blocks.split == SPLITS[s] for s in splits]
@@ -217,7 +171,7 @@ def _counts(blocks: Blocks, splits: list[str]) -> dict:
     }
 
 
-def _block_variables(blocks: Blocks) -> dict:
+def _block_variables(blocks: Blocks) -> Variables:
     """The counts of each block, as they are kept in scores.nc; :func:`block_table` is the way back."""
     number, where = len(blocks.classes), columns(len(blocks.classes))
     shape = blocks.table.shape[:2]
@@ -231,8 +185,8 @@ def _block_variables(blocks: Blocks) -> dict:
     }
 
 
-def block_table(scores: xr.Dataset, split: str = "test") -> np.ndarray:
-    """Counts (model, block, column) of a split's blocks, for :func:`metrics_of`.
+def block_table(scores: xr.Dataset) -> np.ndarray:
+    """Counts (model, block, column) of the blocks in scores, for :func:`metrics_of`.
 
     Raises
     ------
@@ -241,10 +195,9 @@ def block_table(scores: xr.Dataset, split: str = "test") -> np.ndarray:
     """
     if "block_confusion" not in scores:
         raise ValueError("these scores hold no counts by block (made by an older geonb): run 04_analytics again")
-    here = scores.isel(block=np.flatnonzero(scores["block_split"] == split))
-    names = ("block_confusion", "block_losses", "block_edges")
-    parts = [here[name].to_numpy().reshape(*here[name].shape[:2], -1) for name in names]
-    pixel_ha = here["pixel_ha"].sel(source=here["block_source"]).to_numpy()
+    parts = [scores[name].to_numpy() for name in ("block_confusion", "block_losses", "block_edges")]
+    parts = [part.reshape(*part.shape[:2], -1) for part in parts]
+    pixel_ha = scores["pixel_ha"].sel(source=scores["block_source"]).to_numpy()
     return with_areas(np.concatenate(parts, axis=-1).astype(np.float64), scores.sizes["class"], pixel_ha)
 
 
@@ -252,54 +205,9 @@ def block_scores(scores: xr.Dataset, metric: str, model: str | None = None, spli
     """One metric of each block of a split: DataArray (block,) with block_source, block_number and ``pixels``."""
     model = str(scores["model"].values[0]) if model is None else model
     at = list(scores["model"].values).index(model)
-    table = block_table(scores, split)[at]
+    here = of_split(scores, split)
+    table = block_table(here)[at]
     values = metrics_of(table, scores.sizes["class"])[0][:, METRICS.index(metric)]
-    here = scores.isel(block=np.flatnonzero(scores["block_split"] == split))
     pixels = table[:, columns(scores.sizes["class"])["confusion"]].sum(-1).astype(int)
     coords = {name: ("block", here[name].values) for name in ("block_source", "block_number")}
     return xr.DataArray(values, coords | {"pixels": ("block", pixels)}, ("block",), name=metric)
-
-
-def _truth(table: np.ndarray, classes: int) -> np.ndarray:
-    confusion = table[:, columns(classes)["confusion"]]
-    return confusion.reshape(len(table), classes, classes).sum(-1)
-
-
-def compare_classes(
-    one: xr.Dataset, other: xr.Dataset, metric: str, split: str = "test", draws: int = 1000, seed: int = 0
-) -> dict[str, float]:
-    """Difference of two runs' networks over the same blocks, with its paired 95 % interval.
-
-    Returns
-    -------
-    dict with ``difference`` (one minus other), ``low``, ``high``, ``blocks``
-
-    Raises
-    ------
-    ValueError
-        If they were not scored on the same pixels: other classes, blocks or truth.
-    """
-    if list(one["class"].values) != list(other["class"].values):
-        raise ValueError("their classes differ")
-    tables, classes = [], one.sizes["class"]
-    for scores in (one, other):
-        table = block_table(scores, split)[0]
-        here = scores.isel(block=np.flatnonzero(scores["block_split"] == split))
-        order = np.lexsort([here["block_number"].values, here["block_source"].values])
-        tables.append((here["block_source"].values[order], here["block_number"].values[order], table[order]))
-    (*keys, table), (*other_keys, other_table) = tables
-    same = all(np.array_equal(a, b) for a, b in zip(keys, other_keys, strict=True))
-    if not same or not np.array_equal(_truth(table, classes), _truth(other_table, classes)):
-        raise ValueError(f"their {split} splits do not hold the same pixels")
-    at, number = METRICS.index(metric), len(table)
-    if not number:
-        raise ValueError(f"there is no scored pixel in the {split} split")
-
-    def difference(weights: np.ndarray) -> np.ndarray:
-        first, second = (metrics_of(weights @ t, classes)[0][..., at] for t in (table, other_table))
-        return first - second
-
-    low = high = np.nan
-    if number > 1 and draws:
-        low, high = interval(difference(draw(number, draws, [seed, 0xB007])))
-    return {"difference": float(difference(np.ones(number))), "low": float(low), "high": float(high), "blocks": number}

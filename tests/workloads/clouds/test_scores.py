@@ -131,8 +131,9 @@ def test_few_levels_of_distance_cost_next_to_nothing(tree, scored, monkeypatch):
     coarse = score_triplets(tree, draws=200)
     assert coarse["score"].equals(scored["score"])
     assert middle(coarse) == pytest.approx(middle(scored), abs=0.015)
-    table = clouds_blocks._network_table(coarse, "test").sum(axis=0)
-    uncorrected = clouds_scores.metrics_of(table)[2]
+    distances, _ = clouds_blocks.read_distances(tree)
+    table = clouds_blocks.block_table(distances, distances.split == "test")[0]
+    uncorrected = clouds_scores.metrics_of(table.sum(axis=0))[2]
     assert abs(uncorrected - coarse["score"].sel(split="test", metric="auc", model="network")) > 0.025
     data = tree["triplets"].to_dataset()
     other = score_triplets(changed(tree, near=data["far"], far=data["near"]), draws=0)  # as wrong as the other is right
