@@ -111,7 +111,7 @@ def wait_for(port: int, server: subprocess.Popen, log: Path, seconds: float = 60
 
 
 OPEN = """import xarray as xr
-from geonb import dashboards
+from geonb.workloads.{workload}.explore import explore
 predictions, arrays = (xr.open_datatree(f"{folder}/{{name}}.zarr", engine="zarr", chunks={{}}) for name in ("predictions", "arrays"))
 """
 

@@ -77,8 +77,8 @@ def test_live_map_in_jupyterlab(tmp_path, predictions, arrays):
     arrays.to_zarr(tmp_path / "arrays.zarr")
     made = nbformat.v4.new_notebook(
         cells=[
-            nbformat.v4.new_code_cell(OPEN.format(folder=tmp_path)),
-            nbformat.v4.new_code_cell("dashboards.explore(predictions, arrays)"),
+            nbformat.v4.new_code_cell(OPEN.format(folder=tmp_path, workload="segmentation")),
+            nbformat.v4.new_code_cell("explore(predictions, arrays)"),
         ],
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
     )

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
+from geonb.dashboards.live import encoded
+from geonb.dashboards.page import data_uri, framed, notes_html
 from geonb.embeddings.trees import NOISE
 from geonb.plots.planes import colours_of, spread
-from geonb.plots.style import listed
+from geonb.plots.style import place_text
 from geonb.plots.tiles import Tiles, tiles_at, when
+
+if TYPE_CHECKING:
+    from IPython.display import HTML
 
 MOST_POINTS = 400
 SIDES = (64, 48, 40, 32, 24, 16)  # px of a thumbnail: the largest that fits under the budget
@@ -22,7 +25,7 @@ SHOWN_PX = 110
 
 def tiles_map(
     xy: xr.DataArray, tiles: Tiles, letters: Sequence[str], most: int = MOST_POINTS, budget_mb: float = 1.5
-) -> Any:
+) -> HTML:
     """Make a scatter whose points show their tile, kind, split, time and place under the pointer.
 
     Parameters
@@ -45,13 +48,7 @@ def tiles_map(
     ValueError
         If the letters do not match the samples.
     """
-    from IPython.display import HTML
-
-    page = tiles_page(xy, tiles, letters, most, budget_mb)
-    # The document is an attribute in single quotes: Bokeh's own code is full of double ones, which then stay one byte.
-    quoted = page.replace("&", "&amp;").replace("'", "&#39;")
-    frame = f"<iframe title='samples in the plane' style='width:100%;height:640px;border:0' srcdoc='{quoted}'></iframe>"
-    return HTML(f"<div class='geonb-tiles'>{frame}</div>")
+    return framed(tiles_page(xy, tiles, letters, most, budget_mb), "samples in the plane", 640, "tiles")
 
 
 def tiles_page(
@@ -73,10 +70,9 @@ def tiles_page(
     told = [
         f"{len(chosen):,} of {len(points):,} samples." if len(chosen) < len(points) else f"{len(points):,} samples."
     ]
-    told += [str(xy.attrs.get("meaning", "")), *listed(xy.attrs.get("notes"))]
-    badge = "<b style='background:#fff3bf;padding:2px 6px'>simulated data</b> " if xy.attrs.get("simulated") else ""
-    text = f"<div style='font:12px sans-serif;color:#555'>{badge}{_escaped(' '.join(told))}</div>"
-    return file_html(column(plot, Div(text=text, width=860)), INLINE, title="geonb: samples in the plane")
+    told.append(str(xy.attrs.get("meaning", "")))
+    notes = Div(text=f'<div style="font:12px sans-serif">{notes_html(xy.attrs, *told)}</div>', width=860)
+    return file_html(column(plot, notes), INLINE, title="geonb: samples in the plane")
 
 
 def _drawn(points: np.ndarray, most: int) -> np.ndarray:
@@ -108,9 +104,7 @@ def _png(tile: np.ndarray, side: int) -> str:
     if max(image.size) > side:
         share = side / max(image.size)
         image = image.resize([max(1, round(length * share)) for length in image.size], Image.Resampling.BOX)
-    held = io.BytesIO()
-    image.save(held, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(held.getvalue()).decode()
+    return data_uri(encoded(image, optimize=True))
 
 
 def _figure(
@@ -154,13 +148,7 @@ def _about(sample: xr.DataArray) -> str:
     parts += when(sample)
     if {"lon", "lat"} <= set(sample.coords) and np.isfinite([float(sample["lon"]), float(sample["lat"])]).all():
         lon, lat = float(sample["lon"]), float(sample["lat"])
-        parts.append(f"{abs(lat):.2f}° {'N' if lat >= 0 else 'S'}, {abs(lon):.2f}° {'E' if lon >= 0 else 'W'}")
+        parts.append(place_text(lat, lon))
     if "source" in sample.coords:
         parts.append(str(sample["source"].item()))
     return ", ".join(parts)
-
-
-def _escaped(text: str) -> str:
-    import html
-
-    return html.escape(text)

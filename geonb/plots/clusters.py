@@ -14,7 +14,17 @@ from matplotlib.figure import Figure
 
 from geonb.embeddings.trees import NOISE
 from geonb.plots.cells import draw_ground, ground, ground_note
-from geonb.plots.maps import PANEL_PIXELS, crs_of, default_bands, draw_on_grid, edges, scale_bar, stretched, thinned
+from geonb.plots.maps import (
+    PANEL_PIXELS,
+    crs_of,
+    default_bands,
+    draw_on_grid,
+    edges,
+    percentiles,
+    scale_bar,
+    stretched,
+    thinned,
+)
 from geonb.plots.style import finish, ink_on, styled, swatches
 from geonb.plots.tiles import cluster_colours
 
@@ -131,7 +141,7 @@ def component_limits(values: np.ndarray | xr.DataArray) -> list[tuple[float, flo
     """The 2nd and 98th percentile of each component (..., axis), over its finite values."""
     flat = np.asarray(values, np.float64).reshape(-1, np.shape(values)[-1])
     flat = flat[np.isfinite(flat).all(1)]
-    return [tuple(np.percentile(column, (2, 98))) if column.size else (0.0, 1.0) for column in flat.T]
+    return [percentiles(column) for column in flat.T]
 
 
 def _maps(embeddings: Any, arrays: xr.DataTree, most: int, paint: Any, what: str) -> Any:

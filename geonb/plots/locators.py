@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from geonb.base.project import NATURAL_EARTH
 from geonb.plots.maps import crs_of, edges
-from geonb.plots.style import finish, styled
+from geonb.plots.style import COASTS_NOTE, finish, place_text, styled
+from geonb.rasters.grids import lonlat, lonlat_bounds
 
 WHOLE_EARTH = 50  # degrees from the middle of the sources, beyond which the map is that of the whole Earth
 
@@ -28,7 +29,7 @@ def locator(arrays: xr.DataTree) -> Figure:
     """
     import cartopy.crs as ccrs
 
-    boxes = [lonlat_bounds(edges(group), crs_of(group.to_dataset())) for group in arrays.children.values()]
+    boxes = [lonlat_bounds(crs_of(group.to_dataset()), edges(group)) for group in arrays.children.values()]
     west, south = np.min([box[:2] for box in boxes], axis=0)
     east, north = np.max([box[2:] for box in boxes], axis=0)
     figure = plt.figure(figsize=(8, 3.6))
@@ -58,7 +59,7 @@ def locator(arrays: xr.DataTree) -> Figure:
         text = {"xytext": (7, 5), "textcoords": "offset points", "fontsize": 8, "color": "#aa1111"}
         spot = ax.projection.transform_point((box[0] + box[2]) / 2, (box[1] + box[3]) / 2, ccrs.PlateCarree())
         ax.annotate(str(name), spot, **text)
-    return finish(figure, arrays.attrs, "Coasts and borders: Natural Earth 1:110m, off by some kilometres.")
+    return finish(figure, arrays.attrs, COASTS_NOTE)
 
 
 def locator_inset(figure: Figure, rectangle: tuple[float, float, float, float], bounds: tuple, crs: Any) -> Axes:
@@ -74,8 +75,8 @@ def locator_inset(figure: Figure, rectangle: tuple[float, float, float, float], 
     """
     import cartopy.crs as ccrs
 
-    west, south, east, north = lonlat_bounds(bounds, crs)
-    lon, lat = lonlat_centre(bounds, crs)
+    west, south, east, north = lonlat_bounds(crs, bounds)
+    lon, lat = lonlat(crs, (bounds[0] + bounds[2]) / 2, (bounds[1] + bounds[3]) / 2)
     ax = figure.add_axes(rectangle, projection=ccrs.NearsidePerspective(lon, lat, satellite_height=2_500_000))
     ax.set_global()
     earth(ax)
@@ -86,24 +87,8 @@ def locator_inset(figure: Figure, rectangle: tuple[float, float, float, float], 
         ax.plot(*ring, color="#cc2222", linewidth=1.2, transform=ccrs.PlateCarree())
     ax.plot(lon, lat, "o", color="#cc2222", markeredgecolor="white", markersize=5, transform=ccrs.PlateCarree())
     ax.spines["geo"].set(edgecolor="#667788", linewidth=0.6)
-    place = f"{abs(lat):.2f}° {'N' if lat >= 0 else 'S'}, {abs(lon):.2f}° {'E' if lon >= 0 else 'W'}"
-    ax.set_title(place, fontsize=7.5, fontweight="normal", loc="center", pad=3)
+    ax.set_title(place_text(lat, lon), fontsize=7.5, fontweight="normal", loc="center", pad=3)
     return ax
-
-
-def lonlat_bounds(bounds: tuple, crs: Any) -> tuple[float, float, float, float]:
-    """Bounds (west, south, east, north) in degrees of bounds in `crs`."""
-    from pyproj import Transformer
-
-    return Transformer.from_crs(crs, "OGC:CRS84", always_xy=True).transform_bounds(*bounds, densify_pts=21)
-
-
-def lonlat_centre(bounds: tuple, crs: Any) -> tuple[float, float]:
-    """Longitude and latitude of the middle of bounds in `crs`."""
-    from pyproj import Transformer
-
-    middle = (bounds[0] + bounds[2]) / 2, (bounds[1] + bounds[3]) / 2
-    return Transformer.from_crs(crs, "OGC:CRS84", always_xy=True).transform(*middle)
 
 
 def earth(ax: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,18 +30,6 @@ def crs_of(data: xr.DataArray | xr.Dataset) -> Any:
     return CRS.from_wkt(mappings[0]) if mappings else None
 
 
-def crs_name(crs: Any) -> str:
-    """Name and code of a CRS, ``NAD83 / North Carolina (EPSG:32119)``; GDAL's match where a file names neither."""
-    from pyproj import CRS
-    from rasterio.crs import CRS as GdalCRS
-
-    authority = crs.to_authority(min_confidence=60)
-    code = ":".join(authority) if authority else GdalCRS.from_wkt(crs.to_wkt("WKT1_GDAL")).to_epsg()
-    if not code:
-        return crs.name
-    return f"{CRS.from_user_input(code).name} ({code if authority else f'EPSG:{code}'})"
-
-
 def thinned(data: Any, pixels: int = PANEL_PIXELS) -> Any:
     """Every n-th pixel of (..., y, x) with north up, so that neither side exceeds `pixels`."""
     step = max(1, -(-max(data.sizes["y"], data.sizes["x"]) // pixels))
@@ -55,6 +43,12 @@ def edges(data: Any) -> tuple[float, float, float, float]:
     half_x = abs(x[1] - x[0]) / 2 if len(x) > 1 else 0.5
     half_y = abs(y[1] - y[0]) / 2 if len(y) > 1 else 0.5
     return float(x.min() - half_x), float(y.min() - half_y), float(x.max() + half_x), float(y.max() + half_y)
+
+
+def percentiles(band: np.ndarray) -> tuple[float, float]:
+    """The 2nd and 98th percentile of a band, between which it is shown; 0 and 1 where it is empty."""
+    low, high = np.nanpercentile(band, (2, 98)) if band.size else (0.0, 1.0)
+    return float(low), float(high)
 
 
 def stretched(
@@ -71,13 +65,13 @@ def stretched(
     shown = np.zeros((*bands.shape[1:], 4), "float32")
     for i, j in enumerate([0, 1, 2] if len(bands) > 2 else [0, 0, 0]):
         band = bands[j]
-        low, high = limits[j] if limits else np.percentile(band[good], (2, 98)) if good.any() else (0.0, 1.0)
+        low, high = limits[j] if limits else percentiles(band[good])
         shown[..., i] = np.where(good, np.clip((band - low) / max(high - low, 1e-12), 0, 1) ** GAMMA, 0)
     shown[..., 3] = good
     return shown
 
 
-def default_bands(channels: Sequence[Any]) -> list[int]:
+def default_bands(channels: Iterable[Any]) -> list[int]:
     """Which channels to show as red, green, blue: by name where they say so, near infrared first where there is one.
 
     Landsat's ``band_10 .. band_50`` (blue, green, red, near and shortwave infrared) show as 4-3-2, in which plants are red.
@@ -93,8 +87,7 @@ def draw_on_grid(ax: Axes, values: np.ndarray, data: Any, crs: Any = None) -> No
     west, south, east, north = edges(data)
     metres = crs is not None and crs.is_projected
     unit = 1e-3 if metres else 1.0
-    shown = ax.imshow(values, extent=(west * unit, east * unit, south * unit, north * unit), interpolation="nearest")
-    del shown
+    ax.imshow(values, extent=(west * unit, east * unit, south * unit, north * unit), interpolation="nearest")
     geographic = crs is not None and crs.is_geographic
     ax.set_aspect(1 / np.cos(np.deg2rad((south + north) / 2)) if geographic else "equal")
     names = (
@@ -133,9 +126,9 @@ def composite_note(image: xr.DataArray, bands: Sequence[int] | None = None) -> s
     return f"Image: {told}; each band stretched 2-98 % and brightened."
 
 
-def _common_limits(windows: Sequence[xr.Dataset], bands: Sequence[int]) -> list[tuple[float, float]]:
+def common_limits(windows: Sequence[xr.Dataset], bands: Sequence[int]) -> list[tuple[float, float]]:
     """One stretch for a whole gallery, so that its windows can be compared."""
     good = np.concatenate(
         [w.inputs.isel(channel=bands).values[:, w.valid.values.astype(bool)] for w in windows], axis=1
     )
-    return [tuple(np.percentile(band, (2, 98))) if band.size else (0.0, 1.0) for band in good]
+    return [percentiles(band) for band in good]

@@ -31,6 +31,7 @@ RC = {
 }
 SPLIT_COLOURS = {"none": "#f0f0f0", "train": "#88ccee", "val": "#ddcc77", "test": "#aa3377"}
 NODATA_COLOUR = "#e3e3e3"
+COASTS_NOTE = "Coasts and borders: Natural Earth 1:110m, off by some kilometres."
 # The network leads in every figure; the baselines step back. Markers differ too, so that nothing rests on colour alone.
 MODEL_COLOURS = ("#b5400f", "#4a6d8c", "#7d7d7d", "#8a6d3b", "#5b8a72", "#6b5b95")
 MODEL_MARKERS = "osD^vP"
@@ -75,6 +76,12 @@ def listed(value: Any) -> list[str]:
     if isinstance(value, str):
         return [value] if value else []
     return [str(entry) for entry in np.atleast_1d(np.asarray(value, dtype=object))]
+
+
+def place_text(lat: float, lon: float, digits: int | None = 2) -> str:
+    """A place for people: ``35.78° N, 78.64° W``; with so many decimals, or (None) as many as it needs."""
+    form = "g" if digits is None else f".{digits}f"
+    return f"{abs(lat):{form}}° {'N' if lat >= 0 else 'S'}, {abs(lon):{form}}° {'E' if lon >= 0 else 'W'}"
 
 
 def class_colours(names: Sequence[str], attrs: Mapping[str, Any]) -> dict[str, str]:

@@ -6,6 +6,7 @@ Offsets and sizes are whole pixels, rows before columns.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     import geopandas as gpd
     from affine import Affine
+    from pyproj import Transformer
     from rasterio.crs import CRS
 
 
@@ -107,13 +109,24 @@ def lonlat_bounds(crs: CRS, area: tuple[float, float, float, float]) -> tuple[fl
     return round(float(west), 6), round(float(south), 6), round(float(east), 6), round(float(north), 6)
 
 
+def lonlat(crs: Any, x: Any, y: Any) -> tuple[Any, Any]:
+    """Longitude and latitude, degrees (OGC:CRS84), of places in any CRS; not finite where it leaves the Earth."""
+    return _to_lonlat(crs).transform(x, y)
+
+
+@functools.lru_cache(maxsize=16)
+def _to_lonlat(crs: Any) -> Transformer:
+    from pyproj import Transformer
+
+    return Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
+
+
 def pixel_size_m(crs: CRS, transform: Affine, shape: tuple[int, int]) -> float:
     """Side of a pixel in metres (the smaller one), on the ellipsoid at the grid's centre."""
-    from pyproj import Geod, Transformer
+    from pyproj import Geod
 
     x, y = transform * (shape[1] / 2, shape[0] / 2)
-    to_lonlat = Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
-    lon, lat = to_lonlat.transform([x, x + transform.a, x], [y, y, y + transform.e])
+    lon, lat = lonlat(crs, [x, x + transform.a, x], [y, y, y + transform.e])
     geod = Geod(ellps="WGS84")
     return min(geod.inv(lon[0], lat[0], lon[i], lat[i])[2] for i in (1, 2))
 
@@ -255,10 +268,20 @@ def burn(shapes: Any, transform: Affine, area: tuple[slice, slice], fill: int) -
 
 
 def crs_name(crs: Any) -> str:
-    """What to call a CRS: its own name, or its projection and where it stands."""
+    """Name and code of a CRS, ``NAD83 / North Carolina (EPSG:32119)``; without a name, its projection and where it stands.
+
+    Where a file gives no code, GDAL's match stands in.
+    """
     import pyproj
+    from rasterio.crs import CRS
 
     own = pyproj.CRS.from_wkt(crs.to_wkt())
+    authority = own.to_authority(min_confidence=60)
+    epsg = None if authority else CRS.from_wkt(own.to_wkt("WKT1_GDAL")).to_epsg()
+    if authority or epsg:
+        code = ":".join(authority or ("EPSG", str(epsg)))
+        name = pyproj.CRS.from_user_input(code).name
+        return name if code.split(":")[1] in name else f"{name} ({code})"
     if own.name not in ("unknown", "undefined", "unnamed"):
         return own.name
     cf = own.to_cf()

@@ -86,3 +86,15 @@ def test_overlap():
     assert grids.overlap(here, (CRS.from_epsg(4326), (-81.01, 36.1, -80.9, 36.3)))
     assert not grids.overlap(here, (CRS.from_epsg(4326), (10.0, 50.0, 11.0, 51.0)))
     assert not grids.overlap(here, (UTM, (501_000, 4_000_000, 502_000, 4_001_000)))  # they touch
+
+
+def test_a_crs_is_called_by_its_name_and_code_or_by_its_projection():
+    import pyproj
+
+    raleigh = pyproj.CRS("EPSG:32119")
+    esri = pyproj.CRS(raleigh.to_wkt("WKT1_ESRI"))  # names no authority; GDAL knows it all the same
+    assert {grids.crs_name(crs) for crs in (raleigh, esri, CRS.from_epsg(32119))} == {
+        "NAD83 / North Carolina (EPSG:32119)"
+    }
+    assert grids.crs_name(pyproj.CRS("OGC:CRS84")) == "WGS 84 (CRS84)"
+    assert grids.crs_name(pyproj.CRS("+proj=tmerc +lon_0=5 +ellps=GRS80")) == "transverse mercator"

@@ -6,16 +6,14 @@ takes the one that fits: frozen where the runner said so (``GEONB_HEADLESS=1``),
 
 from __future__ import annotations
 
-import base64
-import io
-import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 from PIL import Image, ImageDraw
 
-from geonb.dashboards.map import load_bokeh, packed_rgba
+from geonb.dashboards import live
+from geonb.dashboards.layers import packed_rgba
 from geonb.plots.cells import SEA
 from geonb.plots.style import NODATA_COLOUR
 from geonb.workloads.clouds.explore_style import (
@@ -31,8 +29,14 @@ from geonb.workloads.clouds.explore_tiles import Clouds, SceneSeries, Tile
 from geonb.workloads.clouds.frozen import frozen
 from geonb.workloads.clouds.predict import series_of
 
+if TYPE_CHECKING:
+    from bokeh.models import ColumnDataSource, GlyphRenderer
+    from bokeh.plotting import figure as BokehFigure
+
 __all__ = ["explore", "frozen", "show"]
 VIEW_PIXELS = 700  # a side of the map on a screen; more is read thinned
+MOST_PX = 760  # of the map from north to south
+NOTHING = packed_rgba(np.zeros((1, 1, 3), np.uint8), 0.0)
 NO_MAP = (
     "**No map.** The triplets came as pictures, without place and time: there is no scene to move over. The kinds, the plane and the "
     "tiles under the pointer are in notebook 05, the triplets themselves in 03."
@@ -55,7 +59,7 @@ def show(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Any:
         from IPython.display import Markdown
 
         return Markdown(NO_MAP)
-    return frozen(predictions, arrays) if os.environ.get("GEONB_HEADLESS") == "1" else explore(predictions, arrays)
+    return frozen(predictions, arrays) if live.headless() else explore(predictions, arrays)
 
 
 def explore(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Any:
@@ -71,7 +75,7 @@ def explore(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Any:
         If the predictions hold no embedded scenes, or no tile of them is valid.
     """
     clouds = Clouds(predictions, arrays)
-    load_bokeh()
+    live.load_bokeh()
     return Explorer(clouds).widget
 
 
@@ -79,19 +83,16 @@ class Explorer:
     """The state of a live map: which series and time, which tile was clicked, and the figure that shows it."""
 
     def __init__(self, clouds: Clouds) -> None:
-        from bokeh.models import ColumnDataSource
-
         self.clouds, self.tile = clouds, clouds.start()
         self.alike = clouds.alike(self.tile)
         self.here = clouds.series[self.tile.series]
-        self.view, self.busy = self.here.bounds, False
-        box = {name: [] for name in ("x", "y", "dw", "dh")}
-        contents = {
-            "base": {"image": [], **box}, "overlay": {"image": [], **box}, "asked": {"x": [], "y": []}, "seen": {"bounds": []},
-            "under": {"distance": [], "lon": [], "lat": [], **box}, "squares": squares(clouds, self.here.name, 0, None, []),
-            "coast": {"xs": [], "ys": []}, "borders": {"xs": [], "ys": []},
-        }  # fmt: skip
-        self.sources = {name: ColumnDataSource(data) for name, data in contents.items()}
+        self.view: tuple[float, ...] = self.here.bounds
+        self.busy = False
+        layer, lines = "image x y dw dh", "xs ys"
+        self.sources = live.sources_of(
+            base=layer, overlay=layer, asked="x y", seen="bounds", under="distance lon lat x y dw dh",
+            squares=" ".join(squares(clouds, self.here.name, 0, None, [])), coast=lines, borders=lines,
+        )  # fmt: skip
         self.plot, self.overlay = clouds_figure(self.here, self.sources)
         self._controls()
         self._listen()
@@ -121,20 +122,8 @@ class Explorer:
         return [(f"{label} ({i + 1})" if twice else label, i) for i, label in enumerate(labels)]
 
     def _listen(self) -> None:
-        """Let the browser tell where one clicked and, when the map has come to rest, what it shows."""
-        from bokeh.events import Tap
-        from bokeh.models import CustomJS
-
-        tap = "asked.data = {x: [cb_obj.x], y: [cb_obj.y]}"
-        self.plot.js_on_event(Tap, CustomJS(args={"asked": self.sources["asked"]}, code=tap))
-        rest = """clearTimeout(window.geonb_rest)
-        window.geonb_rest = setTimeout(() => { seen.data = {bounds: [x.start, y.start, x.end, y.end]} }, 250)"""
-        ranges = {"x": self.plot.x_range, "y": self.plot.y_range}
-        for axis in ranges.values():
-            for side in ("start", "end"):
-                axis.js_on_change(side, CustomJS(args={"seen": self.sources["seen"], **ranges}, code=rest))
-        self.sources["asked"].on_change("data", lambda attr, old, new: self.click())
-        self.sources["seen"].on_change("data", lambda attr, old, new: self.look(self.sources["seen"].data["bounds"]))
+        live.on_click(self.plot, self.sources["asked"], self.click)
+        live.on_rest(self.plot, self.sources["seen"], self.look)
         self.opacity.observe(lambda change: setattr(self.overlay.glyph, "global_alpha", change["new"]), "value")
         self.overlay.glyph.global_alpha = self.opacity.value
         for control in (self.time, self.layer, self.marks):
@@ -154,14 +143,8 @@ class Explorer:
         )
         controls = [*several, *times, self.layer, self.opacity, self.marks, self.legend, self.about]
         side = w.VBox(controls, layout=w.Layout(width="338px"))
-        self.widget = w.HBox([BokehModel(self.plot), side], layout=w.Layout(flex_flow="row wrap"))
-        self.widget.explorer = self
-        live = self.widget._repr_mimebundle_
-
-        def both(**options: Any) -> dict[str, Any]:  # a still picture for a notebook whose kernel is gone
-            return {**(live(**options) or {}), "image/png": base64.b64encode(self.still()).decode()}
-
-        self.widget._repr_mimebundle_ = both
+        shown = w.HBox([BokehModel(self.plot), side], layout=w.Layout(flex_flow="row wrap"))
+        self.widget = live.with_still(shown, self)
 
     def go(self, name: str) -> None:
         """Show another series; the tile that was clicked stays, so that distances to it can be seen there too."""
@@ -170,42 +153,39 @@ class Explorer:
         place = min(self.time.index or 0, last)  # new options put the slider back to the first
         self.time.options, self.play.max = self._times(), last
         self.time.index = place
-        west, south, east, north = self.view
-        self.plot.x_range.update(start=west, end=east, reset_start=west, reset_end=east)
-        self.plot.y_range.update(start=south, end=north, reset_start=south, reset_end=north)
-        self.plot.frame_height = frame_height(self.here, self.plot.frame_width)
-        label_axes(self.plot, self.here)
+        live.move_to(self.plot, self.view)
+        self.plot.frame_height = live.frame_height(self.view, self.plot.frame_width, most=MOST_PX)
+        live.label_axes(self.plot, self.here.crs, digits=1)
         for lines in ("coast", "borders"):
             self.sources[lines].data = _lines(self.here, lines)
         self.busy = False
         self.draw()
 
-    def look(self, bounds: list[float]) -> None:
+    def look(self, bounds: tuple[float, ...]) -> None:
         """Read the scene again for what the map now shows: closer in, more of the pixels that are on disk."""
-        if len(bounds) == 4 and tuple(bounds) != tuple(self.view):
-            self.view = tuple(bounds)
+        if bounds != tuple(self.view):
+            self.view = bounds
             self._paint_scene()
 
     def _paint_scene(self) -> None:
-        shown = self.here.picture(self.time.value, self.view, VIEW_PIXELS) if self.here.image is not None else None
-        if shown is None:
-            grey = np.zeros((1, 1, 3), np.uint8)
-            self.sources["base"].data = {"image": [packed_rgba(grey, 0.0)], **_box(self.here.bounds)}
-            return
-        colours, bounds = shown
-        image = packed_rgba(colours[..., :3], colours[..., 3] / 255)
-        self.sources["base"].data = {"image": [image], **_box(bounds)}
+        shown = self.here.picture(self.time.value, self.view, VIEW_PIXELS)
+        image, bounds = (
+            (NOTHING, self.here.bounds)
+            if shown is None
+            else (packed_rgba(shown[0][..., :3], shown[0][..., 3] / 255), shown[1])
+        )
+        self.sources["base"].data = {"image": [image], **live.box_of(bounds)}
 
     def draw(self) -> None:
         """Paint the scene, what lies on top and the outlines, and tell of the tile."""
         if self.busy:
             return
-        name, time, box = self.here.name, self.time.value, _box(self.here.grid)
+        name, time, box = self.here.name, self.time.value, live.box_of(self.here.grid)
         squared = self.here.distances(time, self.clouds.vector(self.tile))
         painted = {
             "components": lambda: paint_components(self.clouds, name, time),
             "distance": lambda: paint_distances(self.clouds, squared),
-            "nothing": lambda: packed_rgba(np.zeros((1, 1, 3), np.uint8), 0.0),
+            "nothing": lambda: NOTHING,
         }[self.layer.value]()
         self._paint_scene()
         self.sources["overlay"].data = {"image": [painted], **box}
@@ -226,12 +206,9 @@ class Explorer:
         far = f": distance to the tile{f' of {own.label(self.tile.time)}' if other else ''}"
         return f"{about}{self.here.label(self.time.value)}{far if self.layer.value == 'distance' else ''}"
 
-    def click(self) -> None:
+    def click(self, x: float, y: float) -> None:
         """Take the tile that was clicked, and show the distance to it."""
-        asked = self.sources["asked"].data
-        if not len(asked["x"]):
-            return
-        place = self.here.nearest(asked["x"][0], asked["y"][0], self.time.value)
+        place = self.here.nearest(x, y, self.time.value)
         if place is None:
             self.about.value = "<i>No tile there: outside the scene, or mostly no data.</i>"
             return
@@ -249,8 +226,7 @@ class Explorer:
         whole = Image.new("RGBA", size, NODATA_COLOUR)
         for name, alpha in (("base", 1.0), ("overlay", self.opacity.value)):
             data = self.sources[name].data
-            image = np.ascontiguousarray(data["image"][0][::-1])
-            layer = Image.fromarray(image.view(np.uint8).reshape(*image.shape, 4), "RGBA")
+            layer = live.picture_of(data["image"][0])
             left, top = self._pixel(data["x"][0], data["y"][0] + data["dh"][0], size)
             right, bottom = self._pixel(data["x"][0] + data["dw"][0], data["y"][0], size)
             how = Image.Resampling.BILINEAR if name == "base" else Image.Resampling.NEAREST
@@ -258,9 +234,7 @@ class Explorer:
             layer.putalpha(layer.getchannel("A").point(lambda value, alpha=alpha: int(value * alpha)))
             whole.alpha_composite(layer, (max(0, left), max(0, top)), (max(0, -left), max(0, -top)))
         self._draw_lines(ImageDraw.Draw(whole), size)
-        file = io.BytesIO()
-        whole.convert("RGB").save(file, "PNG")
-        return file.getvalue()
+        return live.encoded(whole.convert("RGB"))
 
     def _pixel(self, x: float, y: float, size: tuple[int, int]) -> tuple[int, int]:
         west, south, east, north = self.here.bounds
@@ -276,33 +250,23 @@ class Explorer:
             pen.rectangle([at for corner in corners for at in corner], outline=colour, width=3)
 
 
-def _box(bounds: tuple[float, float, float, float]) -> dict[str, list[float]]:
-    west, south, east, north = bounds
-    return {"x": [west], "y": [south], "dw": [east - west], "dh": [north - south]}
-
-
 def _lines(series: SceneSeries, name: str) -> dict[str, list[list[float]]]:
     return {f"{axis}s": [line[:, i].tolist() for line in series.lines[name]] for i, axis in enumerate("xy")}
 
 
-def clouds_figure(series: SceneSeries, sources: dict[str, Any], width_px: int = 490) -> tuple[Any, Any]:
+def clouds_figure(
+    series: SceneSeries, sources: dict[str, ColumnDataSource], width_px: int = 490
+) -> tuple[BokehFigure, GlyphRenderer]:
     """The Bokeh figure and the renderer of what lies on top: scene, colours of tiles, coasts and borders, outlines."""
-    from bokeh.models import BoxZoomTool, CustomJSHover, HoverTool, Range1d
-    from bokeh.plotting import figure
+    from bokeh.models import CustomJSHover, HoverTool
 
-    west, south, east, north = series.bounds
-    plot = figure(
-        x_range=Range1d(west, east), y_range=Range1d(south, north), tools="pan,wheel_zoom,reset,tap", title=" ",
-        active_scroll="wheel_zoom", toolbar_location="right", match_aspect=True, output_backend="canvas",
-        background_fill_color=SEA if series.image is None else NODATA_COLOUR, frame_width=width_px,
-        frame_height=frame_height(series, width_px),
+    plot = live.map_frame(
+        series.bounds, width_px, live.frame_height(series.bounds, width_px, most=MOST_PX),
+        SEA if series.image is None else NODATA_COLOUR, title=" ", toolbar_location="right", match_aspect=True,
     )  # fmt: skip
-    plot.add_tools(BoxZoomTool(match_aspect=True))
-    plot.grid.visible, plot.toolbar.logo = False, None
-    box = {"x": "x", "y": "y", "dw": "dw", "dh": "dh"}
-    plot.image_rgba(image="image", source=sources["base"], **box)
-    overlay = plot.image_rgba(image="image", source=sources["overlay"], **box)
-    unseen = plot.image(image="distance", source=sources["under"], global_alpha=0.0, **box)
+    plot.image_rgba(image="image", source=sources["base"], **live.BOX)
+    overlay = plot.image_rgba(image="image", source=sources["overlay"], **live.BOX)
+    unseen = plot.image(image="distance", source=sources["under"], global_alpha=0.0, **live.BOX)
     for name, colour in (("coast", COAST), ("borders", BORDER)):
         sources[name].data = _lines(series, name)
         plot.multi_line("xs", "ys", source=sources[name], line_color=colour, line_width=1.4)
@@ -320,29 +284,5 @@ def clouds_figure(series: SceneSeries, sources: dict[str, Any], width_px: int = 
     tips = [("lat, lon", "@lat{custom}, @lon{custom}"), ("squared distance", "@distance{custom}")]
     formatters = {"@lat": place, "@lon": place, "@distance": far}
     plot.add_tools(HoverTool(tooltips=tips, formatters=formatters, renderers=[unseen]))
-    label_axes(plot, series)
+    live.label_axes(plot, series.crs, digits=1)
     return plot, overlay
-
-
-def frame_height(series: SceneSeries, width_px: int) -> int:
-    """Height, px, at which a pixel of the scenes is a square."""
-    west, south, east, north = series.bounds
-    return int(np.clip(width_px * (north - south) / (east - west), 200, 760))
-
-
-def label_axes(plot: Any, series: SceneSeries) -> None:
-    """Kilometres on the scenes' own grid, or degrees."""
-    from bokeh.models import CustomJSTickFormatter
-
-    from geonb.rasters.grids import crs_name
-
-    if series.crs is not None and series.crs.is_projected:
-        plot.xaxis.axis_label, plot.yaxis.axis_label = f"x [km], {crs_name(series.crs)}", "y [km]"
-        for axis in (*plot.xaxis, *plot.yaxis):
-            axis.formatter = CustomJSTickFormatter(
-                code="return (tick / 1000).toFixed(Math.abs(ticks[1] - ticks[0]) < 1000 ? 1 : 0)"
-            )
-    elif series.crs is not None:
-        plot.xaxis.axis_label, plot.yaxis.axis_label = "longitude [°]", "latitude [°]"
-    else:
-        plot.xaxis.axis_label, plot.yaxis.axis_label = "x", "y"

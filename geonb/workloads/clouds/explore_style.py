@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from html import escape
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from geonb.dashboards.map import RAMP, packed_rgba, paint_probability
-from geonb.plots.style import NODATA_COLOUR, listed
+from geonb.dashboards import page
+from geonb.dashboards.layers import RAMP, packed_rgba, paint_probability
+from geonb.dashboards.live import encoded
+from geonb.plots.style import COASTS_NOTE, NODATA_COLOUR
 from geonb.workloads.clouds.explore_tiles import APART_H, Clouds, SceneSeries, Tile
 
 LAYERS = {"components": "what the network sees, as colours", "distance": "distance to the tile", "nothing": "nothing"}
@@ -33,15 +33,8 @@ def paint_components(clouds: Clouds, series: str, time: int) -> np.ndarray:
 def legend_html(clouds: Clouds, layer: str) -> str:
     """What the colours on top mean, and what the data are."""
     said = {"components": _components_html, "distance": _distances_html}.get(layer, lambda _: "")(clouds)
-    stamp = '<b style="background:#fff3bf;border:1px solid #c08a00;padding:0 5px">simulated data</b> '
-    notes = " ".join(
-        ["Coasts and borders: Natural Earth 1:110m, off by some kilometres.", *listed(clouds.attrs.get("notes"))]
-    )
-    shown = f"{stamp if clouds.attrs.get('simulated') else ''}{escape(notes)}"
-    return (
-        f'<div style="font:12px sans-serif;line-height:1.5;min-height:62px">{said}</div>'
-        f'<div style="color:#666;font-size:11px;line-height:1.35">{shown}</div>'
-    )
+    legend = f'<div style="font:12px sans-serif;line-height:1.5;min-height:62px">{said}</div>'
+    return legend + page.notes_html(clouds.attrs, COASTS_NOTE)
 
 
 def _components_html(clouds: Clouds) -> str:
@@ -84,9 +77,7 @@ def data_uri(colours: np.ndarray | None, side: int | None = TILE_PX, quality: in
     picture = on_paper(colours)
     if side:
         picture = picture.resize((side, max(1, round(side * picture.height / picture.width))), Image.Resampling.LANCZOS)
-    file = io.BytesIO()
-    picture.save(file, "JPEG", quality=quality, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return page.data_uri(encoded(picture, "JPEG", quality=quality, optimize=True), "jpeg")
 
 
 def on_paper(colours: np.ndarray) -> Image.Image:
@@ -151,7 +142,7 @@ def picture_html(clouds: Clouds, tile: Tile, squared: float | None, rank: int = 
     uri = data_uri(series.tile_picture(tile)) if series.image is not None else None
     look = f"width:{TILE_PX}px;min-height:{TILE_PX if uri else 8}px;border:3px solid {ALIKE if rank else CHOSEN};display:block"
     picture = f'<img src="{uri}" style="{look}" alt="tile">' if uri else f'<div style="{look}"></div>'
-    told = f"<b>{rank}</b>: {number(squared)}" if rank else "<b>the tile</b>"
+    told = f"<b>{rank}</b>: {number(squared)}" if squared is not None else "<b>the tile</b>"
     told += f"<br>{escape(series.name)}" if len(clouds.series) > 1 else ""
     return (
         f'<div style="width:{TILE_PX + 6}px;font-size:10.5px;line-height:1.25;white-space:nowrap">{picture}{told}<br>'
@@ -164,7 +155,7 @@ def squares(
     clouds: Clouds, series: str, time: int, tile: Tile | None, alike: list[tuple[Tile, float]]
 ) -> dict[str, list[Any]]:
     """Outlines of the tile and of its most alike that lie in a scene: x, y, width, height, text, colour, dash."""
-    shown = {name: [] for name in ("x", "y", "width", "height", "text", "colour", "dash")}
+    shown: dict[str, list[Any]] = {name: [] for name in ("x", "y", "width", "height", "text", "colour", "dash")}
     there = clouds.series[series]
     marked = (
         [] if tile is None else [(tile, "", CHOSEN), *((one, str(i), ALIKE) for i, (one, _) in enumerate(alike, 1))]

@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from geonb.dashboards.map import north_up, window
+from geonb.dashboards.layers import group_of, north_up, window
 from geonb.plots.cells import ground
-from geonb.plots.maps import crs_of, default_bands, edges, stretched
+from geonb.plots.maps import crs_of, default_bands, edges, percentiles, stretched
+from geonb.plots.style import place_text
+from geonb.rasters.grids import lonlat
 
 COMPONENTS = 16  # principal components that are kept; the first three become colours
 FITTED = 20_000  # tiles that the components are fitted to
@@ -44,8 +46,7 @@ class SceneSeries:
 
     def __init__(self, name: str, predictions: xr.DataTree, arrays: xr.DataTree | None) -> None:
         self.name, self.data = name, north_up(predictions[name].to_dataset())
-        there = arrays is not None and name in arrays.children
-        self.image = north_up(arrays[name].to_dataset()) if there else None
+        self.image = group_of(arrays, name)
         self.crs = crs_of(self.data)
         self.rows, self.columns = self.data.sizes["y"], self.data.sizes["x"]
         self.times = self.data.time.values.astype("datetime64[ns]")
@@ -53,7 +54,7 @@ class SceneSeries:
         self.step = (self.grid[2] - self.grid[0]) / self.columns, (self.grid[3] - self.grid[1]) / self.rows
         ratio = predictions.attrs.get("patch", 1) / predictions.attrs.get("step", predictions.attrs.get("patch", 1))
         self.side, self.patch = (ratio * self.step[0], ratio * self.step[1]), 1
-        if there:
+        if self.image is not None:
             self.bands = default_bands(self.image.channel.values)
             self.bounds, self.shape = edges(self.image), (self.image.sizes["y"], self.image.sizes["x"])
             pixel = (self.bounds[2] - self.bounds[0]) / self.shape[1], (self.bounds[3] - self.bounds[1]) / self.shape[0]
@@ -117,14 +118,14 @@ class SceneSeries:
         """Longitude and latitude, degrees, of places in the CRS; not finite off the Earth's disk."""
         if self.crs is None:
             return np.full(np.shape(x), np.nan), np.full(np.shape(y), np.nan)
-        return _to_lonlat(self.crs).transform(x, y)
+        return lonlat(self.crs, x, y)
 
     def place_text(self, row: int, column: int, digits: int = 2) -> str:
         """Latitude and longitude of a tile's centre, for people."""
         lon, lat = self.lonlat(*self.place(row, column))
         if not (np.isfinite(lon) and np.isfinite(lat)):
             return f"row {row + 1}, column {column + 1}"
-        return f"{abs(lat):.{digits}f}° {'N' if lat >= 0 else 'S'}, {abs(lon):.{digits}f}° {'E' if lon >= 0 else 'W'}"
+        return place_text(lat, lon, digits)
 
     @functools.cached_property
     def limits(self) -> list[tuple[float, float]]:
@@ -134,7 +135,7 @@ class SceneSeries:
         here = self.image[["inputs", "valid"]].isel({"time": some, "channel": self.bands} | thin).load()
         good = here.valid.transpose("time", "y", "x").values.astype(bool)
         bands = here.inputs.transpose("channel", "time", "y", "x").values[:, good].astype("float32")
-        return [tuple(float(v) for v in np.nanpercentile(band, (2, 98))) if band.size else (0.0, 1.0) for band in bands]
+        return [percentiles(band) for band in bands]
 
     def picture(self, time: int, view: Sequence[float], pixels: int) -> tuple[np.ndarray, tuple] | None:
         """A scene as colours (y, x, 4) uint8 with the ground they cover; None where the store lacks it."""
@@ -304,13 +305,6 @@ def spread(count: int, most: int) -> list[int]:
     return sorted({int(i) for i in np.linspace(0, count - 1, min(count, most)).round()})
 
 
-@functools.lru_cache(maxsize=16)
-def _to_lonlat(crs: Any) -> Any:
-    from pyproj import Transformer
-
-    return Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
-
-
 def ground_in(crs: Any, bounds: tuple[float, float, float, float], side: int = 41) -> dict[str, list[np.ndarray]]:
     """Coasts and borders inside bounds of any CRS, from the Natural Earth files that come with geonb.
 
@@ -326,8 +320,8 @@ def ground_in(crs: Any, bounds: tuple[float, float, float, float], side: int = 4
     from pyproj import Transformer
 
     west, south, east, north = bounds
-    lon, lat = _to_lonlat(crs).transform(
-        *(a.ravel() for a in np.meshgrid(np.linspace(west, east, side), np.linspace(south, north, side)))
+    lon, lat = lonlat(
+        crs, *(a.ravel() for a in np.meshgrid(np.linspace(west, east, side), np.linspace(south, north, side)))
     )
     seen = np.isfinite(lon) & np.isfinite(lat)
     if not seen.any():

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import base64
 import functools
-import gzip
-import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 from PIL import Image
 
-from geonb.dashboards.map import RAMP
+from geonb.dashboards.layers import RAMP
+from geonb.dashboards.page import filled, framed, packed
 from geonb.plots.style import NODATA_COLOUR
 from geonb.workloads.clouds.explore_style import ALIKE, CHOSEN, LAYERS, data_uri, legend_html, on_paper
 from geonb.workloads.clouds.explore_tiles import APART_H, Clouds, SceneSeries, spread
 
-TEMPLATES = Path(__file__).parent / "templates"
+if TYPE_CHECKING:
+    from IPython.display import HTML
+
+TEMPLATE = Path(__file__).parent / "templates" / "clouds"
 NO_TILE = -128  # the first component's byte where there is no tile
 
 
@@ -40,7 +41,7 @@ PACKS = (
 )  # fmt: skip
 
 
-def frozen(predictions: xr.DataTree, arrays: xr.DataTree | None = None, budget_mb: float = 2) -> Any:
+def frozen(predictions: xr.DataTree, arrays: xr.DataTree | None = None, budget_mb: float = 2) -> HTML:
     """Make the map as HTML that works on its own: in JupyterLab, in a converted notebook and in the report.
 
     What does not fit under the budget goes in the order of `PACKS`, and the page says so.
@@ -62,23 +63,15 @@ def frozen(predictions: xr.DataTree, arrays: xr.DataTree | None = None, budget_m
     ValueError
         If there are no embedded scenes, or the budget leaves no room for a single one.
     """
-    from IPython.display import HTML
-
-    quoted = frozen_page(predictions, arrays, budget_mb).replace("&", "&amp;").replace("'", "&#39;")
-    style = "width:100%;height:760px;border:0"
-    frame = f"<iframe title='map of the embeddings' style='{style}' srcdoc='{quoted}'></iframe>"
-    return HTML(f"<div class='geonb-map'>{frame}</div>")
+    return framed(frozen_page(predictions, arrays, budget_mb), "map of the embeddings")
 
 
 def frozen_page(predictions: xr.DataTree, arrays: xr.DataTree | None = None, budget_mb: float = 2) -> str:
     """The document inside `frozen`'s iframe, whole."""
     clouds = Clouds(predictions, arrays)
-    code, page = ((TEMPLATES / f"clouds.{end}").read_text() for end in ("js", "html"))
     render = functools.lru_cache(maxsize=64)(_rendered)  # the next pack often differs in one number only
     for chosen in PACKS:
-        facts = pack(clouds, chosen, render)
-        held = json.dumps(facts, separators=(",", ":")).replace("</", "<\\/")
-        made = page.replace("/*FACTS*/null", held).replace("/*CODE*/", code)
+        made = filled(TEMPLATE, pack(clouds, chosen, render))
         quoted = len(made.encode()) + 4 * (made.count("&") + made.count("'"))
         if quoted <= budget_mb * 1e6:
             return made
@@ -107,9 +100,8 @@ def pack(clouds: Clouds, chosen: Pack, render: Any = None) -> dict[str, Any]:
     factor, agreement = _agreement(vectors, steps, scale)
     for name, value in steps.items():
         value[..., 0][~np.isfinite(scores[name][..., 0])] = NO_TILE
-    stack = b"".join(np.ascontiguousarray(np.moveaxis(value, -1, 0)).tobytes() for value in steps.values())
     facts = {
-        "data": base64.b64encode(gzip.compress(stack, 6, mtime=0)).decode(), "components": count, "no_tile": NO_TILE,
+        "data": packed(np.moveaxis(value, -1, 0) for value in steps.values()), "components": count, "no_tile": NO_TILE,
         "scale": scale, "factor": factor, "colours": (clouds.colours / scale).round(3).tolist(), "ramp": RAMP,
         "near": clouds.near, "top": clouds.top, "measured": clouds.measured, "apart_h": APART_H, "layers": LAYERS,
         "marks": {"chosen": CHOSEN, "alike": ALIKE}, "paper": NODATA_COLOUR, "legends": {n: legend_html(clouds, n) for n in LAYERS},
@@ -151,7 +143,7 @@ def _agreement(vectors: dict[str, np.ndarray], steps: dict[str, np.ndarray], sca
 
 def _rendered(series: SceneSeries, time: int, side_px: int, quality: int) -> str | None:
     """A whole scene as a JPEG in the page; None where the store lacks it."""
-    shown = series.picture(time, series.bounds, 2 * side_px) if series.image is not None else None
+    shown = series.picture(time, series.bounds, 2 * side_px)
     if shown is None:
         return None
     picture = on_paper(shown[0])

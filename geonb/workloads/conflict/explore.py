@@ -6,19 +6,20 @@ takes the one that fits: frozen where the runner said so (``GEONB_HEADLESS=1``),
 
 from __future__ import annotations
 
-import base64
-import io
-import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 from PIL import Image
 
-from geonb.dashboards.map import load_bokeh
+from geonb.dashboards import live
 from geonb.plots.cells import BORDER, COAST, LAND, SEA, ground
 from geonb.workloads.conflict.explore_cells import LAYERS, THRESHOLDS, Forecasts, cell_html, legend_html
 from geonb.workloads.conflict.frozen import frozen
+
+if TYPE_CHECKING:
+    from bokeh.models import ColumnDataSource
+    from bokeh.plotting import figure as BokehFigure
 
 __all__ = ["explore", "frozen", "show"]
 
@@ -32,7 +33,7 @@ def show(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Any:
     arrays : DataTree, optional
         A store's `arrays`: adds each cell's history.
     """
-    return frozen(predictions, arrays) if os.environ.get("GEONB_HEADLESS") == "1" else explore(predictions, arrays)
+    return frozen(predictions, arrays) if live.headless() else explore(predictions, arrays)
 
 
 def explore(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Any:
@@ -48,7 +49,7 @@ def explore(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Any:
         If the predictions hold no forecasts.
     """
     forecasts = Forecasts(predictions, arrays)
-    load_bokeh()
+    live.load_bokeh()
     return Explorer(forecasts).widget
 
 
@@ -56,15 +57,11 @@ class Explorer:
     """The state of a live map: what is asked for, and the figure that shows it."""
 
     def __init__(self, forecasts: Forecasts) -> None:
-        from bokeh.models import ColumnDataSource
-
         self.forecasts = forecasts
-        empty = {"image": [], "value": [], "x": [], "y": [], "dw": [], "dh": []}
-        self.sources = {"cells": ColumnDataSource(empty)}
-        self.sources |= {name: ColumnDataSource({"x": [], "y": []}) for name in ("click", "asked")}
-        self.sources["came"] = ColumnDataSource({"x": [], "y": []})
+        self.sources = live.sources_of(cells="image value x y dw dh", click="x y", asked="x y", came="x y")
         self.cell: tuple[int, int] | None = None
         self.plot = forecast_figure(forecasts, self.sources)
+        live.on_click(self.plot, self.sources["asked"], self.click)
         self._controls()
         self.draw()
         self._assemble()
@@ -96,7 +93,6 @@ class Explorer:
         for control in (self.month, self.lead, self.model, self.outcome, self.layer, self.threshold, self.marks):
             control.observe(lambda _: self.draw(), "value")
         self.layer.observe(lambda change: setattr(self.threshold, "disabled", change["new"] != "hits"), "value")
-        self.sources["asked"].on_change("data", lambda attr, old, new: self.click())
         self.legend, self.said = w.HTML(), w.HTML()
 
     def _assemble(self) -> None:
@@ -109,32 +105,21 @@ class Explorer:
             controls.insert(4, self.outcome)
         side = w.VBox([*controls, self.about])
         top = w.HBox([BokehModel(self.plot), side], layout=w.Layout(flex_flow="row wrap"))
-        self.widget = w.VBox([top, self.legend])
-        self.widget.explorer = self
-        live = self.widget._repr_mimebundle_
-
-        def both(**options: Any) -> dict[str, Any]:  # a still picture for a notebook whose kernel is gone
-            return {**(live(**options) or {}), "image/png": base64.b64encode(self.still()).decode()}
-
-        self.widget._repr_mimebundle_ = both
+        self.widget = live.with_still(w.VBox([top, self.legend]), self)
 
     def still(self, pixels: int = 20) -> bytes:
         """The cells as they are now, on paper, as PNG."""
-        image = np.ascontiguousarray(self.sources["cells"].data["image"][0][::-1])
-        cells = Image.fromarray(image.view(np.uint8).reshape(*image.shape, 4), "RGBA")
+        cells = live.picture_of(self.sources["cells"].data["image"][0])
         times = max(1, min(pixels, 900 // max(cells.size)))
         cells = cells.resize((cells.width * times, cells.height * times), Image.Resampling.NEAREST)
-        file = io.BytesIO()
-        Image.alpha_composite(Image.new("RGBA", cells.size, LAND), cells).save(file, "PNG")
-        return file.getvalue()
+        return live.encoded(Image.alpha_composite(Image.new("RGBA", cells.size, LAND), cells))
 
     def draw(self) -> None:
         """Paint the cells and what a pointer finds under itself, and say how the forecast did."""
         f, choice = self.forecasts, self.choice()
-        west, south, east, north = f.bounds
         image, values = f.paint(self.layer.value, **choice, threshold=self.threshold.value)
-        box = {"x": [west], "y": [south], "dw": [east - west], "dh": [north - south]}
-        self.sources["cells"].data = {"image": [image], "value": [np.ascontiguousarray(values[::-1])], **box}
+        shown = {"image": [image], "value": [np.ascontiguousarray(values[::-1])]}
+        self.sources["cells"].data = shown | live.box_of(f.bounds)
         rows, columns = f.came_true(choice["outcome"], choice["month"], choice["lead"])
         if not self.marks.value:
             rows, columns = rows[:0], columns[:0]
@@ -149,46 +134,33 @@ class Explorer:
         """Positions of the model, outcome, month and lead asked for."""
         return {name: int(getattr(self, name).value) for name in ("model", "outcome", "month", "lead")}
 
-    def click(self) -> None:
+    def click(self, x: float, y: float) -> None:
         """Tell the history and the forecasts of the cell that was clicked."""
-        asked = self.sources["asked"].data
-        if not len(asked["x"]):
-            return
-        self.cell = self.forecasts.cell(asked["x"][0], asked["y"][0])
+        self.cell = self.forecasts.cell(x, y)
         if self.cell is None:
             self.sources["click"].data = {"x": [], "y": []}
             self.about.value = "<i>Outside the region.</i>"
             return
         row, column = self.cell
-        x, y = self.forecasts.data.x.values[column], self.forecasts.data.y.values[row]
-        self.sources["click"].data = {"x": [float(x)], "y": [float(y)]}
+        centre = self.forecasts.data.x.values[column], self.forecasts.data.y.values[row]
+        self.sources["click"].data = {"x": [float(centre[0])], "y": [float(centre[1])]}
         choice = self.choice()
         self.about.value = cell_html(self.forecasts, row, column, choice["outcome"], choice["month"])
 
 
-def forecast_figure(forecasts: Forecasts, sources: dict[str, Any], width_px: int = 460) -> Any:
+def forecast_figure(forecasts: Forecasts, sources: dict[str, ColumnDataSource], width_px: int = 460) -> BokehFigure:
     """The Bokeh figure: land, cells, coasts and borders, cells where it came true, a cross where one clicked."""
-    from bokeh.events import Tap
-    from bokeh.models import BoxZoomTool, CustomJS, HoverTool, Range1d
-    from bokeh.plotting import figure
+    from bokeh.models import HoverTool
 
-    west, south, east, north = forecasts.bounds
-    stretch = 1 / max(0.2, np.cos(np.deg2rad((south + north) / 2)))
-    height = int(np.clip(width_px * (north - south) * stretch / (east - west), 200, 700))
-    plot = figure(
-        x_range=Range1d(west, east), y_range=Range1d(south, north), tools="pan,wheel_zoom,reset,tap", title=" ",
-        active_scroll="wheel_zoom", toolbar_location="above", background_fill_color=SEA, output_backend="canvas",
-        frame_width=width_px, frame_height=height, x_axis_label="longitude [°]", y_axis_label="latitude [°]",
-    )  # fmt: skip
-    plot.add_tools(BoxZoomTool(match_aspect=True))
-    plot.grid.visible = False
-    plot.toolbar.logo = None
+    _, south, _, north = forecasts.bounds
+    height = live.frame_height(forecasts.bounds, width_px, 1 / max(0.2, np.cos(np.deg2rad((south + north) / 2))))
+    names = {"title": " ", "x_axis_label": "longitude [°]", "y_axis_label": "latitude [°]"}
+    plot = live.map_frame(forecasts.bounds, width_px, height, SEA, **names)
     lines = ground(forecasts.bounds)
     split = {name: [[part[:, axis].tolist() for part in parts] for axis in (0, 1)] for name, parts in lines.items()}
     plot.patches(*split["land"], fill_color=LAND, line_color=None)
-    box = {"x": "x", "y": "y", "dw": "dw", "dh": "dh"}
-    plot.image_rgba(image="image", source=sources["cells"], **box)
-    unseen = plot.image(image="value", source=sources["cells"], global_alpha=0.0, **box)
+    plot.image_rgba(image="image", source=sources["cells"], **live.BOX)
+    unseen = plot.image(image="value", source=sources["cells"], global_alpha=0.0, **live.BOX)
     plot.multi_line(*split["coast"], line_color=COAST, line_width=1.1)
     plot.multi_line(*split["borders"], line_color=BORDER, line_width=1)
     size = {name: abs(float(np.diff(forecasts.data[a].values[:2])[0])) * 0.82 for name, a in (("width", "x"), ("height", "y"))}  # fmt: skip
@@ -197,6 +169,4 @@ def forecast_figure(forecasts: Forecasts, sources: dict[str, Any], width_px: int
         plot.scatter("x", "y", source=sources["click"], marker="cross", size=22, line_width=wide, line_color=colour)
     tips = [("place", "$y{0.00}° N, $x{0.00}° E"), ("value", "@value{0.0000}")]
     plot.add_tools(HoverTool(tooltips=tips, renderers=[unseen]))
-    tap = CustomJS(args={"asked": sources["asked"]}, code="asked.data = {x: [cb_obj.x], y: [cb_obj.y]}")
-    plot.js_on_event(Tap, tap)
     return plot

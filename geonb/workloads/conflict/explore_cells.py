@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from geonb.dashboards.map import north_up, packed_rgba
+from geonb.dashboards.layers import cell_at, group_of, north_up, packed_rgba, rgb_bytes
+from geonb.dashboards.page import bar_cell, notes_html, swatch
 from geonb.plots.cells import month, outcome_records, probability_look
 from geonb.plots.maps import edges
-from geonb.plots.style import MODEL_COLOURS, listed
+from geonb.plots.style import COASTS_NOTE, MODEL_COLOURS, place_text
 
 LAYERS = {
     "probability": "probability",
@@ -59,9 +60,10 @@ class Forecasts:
         self._thresholds: dict[tuple[int, int], float] = {}
 
     def _past(self, arrays: xr.DataTree | None) -> xr.DataArray | None:
-        if arrays is None or "grid" not in arrays.children:
+        cube = group_of(arrays, "grid")
+        if cube is None:
             return None
-        monthly = north_up(arrays["grid"].to_dataset())["monthly"]
+        monthly = cube["monthly"]
         known = set(monthly.monthly_channel.values.tolist())
         names = [outcome.get("event") for outcome in self.outcomes]
         if not set(names) <= known:
@@ -109,12 +111,12 @@ class Forecasts:
             rgba = ramp_of(layer, self.highest_spread)[byte_of(layer, values, self.highest_spread)]
         elif layer == "truth":
             values = np.where(self.valid, self.values("truth", outcome, month, lead), -1).astype("float32")
-            rgba[values == 1] = hex_rgba(self.outcomes[outcome]["colour"])
+            rgba[values == 1] = (*rgb_bytes(self.outcomes[outcome]["colour"]), 255)
         else:
             judged = self.judged(model, outcome, month, lead, threshold)
             values = np.zeros(self.valid.shape, "float32") if judged is None else judged.astype("float32")
             for number, colour in enumerate(HITS.values(), 1):
-                rgba[values == number] = hex_rgba(colour)
+                rgba[values == number] = (*rgb_bytes(colour), 255)
         rgba[~self.valid] = VEIL
         return packed_rgba(rgba[..., :3], rgba[..., 3] / 255), values
 
@@ -145,17 +147,8 @@ class Forecasts:
 
     def cell(self, x: float, y: float) -> tuple[int, int] | None:
         """Row (from the north) and column of the cell at a place, or None outside the region."""
-        west, south, east, north = self.bounds
-        if not (west <= x < east and south < y <= north):
-            return None
-        row = int((north - y) / (north - south) * self.valid.shape[0])
-        column = int((x - west) / (east - west) * self.valid.shape[1])
-        return (row, column) if self.valid[row, column] else None
-
-
-def hex_rgba(colour: str) -> tuple[int, int, int, int]:
-    """``#b2182b`` as four bytes, opaque."""
-    return (*bytes.fromhex(colour.lstrip("#")[:6]), 255)
+        cell = cell_at(self.bounds, self.valid.shape, x, y)
+        return cell if cell is not None and self.valid[cell] else None
 
 
 def ramp_of(layer: str, highest: float = 1.0) -> np.ndarray:
@@ -183,22 +176,12 @@ def legend_html(forecasts: Forecasts, layer: str, outcome: int) -> str:
     if layer in ("probability", "spread"):
         chips = _ramp_html(layer, forecasts.highest_spread)
     elif layer == "truth":
-        chips = _chip(forecasts.outcomes[outcome]["colour"], forecasts.outcomes[outcome]["name"])
+        chips = swatch(forecasts.outcomes[outcome]["colour"], forecasts.outcomes[outcome]["name"])
     else:
-        chips = "".join(_chip(colour, name) for name, colour in HITS.items())
-    veil = "" if forecasts.valid.all() else _chip("rgb({},{},{})".format(*VEIL[:3]), "outside the region")
-    stamp = '<b style="background:#fff3bf;border:1px solid #c08a00;padding:0 5px">simulated data</b> '
-    said = " ".join(["Coasts and borders: Natural Earth 1:110m.", *listed(forecasts.attrs.get("notes"))])
-    shown = f"{stamp if forecasts.attrs.get('simulated') else ''}{escape(said)}"
-    return (
-        f'<div style="font:12px sans-serif;line-height:1.5">{chips}{veil}</div>'
-        f'<div style="color:#666;font-size:11px">{shown}</div>'
-    )
-
-
-def _chip(colour: str, name: str) -> str:
-    look = f"display:inline-block;width:11px;height:11px;border:1px solid #666;background:{colour};margin:0 4px 0 10px"
-    return f'<span style="{look}"></span>{escape(name)}'
+        chips = "".join(swatch(colour, name) for name, colour in HITS.items())
+    veil = "" if forecasts.valid.all() else swatch("rgb({},{},{})".format(*VEIL[:3]), "outside the region")
+    legend = f'<div style="font:12px sans-serif;line-height:1.5">{chips}{veil}</div>'
+    return legend + notes_html(forecasts.attrs, COASTS_NOTE)
 
 
 def _ramp_html(layer: str, highest: float, width_px: int = 260) -> str:
@@ -224,8 +207,6 @@ def cell_html(forecasts: Forecasts, row: int, column: int, outcome: int, month: 
     truth = np.nan_to_num(here.truth.values.astype(float), nan=-1).astype(int)
     origin = pd.Period(forecasts.months[month], "M")
     past, first = _past_of(forecasts, row, column, outcome, origin)
-    y, x = float(here.y), float(here.x)
-    place = f"{abs(y):g}° {'N' if y >= 0 else 'S'}, {abs(x):g}° {'E' if x >= 0 else 'W'}"
     facts = [f"PRIO-GRID {int(here.gid)}"] if "gid" in here else []
     number = int(here.country) if "country" in here else 0
     known = dict(forecasts.attrs.get("countries", {})).get(str(number))
@@ -234,7 +215,7 @@ def cell_html(forecasts: Forecasts, row: int, column: int, outcome: int, month: 
     rows = "".join(
         f'<tr><td style="white-space:nowrap">{origin + lead - 1}</td>'
         f"<td>{('no', 'yes')[truth[i]] if truth[i] in (0, 1) else '?'}</td>"
-        + "".join(_percent(guess[m, i]) for m in range(len(forecasts.models)))
+        + "".join(bar_cell(guess[m, i], "#fdd9b0", 58, ".1%") for m in range(len(forecasts.models)))
         + "</tr>"
         for i, lead in enumerate(forecasts.leads)
     )
@@ -242,7 +223,7 @@ def cell_html(forecasts: Forecasts, row: int, column: int, outcome: int, month: 
         f'<table style="border-spacing:5px 0;text-align:left"><tr><th>month</th><th>came</th>{heads}</tr>{rows}</table>'
     )
     return (
-        f'<div style="font:12px sans-serif"><b>{place}</b> {", ".join(facts)}'
+        f'<div style="font:12px sans-serif"><b>{place_text(float(here.y), float(here.x), None)}</b> {", ".join(facts)}'
         f"{cell_svg(past, first, guess, truth, str(origin))}"
         f'<div style="max-height:190px;overflow:auto">{table}</div></div>'
     )
@@ -262,13 +243,6 @@ def _past_of(forecasts: Forecasts, row: int, column: int, outcome: int, origin: 
 def model_colour(position: int) -> str:
     """The colour a model has in every figure."""
     return MODEL_COLOURS[position % len(MODEL_COLOURS)]
-
-
-def _percent(value: float) -> str:
-    if not np.isfinite(value):
-        return "<td>-</td>"
-    fill = f"linear-gradient(90deg,#fdd9b0 {value:.0%},transparent {value:.0%})"
-    return f'<td style="min-width:58px;background:{fill}">{value:.1%}</td>'
 
 
 def cell_svg(past: np.ndarray, first: str, guess: np.ndarray, truth: np.ndarray, origin: str) -> str:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
-import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from geonb.dashboards.page import filled, framed, packed
 from geonb.plots.cells import BORDER, COAST, LAND, SEA, ground
 from geonb.workloads.conflict.explore_cells import (
     HISTORY,
@@ -27,7 +25,10 @@ from geonb.workloads.conflict.explore_cells import (
 )
 from geonb.workloads.conflict.maps import best_baseline
 
-TEMPLATES = Path(__file__).parent / "templates"
+if TYPE_CHECKING:
+    from IPython.display import HTML
+
+TEMPLATE = Path(__file__).parent / "templates" / "forecast"
 # What is left out to keep the page small, in this order: (models, origins before the latest, leads, steps of a
 # probability's square root, months of history); None is all.
 PACKS = (
@@ -47,7 +48,7 @@ PACKS = (
 )
 
 
-def frozen(predictions: xr.DataTree, arrays: xr.DataTree | None = None, budget_mb: float = 4) -> Any:
+def frozen(predictions: xr.DataTree, arrays: xr.DataTree | None = None, budget_mb: float = 4) -> HTML:
     """Make the map as HTML that works on its own: in JupyterLab, in a converted notebook and in the report.
 
     What does not fit under the budget goes in the order of `PACKS`, and the page says so.
@@ -69,21 +70,14 @@ def frozen(predictions: xr.DataTree, arrays: xr.DataTree | None = None, budget_m
     ValueError
         If there are no forecasts, or the budget leaves no room for a single map.
     """
-    from IPython.display import HTML
-
-    quoted = frozen_page(predictions, arrays, budget_mb).replace("&", "&amp;").replace("'", "&#39;")
-    style = "width:100%;height:760px;border:0"
-    frame = f"<iframe title='map of the forecasts' style='{style}' srcdoc='{quoted}'></iframe>"
-    return HTML(f"<div class='geonb-map'>{frame}</div>")
+    return framed(frozen_page(predictions, arrays, budget_mb), "map of the forecasts")
 
 
 def frozen_page(predictions: xr.DataTree, arrays: xr.DataTree | None = None, budget_mb: float = 4) -> str:
     """The document inside `frozen`'s iframe, whole."""
     forecasts = Forecasts(predictions, arrays)
     facts = _facts(forecasts)
-    code, page = ((TEMPLATES / f"forecast.{end}").read_text() for end in ("js", "html"))
-    fixed = len(json.dumps(facts)) + len(code) + len(page) + 20_000  # quoting costs a little
-    room = budget_mb * 1e6 - fixed
+    room = budget_mb * 1e6 - len(filled(TEMPLATE, facts)) - 20_000  # quoting costs a little
     best = best_baseline(predictions)
     for models, months, leads, levels, history in PACKS:
         chosen = _chosen(forecasts, best, models, months, leads)
@@ -98,8 +92,7 @@ def frozen_page(predictions: xr.DataTree, arrays: xr.DataTree | None = None, bud
             f"No room for a map of {int(forecasts.valid.sum()):,} cells in {budget_mb} MB: raise budget_mb, or forecast a smaller region."
         )
     facts["left_out"] = _left_out(forecasts, chosen, facts)
-    held = json.dumps(facts).replace("</", "<\\/")
-    return page.replace("/*FACTS*/null", held).replace("/*CODE*/", code)
+    return filled(TEMPLATE, facts)
 
 
 def _chosen(forecasts: Forecasts, best: str | None, models: int | None, months: int | None, leads: int | None) -> dict:
@@ -156,10 +149,8 @@ def pack(
         values = data.spread.isel(inside).transpose(*order).values
         planes.append(byte_of("spread", values, f.highest_spread, levels=min(levels, 127)))
     past, first = _past(f, inside, history)
-    planes.append(past)
-    stack = b"".join(np.ascontiguousarray(plane, np.uint8).tobytes() for plane in planes)
     return {
-        "data": base64.b64encode(gzip.compress(stack, 6, mtime=0)).decode(), "cells": int(valid.sum()), "spread": spread,
+        "data": packed([*planes, past]), "cells": int(valid.sum()), "spread": spread,
         "models": [f.models[m] for m in chosen["models"]], "model_colours": [model_colour(m) for m in chosen["models"]],
         "months": [f.months[m] for m in chosen["months"]], "splits": [f.splits[m] for m in chosen["months"]],
         "leads": [f.leads[lead] for lead in chosen["leads"]], "past": {"first": first, "months": past.shape[1]},

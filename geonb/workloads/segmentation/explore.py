@@ -6,30 +6,24 @@ network, `show` takes the one that fits: frozen where the runner said so (``GEON
 
 from __future__ import annotations
 
-import base64
-import io
-import os
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from PIL import Image
 
-from geonb.dashboards.map import (
+from geonb.dashboards import live
+from geonb.dashboards.layers import packed_rgba, paint_probability
+from geonb.plots.maps import percentiles, stretched
+from geonb.workloads.segmentation.explore_pixels import (
     LAYERS,
     Place,
     legend_html,
-    load_bokeh,
     map_figure,
-    packed_rgba,
     paint_classes,
-    paint_probability,
     paint_wrong,
     pixel_html,
 )
-from geonb.plots.maps import stretched
-from geonb.plots.style import listed
 from geonb.workloads.segmentation.frozen import frozen
 
 __all__ = ["explore", "frozen", "show"]
@@ -45,7 +39,7 @@ def show(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Any:
     arrays : DataTree, optional
         A store's `arrays`: adds the image and its bands.
     """
-    return frozen(predictions, arrays) if os.environ.get("GEONB_HEADLESS") == "1" else explore(predictions, arrays)
+    return frozen(predictions, arrays) if live.headless() else explore(predictions, arrays)
 
 
 def explore(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Any:
@@ -68,7 +62,7 @@ def explore(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Any:
     """
     if not predictions.children:
         raise ValueError("The predictions hold no source: nothing to explore. Run notebooks/03_prediction.ipynb first.")
-    load_bokeh()
+    live.load_bokeh()
     return Explorer(predictions, arrays).widget
 
 
@@ -76,37 +70,20 @@ class Explorer:
     """The state of a live map: which source and layers, which part of the ground, and the figure that shows it."""
 
     def __init__(self, predictions: xr.DataTree, arrays: xr.DataTree | None) -> None:
-        from bokeh.models import ColumnDataSource
-
         self.predictions, self.arrays = predictions, arrays
         self.place = Place(predictions, next(iter(predictions.children)), arrays)
-        self.view, self.limits = self.place.bounds, None
-        empty = {"image": [], "x": [], "y": [], "dw": [], "dh": []}
-        self.sources = {name: ColumnDataSource(dict(empty)) for name in ("base", "overlay")}
-        self.sources["hover"] = ColumnDataSource({"label": [], "truth": [], "x": [], "y": [], "dw": [], "dh": []})
-        self.sources |= {name: ColumnDataSource({"x": [], "y": []}) for name in ("click", "asked")}
-        self.sources["seen"] = ColumnDataSource({"bounds": []})
+        self.view: tuple[float, ...] = self.place.bounds
+        self.limits: list[tuple[float, float]] | None = None
+        layer, point = "image x y dw dh", "x y"
+        self.sources = live.sources_of(
+            base=layer, overlay=layer, hover="label truth x y dw dh", click=point, asked=point, seen="bounds"
+        )
         self.plot, self.overlay = map_figure(self.place, self.sources, 450)
-        self._listen()
+        live.on_click(self.plot, self.sources["asked"], self.click)
+        live.on_rest(self.plot, self.sources["seen"], self.look)
         self._controls()
         self.draw()
         self._assemble()
-
-    def _listen(self) -> None:
-        """Let the browser tell where one clicked and, when the map has come to rest, what it shows."""
-        from bokeh.events import Tap
-        from bokeh.models import CustomJS
-
-        tap = "asked.data = {x: [cb_obj.x], y: [cb_obj.y]}"
-        self.plot.js_on_event(Tap, CustomJS(args={"asked": self.sources["asked"]}, code=tap))
-        rest = """clearTimeout(window.geonb_rest)
-        window.geonb_rest = setTimeout(() => { seen.data = {bounds: [x.start, y.start, x.end, y.end]} }, 250)"""
-        args = {"seen": self.sources["seen"], "x": self.plot.x_range, "y": self.plot.y_range}
-        for axis in (self.plot.x_range, self.plot.y_range):
-            for side in ("start", "end"):
-                axis.js_on_change(side, CustomJS(args=args, code=rest))
-        self.sources["asked"].on_change("data", lambda attr, old, new: self.click())
-        self.sources["seen"].on_change("data", lambda attr, old, new: self.look(self.sources["seen"].data["bounds"]))
 
     def _controls(self) -> None:
         import ipywidgets as w
@@ -119,7 +96,9 @@ class Explorer:
         self.over = w.Dropdown(options=[("nothing", "nothing"), *layers], value="label", description="on top", **wide)
         self.opacity = w.FloatSlider(0.5, min=0, max=1, step=0.05, description="opacity", readout_format=".0%", **wide)
         self.model = w.Dropdown(options=self.place.models, description="model", **wide)
-        self.category = w.Dropdown(options=list(enumerate_options(self.place.classes)), description="class", **wide)
+        self.category = w.Dropdown(
+            options=[(name, position) for position, name in enumerate(self.place.classes)], description="class", **wide
+        )
         look = wide | {"continuous_update": False}
         self.threshold = w.FloatSlider(0.0, min=0, max=1, step=0.05, description="at least", **look)
         self.about = w.HTML("<i>Click the map: place, bands, truth and every model's probabilities of that pixel.</i>")
@@ -134,65 +113,50 @@ class Explorer:
         import ipywidgets as w
         from jupyter_bokeh.widgets import BokehModel
 
-        attrs, several = self.predictions.attrs, len(self.predictions.children) > 1
-        legend = w.HTML(legend_html(self.place, bool(attrs.get("simulated")), listed(attrs.get("notes"))))
+        legend = w.HTML(legend_html(self.place, self.predictions.attrs))
+        several = [self.source] if len(self.predictions.children) > 1 else []
         controls = [self.base, self.over, self.opacity, self.model, self.category, self.threshold]
-        side = w.VBox([*([self.source] if several else []), *controls, self.about])
-        self.widget = w.VBox([w.HBox([BokehModel(self.plot), side], layout=w.Layout(flex_flow="row wrap")), legend])
-        self.widget.explorer = self
-        self._show_still(self.widget._repr_mimebundle_)
-
-    def _show_still(self, live: Callable[..., dict[str, Any]]) -> None:
-        """Show a still picture beside the widget: what a converted or reopened notebook has when the kernel is gone."""
-
-        def both(**options: Any) -> dict[str, Any]:
-            return {**(live(**options) or {}), "image/png": base64.b64encode(self.still()).decode()}
-
-        self.widget._repr_mimebundle_ = both
+        top = w.HBox(
+            [BokehModel(self.plot), w.VBox([*several, *controls, self.about])], layout=w.Layout(flex_flow="row wrap")
+        )
+        self.widget = live.with_still(w.VBox([top, legend]), self)
 
     def still(self) -> bytes:
         """The map as it is now, as PNG: one layer over the other."""
-        layers = []
-        for name in ("base", "overlay"):
-            image = np.ascontiguousarray(self.sources[name].data["image"][0][::-1])
-            layers.append(Image.fromarray(image.view(np.uint8).reshape(*image.shape, 4), "RGBA"))
-        below, above = layers[0], layers[1].resize(layers[0].size, Image.Resampling.NEAREST)
+        below, above = (live.picture_of(self.sources[name].data["image"][0]) for name in ("base", "overlay"))
+        above = above.resize(below.size, Image.Resampling.NEAREST)
         above.putalpha(above.getchannel("A").point(lambda value: int(value * self.opacity.value)))
-        file = io.BytesIO()
-        Image.alpha_composite(below, above).save(file, "PNG")
-        return file.getvalue()
+        return live.encoded(Image.alpha_composite(below, above))
 
     def go(self, source: str) -> None:
         """Show another source."""
         self.place = Place(self.predictions, source, self.arrays)
         self.view, self.limits = self.place.bounds, None
-        west, south, east, north = self.view
-        self.plot.x_range.update(start=west, end=east, reset_start=west, reset_end=east)
-        self.plot.y_range.update(start=south, end=north, reset_start=south, reset_end=north)
+        live.move_to(self.plot, self.view)
         self.sources["click"].data = {"x": [], "y": []}
         self.draw()
 
-    def look(self, bounds: list[float]) -> None:
+    def look(self, bounds: tuple[float, ...]) -> None:
         """Read again for what the map now shows: closer in, more of the pixels that are on disk."""
-        if len(bounds) == 4 and self.place.window(bounds, VIEW_PIXELS) != self.place.window(self.view, VIEW_PIXELS):
-            self.view = tuple(bounds)
+        if self.place.window(bounds, VIEW_PIXELS) != self.place.window(self.view, VIEW_PIXELS):
+            self.view = bounds
             self.draw()
 
     def draw(self) -> None:
         """Paint both layers and the unseen one under the pointer."""
-        slices, (west, south, east, north) = self.place.window(self.view, VIEW_PIXELS)
-        box = {"x": [west], "y": [south], "dw": [east - west], "dh": [north - south]}
+        slices, bounds = self.place.window(self.view, VIEW_PIXELS)
+        box = live.box_of(bounds)
         self.sources["base"].data = {"image": [self.paint(self.base.value, slices)], **box}
         self.sources["overlay"].data = {"image": [self.paint(self.over.value, slices)], **box}
-        here = self.place.data[["label", "truth"]].isel(slices).sel(model=self.model.value).load()
-        under = {name: [np.ascontiguousarray(here[name].values[::-1])] for name in ("label", "truth")}
-        self.sources["hover"].data = {**under, **box}
+        under = self.place.data[["label", "truth"]].isel(slices).sel(model=self.model.value).load()
+        hover = {name: [np.ascontiguousarray(under[name].values[::-1])] for name in ("label", "truth")}
+        self.sources["hover"].data = {**hover, **box}
 
     def paint(self, layer: str, slices: dict[str, slice]) -> np.ndarray:
         """One layer of the view as uint32 colours (y, x), the south row first."""
         data = self.place.data.sel(model=self.model.value).isel(slices)
-        if layer == "image":
-            return self._paint_image(slices)
+        if layer == "image" and self.place.image is not None:
+            return self._paint_image(self.place.image, slices)
         if layer in ("truth", "label"):
             return paint_classes(data[layer].values, self.place.colours)
         if layer == "wrong":
@@ -204,32 +168,23 @@ class Explorer:
             return paint_probability(data["probability"].max("class").values.astype("float32"), self.threshold.value)
         return packed_rgba(np.zeros((1, 1, 3), np.uint8), 0.0)
 
-    def _paint_image(self, slices: dict[str, slice]) -> np.ndarray:
+    def _paint_image(self, image: xr.Dataset, slices: dict[str, slice]) -> np.ndarray:
         bands = {"channel": self.place.bands}
         if self.limits is None:  # of the whole scene, so that colours do not change while one zooms
-            whole = (
-                self.place.image[["inputs", "valid"]].isel(bands | self.place.window(self.place.bounds, 500)[0]).load()
-            )
+            thin = self.place.window(self.place.bounds, 500)[0]
+            whole = image[["inputs", "valid"]].isel(bands | thin).load()
             good = whole.inputs.values[:, whole.valid.values.astype(bool)].astype("float32")
-            self.limits = [tuple(np.nanpercentile(band, (2, 98))) if band.size else (0.0, 1.0) for band in good]
-        here = self.place.image[["inputs", "valid"]].isel(bands | slices).load()
-        shown = stretched(here.inputs, here.valid, self.limits)
+            self.limits = [percentiles(band) for band in good]
+        view = image[["inputs", "valid"]].isel(bands | slices).load()
+        shown = stretched(view.inputs, view.valid, self.limits)
         return packed_rgba((shown[..., :3] * 255).astype(np.uint8), shown[..., 3])
 
-    def click(self) -> None:
+    def click(self, x: float, y: float) -> None:
         """Tell everything about the pixel that was clicked."""
-        asked = self.sources["asked"].data
-        if not len(asked["x"]):
-            return
-        pixel = self.place.pixel(asked["x"][0], asked["y"][0])
+        pixel = self.place.pixel(x, y)
         if pixel is None:
             self.about.value = "<i>Outside the scene.</i>"
             return
         about = self.place.describe(*pixel)
         self.sources["click"].data = {"x": [about["x"]], "y": [about["y"]]}
         self.about.value = pixel_html(about, self.place)
-
-
-def enumerate_options(names: list[str]) -> list[tuple[str, int]]:
-    """Names with their positions, as ipywidgets wants options."""
-    return [(name, position) for position, name in enumerate(names)]

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
 import json
+from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from geonb.dashboards.map import LAYERS, RAMP, RIGHT, SPLITS, WRONG, Place, class_table, legend_html, map_figure
-from geonb.plots.style import listed
+from geonb.base.conventions import SPLIT_CODES
+from geonb.dashboards import live
+from geonb.dashboards.layers import RAMP, colour_table
+from geonb.dashboards.page import framed, packed
+from geonb.rasters.grids import lonlat
+from geonb.workloads.segmentation.explore_pixels import LAYERS, RIGHT, WRONG, Place, legend_html, map_figure
+
+if TYPE_CHECKING:
+    from IPython.display import HTML
 
 TEMPLATES = Path(__file__).parent / "templates"
 BOKEH_MB = 1.8  # what Bokeh itself takes, with its widgets
 SMALLEST_SIDE = 64  # px; below that a map says nothing
 
 
-def frozen(predictions: xr.DataTree, arrays: xr.DataTree | None = None, budget_mb: float = 4) -> Any:
+def frozen(predictions: xr.DataTree, arrays: xr.DataTree | None = None, budget_mb: float = 4) -> HTML:
     """Make the map as HTML that works on its own: in JupyterLab, in a converted notebook and in the report.
 
     What does not fit under the budget goes in this order, and the map says so: steps of 1 % (then 2 %), the baselines'
@@ -42,14 +48,7 @@ def frozen(predictions: xr.DataTree, arrays: xr.DataTree | None = None, budget_m
     ValueError
         If there is no source, or the budget leaves no room for a map.
     """
-    from IPython.display import HTML
-
-    page = frozen_page(predictions, arrays, budget_mb)
-    # The document is an attribute in single quotes: Bokeh's own code is full of double ones, which then stay one byte.
-    quoted = page.replace("&", "&amp;").replace("'", "&#39;")
-    style = "width:100%;height:700px;border:0"
-    frame = f"<iframe title='map of the predictions' style='{style}' srcdoc='{quoted}'></iframe>"
-    return HTML(f"<div class='geonb-map'>{frame}</div>")
+    return framed(frozen_page(predictions, arrays, budget_mb), "map of the predictions", 700)
 
 
 def frozen_page(predictions: xr.DataTree, arrays: xr.DataTree | None = None, budget_mb: float = 4) -> str:
@@ -116,22 +115,16 @@ def pack(place: Place, step: int, models: int, levels: int, every_band: bool) ->
     known = np.isfinite(probability)
     steps = np.where(known, np.rint(np.where(known, probability, 0) * levels), 255).astype(np.uint8)
     bands, scaling, rgb = _bands(place, thin, every_band)
-    planes = [
-        bands,
-        data.truth.values[None],
-        data.label.values,
-        data.split.values[None],
-        steps.reshape(-1, *steps.shape[2:]),
-    ]
-    stack = np.concatenate([np.asarray(plane, np.uint8) for plane in planes])
+    steps = steps.reshape(-1, *steps.shape[2:])
+    planes = [bands, data.truth.values[None], data.label.values, data.split.values[None], steps]
+    height, width = steps.shape[1:]
     west, south, east, north = place.bounds
     size = (east - west) / place.data.sizes["x"] * step, (north - south) / place.data.sizes["y"] * step
-    height, width = stack.shape[1:]
     return {
         "name": place.name, "height": height, "width": width, "step": step, "models": models, "levels": levels,
         "rgb": rgb, "bands": scaling,
         "bounds": [west, north - height * size[1], west + width * size[0], north], "whole": list(place.bounds),
-        "lonlat": _lonlat_grid(place), "data": base64.b64encode(gzip.compress(stack.tobytes(), 9)).decode(),
+        "lonlat": _lonlat_grid(place), "data": packed([np.asarray(plane, np.uint8) for plane in planes], 9),
     }  # fmt: skip
 
 
@@ -163,22 +156,17 @@ def _lonlat_grid(place: Place, side: int = 9) -> list[list[float]] | None:
         return None
     west, south, east, north = place.bounds
     x, y = np.meshgrid(np.linspace(west, east, side), np.linspace(south, north, side))
-    return [np.round(values.ravel(), 7).tolist() for values in place.lonlat(x, y)]
+    return [np.round(values.ravel(), 7).tolist() for values in lonlat(place.crs, x, y)]
 
 
-def _document(places: list[Place], parts: list[dict[str, Any]], attrs: dict[str, Any]) -> tuple[Any, Any]:
+def _document(places: list[Place], parts: list[dict[str, Any]], attrs: Mapping[Hashable, Any]) -> tuple[Any, Any]:
     """The Bokeh layout, and the callback that draws it when the page is ready."""
     from bokeh.events import Tap
     from bokeh.layouts import column, row
-    from bokeh.models import ColumnDataSource, CustomJS, Div, Select, Slider
+    from bokeh.models import CustomJS, Div, Select, Slider
 
-    place = places[0]
-    empty = {"x": [], "y": [], "dw": [], "dh": []}
-    sources = {name: ColumnDataSource({"image": [], **empty}) for name in ("base", "overlay")}
-    sources |= {
-        "hover": ColumnDataSource({"label": [], "truth": [], **empty}),
-        "click": ColumnDataSource({"x": [], "y": []}),
-    }
+    place, layer = places[0], "image x y dw dh"
+    sources = live.sources_of(base=layer, overlay=layer, hover="label truth x y dw dh", click="x y")
     plot, overlay = map_figure(place, sources, 540)
     overlay.glyph.global_alpha = 0.5
     layers = [(name, text) for name, text in LAYERS.items() if name != "image" or parts[0]["bands"]]
@@ -192,8 +180,14 @@ def _document(places: list[Place], parts: list[dict[str, Any]], attrs: dict[str,
         "threshold": Slider(title="probability at least", start=0, end=1, step=0.05, value=0),
     }
     about = Div(text="<i>Click the map: place, bands, truth and probabilities of that pixel.</i>", width=330)
-    table = class_table(place.colours)[: len(place.classes)].tolist()
-    facts = {"classes": place.classes, "models": place.models, "table": table, "ramp": RAMP, "splits": SPLITS}
+    table = colour_table(place.colours)[: len(place.classes)].tolist()
+    facts = {
+        "classes": place.classes,
+        "models": place.models,
+        "table": table,
+        "ramp": RAMP,
+        "splits": list(SPLIT_CODES),
+    }
     facts |= {"wrong": WRONG, "right": RIGHT, "parts": parts}
     held = {"facts": json.dumps(facts), "plot": plot, "about": about, "glyph": overlay.glyph, **sources}
     held |= {f"c_{name}": control for name, control in controls.items()}
@@ -202,9 +196,7 @@ def _document(places: list[Place], parts: list[dict[str, Any]], attrs: dict[str,
     for control in controls.values():
         control.js_on_change("value", draw)
     plot.js_on_event(Tap, draw)
-    legend = Div(
-        text=legend_html(place, bool(attrs.get("simulated")), [*listed(attrs.get("notes")), said_of(parts)]), width=880
-    )
+    legend = Div(text=legend_html(place, attrs, said_of(parts)), width=880)
     for control in controls.values():
         control.width = 300
     return column(row(plot, column(*controls.values(), about)), legend), draw

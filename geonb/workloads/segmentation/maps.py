@@ -12,9 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from geonb.plots.maps import (
-    _common_limits,
+    common_limits,
     composite_note,
-    crs_name,
     crs_of,
     default_bands,
     draw_on_grid,
@@ -24,6 +23,7 @@ from geonb.plots.maps import (
     thinned,
 )
 from geonb.plots.style import NODATA_COLOUR, SPLIT_COLOURS, class_colours, finish, styled, swatches
+from geonb.rasters.grids import crs_name
 
 
 def coloured(labels: np.ndarray, colours: Mapping[str, str]) -> np.ndarray:
@@ -219,7 +219,7 @@ def samples(
     figure, axes = plt.subplots(2, len(chosen), figsize=(1.5 * len(chosen), 3.9), squeeze=False)
     windows = [store[places[label]] for label in chosen]
     picked = default_bands(windows[0].channel.values) if bands is None else list(bands)
-    limits = _common_limits(windows, picked)
+    limits = common_limits(windows, picked)
     for column, (label, window) in enumerate(zip(chosen, windows, strict=True)):
         shown = stretched(window.inputs.isel(channel=picked), window.valid, limits)
         axes[0, column].imshow(shown, interpolation="nearest")

@@ -331,7 +331,7 @@ def test_summary_and_dataset_for_people(good):
     row = dataset.summarise(found).loc["good"]
     assert (row.scenes, row["rows"], row["columns"], row["pixel [m]"]) == (3, 40, 48, 1000)
     assert (row["first"], row["last"]) == (DAY, DAY + pd.Timedelta(hours=2))
-    assert row.channels == "vis" and row.CRS == "WGS 84 / UTM zone 20N"
+    assert row.channels == "vis" and row.CRS == "WGS 84 / UTM zone 20N (EPSG:32620)"
     data = dataset.to_xarray(found.series[0], 1)
     assert data.inputs.dims == ("channel", "y", "x") and data.time == DAY + pd.Timedelta(hours=1)
     assert data.rio.crs == found.series[0].crs and float(data.x[0]) == 500_500

@@ -21,7 +21,7 @@ from pages import REQUESTS, colours_of
 from PIL import Image
 from pyproj import CRS, Transformer
 
-from geonb.dashboards.map import RAMP
+from geonb.dashboards.layers import RAMP
 from geonb.plots.cells import ground
 from geonb.workloads.clouds import explore, explore_style, explore_tiles, frozen
 from geonb.workloads.clouds.explore_tiles import Clouds, Tile, ground_in, spread
@@ -512,8 +512,8 @@ def tones(locator):
 def test_the_live_map_in_jupyterlab(predictions, arrays, tmp_path):
     predictions.to_zarr(tmp_path / "predictions.zarr")
     arrays.to_zarr(tmp_path / "arrays.zarr")
-    code = OPEN.format(folder=tmp_path).replace("import dashboards", "import dashboards_clouds")
-    cells = [nbformat.v4.new_code_cell(source) for source in (code, "dashboards_clouds.explore(predictions, arrays)")]
+    code = OPEN.format(folder=tmp_path, workload="clouds")
+    cells = [nbformat.v4.new_code_cell(source) for source in (code, "explore(predictions, arrays)")]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), tmp_path / "explore.ipynb")
     with browser_page() as page, jupyterlab(tmp_path / "explore.ipynb", page, tmp_path / "lab.log") as errors:

@@ -14,6 +14,7 @@ import xarray as xr
 from browsing import browser_page
 from pages import REQUESTS, colours_of
 
+from geonb.dashboards.layers import rgb_bytes
 from geonb.workloads.conflict import explore, explore_cells, frozen
 from geonb.workloads.conflict.explore_cells import HITS, VEIL, Forecasts
 
@@ -91,7 +92,7 @@ class TestLive:
         expected = [(warned & came & valid), (~warned & came & valid), (warned & ~came & valid)]
         shown = colours_of(explorer.sources["cells"])
         for colour, cells in zip(HITS.values(), expected, strict=True):
-            assert ((shown == explore_cells.hex_rgba(colour)).all(-1) == cells).all()
+            assert ((shown == (*rgb_bytes(colour), 255)).all(-1) == cells).all()
         hits, misses, alarms = (int(cells.sum()) for cells in expected)
         assert f"hits {hits}, misses {misses}, false alarms {alarms} of {valid.sum()} cells" in explorer.said.value
 
@@ -247,7 +248,7 @@ def test_the_frozen_page_in_a_browser(predictions, data, arrays, tmp_path):
         shown = np.array(page.evaluate(PIXELS)).reshape(*data.valid.shape, 4)
         judged = Forecasts(predictions).judged(0, 0, 8, 1, 0.2)
         for number, colour in enumerate(HITS.values(), 1):
-            there = (shown == explore_cells.hex_rgba(colour)).all(-1)
+            there = (shown == (*rgb_bytes(colour), 255)).all(-1)
             near = np.abs(data.probability.isel(model=0, outcome=0, time=8, lead=1).values - 0.2) < 0.004  # rounded
             assert (there == (judged == number))[~near].all() and there.any()
         put(layer="probability", model=3)

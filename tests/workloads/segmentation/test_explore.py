@@ -15,9 +15,8 @@ from pages import REQUESTS, colours_of
 from PIL import Image
 from pyproj import Transformer
 
-from geonb.dashboards import map
-from geonb.dashboards.map import Place
-from geonb.workloads.segmentation import explore, frozen
+from geonb.workloads.segmentation import explore, explore_pixels, frozen
+from geonb.workloads.segmentation.explore_pixels import Place
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +57,7 @@ class TestLayers:
         explorer.base.value = "wrong"
         data = predictions["raleigh"].to_dataset().sel(model="network")
         wrong = (data.label != data.truth).values & (data.truth != 255).values
-        shown = hexes(colours_of(explorer.sources["base"])) == "#{:02x}{:02x}{:02x}".format(*map.WRONG)
+        shown = hexes(colours_of(explorer.sources["base"])) == "#{:02x}{:02x}{:02x}".format(*explore_pixels.WRONG)
         assert (shown == wrong).all()
 
     def test_hover_holds_what_lies_under_the_pointer(self, explorer, predictions):

@@ -1,5 +1,5 @@
 // The frozen map of embeddings. Everything is in `facts`; its bytes hold, for each series, the principal components of every
-// tile as signed bytes (component, time, row from the north, column); see geonb.dashboards_clouds_frozen.pack.
+// tile as signed bytes (component, time, row from the north, column); see geonb.workloads.clouds.frozen.pack.
 const get = (id) => document.getElementById(id)
 const text = (s) => String(s).replace(/[&<>]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[c])
 const number = (v) => (v < 1000 ? String(+v.toPrecision(3)) : Math.round(v).toLocaleString("en"))

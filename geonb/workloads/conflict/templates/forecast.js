@@ -1,5 +1,5 @@
 // The frozen map of forecasts. Everything is in `facts`; its bytes hold, at the cells of the region (rows north first): truth,
-// probabilities (square root, 0-254), spread and past events; see geonb.dashboards_forecast_frozen.pack.
+// probabilities (square root, 0-254), spread and past events; see geonb.workloads.conflict.frozen.pack.
 const get = (id) => document.getElementById(id)
 const { height, width, bounds, cells, models, months, splits, leads, outcomes, past } = facts
 const [west, south, east, north] = bounds
