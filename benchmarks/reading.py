@@ -99,7 +99,6 @@ def main(folder: Path) -> list[list[str]]:
     import numpy as np
     import torch
 
-    from geonb.store import loaders
     from geonb.workloads.segmentation import dataset
     from geonb.workloads.segmentation.store import write_store
 
@@ -111,7 +110,7 @@ def main(folder: Path) -> list[list[str]]:
     store = write_store(pairs, patch=WINDOW, stride=64, block=1024, shares="96/2/2", root=folder)
     prepared = time.perf_counter() - started
     started = time.perf_counter()
-    maps = loaders.memory_map(store)
+    maps = store.windows().folder
     decoded = time.perf_counter() - started
     array, target = (
         np.load(maps / f"{store.sources[0]}-{plane}.npy", mmap_mode="r") for plane in ("inputs", "targets")

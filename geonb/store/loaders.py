@@ -1,30 +1,23 @@
 """From the sample store to tensors: windows cut out of a node-local memory map, in batches that are the same every time.
 
-Compressed chunks are good to keep and slow to read at random, so each store's arrays are decoded once on each machine, into
-.npy files with the channels of a pixel side by side. A window is then one short run of bytes a row, and a batch comes out
-in the layout that convolutions like best (torch.channels_last) without being turned around.
+In the map the channels of a pixel lie side by side (:mod:`geonb.store.memory`), so that a batch comes out in the layout that
+convolutions like best (torch.channels_last) without being turned around.
 """
 
 from __future__ import annotations
 
-import getpass
-import os
-import tempfile
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from geonb.base import conventions
-from geonb.base.files import enough_space, locked, whole_folder
-from geonb.rasters import grids
-from geonb.store.arrays import PLANES, TILE_PX
 from geonb.store.buffers import Buffers
+from geonb.store.memory import Plane, memory_map
 from geonb.store.samplers import Order, order_of
 from geonb.store.turns import draw_turns
 
@@ -33,74 +26,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from geonb.store.store import Store
-
-
-def scratch_folder() -> Path:
-    """Where memory maps go: GEONB_SCRATCH, else a private folder in the system's temporary one.
-
-    Raises
-    ------
-    PermissionError
-        If the folder belongs to somebody else.
-    """
-    given = os.environ.get("GEONB_SCRATCH")
-    folder = Path(given) if given else Path(tempfile.gettempdir()) / f"geonb-{os.getuid()}"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not given and folder.stat().st_uid != os.getuid():
-        raise PermissionError(
-            f"{folder} does not belong to {getpass.getuser()}. Set GEONB_SCRATCH to a folder of your own"
-        )
-    return folder
-
-
-def memory_map(store: Store, planes: Sequence[str] = PLANES, decode: Callable[[Any, Path], None] | None = None) -> Path:
-    """Decode the arrays of a store into .npy files, once a machine: <source>-<plane>.npy, channels last.
-
-    Parameters
-    ----------
-    store : Store
-    planes : names of arrays of each source
-    decode : function of a Zarr array and the file to write, optional
-        For arrays of other dims than ([channel,] y, x).
-
-    Raises
-    ------
-    OSError
-        No space left: says how much is needed.
-    """
-    arrays = (store.path / "arrays.zarr").resolve()
-    folder = scratch_folder() / arrays.stem
-    files = [f"{s}-{p}.npy" for s in store.sources for p in planes]
-    if all((folder / f).is_file() for f in files):
-        return folder
-    import zarr
-
-    with locked(folder.with_name(f"{folder.name}.lock")):
-        if not all((folder / f).is_file() for f in files):
-            group = zarr.open_group(arrays, mode="r")
-            need = sum(group[s][p].nbytes for s in store.sources for p in planes)
-            with enough_space(folder.parent, need), whole_folder(folder) as partial:
-                for source in store.sources:
-                    for plane in planes:
-                        (decode or _decode)(group[source][plane], partial / f"{source}-{plane}.npy")
-    return folder
-
-
-def _decode(array: Any, file: Path) -> None:
-    """Copy a Zarr array into a .npy file, channels last, a rectangle at a time."""
-    turned = array.ndim == 3
-    shape = array.shape[1:] + array.shape[:1] if turned else array.shape
-    with file.open("wb") as out:
-        np.lib.format.write_array_header_1_0(
-            out, {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": shape}
-        )
-        start = out.tell()
-        # a hole in a file on a full disk would be a crash (SIGBUS) when it is written through a map
-        os.posix_fallocate(out.fileno(), 0, start + array.nbytes)
-    to = np.memmap(file, array.dtype, "r+", start, shape)
-    for y, x in grids.tiles(shape[:2], TILE_PX):
-        to[y, x] = array[:, y, x].transpose(1, 2, 0) if turned else array[y, x]
-    to.flush()
 
 
 class Tensors(torch.utils.data.Dataset, ABC):
@@ -117,6 +42,8 @@ class Tensors(torch.utils.data.Dataset, ABC):
         Random changes, resolved.
     seed : int
         What happens to sample i in an epoch follows from (seed, epoch, i) alone.
+    planes : name -> Plane
+        What it reads; opened as `maps`.
 
     Notes
     -----
@@ -126,7 +53,14 @@ class Tensors(torch.utils.data.Dataset, ABC):
 
     called = "windows"
 
-    def __init__(self, store: Store, split: str | None, steps: list[tuple[str, dict[str, float]]], seed: int):
+    def __init__(
+        self,
+        store: Store,
+        split: str | None,
+        steps: list[tuple[str, dict[str, float]]],
+        seed: int,
+        planes: Mapping[str, Plane],
+    ):
         if split is not None and split not in conventions.SPLITS:
             raise ValueError(f"split = {split!r} is none of {', '.join(conventions.SPLITS)}")
         index = store.index
@@ -135,14 +69,22 @@ class Tensors(torch.utils.data.Dataset, ABC):
         mean, std = (np.array(store.meta["statistics"][k], np.float64) for k in ("mean", "std"))
         self.scale, self.shift = (1 / std).astype(np.float32), (-mean / std).astype(np.float32)
         self._drawn: dict[int, np.ndarray | None] = {}
-        self._maps: Any = None
+        self._planes, self._maps = tuple(planes), dict[str, np.ndarray]()
+        self.folder = memory_map(store, planes)
         self._buffers = Buffers()
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getstate__(self) -> dict:
-        return self.__dict__ | {"_maps": None}  # the maps' bytes shall not travel
+        return self.__dict__ | {"_maps": {}}  # the maps' bytes shall not travel
+
+    @property
+    def maps(self) -> dict[str, np.ndarray]:
+        """The store's arrays as they are, (..., y, x[, channel]), read when used."""
+        if not self._maps:
+            self._maps = {name: np.load(self.folder / f"{name}.npy", mmap_mode="r") for name in self._planes}
+        return self._maps
 
     def __getitem__(self, key: int) -> dict[str, Any]:
         if not -len(self) <= key:
@@ -168,7 +110,8 @@ class Tensors(torch.utils.data.Dataset, ABC):
             if len(known) >= 256:  # of old epochs; within one, as many are needed as a window is shown times
                 known = self._drawn = {}
             known[epoch] = draw_turns(self.steps, self.seed, epoch, len(self))
-        number = 0 if known[epoch] is None else int(known[epoch][i])
+        drawn = known[epoch]
+        number = 0 if drawn is None else int(drawn[i])
         return number >= 4, number % 4
 
 

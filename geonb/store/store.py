@@ -253,7 +253,7 @@ def delete_store(path: str | Path, force: bool = False) -> list[str]:
         raise ValueError(
             f"{folder} is used by the runs {', '.join(users)}: nothing was deleted. Delete those runs first, or say force=True"
         )
-    from geonb.store import loaders
+    from geonb.store.memory import scratch_folder
 
     with base_files.locked(home / ".lock"):
         prepared = prepared.resolve()
@@ -261,7 +261,7 @@ def delete_store(path: str | Path, force: bool = False) -> list[str]:
         (folder / "store.json").unlink(missing_ok=True)  # the seal first: what a kill leaves is no store
         removed = [folder]
         if not shared and prepared.parent == (home / ".arrays").resolve():
-            removed += [p for p in (prepared, loaders.scratch_folder() / prepared.stem) if p.is_dir()]
+            removed += [p for p in (prepared, scratch_folder() / prepared.stem) if p.is_dir()]
         for place in removed:
             shutil.rmtree(place)
     return [str(place) for place in removed]

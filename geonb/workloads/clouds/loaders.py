@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from geonb.store.loaders import Tensors, memory_map
+from geonb.store.loaders import Tensors
+from geonb.store.memory import Plane
 from geonb.store.turns import EXACT, TURNS, unturned
 from geonb.training.augmentation import change, check_augment, colour_facts
 from geonb.workloads.clouds.triplets import TILES, tiles_table
@@ -17,20 +17,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from geonb.workloads.clouds.store import TripletStore
-
-PLANES = ("inputs", "valid")
-
-
-def _decode(array: Any, file: Path) -> None:
-    """Copy (time, [channel,] y, x) into a .npy file, channels last, a scene at a time."""
-    turned = array.ndim == 4
-    shape = (array.shape[0], *array.shape[2:], array.shape[1]) if turned else array.shape
-    with file.open("wb") as out:
-        header = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(out, header)
-        # written, not mapped: a hole in a file on a full disk would be a crash (SIGBUS)
-        for i in range(array.shape[0]):
-            out.write(np.ascontiguousarray(array[i].transpose(1, 2, 0) if turned else array[i]).data)
 
 
 def _places(tiles: pd.DataFrame, store: TripletStore) -> np.ndarray:
@@ -66,13 +52,15 @@ class Triplets(Tensors):
     called = "triplets"
 
     def __init__(self, store: TripletStore, split: str | None = None, augment: str = "none", seed: int = 0):
-        super().__init__(store, split, check_augment(augment, len(store.channels)), seed)
+        self.names = store.sources
+        planes = {f"{s}-{p}": Plane(f"{s}/{p}", p == "inputs") for s in self.names for p in ("inputs", "valid")}
+        super().__init__(store, split, check_augment(augment, len(store.channels)), seed, planes)
         tiles = tiles_table(store.index.iloc[self.rows])
-        self.source = tiles["source"].map({s: i for i, s in enumerate(store.sources)}).to_numpy().reshape(3, -1)
+        self.source = tiles["source"].map({s: i for i, s in enumerate(self.names)}).to_numpy().reshape(3, -1)
         self.corners = tiles[["t", "y", "x"]].to_numpy(np.int64).reshape(3, -1, 3)
         self.places = _places(tiles, store).reshape(3, -1, 4)
-        self.patch, self.names, self.folder = store.patch, store.sources, memory_map(store, PLANES, _decode)
-        self.facts = None  # of colour, where a tile is changed in more than exact turns
+        self.patch, self._turns = store.patch, dict[int, np.ndarray]()
+        self.facts: dict[str, Any] = {}  # of colour, where a tile is changed in more than exact turns
         if set(dict(self.steps)) - set(EXACT):
             self.facts = colour_facts(store.meta["statistics"], store.meta["statistics"]["covariance"])
 
@@ -99,7 +87,7 @@ class Triplets(Tensors):
                 inside = None if valid.all() else np.rot90(valid[:, ::-1] if turn[0] else valid, turn[1])
                 if inside is not None:
                     to[~inside] = 0
-                if self.facts is not None:
+                if self.facts:
                     self._change_tile(epoch, i, which, to, inside)
         whole = torch.from_numpy(room).permute(0, 3, 1, 2)
         named = {"inputs" if tile == "anchor" else tile: whole[k * n : (k + 1) * n] for k, tile in enumerate(tiles)}
@@ -118,12 +106,12 @@ class Triplets(Tensors):
         names = ",".join(sorted(name for name, _ in self.steps if name in EXACT))
         if not names:
             return False, 0
-        if epoch not in self._drawn:
-            if len(self._drawn) >= 8:
-                self._drawn = {}
+        if epoch not in self._turns:
+            if len(self._turns) >= 8:
+                self._turns = {}
             random = np.random.default_rng([self.seed, epoch, 1])
-            self._drawn[epoch] = random.integers(len(TURNS[names]), size=(3, len(self)))
-        return TURNS[names][self._drawn[epoch][which, i]]
+            self._turns[epoch] = random.integers(len(TURNS[names]), size=(3, len(self)))
+        return TURNS[names][self._turns[epoch][which, i]]
 
     def _change_tile(self, epoch: int, i: int, which: int, to: np.ndarray, valid: np.ndarray | None) -> None:
         """Change a tile in its place: (y, x, channel)."""
@@ -137,14 +125,7 @@ class Triplets(Tensors):
 
     def _tile(self, which: int, i: int) -> tuple[np.ndarray, np.ndarray]:
         """Pixels (y, x, channel) and valid (y, x) of one tile, straight from the map."""
-        maps = self._opened()[self.source[which, i]]
+        name = self.names[self.source[which, i]]
         t, y, x = self.corners[which, i].tolist()
         box = t, slice(y, y + self.patch), slice(x, x + self.patch)
-        return maps["inputs"][box], maps["valid"][box]
-
-    def _opened(self) -> list[dict[str, np.ndarray]]:
-        if self._maps is None:
-            self._maps = [
-                {p: np.load(self.folder / f"{name}-{p}.npy", mmap_mode="r") for p in PLANES} for name in self.names
-            ]
-        return self._maps
+        return self.maps[f"{name}-inputs"][box], self.maps[f"{name}-valid"][box]

@@ -113,7 +113,7 @@ def _meta_faults(store: CubeStore) -> list[str]:
 def _array_faults(store: CubeStore, deep: bool) -> list[str]:
     import zarr
 
-    from geonb.workloads.conflict.store import GROUP
+    from geonb.workloads.conflict.arrays import GROUP
 
     try:
         group = zarr.open_group(store.path / "arrays.zarr", mode="r", use_consolidated=False)[GROUP]

@@ -24,6 +24,7 @@ import pandas as pd
 from geonb.base import conventions, files
 from geonb.store import windows as store_windows
 from geonb.workloads.conflict import hdf5_cubes, window_store
+from geonb.workloads.conflict.arrays import WINDOWS
 
 if TYPE_CHECKING:
     from geonb.workloads.conflict.store import CubeStore
@@ -181,7 +182,7 @@ def _read_arrays(data: Any, folder: Path) -> None:
 
     predictor, truth = data["predictor"], data["truth"]
     n, steps, channels, height, width = predictor.shape
-    group = zarr.open_group(folder, mode="w").create_group(window_store.GROUP)
+    group = zarr.open_group(folder, mode="w").create_group(WINDOWS)
     some = min(SAMPLES_AT_ONCE, n)
     inputs = group.create_array(
         "inputs", shape=predictor.shape, chunks=(some, steps, channels, height, width), dtype="float32",
@@ -208,7 +209,7 @@ def _write_table(folder: Path, data: Any, about: dict, shares: tuple[float, ...]
     code = np.repeat(np.arange(3), counts).astype(np.int8)
     index = pd.DataFrame(
         {
-            "source": pd.Categorical.from_codes(np.zeros(n, np.int8), [window_store.GROUP]),
+            "source": pd.Categorical.from_codes(np.zeros(n, np.int8), [WINDOWS]),
             "dataset": pd.Categorical.from_codes(np.zeros(n, np.int8), [Path(about["path"]).stem]),
             "time": pd.Series(pd.NaT, index=range(n), dtype="datetime64[ns, UTC]"),
             "t": np.full(n, -1, np.int32), "y": np.zeros(n, np.int16), "x": np.zeros(n, np.int16),
@@ -231,7 +232,7 @@ def _write_table(folder: Path, data: Any, about: dict, shares: tuple[float, ...]
     dealt = "as the file says" if given else "by the order of the file"
     notes = [window_store.UNPLACED, f"The samples were dealt to the splits {dealt}."]
     source = {
-        "name": window_store.GROUP,
+        "name": WINDOWS,
         "crs": None,
         "shape": [height, width],
         "samples": n,

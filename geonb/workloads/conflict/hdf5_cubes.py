@@ -10,12 +10,10 @@ import numpy as np
 
 from geonb.base import files
 from geonb.store import arrays
-from geonb.workloads.conflict.store import GROUP
+from geonb.workloads.conflict.arrays import GROUP, MONTHS_AT_ONCE
 
 if TYPE_CHECKING:
     from geonb.workloads.conflict.store import CubeStore
-
-MONTHS_AT_ONCE = 12
 
 
 def write(out: Any, store: CubeStore) -> None:

@@ -1,71 +1,26 @@
-"""From the store of a monthly cube to tensors: windows of months cut out of a node-local memory map.
+"""From stores of months to tensors: windows cut out of a node-local memory map of the cube, or whole samples read.
 
-The cube is decoded once on each machine, into .npy files with the channels of a cell side by side; what is yearly or never
-changes is kept once there too, and repeated only inside a batch.
+What is yearly or never changes is kept once in the map too, and repeated only inside a batch.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from geonb.base.files import enough_space, locked, whole_folder
-from geonb.store.loaders import Tensors, boxes_of, scratch_folder, size_of
+from geonb.store.loaders import Tensors, boxes_of, size_of
+from geonb.store.memory import Plane
 from geonb.store.turns import EXACT, unturned
 from geonb.training.augmentation import check_augment
-from geonb.workloads.conflict.store import GROUP, MONTHS_AT_ONCE, years_of
+from geonb.workloads.conflict.arrays import GROUP, KINDS, WINDOWS, years_of
 
 if TYPE_CHECKING:
-    from geonb.workloads.conflict.store import CubeStore
-
-KINDS = ("monthly", "yearly", "static")
-
-
-def memory_map(store: CubeStore) -> Path:
-    """Decode the cube of a store, once a machine: monthly.npy (time, y, x, channel), yearly.npy, static.npy, valid.npy.
-
-    Raises
-    ------
-    OSError
-        No space left: says how much is needed.
-    """
-    arrays = (store.path / "arrays.zarr").resolve()
-    folder = scratch_folder() / arrays.stem
-    kinds = {c["kind"] for c in store.meta["channels"]}
-    files = [f"{kind}.npy" for kind in KINDS if kind in kinds] + ["valid.npy"]
-    if all((folder / f).is_file() for f in files):
-        return folder
-    import zarr
-
-    with locked(folder.with_name(f"{folder.name}.lock")):
-        if not all((folder / f).is_file() for f in files):
-            group = zarr.open_group(arrays, mode="r")[GROUP]
-            need = sum(group[Path(f).stem].nbytes for f in files)
-            with enough_space(folder.parent, need), whole_folder(folder) as partial:
-                for file in files[:-1]:
-                    _decode(group[Path(file).stem], partial / file)
-                np.save(partial / "valid.npy", group["valid"][:].astype(bool))
-    return folder
-
-
-def _decode(array: Any, file: Path) -> None:
-    """Copy ([time,] channel, y, x) into a .npy file, channels last, a few months at a time."""
-    flat = array.ndim == 3
-    shape = (() if flat else array.shape[:1]) + array.shape[-2:] + array.shape[-3:-2]
-    with file.open("wb") as out:
-        header = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(out, header)
-        if flat:
-            out.write(np.ascontiguousarray(array[:].transpose(1, 2, 0)).data)
-            return
-        # written, not mapped: a hole in a file on a full disk would be a crash (SIGBUS)
-        for start in range(0, array.shape[0], MONTHS_AT_ONCE):
-            months = array[start : start + MONTHS_AT_ONCE].transpose(0, 2, 3, 1)
-            out.write(np.ascontiguousarray(months).data)
+    from geonb.workloads.conflict.store import CubeStore, MonthStore
+    from geonb.workloads.conflict.window_store import WindowStore
 
 
 class Months(Tensors):
@@ -95,9 +50,16 @@ class Months(Tensors):
     unknown = True  # whether there may be NaN among the inputs
 
     def __init__(
-        self, store: Any, split: str | None = None, augment: str = "none", seed: int = 0, *, native: bool = False
+        self,
+        store: MonthStore,
+        split: str | None,
+        augment: str,
+        seed: int,
+        planes: Mapping[str, Plane],
+        *,
+        native: bool,
     ):
-        super().__init__(store, split, check_turns(augment), seed)
+        super().__init__(store, split, check_turns(augment), seed, planes)
         self.boxes = boxes_of(store.index.iloc[self.rows], augment, self.steps)
         self.past, self.ahead, self.outcomes = store.steps, store.horizon, len(store.outcomes)
         self.native = native
@@ -142,9 +104,10 @@ class Sequences(Months):
     def __init__(
         self, store: CubeStore, split: str | None = None, augment: str = "none", seed: int = 0, *, native: bool = False
     ):
-        super().__init__(store, split, augment, seed, native=native)
-        self.origin = store.index["t"].to_numpy(np.int64)[self.rows]
-        self.folder, self.columns = memory_map(store), store.valid.shape[1]
+        there = {c["kind"] for c in store.meta["channels"]}
+        planes = {kind: Plane(f"{GROUP}/{kind}", channels=True) for kind in KINDS if kind in there}
+        super().__init__(store, split, augment, seed, planes | {"valid": Plane(f"{GROUP}/valid")}, native=native)
+        self.origin, self.columns = store.index["t"].to_numpy(np.int64)[self.rows], store.valid.shape[1]
         records = {c["name"]: c for c in store.meta["channels"]}
         inputs = [records[n] for n in store.inputs]
         # of each kind: where in the inputs, where in its file
@@ -153,8 +116,8 @@ class Sequences(Months):
         self.events = np.array([records[o["event"]]["position"] for o in store.outcomes])
         self.deaths = np.array([records[o["deaths"]]["position"] if o["deaths"] else -1 for o in store.outcomes])
         self.logged = np.array([(o["deaths"] or "").startswith("log1p_") for o in store.outcomes])
-        yearly = self.places["yearly"]
-        self.years = years_of(store.times, store.grid["year"].to_numpy()) if yearly else None
+        if self.places["yearly"]:
+            self.years = years_of(store.times, store.grid["year"].to_numpy())
 
     def _fill(self, i: int, inputs: np.ndarray, targets: np.ndarray, deaths: np.ndarray, valid: np.ndarray) -> None:
         y, x, height, width = self.boxes[i].tolist()
@@ -166,7 +129,7 @@ class Sequences(Months):
 
     def _piece(self, i: int, rows: slice, columns: slice, to: list[np.ndarray]) -> None:
         """One piece: inputs (step, y, channel, x), the others as in `_fill`."""
-        maps, t = self._opened(), int(self.origin[i])
+        maps, t = self.maps, int(self.origin[i])
         inputs, targets, deaths, valid = to
         inputs = inputs.swapaxes(-1, -2)
         for into, at in self.places["monthly"]:
@@ -185,11 +148,27 @@ class Sequences(Months):
                 np.expm1(deaths[:, k], out=deaths[:, k])
         valid[...] = maps["valid"][rows, columns]
 
-    def _opened(self) -> dict[str, np.ndarray]:
-        if self._maps is None:
-            kinds = [k for k in KINDS if self.places[k] or k == "monthly"]
-            self._maps = {k: np.load(self.folder / f"{k}.npy", mmap_mode="r") for k in [*kinds, "valid"]}
-        return self._maps
+
+class Samples(Months):
+    """The samples of a WindowStore as tensors, see :class:`Months`; there are no deaths (NaN)."""
+
+    def __init__(
+        self,
+        store: WindowStore,
+        split: str | None = None,
+        augment: str = "none",
+        seed: int = 0,
+        *,
+        native: bool = False,
+    ):
+        planes = {"inputs": Plane(f"{WINDOWS}/inputs", channels=True), "targets": Plane(f"{WINDOWS}/targets")}
+        super().__init__(store, split, augment, seed, planes, native=native)
+
+    def _fill(self, i: int, inputs: np.ndarray, targets: np.ndarray, deaths: np.ndarray, valid: np.ndarray) -> None:
+        row = int(self.rows[i])
+        inputs[...] = self.maps["inputs"][row]
+        np.greater_equal(self.maps["targets"][row], 1, out=targets[0, 0], casting="unsafe")
+        deaths[...], valid[...] = np.nan, True
 
 
 def _runs(pairs: list[tuple[int, int]]) -> list[tuple[slice, slice]]:

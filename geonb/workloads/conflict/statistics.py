@@ -6,11 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from geonb.base.threads import spread
-
-MONTHS_AT_ONCE = 12
+from geonb.workloads.conflict.arrays import MONTHS_AT_ONCE, times_of
 
 
 def check_standardise(standardise: str | Sequence[str], inputs: Sequence[dict]) -> list[bool]:
@@ -107,16 +105,7 @@ def _pieces(group: Any, record: dict, months: tuple[int, int]) -> Iterator[tuple
         for begin in range(start - start % step, end, step):  # along the chunks
             yield array[max(begin, start) : min(begin + step, end), k], 1
     else:
-        # `time` counts days since its epoch in the file, so the years are those of its own units
-        years = _times(group)[start:end].year
+        years = times_of(group)[start:end].year
         at = group["year"][:]
         for year, count in zip(*np.unique(years, return_counts=True), strict=True):
             yield array[int(np.flatnonzero(at == year)[0]), k], int(count)
-
-
-def _times(group: Any) -> pd.DatetimeIndex:
-    import xarray as xr
-
-    attrs = {k: group["time"].attrs[k] for k in ("units", "calendar") if k in group["time"].attrs}
-    coded = xr.Dataset({"time": ("time", group["time"][:], attrs)})
-    return pd.DatetimeIndex(xr.decode_cf(coded)["time"].to_numpy())

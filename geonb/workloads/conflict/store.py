@@ -21,16 +21,15 @@ from geonb.base import project, threads
 from geonb.base.conventions import SPLITS, VERSION
 from geonb.store import store
 from geonb.workloads.conflict import windows as conflict_windows
+from geonb.workloads.conflict.arrays import GROUP, MONTHS_AT_ONCE, years_of
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from geonb.workloads.conflict.loaders import Sequences
 
-GROUP = "grid"
 INDEX_COLUMNS = ("source", "dataset", "time", "t", "y", "x", "height", "width", "split", "block", "valid_share")
 INDEX_COLUMNS += ("events", "gid", "geometry")
-MONTHS_AT_ONCE = 12  # as many as a chunk of the arrays holds
 # what a window's first month of targets shows: cells with an event
 LEAST_CELLS = (0, 1, 2, 5, 10, 20)
 LABELS = ("no event", "1 cell", "2-4 cells", "5-9 cells", "10-19 cells", "20 cells or more")
@@ -235,16 +234,6 @@ class CubeStore(MonthStore):
         from geonb.workloads.conflict import faults as conflict_faults
 
         return conflict_faults.faults(self, deep)
-
-
-def years_of(times: pd.DatetimeIndex, years: np.ndarray) -> np.ndarray:
-    """The position in `years` of each month's year."""
-    at = np.searchsorted(years, times.year)
-    if len(times) and ((at >= len(years)) | (years[np.minimum(at, len(years) - 1)] != times.year)).any():
-        raise ValueError(
-            f"The yearly channels have the years {years.min()} to {years.max()}, not all of {times.year.unique()}"
-        )
-    return at
 
 
 def _index(month: str, first: str) -> int:

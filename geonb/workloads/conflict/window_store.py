@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import pandas as pd
 
+from geonb.workloads.conflict.arrays import WINDOWS
 from geonb.workloads.conflict.store import MonthStore
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from geonb.workloads.conflict.window_loaders import Samples
+    from geonb.workloads.conflict.loaders import Samples
 
-GROUP = "windows"
 UNPLACED = (
     "ungeoreferenced, leakage cannot be checked: the file holds neither the places nor the months of its samples."
 )
@@ -36,7 +36,7 @@ class WindowStore(MonthStore):
         """inputs (sample, step, channel, y, x), targets (sample, y, x); read when used."""
         import xarray as xr
 
-        return xr.open_zarr(self.path / "arrays.zarr", group=GROUP, chunks=None, consolidated=False)
+        return xr.open_zarr(self.path / "arrays.zarr", group=WINDOWS, chunks=None, consolidated=False)
 
     @cached_property
     def valid(self) -> np.ndarray:
@@ -46,8 +46,8 @@ class WindowStore(MonthStore):
     def windows(
         self, split: str | None = None, augment: str = "none", seed: int = 0, *, native: bool = False
     ) -> Samples:
-        """The samples as standardised tensors, or in native units, see :class:`geonb.workloads.conflict.window_loaders.Samples`."""
-        from geonb.workloads.conflict.window_loaders import Samples
+        """The samples as standardised tensors, or in native units, see :class:`geonb.workloads.conflict.loaders.Samples`."""
+        from geonb.workloads.conflict.loaders import Samples
 
         return Samples(self, split, augment, seed, native=native)
 
@@ -77,14 +77,14 @@ class WindowStore(MonthStore):
         found = []
         for name, size in expected.items():
             there = self.grid[name].shape if name in self.grid else "missing"
-            found += [f"arrays.zarr/{GROUP}/{name}: {there}, not {size}"] if there != size else []
+            found += [f"arrays.zarr/{WINDOWS}/{name}: {there}, not {size}"] if there != size else []
         mean, std = (np.array(self.meta["statistics"][k], float) for k in ("mean", "std"))
         if not len(mean) == len(std) == len(self.inputs) or not np.isfinite([*mean, *std]).all() or (std <= 0).any():
             found.append("statistics: each channel needs a finite mean and a std above 0")
         if deep and not found:
             targets = self.grid["targets"].to_numpy()
             odd = int((~np.isin(targets, (0, 1))).sum())
-            found += [f"arrays.zarr/{GROUP}/targets: {odd} values are not 0 or 1"] if odd else []
+            found += [f"arrays.zarr/{WINDOWS}/targets: {odd} values are not 0 or 1"] if odd else []
         return found
 
 

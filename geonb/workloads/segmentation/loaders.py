@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from geonb.base.conventions import IGNORE
 from geonb.store.arrays import PLANES
-from geonb.store.loaders import Tensors, boxes_of, memory_map, size_of
+from geonb.store.loaders import Tensors, boxes_of, size_of
+from geonb.store.memory import Plane
 from geonb.store.turns import EXACT, turned
 from geonb.training.augmentation import change, check_augment, colour_facts
 
@@ -36,15 +37,16 @@ class Windows(Tensors):
     """
 
     def __init__(self, store: Store, split: str | None = None, augment: str = "none", seed: int = 0):
-        super().__init__(store, split, check_augment(augment, len(store.meta["channels"])), seed)
+        self.files = [{p: f"{source}-{p}" for p in PLANES} for source in store.sources]
+        planes = {f"{s}-{p}": Plane(f"{s}/{p}", p == "inputs") for s in store.sources for p in PLANES}
+        super().__init__(store, split, check_augment(augment, len(store.meta["channels"])), seed, planes)
         here = store.index.iloc[self.rows]
         self.boxes = boxes_of(here, augment, self.steps)
         self.whole = (here["valid_share"] == 1).to_numpy()
-        names = store.sources
-        self.source = here["source"].astype(str).map({s: i for i, s in enumerate(names)}).to_numpy(np.int64)
-        self.names, self.folder = names, memory_map(store)
+        numbers = {s: i for i, s in enumerate(store.sources)}
+        self.source = here["source"].astype(str).map(numbers).to_numpy(np.int64)
         self.classes = len(store.classes)
-        self.facts = None  # of colour, where a window is changed in more than exact turns
+        self.facts: dict[str, Any] = {}  # of colour, where a window is changed in more than exact turns
         if set(dict(self.steps)) - set(EXACT):
             covariance = training_covariance(store) if "fancy-pca" in dict(self.steps) else None
             self.facts = colour_facts(store.meta["statistics"], covariance)
@@ -66,7 +68,7 @@ class Windows(Tensors):
             targets[j] = planes["targets"]
             if not self.whole[i]:
                 inputs[j][~planes["valid"]] = 0
-            if self.facts is not None:
+            if self.facts:
                 self._change(epoch, i, inputs[j], targets[j], planes.get("valid"))
         return {
             "inputs": torch.from_numpy(inputs).permute(0, 3, 1, 2),
@@ -96,16 +98,11 @@ class Windows(Tensors):
         return found
 
     def _read(self, i: int, turn: tuple[bool, int]) -> dict[str, np.ndarray]:
-        if self._maps is None:
-            self._maps = [
-                {p: np.load(self.folder / f"{name}-{p}.npy", mmap_mode="r") for p in PLANES} for name in self.names
-            ]
         y, x, height, width = self.boxes[i].tolist()
-        maps = self._maps[self.source[i]]
+        maps, files = self.maps, self.files[self.source[i]]
         needed = PLANES[:2] if self.whole[i] else PLANES
-        if turn == (False, 0):
-            return {p: maps[p][y : y + height, x : x + width] for p in needed}
-        return {p: turned(maps[p][y : y + height, x : x + width], *turn) for p in needed}
+        planes = {p: maps[files[p]][y : y + height, x : x + width] for p in needed}
+        return planes if turn == (False, 0) else {p: turned(plane, *turn) for p, plane in planes.items()}
 
 
 def training_covariance(store: Store) -> np.ndarray:

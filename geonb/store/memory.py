@@ -1,0 +1,97 @@
+"""A store's arrays decoded once on each machine, into .npy files that are opened as memory maps.
+
+Compressed chunks are good to keep and slow to read at random. In the files the channels of a pixel lie side by side, so that a
+window is one short run of bytes a row.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from geonb.base.files import enough_space, locked, whole_folder
+from geonb.rasters import grids
+from geonb.store.arrays import TILE_PX
+
+if TYPE_CHECKING:
+    from geonb.store.store import Store
+
+
+class Plane(NamedTuple):
+    """What goes into one file: the array of the store's Zarr, (..., [channel,] y, x), and whether it has channels."""
+
+    array: str
+    channels: bool = False
+
+
+def scratch_folder() -> Path:
+    """Where memory maps go: GEONB_SCRATCH, else a private folder in the system's temporary one.
+
+    Raises
+    ------
+    PermissionError
+        If the folder belongs to somebody else.
+    """
+    given = os.environ.get("GEONB_SCRATCH")
+    folder = Path(given) if given else Path(tempfile.gettempdir()) / f"geonb-{os.getuid()}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not given and folder.stat().st_uid != os.getuid():
+        raise PermissionError(
+            f"{folder} does not belong to {getpass.getuser()}. Set GEONB_SCRATCH to a folder of your own"
+        )
+    return folder
+
+
+def memory_map(store: Store, planes: Mapping[str, Plane]) -> Path:
+    """Decode arrays of a store, once a machine: a file <name>.npy of each plane, (..., y, x[, channel]).
+
+    Parameters
+    ----------
+    store : Store
+    planes : name of the file -> what goes into it
+
+    Raises
+    ------
+    OSError
+        No space left: says how much is needed.
+    """
+    arrays = (store.path / "arrays.zarr").resolve()
+    folder = scratch_folder() / arrays.stem
+    files = [folder / f"{name}.npy" for name in planes]
+    if all(file.is_file() for file in files):
+        return folder
+    import zarr
+
+    with locked(folder.with_name(f"{folder.name}.lock")):
+        if not all(file.is_file() for file in files):  # they may have come while we waited
+            group: Any = zarr.open_group(arrays, mode="r")
+            need = sum(group[plane.array].nbytes for plane in planes.values())
+            with enough_space(folder.parent, need), whole_folder(folder) as partial:
+                for name, plane in planes.items():
+                    _decode(group[plane.array], partial / f"{name}.npy", plane.channels)
+    return folder
+
+
+def _decode(array: Any, file: Path, channels: bool) -> None:
+    """Copy a Zarr array into a .npy file, channels last; along its first chunks, a rectangle of pixels at a time."""
+    size, lead = array.shape[-2:], array.shape[: -3 if channels else -2]
+    shape = lead + size + (array.shape[-3:-2] if channels else ())
+    with file.open("wb") as out:
+        header = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(out, header)
+        start = out.tell()
+        # a hole in a file on a full disk would be a crash (SIGBUS) when it is written through a map
+        os.posix_fallocate(out.fileno(), 0, start + array.nbytes)
+    to = np.memmap(file, array.dtype, "r+", start, shape)
+    step = array.chunks[0]
+    for first in [(slice(i, i + step),) for i in range(0, lead[0], step)] if lead else [()]:
+        for y, x in grids.tiles(size, TILE_PX):
+            part = array[(*first, ..., y, x)]
+            to[(*first, ..., y, x) + (slice(None),) * channels] = np.moveaxis(part, -3, -1) if channels else part
+    to.flush()
