@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,23 +15,18 @@ import numpy as np
 import pandas as pd
 
 from geonb.workloads.conflict import priogrid
+from geonb.workloads.conflict.events import Paths, named_files
 
 if TYPE_CHECKING:
     import xarray as xr
 
 PLACES = ("gid", "year", "row", "col", "xcoord", "ycoord")  # the published tables' own columns
 CHUNK_ROWS = 400_000
-UNREADABLE = (
-    pd.errors.EmptyDataError,
-    pd.errors.ParserError,
-    UnicodeDecodeError,
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-)
+NOT_TABLES = pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError
+UNREADABLE = *NOT_TABLES, zipfile.BadZipFile, zlib.error, EOFError
 
 
-def list_columns(paths: str | Path | Iterable[str | Path] | None) -> dict[str, list[str]]:
+def list_columns(paths: Paths | None) -> dict[str, list[str]]:
     """The variables of PRIO-GRID files, by their headers: {"yearly": [...], "static": [...]}.
 
     Raises
@@ -40,13 +35,13 @@ def list_columns(paths: str | Path | Iterable[str | Path] | None) -> dict[str, l
         If a file is not there or has no gid: all such files.
     """
     columns: dict[str, list[str]] = {"yearly": [], "static": []}
-    faults = []
-    for path in _files(paths):
-        if not path.exists():
-            faults.append(f"{path} is not there")
-            continue
+    faults: list[str] = []
+    for path in named_files(paths):
         try:
             names = _names(path)
+        except FileNotFoundError:
+            faults.append(f"{path} is not there")
+            continue
         except UNREADABLE as error:
             faults.append(f"{path} is empty, damaged or no CSV ({error})")
             continue
@@ -64,10 +59,10 @@ def list_columns(paths: str | Path | Iterable[str | Path] | None) -> dict[str, l
 
 
 def read_covariates(
-    paths: str | Path | Iterable[str | Path] | None,
+    paths: Paths | None,
     columns: Sequence[str],
     region: priogrid.Region,
-    years: Sequence[int],
+    wanted_years: Sequence[int],
     interpolate: Sequence[str] = ("pop_",),
 ) -> xr.Dataset:
     """Read some variables of PRIO-GRID files onto a region's cells.
@@ -78,7 +73,7 @@ def read_covariates(
         Where two files give the same value, the first counts.
     columns : list of str
         Names of variables.
-    years : list of int, ascending
+    wanted_years : list of int, ascending
         Years wanted. A year that the files lack is carried forward, before the first known one backward, cell by cell.
     interpolate : list of str
         Variables whose names begin so are instead interpolated in time between known years (population).
@@ -95,7 +90,7 @@ def read_covariates(
     """
     import xarray as xr
 
-    files, years = _files(paths), np.asarray(years)
+    files, years = named_files(paths), np.asarray(wanted_years)
     there = list_columns(files)
     unknown = [c for c in columns if c not in there["yearly"] + there["static"]]
     if unknown:
@@ -103,12 +98,15 @@ def read_covariates(
             f"No covariate file has {', '.join(unknown)}. There are: yearly {', '.join(there['yearly']) or 'none'}; "
             f"static {', '.join(there['static']) or 'none'}."
         )
-    pieces, faults = [], []
+    pieces: list[pd.DataFrame] = []
+    faults: list[str] = []
     for path in files:
         try:
-            pieces += _pieces(path, [c for c in columns if c in _names(path)], region, years, faults)
+            pieces += _pieces(path, columns, region, years)
         except UNREADABLE as error:
             faults.append(f"{path} is damaged ({error}). Fetch it again")
+        except ValueError as error:
+            faults.append(f"{path}{error}")
     _refuse(faults)
     data = {}
     for name in columns:
@@ -134,54 +132,46 @@ def _refuse(faults: list[str]) -> None:
         raise ValueError("The covariate files have faults:\n  " + "\n  ".join(faults))
 
 
-def _files(paths: str | Path | Iterable[str | Path] | None) -> list[Path]:
-    if isinstance(paths, str):
-        paths = [part.strip() for part in paths.split(",") if part.strip()]
-    return [paths] if isinstance(paths, Path) else [Path(p) for p in paths or ()]
-
-
 def _names(path: Path) -> list[str]:
     return pd.read_csv(path, nrows=0, encoding="utf-8-sig").columns.tolist()
 
 
-def _pieces(path, columns, region, years, faults) -> list[pd.DataFrame]:
-    """Rows of one file inside the region: place (flat index), year, and the variables; adds to `faults`."""
-    yearly = "year" in _names(path)
+def _pieces(path: Path, columns: Sequence[str], region: priogrid.Region, years: np.ndarray) -> list[pd.DataFrame]:
+    """Rows of one file inside the region: place (flat index), year (0 of a static file), and those of the variables it has."""
+    names = _names(path)
+    keys = [name for name in ("gid", "year") if name in names]
+    columns = [name for name in columns if name in names]
     if not columns:
         return []
-    usecols = ["gid", *["year"] * yearly, *columns]
-    pieces, seen = [], set()
-    for chunk in pd.read_csv(path, usecols=usecols, chunksize=CHUNK_ROWS, encoding="utf-8-sig", low_memory=False):
-        texts = [c for c in usecols if chunk[c].dtype.kind not in "iuf"]
-        if texts:
-            shown = ", ".join(f"{c} = {_first_text(chunk[c])!r}" for c in texts)
-            faults.append(f"{path}: text for a number ({shown}, ...)")
-            return []
-        for name, low, high in (("gid", 1, priogrid.CELLS), ("year", 1, 9999))[: 1 + yearly]:
-            number = chunk[name].to_numpy(np.float64, na_value=np.nan)
-            wrong = ~((number >= low) & (number <= high) & (number == np.floor(number)))
-            if wrong.any():
-                faults.append(
-                    f"{path}: {name} must be a whole number from {low} to {high}, not {number[wrong][0]:.10g}"
-                )
-                return []
-        gid = chunk["gid"].to_numpy()
-        if yearly:
-            seen |= set(chunk["year"].unique())
-        place = region.places(gid.astype(np.int64))
+    pieces: list[pd.DataFrame] = []
+    seen: set[int] = set()
+    for chunk in pd.read_csv(
+        path, usecols=[*keys, *columns], chunksize=CHUNK_ROWS, encoding="utf-8-sig", low_memory=False
+    ):
+        _check_numbers(chunk, keys, columns)
+        seen |= set(chunk["year"].unique()) if "year" in keys else set()
+        place = region.places(chunk["gid"].to_numpy(np.int64))
         inside = place >= 0
-        piece = {"place": place[inside].astype(np.int32)}
-        piece["year"] = (
-            chunk["year"].to_numpy()[inside].astype(np.int16) if yearly else np.zeros(inside.sum(), np.int16)
-        )
-        piece |= {c: chunk[c].to_numpy(np.float32, na_value=np.nan)[inside] for c in columns}
-        pieces.append(pd.DataFrame(piece))
-    if yearly and not seen & set(years.tolist()):
-        faults.append(
-            f"{path} has years {_span(seen)}, and none of the cube's {years[0]} to {years[-1]}. Give a file of those years, or "
-            "another period"
+        rows = chunk[inside]
+        year = rows["year"].astype(np.int16) if "year" in keys else np.int16(0)
+        pieces.append(rows[columns].astype(np.float32).assign(place=place[inside].astype(np.int32), year=year))
+    if "year" in keys and not seen & set(years.tolist()):
+        span = f"{min(seen)} to {max(seen)}" if seen else "none"
+        raise ValueError(
+            f" has years {span}, and none of the cube's {years[0]} to {years[-1]}. Give a file of those years, or another period"
         )
     return pieces
+
+
+def _check_numbers(chunk: pd.DataFrame, keys: list[str], columns: Sequence[str]) -> None:
+    """Refuse text for a number, and numbers of cells and years that there are not."""
+    texts = [c for c in (*keys, *columns) if chunk[c].dtype.kind not in "iuf"]
+    if texts:
+        raise ValueError(f": text for a number ({', '.join(f'{c} = {_first_text(chunk[c])!r}' for c in texts)}, ...)")
+    for name, high in zip(keys, (priogrid.CELLS, 9999), strict=False):
+        wrong = chunk[name][~(chunk[name].between(1, high) & (chunk[name] % 1 == 0))]
+        if len(wrong):
+            raise ValueError(f": {name} must be a whole number from 1 to {high}, not {wrong.iloc[0]:.10g}")
 
 
 def _first_text(column: pd.Series) -> Any:
@@ -190,16 +180,12 @@ def _first_text(column: pd.Series) -> Any:
     return wrong.iloc[0] if len(wrong) else column.iloc[0]
 
 
-def _span(years: set) -> str:
-    return f"{min(years)} to {max(years)}" if years else "none"
-
-
-def _scatter(pieces, name: str, region: priogrid.Region, yearly: bool) -> tuple[np.ndarray, np.ndarray]:
+def _scatter(
+    pieces: list[pd.DataFrame], name: str, region: priogrid.Region, yearly: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """Years that the files have, and the values (year, y, x), NaN where they have none."""
     pieces = [p for p in pieces if name in p and (p["year"].iloc[:1] > 0).any() == yearly]
-    known = (
-        np.unique(np.concatenate([p["year"].unique() for p in pieces])) if pieces else np.zeros(1 - yearly, np.int16)
-    )
+    known = np.unique(np.concatenate([[0] * (not yearly), *(p["year"] for p in pieces)])).astype(np.int16)
     values = np.full((len(known), region.valid.size), np.nan, np.float32)
     for piece in reversed(pieces):  # the first file is written last
         given = piece[piece[name].notna()]
@@ -207,7 +193,9 @@ def _scatter(pieces, name: str, region: priogrid.Region, yearly: bool) -> tuple[
     return known, values.reshape(len(known), *region.shape)
 
 
-def _over_years(values, known, years, rule, region) -> tuple[np.ndarray, dict[str, Any]]:
+def _over_years(
+    values: np.ndarray, known: np.ndarray, years: np.ndarray, rule: str, region: priogrid.Region
+) -> tuple[np.ndarray, dict[str, Any]]:
     """Bring what is known in some years onto the years wanted; say what was filled."""
     steps = np.union1d(known, years)
     full = np.full((len(steps), region.valid.size), np.nan, np.float32)
@@ -246,15 +234,11 @@ def fill_years(values: np.ndarray, years: np.ndarray, rule: str) -> np.ndarray:
     >>> fill_years(np.array([[np.nan], [1], [np.nan], [3]]), np.arange(4), "interpolated").ravel().tolist()
     [1.0, 1.0, 2.0, 3.0]
     """
-    step, known = np.arange(len(values))[:, None], ~np.isnan(values)
-    before = np.maximum.accumulate(np.where(known, step, -1))
-    after = np.minimum.accumulate(np.where(known, step, len(values))[::-1])[::-1]
-    first = np.where(before < 0, np.minimum(after, len(values) - 1), before)
-    last = np.where(after == len(values), first, after) if rule == "interpolated" else first
-    last = np.where(before < 0, first, last)
-    low, high = (np.take_along_axis(values, at, axis=0) for at in (first, last))
+    table = pd.DataFrame(values)
+    low, high = table.ffill().bfill().to_numpy(), table.bfill().ffill().to_numpy()  # the nearest known before and after
     if rule == "carried":
         return low
-    gap = np.maximum(years[last] - years[first], 1)
-    share = ((years[:, None] - years[first]) / gap).astype(values.dtype)
-    return low + np.where(last > first, share, 0) * (high - low)
+    when = table.notna().mul(years, axis=0).where(table.notna())
+    first, last = when.ffill().bfill().to_numpy(), when.bfill().ffill().to_numpy()
+    share = (years[:, None] - first) / np.maximum(last - first, 1)
+    return low + share.astype(values.dtype) * (high - low)

@@ -11,7 +11,8 @@ import re
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,15 @@ DTYPES = {
 TABLES, SHAPES = (".csv", ".tsv", ".txt", ".zip"), (".geojson", ".json", ".gpkg", ".shp", ".fgb")
 CHUNK_ROWS = 50_000
 SIMULATED = "simulated by geonb"
+MONTH = r"\d{4}-(0[1-9]|1[0-2])(-\d{2}|$)"
 MONTH_RULES = ("start", "end", "spread")
+Paths = str | Path | Iterable[str | Path]
+Faulty = dict[tuple[Path, str], tuple[int, dict]]  # file, fault -> how many events, and the first of them
 YEARS = (1900, 2099)  # beyond these a date is a slip of the pen, and would make a cube of a thousand years
 MOST = 2**31 - 1  # deaths that the table can hold
 
 
-def read_events(paths: str | Path | Iterable[str | Path], faults: str = "raise") -> pd.DataFrame:
+def read_events(paths: Paths, faults: str = "raise") -> pd.DataFrame:
     """Read UCDP event files into one compact table.
 
     Global and candidate releases, the export of the Humanitarian Data Exchange (its row of HXL tags is skipped), a zipped
@@ -82,57 +86,59 @@ def read_events(paths: str | Path | Iterable[str | Path], faults: str = "raise")
     """
     if faults not in ("raise", "drop"):
         raise ValueError(f"faults = {faults!r} is not allowed: raise or drop.")
-    files = _files(paths)
-    heads = {path: _whole(_head, path) for path in files}
+    files = _existing(paths)
+    heads = {path: _head(path) for path in files}
     if missing := [text for path, head in heads.items() for text in _missing(path, head)]:
         raise ValueError("The event files cannot be used:\n  " + "\n  ".join(missing))
-    found, pieces, counts, countries = {}, [], Counter(), {}
+    faulty: Faulty = {}
+    countries: dict[int, str] = {}
+    pieces, counts = [], Counter[str]()
     for number, path in enumerate(files):
-        for chunk in _unbroken(path, _chunks(path, heads[path])):
+        for chunk in _chunks(path, heads[path]):
             table, wrong = _tidy(chunk, countries, counts)
             for text, rows in wrong.items():
-                _note(found, path, text, rows)
-            table["file"] = np.int16(number)
-            pieces.append(table)
-    if found and faults == "raise":
-        lines = [f"{path}: {_told(text, *facts)}" for (path, text), facts in found.items()]
+                n, first = faulty.get((path, text), (0, rows.iloc[0].to_dict()))
+                faulty[path, text] = n + len(rows), first
+            pieces.append(table.assign(file=np.int16(number)))
+    if faulty and faults == "raise":
+        lines = [f"{path}: {_told(text, *facts)}" for (path, text), facts in faulty.items()]
         raise ValueError(
             "The events have faults:\n  "
             + "\n  ".join(lines)
             + "\nCorrect the files, or leave such events out and count them: faults = drop."
         )
     events = pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame(columns=[*DTYPES, "file"])
-    return _joined(events, files, heads, found, counts, countries)
+    return _joined(events, files, heads, faulty, counts, countries)
 
 
-def _joined(events, files, heads, found, counts, countries) -> pd.DataFrame:
+def _joined(
+    events: pd.DataFrame, files: list[Path], heads: dict[Path, dict], faulty: Faulty, counts: Counter, countries: dict
+) -> pd.DataFrame:
     """Drop duplicates and gather what was noticed."""
     numbered = events["id"] >= 0
     again = events.duplicated("id") & numbered
     per_file = events["file"].value_counts().sort_index()
-    columns = set.intersection(*(set(h["columns"]) for h in heads.values())) if heads else set()
     report = {
         "files": {p.name: int(per_file.get(n, 0)) for n, p in enumerate(files)},
         "events": len(events) - int(again.sum()),
         "duplicate_ids": int(again.sum()),
         "without_id": int((~numbered).sum()),
-        "faulty_dropped": {text: sum(f[0] for (_, t), f in found.items() if t == text) for _, text in found},
+        "faulty_dropped": {text: sum(f[0] for (_, t), f in faulty.items() if t == text) for _, text in faulty},
         "simulated": any(h["simulated"] for h in heads.values()),
         "hxl_rows_skipped": sum(h["hxl"] for h in heads.values()),
         **{k: counts[k] for k in ("gid_from_coordinates", "gid_disagrees", "best_outside_low_high", "spans_months")},
         "overlapping_files": _overlaps(events, files),
     }
     events = events.loc[~again, list(DTYPES)].reset_index(drop=True)
-    events.attrs = {
-        "report": report, "countries": countries, "columns": sorted(columns),
-        "simulated": report["simulated"],
-    }  # fmt: skip
+    columns = sorted(set.intersection(*(set(h["columns"]) for h in heads.values())))
+    events.attrs = {"report": report, "countries": countries, "columns": columns, "simulated": report["simulated"]}
     return events
 
 
 def _overlaps(events: pd.DataFrame, files: list[Path]) -> dict[str, int]:
     """Events in months that an earlier file covers too: under other ids they would count twice."""
-    overlaps, last = {}, {}
+    overlaps: dict[str, int] = {}
+    last: dict[int, int] = {}
     for number, path in enumerate(files):
         months = events.loc[events["file"] == number, ["month_start", "country_id"]]
         before = np.array([last.get(c, -(10**6)) for c in months["country_id"].to_numpy()])
@@ -143,10 +149,15 @@ def _overlaps(events: pd.DataFrame, files: list[Path]) -> dict[str, int]:
     return overlaps
 
 
-def _files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
+def named_files(paths: Paths | None) -> list[Path]:
+    """One file, several, or those that a text names with commas between them; none of nothing."""
     if isinstance(paths, str):
-        paths = [part.strip() for part in paths.split(",") if part.strip()]
-    files = [Path(paths)] if isinstance(paths, Path) else [Path(p) for p in paths]
+        return [Path(part.strip()) for part in paths.split(",") if part.strip()]
+    return [paths] if isinstance(paths, Path) else [Path(p) for p in paths or ()]
+
+
+def _existing(paths: Paths) -> list[Path]:
+    files = named_files(paths)
     faults = [f"not there: {p}" for p in files if not p.exists()]
     faults += [f"of no kind that can be read: {p}" for p in files if p.suffix.lower() not in TABLES + SHAPES]
     if faults or not files:
@@ -157,50 +168,52 @@ def _files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     return files
 
 
-def _whole(read: Callable, path: Path) -> Any:
-    """Call `read(path)`; what a damaged file makes the libraries say becomes an error with its name."""
-    return next(_unbroken(path, (read(p) for p in [path])))
-
-
-def _unbroken(path: Path, parts: Iterator) -> Iterator:
-    """Pass parts of a file on; what a damaged file makes the libraries say becomes an error with its name."""
+@contextmanager
+def _unbroken(path: Path) -> Iterator[None]:
+    """While a file is read: what a damaged one makes the libraries say becomes an error with its name."""
     import pyogrio
 
-    # RuntimeError: a zip with a password
-    broken = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, pyogrio.errors.DataSourceError, csv.Error)
+    broken = (zipfile.BadZipFile, zlib.error, EOFError, csv.Error, pd.errors.ParserError)
     try:
-        yield from parts
-    except broken as error:
+        yield
+    except (*broken, pyogrio.errors.DataSourceError, RuntimeError) as error:  # RuntimeError: a zip with a password
         raise ValueError(f"{path} is damaged or not what its name says ({error}). Fetch it again.") from error
 
 
 def _head(path: Path) -> dict[str, Any]:
     """What a file's first rows say: its columns under our names, how to read it, whether it is simulated."""
-    if path.suffix.lower() in TABLES:
-        with _open(path) as file:
-            first = file.readline()
-            _refuse_text(path, first)
-            sep = max(",;\t", key=first.count)
-            rows = csv.reader(file, delimiter=sep)
-            header, second = next(csv.reader([first], delimiter=sep), []), next(rows, [])
-        names = [name.strip().lstrip("\ufeff").strip('"').lower().replace(" ", "_") for name in header]
-        hxl = sum(v.strip().startswith("#") for v in second) >= 2
-        more = {"sep": sep, "hxl": int(hxl), "simulated": SIMULATED in second}
-    else:
-        import pyogrio
-
-        header = list(pyogrio.read_info(path)["fields"])
-        names = [name.lower() for name in header]
-        first = pyogrio.read_dataframe(path, max_features=1, read_geometry=False)
-        point = "point" in str(pyogrio.read_info(path).get("geometry_type", "")).lower()
-        more = {"hxl": 0, "simulated": SIMULATED in first.astype(str).to_numpy(), "geometry": point}
-    columns = {}
+    with _unbroken(path):
+        header, names, more = _table_head(path) if path.suffix.lower() in TABLES else _layer_head(path)
+    columns: dict[str, str] = {}
     for ours, spellings in SPELLINGS.items():
-        for spelling in spellings:
-            if spelling in names and header[names.index(spelling)] not in columns.values():
-                columns[ours] = header[names.index(spelling)]
-                break
+        there = (header[names.index(spelling)] for spelling in spellings if spelling in names)
+        if theirs := next((name for name in there if name not in columns.values()), None):
+            columns[ours] = theirs
     return {"header": header, "columns": columns, **more}
+
+
+def _table_head(path: Path) -> tuple[list[str], list[str], dict[str, Any]]:
+    """Names of the columns as they are, the same plainly spelt, and how to read a CSV."""
+    with _open(path) as file:
+        first = file.readline()
+        _refuse_text(path, first)
+        sep = max(",;\t", key=first.count)
+        header, second = next(csv.reader([first], delimiter=sep), []), next(csv.reader(file, delimiter=sep), [])
+    names = [name.strip().lstrip("\ufeff").strip('"').lower().replace(" ", "_") for name in header]
+    hxl = sum(v.strip().startswith("#") for v in second) >= 2
+    return header, names, {"sep": sep, "hxl": int(hxl), "simulated": SIMULATED in second}
+
+
+def _layer_head(path: Path) -> tuple[list[str], list[str], dict[str, Any]]:
+    """The same of a vector file, and whether it has points."""
+    import pyogrio
+
+    info = pyogrio.read_info(path)
+    header = list(info["fields"])
+    first = pyogrio.read_dataframe(path, max_features=1, read_geometry=False)
+    point = "point" in str(info.get("geometry_type", "")).lower()
+    more = {"hxl": 0, "simulated": SIMULATED in first.astype(str).to_numpy(), "geometry": point}
+    return header, [name.lower() for name in header], more
 
 
 def _refuse_text(path: Path, first: str) -> None:
@@ -241,76 +254,80 @@ def _missing(path: Path, head: dict[str, Any]) -> list[str]:
 def _chunks(path: Path, head: dict[str, Any]) -> Iterator[pd.DataFrame]:
     """The columns needed under our names, some thousand rows at a time."""
     ours = {theirs: name for name, theirs in head["columns"].items()}
-    if "sep" in head:
-        dates = {v: str for k, v in head["columns"].items() if k in ("date_start", "date_end")}
-        options = {"usecols": list(ours), "sep": head["sep"], "dtype": dates, "chunksize": CHUNK_ROWS}
+    with _unbroken(path):
+        if "sep" not in head:
+            yield _layer(path, ours, head["geometry"])
+            return
+        dates = {theirs: str for theirs, name in ours.items() if name.startswith("date_") and name != "date_prec"}
+        skip = [1] if head["hxl"] else None
         with _open(path) as file:
-            reader = pd.read_csv(file, skiprows=[1] if head["hxl"] else None, low_memory=False, **options)
-            try:
-                for chunk in reader:
-                    yield chunk.rename(columns=ours)
-            except pd.errors.ParserError as error:
-                raise ValueError(f"{path} is damaged ({error}). Fetch it again.") from error
-        return
+            options = {"usecols": list(ours), "sep": head["sep"], "dtype": dates, "chunksize": CHUNK_ROWS}
+            for chunk in pd.read_csv(file, skiprows=skip, low_memory=False, **options):
+                yield chunk.rename(columns=ours)
+
+
+def _layer(path: Path, ours: dict[str, str], has_points: bool) -> pd.DataFrame:
+    """A vector file's columns under our names; places and days as a table has them."""
     import geopandas as gpd
 
     frame = gpd.read_file(path, columns=list(ours)).rename(columns=ours)
-    if "latitude" not in frame or "longitude" not in frame:
+    if has_points and not {"latitude", "longitude"} <= set(frame):
         points = frame.geometry.to_crs(4326) if frame.crs is not None else frame.geometry
-        if head.get("geometry"):
-            frame["latitude"], frame["longitude"] = points.y, points.x
+        frame["latitude"], frame["longitude"] = points.y, points.x
     frame = pd.DataFrame(frame.drop(columns="geometry", errors="ignore"))
     for name in ("date_start", "date_end"):
         if name in frame and frame[name].dtype.kind == "M":
             frame[name] = frame[name].dt.strftime("%Y-%m-%d")
-    yield frame
+    return frame
 
 
 def _tidy(chunk: pd.DataFrame, countries: dict, counts: Counter) -> tuple[pd.DataFrame, dict[str, pd.Series]]:
     """Numbers, cells and months of some rows; the rows that cannot be used by what is wrong with them."""
-    n = len(chunk)
-    values = {name: _numbers(chunk, name) for name in SPELLINGS if not name.startswith("date_") and name != "country"}
-    values["date_prec"] = _numbers(chunk, "date_prec")
+    values = {name: _numbers(chunk, name) for name in SPELLINGS if name not in ("date_start", "date_end", "country")}
     start = _days(chunk["date_start"])
     end = _days(chunk["date_end"]) if "date_end" in chunk else start
-    gid, off, disagrees, computed = _cells(values["gid"], values["latitude"], values["longitude"])
-    deaths = {k: values[k] for k in ("best", "high", "low")}
-    years = [d.astype("datetime64[Y]").astype(np.int64) + 1970 for d in (start, end)]
-    strange = [(y < YEARS[0]) | (y > YEARS[1]) for y in years]
-    wrong = {
-        "date_start is not a date (YYYY-MM-DD)": np.isnat(start),
-        "date_end is not a date (YYYY-MM-DD)": np.isnat(end),
-        "date_end before date_start": end < start,  # false where either is none
-        f"date_start or date_end not in the years {YEARS[0]} to {YEARS[1]}": (
-            (strange[0] & ~np.isnat(start)) | (strange[1] & ~np.isnat(end))
-        ),
-        "best is not a number": np.isnan(deaths["best"]),
-        "negative deaths": np.logical_or.reduce([d < 0 for d in deaths.values()]),
-        f"deaths not whole numbers up to {MOST}": np.logical_or.reduce(
-            [(d > MOST) | ((d >= 0) & (d != np.floor(d))) for d in deaths.values()]
-        ),
-        "type_of_violence is not 1, 2 or 3": ~np.isin(values["type"], list(TYPES)),
-        "latitude not in -90 to 90 or longitude not in -180 to 180": off,
-        "no cell: priogrid_gid empty or not 1 to 259200, and latitude or longitude empty or no number (a decimal comma?)": (
-            (gid < 1) & ~off
-        ),
-    }
-    bad = np.logical_or.reduce(list(wrong.values())) if n else np.zeros(0, bool)
-    table = {"gid": gid, "type": values["type"], "id": values["id"], "country_id": values["country_id"], **deaths}
-    table |= {"where_prec": values["where_prec"], "date_prec": values["date_prec"]}
-    table = {k: np.nan_to_num(v[~bad], nan=0 if k == "country_id" else -1) for k, v in table.items()}
-    table["month_start"], table["month_end"] = (d[~bad].astype("datetime64[M]").astype(np.int64) for d in (start, end))
+    values["gid"], off, disagrees, computed = _cells(values["gid"], values["latitude"], values["longitude"])
+    wrong = _faults(values, start, end, off)
+    good = ~np.logical_or.reduce(list(wrong.values()))
+    known = [name for name in DTYPES if name in values]
+    table = {k: np.nan_to_num(values[k][good], nan=0 if k == "country_id" else -1) for k in known}
+    table["month_start"], table["month_end"] = (d[good].astype("datetime64[M]").astype(np.int64) for d in (start, end))
     table["row"], table["column"] = priogrid.cell_of(table["gid"])
-    counts["gid_from_coordinates"] += int((computed & ~bad).sum())
-    counts["gid_disagrees"] += int((disagrees & ~bad).sum())
+    counts["gid_from_coordinates"] += int((computed & good).sum())
+    counts["gid_disagrees"] += int((disagrees & good).sum())
     low, best, high = (table[k] for k in ("low", "best", "high"))
     counts["best_outside_low_high"] += int((((high >= 0) & (high < best)) | (low > best)).sum())
     counts["spans_months"] += int((table["month_end"] > table["month_start"]).sum())
     if "country" in chunk:
-        named = pd.Series(chunk["country"].to_numpy()[~bad], table["country_id"].astype(int)).dropna()
+        named = pd.Series(chunk["country"].to_numpy()[good], table["country_id"].astype(int)).dropna()
         countries |= {int(k): str(v) for k, v in named[~named.index.duplicated()].items() if k not in countries}
     rows = {text: chunk[mask] for text, mask in wrong.items() if mask.any()}
     return pd.DataFrame({k: table[k].astype(dtype) for k, dtype in DTYPES.items()}), rows
+
+
+def _faults(
+    values: dict[str, np.ndarray], start: np.ndarray, end: np.ndarray, off: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Which rows cannot be used, by what is wrong with them."""
+    deaths = np.stack([values[k] for k in ("best", "high", "low")])
+    years = np.stack([start, end]).astype("datetime64[Y]").astype(np.int64) + 1970
+    strange = ((years < YEARS[0]) | (years > YEARS[1])) & ~np.isnat([start, end])
+    return {
+        "date_start is not a date (YYYY-MM-DD)": np.isnat(start),
+        "date_end is not a date (YYYY-MM-DD)": np.isnat(end),
+        "date_end before date_start": end < start,  # false where either is none
+        f"date_start or date_end not in the years {YEARS[0]} to {YEARS[1]}": (strange.any(axis=0)),
+        "best is not a number": np.isnan(values["best"]),
+        "negative deaths": (deaths < 0).any(axis=0),
+        f"deaths not whole numbers up to {MOST}": (
+            ((deaths > MOST) | ((deaths >= 0) & (deaths != np.floor(deaths)))).any(axis=0)
+        ),
+        "type_of_violence is not 1, 2 or 3": ~np.isin(values["type"], list(TYPES)),
+        "latitude not in -90 to 90 or longitude not in -180 to 180": off,
+        "no cell: priogrid_gid empty or not 1 to 259200, and latitude or longitude empty or no number (a decimal comma?)": (
+            (values["gid"] < 1) & ~off
+        ),
+    }
 
 
 def _numbers(chunk: pd.DataFrame, name: str) -> np.ndarray:
@@ -338,18 +355,9 @@ def _cells(gid: np.ndarray, latitude: np.ndarray, longitude: np.ndarray) -> tupl
     return out, off, published & inside & (out != own), inside & ~published
 
 
-def _note(found: dict, path: Path, text: str, rows: pd.DataFrame) -> None:
-    """Add to what is wrong with a file: how many events, and the first of them."""
-    n, first = found.get((str(path), text), (0, None))
-    found[str(path), text] = n + len(rows), first if first is not None else rows.iloc[0].to_dict()
-
-
 def _told(text: str, n: int, first: dict) -> str:
-    keys = [
-        k
-        for k in first
-        if re.search(rf"\b{SPELLINGS[k][0]}\b", text) or (k in ("best", "high", "low") and "deaths" in text)
-    ]
+    about = [*("best", "high", "low") * ("deaths" in text), *re.findall(r"\w+", text)]
+    keys = [k for k in first if k in about or SPELLINGS[k][0] in about]
     keys = keys or [k for k in ("date_start", "gid") if k in first]
     shown = ", ".join(f"{SPELLINGS[k][0]} {_plain(first[k])}" for k in keys)
     event = _plain(first["id"]) if "id" in first else "without id"
@@ -378,34 +386,32 @@ def check_events(
     ValueError
         Every fault, with what is allowed.
     """
-    faults = []
-    if months not in MONTH_RULES:
-        faults.append(f"months = {months!r} is not allowed: {', '.join(MONTH_RULES)}")
+    faults = [f"months = {months!r} is not allowed: {', '.join(MONTH_RULES)}"] * (months not in MONTH_RULES)
     for name, value, most in (("where_prec", where_prec, 7), ("date_prec", date_prec, 5)):
         if value is not None and not 1 <= value <= most:
             faults.append(f"{name} = {value!r} is not allowed: 1 (exact) to {most}, or nothing for all events")
         elif value is not None and name not in events.attrs.get("columns", [name]):
             faults.append(f"{name} = {value!r}, but a file has no such column: leave it empty")
-    period = {}
-    for name, value in (("start", start), ("stop", stop)):
-        try:
-            period[name] = None if value is None else month_of(value)
-        except ValueError:
-            faults.append(f"{name} of the period = {value!r} is no month: write it as 1990-01")
+    faults += [
+        f"{name} of the period = {value!r} is no month: write it as 1990-01"
+        for name, value in (("start", start), ("stop", stop))
+        if value is not None and not re.match(MONTH, str(value))
+    ]
     if not len(events):
         faults.append("the files hold no events")
     if not faults:
-        first, last = int(events["month_start"].min()), int(events["month_end"].max())
-        start, stop = (v if v is not None else d for v, d in zip(period.values(), (first, last), strict=True))
-        if start > stop:
+        there = int(events["month_start"].min()), int(events["month_end"].max())
+        first = there[0] if start is None else month_of(start)
+        last = there[1] if stop is None else month_of(stop)
+        held = " to ".join(map(month_text, there))
+        if first > last:
             faults.append(
-                f"the period begins in {month_text(start)} and ends in {month_text(stop)}: the files hold events from "
-                f"{month_text(first)} to {month_text(last)}"
+                f"the period begins in {month_text(first)} and ends in {month_text(last)}: the files hold events from {held}"
             )
-        elif not len(place_events(select_events(events, where_prec, date_prec), months, start, stop)):
+        elif not len(place_events(select_events(events, where_prec, date_prec), months, first, last)):
             faults.append(
-                f"no event from {month_text(start)} to {month_text(stop)} with these settings: the files hold events from "
-                f"{month_text(first)} to {month_text(last)}. Choose a `period` within those, or weaker filters in `event`"
+                f"no event from {month_text(first)} to {month_text(last)} with these settings: the files hold events from "
+                f"{held}. Choose a `period` within those, or weaker filters in `event`"
             )
     if faults:
         raise ValueError("The events cannot be used:\n  " + "\n  ".join(faults))
@@ -420,7 +426,9 @@ def select_events(events: pd.DataFrame, where_prec: int | None = None, date_prec
     return events[keep]
 
 
-def place_events(events: pd.DataFrame, months: str = "start", start: int | None = None, stop: int | None = None):
+def place_events(
+    events: pd.DataFrame, months: str = "start", start: int | None = None, stop: int | None = None
+) -> pd.DataFrame:
     """Give every event its month.
 
     Parameters
@@ -443,9 +451,7 @@ def place_events(events: pd.DataFrame, months: str = "start", start: int | None 
         placed["month"], placed["share"] = placed["month_start"].to_numpy() + step, 1.0 / lasts[row]
     else:
         placed = events.assign(month=events[f"month_{months}"], share=1.0)
-    low = placed["month"].min() if start is None else start
-    high = placed["month"].max() if stop is None else stop
-    return placed[placed["month"].between(low, high)]
+    return placed[placed["month"].between(-MOST if start is None else start, MOST if stop is None else stop)]
 
 
 def month_of(text: Any) -> int:
@@ -454,7 +460,7 @@ def month_of(text: Any) -> int:
     >>> month_of("1990-01")
     240
     """
-    if not re.match(r"\d{4}-(0[1-9]|1[0-2])(-\d{2}|$)", str(text)):
+    if not re.match(MONTH, str(text)):
         raise ValueError(f"{text!r} is no month: write it as 1990-01")
     return int(np.datetime64(str(text)[:7], "M").astype(int))
 

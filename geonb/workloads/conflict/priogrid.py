@@ -7,7 +7,7 @@ that row. (Tollefsen, Strand and Buhaug 2012, Journal of Peace Research 49(2), 3
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,9 +118,8 @@ class Region:
     @property
     def bounds(self) -> tuple[float, float, float, float]:
         """(west, south, east, north), degrees."""
-        (rows, columns), step = self.shape, RESOLUTION_DEG
-        south, west = self.row * step - 90, self.column * step - 180
-        return west, south, west + columns * step, south + rows * step
+        south, west = self.row * RESOLUTION_DEG - 90, self.column * RESOLUTION_DEG - 180
+        return west, south, west + self.shape[1] * RESOLUTION_DEG, south + self.shape[0] * RESOLUTION_DEG
 
     @property
     def latitude(self) -> np.ndarray:
@@ -184,9 +183,10 @@ def select_region(spec: str | Path | None, events: pd.DataFrame | None = None) -
         raise ValueError(f"region = {text!r} names no part of the grid. Allowed: {SPECS}.")
     if events is None or not len(events):
         raise ValueError(f"Without events there is no region around them. Give `region`: {SPECS}.")
-    west, south, east, north = _extent(events["gid"])
-    whole = _box("", (west, south, east, north))
-    return Region("", whole.row, whole.column, whole.valid, 0, ("the box around the events",))
+    around = _around(
+        "", _with_events(np.zeros((ROWS, COLUMNS), bool), events["gid"]), notes=("the box around the events",)
+    )
+    return replace(around, valid=np.ones(around.shape, bool))
 
 
 def _bounds(text: str) -> tuple[float, ...]:
@@ -213,14 +213,6 @@ def _box(text: str, bounds: tuple[float, ...]) -> Region:
     row, column = int(np.floor(south)), int(np.floor(west))
     shape = int(np.ceil(north)) - row, int(np.ceil(east)) - column
     return Region(text, row, column, np.ones(shape, bool))
-
-
-def _extent(gid: Any) -> tuple[float, float, float, float]:
-    row, column = cell_of(np.unique(gid))
-    step = RESOLUTION_DEG
-    return (
-        column.min() * step - 180, row.min() * step - 90, (column.max() + 1) * step - 180, (row.max() + 1) * step - 90
-    )  # fmt: skip
 
 
 def _around(text: str, cells: np.ndarray, **more: Any) -> Region:
@@ -281,33 +273,33 @@ def _file(text: str) -> Region:
 
 def cells_of(shapes: Any) -> np.ndarray:
     """Cells whose centre lies in a shape; of a shape without any, the cells it touches: (360, 720) bool, row 0 south."""
+    cells = np.zeros((ROWS, COLUMNS), bool)
+    for shape in shapes:
+        inside = _burnt([shape])
+        cells |= inside if inside.any() else _burnt([shape], touched=True)
+    return cells
+
+
+def _burnt(shapes: Any, touched: bool = False) -> np.ndarray:
+    """Cells whose centre lies in the shapes, or all that these touch: (360, 720) bool, row 0 south."""
     from rasterio.features import rasterize
     from rasterio.transform import from_origin
 
-    grid = {"out_shape": (ROWS, COLUMNS), "transform": from_origin(-180, 90, RESOLUTION_DEG, RESOLUTION_DEG)}
-    cells = np.zeros((ROWS, COLUMNS), bool)
-    for shape in shapes:
-        inside = rasterize([shape], dtype="uint8", **grid)
-        if not inside.any():
-            inside = rasterize([shape], dtype="uint8", all_touched=True, **grid)
-        cells |= inside.astype(bool)
-    return cells[::-1].copy()
+    transform = from_origin(-180, 90, RESOLUTION_DEG, RESOLUTION_DEG)
+    return rasterize(shapes, (ROWS, COLUMNS), transform=transform, all_touched=touched, dtype="uint8")[::-1].astype(
+        bool
+    )
 
 
 def _on_land(whole: Region, events: pd.DataFrame | None) -> Region:
     import geopandas as gpd
-    from rasterio.features import rasterize
-    from rasterio.transform import from_origin
 
-    land = gpd.read_file(LAND, columns=[]).geometry
-    transform = from_origin(-180, 90, RESOLUTION_DEG, RESOLUTION_DEG)
-    cells = rasterize(land, (ROWS, COLUMNS), transform=transform, all_touched=True, dtype="uint8")[::-1].astype(bool)
+    cells = _burnt(gpd.read_file(LAND, columns=[]).geometry, touched=True)
     if events is not None:
         cells = _with_events(cells, events["gid"])
     rows, columns = whole.shape
     valid = cells[whole.row : whole.row + rows, whole.column : whole.column + columns].copy()
-    note = "cells that touch land (Natural Earth 1:110m), and those of events"
-    return Region(whole.spec, whole.row, whole.column, valid, 0, (note,))
+    return replace(whole, valid=valid, notes=("cells that touch land (Natural Earth 1:110m), and those of events",))
 
 
 def _with_events(cells: np.ndarray, gid: Any) -> np.ndarray:
