@@ -7,6 +7,7 @@ months t .. t + horizon - 1.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,12 @@ import pandas as pd
 
 from geonb.base.conventions import SPLITS
 from geonb.store.windows import read_shares
+from geonb.workloads.conflict.events import month_of, month_text
 
 OUTLIERS = ("none", "lof", "kmeans")
 NEIGHBOURS = 5  # of LocalOutlierFactor, and events in a cluster of KMeans on average
 CONTAMINATION = 0.05  # share of a month's events that LocalOutlierFactor calls isolated
+TABLE = {"t": np.int32, "y": np.int16, "x": np.int16, "events": np.int32, "gid": np.int32}
 
 
 def check_windows(
@@ -37,24 +40,22 @@ def check_windows(
     ValueError
         Lists every fault.
     """
-    least = {"chunk_size": 1, "steps": 1, "horizon": 1, "draws": 1, "min_events": 0, "seed": 0}
-    given = {} if chunk_size is None else {"chunk_size": chunk_size}
-    given |= {"steps": steps, "horizon": horizon, "draws": draws, "min_events": min_events, "seed": seed}
-    whole = {k: not isinstance(v, bool) and isinstance(v, int | np.integer) for k, v in given.items()}
+    from_one = {} if chunk_size is None else {"chunk_size": chunk_size}
+    from_one |= {"steps": steps, "horizon": horizon, "draws": draws}
     faults = [
-        f"{name} = {value!r}: give a whole number from {least[name]}"
-        for name, value in given.items()
-        if not whole[name] or value < least[name]
+        f"{name} = {value!r}: give a whole number from {least}"
+        for least, numbers in ((1, from_one), (0, {"min_events": min_events, "seed": seed}))
+        for name, value in numbers.items()
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least
     ]
-    if whole.get("chunk_size") and chunk_size > 2**15 - 1:
+    if isinstance(chunk_size, int | np.integer) and chunk_size > 2**15 - 1:
         faults.append(f"chunk_size = {chunk_size} cells: at most {2**15 - 1}")
     if outliers not in OUTLIERS:
         faults.append(f"outliers = {outliers!r} is not known: choose {', '.join(OUTLIERS)}")
     if shape is not None and not faults:
-        months, rows, columns = shape
-        for check, given in ((check_fit, (chunk_size, rows, columns)), (check_length, (steps, horizon, months))):
+        for check in (lambda: check_fit(chunk_size, *shape[1:]), lambda: check_length(steps, horizon, shape[0])):
             try:
-                check(*given)
+                check()
             except ValueError as error:
                 faults.append(str(error))
     if faults:
@@ -159,39 +160,39 @@ def cut_sequences(
     if chunk_size is None:
         return _whole_region(event, valid, origins, steps)
     pad = chunk_size - 1 if wraps else 0
-    valid_table = summed(valid, pad)
-    past, begin, parts = np.zeros((rows, columns), np.int32), 0, []  # non-zero cells of the months begin .. end - 1
-    end = 0
-    for t in origins.tolist():
-        while end < t:
-            past += event[end] != 0
-            end += 1
-        while begin < t - steps:
-            past -= event[begin] != 0
-            begin += 1
+    parts = [pd.DataFrame(columns=[*TABLE], dtype=np.int64)]
+    for t, past in _counts_before(event, origins, steps):
         y, x = np.nonzero((event[t] >= 1) & valid)
         y, x = drop_isolated(y, x, outliers, seed, columns if wraps else None)
         if not len(y):
             continue
         row, column = place_windows(y, x, gid[y, x], first_month + t, chunk_size, draws, seed, (rows, columns), wraps)
         events = box_sums(summed(past, pad), row, column, chunk_size)
-        kept = np.flatnonzero(events >= min_events)
-        cell = np.repeat(gid[y, x], draws)[kept]
-        parts.append((np.full(len(kept), t), row[kept], column[kept], events[kept], cell))
-    values = [np.concatenate(v) for v in zip(*parts, strict=True)] if parts else [np.empty(0, np.int64)] * 5
-    kinds = {"t": np.int32, "y": np.int16, "x": np.int16, "events": np.int32, "gid": np.int32}
-    table = pd.DataFrame({k: v.astype(kind) for (k, kind), v in zip(kinds.items(), values, strict=True)})
+        windows = {"t": t, "y": row, "x": column, "events": events, "gid": np.repeat(gid[y, x], draws)}
+        parts.append(pd.DataFrame(windows)[events >= min_events])
+    table = pd.concat(parts).astype(TABLE)
     table = table.sort_values(["t", "y", "x"], kind="stable").drop_duplicates(["t", "y", "x"], ignore_index=True)
-    inside = box_sums(valid_table, table["y"].to_numpy(np.int64), table["x"].to_numpy(np.int64), chunk_size)
+    inside = box_sums(summed(valid, pad), *table[["y", "x"]].to_numpy(np.int64).T, chunk_size)
     return table.assign(valid_share=(inside / chunk_size**2).astype(np.float32))
+
+
+def _counts_before(event: np.ndarray, origins: np.ndarray, steps: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Each origin t, ascending, and how many of the months t - steps .. t - 1 are not 0 in each cell; one array, used again."""
+    past, begin, end = np.zeros(event.shape[1:], np.int32), 0, 0
+    for t in origins.tolist():
+        for month in range(end, t):
+            past += event[month] != 0
+        for month in range(begin, t - steps):
+            past -= event[month] != 0
+        begin, end = t - steps, t
+        yield t, past
 
 
 def _whole_region(event: np.ndarray, valid: np.ndarray, origins: np.ndarray, steps: int) -> pd.DataFrame:
     """One window a month; ``events`` as in `cut_sequences`, ``gid`` 0 for none."""
     total = np.concatenate([[0], np.cumsum((event != 0).sum(axis=(1, 2)))])
-    kinds = {"t": np.int32, "y": np.int16, "x": np.int16, "events": np.int32, "gid": np.int32}
     values = {"t": origins, "y": 0, "x": 0, "events": total[origins] - total[origins - steps], "gid": 0}
-    table = pd.DataFrame(values, index=range(len(origins))).astype(kinds)
+    table = pd.DataFrame(values, index=range(len(origins))).astype(TABLE)
     return table.assign(valid_share=np.float32(valid.mean()))
 
 
@@ -217,7 +218,7 @@ def place_windows(
     return row.ravel(), column.ravel()
 
 
-def _mix(value: np.ndarray) -> np.ndarray:
+def _mix(value: np.ndarray | np.uint64) -> np.ndarray:
     """The output function of SplitMix64 (Steele, Lea & Flood 2014, doi:10.1145/2660193.2660195): a random number a key."""
     with np.errstate(over="ignore"):  # modulo 2**64 is meant
         value = np.asarray(value, np.uint64) + np.uint64(0x9E3779B97F4A7C15)
@@ -302,41 +303,42 @@ def split_months(
     ValueError
         Lists every fault.
     """
-    gap = steps + horizon
-    dated = isinstance(shares, str) and ":" in shares
-    if not dated:
-        wanted = {s: v for s, v in zip(SPLITS, read_shares(shares), strict=True) if v > 0}
-        free = n_months - gap + 1 - (len(wanted) - 1) * (gap - 1)
-        if free < len(wanted):
-            least = len(wanted) + gap - 1 + (len(wanted) - 1) * (gap - 1)
-            raise ValueError(
-                f"The period of {n_months} months is too short for {len(wanted)} splits with steps = {steps} and horizon = "
-                f"{horizon} months, which lie {gap} months apart: at least {least} months are needed. Choose a longer period, "
-                "fewer steps, a smaller horizon, or a share of 0"
-            )
-        counts = _apportion(np.array(list(wanted.values())), free)
-        found, start = {}, steps
-        for name, count in zip(wanted, counts.tolist(), strict=True):
+    gap, start, found, faults = steps + horizon, steps, {}, []
+    if isinstance(shares, str) and ":" in shares:
+        for name, end in read_ends(shares, first_month, n_months).items():
+            last = end - horizon + 1
+            if last < start:
+                faults.append(
+                    f"{name}: its first forecast is {start - last} months after the last that "
+                    f"{month_text((first_month or 0) + end)} allows (steps = {steps}, horizon = {horizon}, {gap} months "
+                    "after the split before)"
+                )
+            found[name] = start, last
+            start = max(last, start) + gap
+    else:
+        for name, count in _counts_of(read_shares(shares), n_months, steps, horizon).items():
             found[name] = start, start + count - 1
             start += count - 1 + gap
-        return found
-    ends = read_ends(shares, first_month, n_months)
-    found, start, faults = {}, steps, []
-    for name, end in ends.items():
-        last = end - horizon + 1
-        if last < start:
-            faults.append(
-                f"{name}: its first forecast is {start - last} months after the last that {_month(first_month + end)} "
-                f"allows (steps = {steps}, horizon = {horizon}, {gap} months after the split before)"
-            )
-        found[name] = start, last
-        start = max(last, start) + gap
     if faults:
         raise ValueError(
             f"shares = {shares!r} leaves splits without a forecast. Move the months apart:\n"
             + "\n".join(f"- {f}" for f in faults)
         )
     return found
+
+
+def _counts_of(shares: tuple[float, ...], n_months: int, steps: int, horizon: int) -> dict[str, int]:
+    """Number of forecast origins of each split that has a share."""
+    wanted = {split: share for split, share in zip(SPLITS, shares, strict=True) if share > 0}
+    gap = steps + horizon
+    free = n_months + len(wanted) - len(wanted) * gap
+    if free < len(wanted):
+        raise ValueError(
+            f"The period of {n_months} months is too short for {len(wanted)} splits with steps = {steps} and horizon = "
+            f"{horizon} months, which lie {gap} months apart: at least {len(wanted) * gap} months are needed. Choose a longer "
+            "period, fewer steps, a smaller horizon, or a share of 0"
+        )
+    return dict(zip(wanted, _apportion(np.array(list(wanted.values())), free).tolist(), strict=True))
 
 
 def _apportion(shares: np.ndarray, total: int) -> np.ndarray:
@@ -357,18 +359,18 @@ def read_ends(text: str, first_month: int | None, n_months: int) -> dict[str, in
     """
     if first_month is None:
         raise ValueError(f"shares = {text!r} gives dates, but it is not known which month the data begin with")
-    given, faults = {}, []
+    given: dict[str, int] = {}
+    faults = []
     for part in text.split(","):
         name, _, month = (p.strip() for p in part.partition(":"))
-        match = re.fullmatch(r"(\d{4})-(0[1-9]|1[0-2])", month)
         if name not in SPLITS or name in given:
             faults.append(f"{part.strip()!r}: name each of {', '.join(SPLITS)} at most once")
-        elif not match:
+        elif not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", month):
             faults.append(f"{part.strip()!r}: {month!r} is not a month like 2010-12")
         else:
-            given[name] = (int(match[1]) - 1970) * 12 + int(match[2]) - 1 - first_month
+            given[name] = month_of(month) - first_month
             if not 0 <= given[name] < n_months:
-                period = f"{_month(first_month)} to {_month(first_month + n_months - 1)}"
+                period = f"{month_text(first_month)} to {month_text(first_month + n_months - 1)}"
                 faults.append(f"{part.strip()!r} lies outside the data, {period}")
     if not faults:
         given.setdefault("test", n_months - 1)
@@ -382,11 +384,6 @@ def read_ends(text: str, first_month: int | None, n_months: int) -> dict[str, in
             f"shares = {text!r} is not right; write train:2010-12,val:2014-12\n" + "\n".join(f"- {f}" for f in faults)
         )
     return {s: given[s] for s in SPLITS if s in given}
-
-
-def _month(number: int) -> str:
-    """Months since 1970-01 as text: "1990-01"."""
-    return f"{1970 + number // 12}-{number % 12 + 1:02d}"
 
 
 def leaks(index: pd.DataFrame, split: dict[str, Any], most: int = 20) -> tuple[list[str], float]:
