@@ -71,7 +71,7 @@ def build(folder: Path, channels: str, stop: str) -> dict[str, float]:
     spent += time.perf_counter() - begin
     files = [folder / f"simulated-priogrid-{kind}.csv" for kind in ("yearly", "static")]
     to = folder / f"to-{stop}.zarr"
-    facts = cube.write_cube(to, table, channels, f"{YEARS[0]}-01", stop, "globe", files)
+    facts = cube.write_cube(to, cube.plan_cube(table, channels, f"{YEARS[0]}-01", stop, "globe", files))
     seconds = time.perf_counter() - begin
     grid = facts["sources"][0]
     monthly = sum(c["kind"] == "monthly" for c in facts["channels"])

@@ -11,10 +11,11 @@ arrays.zarr, group "grid":
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -24,12 +25,16 @@ from geonb.store import arrays
 from geonb.workloads.conflict import covariates as conflict_covariates
 from geonb.workloads.conflict import events as conflict_events
 from geonb.workloads.conflict import priogrid
+from geonb.workloads.conflict.events import Paths
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 VERSION = 1  # raise it when the same events and settings give other arrays, so that no older cube is found again
 MONTHS_CHUNK = 12
 COUNTED = ("count", "best", "high", "low")
 UNITS = {"event": "1", "count": "events", "best": "deaths", "high": "deaths", "low": "deaths", "months_since": "months"}
-SUFFIXES = {"": None, "_state": 1, "_nonstate": 2, "_onesided": 3}
+SUFFIXES = {"": None} | {f"_{name}": code for code, name in conflict_events.TYPES.items()}
 PATTERN = re.compile(
     r"(?P<scale>log1p_|sqrt_)?(?P<quantity>event|count|best|high|low|months_since|history_(?P<half>\d+(\.\d+)?))"
     r"(?P<suffix>_state|_nonstate|_onesided)?"
@@ -64,9 +69,9 @@ def list_outcomes(outcomes: str = "any") -> list[dict[str, str]]:
     """
     if outcomes not in OUTCOMES:
         raise ValueError(f"outcomes = {outcomes!r} is not allowed: {' or '.join(OUTCOMES)}.")
-    keys = ("name", "colour", "event", "deaths")
     return [
-        dict(zip(keys, (name, colour, f"event{s}", f"best{s}"), strict=True)) for name, colour, s in OUTCOMES[outcomes]
+        {"name": name, "colour": colour, "event": f"event{suffix}", "deaths": f"best{suffix}"}
+        for name, colour, suffix in OUTCOMES[outcomes]
     ]
 
 
@@ -97,8 +102,7 @@ def check_channels(
         Names that say nothing, names given twice: all of them.
     """
     available = {"yearly": [], "static": []} | dict(available or {})
-    names = [n.strip() for n in channels.split(",")] if isinstance(channels, str) else list(channels)
-    names = [n for n in names if n]
+    names = [n for n in map(str.strip, channels.split(",") if isinstance(channels, str) else channels) if n]
     targets = [o[k] for o in list_outcomes(outcomes) for k in ("event", "deaths")]
     kinds = {n: _kind(n, available) for n in names}
     faults = [f"unknown channel {n!r}" for n, kind in kinds.items() if kind is None]
@@ -107,18 +111,15 @@ def check_channels(
     if faults:
         columns = ", ".join([*available["yearly"], *available["static"]]) or "none (name the files in `covariates`)"
         raise ValueError(f"channels: {'; '.join(faults)}. Allowed: {FORMS}. Covariate columns there: {columns}.")
-    records, positions = [], {"monthly": 0, "yearly": 0, "static": 0}
-    for name in [*names, *(t for t in targets if t not in names)]:
+    records, positions = [], Counter[str]()
+    for name in dict.fromkeys([*names, *targets]):
         kind = kinds.get(name) or "monthly"
         role = "input" if name not in targets else "both" if name in names else "target"
         match = PATTERN.fullmatch(name) if kind == "monthly" else None
-        units = (
-            _units(match) if match else "log1p" if name.startswith("log1p_") and name not in available[kind] else "1"
-        )
-        binary = bool(match) and match["quantity"] == "event"
-        records.append(
-            {"name": name, "units": units, "kind": kind, "position": positions[kind], "binary": binary, "role": role}
-        )
+        own = "log1p" if name.startswith("log1p_") and name not in available.get(kind, ()) else "1"
+        binary = match is not None and match["quantity"] == "event"
+        record = {"name": name, "units": _units(match) if match else own, "kind": kind, "position": positions[kind]}
+        records.append(record | {"binary": binary, "role": role})
         positions[kind] += 1
     return records
 
@@ -163,7 +164,7 @@ class Plan:
     region: priogrid.Region
     channels: list[dict[str, Any]]
     outcomes: list[dict[str, str]]
-    covariates: str | Path | Iterable[str | Path] | None
+    covariates: Paths | None
     columns: dict[str, list[str]]
     rules: dict[str, Any]
 
@@ -174,12 +175,12 @@ class Plan:
 
 
 def plan_cube(
-    events: pd.DataFrame | str | Path | Iterable[str | Path],
+    events: pd.DataFrame | Paths,
     channels: str | Sequence[str] = "event,log1p_best",
     start: str | None = None,
     stop: str | None = None,
     region: str | Path | priogrid.Region | None = None,
-    covariates: str | Path | Iterable[str | Path] | None = None,
+    covariates: Paths | None = None,
     outcomes: str = "any",
     event_rule: str = "deaths",
     months: str = "start",
@@ -215,27 +216,19 @@ def plan_cube(
         raise ValueError(f"event_rule = {event_rule!r} is not allowed: {' or '.join(EVENT_RULES)}.")
     events = events if isinstance(events, pd.DataFrame) else conflict_events.read_events(events)
     _check_columns(events, records)
-    framed = frame_events(events, start, stop, region, where_prec, date_prec, months)
+    conflict_events.check_events(events, start, stop, where_prec, date_prec, months)
+    precise = conflict_events.select_events(events, where_prec, date_prec)
+    placed = conflict_events.place_events(precise, months)
+    first = int(placed["month"].min()) if start is None else conflict_events.month_of(start)
+    last = int(placed["month"].max()) if stop is None else conflict_events.month_of(stop)
+    region = region if isinstance(region, priogrid.Region) else priogrid.select_region(region, precise)
     rules = {"event_rule": event_rule, "month_rule": months, "where_prec": where_prec, "date_prec": date_prec}
-    return Plan(events, *framed, records, list_outcomes(outcomes), covariates, columns, rules)
+    return Plan(
+        events, precise, placed, first, last, region, records, list_outcomes(outcomes), covariates, columns, rules
+    )
 
 
-def write_cube(
-    folder: str | Path,
-    events: pd.DataFrame | str | Path | Iterable[str | Path],
-    channels: str | Sequence[str] = "event,log1p_best",
-    start: str | None = None,
-    stop: str | None = None,
-    region: str | Path | priogrid.Region | None = None,
-    covariates: str | Path | Iterable[str | Path] | None = None,
-    interpolate: Sequence[str] = ("pop_",),
-    **rules: Any,
-) -> dict[str, Any]:
-    """Plan a cube and write it: `plan_cube`, of which these are the parameters, and `write_plan`."""
-    return write_plan(folder, plan_cube(events, channels, start, stop, region, covariates, **rules), interpolate)
-
-
-def write_plan(folder: str | Path, plan: Plan, interpolate: Sequence[str] = ("pop_",)) -> dict[str, Any]:
+def write_cube(folder: str | Path, plan: Plan, interpolate: Sequence[str] = ("pop_",)) -> dict[str, Any]:
     """Write a cube as one Zarr, whole or not at all; a year of one channel at a time, so memory stays small.
 
     Parameters
@@ -256,53 +249,22 @@ def write_plan(folder: str | Path, plan: Plan, interpolate: Sequence[str] = ("po
         If no event lies in the region and months, or for a fault of the covariates, before anything is written.
     """
     folder = Path(folder)
-    events, region, records, first, last = plan.events, plan.region, plan.channels, plan.first, plan.last
-    report = dict(events.attrs.get("report", {})) | {"dropped_by_precision": len(events) - len(plan.precise)}
-    report["countries"] = {str(code): name for code, name in events.attrs.get("countries", {}).items()}
-    report |= _gaps(plan.placed["month"].to_numpy(), first, last)
-    used = _inside(plan.placed, region, first, last, report)
-    report |= plan.rules
+    read, region = plan.events.attrs, plan.region
+    report = dict(read.get("report", {})) | {"dropped_by_precision": len(plan.events) - len(plan.precise)}
+    report["countries"] = {str(code): name for code, name in read.get("countries", {}).items()}
+    used, counts = _inside(plan)
+    report |= _gaps(plan) | counts | plan.rules
     report["region"] = {"spec": region.spec, "valid_cells": int(region.valid.sum()), "notes": list(region.notes)}
-    held = _covariates(plan.covariates, records, plan.columns, region, first, last, interpolate)
+    held = _covariates(plan, interpolate)
     report["covariates"] = {n: {k: v for k, v in a.attrs.items() if k != "units"} for n, a in held.data_vars.items()}
-    facts = {"sources": [dict(priogrid.source_facts(region, plan.months, conflict_events.month_text(first)))]}
-    facts |= {"channels": records, "outcomes": plan.outcomes, "report": report}
+    sources = [dict(priogrid.source_facts(region, plan.months, conflict_events.month_text(plan.first)))]
+    facts = {"channels": plan.channels, "outcomes": plan.outcomes, "report": report}
     folder.parent.mkdir(parents=True, exist_ok=True)
-    need = 4 * region.valid.size * plan.months * sum(r["kind"] == "monthly" for r in records)
+    need = 4 * region.valid.size * plan.months * sum(r["kind"] == "monthly" for r in plan.channels)
     with files.enough_space(folder.parent, need), files.whole_folder(folder) as partial:
-        group = _lay_out(partial, records, region, plan.precise, held, first, last)
-        _fill_months(group, records, used, region, first, last, plan.rules["event_rule"])
-        arrays.seal(partial, [], facts["sources"], **{k: v for k, v in facts.items() if k != "sources"})
-    return facts
-
-
-def frame_events(
-    events: pd.DataFrame,
-    start: str | None = None,
-    stop: str | None = None,
-    region: str | Path | priogrid.Region | None = None,
-    where_prec: int | None = None,
-    date_prec: int | None = None,
-    months: str = "start",
-) -> tuple[pd.DataFrame, pd.DataFrame, int, int, priogrid.Region]:
-    """Choose the events, months and cells of a cube; arguments as for `plan_cube`.
-
-    Returns
-    -------
-    Events that are precise enough; the same placed in their months; first and last month (since 1970-01); the region
-
-    Raises
-    ------
-    ValueError
-        For settings that cannot be, or leave no event.
-    """
-    conflict_events.check_events(events, start, stop, where_prec, date_prec, months)
-    precise = conflict_events.select_events(events, where_prec, date_prec)
-    placed = conflict_events.place_events(precise, months)
-    first = int(placed["month"].min()) if start is None else conflict_events.month_of(start)
-    last = int(placed["month"].max()) if stop is None else conflict_events.month_of(stop)
-    region = region if isinstance(region, priogrid.Region) else priogrid.select_region(region, precise)
-    return precise, placed, first, last, region
+        _fill_months(_lay_out(partial, plan, held), plan, used)
+        arrays.seal(partial, [], sources, **facts)
+    return {"sources": sources, **facts}
 
 
 def check_inputs(records: Sequence[Mapping[str, Any]]) -> None:
@@ -322,43 +284,36 @@ def check_inputs(records: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _check_columns(events: pd.DataFrame, records: list[dict]) -> None:
-    there = events.attrs.get("columns", ["high", "low"])
-    lacks = [
-        r["name"]
-        for r in records
-        for c in ("high", "low")
-        if re.search(rf"(^|_){c}(_|$)", r["name"]) and c not in there
-    ]
-    if lacks:
+    missing = {"high", "low"} - set(events.attrs.get("columns", ("high", "low")))
+    if lacks := [r["name"] for r in records if missing & set(r["name"].split("_"))]:
         raise ValueError(
             f"channels {', '.join(lacks)}: not every event file has a column for them. Leave these channels out."
         )
 
 
-def _inside(placed: pd.DataFrame, region: priogrid.Region, first: int, last: int, report: dict) -> pd.DataFrame:
-    """Events of the period in the region's cells, with `place` and `step`; counts the others."""
-    timely = placed["month"].between(first, last).to_numpy()
-    place = region.places(placed["gid"].to_numpy())
-    counts = np.append(region.valid.ravel(), False)[place]  # -1, outside, takes the last
-    report["outside_period"] = int(placed.loc[~timely, "id"].size)
-    report["outside_region"] = int((timely & ~counts).sum())
-    used = placed[timely & counts].assign(place=place[timely & counts], step=placed["month"][timely & counts] - first)
-    report["used"] = len(used)
+def _inside(plan: Plan) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Events of the period in the region's cells, with `place` and `step`; how many these are, and the others."""
+    months, region = plan.placed["month"], plan.region
+    timely = months.between(plan.first, plan.last).to_numpy()
+    place = region.places(plan.placed["gid"].to_numpy())
+    inside = np.append(region.valid.ravel(), False)[place]  # -1, outside, takes the last
+    used = plan.placed.assign(place=place, step=months - plan.first)[timely & inside]
     if not len(used):
         raise ValueError(
-            f"No event from {conflict_events.month_text(first)} to {conflict_events.month_text(last)} lies in the region "
-            f"{region.spec or 'around them'} "
-            f"(bounds {region.bounds}). Choose another region or period."
+            f"No event from {conflict_events.month_text(plan.first)} to {conflict_events.month_text(plan.last)} lies in the "
+            f"region {region.spec or 'around them'} (bounds {region.bounds}). Choose another region or period."
         )
-    return used
+    outside = {"outside_period": int((~timely).sum()), "outside_region": int((timely & ~inside).sum())}
+    return used, outside | {"used": len(used)}
 
 
-def _gaps(months: np.ndarray, first: int, last: int) -> dict[str, int]:
+def _gaps(plan: Plan) -> dict[str, int]:
     """Months of the period in which no event was read at all: before and after the files, or missing between them.
 
     They count as peaceful, which is wrong where the files do not cover them.
     """
-    empty = np.setdiff1d(np.arange(first, last + 1), months)
+    months = plan.placed["month"]
+    empty = np.setdiff1d(np.arange(plan.first, plan.last + 1), months)
     low, high = months.min(), months.max()
     return {
         "months_before_events": int((empty < low).sum()),
@@ -367,12 +322,13 @@ def _gaps(months: np.ndarray, first: int, last: int) -> dict[str, int]:
     }
 
 
-def _covariates(paths, records, available, region, first, last, interpolate):
+def _covariates(plan: Plan, interpolate: Sequence[str]) -> xr.Dataset:
     """The covariates' variables by channel name: yearly ones on the cube's years, log1p taken."""
-    held = [r for r in records if r["kind"] != "monthly"]
-    columns = {r["name"]: _column(r, available) for r in held}
-    years = np.arange(first // 12 + 1970, last // 12 + 1971)
-    data = conflict_covariates.read_covariates(paths, list(dict.fromkeys(columns.values())), region, years, interpolate)
+    held = [(r["name"], plan.columns[r["kind"]]) for r in plan.channels if r["kind"] != "monthly"]
+    columns = {name: name if name in there else name.removeprefix("log1p_") for name, there in held}
+    years = range(plan.first // 12 + 1970, plan.last // 12 + 1971)
+    wanted = list(dict.fromkeys(columns.values()))
+    data = conflict_covariates.read_covariates(plan.covariates, wanted, plan.region, years, interpolate)
     for name, column in columns.items():
         if name == column:
             continue
@@ -384,28 +340,42 @@ def _covariates(paths, records, available, region, first, last, interpolate):
     return data[list(columns)]
 
 
-def _column(record: dict, available: Mapping[str, Sequence[str]]) -> str:
-    name = record["name"]
-    return name if name in available[record["kind"]] else name.removeprefix("log1p_")
-
-
-def _lay_out(folder, records, region, events, held, first, last):
+def _lay_out(folder: Path, plan: Plan, held: xr.Dataset) -> Any:
     """Lay out the group, all but the months written; returns its Zarr group, open for writing."""
+    import zarr
+    from zarr.codecs import ZstdCodec
+
+    data = _described(plan, held)
+    chunks = {"monthly": (MONTHS_CHUNK, 1), "yearly": (MONTHS_CHUNK, 1), "static": (1,)}
+    data["time"].encoding = {"units": "days since 1970-01-01", "dtype": "int32"}
+    for name, variable in data.data_vars.items():
+        variable.encoding.pop("grid_mapping", None)
+        variable.attrs["grid_mapping"] = "spatial_ref"
+        front = zip(chunks.get(str(name), ()), variable.shape, strict=False)
+        variable.encoding["chunks"] = (*(min(c, n) for c, n in front), *plan.region.shape)
+        variable.encoding["compressors"] = [ZstdCodec(level=1)]
+    with arrays.quiet_zarr():
+        data.drop_vars("monthly").to_zarr(folder, group="grid", mode="a", consolidated=False)
+        data[["monthly"]].to_zarr(folder, group="grid", mode="a", compute=False, consolidated=False)
+    return zarr.open_group(folder, path="grid", mode="r+")
+
+
+def _described(plan: Plan, held: xr.Dataset) -> xr.Dataset:
+    """All that the group holds, with its CF attributes; the months still to be filled."""
     import dask.array as da
     import rioxarray  # noqa: F401  (adds .rio)
     import xarray as xr
-    import zarr
     from affine import Affine
-    from zarr.codecs import ZstdCodec
 
-    times = np.arange(first, last + 1).astype("datetime64[M]").astype("datetime64[ns]")
-    names = {kind: [r["name"] for r in records if r["kind"] == kind] for kind in ("monthly", "yearly", "static")}
-    rows, columns = region.shape
+    region = plan.region
+    times = np.arange(plan.first, plan.last + 1).astype("datetime64[M]").astype("datetime64[ns]")
+    names = {k: [r["name"] for r in plan.channels if r["kind"] == k] for k in ("monthly", "yearly", "static")}
     data = xr.Dataset(coords={"time": times, "y": region.latitude, "x": region.longitude})
     data["time"].attrs = {"standard_name": "time", "long_name": "first day of the month"}
     data["monthly"] = (
         ("time", "monthly_channel", "y", "x"),
-        da.zeros((len(times), len(names["monthly"]), rows, columns), dtype="float32", chunks=-1),
+        da.zeros((len(times), len(names["monthly"]), *region.shape), dtype="float32", chunks=-1),
+        {"long_name": "monthly channels, from events"},
     )
     for kind in ("yearly", "static"):
         if names[kind]:
@@ -414,9 +384,8 @@ def _lay_out(folder, records, region, events, held, first, last):
     if "yearly" in data:
         data["yearly"] = data["yearly"].transpose("year", "yearly_channel", "y", "x")
         data["year"].attrs = {"long_name": "calendar year"}
-    data["monthly"].attrs = {"long_name": "monthly channels, from events"}
     data["valid"] = ("y", "x"), region.valid, {"long_name": "cell counts in scores"}
-    data["country"] = ("y", "x"), countries_of(events, region), {
+    data["country"] = ("y", "x"), countries_of(plan.precise, region), {
         "long_name": "UCDP country_id (Gleditsch-Ward) of most events in the cell, 0 unknown"
     }  # fmt: skip
     data["gid"] = ("y", "x"), region.gid, {"long_name": "PRIO-GRID cell number"}
@@ -426,53 +395,38 @@ def _lay_out(folder, records, region, events, held, first, last):
     data = data.rio.write_crs(4326).rio.write_transform(Affine(step, 0, west, 0, step, south))  # y ascends
     data["y"].attrs = {"standard_name": "latitude", "units": "degrees_north", "axis": "Y"}
     data["x"].attrs = {"standard_name": "longitude", "units": "degrees_east", "axis": "X"}
-    for variable in data.data_vars.values():
-        variable.encoding.pop("grid_mapping", None)
-        variable.attrs["grid_mapping"] = "spatial_ref"
-    chunks = {"monthly": (MONTHS_CHUNK, 1), "yearly": (MONTHS_CHUNK, 1), "static": (1,)}
-    data["time"].encoding = {"units": "days since 1970-01-01", "dtype": "int32"}
-    for name, variable in data.data_vars.items():
-        front = zip(chunks.get(name, ()), variable.shape, strict=False)
-        variable.encoding["chunks"] = (*(min(c, n) for c, n in front), rows, columns)
-        variable.encoding["compressors"] = [ZstdCodec(level=1)]
-    with arrays.quiet_zarr():
-        data.drop_vars("monthly").to_zarr(folder, group="grid", mode="a", consolidated=False)
-        data[["monthly"]].to_zarr(folder, group="grid", mode="a", compute=False, consolidated=False)
-    return zarr.open_group(folder, path="grid", mode="r+")
+    return data
 
 
 def countries_of(events: pd.DataFrame, region: priogrid.Region) -> np.ndarray:
     """The country_id of most events in each cell: (y, x) int32; 0 where there is none, the lower id of two with as many."""
-    place = region.places(events["gid"].to_numpy())
-    code = events["country_id"].to_numpy()
-    inside = (place >= 0) & (code > 0)
-    pairs, counts = np.unique(place[inside].astype(np.int64) << 32 | code[inside], return_counts=True)
-    places, codes = pairs >> 32, pairs & 0xFFFFFFFF
-    order = np.lexsort((-codes, counts))  # the most events are written last
+    found = pd.DataFrame({"place": region.places(events["gid"].to_numpy()), "code": events["country_id"].to_numpy()})
+    counts = found[(found["place"] >= 0) & (found["code"] > 0)].value_counts().reset_index()
+    counts = counts.sort_values(["count", "code"], ascending=[True, False])  # the most events are written last
     countries = np.zeros(region.valid.size, np.int32)
-    countries[places[order]] = codes[order]
+    countries[counts["place"]] = counts["code"]
     countries = countries.reshape(region.shape)
     if region.country_id:
         countries[region.valid & (countries == 0)] = region.country_id
     return countries
 
 
-def _fill_months(group, records, used, region, first, last, event_rule) -> None:
+def _fill_months(group: Any, plan: Plan, used: pd.DataFrame) -> None:
     """Write the monthly channels, each by a thread of its own, twelve months at a time."""
-    cells, months = region.valid.size, last - first + 1
-    to = group["monthly"].with_config({"write_empty_chunks": True})
-    channels = [(r["position"], PATTERN.fullmatch(r["name"])) for r in records if r["kind"] == "monthly"]
-    suffixes = {match["suffix"] or "" for _, match in channels}
-    cases = {suffix: _cases(used, cells, suffix) for suffix in sorted(suffixes)}
-    tasks = [
-        (to, position, match, *_sums(*cases[match["suffix"] or ""], _source(match["quantity"]), event_rule), months)
-        for position, match in channels
-    ]
+    to, cells = group["monthly"].with_config({"write_empty_chunks": True}), plan.region.valid.size
+    names = {r["name"]: r["position"] for r in plan.channels if r["kind"] == "monthly"}
+    channels = [(k, match) for name, k in names.items() if (match := PATTERN.fullmatch(name))]
+    cases = {suffix: _cases(used, cells, suffix) for suffix in {match["suffix"] or "" for _, match in channels}}
+    tasks = []
+    for position, match in channels:
+        quantity = match["quantity"] if match["quantity"] in COUNTED else "event"
+        sums = _sums(*cases[match["suffix"] or ""], quantity, plan.rules["event_rule"])
+        tasks.append((to, position, match, *sums, plan.months))
     for _ in threads.spread(_fill_channel, tasks):
         pass
 
 
-def _fill_channel(to, position, match, where, values, months) -> None:
+def _fill_channel(to: Any, position: int, match: re.Match, where: np.ndarray, values: np.ndarray, months: int) -> None:
     """Write one channel from its sums; what reaches back in time is carried from one piece to the next."""
     shape = to.shape[2:]
     cells, state = shape[0] * shape[1], None
@@ -492,11 +446,6 @@ def _fill_channel(to, position, match, where, values, months) -> None:
         to[begin : begin + n, position] = out.reshape(n, *shape)
 
 
-def _source(quantity: str) -> str:
-    """What a channel is counted from."""
-    return quantity if quantity in COUNTED else "event"
-
-
 def _cases(used: pd.DataFrame, cells: int, suffix: str) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     """Events of a type; their months and cells as flat indices (month * cells + cell), ascending; each event's place there."""
     if SUFFIXES[suffix]:
@@ -505,7 +454,9 @@ def _cases(used: pd.DataFrame, cells: int, suffix: str) -> tuple[pd.DataFrame, n
     return used, *np.unique(flat, return_inverse=True)
 
 
-def _sums(used, where, inverse, quantity: str, event_rule: str) -> tuple[np.ndarray, np.ndarray]:
+def _sums(
+    used: pd.DataFrame, where: np.ndarray, inverse: np.ndarray, quantity: str, event_rule: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Sums of a quantity, or event flags, by month and cell: flat indices, ascending, and values."""
     if quantity == "event":
         counts = np.bincount(inverse, used["best"] >= 1 if event_rule == "deaths" else None, len(where))

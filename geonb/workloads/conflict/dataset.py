@@ -350,7 +350,7 @@ def write_conflict_store(
 
     inputs = [*events.attrs["paths"], *files, *([shapes] if shapes else [])]
     return store.write_cube_store(
-        partial(cube.write_plan, plan=plan), {**recipe, "cube": cube.VERSION}, inputs=inputs, meta=meta, steps=steps,
+        partial(cube.write_cube, plan=plan), {**recipe, "cube": cube.VERSION}, inputs=inputs, meta=meta, steps=steps,
         horizon=horizon, shares=shares, seed=seed, root=root, chunk_size=cut.get("size"),
         **{k: cut[k] for k in ("draws", "min_events", "outliers") if k in cut},
     )  # fmt: skip

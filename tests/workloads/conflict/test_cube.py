@@ -9,7 +9,7 @@ from geonb.workloads.conflict import cube as conflict_cube
 from geonb.workloads.conflict import events, examples, priogrid, statistics
 
 HERE = Path(__file__).resolve()
-PLACES = [HERE.parents[n] / "shared" / "data" / "conflict" / "conflict_data_nga.csv" for n in (2, 3)]
+PLACES = [HERE.parents[n] / "shared" / "data" / "conflict" / "conflict_data_nga.csv" for n in (4, 5)]
 NIGERIA = next((p for p in PLACES if p.exists()), PLACES[0])
 real = pytest.mark.skipif(not NIGERIA.exists(), reason=f"the Nigeria file is not in {NIGERIA.parent}")
 
@@ -31,6 +31,10 @@ def draw_events(n=400, seed=0, months=30, side=4):
 
 def load(folder):
     return xr.open_zarr(folder, group="grid", consolidated=False, decode_coords="all").load()
+
+
+def write_cube(folder, *settings, **more):
+    return conflict_cube.write_cube(folder, conflict_cube.plan_cube(*settings, **more))
 
 
 def naive(table, region, first, months, rule="deaths", month_rule="start"):
@@ -74,9 +78,7 @@ def naive(table, region, first, months, rule="deaths", month_rule="start"):
 def test_the_cube_is_that_of_a_loop(tmp_path, event_rule, months, start, stop, spec):
     table = draw_events()
     names = "event,log1p_best,count_state,high_nonstate,event_onesided,log1p_count,months_since,history_6"
-    facts = conflict_cube.write_cube(
-        tmp_path / "a.zarr", table, names, start, stop, spec, event_rule=event_rule, months=months
-    )
+    facts = write_cube(tmp_path / "a.zarr", table, names, start, stop, spec, event_rule=event_rule, months=months)
     cube = load(tmp_path / "a.zarr")
     region = priogrid.select_region(spec, table)
     first = events.month_of(facts["sources"][0]["first_month"])
@@ -95,7 +97,7 @@ def test_the_cube_is_that_of_a_loop(tmp_path, event_rule, months, start, stop, s
 
 def test_layout_coordinates_and_attributes_are_the_contract(tmp_path):
     table = draw_events()
-    facts = conflict_cube.write_cube(tmp_path / "a.zarr", table, region="box:0,0,2,1.5")
+    facts = write_cube(tmp_path / "a.zarr", table, region="box:0,0,2,1.5")
     cube = load(tmp_path / "a.zarr")
     assert cube["monthly"].dims == ("time", "monthly_channel", "y", "x") and cube["monthly"].dtype == np.float32
     assert cube["monthly"].encoding["chunks"] == (12, 1, 3, 4)
@@ -159,7 +161,7 @@ def test_covariates_are_stored_once_a_year_and_unknown_is_no_zero(tmp_path):
         tmp_path / "y.csv", index=False
     )
     pd.DataFrame({"gid": gid, "ttime_mean": [5.0, np.nan]}).to_csv(tmp_path / "s.csv", index=False)
-    facts = conflict_cube.write_cube(
+    facts = write_cube(
         tmp_path / "a.zarr", draw_events(), "event,log1p_pop_gpw_sum,ttime_mean,pop_gpw_sum", "1995-06", "1997-02",
         "box:0,0,1.5,0.5", [tmp_path / "y.csv", tmp_path / "s.csv"],
     )  # fmt: skip
@@ -195,15 +197,13 @@ def test_faults_leave_nothing_on_disk(tmp_path):
         ({"months": "middle"}, "months"),
     ]:
         with pytest.raises(ValueError, match=says):
-            conflict_cube.write_cube(there, table, **more)
+            write_cube(there, table, **more)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_region_of_one_cell_and_months_without_events(tmp_path):
     table = draw_events(3, months=1).assign(gid=priogrid.gid_of(0, 0))
-    facts = conflict_cube.write_cube(
-        tmp_path / "a.zarr", table, "event,months_since", "1994-06", "1996-12", event_rule="any"
-    )
+    facts = write_cube(tmp_path / "a.zarr", table, "event,months_since", "1994-06", "1996-12", event_rule="any")
     gaps = [facts["report"][f"months_{when}_events"] for when in ("before", "without", "after")]
     assert gaps == [7, 0, 23]  # told, because they count as peaceful
     cube = load(tmp_path / "a.zarr")
@@ -217,7 +217,7 @@ def test_a_region_of_one_cell_and_months_without_events(tmp_path):
 
 def test_the_whole_globe_wraps_and_places_events_on_its_edges(tmp_path):
     table = draw_events(4, months=1).assign(gid=[1, 720, 259_200 - 719, 259_200], best=1)
-    facts = conflict_cube.write_cube(tmp_path / "a.zarr", table, "event", region="globe")
+    facts = write_cube(tmp_path / "a.zarr", table, "event", region="globe")
     event = load(tmp_path / "a.zarr")["monthly"].sel(monthly_channel="event")
     assert facts["sources"][0]["wraps"] and event.sum() == 4
     assert (
@@ -229,7 +229,7 @@ def test_the_whole_globe_wraps_and_places_events_on_its_edges(tmp_path):
 @real
 @pytest.mark.parametrize(("event_rule", "cell_months"), [("deaths", 2186), ("any", 2396)])
 def test_the_event_rule_moves_nigerias_base_rate(tmp_path, event_rule, cell_months):
-    conflict_cube.write_cube(tmp_path / "a.zarr", NIGERIA, event_rule=event_rule)
+    write_cube(tmp_path / "a.zarr", NIGERIA, event_rule=event_rule)
     cube = load(tmp_path / "a.zarr")
     assert cube["monthly"].sel(monthly_channel="event").sum() == cell_months
     frame = pd.read_csv(NIGERIA, skiprows=[1], low_memory=False)
@@ -247,7 +247,7 @@ def test_the_simulated_conflict_is_deterministic_plausible_and_says_so(tmp_path)
     assert 2000 < len(frame) < 8000 and set(frame["type_of_violence"]) == {1, 2, 3}
     assert 0.05 < (frame["best"] == 0).mean() < 0.3 and frame["best"].max() > 20 * frame["best"].median()
     assert read.attrs["report"]["gid_disagrees"] == 0
-    conflict_cube.write_cube(tmp_path / "a.zarr", read, "event", event_rule="any")
+    write_cube(tmp_path / "a.zarr", read, "event", event_rule="any")
     event = load(tmp_path / "a.zarr")["monthly"].sel(monthly_channel="event")
     assert event.sizes["time"] == 300 and max(event.shape[1:]) <= 30
     again = event[1:].where(event[:-1].values > 0).mean()  # contagion: where it was last month it is likelier
@@ -268,7 +268,7 @@ def test_the_root_of_a_history_is_the_root_of_it_in_every_month(tmp_path):
     """Over more months than are written at once: the root must not enter what is carried on."""
     table, region = draw_events(), priogrid.select_region("box:0,0,2,2")
     names = "event,history_6,sqrt_history_6,sqrt_history_6_state,sqrt_count"
-    conflict_cube.write_cube(tmp_path / "a.zarr", table, names, "1995-01", "1997-06", region)
+    write_cube(tmp_path / "a.zarr", table, names, "1995-01", "1997-06", region)
     cube = load(tmp_path / "a.zarr")["monthly"]
     expected = naive(table, region, 300, 30)
     history = {"sqrt_history_6": expected["history_6"], "sqrt_count": expected["count"]}
