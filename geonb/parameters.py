@@ -11,6 +11,7 @@ import io
 import json
 import math
 import re
+import textwrap
 import tokenize
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -19,6 +20,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from geonb.base.project import find_files
+from geonb.base.specs import describe_table, load
 from geonb.registry import Parameter
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 TYPES = {"int": int, "float": float, "bool": bool, "str": str, "None": type(None)}
 SET_BY_RUNNER = ("workload", "run")
+_WRAPPED = textwrap.TextWrapper(120, initial_indent=" " * 8, subsequent_indent=" " * 12, break_on_hyphens=False)
 
 
 class Declared(NamedTuple):
@@ -40,75 +43,24 @@ PARAMETERS: dict[str, Parameter] = {
     "workload": Parameter('a workload\'s name, or an import path "package.module:RECORD"'),
     "run": Parameter('run folder: "latest", a name, or a path'),
     "store": Parameter("sample store (folder)"),
-    "name": Parameter("first part of the sample store's name"),
-    "images": Parameter("rasters, comma separated or a glob", files=True),
-    "masks": Parameter("class rasters, or polygons as file.gpkg:column=class", files=True),
-    "datasets": Parameter(
-        'data sets of a catalogue, "a+b" (datasets.yaml) or "file.yaml:a+b"',
-        files=True,
-        check="geonb.workloads.segmentation.catalogue:catalogue_files",
-    ),
-    "resolution": Parameter("pixel side that everything is resampled to [m]", 1e-3, 1e6),
-    "classes": Parameter('class table: a file, or "1=forest,2=water"'),
-    "bands": Parameter("bands to use, comma separated"),
-    "events": Parameter("UCDP GED files, comma separated or a glob", files=True),
-    "faults": Parameter("what becomes of faulty events", choices=("raise", "drop")),
-    "covariates": Parameter("PRIO-GRID yearly and static CSV files, comma separated or a glob", files=True),
-    "region": Parameter(
-        "box:W,S,E,N, country:GWNO, africa, globe, or a vector file",
-        check="geonb.workloads.conflict.dataset:check_region",
-    ),
-    "period": Parameter("first and last month, 1990-01:2019-12", check="geonb.workloads.conflict.dataset:check_period"),
-    "channels": Parameter("channels of the cube that go in, comma separated"),
-    "outcomes": Parameter("one forecast for any violence, or one a type", choices=("any", "by-type")),
-    "event": Parameter(
-        "what makes an event: deaths or any, with where_prec=, date_prec=, months=",
-        check="geonb.workloads.conflict.dataset:check_event",
-    ),
-    "windows": Parameter(
-        "training windows: events:size=,draws=,min_events=,outliers= or region",
-        check="geonb.workloads.conflict.dataset:check_windows",
-    ),
-    "steps": Parameter("months that go in", 1, 600),
-    "horizon": Parameter("months ahead that are forecast", 1, 36),
-    "scenes": Parameter(
-        "NetCDF, Zarr, GeoTIFF or plain images: files, globs or folders, comma separated; or a folder of triplets as pictures",
-        files=True,
-        check="geonb.workloads.clouds.dataset:scene_files",
-    ),
-    "bounds": Parameter(
-        "W,S,E,N of plain images that do not say where they lie [degrees]",
-        check="geonb.workloads.clouds.grids:parse_bounds",
-    ),
-    "tile_km": Parameter("side of a tile on the ground, to which scenes are resampled [km]", 1e-3, 1e5),
-    "triplets": Parameter("training/validation/test triplets", check="geonb.workloads.clouds.store:read_counts"),
-    "distance": Parameter("from a tile to its neighbour, centre to centre [tiles]", 0.05, 10),
-    "min_distant": Parameter("so far at least a distant tile of the same hours lies away [tiles]", 0, 10_000),
-    "split": Parameter(
-        "what is dealt to the splits: whole scenes, or parts of all; scene, area or auto, :apart_h=12",
-        check="geonb.workloads.clouds.store:read_split",
-    ),
-    "patch": Parameter("side of a window [px]", 8, 8192),
-    "stride": Parameter("distance of neighbouring windows [px]", 1, 8192),
-    "block": Parameter("side of the blocks dealt to the splits [px]", 8, 65536),
     "shares": Parameter("share of training, validation and test [%]"),
     "seed": Parameter("seed of every random draw", 0, 2**32 - 1),
-    "network": Parameter(
-        "architecture and its options, name:key=value,key=value",
-        check="geonb.workloads.segmentation.networks:check_network",
-    ),
-    "loss": Parameter(
-        "loss and its options, name:key=value; a+b adds losses", check="geonb.workloads.segmentation.losses:build_loss"
-    ),
+    "network": Parameter("architecture and its options, name:key=value,key=value"),
+    "loss": Parameter("loss and its options, name:key=value"),
     "augment": Parameter(
         "random changes of training windows, name:key=value, comma separated, or none",
         check="geonb.training.augmentation:check_augment",
+        options="geonb.training.augmentation:OPTIONS",
     ),
     "sampler": Parameter(
-        "order and balance of training windows, name:key=value", check="geonb.store.samplers:check_sampler"
+        "order and balance of training windows, name:key=value",
+        check="geonb.store.samplers:check_sampler",
+        options="geonb.store.samplers:OPTIONS",
     ),
     "optimizer": Parameter(
-        "optimiser, its schedule and averaging, name:key=value", check="geonb.training.optimizers:check_optimizer"
+        "optimiser, its schedule and averaging, name:key=value",
+        check="geonb.training.optimizers:check_optimizer",
+        options="geonb.training.optimizers:OPTIONS",
     ),
     "lr": Parameter("learning rate", 1e-9, 100),
     "epochs": Parameter("at most so many passes over the training windows", 1, 1_000_000),
@@ -287,20 +239,18 @@ def check(
             ):  # defaults are tested; their checks would import torch
                 fault = _fault_of_check(value, meaning, root)
             if fault:
-                given = f"{name} = {value!r}"
-                said = fault if given in fault else f"{given}: {fault}"
-                faults.append(f"{said} ({meaning_of(name, workload).help or line.help})")
+                faults.append(_told(name, value, fault, meaning.help or line.help))
             settled[step][name] = _as_float(value, line.annotation)
     if faults:
         text = "\n".join(f"  {fault}" for fault in dict.fromkeys(faults))
         if unknown:
-            text += "\nKnown parameters:\n" + describe({"": known}, workload)
+            text += "\nKnown parameters:\n" + describe({"": known}, workload, options=False)
         raise ValueError(f"Parameters are not right, nothing was run:\n{text}")
     return settled
 
 
 def settle(workload: Workload | str, **values: Any) -> SimpleNamespace:
-    """Settle parameters in a notebook: None becomes the workload's default, ranges and choices are checked.
+    """Settle parameters in a notebook: None becomes the workload's default; ranges, choices and options are checked.
 
     Parameters
     ----------
@@ -325,15 +275,25 @@ def settle(workload: Workload | str, **values: Any) -> SimpleNamespace:
     for name, value in settled.items():
         meaning = meaning_of(name, workload)
         fault = _fault_of_value(value, meaning)
+        if not fault and values[name] is not None:  # defaults are tested
+            fault = _fault_of_check(value, meaning)
         if fault:
-            faults.append(f"  {name} = {value!r}: {fault} ({meaning.help})")
+            faults.append(f"  {_told(name, value, fault, meaning.help)}")
     if faults:
         raise ValueError("Parameters are not right:\n" + "\n".join(faults))
     return SimpleNamespace(**settled)
 
 
-def describe(declared_by_step: Mapping[str, Mapping[str, Declared]], workload: Workload | None = None) -> str:
-    """List parameters by step: name, type, default, range or choices, help."""
+def describe(
+    declared_by_step: Mapping[str, Mapping[str, Declared]], workload: Workload | None = None, options: bool = True
+) -> str:
+    """List parameters by step: name, type, default, range or choices, help, and the options of a text that carries some.
+
+    Parameters
+    ----------
+    options : bool
+        False leaves the options out: to know them is to import what they are options of.
+    """
     lines = []
     for step, declared in declared_by_step.items():
         lines += [step] if step else []
@@ -345,8 +305,11 @@ def describe(declared_by_step: Mapping[str, Mapping[str, Declared]], workload: W
             shown = f"{own!r} (the workload's)" if own is not None else repr(default)
             allowed = _allowed(meaning)
             lines.append(f"  {name}: {annotation} = {shown}{f', {allowed}' if allowed else ''}")
-            named = workload is not None and name in workload.parameters  # what a shared notebook cannot know
+            # what a shared notebook cannot know
+            named = workload is not None and name in workload.parameters and step != Path(workload.dataset).stem
             lines.append(f"      {meaning.help if named or not text else text}")
+            if options and meaning.options:
+                lines += [_WRAPPED.fill(line) for line in describe_table(load(meaning.options))]
     return "\n".join(lines)
 
 
@@ -393,7 +356,9 @@ def _fault_of_value(value: Any, meaning: Parameter, root: Path | None = None) ->
     return None
 
 
-def _fault_of_check(value: Any, meaning: Parameter, root: Path) -> str | None:
+def _fault_of_check(value: Any, meaning: Parameter, root: Path | None = None) -> str | None:
+    if meaning.files and root is None:
+        return None
     try:
         files_of(value, meaning, root)
     except (ValueError, FileNotFoundError) as error:
@@ -401,12 +366,17 @@ def _fault_of_check(value: Any, meaning: Parameter, root: Path) -> str | None:
     return None
 
 
-def files_of(value: Any, meaning: Parameter, root: Path) -> list[Path]:
+def _told(name: str, value: Any, fault: str, text: str) -> str:
+    """A fault with the parameter, its value and its help, each once."""
+    given = f"{name} = {value!r}"
+    said = fault if given in fault else f"{given}: {fault}"
+    return f"{said} ({text})".replace("\n", "\n  ")
+
+
+def files_of(value: Any, meaning: Parameter, root: Path | None) -> list[Path]:
     """Files that a value stands for, as its parameter's `check` tells them; raises what that raises."""
     if value is None or meaning.check is None:
         return []
-    from geonb.base.specs import load
-
     function = load(meaning.check)
     if meaning.files:
         return [Path(p) for p in function(value, root=root)]

@@ -164,6 +164,8 @@ class Parameter:
     check : str, optional
         ``"package.module:function"`` that takes a value somebody gave, and raises ValueError if it cannot be used: called
         before anything runs. With `files`, it takes `root` too and returns the files that the value stands for.
+    options : str
+        ``"package.module:TABLE"`` of a text that carries options, for its help: a :data:`geonb.base.specs.Table`.
     """
 
     help: str
@@ -172,6 +174,7 @@ class Parameter:
     choices: tuple[str, ...] | None = None
     files: bool = False
     check: str | None = None
+    options: str = ""
 
 
 def store_of(kind: str) -> str:
@@ -203,8 +206,8 @@ class Figure:
     text : str
         Markdown: what to look for, and what it may mean.
     draw : str, optional
-        ``"package.module:function"`` of what the notebook gives (`GIVES`); returns a figure, a list of figures, anything that
-        IPython displays, or None where there is nothing to show. None: words only.
+        ``"package.module:function"``, which is given what its parameters name of what the notebook has (`GIVES`); returns a figure,
+        a list of figures, anything that IPython displays, or None where there is nothing to show. None: words only.
     """
 
     title: str
@@ -213,9 +216,9 @@ class Figure:
 
 
 GIVES = {
-    "02_training": "(store, seed)",
-    "03_prediction": "(predictions, store)",
-    "04_analytics": "(scores, run)",
-    "05_interpretation": "(vectors, letters, plane, tiles, store, run)",
-    "06_explore": "(predictions, store)",
+    "02_training": ("store", "seed"),
+    "03_prediction": ("predictions", "store"),
+    "04_analytics": ("scores", "run"),
+    "05_interpretation": ("vectors", "letters", "plane", "tiles", "store", "run"),
+    "06_explore": ("predictions", "store"),
 }

@@ -47,7 +47,9 @@ class TestRules:
         declared = parameters.read(path)
         assert len(declared) <= 14
         assert all(d.help for d in declared.values()), "each has a comment"
-        assert set(declared) <= set(parameters.PARAMETERS), "one name means one thing in every notebook"
+        own = path.stem.removeprefix("01_dataset_")
+        known = set(parameters.PARAMETERS) | (set(registry.get(own).parameters) if own in registry.WORKLOADS else set())
+        assert set(declared) <= known, "one name means one thing in every notebook"
 
     def test_no_outputs(self, path):
         assert all(not c["outputs"] and c["execution_count"] is None for c in cells(path, "code"))
@@ -69,6 +71,18 @@ def project(tmp_path, monkeypatch):
     monkeypatch.setenv("GEONB_ROOT", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.mark.parametrize("workload", sorted(registry.WORKLOADS))
+@pytest.mark.parametrize(("name", "value"), [("loss", "dise"), ("network", "unett"), ("optimizer", "adam:momentum=1")])
+def test_a_wrong_option_in_the_notebook_makes_no_run_folder(project, workload, name, value):
+    imports, declared, *code = map(source, cells(ROOT / "notebooks" / "02_training.ipynb", "code"))
+    space = {}
+    exec(f"{imports}\n{declared}", space)
+    space |= {"workload": workload, name: value}
+    with pytest.raises(ValueError, match=f"Parameters are not right:\n  {name} = '{value}' is not right"):
+        exec(next(text for text in code if "start_run" in text), space)
+    assert not (project / "runs").exists()
 
 
 @pytest.mark.notebook

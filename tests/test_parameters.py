@@ -1,15 +1,18 @@
 """Parameters: read off the cell, typed strictly, every fault told at once."""
 
 import math
+import re
 from types import SimpleNamespace
 
 import pytest
 from tiny import write_notebook
 
-from geonb import parameters
-from geonb.base import specs as base_specs
+from geonb import parameters, registry
+from geonb.base import specs
 from geonb.parameters import Declared
 from geonb.registry import Parameter
+from geonb.runs import plan
+from geonb.workloads import segmentation
 
 DECLARED = {
     "02": {
@@ -124,9 +127,9 @@ def test_missing_input_files_are_told_before_any_compute(tmp_path):
     (tmp_path / "a.tif").touch()
     (tmp_path / "m.gpkg").touch()
     good = {"images": "*.tif, https://host/b.tif", "masks": "m.gpkg:column=class"}
-    assert parameters.check(declared, good, None, tmp_path)["01"] == good
+    assert parameters.check(declared, good, segmentation.RECORD, tmp_path)["01"] == good
     with pytest.raises(ValueError, match=r"no such file: b\.tif, c/\*\.tif"):
-        parameters.check(declared, {"images": "a.tif,b.tif,c/*.tif"}, None, tmp_path)
+        parameters.check(declared, {"images": "a.tif,b.tif,c/*.tif"}, segmentation.RECORD, tmp_path)
 
 
 def test_settle_takes_the_workloads_defaults_and_checks_them():
@@ -166,20 +169,35 @@ def test_yaml_that_is_no_flat_mapping_is_refused(tmp_path, monkeypatch, text, sa
     assert not (tmp_path / "harmed").exists()
 
 
-@pytest.mark.parametrize(
-    ("text", "specs"),
-    [
-        ("unet", [("unet", {})]),
-        ("unet:encoder=resnet18,weights=none", [("unet", {"encoder": "resnet18", "weights": None})]),
-        ("a:x=[1, 2],y=2-2-2,z=0.5", [("a", {"x": [1, 2], "y": [2, 2, 2], "z": 0.5})]),
-        ("flips,noise:sigma=0.1,share=1,none", [("flips", {}), ("noise", {"sigma": 0.1, "share": 1}), ("none", {})]),
-    ],
-)
-def test_specifications(text, specs):
-    assert base_specs.parse_specs(text) == specs
+@pytest.mark.parametrize("workload", sorted(registry.WORKLOADS))
+def test_the_help_names_every_network_loss_and_option_there_is(workload, monkeypatch):
+    record = registry.get(workload)
+    tables = {
+        name: specs.load(meaning.options)
+        for name in ("network", "loss", "augment", "sampler", "optimizer")
+        if (meaning := parameters.meaning_of(name, record))
+    }
+    shown = " ".join(plan.describe(workload).split())
+    for name, table in tables.items():
+        assert table, name
+        for one, options in table.items():
+            assert re.search(rf"(^|[ ,]){re.escape(one)}[:,\s]", shown), (name, one)
+            assert all(option in shown for option in options), (name, one)
+        monkeypatch.setitem(table, "brand-new", {"spark": specs.Option(7)})
+    assert plan.describe(workload).count("brand-new: spark=7") >= len(tables)
 
 
-@pytest.mark.parametrize("text", ["", "unet:", "x=1", "unet:encoder", "a:x=1,x=2", "a:x=", ":x=1"])
-def test_bad_specifications_are_refused(text):
-    with pytest.raises(ValueError, match=r"name:key=value|given twice"):
-        base_specs.parse_spec(text)
+def test_a_list_of_known_parameters_imports_nothing_that_they_name(monkeypatch):
+    monkeypatch.setattr(parameters, "load", lambda path: pytest.fail(f"{path} was imported"))
+    with pytest.raises(ValueError, match=r"(?s)did you mean 'epochs'.*Known parameters"):
+        settled(epoch=3)
+
+
+@pytest.mark.parametrize("workload", sorted(registry.WORKLOADS))
+def test_settle_checks_the_options_of_a_text(workload):
+    wrong = {"network": "nett", "loss": "los", "augment": "flip", "sampler": "shufle", "optimizer": "adamw:lr=1"}
+    with pytest.raises(ValueError) as error:
+        parameters.settle(workload, **wrong)
+    for name, value in wrong.items():
+        assert str(error.value).count(f"{name} = {value!r}") == 1
+    assert parameters.settle(workload, **dict.fromkeys(wrong)).loss == registry.get(workload).defaults["loss"]

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from itertools import groupby
 from typing import Any
 
 NUMBERS: dict[type, str] = {int: "a whole number", float: "a number"}
@@ -57,7 +58,9 @@ class Option:
             words = ["true or false"]
         elif self.kind is not None:
             ends = [f"above {self.above:.10g}"] if self.above is not None else []
-            ends += [f"from {self.least:.10g}"] if self.least is not None else []
+            if self.least is not None:
+                bounded = self.most is not None or self.below is not None
+                ends.append(f"from {self.least:.10g}" if bounded else f"of {self.least:.10g} or more")
             ends += [f"to {self.most:.10g}"] if self.most is not None else []
             ends += [f"to below {self.below:.10g}"] if self.below is not None else []
             words.insert(0, " ".join([NUMBERS[self.kind], *ends]))
@@ -187,15 +190,16 @@ def pick_option(name: str, key: str, known: Mapping[str, Option]) -> Option:
 
 
 def describe_table(table: Table) -> Iterator[str]:
-    """A line for each name: its options with their defaults and what they may be."""
-    for name, known in table.items():
+    """A line for each name, or those that take the same: options with their defaults and what they may be."""
+    for known, same in groupby(table.items(), key=lambda item: item[1]):
         shown = []
         for key, option in known.items():
-            allowed = option.allowed.removeprefix("a number ").removeprefix("from ")
+            allowed = re.sub(r"^a (whole )?number (from |of )?", r"\1", option.allowed)
             about = "; ".join(filter(None, (allowed, option.help)))
             given = f"{key}={_text(option.default)}" if option.default is not None else key
             shown.append(f"{given} ({about})" if about else given)
-        yield f"{name}: {', '.join(shown)}" if shown else name
+        names = ", ".join(name for name, _ in same)
+        yield f"{names}: {', '.join(shown)}" if shown else names
 
 
 def _text(value: Any) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from geonb.parameters import Parameter
-from geonb.workloads import Workload
+from geonb.workloads import Workload, segmentation
 from geonb.workloads.segmentation.figures import PIXELS
 
 
@@ -46,5 +46,9 @@ RECORD = Workload(
         "patience": 5,
         "overlap": 0.25,
     },
-    parameters={"relief": Parameter("height of the ridges [m]", minimum=1, maximum=5000)},
+    parameters={
+        "relief": Parameter("height of the ridges [m]", minimum=1, maximum=5000),
+        "network": segmentation.RECORD.parameters["network"],
+        "loss": segmentation.RECORD.parameters["loss"],
+    },
 )

@@ -22,7 +22,7 @@ RECORD = Workload(
     baselines=("geonb.workloads.clouds.baselines:mean_and_spread", "geonb.workloads.clouds.baselines:pixel_pca"),
     predict="geonb.workloads.clouds.predict:predict_triplets",
     check_predictions="geonb.workloads.clouds.predict:triplet_faults",
-    export="geonb.workloads.clouds.predict:export_embeddings",
+    export="geonb.workloads.clouds.exports:export_embeddings",
     score="geonb.workloads.clouds.scores:score_triplets",
     compare="geonb.workloads.clouds.compare:compare_triplets",
     tiles="geonb.workloads.clouds.store:anchor_tiles",
@@ -43,12 +43,34 @@ RECORD = Workload(
         "overlap": 0.5,
     },
     parameters={
+        "scenes": Parameter(
+            "NetCDF, Zarr, GeoTIFF or plain images: files, globs or folders, comma separated; or a folder of triplets as pictures",
+            files=True,
+            check="geonb.workloads.clouds.dataset:scene_files",
+        ),
+        "bounds": Parameter(
+            "W,S,E,N of plain images that do not say where they lie [degrees]",
+            check="geonb.workloads.clouds.grids:parse_bounds",
+        ),
+        "patch": Parameter("side of a tile [px]", 8, 8192),
+        "tile_km": Parameter("side of a tile on the ground, to which scenes are resampled [km]", 1e-3, 1e5),
+        "triplets": Parameter("training/validation/test triplets", check="geonb.workloads.clouds.store:read_counts"),
+        "distance": Parameter("from a tile to its neighbour, centre to centre [tiles]", 0.05, 10),
+        "min_distant": Parameter("so far at least a distant tile of the same hours lies away [tiles]", 0, 10_000),
+        "split": Parameter(
+            "what is dealt to the splits: whole scenes, or parts of all",
+            check="geonb.workloads.clouds.store:read_split",
+            options="geonb.workloads.clouds.store:SPLIT",
+        ),
         "network": Parameter(
-            "a backbone of timm, resnet18:dims=100,unit=true|false,head=linear|mlp,hidden=512,dropout=0.5,weights=none|imagenet",
+            "a backbone of timm and its options, name:key=value,key=value",
             check="geonb.workloads.clouds.networks:check_network",
+            options="geonb.workloads.clouds.networks:OPTIONS",
         ),
         "loss": Parameter(
-            "infonce:temperature=0.1,apart=3 or triplet:margin=1", check="geonb.workloads.clouds.losses:build_loss"
+            "loss and its options, name:key=value",
+            check="geonb.workloads.clouds.losses:build_loss",
+            options="geonb.workloads.clouds.losses:OPTIONS",
         ),
         "channels": Parameter("channels by name, true-colour, or a function path.py:name; None: the scenes' own"),
         "region": Parameter(

@@ -23,7 +23,7 @@ _OPTIONS = {
     "unit": Option(False, bool, help="vectors of length 1"),
     "weights": Option("none", choices=("none", "imagenet")),
 }
-OPTIONS = {"BACKBONE": _OPTIONS}  # any of timm
+OPTIONS = {"<backbone of timm>": _OPTIONS}
 
 
 def check_network(spec: str) -> tuple[str, dict[str, Any]]:

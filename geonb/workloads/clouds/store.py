@@ -16,7 +16,7 @@ import pandas as pd
 
 from geonb.base import files, project, threads
 from geonb.base.conventions import SPLITS, VERSION
-from geonb.base.specs import parse_spec
+from geonb.base.specs import Option, check_options
 from geonb.rasters import grids
 from geonb.store import arrays, store
 from geonb.store.windows import ground_leaks
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 
 INDEX_COLUMNS = ("source", "dataset", "time", "t", "y", "x", "height", "width", "split", "block", "valid_share")
 INDEX_COLUMNS += ("neighbor_y", "neighbor_x", "distant_source", "distant_t", "distant_y", "distant_x", "geometry")
-SPLITTING = ("auto", "scene", "area")
 APART_H = 12.0
+_APART = {"apart_h": Option(APART_H, float, 0, 1e6, help="scenes of a place closer in time are one take, hours")}
+SPLIT = {"auto": _APART, "scene": _APART, "area": _APART}
 COUNTS = "3000/600/600"
 
 
@@ -358,15 +359,8 @@ def read_split(split: str) -> tuple[str, float]:
     ValueError
         For another method or option.
     """
-    method, options = parse_spec(split)
-    faults = [] if method in SPLITTING else [f"{method!r} is unknown; give one of {', '.join(SPLITTING)}"]
-    faults += [f"{key!r} is unknown; it takes apart_h" for key in options if key != "apart_h"]
-    hours = options.get("apart_h", APART_H)
-    if isinstance(hours, bool) or not isinstance(hours, int | float) or not 0 <= hours <= 1e6:
-        faults.append(f"apart_h = {hours!r} must be a number of hours from 0 to 1e6")
-    if faults:
-        raise ValueError(f"split = {split!r} is not right:\n" + "\n".join(f"- {f}" for f in faults))
-    return method, float(hours)
+    method, options = check_options("split", split, SPLIT)
+    return method, options["apart_h"]
 
 
 def read_counts(counts: str | dict[str, int]) -> dict[str, int]:

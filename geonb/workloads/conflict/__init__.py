@@ -54,14 +54,39 @@ RECORD = Workload(
         "overlap": 0.5,
     },
     parameters={
+        "events": Parameter("UCDP GED files, comma separated or a glob", files=True),
+        "faults": Parameter("what becomes of faulty events", choices=("raise", "drop")),
+        "covariates": Parameter("PRIO-GRID yearly and static CSV files, comma separated or a glob", files=True),
+        "region": Parameter(
+            "box:W,S,E,N, country:GWNO, africa, globe, or a vector file",
+            check="geonb.workloads.conflict.dataset:check_region",
+        ),
+        "period": Parameter(
+            "first and last month, 1990-01:2019-12", check="geonb.workloads.conflict.dataset:check_period"
+        ),
+        "channels": Parameter("channels of the cube that go in, comma separated"),
+        "outcomes": Parameter("one forecast for any violence, or one a type", choices=("any", "by-type")),
+        "event": Parameter(
+            "what makes an event: at least one death, or any listed event",
+            check="geonb.workloads.conflict.dataset:check_event",
+            options="geonb.workloads.conflict.dataset:EVENT",
+        ),
+        "windows": Parameter(
+            "training windows: around events, or the whole region",
+            check="geonb.workloads.conflict.dataset:check_windows",
+            options="geonb.workloads.conflict.dataset:WINDOWS",
+        ),
+        "steps": Parameter("months that go in", 1, 600),
+        "horizon": Parameter("months ahead that are forecast", 1, 36),
         "network": Parameter(
-            "convlstm:structure=12-24-0/0-24-12,kernel=3,peephole=channel|pixel|none,skip=true,dropout=0.2, or "
-            "unet_lstm:filters=8,depth=2,dropout=0.1",
+            "architecture and its options, name:key=value,key=value",
             check="geonb.workloads.conflict.networks:check_network",
+            options="geonb.workloads.conflict.networks:OPTIONS",
         ),
         "loss": Parameter(
-            "bce, bce:pos_weight=pixel/4, focal, mse, ssim, or hurdle (events and deaths); a+b adds losses",
+            "loss and its options, name:key=value (hurdle: events and deaths); a+b adds losses",
             check="geonb.workloads.conflict.losses:build_loss",
+            options="geonb.workloads.conflict.losses:OPTIONS",
         ),
         "shares": Parameter(
             "share of training, validation and test [%], or their last months, train:2010-12,val:2014-12",
@@ -69,7 +94,8 @@ RECORD = Workload(
         ),
         "augment": Parameter(
             "flips,rotations of training windows (rotations need square ones), or none",
-            check="geonb.training.augmentation:check_augment",
+            check="geonb.workloads.conflict.loaders:check_turns",
+            options="geonb.training.augmentation:TURNS",
         ),
         "rasters": Parameter(
             "not used: forecasts are of the store's region", check="geonb.workloads.conflict.dataset:refuse_rasters"

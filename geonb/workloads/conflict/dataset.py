@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geonb.base.specs import parse_spec, pick
+from geonb.base.specs import Option, check_options, parse_spec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,9 +19,21 @@ ATTRIBUTION = (
     "UCDP Georeferenced Event Dataset (Sundberg and Melander 2013, Journal of Peace Research 50(4)), CC BY 4.0; PRIO-GRID "
     "(Tollefsen, Strand and Buhaug 2012, Journal of Peace Research 49(2))"
 )
-RULES = {"deaths": ("where_prec", "date_prec", "months"), "any": ("where_prec", "date_prec", "months")}
-OUTLIERS = ("none", "lof", "kmeans")
-WINDOWS = {"events": {"size": 16, "draws": 5, "min_events": 25, "outliers": "none"}, "region": {}}
+_EVENT = {
+    "where_prec": Option(None, int, 1, 7, help="places known at least so well, 1 is exact"),
+    "date_prec": Option(None, int, 1, 5, help="dates known at least so well, 1 is exact"),
+    "months": Option("start", choices=("start", "end", "spread"), help="of an event that lasts longer"),
+}
+EVENT = {"deaths": _EVENT, "any": _EVENT}
+WINDOWS = {
+    "events": {
+        "size": Option(16, int, 1, 2**15 - 1, help="cells"),
+        "draws": Option(5, int, 1, 2**15 - 1, help="windows an event"),
+        "min_events": Option(25, int, 0, 2**15 - 1, help="in a window's input months"),
+        "outliers": Option("none", choices=("none", "lof", "kmeans"), help="isolated events seed no window"),
+    },
+    "region": {},
+}
 
 
 def check_event(spec: str) -> dict[str, Any]:
@@ -35,14 +47,9 @@ def check_event(spec: str) -> dict[str, Any]:
     ValueError
         For another rule or option.
     """
-    rule, options = parse_spec(spec)
-    known = pick("event", rule, RULES, spec)
-    _refuse("event", spec, options, known)
-    faults = _outside(options, {"where_prec": (1, 7), "date_prec": (1, 5)})
-    if options.get("months", "start") not in ("start", "end", "spread"):
-        faults.append(f"months = {options['months']!r} is none of start, end, spread")
-    _raise("event", spec, faults)
-    return {"event_rule": rule, **options}
+    rule, options = check_options("event", spec, EVENT)
+    given = parse_spec(spec)[1]  # what a store is keyed by; a default has no part in it
+    return {"event_rule": rule, **{key: value for key, value in options.items() if key in given}}
 
 
 def check_windows(spec: str) -> dict[str, Any]:
@@ -56,32 +63,8 @@ def check_windows(spec: str) -> dict[str, Any]:
     ValueError
         For another way or option.
     """
-    way, options = parse_spec(spec)
-    known = pick("windows", way, WINDOWS, spec)
-    _refuse("windows", spec, options, known)
-    cut = {**known, **options}
-    least = {"size": 1, "draws": 1, "min_events": 0}
-    faults = _outside(cut, {k: (v, 2**15 - 1) for k, v in least.items()})
-    if "outliers" in known:
-        cut["outliers"] = cut["outliers"] or "none"  # the word none arrives as None
-        if cut["outliers"] not in OUTLIERS:
-            faults.append(f"outliers = {cut['outliers']!r} is none of {', '.join(OUTLIERS)}")
-    _raise("windows", spec, faults)
-    return {"way": way, **cut}
-
-
-def _outside(options: dict[str, Any], ranges: dict[str, tuple[int, int]]) -> list[str]:
-    """Options that are no whole numbers within their range."""
-    return [
-        f"{name} = {options[name]!r}: give a whole number from {low} to {high}"
-        for name, (low, high) in ranges.items()
-        if name in options and (type(options[name]) is not int or not low <= options[name] <= high)
-    ]
-
-
-def _raise(what: str, spec: str, faults: list[str]) -> None:
-    if faults:
-        raise ValueError(f"{what} = {spec!r}: {'; '.join(faults)}.")
+    way, options = check_options("windows", spec, WINDOWS)
+    return {"way": way, **options}
 
 
 def check_shares(spec: str) -> None:
@@ -164,13 +147,6 @@ def _check_peepholes(size: int | None, network: str | None) -> None:
 
     if check_network(network)[1].get("peephole") == "pixel":
         check_size(network, size, size)
-
-
-def _refuse(what: str, spec: str, options: dict[str, Any], known: Any) -> None:
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        allowed = ", ".join(known) or "no options"
-        raise ValueError(f"Unknown option {', '.join(unknown)} in {what} = {spec!r}. Known: {allowed}.")
 
 
 def check_period(spec: str) -> tuple[str | None, str | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from geonb.registry import Workload
+from geonb.registry import Parameter, Workload
 from geonb.workloads.segmentation.figures import PIXELS
 
 RECORD = Workload(
@@ -37,5 +37,31 @@ RECORD = Workload(
         "batch": 32,
         "patience": 10,
         "overlap": 0.5,
+    },
+    parameters={
+        "images": Parameter("rasters, comma separated or a glob", files=True),
+        "masks": Parameter("class rasters, or polygons as file.gpkg:column=class", files=True),
+        "datasets": Parameter(
+            'data sets of a catalogue, "a+b" (datasets.yaml) or "file.yaml:a+b"',
+            files=True,
+            check="geonb.workloads.segmentation.catalogue:catalogue_files",
+        ),
+        "resolution": Parameter("pixel side that everything is resampled to [m]", 1e-3, 1e6),
+        "classes": Parameter('class table: a file, or "1=forest,2=water"'),
+        "bands": Parameter("bands to use, comma separated"),
+        "patch": Parameter("side of a window [px]", 8, 8192),
+        "stride": Parameter("distance of neighbouring windows [px]", 1, 8192),
+        "block": Parameter("side of the blocks dealt to the splits [px]", 8, 65536),
+        "name": Parameter("first part of the sample store's name"),
+        "network": Parameter(
+            "architecture and its options, name:key=value,key=value",
+            check="geonb.workloads.segmentation.networks:check_network",
+            options="geonb.workloads.segmentation.networks:OPTIONS",
+        ),
+        "loss": Parameter(
+            "loss and its options, name:key=value; a+b adds losses",
+            check="geonb.workloads.segmentation.losses:build_loss",
+            options="geonb.workloads.segmentation.losses:OPTIONS",
+        ),
     },
 )

@@ -216,8 +216,8 @@ def test_a_missing_chunk_is_named(made, tmp_path):
     [
         ({"counts": "10"}, "not train/val/test"),
         ({"counts": "10/0/5"}, "above 0"),
-        ({"split": "time"}, "one of auto, scene, area"),
-        ({"split": "scene:apart_h=-1,gap=3"}, "'gap' is unknown"),
+        ({"split": "time"}, "Unknown split .*area, auto, scene"),
+        ({"split": "scene:apart_h=-1,gap=3"}, "(?s)apart_h = -1 must be.*scene has no 'gap'; it takes apart_h"),
         ({"min_valid": 2}, "min_valid = 2: give a number from 0 to 1"),
         ({"patch": 90}, "does not|do not fit|larger"),
     ],

@@ -38,8 +38,8 @@ def write_events(path, months=120, **changes):
     ("check", "spec", "says"),
     [
         ("event", "deaths:where_prec=9,date_prec=a,months=middle", ("where_prec = 9", "1 to 7", "date_prec = 'a'", "months =")),
-        ("windows", "events:size=0,draws=-1,min_events=x,outliers=bad", ("size = 0", "draws = -1", "= 'x'", "'bad' is none")),
-        ("windows", "region:size=3", ("Unknown option size",)),
+        ("windows", "events:size=0,draws=-1,min_events=x,outliers=bad", ("size = 0", "draws = -1", "= 'x'", "outliers = 'bad' must be one of none, lof")),
+        ("windows", "region:size=3", ("region has no 'size'; it takes no options",)),
         ("shares", "50/50", ("60/20/20",)),
         ("shares", "train:2010-13,val:2014-12", ("'2010-13' is not a month",)),
         ("shares", "train:2014-12,val:2010-12", ("train must end before val",)),
@@ -83,7 +83,9 @@ def test_the_runner_refuses_them_and_makes_no_run(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"nothing was run:\n  channels: unknown channel 'bset'"):
         plan.prepare("conflict", {"channels": "event,bset"}, root=tmp_path)
     assert not (tmp_path / "runs").exists() and not (tmp_path / "data").exists()
-    with pytest.raises(ValueError, match=r"(?m)^  windows = 'events:size=0': size = 0: give"):  # the value once
+    with pytest.raises(
+        ValueError, match=r"(?m)^  windows = 'events:size=0' is not right:\n  - size = 0 must be"
+    ):  # the value once
         plan.prepare("conflict", {"windows": "events:size=0"}, root=tmp_path)
 
 
