@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import xarray as xr
@@ -14,13 +14,67 @@ from geonb.base.conventions import IGNORE
 from geonb.training.devices import best_device
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from geonb.rasters.stitching import Reader
 
-
 CHUNK_PX = 2048
+Band = tuple[
+    int, np.ndarray, np.ndarray
+]  # first row, what is predicted (class, row, x), which pixels are valid (row, x)
 
 
-def network_rows(model, read: Reader, shape, window, overlap, batch, precision, begin=0, stop=None, stripe=None):
+@runtime_checkable
+class PixelModel(Protocol):
+    """A trained task that tells the class of every pixel, as :class:`geonb.training.task.Trainable` with these."""
+
+    card: dict[str, Any]
+
+    @property
+    def window(self) -> int:
+        """Side of the windows it sees, px."""
+
+    def probabilities(self, inputs: Tensor) -> Tensor:
+        """Class probabilities (sample, class, y, x) of standardised inputs (sample, channel, y, x)."""
+
+    def state_dict(self) -> dict[str, Tensor]: ...
+    def to(self, device: str) -> PixelModel: ...
+    def eval(self) -> PixelModel: ...
+
+
+def pixel_model(model: object) -> PixelModel:
+    """The model, if it tells the class of pixels.
+
+    Raises
+    ------
+    ValueError
+        If it does not.
+    """
+    if not isinstance(model, PixelModel):
+        raise ValueError(
+            f"The model, a {type(model).__name__}, does not tell the class of pixels, so there are no maps to predict for rasters. "
+            "Give one that does."
+        )
+    return model
+
+
+class Baseline(Protocol):
+    """Standardised inputs (channel, y, x) -> class probabilities (class, y, x)."""
+
+    name: str
+
+    def __call__(self, inputs: np.ndarray) -> np.ndarray: ...
+
+
+def class_names(card: Mapping[str, Any]) -> list[str]:
+    """Names of a model's classes, in the order of its probabilities."""
+    return [c["name"] for c in card["classes"]]
+
+
+def network_rows(
+    model: PixelModel, read: Reader, shape: tuple[int, int], window: int, overlap: float, batch: int, precision: str,
+    start: int = 0, stop: int | None = None, stripe: tuple[int, int] | None = None,
+) -> Iterator[Band]:  # fmt: skip
     """Bands of rows from a trained task, on the best device there is; see :func:`geonb.rasters.stitching.predict_rows`."""
     import torch
 
@@ -29,22 +83,24 @@ def network_rows(model, read: Reader, shape, window, overlap, batch, precision, 
     device = best_device()
     model = model.to(device).eval()
 
-    def probabilities(inputs):
+    def probabilities(inputs: Tensor) -> Tensor:
         with torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
             return model.probabilities(inputs)
 
     statistics = model.card["statistics"]
     return predict_rows(
-        probabilities, read, shape, len(model.card["classes"]), mean=statistics["mean"], std=statistics["std"],
-        window=window, overlap=overlap, batch=batch, start_row=begin, stop_row=stop, stripe=stripe, device=device,
+        probabilities, read, shape, len(class_names(model.card)), mean=statistics["mean"], std=statistics["std"],
+        window=window, overlap=overlap, batch=batch, start_row=start, stop_row=stop, stripe=stripe, device=device,
     )  # fmt: skip
 
 
-def baseline_rows(baseline, read: Reader, shape, statistics, height: int, begin: int = 0):
+def baseline_rows(
+    baseline: Baseline, read: Reader, shape: tuple[int, int], statistics: Mapping[str, Any], height: int, start: int = 0
+) -> Iterator[Band]:
     """Bands of rows from a baseline, which sees one pixel at a time and needs no overlap."""
     mean = np.asarray(statistics["mean"], np.float32)[:, None, None]
     std = np.asarray(statistics["std"], np.float32)[:, None, None]
-    for top in range(begin, shape[0], height):
+    for top in range(start, shape[0], height):
         values, valid = read(top, min(shape[0], top + height))
         standardised = np.where(valid, (values.astype(np.float32) - mean) / std, 0)
         yield top, baseline(standardised.astype(np.float32)), valid
@@ -68,10 +124,10 @@ class Writer:
         stop = row + probability.shape[1]
         for left in range(0, valid.shape[1], CHUNK_PX):
             x = slice(left, left + CHUNK_PX)
-            here, known = probability[..., x], valid[:, x]
+            piece, known = probability[..., x], valid[:, x]
             x = slice(column + left, column + left + known.shape[1])
-            self.probability[model, :, row:stop, x] = np.where(known, here, np.nan).astype(np.float16)
-            self.label[model, row:stop, x] = np.where(known, here.argmax(axis=0), IGNORE).astype(np.uint8)
+            self.probability[model, :, row:stop, x] = np.where(known, piece, np.nan).astype(np.float16)
+            self.label[model, row:stop, x] = np.where(known, piece.argmax(axis=0), IGNORE).astype(np.uint8)
         return stop
 
 
@@ -104,7 +160,7 @@ def create_scene(
         coords={"model": list(models), "class": list(classes), **coords},
     )
     # A group begun before an interruption is laid out again; its bands are listed as done only after this.
-    options = {"group": source, "zarr_format": 3, "consolidated": False}
+    options: dict[str, Any] = {"group": source, "zarr_format": 3, "consolidated": False}
     with quiet_zarr():
         predicted.to_zarr(path, mode="a", compute=False, **options)
     known = scene[[v for v in ("truth", "split", "block") if v in scene]]

@@ -18,6 +18,8 @@ from typing import Any
 import xarray as xr
 
 from geonb.base import files
+from geonb.prediction.bands import PixelModel, Writer, chunk_rows, class_names, create_scene, network_rows
+from geonb.prediction.predictions import Done
 from geonb.rasters.reading import open_raster, tell
 
 KEY, DAMAGED = "GEONB_KEY", "GEONB_UNREADABLE"
@@ -70,7 +72,7 @@ class Job:
         return maps
 
 
-def run_job(job: Job, model) -> dict[str, Any]:
+def run_job(job: Job, model: PixelModel) -> dict[str, Any]:
     """Predict one raster from its first row to its last, in here; interrupted, it goes on where it was.
 
     Returns
@@ -88,14 +90,11 @@ def run_job(job: Job, model) -> dict[str, Any]:
 
 def lay_out(job: Job, card: dict[str, Any]) -> list[tuple[int, int]]:
     """Make the working store of a raster, or find it: gives the rows that are still to be predicted, as spans."""
-    from geonb.prediction.bands import chunk_rows, create_scene
-
     done = _done(job)
     with open_raster(job.image, card, job.damaged) as raster:
         scene = raster.scene
     if done.rows("scene", "created") is None:
-        classes = [c["name"] for c in card["classes"]]
-        create_scene(job.work, "scene", scene, classes, ["network"], chunk_rows(job.window, job.overlap))
+        create_scene(job.work, "scene", scene, class_names(card), ["network"], chunk_rows(job.window, job.overlap))
         done.mark("scene", "created", 1)
     gaps, row = [], 0
     for start, stop in [*sorted(done.state.get("spans", [])), (scene.sizes["y"],) * 2]:
@@ -109,8 +108,6 @@ def spans(gaps: Sequence[tuple[int, int]], job: Job, card: dict[str, Any], parts
 
     A very wide raster is cut in any case: within a span one stripe of columns follows the other, and only then it is done.
     """
-    from geonb.prediction.bands import chunk_rows
-
     height, rows = chunk_rows(job.window, job.overlap), sum(stop - start for start, stop in gaps)
     least = 4 * job.window  # at a span's upper edge a row of windows is seen twice
     if len(_stripes(job.shape[1])) > 1:
@@ -123,20 +120,18 @@ def spans(gaps: Sequence[tuple[int, int]], job: Job, card: dict[str, Any], parts
 
 
 def predict_band(
-    job: Job, model, start: int, stop: int, mark: Callable[[int, int, list], None] | None = None
+    job: Job, model: PixelModel, start: int, stop: int, mark: Callable[[int, int, list], None] | None = None
 ) -> list[list[int]]:
     """Predict some rows of a raster into its working store; gives the windows of the file that could not be read."""
-    from geonb.prediction.bands import Writer, network_rows
-
-    card = model.card
-    with open_raster(job.image, card, job.damaged) as raster:
+    with open_raster(job.image, model.card, job.damaged) as raster:
         shape = (raster.scene.sizes["y"], raster.scene.sizes["x"])
         options = shape, job.window, job.overlap, job.batch, job.precision, start, stop
         writer = Writer(job.work, "scene")
         stripes = _stripes(shape[1])
         for stripe in stripes:
-            for row, *band in network_rows(model, raster.read, *options, stripe if len(stripes) > 1 else None):
-                after = writer.write(0, row, *band, column=stripe[0])
+            bands = network_rows(model, raster.read, *options, stripe if len(stripes) > 1 else None)
+            for row, probability, valid in bands:
+                after = writer.write(0, row, probability, valid, stripe[0])
                 if mark and stripe[1] == shape[1]:
                     mark(row, after, [list(w) for w in raster.unreadable])
         return [list(w) for w in raster.unreadable]
@@ -177,7 +172,7 @@ def finish(job: Job, card: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write_maps(job: Job, card: dict[str, Any]) -> None:
-    from geonb.rasters.cog import Onto, write_class_map, write_probability_map
+    from geonb.rasters.cog import TargetGrid, write_class_map, write_probability_map
 
     lost = _done(job).state.get("unreadable", [])
     tags = {KEY: job.key} | ({DAMAGED: tell(lost, most=len(lost))} if lost else {})
@@ -187,8 +182,9 @@ def _write_maps(job: Job, card: dict[str, Any]) -> None:
     ):
         onto = None
         if raster.resampled_m is not None:
-            onto = Onto(*raster.image.grid, raster.known)
-            tags["GEONB_RESAMPLED_M"] = raster.resampled_m
+            image = raster.image
+            onto = TargetGrid(image.crs, image.transform, image.shape, raster.known)
+            tags["GEONB_RESAMPLED_M"] = str(raster.resampled_m)
         write_probability_map(scene, job.probability_map, tags=tags, onto=onto)
         write_class_map(scene, job.class_map, [c["colour"] for c in card["classes"]], tags=tags, onto=onto)
 
@@ -209,9 +205,7 @@ def clean(job: Job) -> None:
     job.work.with_name(job.work.name + ".done.json").unlink(missing_ok=True)
 
 
-def _done(job: Job):
-    from geonb.prediction.predictions import Done
-
+def _done(job: Job) -> Done:
     job.folder.mkdir(parents=True, exist_ok=True)
     return Done(job.work, {"key": job.key, "damaged": job.damaged})
 
@@ -245,7 +239,7 @@ def key_in(path: Path) -> str | None:
         return None
 
 
-def model_key(model) -> str:
+def model_key(model: PixelModel) -> str:
     """Key of a trained network: its weights, and what of its card changes what it says of a raster."""
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
@@ -254,7 +248,7 @@ def model_key(model) -> str:
     return files.key_of([digest.hexdigest(), *(model.card.get(fact) for fact in facts)])
 
 
-def file_key(path: Path) -> list:
+def file_key(path: Path) -> list[Any]:
     """What tells a file from another, or from itself after a change, without reading it: path, bytes, time of change."""
     status = path.stat()
     return [str(path), status.st_size, status.st_mtime_ns]

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from geonb.base import files as base_files
 from geonb.base.conventions import short
+from geonb.prediction.bands import PixelModel, class_names, pixel_model
 from geonb.prediction.jobs import Job, file_key, model_key, outputs, run_job
 from geonb.rasters.reading import check_raster
 
 if TYPE_CHECKING:
     import pandas as pd
+    from distributed import Client
 
 COLUMNS = ["file", "state", "reason", "class", "probability", "polygons", "Mpx", "seconds", "resampled_m", "unreadable"]
 STATES = ("done", "already there", "skipped")
@@ -32,13 +34,13 @@ class Plan:
     jobs: tuple[Job, ...]
     rows: dict[Path, dict[str, Any]]
     workers: int
-    client: Any
+    client: Client | None
 
 
 def predict_rasters(
-    model, files: str | Sequence[str | Path], folder: str | Path, *, overlap: float = 0.5, batch: int = 32,
-    precision: str = "auto", workers: int = 0, client=None, overwrite: bool = False, polygons: float | None = None,
-    damaged: str = "skip", skip: Sequence[str] = (),
+    model: PixelModel | str | Path, files: str | Sequence[str | Path], folder: str | Path, *, overlap: float = 0.5,
+    batch: int = 32, precision: str = "auto", workers: int = 0, client: Client | None = None, overwrite: bool = False,
+    polygons: float | None = None, damaged: str = "skip", skip: Sequence[str] = (),
 ) -> pd.DataFrame:  # fmt: skip
     """Label rasters of any size and number; a bad one is skipped and reported, never half-written.
 
@@ -71,14 +73,15 @@ def predict_rasters(
     """
     from geonb.training.task import load_model
 
-    if isinstance(model, str | Path):
-        model = load_model(model)
-    options = {"overlap": overlap, "batch": batch, "precision": precision, "workers": workers, "client": client,
-               "overwrite": overwrite, "polygons": polygons, "damaged": damaged, "skip": skip}  # fmt: skip
-    return predict_planned(model, plan(model, listed(files), folder, **options))
+    labelling = pixel_model(load_model(model) if isinstance(model, str | Path) else model)
+    planned = plan(
+        labelling, listed(files), folder, overlap=overlap, batch=batch, precision=precision, workers=workers, client=client,
+        overwrite=overwrite, polygons=polygons, damaged=damaged, skip=skip,
+    )  # fmt: skip
+    return predict_planned(labelling, planned)
 
 
-def predict_raster(model, image: str | Path, folder: str | Path, **settings: Any) -> dict[str, Path]:
+def predict_raster(model: PixelModel, image: str | Path, folder: str | Path, **settings: Any) -> dict[str, Path]:
     """Label one raster; see :func:`predict_rasters`, also for the settings.
 
     Returns
@@ -90,7 +93,7 @@ def predict_raster(model, image: str | Path, folder: str | Path, **settings: Any
     ValueError
         If it does not fit the model, or cannot be read; says why and what to do.
     """
-    planned = plan(model, [Path(image)], folder, **settings)
+    planned = plan(pixel_model(model), [Path(image)], folder, **settings)
     row = planned.rows[_resolved(image)]
     if row["state"] == "skipped":
         raise ValueError(row["reason"])
@@ -107,8 +110,9 @@ def listed(files: str | Sequence[str | Path]) -> list[Path]:
 
 
 def plan(
-    model, files: Sequence[Path], folder: str | Path, *, overlap: float = 0.5, batch: int = 32, precision: str = "auto",
-    workers: int = 0, client=None, overwrite: bool = False, polygons: float | None = None, damaged: str = "skip",
+    model: PixelModel, files: Sequence[Path], folder: str | Path, *, overlap: float = 0.5, batch: int = 32,
+    precision: str = "auto", workers: int = 0, client: Client | None = None, overwrite: bool = False,
+    polygons: float | None = None, damaged: str = "skip",
     skip: Sequence[str] = (), taken: set[str] | frozenset[str] = frozenset(),
 ) -> Plan:  # fmt: skip
     """Look at every file's header and at what is in the folder, before anything is computed; see :func:`predict_rasters`.
@@ -122,19 +126,21 @@ def plan(
     folder, files = Path(folder).resolve(), list(dict.fromkeys(map(_resolved, files)))
     _check(model.card, files, folder, overlap, batch, workers, client, polygons, damaged, skip)
     names = _names(files, taken)
-    settings = {"overlap": overlap, "batch": batch, "precision": precision_of(precision), "polygons": polygons,
-                "skip": tuple(skip), "damaged": damaged}  # fmt: skip
-    identity = model_key(model)
-    rows, jobs = {}, []
+    precision, identity = precision_of(precision), model_key(model)
+    rows: dict[Path, dict[str, Any]] = {}
+    jobs: list[Job] = []
     for file in files:
         rows[file] = row = dict.fromkeys(COLUMNS) | {"file": file, "reason": ""}
         try:
             shape = check_raster(file, model.card).shape
-            facts = [identity, file_key(file), overlap, settings["precision"]]
+            facts = [identity, file_key(file), overlap, precision]
         except (ValueError, OSError) as error:
             row |= {"state": "skipped", "reason": str(error)}
             continue
-        job = Job(file, folder, names[file], base_files.key_of(facts), tuple(shape), model.window, **settings)
+        job = Job(
+            file, folder, names[file], base_files.key_of(facts), shape, model.window, overlap, batch, precision, polygons,
+            tuple(skip), damaged,
+        )  # fmt: skip
         row["Mpx"] = job.mpx
         if job.all_there:
             row |= {"state": "already there", "seconds": 0.0} | outputs(job)
@@ -144,7 +150,7 @@ def plan(
     return Plan(folder, tuple(jobs), rows, workers, client)
 
 
-def predict_planned(model, planned: Plan, before: Sequence[dict] = ()) -> pd.DataFrame:
+def predict_planned(model: PixelModel, planned: Plan, before: Sequence[dict] = ()) -> pd.DataFrame:
     """Do what was planned, write the report, say how it went; `before` are rows that stand first in the report.
 
     Raises
@@ -258,8 +264,11 @@ def _refuse(jobs: Sequence[Job], files: Sequence[Path], overwrite: bool) -> None
         )
 
 
-def _check(card, files, folder: Path, overlap, batch, workers, client, polygons, damaged, skip) -> None:
-    known = [c["name"] for c in card["classes"]]
+def _check(
+    card: dict[str, Any], files: Sequence[Path], folder: Path, overlap: float, batch: int, workers: int,
+    client: Client | None, polygons: float | None, damaged: str, skip: Sequence[str],
+) -> None:  # fmt: skip
+    known = class_names(card)
     unknown = [name for name in skip if name not in known]
     faults = {
         "no file is named: give at least one raster": not files,

@@ -19,7 +19,13 @@ from geonb.base import specs
 from geonb.base.files import whole_file
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
+
+    from geonb.base.run_folder import RunFolder
+    from geonb.store.store import Store
+    from geonb.training.task import Trainable
 
 
 class Done:
@@ -51,8 +57,41 @@ class Done:
             partial.write_text(json.dumps(self.state))
 
 
-def predict(run, store, model, *, overlap: float, batch: int, precision: str = "auto", seed: int = 0) -> Path:
-    """Predict with a workload's own function, network and baselines side by side; see :func:`predict_scenes`."""
+def seal(
+    path: Path, run: RunFolder, store: Store, card: dict[str, Any], models: Sequence[str], precision: str, **own: Any
+) -> None:
+    """Write what every predictions.zarr says at its root, and what is the workload's `own`: it is whole from now on.
+
+    Parameters
+    ----------
+    card : of the model
+    models : the network and the baselines, as in the ``model`` dim
+    """
+    from geonb.store.arrays import quiet_zarr
+
+    record = registry.known(card["workload"])
+    attributes = {
+        "workload": record.name, "title": store.meta.get("title") or record.title, "question": record.question,
+        "simulated": int(store.meta["simulated"]), "notes": store.meta["notes"], "run": Path(run.path).name,
+        "headline": record.headline, "network": card["network"], "precision": precision, "geonb": card.get("geonb", ""),
+        "models": list(models), **own, "complete": 1,
+    }  # fmt: skip
+    with quiet_zarr():
+        zarr.open_group(path, mode="r+").attrs.update(attributes)  # writes what was gathered before anew, texts and all
+        zarr.consolidate_metadata(path)
+
+
+def predict(
+    run: RunFolder,
+    store: Store,
+    model: Trainable,
+    *,
+    overlap: float,
+    batch: int,
+    precision: str = "auto",
+    seed: int = 0,
+) -> Path:
+    """Predict with a workload's own function, network and baselines side by side: its record's ``predict``."""
     from geonb.training.task import precision_of
 
     record = registry.known(model.card["workload"])
@@ -61,8 +100,8 @@ def predict(run, store, model, *, overlap: float, batch: int, precision: str = "
     return function(run, store, model, baselines, overlap=overlap, batch=batch, precision=precision_of(precision))
 
 
-def export(run, model, rasters: str | None = None, **settings: Any) -> pd.DataFrame:
-    """Export with a workload's own function; see :func:`export_maps`."""
+def export(run: RunFolder, model: Trainable, rasters: str | None = None, **settings: Any) -> pd.DataFrame:
+    """Export with a workload's own function: its record's ``export``."""
     record = registry.known(model.card["workload"])
     return specs.load(record.export)(run, model, rasters, **settings)
 

@@ -17,16 +17,21 @@ from typing import TYPE_CHECKING, Any
 from geonb.prediction import jobs as prediction_jobs
 
 if TYPE_CHECKING:
+    from distributed import Client
+
+    from geonb.prediction.bands import PixelModel
     from geonb.prediction.jobs import Job
 
 SMALL_MPX = 8.0  # a raster up to so many megapixels is done whole by one worker
 ALONE_S = 120.0  # without any worker, on this machine, that is how long to wait for Dask to start one again
 BANDS_A_WORKER = 4  # so that who is done early takes more, yet few windows are seen twice, at the bands' edges
 _ONE_LOADS = threading.Lock()
-_LOADED: dict[str, Any] = {}
+_LOADED: dict[str, PixelModel] = {}
 
 
-def spread(jobs: Sequence[Job], model, workers: int = 0, client=None) -> Iterator[tuple[Job, dict | Exception]]:
+def spread(
+    jobs: Sequence[Job], model: PixelModel, workers: int = 0, client: Client | None = None
+) -> Iterator[tuple[Job, dict | Exception]]:
     """Predict rasters in here, or over Dask workers; gives each with what the report says of it, or why it failed.
 
     Parameters
@@ -49,7 +54,7 @@ def spread(jobs: Sequence[Job], model, workers: int = 0, client=None) -> Iterato
 
 
 @contextmanager
-def _cluster(workers: int, client) -> Iterator[tuple[Executor, int, Callable[[], int] | None]]:
+def _cluster(workers: int, client: Client | None) -> Iterator[tuple[Executor, int, Callable[[], int] | None]]:
     """The executor of a client, how many tasks it takes at once, and what counts its workers if none may be left for long.
 
     A cluster of our own is closed at the end. One that is given, and is not on this machine, may be waiting for a
@@ -74,7 +79,7 @@ def _cluster(workers: int, client) -> Iterator[tuple[Executor, int, Callable[[],
 
 
 @contextmanager
-def _saved(model, folder: Path) -> Iterator[Path]:
+def _saved(model: PixelModel, folder: Path) -> Iterator[Path]:
     """The model as two files for the workers, whichever weights it holds; beside the outputs, which all workers see."""
     from safetensors.torch import save_file
 
@@ -85,7 +90,7 @@ def _saved(model, folder: Path) -> Iterator[Path]:
         yield Path(place)
 
 
-def _loaded(folder: Path, workload: str):
+def _loaded(folder: Path, workload: str) -> PixelModel:
     """The model, loaded once a process; `workload` is named by the process that made the cluster, not by a file."""
     from safetensors.torch import load_file
 

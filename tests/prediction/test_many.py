@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
+import torch
 from scenes import write_raster
 from untrained import untrained
 
@@ -81,6 +82,13 @@ def test_the_raster_of_a_store_comes_out_as_its_scene(small_store, model, scene,
     inside = prediction.open_predictions(run.predictions)[small_store.sources[0]].to_dataset()
     assert inside.attrs["dataset"] == "small"
     np.testing.assert_array_equal(read(paths["class"])[0], inside["label"].sel(model="network"))
+
+
+def test_a_model_that_tells_no_classes_of_pixels_is_refused(tmp_path):
+    for predict_some in (many.predict_raster, many.predict_rasters):
+        with pytest.raises(ValueError, match="a Linear, does not tell the class of pixels"):
+            predict_some(torch.nn.Linear(2, 2), str(image_like(tmp_path / "a.tif")), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_bad_files_are_reported_and_stop_nobody(model, tmp_path, capsys):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from untrained import untrained
 
-from geonb import prediction
+from geonb import prediction, registry
 from geonb.prediction import bands as prediction_bands
 from geonb.prediction.faults import check_predictions
 from geonb.rasters import cog
@@ -42,6 +42,17 @@ def test_the_contract_holds(predicted, small_store):
     valid = original["valid"].values.astype(bool)
     assert (scene["label"].values[:, ~valid] == 255).all() and np.isnan(scene["probability"].values[..., ~valid]).all()
     assert (scene["label"].values[:, valid] < 255).all()
+
+
+def test_predictions_say_at_their_root_whose_they_are(predicted, small_store, model):
+    said, record = prediction.open_predictions(predicted.predictions).attrs, registry.get("segmentation")
+    own = {"colours": [c["colour"] for c in small_store.classes], "block": small_store.meta["split"]["block"]}
+    assert said == own | {
+        "workload": "segmentation", "title": small_store.meta["title"] or record.title, "question": record.question,
+        "simulated": 1, "notes": small_store.meta["notes"], "run": predicted.name, "headline": "mean_iou",
+        "network": model.card["network"], "precision": "float32", "geonb": model.card["geonb"],
+        "models": ["network", "majority", "pixel-linear"], "complete": 1,
+    }  # fmt: skip
 
 
 def test_majority_says_the_most_frequent_training_class(predicted, small_store):

@@ -16,7 +16,7 @@ import pandas as pd
 import xarray as xr
 import zarr
 
-from geonb import registry
+from geonb.prediction.predictions import Done, seal
 from geonb.training.devices import best_device
 from geonb.workloads.conflict.baselines import deaths_of, events_of, has_deaths
 from geonb.workloads.conflict.exports import export_forecasts  # noqa: F401  (named where forecasts are made)
@@ -65,7 +65,6 @@ def predict_region(
         If the model was trained on other channels, outcomes or months than the store holds; lists all that differs.
     """
     from geonb.prediction.faults import check_predictions
-    from geonb.prediction.predictions import Done
 
     check_fit(model.card, store)
     path, names = Path(run.predictions), ["network", *(b.name for b in baselines)]
@@ -367,21 +366,13 @@ def _write(arrays, m: int, i: int, forecast: dict[str, np.ndarray | None], valid
 
 
 def _finish(path: Path, run, store, card: dict, models: list[str], precision: str, draws: int) -> None:
-    from geonb.store.arrays import quiet_zarr
-
-    record = registry.known(card["workload"])
-    attrs = {
-        "workload": record.name, "title": store.meta.get("title") or record.title, "question": record.question,
-        "simulated": int(store.meta["simulated"]), "notes": store.meta["notes"], "run": Path(run.path).name,
-        "colours": [o["colour"] for o in store.outcomes], "headline": record.headline, "network": card["network"],
-        "precision": precision, "geonb": card.get("geonb", ""), "outcomes": [dict(o) for o in store.outcomes],
+    own = {
+        "colours": [o["colour"] for o in store.outcomes], "outcomes": [dict(o) for o in store.outcomes],
         "times": [str(store.times[0].date()), str(store.times[-1].date())], "steps": int(store.steps), "draws": draws,
-        "wraps": int(bool(store.meta["sources"][0].get("wraps", False))), "unit": "cell-months", "models": models, "complete": 1,
+        "wraps": int(bool(store.meta["sources"][0].get("wraps", False))), "unit": "cell-months",
         "countries": store.meta.get("report", {}).get("countries", {}),
     }  # fmt: skip
-    with quiet_zarr():
-        zarr.open_group(path, mode="r+").attrs.update(attrs)  # writes what was gathered before anew, texts and all
-        zarr.consolidate_metadata(path)
+    seal(path, run, store, card, models, precision, **own)
 
 
 def forecast_faults(tree: xr.DataTree, deep: bool = False) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,24 +11,26 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from geonb import registry
 from geonb.base.conventions import IGNORE
 from geonb.base.conventions import SPLIT_CODES as SPLITS
-from geonb.prediction.bands import Writer, baseline_rows, chunk_rows, create_scene, network_rows
-from geonb.prediction.predictions import Done, open_predictions
+from geonb.prediction.bands import Baseline, PixelModel, Writer, baseline_rows, chunk_rows, create_scene, network_rows
+from geonb.prediction.predictions import Done, open_predictions, seal
 from geonb.workloads.segmentation.networks import window_of
 
 if TYPE_CHECKING:
     import pandas as pd
+    from distributed import Client
 
+    from geonb.base.run_folder import RunFolder
     from geonb.rasters.stitching import Reader
+    from geonb.workloads.segmentation.store import PatchStore
 
 
 def predict_scenes(
-    run,
-    store,
-    model,
-    baselines: Sequence[Callable],
+    run: RunFolder,
+    store: PatchStore,
+    model: PixelModel,
+    baselines: Sequence[Baseline],
     *,
     overlap: float = 0.5,
     batch: int = 32,
@@ -50,10 +52,8 @@ def predict_scenes(
     Path of predictions.zarr, checked.
     """
     from geonb.prediction.faults import check_predictions
-    from geonb.store.arrays import quiet_zarr
 
     path = Path(run.predictions)
-    record = registry.known(model.card["workload"])
     names = ["network", *(b.name for b in baselines)]
     stamp = {"training": model.card["training"], "best": model.card["best"], "models": names, "overlap": overlap,
              "network": model.card["network"], "precision": precision}  # fmt: skip
@@ -70,30 +70,22 @@ def predict_scenes(
         read = _reader(scene)
         shape = (scene.sizes["y"], scene.sizes["x"])
         for position, name in enumerate(names):
-            begin = done.rows(source, name) or 0
-            if begin >= shape[0]:
+            start = done.rows(source, name) or 0
+            if start >= shape[0]:
                 continue
             if name == "network":
-                bands = network_rows(model, read, shape, window, overlap, batch, precision, begin)
+                bands = network_rows(model, read, shape, window, overlap, batch, precision, start)
             else:
-                bands = baseline_rows(baselines[position - 1], read, shape, model.card["statistics"], height, begin)
+                bands = baseline_rows(baselines[position - 1], read, shape, model.card["statistics"], height, start)
             for band in bands:
                 done.mark(source, name, writer.write(position, *band))
-    attrs = {
-        "workload": record.name, "title": store.meta.get("title") or record.title, "question": record.question,
-        "simulated": int(store.meta["simulated"]), "notes": store.meta["notes"], "run": Path(run.path).name,
-        "colours": [c["colour"] for c in store.classes], "headline": record.headline, "network": model.card["network"],
-        "precision": precision, "block": store.meta["split"]["block"], "geonb": model.card["geonb"], "models": names,
-        "complete": 1,
-    }  # fmt: skip
-    with quiet_zarr():
-        zarr.open_group(path, mode="r+").attrs.update(attrs)  # writes what was gathered before anew, texts and all
-        zarr.consolidate_metadata(path)
+    own = {"colours": [c["colour"] for c in store.classes], "block": store.meta["split"]["block"]}
+    seal(path, run, store, model.card, names, precision, **own)
     check_predictions(path)
     return path
 
 
-def _dataset(store, source: str) -> str:
+def _dataset(store: PatchStore, source: str) -> str:
     """The data set that a source belongs to; in a store of one, the store's name."""
     facts = next(s for s in store.meta["sources"] if s["name"] == source)
     return facts.get("dataset") or store.meta.get("name") or "dataset"
@@ -107,7 +99,7 @@ def _reader(scene: xr.Dataset) -> Reader:
     return read
 
 
-def _known(store, source: str) -> xr.Dataset:
+def _known(store: PatchStore, source: str) -> xr.Dataset:
     """A source's truth, split and block (y, x), lazily, beside its inputs."""
     scene = store.arrays[source].to_dataset().chunk({"y": 1024, "x": 1024})
     side = store.meta["split"]["block"]
@@ -124,8 +116,9 @@ def _known(store, source: str) -> xr.Dataset:
 
 
 def export_maps(
-    run, model, rasters: str | None = None, *, overlap: float = 0.5, batch: int = 32, precision: str = "auto",
-    workers: int = 0, client=None, overwrite: bool = False, polygons: float | None = None, damaged: str = "skip",
+    run: RunFolder, model: PixelModel, rasters: str | None = None, *, overlap: float = 0.5, batch: int = 32,
+    precision: str = "auto", workers: int = 0, client: Client | None = None, overwrite: bool = False,
+    polygons: float | None = None, damaged: str = "skip",
 ) -> pd.DataFrame:  # fmt: skip
     """Write class and probability maps (COG), and polygons, into the run's ``maps/``: of its scenes, and of more rasters.
 
@@ -152,37 +145,34 @@ def export_maps(
 
     folder, rows = Path(run.path) / "maps", []
     predictions = open_predictions(run.predictions)
-    options = {"overlap": overlap, "batch": batch, "precision": precision, "workers": workers, "client": client,
-               "overwrite": overwrite, "polygons": polygons, "damaged": damaged, "taken": set(predictions.children)}  # fmt: skip
-    jobs = many.plan(model, many.listed(rasters), folder, **options) if rasters else None
+    planned = rasters and many.plan(
+        model, many.listed(rasters), folder, overlap=overlap, batch=batch, precision=precision, workers=workers,
+        client=client, overwrite=overwrite, polygons=polygons, damaged=damaged, taken=set(map(str, predictions.children)),
+    )  # fmt: skip
     for source, node in predictions.children.items():
         rows.append(
             _export_scene(source, node.to_dataset(), folder, predictions.attrs["colours"], model.card, polygons)
         )
-    if jobs is None:
+    if not planned:
         return many.write_report(pd.DataFrame(rows, columns=many.COLUMNS), folder)
-    return many.predict_planned(model, jobs, before=rows)
+    return many.predict_planned(model, planned, before=rows)
 
 
-def _export_scene(source: str, scene: xr.Dataset, folder: Path, colours, card: dict[str, Any], polygons) -> dict:
+def _export_scene(
+    source: str, scene: xr.Dataset, folder: Path, colours: list[str], card: dict[str, Any], polygons: float | None
+) -> dict[str, Any]:
     from geonb.rasters.cog import write_class_map, write_probability_map
     from geonb.rasters.polygons import write_polygons
 
     started = time.perf_counter()
-    row = {
-        "file": source,
-        "state": "done",
-        "reason": "scene of the run",
-        "Mpx": scene.sizes["y"] * scene.sizes["x"] / 1e6,
-    }
-    row["class"] = write_class_map(scene, folder / f"{source}_class.tif", colours)
-    row["probability"] = write_probability_map(scene, folder / f"{source}_probability.tif")
+    mpx = scene.sizes["y"] * scene.sizes["x"] / 1e6
+    row: dict[str, Any] = {"file": source, "state": "done", "reason": "scene of the run", "Mpx": mpx}
+    classes = row["class"] = write_class_map(scene, folder / f"{source}_class.tif", colours)
+    shares = row["probability"] = write_probability_map(scene, folder / f"{source}_probability.tif")
     outlines = folder / f"{source}_polygons.gpkg"
     outlines.unlink(missing_ok=True)  # of predictions that were there before
     if polygons is not None:
-        row["polygons"] = write_polygons(
-            row["class"], outlines, card["classes"], polygons, probability=row["probability"]
-        )
+        row["polygons"] = write_polygons(classes, outlines, card["classes"], polygons, probability=shares)
     return row | {"seconds": time.perf_counter() - started}
 
 
