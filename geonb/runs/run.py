@@ -157,7 +157,7 @@ def new_run(workload: str, parameters: dict[str, Any] | None = None, root: Path 
         path = _take_name(folder)
         write_text(path / "parameters.yaml", parameters_text(workload, parameters or {}))
         write_text(path / "environment.txt", environment.describe())
-        info = {
+        info: dict[str, Any] = {
             "geonb": VERSION,
             "format": FORMAT,
             "name": path.name,

@@ -244,8 +244,8 @@ def _mask_items(masks: str | list, faults: list[str]) -> list[Mask]:
     found = []
     for item in items:
         path, *options = re.split(r":(?=\w+=)", item.strip(), maxsplit=1)
-        given = dict(o.split("=", 1) for o in re.split(r",\s*(?=\w+=)", options[0])) if options else {}
-        given = {k.strip(): v.strip() for k, v in given.items()}
+        texts = [o.split("=", 1) for o in re.split(r",\s*(?=\w+=)", options[0])] if options else []
+        given: dict[str, Any] = {k.strip(): v.strip() for k, v in texts}
         odd = [f"{k}={v}" for k, v in given.items() if k not in MASK_OPTIONS or v not in (MASK_OPTIONS[k] or (v,))]
         if odd:
             faults.append(
@@ -385,7 +385,7 @@ def combine(parts: Iterable[Pairs]) -> Pairs:
 
 
 def _class_faults(a: Pairs, b: Pairs) -> list[str]:
-    mine, theirs = ([c["name"] for c in real_classes(part.classes)] for part in (a, b))
+    mine, theirs = ([c["name"] for c in real_classes(part.classes or ())] for part in (a, b))
     if set(mine) == set(theirs):
         return []
     only = [

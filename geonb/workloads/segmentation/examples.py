@@ -11,6 +11,7 @@ import warnings
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ LANDSAT_FILES = {
     "strata.tif": "867ff84437df4784bdb80fd3fc6f5137398e698b2e13a783e8beb4ec7a6f75d5",
 }
 # Landsat-7 ETM+ bands 1-5 (USGS Landsat 7 Data Users Handbook, table 2.1); 8-bit digital numbers
-LANDSAT_CHANNELS = {
+LANDSAT_CHANNELS: dict[str, dict[str, Any]] = {
     "10": {"name": "blue", "units": "digital number", "wavelength_um": [0.45, 0.52]},
     "20": {"name": "green", "units": "digital number", "wavelength_um": [0.52, 0.60]},
     "30": {"name": "red", "units": "digital number", "wavelength_um": [0.63, 0.69]},
@@ -40,7 +41,7 @@ LANDSAT_CHANNELS = {
     "50": {"name": "shortwave infrared", "units": "digital number", "wavelength_um": [1.55, 1.75]},
 }
 # near the colours of the US National Land Cover Database's legend
-LANDSAT_CLASSES = (
+LANDSAT_CLASSES: tuple[dict[str, Any], ...] = (
     {"code": 1, "name": "developed", "colour": "#d92f2f"},
     {"code": 2, "name": "agriculture", "colour": "#e0b35c"},
     {"code": 3, "name": "herbaceous", "colour": "#d9e08c"},
@@ -290,15 +291,15 @@ def write_catalogue(folder: Path, shape: tuple[int, int] = (160, 192), seed: int
         profile = mask.profile | {"count": 3, "photometric": "rgb", "nodata": None}
         with rasterio.open(folder / "ridge" / "colours.tif", "w", **profile) as file:
             file.write(colours[mask.read(1)].transpose(2, 0, 1))
-    grid = {"crs": "EPSG:3857", "transform": Affine(40, 0, -8_900_000, 0, -40, 4_300_000)}
+    crs, transform = "EPSG:3857", Affine(40, 0, -8_900_000, 0, -40, 4_300_000)
     for name in ("image", "mask"):
         with rasterio.open(folder / "shore" / f"{name}.tif", "r+") as file:
-            file.crs, file.transform = grid["crs"], grid["transform"]
+            file.crs, file.transform = crs, transform
     with rasterio.open(folder / "shore" / "mask.tif") as mask:
         found = [(outline(s), int(v)) for s, v in shapes(mask.read(1), transform=mask.transform)]
     named = {c["code"]: c["name"] for c in classes}
     frame = {"cover": [named[v] for _, v in found], "geometry": [g for g, _ in found]}
-    gpd.GeoDataFrame(frame, crs=grid["crs"]).to_file(folder / "shore" / "cover.gpkg")
+    gpd.GeoDataFrame(frame, crs=crs).to_file(folder / "shore" / "cover.gpkg")
     for name in ("ridge", "shore"):
         (folder / name / "mask.tif").unlink()
     (folder / "datasets.yaml").write_text(CATALOGUE)

@@ -7,6 +7,7 @@ rounded up, and what is enlarged takes the size of its skip.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -98,7 +99,7 @@ class Segmentalist(nn.Module):
         self,
         in_channels: int,
         classes: int,
-        layer_blocks: list[int] = (2, 2, 2, 2),
+        layer_blocks: Sequence[int] = (2, 2, 2, 2),
         initial_filters: int = 16,
         residual_filters: list[int] | None = None,
         initial_kernel: int = 7,
@@ -153,7 +154,7 @@ class Encoder(nn.Module):
         self,
         in_channels: int,
         filters: list[int],
-        layer_blocks: list[int],
+        layer_blocks: Sequence[int],
         initial_kernel: int,
         cardinality: int,
         cbam: bool,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -17,6 +17,9 @@ from geonb.training.task import Trainable, check_all
 from geonb.workloads.segmentation.loaders import Windows
 from geonb.workloads.segmentation.losses import build_loss
 from geonb.workloads.segmentation.networks import build_network, check_network, check_size, window_of
+
+if TYPE_CHECKING:
+    from geonb.store.store import Store
 
 
 class Segmentation(Trainable):
@@ -87,9 +90,9 @@ class Segmentation(Trainable):
         self.log(self.metric, self.mean_iou)
 
     @classmethod
-    def check(cls, store, network: str, loss: str, augment: str, sampler: str, optimizer: str) -> None:
+    def check(cls, store: Store, network: str, loss: str, augment: str, sampler: str, optimizer: str) -> None:
         checks = [
-            lambda: check_network(network) and _check_sides(store, network),
+            lambda: _check_sides(store, network),
             lambda: build_loss(loss, len(store.meta["classes"])),
             lambda: check_optimizer(optimizer),
             lambda: check_augment(augment, len(store.meta["channels"])),
@@ -100,14 +103,15 @@ class Segmentation(Trainable):
         order_of(windows, store, sampler)  # an empty constituent cannot be shown more often
 
     @classmethod
-    def card_of(cls, store) -> dict[str, Any]:
+    def card_of(cls, store: Store) -> dict[str, Any]:
         return {
             "channels": store.meta["channels"], "classes": store.meta["classes"], "statistics": store.meta["statistics"],
             "patch": int(store.index["height"].max()), "simulated": bool(store.meta["simulated"]), **_common(store),
         }  # fmt: skip
 
 
-def _check_sides(store, network: str) -> None:
+def _check_sides(store: Store, network: str) -> None:
+    check_network(network)
     faults = []
     for height, width in store.index[["height", "width"]].drop_duplicates().to_numpy().tolist():
         try:
@@ -128,7 +132,7 @@ def _sides_m(source: dict[str, Any]) -> list[float]:
     return [side * crs.axis_info[0].unit_conversion_factor for side in source["resolution"]]
 
 
-def _common(store) -> dict[str, Any]:
+def _common(store: Store) -> dict[str, Any]:
     """What all training sources share: ``resolution_m`` (side of a pixel), ``preprocess`` (list of import paths); else None."""
     index = store.index
     here = set(index["source"][index["split"] == "train"].astype(str))
