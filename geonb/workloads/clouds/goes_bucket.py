@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from geonb.base import download
-from geonb.base.specs import pick
+from geonb.base.specs import Option, pick
 from geonb.workloads.clouds import GOES
 from geonb.workloads.clouds.frames import time_of_name
 from geonb.workloads.clouds.goes import SAME_SCAN_S
@@ -70,10 +70,11 @@ def read_options(options: Mapping[str, str]) -> Wish:
     made: dict[str, Any] = {}
     for name, text in options.items():
         try:
-            made[name] = pick("option", name, OPTIONS)[0](str(text).strip())
+            option = pick("option", name, OPTIONS)
+            made[name] = option.take((option.kind or str)(str(text).strip()))
         except ValueError as error:
-            faults.append(str(error) if name not in OPTIONS else f"{name} = {text!r}: {OPTIONS[name][1]}")
-    faults += [f"{name} is missing: {OPTIONS[name][1]}" for name in ("start", "stop") if name not in options]
+            faults.append(f"{name} = {text!r}: {OPTIONS[name].help}" if name in OPTIONS else str(error))
+    faults += [f"{name} is missing: {OPTIONS[name].help}" for name in ("start", "stop") if name not in options]
     if made.get("zenith") is not None and not {"lon", "lat"} <= set(made):
         faults.append("zenith needs lon and lat: where the sun is looked at")
     if {"start", "stop"} <= set(made) and made["start"] >= made["stop"]:
@@ -81,7 +82,7 @@ def read_options(options: Mapping[str, str]) -> Wish:
     if made.get("channels") and "MCMIP" in made.get("product", Wish.product):
         faults.append(f"channels: each file of {made.get('product', Wish.product)} holds all of them. Leave it out")
     if faults:
-        known = [f"  {name}: {text}" for name, (_, text) in OPTIONS.items()]
+        known = [f"  {name}: {option.help}" for name, option in OPTIONS.items()]
         wrong = [f"  {fault}" for fault in faults]
         raise ValueError("\n".join(["Nothing was fetched:", *wrong, "Options, -p name=value:", *known]))
     return Wish(**made)
@@ -94,20 +95,6 @@ def _time(text: str) -> pd.Timestamp:
     return time.tz_localize(None)
 
 
-def _number(low: float, high: float, kind: type = float) -> Callable[[str], float]:
-    def read(text: str) -> float:
-        value = kind(text)
-        if not low <= value <= high:
-            raise ValueError(text)
-        return value
-
-    return read
-
-
-def _product(text: str) -> str:
-    return pick("product", text, dict.fromkeys(PRODUCTS, text))
-
-
 def _channels(text: str) -> tuple[str, ...]:
     names = tuple(n.strip().upper() for n in text.split(",") if n.strip())
     if not names or any(not re.fullmatch(r"C(0[1-9]|1[0-6])", n) for n in names):
@@ -115,20 +102,23 @@ def _channels(text: str) -> tuple[str, ...]:
     return names
 
 
-OPTIONS: dict[str, tuple[Callable[[str], Any], str]] = {  # how each is read, and what it is
-    "product": (_product, f"one of {', '.join(PRODUCTS)}"),
-    "start": (_time, "first time, UTC, as 2020-04-01 or 2020-04-01T12:00"),
-    "stop": (_time, "time before which the last one lies, UTC"),
-    "channels": (_channels, "of products with one a file: C01,C02,C03; all by default"),
-    "lon": (_number(-180, 180), "longitude at which the sun is looked at [degrees]"),
-    "lat": (_number(-90, 90), "latitude at which the sun is looked at [degrees]"),
-    "zenith": (
-        _number(0, 180),
-        "largest zenith angle of the sun there [degrees]; 90 is the horizon, nothing: day and night",
+OPTIONS = {
+    "product": Option(choices=PRODUCTS, help=f"one of {', '.join(PRODUCTS)}"),
+    "start": Option(read=_time, help="first time, UTC, as 2020-04-01 or 2020-04-01T12:00"),
+    "stop": Option(read=_time, help="time before which the last one lies, UTC"),
+    "channels": Option(read=_channels, help="of products with one a file: C01,C02,C03; all by default"),
+    "lon": Option(None, float, -180, 180, help="longitude at which the sun is looked at [degrees]"),
+    "lat": Option(None, float, -90, 90, help="latitude at which the sun is looked at [degrees]"),
+    "zenith": Option(
+        None,
+        float,
+        0,
+        180,
+        help="largest zenith angle of the sun there [degrees]; 90 is the horizon, nothing: day and night",
     ),
-    "every": (_number(0.5, 1e6), "at most one scene in so many minutes; all by default"),
-    "satellite": (_number(16, 19, int), "16, 17, 18 or 19"),
-    "limit_gb": (_number(0, 1e6), "more than this is not fetched [GB]"),
+    "every": Option(None, float, 0.5, 1e6, help="at most one scene in so many minutes; all by default"),
+    "satellite": Option(None, int, 16, 19, help="16, 17, 18 or 19"),
+    "limit_gb": Option(None, float, 0, 1e6, help="more than this is not fetched [GB]"),
 }
 assert set(OPTIONS) == {f.name for f in fields(Wish)}
 

@@ -75,8 +75,8 @@ def takes_of(
     last: dict[str, int] = {}  # of each series: the latest scene so far
     for k in timed:
         name, time = scenes[k]
-        near = [k for k in last.values() if _touch(bounds[name], bounds[scenes[k][0]])]
-        pairs += [(k, other) for other in near if time - scenes[other][1] < pd.Timedelta(hours=apart_h)]
+        soon = [other for other in last.values() if time - scenes[other][1] < pd.Timedelta(hours=apart_h)]
+        pairs += [(k, other) for other in soon if _touch(bounds[name], bounds[scenes[other][0]])]
         last[name] = k
     graph = coo_array((np.ones(len(pairs)), np.reshape(pairs, (-1, 2)).T.astype(int)), shape=(len(scenes),) * 2)
     take = connected_components(graph, directed=False)[1]
@@ -93,12 +93,7 @@ def _touch(a: tuple, b: tuple) -> bool:
 
 
 def split_scenes(
-    shapes: Mapping[str, tuple[int, int]],
-    takes: Takes,
-    shares: str | tuple,
-    by: str,
-    patch: int,
-    seed: int = 0,
+    shapes: Mapping[str, tuple[int, int]], takes: Takes, shares: str | tuple, by: str, patch: int, seed: int = 0
 ) -> tuple[str, list[Area]]:
     """Deal takes to train, val and test in order of time, or, where there are too few, parts of every scene.
 
@@ -411,10 +406,7 @@ def tiles_table(index: pd.DataFrame) -> pd.DataFrame:
 
 
 def leaks(
-    index: pd.DataFrame,
-    shapes: Mapping[str, tuple[int, int]],
-    takes: Takes,
-    split: dict[str, Any],
+    index: pd.DataFrame, shapes: Mapping[str, tuple[int, int]], takes: Takes, split: dict[str, Any]
 ) -> tuple[list[str], float]:
     """Look for leakage in the table itself, and for tiles that are not what they are called.
 
