@@ -1,8 +1,8 @@
-"""Predictions as files that GDAL and QGIS open without us: class and probability maps as cloud-optimised GeoTIFF."""
+"""Files that GDAL and QGIS open without us: anything on a grid as cloud-optimised GeoTIFF, class and probability maps among it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +13,12 @@ import rasterio
 import rioxarray  # noqa: F401  (the .rio accessor)
 import xarray as xr
 from rasterio.enums import Resampling
+from rasterio.io import DatasetWriter
 from rasterio.shutil import copy
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
+from geonb.base.files import whole_file
 from geonb.rasters.grids import tiles
 
 NODATA = 255
@@ -26,7 +28,7 @@ SCALE = 0.004
 
 def write_class_map(
     scene: xr.Dataset, path: str | Path, colours: Sequence[str], model: str = "network", *,
-    tags: Mapping[str, Any] | None = None, onto: Onto | None = None,
+    tags: Mapping[str, Any] | None = None, onto: TargetGrid | None = None,
 ) -> Path:  # fmt: skip
     """Write the most probable class as a COG with class names, colours and overviews.
 
@@ -48,17 +50,17 @@ def write_class_map(
     def read(piece: dict[str, slice]) -> np.ndarray:
         return label.isel(piece).to_numpy()[None]
 
-    with _cog(path, onto or Onto.of(scene), count=1, resampling="MODE") as target:
+    with new_cog(path, onto or TargetGrid.of(scene), count=1, overviews="MODE") as target:
         target.write_colormap(1, {i: _rgba(colour) for i, colour in enumerate(colours)})
         target.set_band_description(1, "most probable class")
         target.update_tags(**names, **(tags or {}))
-        _fill(target, scene, read, onto, "nearest", path)
+        _fill(target, scene, read, onto, "nearest")
     return Path(path)
 
 
 def write_probability_map(
     scene: xr.Dataset, path: str | Path, model: str = "network", *,
-    tags: Mapping[str, Any] | None = None, onto: Onto | None = None,
+    tags: Mapping[str, Any] | None = None, onto: TargetGrid | None = None,
 ) -> Path:  # fmt: skip
     """Write class probabilities as a COG, a band a class, in bytes with GDAL scale .004 (255 = no data).
 
@@ -70,17 +72,17 @@ def write_probability_map(
         values = probability.isel(piece).to_numpy().astype(np.float32)
         return np.where(np.isnan(values), NODATA, np.rint(values / SCALE)).astype(np.uint8)
 
-    with _cog(path, onto or Onto.of(scene), count=scene.sizes["class"], resampling="AVERAGE") as target:
+    with new_cog(path, onto or TargetGrid.of(scene), count=scene.sizes["class"], overviews="AVERAGE") as target:
         target.scales = (SCALE,) * target.count
         target.update_tags(units="1", long_name="class probability", **(tags or {}))
         for band, name in enumerate(scene["class"].values, 1):
             target.set_band_description(band, str(name))
-        _fill(target, scene, read, onto, "bilinear", path, side=512)
+        _fill(target, scene, read, onto, "bilinear", side=512)
     return Path(path)
 
 
 @dataclass(frozen=True)
-class Onto:
+class TargetGrid:
     """A grid to write on, and which of its pixels hold data: `known(rows, columns)`; None = as the scene says."""
 
     crs: Any
@@ -89,68 +91,67 @@ class Onto:
     known: Callable[[slice, slice], np.ndarray] | None = None
 
     @classmethod
-    def of(cls, scene: xr.Dataset) -> Onto:
+    def of(cls, scene: xr.Dataset) -> TargetGrid:
         return cls(scene.rio.crs, scene.rio.transform(), (scene.sizes["y"], scene.sizes["x"]))
 
 
 def _fill(
-    target, scene: xr.Dataset, read: Callable, onto: Onto | None, resampling: str, path, side: int = 2048
-) -> None:
+    target: DatasetWriter, scene: xr.Dataset, read: Callable[[dict[str, slice]], np.ndarray], onto: TargetGrid | None,
+    resampling: str, side: int = 2048,
+) -> None:  # fmt: skip
     """Write a scene piece by piece; onto another grid by way of a file on its own."""
-    own = Onto.of(scene)
+    own = TargetGrid.of(scene)
     if onto is None:
         for window, piece in _pieces(own.shape, side):
             target.write(read(piece), window=window)
         return
-    between = Path(path).with_suffix(".between.partial.tif")
-    try:
-        with rasterio.open(between, "w", **_profile(own, target.count)) as plain:
-            for window, piece in _pieces(own.shape, side):
-                plain.write(read(piece), window=window)
-        grid = {"crs": onto.crs, "transform": onto.transform, "height": onto.shape[0], "width": onto.shape[1]}
-        method = Resampling[resampling]
-        with rasterio.open(between) as plain, WarpedVRT(plain, resampling=method, nodata=NODATA, **grid) as seen:
-            for window, piece in _pieces(onto.shape, side):
-                values = seen.read(window=window)
-                if onto.known is not None:
-                    values[:, ~onto.known(piece["y"], piece["x"])] = NODATA
-                target.write(values, window=window)
-    finally:
-        between.unlink(missing_ok=True)
+    between = Path(f"{target.name}.between.tif")  # beside the target, and swept with it
+    with rasterio.open(between, "w", **_profile(own, target.count)) as plain:
+        for window, piece in _pieces(own.shape, side):
+            plain.write(read(piece), window=window)
+    grid = {"crs": onto.crs, "transform": onto.transform, "height": onto.shape[0], "width": onto.shape[1]}
+    method = Resampling[resampling]
+    with rasterio.open(between) as plain, WarpedVRT(plain, resampling=method, nodata=NODATA, **grid) as seen:
+        for window, piece in _pieces(onto.shape, side):
+            values = seen.read(window=window)
+            if onto.known is not None:
+                values[:, ~onto.known(piece["y"], piece["x"])] = NODATA
+            target.write(values, window=window)
 
 
-def _profile(grid: Onto, count: int) -> dict[str, Any]:
+def _profile(grid: TargetGrid, count: int, dtype: str = "uint8", nodata: float | None = NODATA) -> dict[str, Any]:
     return {
-        "driver": "GTiff", "dtype": "uint8", "count": count, "height": grid.shape[0], "width": grid.shape[1],
-        "crs": grid.crs, "transform": grid.transform, "nodata": NODATA, "tiled": True, "blockxsize": 512, "blockysize": 512,
+        "driver": "GTiff", "dtype": dtype, "count": count, "height": grid.shape[0], "width": grid.shape[1],
+        "crs": grid.crs, "transform": grid.transform, "nodata": nodata, "tiled": True, "blockxsize": 512, "blockysize": 512,
         "compress": "deflate", "zlevel": 1, "bigtiff": "if_safer", "num_threads": "all_cpus",
     }  # fmt: skip
 
 
 @contextmanager
-def _cog(path: str | Path, grid: Onto, count: int, resampling: str):
-    """A GeoTIFF open for writing by rows; on success it becomes the COG at ``path``, on failure nothing stays."""
+def new_cog(
+    path: str | Path, grid: TargetGrid, count: int, *, dtype: str = "uint8", nodata: float | None = NODATA,
+    overviews: str | None = None,
+) -> Iterator[DatasetWriter]:  # fmt: skip
+    """A GeoTIFF open for writing by rows; on success it becomes the COG at `path`, on failure nothing stays.
+
+    Parameters
+    ----------
+    count : int, bands
+    overviews : str, optional
+        How they are resampled, in GDAL's word; its own choice when left out.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    plain, partial = path.with_suffix(".plain.partial.tif"), path.with_suffix(".partial.tif")
-    try:
-        with rasterio.Env(GDAL_CACHEMAX=64, GDAL_PAM_ENABLED=False):
-            with rasterio.open(plain, "w", **_profile(grid, count)) as target:
-                yield target
-            cog = {
-                "COMPRESS": "DEFLATE",
-                "OVERVIEW_RESAMPLING": resampling,
-                "BIGTIFF": "IF_SAFER",
-                "NUM_THREADS": "ALL_CPUS",
-            }
-            copy(plain, partial, driver="COG", **cog)
-        partial.replace(path)
-    finally:
-        plain.unlink(missing_ok=True)
-        partial.unlink(missing_ok=True)
+    cog = {"COMPRESS": "DEFLATE", "BIGTIFF": "IF_SAFER", "NUM_THREADS": "ALL_CPUS"}
+    cog |= {"OVERVIEW_RESAMPLING": overviews} if overviews else {}
+    with whole_file(path, ".tif") as partial, rasterio.Env(GDAL_CACHEMAX=64, GDAL_PAM_ENABLED=False):
+        plain = Path(f"{partial}.plain.tif")
+        with rasterio.open(plain, "w", **_profile(grid, count, dtype, nodata)) as target:
+            yield target
+        copy(plain, partial, driver="COG", **cog)
 
 
-def _pieces(shape: tuple[int, int], side: int = 2048):
+def _pieces(shape: tuple[int, int], side: int = 2048) -> Iterator[tuple[Window, dict[str, slice]]]:
     """Windows of a grid, whole tiles of the GeoTIFF each, so that memory does not grow with the scene."""
     for rows, columns in tiles(shape, side):
         window = Window(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)

@@ -16,13 +16,10 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from geonb import registry
 from geonb.base.conventions import SPLITS
 from geonb.training.devices import best_device
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from geonb.base.run_folder import RunFolder
     from geonb.training.task import Trainable
     from geonb.workloads.clouds.store import TripletStore
@@ -31,7 +28,6 @@ BATCH = 128
 MIN_VALID = 0.9  # share of a tile's pixels below which it has no embedding
 UNTRAINED = "untrained"
 MOST_NUMBERS = 2**25  # in a batch of tiles
-MAPS = 24  # scenes at most, of each series, that are written for a GIS: the latest
 
 
 class Baseline(Protocol):
@@ -63,7 +59,7 @@ def predict_triplets(
     Path of predictions.zarr, checked.
     """
     from geonb.prediction.faults import check_predictions
-    from geonb.prediction.predictions import Done
+    from geonb.prediction.predictions import Done, seal
 
     path = Path(run.predictions)
     names = ["network", UNTRAINED, *(b.name for b in baselines)]
@@ -87,7 +83,8 @@ def predict_triplets(
             vectors, valid = embed_scene(store, name, t, corners, embed, batch)
             group["embedding"][t], group["valid"][t] = vectors, valid
             done.mark(name, "embedding", t + 1)
-    _finish(path, run, store, model.card, names, precision, step)
+    own = {"colours": [], "unit": "triplets", "patch": store.patch, "step": step, "pixel_m": model.card["resolution_m"]}
+    seal(path, run, store, model.card, names, precision, **own)
     check_predictions(path)
     return path
 
@@ -259,22 +256,6 @@ def _create(path: Path, store: TripletStore, name: str, corners: tuple, card: di
         data.to_zarr(path, group=name, mode="a", compute=False, zarr_format=3, consolidated=False)
 
 
-def _finish(path: Path, run, store, card: dict, models: list[str], precision: str, step: int) -> None:
-    from geonb.store.arrays import quiet_zarr
-
-    record = registry.known(card["workload"])
-    attrs = {
-        "workload": record.name, "title": store.meta.get("title") or record.title, "question": record.question,
-        "simulated": int(store.meta["simulated"]), "notes": store.meta["notes"], "run": Path(run.path).name, "colours": [],
-        "headline": record.headline, "network": card["network"], "precision": precision, "geonb": card["geonb"],
-        "unit": "triplets", "patch": store.patch, "step": step, "pixel_m": card["resolution_m"],
-        "models": models, "complete": 1,
-    }  # fmt: skip
-    with quiet_zarr():
-        zarr.open_group(path, mode="r+").attrs.update(attrs)
-        zarr.consolidate_metadata(path)
-
-
 def triplet_faults(tree: xr.DataTree, deep: bool = False) -> Iterator[str]:
     """What is wrong with distances and embeddings, by the contract at the head of this module.
 
@@ -325,94 +306,3 @@ def _series_faults(data: xr.Dataset, deep: bool) -> Iterator[str]:
 def series_of(predictions: xr.DataTree) -> list[str]:
     """Names of the series whose scenes were embedded."""
     return [name for name in predictions.children if name != "triplets"]
-
-
-def component_colours(predictions: xr.DataTree, name: str) -> xr.DataArray:
-    """Three principal components of a series' embeddings as red, green, blue: (time, y, x, rgb) float32 0-1, NaN where none.
-
-    Fitted over all scenes of all series, each component stretched between its 2 and 98 % points, so that a colour means one
-    thing everywhere and at all times, as on the map of notebook 06. The share of the variance is the attribute ``explained``.
-    """
-    from geonb.workloads.clouds.explore_tiles import Clouds
-
-    clouds, data = Clouds(predictions), predictions[name].to_dataset()
-    vectors, valid = data["embedding"].to_numpy(), data["valid"].to_numpy()
-    points = (vectors[valid] - clouds.mean) @ clouds.components[:3].T
-    low, high = clouds.colours[: points.shape[1]].T
-    scaled = np.clip((points - low) / np.maximum(high - low, 1e-9), 0, 1)
-    colours = np.full((*valid.shape, 3), np.nan, np.float32)
-    colours[valid] = np.pad(scaled, ((0, 0), (0, 3 - scaled.shape[1])), constant_values=0.5)
-    attrs = {"long_name": "principal components of the embedding", "explained": clouds.held[:3].round(3).tolist()}
-    coords = {k: data[k] for k in ("time", "y", "x", "spatial_ref")}
-    return xr.DataArray(colours, coords, ("time", "y", "x", "rgb"), attrs=attrs, name="colours")
-
-
-def export_embeddings(run: RunFolder, model: Trainable, rasters: str | None = None, **_: Any) -> pd.DataFrame:
-    """Write what a GIS can show of the embeddings: three components as RGB GeoTIFF a scene, and a table of the triplets.
-
-    Parameters
-    ----------
-    rasters : None
-        Not used: scenes come with the store.
-
-    Returns
-    -------
-    DataFrame, a row a file, also as ``maps/report.csv``
-    """
-    import pandas as pd
-
-    from geonb.prediction.predictions import open_predictions
-
-    folder = Path(run.path) / "maps"
-    folder.mkdir(parents=True, exist_ok=True)
-    predictions, rows = open_predictions(run.predictions), []
-    for name in series_of(predictions):
-        colours = component_colours(predictions, name)
-        first = max(0, colours.sizes["time"] - MAPS)
-        for t in range(first, colours.sizes["time"]):
-            rows.append(_write_rgb(colours.isel(time=t), folder, name, t))
-    table = predictions["triplets"].to_dataset().drop_vars("model")
-    near = predictions["triplets"].to_dataset().sel(model="network")
-    frame = (
-        table[[name for name in ("split", "source", "time", "lon", "lat") if name in table]]
-        .to_dataframe()
-        .assign(near=near["near"].to_numpy(), far=near["far"].to_numpy())
-    )
-    frame.to_csv(folder / "triplets.csv", index_label="row")
-    rows.append({"file": "triplets.csv", "state": "done", "reason": "distances of the network, a row a triplet"})
-    report = pd.DataFrame(rows)
-    report.to_csv(folder / "report.csv", index=False)
-    return report
-
-
-def _write_rgb(colours: xr.DataArray, folder: Path, name: str, t: int) -> dict[str, Any]:
-    import pandas as pd
-    import rasterio
-    from affine import Affine
-    from rasterio import shutil as files
-    from rasterio.enums import ColorInterp
-
-    time = pd.Timestamp(colours["time"].item())
-    label = f"{time:%Y%m%dT%H%M%S}" if not pd.isna(time) else f"{t:04d}"
-    file = folder / f"{name}_{label}_components.tif"
-    known = np.isfinite(colours.to_numpy()).all(axis=-1)
-    planes = np.where(known[..., None], np.nan_to_num(colours.to_numpy()) * 255, 0).round().astype(np.uint8)
-    reference = colours["spatial_ref"].attrs
-    profile = {"driver": "COG", "width": known.shape[1], "height": known.shape[0], "count": 4, "dtype": "uint8", "compress": "DEFLATE",
-               "crs": reference["crs_wkt"], "transform": Affine.from_gdal(*map(float, reference["GeoTransform"].split()))}  # fmt: skip
-    partial = file.with_name(f"{file.name}.partial")
-    with rasterio.MemoryFile() as memory:
-        with memory.open(**profile | {"driver": "GTiff"}) as raster:
-            raster.colorinterp = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
-            raster.write(np.moveaxis(planes, -1, 0), [1, 2, 3])
-            raster.write(known.astype(np.uint8) * 255, 4)
-            raster.update_tags(title=f"Embedding of {name}", time=str(time), components=str(colours.attrs["explained"]))
-        with memory.open() as raster:
-            files.copy(raster, partial, driver="COG", compress="DEFLATE")
-    partial.replace(file)
-    return {
-        "file": file.name,
-        "state": "done",
-        "reason": "three components of the embedding as red, green, blue",
-        "time": str(time),
-    }

@@ -230,34 +230,23 @@ def write_map(data: xr.Dataset, path: Path, outcome: str, attrs: Mapping[str, An
     Bands carry their month and statistics, the file says where it comes from and, where they are, that data are simulated.
     """
     from rasterio.crs import CRS
-    from rasterio.io import MemoryFile
-    from rasterio.shutil import copy
     from rasterio.transform import from_origin
 
-    at = data["probability"].isel(model=0, time=-1).sel(outcome=outcome)
-    values = at.to_numpy()[:, ::-1]
+    from geonb.rasters.cog import TargetGrid, new_cog
+
+    values = data["probability"].isel(model=0, time=-1).sel(outcome=outcome).to_numpy()[:, ::-1]
     y, x = data["y"].to_numpy(), data["x"].to_numpy()
     step = [abs(float(v[1] - v[0])) if len(v) > 1 else 0.5 for v in (x, y)]
+    corner = float(x[0]) - step[0] / 2, float(y[-1]) + step[1] / 2
+    grid = TargetGrid(CRS.from_epsg(4326), from_origin(*corner, *step), (len(y), len(x)))
     origin = pd.Timestamp(data["time"].values[-1])
-    profile = {
-        "driver": "GTiff", "dtype": "float32", "count": len(values), "height": len(y), "width": len(x), "nodata": np.nan,
-        "crs": CRS.from_epsg(4326), "transform": from_origin(float(x[0]) - step[0] / 2, float(y[-1]) + step[1] / 2, *step),
-    }  # fmt: skip
-    with MemoryFile() as memory:
-        with memory.open(**profile) as plain:
-            plain.write(values.astype(np.float32))
-            plain.update_tags(
-                long_name=f"probability of an event: {outcome}",
-                units="1",
-                origin=origin.strftime("%Y-%m"),
-                **_about(attrs),
-            )
-            for band, lead in enumerate(data["lead"].values, 1):
-                month = origin + pd.DateOffset(months=int(lead) - 1)
-                plain.set_band_description(band, f"{outcome}, {month:%Y-%m}")
-                plain.update_tags(band, **_statistics(values[band - 1]))
-        with memory.open() as plain:
-            copy(plain, path, driver="COG", COMPRESS="DEFLATE", OVERVIEW_RESAMPLING="AVERAGE")
+    with new_cog(path, grid, len(values), dtype="float32", nodata=np.nan, overviews="AVERAGE") as target:
+        target.write(values.astype(np.float32))
+        about = {"long_name": f"probability of an event: {outcome}", "units": "1", "origin": origin.strftime("%Y-%m")}
+        target.update_tags(**about, **_about(attrs))
+        for band, lead in enumerate(data["lead"].values, 1):
+            target.set_band_description(band, f"{outcome}, {origin + pd.DateOffset(months=int(lead) - 1):%Y-%m}")
+            target.update_tags(band, **_statistics(values[band - 1]))
     return len(values)
 
 

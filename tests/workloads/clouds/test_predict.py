@@ -12,7 +12,7 @@ import torch
 from geonb.prediction.faults import check_predictions
 from geonb.prediction.predictions import open_predictions
 from geonb.workloads.clouds import baselines as clouds_baselines
-from geonb.workloads.clouds import predict
+from geonb.workloads.clouds import exports, predict
 from geonb.workloads.clouds.task import Triplet
 
 
@@ -124,7 +124,7 @@ def test_interrupted_it_goes_on_and_ends_the_same(made, model, predicted, tmp_pa
 
 def test_the_rgb_files_open_in_their_place(predicted, model):
     run, tree = predicted
-    report = predict.export_embeddings(run, model)
+    report = exports.export_embeddings(run, model)
     assert (report["state"] == "done").all() and len(report) == 4 + 1
     file = sorted((run.path / "maps").glob("*_components.tif"))[1]
     scene = next(tree[n] for n in tree.children if n != "triplets")
@@ -138,7 +138,7 @@ def test_the_rgb_files_open_in_their_place(predicted, model):
 def test_colours_mean_the_same_at_all_times(predicted):
     _, tree = predicted
     name = next(n for n in tree.children if n != "triplets")
-    colours = predict.component_colours(tree, name)
+    colours = exports.component_colours(tree, name)
     vectors = tree[name]["embedding"].values.reshape(-1, 6)
     flat = colours.values.reshape(-1, 3)
     # affine in the embedding, one and the same map for all scenes, wherever it is not clipped
