@@ -58,13 +58,13 @@ def _left_out(match: re.Match[str]) -> str:
     return f'<span class="left-out">[left out, lies on another host: {html.escape(match["url"][:120])}]</span>'
 
 
-def render_notebook(path: Path, thrift: int = 0) -> tuple[str, str, list[str]]:
+def render_notebook(path: Path, saving: int = 0) -> tuple[str, str, list[str]]:
     """Render an executed notebook for the report.
 
     Parameters
     ----------
     path : path of the .ipynb
-    thrift : int
+    saving : int
         How much to save: 0 nothing, 1 pictures at most 1200 px wide as JPEG, 2 also no output above 2 MB, 3 none above 200 kB.
 
     Returns
@@ -88,7 +88,7 @@ def render_notebook(path: Path, thrift: int = 0) -> tuple[str, str, list[str]]:
     for number, cell in enumerate(notebook.cells, 1):
         for output in cell.get("outputs", []):
             where = f"{path.stem}, cell {number}"
-            _settle_output(output, thrift, where, left_out)
+            _settle_output(output, saving, where, left_out)
     title = _take_title(notebook) or path.stem
     exporter = HTMLExporter(raw_template=(TEMPLATES / "notebook.html.j2").read_text(), exclude_anchor_links=True)
     body, _ = exporter.from_notebook_node(notebook)
@@ -107,7 +107,7 @@ def _take_title(notebook: Any) -> str | None:
     return None
 
 
-def _settle_output(output: Any, thrift: int, where: str, left_out: list[str]) -> None:
+def _settle_output(output: Any, saving: int, where: str, left_out: list[str]) -> None:
     """Keep of one output what a page without kernel and network can show, and as small as asked for."""
     if output.output_type == "stream":
         output.text = "\n".join(line.rsplit("\r", 1)[-1] for line in output.text.replace("\r\n", "\n").split("\n"))
@@ -122,10 +122,10 @@ def _settle_output(output: Any, thrift: int, where: str, left_out: list[str]) ->
     if alive and not shows:
         is_map = "Bokeh for the map" in output.data.get("text/plain", "")
         output.data = {"text/plain": ""} if is_map else {"text/html": NO_WIDGET}
-    if thrift:
-        _shrink(output, thrift)
+    if saving:
+        _shrink(output, saving)
     size = sum(len(str(value)) for value in output.data.values())
-    if (thrift >= 2 and size > 2e6) or (thrift >= 3 and size > 2e5):
+    if (saving >= 2 and size > 2e6) or (saving >= 3 and size > 2e5):
         left_out.append(f"{where}: an output of {size / 1e6:.1f} MB")
         output.data = {"text/html": f'<p class="left-out">[left out to keep the report small: {size / 1e6:.1f} MB]</p>'}
 
@@ -135,7 +135,7 @@ NO_WIDGET = (
 )
 
 
-def _shrink(output: Any, thrift: int) -> None:
+def _shrink(output: Any, saving: int) -> None:
     """Replace a PNG by a JPEG of at most 1200 (then 800) pixels, where that is smaller."""
     from PIL import Image
 
@@ -145,7 +145,7 @@ def _shrink(output: Any, thrift: int) -> None:
     picture = Image.open(io.BytesIO(raw)).convert("RGBA")
     paper = Image.new("RGB", picture.size, "white")
     paper.paste(picture, mask=picture.getchannel("A"))
-    side = 1200 if thrift < 3 else 800
+    side = 1200 if saving < 3 else 800
     paper.thumbnail((side, 4 * side))
     small = io.BytesIO()
     paper.save(small, "JPEG", quality=82, optimize=True)

@@ -42,8 +42,8 @@ def write_report(run_path: str | Path, limit_mb: float = LIMIT_MB) -> Path:
     folder = Path(run_path)
     if not folder.is_dir():
         raise FileNotFoundError(f"No run folder at {folder}. `geonb runs` lists those there are.")
-    for thrift in range(4):
-        page = _page(folder, thrift)
+    for saving in range(4):
+        page = _page(folder, saving)
         if len(page.encode()) <= limit_mb * 1e6:
             break
     return write(folder / "report.html", page)
@@ -82,7 +82,7 @@ def write_index(run_paths: Iterable[str | Path], out: str | Path) -> Path:
     return write(out, whole("geonb: runs", "", [], body + table(heads, rows)))
 
 
-def _page(folder: Path, thrift: int) -> str:
+def _page(folder: Path, saving: int) -> str:
     info, fault = _info(folder)
     titles = _titles(folder, info)
     left_out: list[str] = []
@@ -97,7 +97,7 @@ def _page(folder: Path, thrift: int) -> str:
     add("sources", "Each source", lambda: _sources(folder))
     add("split", "Data and split", lambda: _store(folder, info))
     for path in sorted((folder / "notebooks").glob("*.ipynb")):
-        _add_notebook(path, thrift, sections, left_out)
+        _add_notebook(path, saving, sections, left_out)
     add("parameters", "Parameters", lambda: _parameters(folder, info))
     add("timings", "Time and memory", lambda: _timings(info))
     add("environment", "Environment", lambda: _environment(folder))
@@ -107,9 +107,9 @@ def _page(folder: Path, thrift: int) -> str:
     return whole(f"{title}: {folder.name}", title, toc, head + "".join(html for _, _, html in sections))
 
 
-def _add_notebook(path: Path, thrift: int, sections: list[tuple[str, str, str]], left_out: list[str]) -> None:
+def _add_notebook(path: Path, saving: int, sections: list[tuple[str, str, str]], left_out: list[str]) -> None:
     try:
-        title, content, gone = render_notebook(path, thrift)
+        title, content, gone = render_notebook(path, saving)
         left_out += gone
     except Exception as error:
         title, content = path.stem, f'<p class="notice bad">{escape(f"{type(error).__name__}: {error}")}</p>'

@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geonb import registry
 from geonb.base.conventions import VERSION
 from geonb.base.files import locked, write_text
 from geonb.base.project import project_root
@@ -345,15 +346,11 @@ def folder_name(workload: str) -> str:
     """Name of a workload's folder: the name itself, or that of the record an import path leads to."""
     if ":" not in workload:
         return workload
-    from geonb import registry
-
     return registry.get(workload).name
 
 
 def facts_of(workload: str) -> dict[str, str]:
     """What run.json says of its workload: how it was named, and, where it is known, title and question for any reader."""
-    from geonb import registry
-
     try:
         record = registry.get(workload)
     except ValueError:
