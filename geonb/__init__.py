@@ -67,6 +67,7 @@ _PUBLIC = {
     "score": "scores.scores",
     "load_run": "runs.run_table",
     "show": "plots.shared",
+    "explore": "plots.shared",
 }
 __all__ = [*_PUBLIC, "__version__"]
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 
 def names_of(package: str, where: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """``__getattr__``, ``__dir__`` and ``__all__`` of a package.
+    """``__getattr__``, ``__dir__`` and ``__all__`` of a package, or of a module that stands for others beside its own.
 
     Parameters
     ----------
@@ -23,4 +24,4 @@ def names_of(package: str, where: Mapping[str, str]) -> tuple[Callable[[str], An
             return getattr(importlib.import_module(module_of[name]), name)
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
-    return get, lambda: sorted(module_of), sorted(module_of)
+    return get, lambda: sorted({*module_of, *vars(sys.modules[package])}), sorted(module_of)

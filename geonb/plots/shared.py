@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from geonb import registry
+from geonb.base import specs
 from geonb.registry import Figure
+
+if TYPE_CHECKING:
+    import numpy as np
+    import xarray as xr
+    from matplotlib.figure import Figure as MatplotlibFigure
+
+    from geonb.plots.tiles import Tiles
+    from geonb.store.store import Store
 
 RELIABILITY = Figure(
     "Does it know when it does not know",
     "Of what it calls 80 % sure, about 80 % should come true. Below the diagonal it is surer than it should be, as networks "
     "often are; above, it is too modest. ECE is the mean distance to the diagonal, weighted by the number of samples, which the "
     "bars show.",
-    "geonb.plots.shared:reliability",
+    "geonb.plots.scores:reliability",
 )
 
 
@@ -24,36 +37,41 @@ LABELS = Figure(
 
 
 def show(workload: str, notebook: str, *subject: Any) -> None:
-    """Display a workload's looks for a notebook, in order.
+    """Display a workload's figures for a notebook, in order, each with the words that tell how to read it.
 
     Parameters
     ----------
     workload : name or import path of the record
     notebook : stem, e.g. ``"04_analytics"``
-    subject : what the notebook gives its looks, see `GIVES`
+    subject : what the notebook has to draw from, see `geonb.registry.GIVES`
     """
     from IPython.display import Markdown, display
 
-    from geonb import registry
-    from geonb.base import specs
-
-    for look in registry.get(workload).figures.get(notebook, ()):
-        drawn = specs.load(look.draw)(*subject) if look.draw else ()
+    subjects = dict(zip(registry.GIVES.get(notebook, ()), subject, strict=False))
+    for figure in registry.get(workload).figures.get(notebook, ()):
+        drawn: Any = ()
+        if figure.draw:
+            draw = specs.load(figure.draw)
+            wanted = inspect.signature(draw).parameters
+            drawn = draw(**{name: value for name, value in subjects.items() if name in wanted})
         if drawn is None:
             continue
-        display(Markdown(f"### {look.title}\n\n{look.text}" if look.title else look.text))
-        for figure in drawn if isinstance(drawn, list | tuple) else [drawn]:
-            display(figure)
+        display(Markdown(f"### {figure.title}\n\n{figure.text}" if figure.title else figure.text))
+        for one in drawn if isinstance(drawn, list | tuple) else [drawn]:
+            display(one)
 
 
-def reliability(scores, run):
-    """How often what is called so sure comes true."""
-    from geonb.plots import scores as plots_scores
-
-    return plots_scores.reliability(scores)
+def explore(workload: str, predictions: xr.DataTree, store: Store) -> Any:
+    """A workload's map to look around in: live in JupyterLab, frozen in a report."""
+    return specs.load(registry.get(workload).explore)(predictions, store.arrays)
 
 
-def by_label(vectors, letters, plane, tiles, store, run):
+def tiles_of(workload: str, store: Store) -> Callable[[np.ndarray], np.ndarray]:
+    """How a workload's samples look to a person: function of rows of the store -> uint8 array (sample, y, x, 3)."""
+    return partial(specs.load(registry.get(workload).tiles), store)
+
+
+def by_label(vectors: xr.Dataset, plane: xr.DataArray, tiles: Tiles) -> MatplotlibFigure | None:
     """The plane of notebook 05 coloured by label; nothing where samples have none."""
     from geonb.plots import planes
 

@@ -1,18 +1,34 @@
-"""What the shared notebooks show of images and classes, with the words that tell how to read it."""
+"""Every figure of `segmentation`, and which of them the shared notebooks show, with the words that tell how to read them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from geonb import registry
+from geonb.base.lazy import names_of
 from geonb.plots.shared import LABELS, RELIABILITY
-from geonb.registry import Figure
 
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+    from geonb.workloads.segmentation.loaders import Windows
+    from geonb.workloads.segmentation.store import PatchStore
+
+_WHERE = {
+    "geonb.workloads.segmentation.maps": "class_shares prediction_panels rgb samples scene",
+    "geonb.workloads.segmentation.score_figures": "area_error block_scores class_scores confusion",
+}
+__getattr__, __dir__, __all__ = names_of(__name__, _WHERE)
 MOST_STRETCHED = 64  # windows that say how bright a store is
 
 
-def rgb_tiles(store, rows: np.ndarray, bands: tuple[int, int, int] | None = None) -> np.ndarray:
+def rgb_tiles(
+    store: PatchStore, rows: Sequence[int] | np.ndarray, bands: tuple[int, int, int] | None = None
+) -> np.ndarray:
     """How windows look to a person: the 2-98 % stretch of three bands, the same for every window of the store.
 
     Parameters
@@ -38,7 +54,7 @@ def rgb_tiles(store, rows: np.ndarray, bands: tuple[int, int, int] | None = None
     return np.stack(tiles) if tiles else np.zeros((0, 1, 1, 3), np.uint8)
 
 
-def _stretch(windows, bands: tuple[int, int, int]) -> tuple[float, float]:
+def _stretch(windows: Windows, bands: tuple[int, int, int]) -> tuple[float, float]:
     """The 2nd and 98th percentile of some bands in windows spread over the store: not of those asked for, so that a tile
     looks the same beside whichever others it is drawn."""
     drawn = np.unique(np.linspace(0, len(windows) - 1, min(len(windows), MOST_STRETCHED)).astype(int))
@@ -49,17 +65,17 @@ def _stretch(windows, bands: tuple[int, int, int]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-PIXELS: Mapping[str, tuple[Figure, ...]] = {
+PIXELS: Mapping[str, tuple[registry.Figure, ...]] = {
     "02_training": (
-        Figure(
+        registry.Figure(
             "",
             "Windows of the training split with their targets. If something is wrong here (a shifted mask, a swapped band), no "
             "training will mend it. Grey is ignored.",
-            "geonb.workloads.segmentation.figures:windows",
+            "geonb.workloads.segmentation.figures:samples",
         ),
     ),
     "03_prediction": (
-        Figure(
+        registry.Figure(
             "",
             "Where is the network wrong, and is it at least unsure there? Only the outlined test blocks count: elsewhere the "
             "network saw the answers. Errors in thin lines along borders are half a pixel of mixed ground and hard to avoid; "
@@ -69,7 +85,7 @@ PIXELS: Mapping[str, tuple[Figure, ...]] = {
         ),
     ),
     "04_analytics": (
-        Figure(
+        registry.Figure(
             "Which classes",
             "Accuracy is the share of pixels that are right, and a model that knows only the commonest class can look good by it; "
             "the mean IoU gives every class of the split the same weight. An average hides the rare ones. Prevalence stands beside "
@@ -77,20 +93,20 @@ PIXELS: Mapping[str, tuple[Figure, ...]] = {
             "If a rare class matters to you, get more of it before you tune anything.",
             "geonb.workloads.segmentation.figures:class_scores",
         ),
-        Figure(
+        registry.Figure(
             "How many hectares",
             "A map is often read for its hectares. Errors of both kinds can cancel there: a class may be in the wrong places and "
             "still have nearly the right area, so look at both figures. Boundary F1, in the table above, asks whether the outlines "
             "lie where they should, within two pixels.",
             "geonb.workloads.segmentation.figures:area_error",
         ),
-        Figure(
+        registry.Figure(
             "Where",
             "By source and block by block. If one source is much worse than the others, its images, its labels or its kind of place "
             "differ, and a mean over all of them hides it. Bad blocks side by side are a place to look at on the map of notebook 06.",
             "geonb.workloads.segmentation.figures:places",
         ),
-        Figure(
+        registry.Figure(
             "Taken for what",
             "Each row is a true class; the columns say what the network called it. Two classes that go into each other are hard to "
             "tell apart in these bands, at this resolution, or for the people who drew the labels.",
@@ -100,7 +116,7 @@ PIXELS: Mapping[str, tuple[Figure, ...]] = {
     ),
     "05_interpretation": (LABELS,),
     "06_explore": (
-        Figure(
+        registry.Figure(
             "",
             'A way through it. First lay "where the model is wrong" over the image: errors lie along borders if the network is good, '
             "in patches if it misses a kind of place. Then switch the model to a baseline and back: what does the network add? Click "
@@ -112,44 +128,16 @@ PIXELS: Mapping[str, tuple[Figure, ...]] = {
 }
 
 
-def windows(store, seed):
-    """Training windows with their targets."""
-    from geonb.workloads.segmentation import maps
-
-    return maps.samples(store, n=8, seed=seed)
-
-
-def panels(predictions, store):
+def panels(predictions: xr.DataTree, store: PatchStore) -> list[Figure]:
     """Image, truth, label and sureness of each source."""
     from geonb.workloads.segmentation import maps
 
     return [maps.prediction_panels(predictions, source, arrays=store.arrays) for source in predictions.children]
 
 
-def class_scores(scores, run):
-    """IoU of each class."""
-    from geonb.workloads.segmentation import score_figures
-
-    return score_figures.class_scores(scores)
-
-
-def area_error(scores, run):
-    """Error of each class's area."""
-    from geonb.workloads.segmentation import score_figures
-
-    return score_figures.area_error(scores)
-
-
-def places(scores, run):
+def places(scores: xr.Dataset) -> list[Figure]:
     """Scores by source and by block."""
     from geonb import plots
     from geonb.workloads.segmentation import score_figures
 
     return [plots.source_scores(scores), score_figures.block_scores(scores)]
-
-
-def confusion(scores, run):
-    """The network's confusion matrix."""
-    from geonb.workloads.segmentation import score_figures
-
-    return score_figures.confusion(scores)

@@ -195,26 +195,26 @@ def test_scores_of_something_else_are_refused(scores):
 
 class TestLooks:
     def test_everything_there_is_to_show_is_shown(self, scores, predictions, store):
-        figure, told = figures.beyond(scores, None)
+        figure, told = figures.beyond(scores)
         assert figure.axes and "Mean and spread of brightness alone" in told.data
-        assert len(figures.scenes_and_places(scores, None)) == 3
+        assert len(figures.scenes_and_places(scores)) == 3
         assert figures.worst(predictions, store).axes and figures.best(predictions, store).axes
-        assert figures.distances(scores, None).axes and figures.triplets(store, 0).axes
+        assert figures.distances(scores).axes and figures.triplet_samples(store, seed=0).axes
 
     def test_what_is_not_there_is_left_out(self, scores):
-        assert figures.beyond(scores.drop_vars("joined_gain"), None) is None
-        assert figures.neighbours(scores.drop_vars("neighbour_share"), None) is None
+        assert figures.beyond(scores.drop_vars("joined_gain")) is None
+        assert figures.neighbours(scores.drop_vars("neighbour_share")) is None
         one = scores.isel(scene=[0], source=[0]).drop_vars("place_score")
-        assert figures.scenes_and_places(one, None) is None
-        assert figures.scenes_and_places(scores.assign(n_pixels=scores["n_pixels"] * 0), None) is None
+        assert figures.scenes_and_places(one) is None
+        assert figures.scenes_and_places(scores.assign(n_pixels=scores["n_pixels"] * 0)) is None
 
     def test_likes_stand_beside_chance(self, scores):
-        table = figures.neighbours(scores, None)
+        table = figures.neighbours(scores)
         assert table.index.tolist() == ["west", "east"] and table.shape == (2, 4)
         share, chance = (float(scores[f"neighbour_{k}"][0, 0]) for k in ("share", "chance"))
         assert table.iloc[0, :2].tolist() == [f"{share:.0%}", f"{chance:.0%}"]
         share = scores["neighbour_share"].copy(deep=True)
         share[0, 1] = np.nan
-        assert figures.neighbours(scores.assign(neighbour_share=share), None).iloc[0, 2] == "-"
+        assert figures.neighbours(scores.assign(neighbour_share=share)).iloc[0, 2] == "-"
         share[1, 1] = np.nan
-        assert figures.neighbours(scores.assign(neighbour_share=share), None).shape == (2, 2), "nobody has a time"
+        assert figures.neighbours(scores.assign(neighbour_share=share)).shape == (2, 2), "nobody has a time"

@@ -128,7 +128,7 @@ def test_notebook_04_opens_store_and_network_once(model, store, tmp_path, monkey
         monkeypatch.setattr(module, name, lambda *a, real=real, name=name: opened.update([name]) or real(*a))
     run = runs.Run(folder)
     for _ in range(2):  # as when a cell is run again
-        table, _ = figures.window_scores(None, run)
+        table, _ = figures.window_scores(run)
     assert opened == {"open_store": 1, "load_model": 1}
     expected = analytics.score_windows(model, store)
     assert table.loc["average_precision", "test windows"] == round(float(expected["average_precision"]), 4)
@@ -140,4 +140,4 @@ def test_a_run_asked_for_no_window_opens_no_network(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     (folder / "run.json").write_text(json.dumps({"store": str(whole.path.relative_to(tmp_path))}))
     monkeypatch.setattr(training_task, "load_model", lambda *_: pytest.fail("loaded"))
-    assert figures.window_scores(None, runs.Run(folder)) is None
+    assert figures.window_scores(runs.Run(folder)) is None
