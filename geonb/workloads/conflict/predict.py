@@ -8,8 +8,10 @@ predictions.zarr is a DataTree with the group ``grid``: ``probability`` and ``de
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +24,14 @@ from geonb.workloads.conflict.baselines import deaths_of, events_of, has_deaths
 from geonb.workloads.conflict.exports import export_forecasts  # noqa: F401  (named where forecasts are made)
 from geonb.workloads.conflict.windows import with_months
 
+if TYPE_CHECKING:
+    from geonb.base.run_folder import RunFolder
+    from geonb.workloads.conflict.baselines import Baseline
+    from geonb.workloads.conflict.store import CubeStore, MonthStore
+    from geonb.workloads.conflict.task import Forecast
+
+Arrays = dict[str, np.ndarray]
+DIMS = ("outcome", "time", "lead", "y", "x")
 SPLITS = ("train", "val", "test", "future")
 UNKNOWN = -1
 # Middles of ten equal parts: the mean pinball loss at them, doubled, is the CRPS of the ensemble that they are.
@@ -32,8 +42,8 @@ WRAP_CELLS = 16  # seen beyond the dateline
 
 
 def predict_region(
-    run, store, model, baselines: Sequence[Callable], *, overlap: float | None = None, batch: int = 32,
-    precision: str = "float32", draws: int | None = None, train: bool = False, seed: int = 0,
+    run: RunFolder, store: CubeStore, model: Forecast, baselines: Sequence[Baseline], *, overlap: float | None = None,
+    batch: int = 32, precision: str = "float32", draws: int | None = None, train: bool = False, seed: int = 0,
 ) -> Path:  # fmt: skip
     """Forecast the whole region at every origin with the network and each baseline; goes on where it was interrupted.
 
@@ -69,7 +79,7 @@ def predict_region(
     check_fit(model.card, store)
     path, names = Path(run.predictions), ["network", *(b.name for b in baselines)]
     origins = origins_of(store, train)
-    draws = drawn_of(model, draws)
+    draws = (DRAWS if draws is None else draws) if model.dropouts else 1
     stamp = {"training": model.card["training"], "best": model.card["best"], "models": names, "overlap": overlap, "draws": draws,
              "network": model.card["network"], "precision": precision, "origins": [int(t) for t, _ in origins], "seed": seed,
              "store": store.meta["key"]}  # fmt: skip
@@ -78,18 +88,24 @@ def predict_region(
         _create(path, store, names, origins, draws)
         done.mark("grid", "created", 1)
     arrays = zarr.open_group(path, mode="r+")["grid"]
-    region = Region(store, model, 0.5 if overlap is None else overlap, batch, precision, draws, seed)
+    region = RegionForecast(store, model, 0.5 if overlap is None else overlap, batch, precision, draws, seed)
     for m, name in enumerate(names):
         forecast = region.forecast if name == "network" else baselines[m - 1].forecast
         for i in range(done.rows("grid", name) or 0, len(origins)):
             _write(arrays, m, i, forecast(origins[i][0]), store.valid)
             done.mark("grid", name, i + 1)
-    _finish(path, run, store, model.card, names, precision, draws)
+    own = {
+        "colours": [o["colour"] for o in store.outcomes], "outcomes": [dict(o) for o in store.outcomes],
+        "times": [str(store.times[0].date()), str(store.times[-1].date())], "steps": int(store.steps), "draws": draws,
+        "wraps": int(store.wraps), "unit": "cell-months",
+        "countries": store.meta.get("report", {}).get("countries", {}),
+    }  # fmt: skip
+    seal(path, run, store, model.card, names, precision, **own)
     check_predictions(path)
     return path
 
 
-def check_fit(card: dict, store) -> None:
+def check_fit(card: dict[str, Any], store: MonthStore) -> None:
     """Refuse a store that a model cannot forecast: other channels, outcomes or months than it was trained on."""
     faults = []
     channels = [c["name"] for c in card["channels"]]
@@ -109,57 +125,42 @@ def check_fit(card: dict, store) -> None:
         )
 
 
-def origins_of(store, train: bool = False) -> list[tuple[int, str]]:
+def origins_of(store: CubeStore, train: bool = False) -> list[tuple[int, str]]:
     """(t, split) of every month to forecast, in order of time; the last is the first month after the data."""
     found = [(int(t), s) for s in SPLITS[0 if train else 1 : 3] for t in with_months(store).origins(s)]
     return [*sorted(found), (len(store.times), "future")]
 
 
-def month_of(store, t: int) -> pd.Timestamp:
-    """First day of the month with index t, also beyond the last."""
-    return store.times[0] + pd.DateOffset(months=int(t))
-
-
-def drawn_of(model, draws: int | None) -> int:
-    """How many draws to make: 1 of a network without dropout."""
-    from torch import nn
-
-    drops = any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0 for m in model.modules())
-    return (DRAWS if draws is None else draws) if drops else 1
-
-
-class Region:
+class RegionForecast:
     """A trained task that forecasts the whole region of a store: ``forecast(t)``, arrays (outcome, lead, y, x)."""
 
-    def __init__(self, store, model, overlap: float, batch: int, precision: str, draws: int, seed: int) -> None:
+    def __init__(
+        self, store: CubeStore, model: Forecast, overlap: float, batch: int, precision: str, draws: int, seed: int
+    ) -> None:
         self.device = best_device()
         self.store, self.model = store, model.to(self.device).eval()
         self.overlap, self.batch, self.precision, self.draws, self.seed = overlap, batch, precision, draws, seed
-        self.wraps = bool(store.meta["sources"][0].get("wraps", False))
-        self.window = window_of(model.card, store.valid.shape)
-        self.places = np.unique(grid_of(store)["country"].to_numpy())
+        self.pad = min(WRAP_CELLS, store.valid.shape[1]) if store.wraps else 0
+        self.window = window_of(model.card)
+        self.country = grid_of(store)["country"].to_numpy()
 
-    def forecast(self, t: int) -> dict[str, np.ndarray | None]:
+    def forecast(self, t: int) -> Arrays:
         """Forecast of the months from t on, from those before.
 
         Returns
         -------
-        dict with ``probability``, ``deaths`` (or None) and, of several draws, ``spread``, ``quantile`` (level, ...) and
+        dict with ``probability``, ``deaths`` if the loss knows them, and, of several draws, ``spread``, ``quantile`` (level, ...) and
         ``country_cells``, ``country_deaths`` (draw, outcome, lead, place)
         """
         inputs = self.inputs(t)
         if self.draws == 1:
-            drawn = self._draw(inputs, 1, 0)
-            return {
-                "probability": drawn["probability"][0],
-                "deaths": None if drawn["deaths"] is None else drawn["deaths"][0],
-            }
+            return {name: values[0] for name, values in self._draw(inputs, 1, 0).items()}
         pieces = []
         for first in range(0, self.draws, DRAWS_AT_ONCE):
             number = min(DRAWS_AT_ONCE, self.draws - first)
             # one draw alone would be the network without dropout
             drawn = self._draw(inputs, max(2, number), (self.seed * 100_003 + t) * 1_009 + first)
-            pieces.append({name: None if v is None else v[:number] for name, v in drawn.items()})
+            pieces.append({name: values[:number] for name, values in drawn.items()})
         return self._summary(pieces)
 
     def inputs(self, t: int) -> np.ndarray:
@@ -168,66 +169,60 @@ class Region:
         statistics = self.model.card["statistics"]
         mean, std = (np.asarray(statistics[k], np.float32)[:, None, None] for k in ("mean", "std"))
         values = np.where(self.store.valid, np.nan_to_num((values - mean) / std, posinf=0, neginf=0), 0)
-        if self.wraps:
+        if self.pad:
             values = np.pad(values, [(0, 0)] * 3 + [(self.pad, self.pad)], mode="wrap")
         return np.ascontiguousarray(values[None], np.float32)
 
-    @property
-    def pad(self) -> int:
-        return min(WRAP_CELLS, self.store.valid.shape[1]) if self.wraps else 0
-
-    def _draw(self, inputs: np.ndarray, draws: int, seed: int) -> dict[str, np.ndarray | None]:
+    def _draw(self, inputs: np.ndarray, draws: int, seed: int) -> Arrays:
         """probability and deaths (draw, outcome, lead, y, x) of the region."""
-        whole = self._pass(inputs, draws, seed) if self.window is None else self._windows(inputs[0], draws, seed)
+        if self.window is None:
+            whole = {name: values[:, 0] for name, values in self._pass(inputs, draws, seed).items()}
+        else:
+            whole = self._windows(inputs[0], self.window, draws, seed)
         inner = slice(self.pad, inputs.shape[-1] - self.pad)
-        return {name: None if v is None else np.moveaxis(v[..., inner], 2, 1) for name, v in whole.items()}
+        return {name: np.moveaxis(values[..., inner], 2, 1) for name, values in whole.items()}
 
-    def _pass(
-        self, inputs: np.ndarray, draws: int, seed: int, of_sample: int | None = 0
-    ) -> dict[str, np.ndarray | None]:
+    def _pass(self, inputs: np.ndarray, draws: int, seed: int) -> Arrays:
+        """Forecasts (draw, sample, lead, outcome, y, x) of some windows."""
         import torch
 
         bf16 = self.precision == "bfloat16"
         with torch.inference_mode(), torch.autocast(self.device, dtype=torch.bfloat16, enabled=bf16):
             drawn = self.model.forecast(torch.from_numpy(inputs).to(self.device), draws=draws, seed=seed)
-        arrays = {name: None if v is None else v.float().cpu().numpy() for name, v in drawn.items()}
-        return arrays if of_sample is None else {n: None if v is None else v[:, of_sample] for n, v in arrays.items()}
+        return {name: values.float().cpu().numpy() for name, values in drawn.items()}
 
-    def _windows(self, inputs: np.ndarray, draws: int, seed: int) -> dict[str, np.ndarray | None]:
+    def _windows(self, inputs: np.ndarray, size: tuple[int, int], draws: int, seed: int) -> Arrays:
         """Blended forecasts (draw, lead, outcome, y, x) of overlapping windows of the one size that the network takes."""
         from geonb.rasters.stitching import blend_weights, offsets
 
-        shape, size = inputs.shape[-2:], self.window
-        missing = [(0, max(0, s - n)) for s, n in zip(size, shape, strict=True)]
+        shape, sides = inputs.shape[-2:], []
+        for length, side in zip(shape, size, strict=True):
+            starts = offsets(length, side, self.overlap)
+            weights = blend_weights(length, side, starts)
+            sides.append([(slice(start, start + side), w) for start, w in zip(starts, weights, strict=True)])
+        missing = [(0, max(0, side - length)) for length, side in zip(shape, size, strict=True)]
         inputs = np.pad(inputs, [(0, 0), (0, 0), *missing])
-        starts = [offsets(n, s, self.overlap) for n, s in zip(shape, size, strict=True)]
-        weights = [blend_weights(n, s, at) for n, s, at in zip(shape, size, starts, strict=True)]
-        corners = [(i, j) for i in range(len(starts[0])) for j in range(len(starts[1]))]
-        total: dict[str, np.ndarray | None] = {}
-        for begin in range(0, len(corners), self.batch):
-            some = corners[begin : begin + self.batch]
-            boxes = [
-                (..., slice(starts[0][i], starts[0][i] + size[0]), slice(starts[1][j], starts[1][j] + size[1]))
-                for i, j in some
-            ]
-            out = self._pass(np.stack([inputs[box] for box in boxes]), draws, seed + begin, None)
+        windows, total = list(product(*sides)), {}
+        for begin in range(0, len(windows), self.batch):
+            some = windows[begin : begin + self.batch]
+            out = self._pass(
+                np.stack([inputs[..., rows, columns] for (rows, _), (columns, _) in some]), draws, seed + begin
+            )
             for name, values in out.items():
-                if values is None:
-                    total[name] = None
-                    continue
                 if name not in total:
                     total[name] = np.zeros((draws, *values.shape[2:4], *inputs.shape[-2:]), np.float32)
-                for k, ((i, j), box) in enumerate(zip(some, boxes, strict=True)):
-                    total[name][box] += values[:, k] * (weights[0][i][:, None] * weights[1][j])
-        return {name: None if v is None else v[..., : shape[0], : shape[1]] for name, v in total.items()}
+                for k, ((rows, down), (columns, across)) in enumerate(some):
+                    total[name][..., rows, columns] += values[:, k] * (down[:, None] * across)
+        return {name: values[..., : shape[0], : shape[1]] for name, values in total.items()}
 
-    def _summary(self, pieces: list[dict]) -> dict[str, np.ndarray | None]:
+    def _summary(self, pieces: list[Arrays]) -> Arrays:
+        """Mean, spread, quantiles and sums by country over the draws of all pieces."""
         number = self.draws
         mean = sum(p["probability"].sum(axis=0) for p in pieces) / number
         spread = np.sqrt(sum(((p["probability"] - mean) ** 2).sum(axis=0) for p in pieces) / number)
-        out = {"probability": mean, "spread": spread, "deaths": None}
+        out = {"probability": mean, "spread": spread}
         out["country_cells"] = np.concatenate([self._by_country(p["probability"]) for p in pieces])
-        if pieces[0]["deaths"] is not None:
+        if "deaths" in pieces[0]:
             deaths = np.concatenate([p["deaths"] for p in pieces])
             out["deaths"] = deaths.mean(axis=0)
             out["country_deaths"] = self._by_country(deaths)
@@ -239,108 +234,90 @@ class Region:
 
     def _by_country(self, values: np.ndarray) -> np.ndarray:
         """Sums (..., place) over the region's cells of each country."""
-        country, valid = grid_of(self.store)["country"].to_numpy(), self.store.valid
-        return np.stack([values[..., valid & (country == p)].sum(axis=-1) for p in self.places], axis=-1)
+        cells = [self.store.valid & (self.country == place) for place in np.unique(self.country)]
+        return np.stack([values[..., inside].sum(axis=-1) for inside in cells], axis=-1)
 
 
-def grid_of(store) -> xr.Dataset:
+def grid_of(store: CubeStore) -> xr.Dataset:
     """Country and gid of each cell, with coordinates and CRS."""
     return store.arrays["grid"].to_dataset()[["country", "gid"]]
 
 
-def window_of(card: dict, shape: tuple[int, int]) -> tuple[int, int] | None:
+def window_of(card: dict[str, Any]) -> tuple[int, int] | None:
     """(rows, columns) of the windows of a network that takes no other; None where it takes any size."""
     from geonb.workloads.conflict.networks import check_network
 
     _, options = check_network(card["network"])
     if options.get("peephole") != "pixel":
         return None
-    size = options["size"]
-    return tuple(int(s) for s in (size if np.ndim(size) else (size, size)))
+    rows, columns = np.broadcast_to(options["size"], 2).tolist()
+    return rows, columns
 
 
-def _create(path: Path, store, models: Sequence[str], origins: Sequence[tuple[int, str]], draws: int) -> None:
+def _create(
+    path: Path, store: CubeStore, models: Sequence[str], origins: Sequence[tuple[int, str]], draws: int
+) -> None:
     """Lay out the group: what is known whole, forecasts empty."""
-    import dask.array as da
-
     from geonb.store.arrays import quiet_zarr
 
-    grid = grid_of(store)
-    coords = {k: grid[k] for k in ("y", "x", "spatial_ref") if k in grid.coords}
-    sizes = {"model": len(models), "outcome": len(store.outcomes), "time": len(origins), "lead": store.horizon,
-             "y": grid.sizes["y"], "x": grid.sizes["x"], "quantile": len(LEVELS), "draw": draws,
-             "place": len(np.unique(grid["country"]))}  # fmt: skip
-    dims, with_deaths = ("outcome", "time", "lead", "y", "x"), has_deaths(store)
-    wanted = {"probability": (("model", *dims), "probability of an event", "1")}
-    if with_deaths:
-        wanted["deaths_mean"] = (("model", *dims), "expected deaths", "1")
-    if draws > 1:
-        wanted["spread"] = (dims, "standard deviation of the probability over draws", "1")
-        wanted["country_cells"] = (("draw", *dims[:3], "place"), "expected cells with an event", "1")
-    if draws > 1 and with_deaths:
-        wanted["deaths_quantile"] = (("quantile", *dims), "quantile of expected deaths over draws", "1")
-        wanted["country_deaths"] = (("draw", *dims[:3], "place"), "expected deaths", "1")
-    variables = {}
-    for name, (order, long_name, units) in wanted.items():
-        chunk = tuple(1 if d in ("model", "outcome", "time") else sizes[d] for d in order)
-        empty = da.full(tuple(sizes[d] for d in order), np.nan, dtype=np.float32, chunks=chunk)
-        variables[name] = (order, empty, {"long_name": long_name, "units": units, "grid_mapping": "spatial_ref"})
-    names = [o["name"] for o in store.outcomes]
-    times = pd.DatetimeIndex([month_of(store, t) for t, _ in origins])
-    data = xr.Dataset(
-        variables,
-        coords={
-            "model": list(models),
-            "outcome": names,
-            "time": times,
-            "lead": np.arange(1, store.horizon + 1),
-            **coords,
-        },
-    )
-    if "deaths_quantile" in variables:
-        data = data.assign_coords(quantile=np.array(LEVELS))
-    if "country_cells" in variables:
-        data = data.assign_coords(place=np.unique(grid["country"]))
     with quiet_zarr():
+        data = _layout(store, models, origins, draws)
         data.to_zarr(path, group="grid", mode="a", compute=False, zarr_format=3, consolidated=False)
-        _known(store, grid, origins, times).to_zarr(path, group="grid", mode="a", zarr_format=3, consolidated=False)
     arrays = zarr.open_group(path, mode="r+")["grid"]
     for i, (t, _) in enumerate(origins):
         arrays["truth"][:, i], deaths = _came_true(store, t)
-        if with_deaths:
+        if has_deaths(store):
             arrays["deaths"][:, i] = deaths
 
 
-def _known(store, grid: xr.Dataset, origins, times) -> xr.Dataset:
-    """What is known of the region, and truth and deaths still empty."""
+def _layout(store: CubeStore, models: Sequence[str], origins: Sequence[tuple[int, str]], draws: int) -> xr.Dataset:
+    """What is known of the region, and the variables that are still empty."""
     import dask.array as da
 
-    shape = len(store.outcomes), len(origins), store.horizon, *store.valid.shape
-    dims, chunk = ("outcome", "time", "lead", "y", "x"), (1, 1, *shape[2:])
-    same = {"grid_mapping": "spatial_ref"}
-    data = xr.Dataset(
-        {
-            "truth": (
-                dims,
-                da.full(shape, UNKNOWN, dtype=np.int8, chunks=chunk),
-                {"long_name": "an event came", "unknown": UNKNOWN, **same},
-            ),
-            "split": ("time", np.array([s for _, s in origins], dtype="U6")),
-            "valid": (("y", "x"), store.valid, {"long_name": "cell of the region", **same}),
-            "country": (
-                ("y", "x"),
-                grid["country"].to_numpy().astype(np.int32),
-                {"long_name": "UCDP country_id", **same},
-            ),
-            "gid": (("y", "x"), grid["gid"].to_numpy().astype(np.int32), {"long_name": "PRIO-GRID cell", **same}),
-        }
-    )
+    grid = grid_of(store)
+    places = np.unique(grid["country"])
+    sizes = {"model": len(models), "outcome": len(store.outcomes), "time": len(origins), "lead": store.horizon,
+             "y": grid.sizes["y"], "x": grid.sizes["x"], "quantile": len(LEVELS), "draw": draws, "place": len(places)}  # fmt: skip
+
+    def empty(order: tuple[str, ...], fill: Any, dtype: type, **attrs: Any) -> tuple:
+        chunks = tuple(1 if d in ("model", "outcome", "time") else sizes[d] for d in order)
+        values = da.full(tuple(sizes[d] for d in order), fill, dtype=dtype, chunks=chunks)
+        return order, values, {**attrs, "grid_mapping": "spatial_ref"}
+
+    def forecast(order: tuple[str, ...], long_name: str) -> tuple:
+        return empty(order, np.nan, np.float32, long_name=long_name, units="1")
+
+    def cells(values: np.ndarray, long_name: str) -> tuple:
+        return ("y", "x"), values, {"long_name": long_name, "grid_mapping": "spatial_ref"}
+
+    data = {
+        "probability": forecast(("model", *DIMS), "probability of an event"),
+        "truth": empty(DIMS, UNKNOWN, np.int8, long_name="an event came", unknown=UNKNOWN),
+        "split": ("time", np.array([split for _, split in origins], dtype="U6")),
+        "valid": cells(store.valid, "cell of the region"),
+        "country": cells(grid["country"].to_numpy().astype(np.int32), "UCDP country_id"),
+        "gid": cells(grid["gid"].to_numpy().astype(np.int32), "PRIO-GRID cell"),
+    }
+    coords = {k: grid[k] for k in ("y", "x", "spatial_ref") if k in grid.coords} | {
+        "model": list(models), "outcome": [o["name"] for o in store.outcomes], "lead": np.arange(1, store.horizon + 1),
+        "time": pd.DatetimeIndex([store.times[0] + pd.DateOffset(months=t) for t, _ in origins]),
+    }  # fmt: skip
+    by_country = ("draw", *DIMS[:3], "place")
+    if draws > 1:
+        data["spread"] = forecast(DIMS, "standard deviation of the probability over draws")
+        data["country_cells"] = forecast(by_country, "expected cells with an event")
+        coords["place"] = places
     if has_deaths(store):
-        data["deaths"] = dims, da.full(shape, np.nan, dtype=np.float32, chunks=chunk), {"long_name": "deaths", **same}
-    return data
+        data["deaths"] = empty(DIMS, np.nan, np.float32, long_name="deaths")
+        data["deaths_mean"] = forecast(("model", *DIMS), "expected deaths")
+    if has_deaths(store) and draws > 1:
+        data["deaths_quantile"] = forecast(("quantile", *DIMS), "quantile of expected deaths over draws")
+        data["country_deaths"] = forecast(by_country, "expected deaths")
+        coords["quantile"] = np.array(LEVELS)
+    return xr.Dataset(data, coords)
 
 
-def _came_true(store, t: int) -> tuple[np.ndarray, np.ndarray | None]:
+def _came_true(store: CubeStore, t: int) -> tuple[np.ndarray, np.ndarray | None]:
     """truth (outcome, lead, y, x) int8 and deaths float32 of the months from t on, as far as they are known."""
     stop = min(t + store.horizon, len(store.times))
     shape = (len(store.outcomes), store.horizon, *store.valid.shape)
@@ -352,27 +329,18 @@ def _came_true(store, t: int) -> tuple[np.ndarray, np.ndarray | None]:
     return truth, deaths
 
 
-def _write(arrays, m: int, i: int, forecast: dict[str, np.ndarray | None], valid: np.ndarray) -> None:
+def _write(arrays: Any, m: int, i: int, forecast: Mapping[str, np.ndarray | None], valid: np.ndarray) -> None:
     """Write one origin of one model."""
-    arrays["probability"][m, :, i] = np.where(valid, forecast["probability"], np.nan).astype(np.float32)
-    if "deaths_mean" in arrays and forecast.get("deaths") is not None:
-        arrays["deaths_mean"][m, :, i] = np.where(valid, forecast["deaths"], np.nan).astype(np.float32)
-    if "spread" in forecast:
-        arrays["spread"][:, i] = np.where(valid, forecast["spread"], np.nan).astype(np.float32)
+    inside = {k: np.where(valid, v, np.nan) for k, v in forecast.items() if v is not None and "country" not in k}
+    arrays["probability"][m, :, i] = inside["probability"]
+    if "deaths_mean" in arrays and "deaths" in inside:
+        arrays["deaths_mean"][m, :, i] = inside["deaths"]
+    if "spread" in inside:
+        arrays["spread"][:, i] = inside["spread"]
         arrays["country_cells"][:, :, i] = forecast["country_cells"]
-    if forecast.get("quantile") is not None:
-        arrays["deaths_quantile"][:, :, i] = np.where(valid, forecast["quantile"], np.nan).astype(np.float32)
+    if "quantile" in inside:
+        arrays["deaths_quantile"][:, :, i] = inside["quantile"]
         arrays["country_deaths"][:, :, i] = forecast["country_deaths"]
-
-
-def _finish(path: Path, run, store, card: dict, models: list[str], precision: str, draws: int) -> None:
-    own = {
-        "colours": [o["colour"] for o in store.outcomes], "outcomes": [dict(o) for o in store.outcomes],
-        "times": [str(store.times[0].date()), str(store.times[-1].date())], "steps": int(store.steps), "draws": draws,
-        "wraps": int(bool(store.meta["sources"][0].get("wraps", False))), "unit": "cell-months",
-        "countries": store.meta.get("report", {}).get("countries", {}),
-    }  # fmt: skip
-    seal(path, run, store, card, models, precision, **own)
 
 
 def forecast_faults(tree: xr.DataTree, deep: bool = False) -> Iterator[str]:
@@ -395,16 +363,10 @@ def forecast_faults(tree: xr.DataTree, deep: bool = False) -> Iterator[str]:
 def _group_faults(data: xr.Dataset, deep: bool) -> Iterator[str]:
     from geonb.prediction.faults import coordinate_faults, layout_faults, split_faults
 
-    dims = ("outcome", "time", "lead", "y", "x")
-    wanted = {"probability": ("model", *dims), "truth": dims, "split": ("time",),
-              **dict.fromkeys(("valid", "country", "gid"), dims[3:])}  # fmt: skip
-    only_some = {
-        "deaths_mean": ("model", *dims),
-        "deaths": dims,
-        "spread": dims,
-        "deaths_quantile": ("quantile", *dims),
-    }
-    wanted |= {name: order for name, order in only_some.items() if name in data}
+    wanted = {"probability": ("model", *DIMS), "truth": DIMS, "split": ("time",),
+              **dict.fromkeys(("valid", "country", "gid"), DIMS[3:])}  # fmt: skip
+    some = {"deaths": DIMS, "spread": DIMS, "deaths_mean": ("model", *DIMS), "deaths_quantile": ("quantile", *DIMS)}
+    wanted |= {name: order for name, order in some.items() if name in data}
     found = [*layout_faults(data, wanted), *coordinate_faults(data, ("time", "lead", "y", "x"), ("time", "lead", "y"))]
     if "spatial_ref" not in data.coords:
         found.append("no coordinate reference system")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,6 +15,9 @@ from geonb.training.optimizers import check_optimizer
 from geonb.training.task import Trainable, check_all
 from geonb.workloads.conflict.losses import build_loss
 from geonb.workloads.conflict.networks import build_network, check_network, check_size
+
+if TYPE_CHECKING:
+    from geonb.store.store import Store
 
 
 class Forecast(Trainable):
@@ -43,7 +46,7 @@ class Forecast(Trainable):
         self.average_precision = BinnedAveragePrecision(self.outcomes)
 
     @classmethod
-    def check(cls, store, network: str, loss: str, augment: str, sampler: str, optimizer: str) -> None:
+    def check(cls, store: Store, network: str, loss: str, augment: str, sampler: str, optimizer: str) -> None:
         """Refuse what cannot be trained before anything is computed; one ValueError lists every fault."""
         checks = [
             lambda: _check_network(store, network, loss),
@@ -56,7 +59,7 @@ class Forecast(Trainable):
         order_of(store.windows("train", augment), store, sampler)  # an empty constituent cannot be shown more often
 
     @classmethod
-    def check_memory(cls, store, network: str, batch: int, precision: str) -> None:
+    def check_memory(cls, store: Store, network: str, batch: int, precision: str) -> None:
         """Refuse a training step that keeps more than the machine holds: whole regions are large windows.
 
         Raises
@@ -79,7 +82,7 @@ class Forecast(Trainable):
             )
 
     @classmethod
-    def card_of(cls, store) -> dict[str, Any]:
+    def card_of(cls, store: Store) -> dict[str, Any]:
         """Channels that enter, outcomes, months, size of the windows, statistics."""
         split = store.meta["split"]
         return {
@@ -100,7 +103,7 @@ class Forecast(Trainable):
         """Probability of an event (sample, lead, outcome, y, x), 0-1, float32; dropout as the module's mode has it."""
         return self(inputs)[:, :, : self.outcomes].float().sigmoid()
 
-    def forecast(self, inputs: Tensor, draws: int = 1, seed: int = 0) -> dict[str, Tensor | None]:
+    def forecast(self, inputs: Tensor, draws: int = 1, seed: int = 0) -> dict[str, Tensor]:
         """Forecast with Monte-Carlo dropout.
 
         Parameters
@@ -114,8 +117,8 @@ class Forecast(Trainable):
 
         Returns
         -------
-        dict with ``probability`` (draw, sample, lead, outcome, y, x) float32, 0-1, and ``deaths`` of that shape: expected
-        deaths, probability times what the network says of a month with an event; None if its loss knows no deaths
+        dict with ``probability`` (draw, sample, lead, outcome, y, x) float32, 0-1, and, if the loss knows deaths, ``deaths``
+        of that shape: expected deaths, probability times what the network says of a month with an event
 
         Raises
         ------
@@ -124,29 +127,31 @@ class Forecast(Trainable):
         """
         if draws < 1:
             raise ValueError(f"draws = {draws}: give 1 (no dropout) or more.")
-        drops = [m for m in self.modules() if isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0]
         was = self.training
         self.eval()
         try:
             with torch.inference_mode():
-                if draws == 1 or not drops:
-                    drawn = self(inputs).float().expand(draws, *(-1,) * 5)
-                else:
-                    drawn = self._draw(inputs, drops, draws, seed)
+                one = draws == 1 or not self.dropouts
+                drawn = self(inputs).float().expand(draws, *(-1,) * 5) if one else self._draw(inputs, draws, seed)
         finally:
             self.train(was)
         with torch.inference_mode():
-            probability = drawn[:, :, :, : self.outcomes].sigmoid()
-            deaths = None
+            found = {"probability": drawn[:, :, :, : self.outcomes].sigmoid()}
             if self.loss.needs_deaths:
-                deaths = probability * drawn[:, :, :, self.outcomes :].clamp(0, MOST_LOG_DEATHS).expm1()
-        return {"probability": probability, "deaths": deaths}
+                deaths = drawn[:, :, :, self.outcomes :].clamp(0, MOST_LOG_DEATHS).expm1()
+                found["deaths"] = found["probability"] * deaths
+        return found
 
-    def _draw(self, inputs: Tensor, drops: list[nn.Module], draws: int, seed: int) -> Tensor:
+    @property
+    def dropouts(self) -> list[nn.Module]:
+        """The modules whose draws tell of the network's doubt."""
+        return [m for m in self.modules() if isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0]
+
+    def _draw(self, inputs: Tensor, draws: int, seed: int) -> Tensor:
         devices = [inputs.device] if inputs.device.type == "cuda" else []
         drawn = []
         with torch.random.fork_rng(devices=devices):
-            for module in drops:
+            for module in self.dropouts:
                 module.train()
             for draw in range(draws):
                 torch.manual_seed((seed * 1_000_003 + draw) % 2**63)
@@ -228,7 +233,7 @@ class BinnedAveragePrecision(Metric):
         return (found.sum() / (total > 0).sum().clamp(min=1)).float()
 
 
-def prevalence(store, most: int = 200) -> list[float]:
+def prevalence(store: Store, most: int = 200) -> list[float]:
     """Share of a training window's valid cells with an event, of each outcome, over at most so many windows evenly drawn."""
     windows = store.windows("train")
     batch = windows.batch(np.unique(np.linspace(0, len(windows) - 1, most).round().astype(int)).tolist())
@@ -237,11 +242,11 @@ def prevalence(store, most: int = 200) -> list[float]:
     return (events / cells.sum(dim=(0, 1, 3, 4)).clamp(min=1)).tolist()
 
 
-def _inputs(store) -> list[dict[str, Any]]:
+def _inputs(store: Store) -> list[dict[str, Any]]:
     return [channel for channel in store.meta["channels"] if channel.get("role", "input") != "target"]
 
 
-def _check_network(store, network: str, loss: str) -> None:
+def _check_network(store: Store, network: str, loss: str) -> None:
     """Sizes of the windows, and the number of outputs, that the network can take."""
     check_network(network)
     try:
@@ -254,7 +259,7 @@ def _check_network(store, network: str, loss: str) -> None:
         check_size(network, height, width)
 
 
-def _check_loss(store, loss: str) -> None:
+def _check_loss(store: Store, loss: str) -> None:
     built, faults = build_loss(loss), []
     lacking = [outcome["name"] for outcome in store.meta["outcomes"] if not outcome.get("deaths")]
     if built.needs_deaths and lacking:
@@ -277,6 +282,6 @@ def _check_sampler(sampler: str) -> None:
         raise ValueError(f"sampler = {sampler!r}: a forecast has no classes to balance. Leave balance=class out.")
 
 
-def _sizes(store) -> list[tuple[int, int]]:
+def _sizes(store: Store) -> list[tuple[int, int]]:
     """Heights and widths of the windows, cells."""
     return [(int(h), int(w)) for h, w in store.index[["height", "width"]].drop_duplicates().to_numpy()]

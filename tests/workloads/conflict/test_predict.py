@@ -63,7 +63,7 @@ def test_an_interrupted_forecast_goes_on_to_the_same_arrays(store, tmp_path, mon
         run_of(tmp_path / "a"), store, model_of(network, "hurdle"), [conflict_baselines.never(store)]
     )
     calls = iter(range(100))
-    inputs = predict.Region.inputs
+    inputs = predict.RegionForecast.inputs
 
     def dies(self, t):
         if next(calls) == 3:
@@ -71,7 +71,7 @@ def test_an_interrupted_forecast_goes_on_to_the_same_arrays(store, tmp_path, mon
         return inputs(self, t)
 
     run = run_of(tmp_path / "b")
-    monkeypatch.setattr(predict.Region, "inputs", dies)
+    monkeypatch.setattr(predict.RegionForecast, "inputs", dies)
     with pytest.raises(KeyboardInterrupt):
         predict.predict_region(run, store, model_of(network, "hurdle"), [conflict_baselines.never(store)])
     with pytest.raises(ValueError, match="interrupted"):
@@ -98,7 +98,7 @@ def test_the_future_does_not_enter(store, tmp_path):
 
 def test_windows_of_a_fixed_size_are_blended(store, tmp_path):
     model = model_of(PIXEL)
-    region = predict.Region(store, model, 0.5, 5, "float32", 1, 0)
+    region = predict.RegionForecast(store, model, 0.5, 5, "float32", 1, 0)
     found = region.forecast(110)["probability"]
     values, total, weight = standardised(store, 110), np.zeros((3, 1, 9, 11)), np.zeros((9, 11))
     ramp = np.sin(np.pi * (np.arange(4) + 0.5) / 4) ** 2 + 1e-3
@@ -117,10 +117,11 @@ def test_longitude_wraps_where_the_columns_span_the_globe(store):
     moved = contagion(splits=store.splits, months=156, wraps=True)
     moved.event, moved.best = np.roll(moved.event, 4, axis=2), np.roll(moved.best, 4, axis=2)
     one, two = (
-        predict.Region(s, model, 0.5, 5, "float32", 1, 0).forecast(110)["probability"] for s in (round_the_globe, moved)
+        predict.RegionForecast(s, model, 0.5, 5, "float32", 1, 0).forecast(110)["probability"]
+        for s in (round_the_globe, moved)
     )
     np.testing.assert_allclose(np.roll(one, 4, axis=-1), two, atol=1e-4)
-    flat = predict.Region(store, model, 0.5, 5, "float32", 1, 0).forecast(110)["probability"]
+    flat = predict.RegionForecast(store, model, 0.5, 5, "float32", 1, 0).forecast(110)["probability"]
     assert abs(flat[..., 0] - one[..., 0]).max() > 1e-3
 
 

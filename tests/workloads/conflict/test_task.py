@@ -216,7 +216,7 @@ def test_a_forecast_is_the_networks_outputs(loss):
     torch.testing.assert_close(found["probability"][0], torch.sigmoid(outputs[:, :, :3]))
     torch.testing.assert_close(found["probability"][0], task.probabilities(inputs).detach())
     if loss == "bce":
-        assert outputs.shape[2] == 3 and found["deaths"] is None
+        assert outputs.shape[2] == 3 and "deaths" not in found
     else:
         expected = torch.sigmoid(outputs[:, :, :3]) * torch.expm1(outputs[:, :, 3:].clamp(min=0))
         torch.testing.assert_close(found["deaths"][0], expected)
