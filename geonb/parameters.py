@@ -132,7 +132,8 @@ def _declared(source: str, where: str) -> dict[str, Declared]:
         for t in tokenize.generate_tokens(io.StringIO(source).readline)
         if t.type == tokenize.COMMENT
     }
-    code_lines = {line for node in body for line in range(node.lineno, node.end_lineno + 1)}
+    ends = {node.lineno: node.end_lineno or node.lineno for node in body}
+    code_lines = {line for start, end in ends.items() for line in range(start, end + 1)}
     declared, faults = {}, []
     for node in body:
         try:
@@ -140,12 +141,12 @@ def _declared(source: str, where: str) -> dict[str, Declared]:
         except ValueError:
             faults.append(f"  line {node.lineno}: {ast.unparse(node)}")
             continue
-        above = []
+        above: list[str] = []
         line = node.lineno - 1
         while line in comments and line not in code_lines:
             above.insert(0, comments[line])
             line -= 1
-        declared[name] = Declared(annotation, default, comments.get(node.end_lineno, " ".join(above)))
+        declared[name] = Declared(annotation, default, comments.get(ends[node.lineno], " ".join(above)))
     if faults:
         raise ValueError(
             f"{where}: a parameters cell holds only lines `name: type = literal  # help [unit]`, the type being int, float, "

@@ -164,10 +164,11 @@ def check_period(spec: str) -> tuple[str | None, str | None]:
         raise ValueError(
             f"period = {spec!r}: give the first and the last month, as 1990-01:2019-12; either may be empty."
         )
-    months = [events.month_of(m) if m else None for m in (first.strip(), last.strip())]
-    if None not in months and months[0] > months[1]:
+    first, last = first.strip(), last.strip()
+    months = [events.month_of(m) for m in (first, last) if m]
+    if len(months) == 2 and months[0] > months[1]:
         raise ValueError(f"period = {spec!r} ends before it starts.")
-    return first.strip() or None, last.strip() or None
+    return first or None, last or None
 
 
 def check_region(spec: str, root: Path | None = None) -> None:
@@ -189,7 +190,7 @@ def _region_file(spec: str | None, root: Path | None = None) -> Path | None:
     from geonb.base import project
     from geonb.workloads.conflict import priogrid
 
-    if not (spec or "").lower().endswith(priogrid.VECTORS):
+    if not spec or not spec.lower().endswith(priogrid.VECTORS):
         return None
     return Path(root or project.project_root(), Path(spec).expanduser())
 

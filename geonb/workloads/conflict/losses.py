@@ -8,7 +8,7 @@ valid take no part; a batch without a valid cell has loss 0 and gradient 0.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from geonb.base.specs import Option, check_sum, options_of
 
-Maybe = Tensor | None
+Maybe: TypeAlias = Tensor | None
 RULES = ("none", "batch", "pixel", "pixel/2", "pixel/3", "pixel/4")
 
 
