@@ -1,4 +1,4 @@
-"""Figures: the numbers drawn are the numbers given, nothing asks the network, tiles stay with their rows."""
+"""Figures of images and classes: the numbers drawn are the numbers given, nothing asks the network, tiles stay with their rows."""
 
 import socket
 
@@ -7,22 +7,17 @@ import matplotlib
 matplotlib.use("Agg")
 
 import numpy as np
-import pandas as pd
 import pytest
-import xarray as xr
 from made import (
     CLASSES,
     COLOURS,
-    MODELS,
     made_arrays,
     made_embeddings,
-    made_log,
     made_predictions,
     made_scores,
     made_store,
     made_tiles,
 )
-from pyproj import Transformer
 from sklearn.metrics import confusion_matrix
 
 from geonb import embeddings, plots
@@ -56,38 +51,6 @@ def test_confusion_shows_what_scikit_learn_counts(predictions, scores):
     assert share == round(100 * counts[0, 0] / counts[0].sum())
 
 
-def test_skill_draws_each_score_on_its_value(scores):
-    figure = plots.skill(scores)
-    for ax, metric in zip(figure.axes, scores.metric.values, strict=True):
-        drawn = [line.get_xdata()[0] for line in ax.lines]
-        assert drawn == pytest.approx(scores.score.sel(split="test", metric=metric).values)
-        spans = [[segment[0][0], segment[1][0]] for c in ax.collections for segment in c.get_segments()]
-        one = scores.sel(split="test", metric=metric)
-        assert np.array(spans) == pytest.approx(np.stack([one.score_low.values, one.score_high.values], -1))
-    assert any(f"{int(scores.n_pixels.sel(split='test')):,} pixels" in word for word in words(figure))
-
-
-@pytest.fixture(scope="module")
-def sources_scores():
-    tree = made_predictions((96, 128), ("north", "south", "outside"))
-    for name, node in tree.children.items():
-        node.attrs["dataset"] = "satellite" if name == "outside" else "aerial"
-    outside = tree["outside"].to_dataset()
-    tree["outside"] = outside.assign(split=xr.full_like(outside["split"], 1)).assign_attrs(dataset="satellite")
-    return made_scores(tree)
-
-
-def test_source_scores_draw_each_source_on_its_value_and_name_those_without_pixels(sources_scores):
-    figure = plots.source_scores(sources_scores)
-    at = sources_scores["source_score"].sel(split="test", metric="mean_iou", source=["north", "south"])
-    for line, model in zip(figure.axes[0].lines, MODELS, strict=False):
-        assert line.get_xdata() == pytest.approx(at.sel(model=model).values)
-    told = words(figure)
-    assert any("No pixel of this split: outside" in word for word in told) and "simulated data" in told
-    pixels = int(sources_scores["source_pixels"].sel(split="test", source="south"))
-    assert any(word.startswith("south (aerial)") and f"{pixels:,} pixels" in word for word in told)
-
-
 def test_area_error_is_drawn_and_what_lies_outside_is_written(scores):
     figure = score_figures.area_error(scores)
     at = scores["class_score"].sel(split="test", class_metric="area_error", model="network").values
@@ -119,26 +82,6 @@ def test_scores_of_an_older_geonb_are_refused_with_a_word(scores):
         with pytest.raises(ValueError, match="Run 04_analytics again"):
             draw(old)
     assert plots.skill(old) and score_figures.class_scores(old)
-
-
-def test_score_table_reads_value_and_interval():
-    dims = ("model", "split", "metric")
-    one = xr.Dataset(
-        {"score": (dims, [[[0.7412]]]), "score_low": (dims, [[[0.7]]]), "score_high": (dims, [[[0.778]]])},
-        coords={"model": ["network"], "split": ["test"], "metric": ["mean_iou"]},
-    )
-    assert plots.score_table(one).loc["network", "mean IoU"] == "0.74 [0.70, 0.78]"
-
-
-def test_learning_curves_mark_the_lowest_validation_loss():
-    log = made_log()
-    figure = plots.learning_curves(log)
-    best = int(log.epoch[log.val_loss.argmin()])
-    assert any(f"epoch {best}," in word for word in words(figure))
-    with pytest.raises(ValueError, match=r"lacks .'val_loss'"):
-        plots.learning_curves(log.drop(columns="val_loss"))
-    with pytest.raises(ValueError, match="no epoch"):
-        plots.learning_curves(pd.DataFrame(columns=["epoch", "train_loss", "val_loss"]))
 
 
 def test_class_shares_add_up():
@@ -194,39 +137,6 @@ class TestMaps:
         assert east - west == pytest.approx(scene.sizes["x"] * 0.0285)
         assert north - south == pytest.approx(scene.sizes["y"] * 0.0285)
 
-    def test_large_rasters_are_thinned(self):
-        data = xr.DataArray(
-            np.zeros((4000, 2500), bool), dims=("y", "x"), coords={"y": -np.arange(4000), "x": range(2500)}
-        )
-        assert max(plots_maps.thinned(data).shape) <= plots_maps.PANEL_PIXELS
-
-    def test_stretch_ignores_what_is_not_valid(self):
-        image = xr.DataArray(np.array([[[0.0, 10.0, 1e9]]] * 3), dims=("channel", "y", "x"))
-        valid = xr.DataArray([[True, True, False]], dims=("y", "x"))
-        shown = plots.stretched(image, valid)
-        assert shown[0, 1, 0] == pytest.approx(1) and shown[0, 0, 0] == pytest.approx(0) and shown[0, 2, 3] == 0
-
-    def test_locator_marks_the_middle_of_the_scene(self):
-        scene = made_arrays()["scene"].to_dataset()
-        west, south, east, north = plots_maps.edges(scene)
-        to_lonlat = Transformer.from_crs(32119, 4326, always_xy=True)
-        lon, lat = to_lonlat.transform((west + east) / 2, (south + north) / 2)
-        figure = plots.locator(made_arrays())
-        dot = figure.axes[0].lines[-1]
-        assert (dot.get_xdata()[0], dot.get_ydata()[0]) == pytest.approx((lon, lat), abs=2e-3)
-        assert -78.8 < lon < -78.5 and 35.6 < lat < 35.9  # Raleigh
-
-    @pytest.mark.parametrize(
-        "box", [(-180, -90, 180, 90), (-17.5, -35, 51.5, 37.5), (170, -50, 180, -30), (-70, -30, -50, -10)]
-    )
-    def test_locator_draws_the_globe_a_continent_and_what_has_land_at_its_antipode(self, box):
-        west, south, east, north = box
-        y, x = np.arange(south + 0.5, north), np.arange(west + 0.5, east)
-        scene = xr.Dataset({"a": (("y", "x"), np.zeros((len(y), len(x))))}, {"y": y, "x": x}).rio.write_crs(4326)
-        figure = plots.locator(xr.DataTree.from_dict({"/grid": scene}))
-        figure.canvas.draw()
-        assert np.isfinite(figure.axes[1].get_xlim()).all()
-
     def test_maps_ask_no_network(self, monkeypatch, tmp_path):
         import cartopy
 
@@ -251,12 +161,3 @@ class TestMaps:
     def test_samples_of_an_absent_split(self):
         with pytest.raises(ValueError, match="No windows in split 'nowhere'"):
             maps.samples(made_store(), split="nowhere")
-
-
-def test_figures_leave_pyplot(scores):
-    import matplotlib.pyplot as plt
-
-    before = plt.get_fignums()
-    plots.skill(scores)
-    assert plt.get_fignums() == before  # else a notebook shows it twice, and memory grows
-    assert len(MODELS) == 3
