@@ -1,35 +1,31 @@
 """Embeddings of samples as labelled xarray, and what is done with them: reduce, link, cut into kinds, find the nearest.
 
-Planes are made in `embeddings_planes`, trees and kinds in `embeddings_trees`; `embeddings_transforms` keeps both.
+Planes are made in `planes`, trees and kinds in `trees`; `transforms` keeps both.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
 from geonb.base.files import whole_folder
-from geonb.embeddings.planes import METHODS, check_method, reduce
-from geonb.embeddings.trees import GROUPINGS, Tree, check_clusters, check_grouping, cluster, kinds_table, link
+from geonb.embeddings.planes import check_method
+from geonb.embeddings.trees import check_clusters, check_examples, check_grouping
+from geonb.rasters.grids import lonlat
 from geonb.training.devices import best_device
 
-__all__ = [
-    "GROUPINGS",
-    "METHODS",
-    "Tree",
-    "check_settings",
-    "cluster",
-    "draw_rows",
-    "embed",
-    "kinds_table",
-    "link",
-    "nearest",
-    "open_embeddings",
-    "reduce",
-    "scene_samples",
-]
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from geonb.base.run_folder import RunFolder
+    from geonb.store.loaders import Tensors
+    from geonb.store.store import Store
+    from geonb.training.task import Trainable
+
 MOST_NUMBERS = 2**24  # in a batch of inputs: 64 windows of 4 bands and 256 px
 
 
@@ -48,8 +44,6 @@ def check_settings(
     ValueError
         If there are more clusters than windows, fewer than 3 windows, or a method, grouping or kind of example is unknown.
     """
-    from geonb.embeddings.trees import check_examples
-
     check_method(method)
     check_grouping(grouping)
     check_examples(examples)
@@ -61,7 +55,9 @@ def check_settings(
     check_clusters(clusters, count)
 
 
-def embed(run, store, model, *, samples: int = 1000, seed: int = 0, batch: int = 64) -> xr.Dataset:
+def embed(
+    run: RunFolder, store: Store, model: Trainable, *, samples: int = 1000, seed: int = 0, batch: int = 64
+) -> xr.Dataset:
     """Embed a random share of a store's windows with a trained task; write embeddings.zarr into the run.
 
     Parameters
@@ -79,9 +75,9 @@ def embed(run, store, model, *, samples: int = 1000, seed: int = 0, batch: int =
     windows, rows = store.windows(), draw_rows(store.index, samples, seed)
     vectors, labels = _encode(model, windows, rows, batch, store.labels if store.legend else None)
     about = store.index.iloc[rows]
-    columns = {name: ("sample", about[name].to_numpy()) for name in ("y", "x", "height", "width")}
+    columns: dict[str, tuple] = {name: ("sample", about[name].to_numpy()) for name in ("y", "x", "height", "width")}
     columns |= {name: ("sample", about[name].astype(str).to_numpy(dtype=object)) for name in ("source", "split")}
-    lon, lat = _positions(store, about)
+    lon, lat = positions(store, about)
     columns |= {"row": ("sample", rows), "time": ("sample", _times(about))}
     columns |= {"lon": ("sample", lon, {"units": "degrees_east"}), "lat": ("sample", lat, {"units": "degrees_north"})}
     if labels:
@@ -101,11 +97,18 @@ def embed(run, store, model, *, samples: int = 1000, seed: int = 0, batch: int =
     return data
 
 
-def _encode(model, windows, rows: np.ndarray, batch: int, labels_of) -> tuple[np.ndarray, list[str]]:
+def _encode(
+    model: Trainable,
+    windows: Tensors,
+    rows: np.ndarray,
+    batch: int,
+    labels_of: Callable[[list[dict]], list[str]] | None,
+) -> tuple[np.ndarray, list[str]]:
     """Embed windows, some at a time: float32 array (sample, dim), and their labels, none without `labels_of`."""
     import torch
 
-    vectors, labels = [], []
+    vectors: list[np.ndarray] = []
+    labels: list[str] = []
     device = best_device()
     model = model.to(device).eval()
     if len(rows):  # whole regions are large windows
@@ -119,7 +122,7 @@ def _encode(model, windows, rows: np.ndarray, batch: int, labels_of) -> tuple[np
     return np.concatenate(vectors).astype(np.float32), labels
 
 
-def _times(about) -> np.ndarray:
+def _times(about: pd.DataFrame) -> np.ndarray:
     """When each window was seen: datetime64 (UTC), NaT where nobody knows."""
     import pandas as pd
 
@@ -128,7 +131,7 @@ def _times(about) -> np.ndarray:
     return pd.to_datetime(about["time"], utc=True).dt.tz_localize(None).to_numpy("datetime64[ns]")
 
 
-def draw_rows(index, samples: int, seed: int, min_valid: float = 0.9) -> np.ndarray:
+def draw_rows(index: pd.DataFrame, samples: int, seed: int, min_valid: float = 0.9) -> np.ndarray:
     """Draw at most ``samples`` rows of an index, as many of each split as there are, in the index's order.
 
     Windows at the edge of the data would be found alike for their edge, so those with a smaller share of valid pixels than
@@ -144,19 +147,17 @@ def draw_rows(index, samples: int, seed: int, min_valid: float = 0.9) -> np.ndar
     return np.sort(np.concatenate(chosen))[:samples] if chosen else np.empty(0, int)
 
 
-def _positions(store, about) -> tuple[np.ndarray, np.ndarray]:
+def positions(store: Store, about: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Longitude and latitude of the windows' centres, degrees; NaN in sources that lie nowhere."""
     import rioxarray  # noqa: F401  (the .rio accessor)
-    from pyproj import Transformer
 
     lon, lat = np.full(len(about), np.nan), np.full(len(about), np.nan)
     for source in sorted(set(about["source"].astype(str)) & set(store.placed)):
         scene, mine = store.arrays[source].to_dataset(), (about["source"].astype(str) == source).to_numpy()
-        here = about[mine]
-        rows = (here["y"] + here["height"] // 2).clip(upper=scene.sizes["y"] - 1).to_numpy()
-        columns = (here["x"] + here["width"] // 2).clip(upper=scene.sizes["x"] - 1).to_numpy()
-        to_degrees = Transformer.from_crs(scene.rio.crs, "OGC:CRS84", always_xy=True)
-        lon[mine], lat[mine] = to_degrees.transform(scene["x"].values[columns], scene["y"].values[rows])
+        own = about[mine]
+        rows = (own["y"] + own["height"] // 2).clip(upper=scene.sizes["y"] - 1).to_numpy()
+        columns = (own["x"] + own["width"] // 2).clip(upper=scene.sizes["x"] - 1).to_numpy()
+        lon[mine], lat[mine] = lonlat(scene.rio.crs, scene["x"].values[columns], scene["y"].values[rows])
     return lon, lat
 
 

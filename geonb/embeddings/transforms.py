@@ -82,9 +82,9 @@ def kinds_transform(embeddings: xr.Dataset, letters: Sequence[str]) -> Transform
     letters : sequence of str (sample,)
         Of `geonb.plots.tiles.dendrogram`; noise ("-") has no mean, so that new samples always get a letter.
     """
-    letters = np.asarray(letters).astype(str)
-    names = [str(name) for name in np.unique(letters) if name != NOISE]
-    numbers = np.array([names.index(letter) if letter != NOISE else -1 for letter in letters])
+    given = [str(letter) for letter in letters]
+    names = sorted({*given} - {NOISE})
+    numbers = np.array([names.index(letter) if letter != NOISE else -1 for letter in given])
     values = values_of(embeddings)
     centres, counts = weighted_centres(values, numbers)
     inside = numbers >= 0
@@ -140,13 +140,12 @@ def _applied(transform: Transform, values: np.ndarray) -> np.ndarray:
         return ((values - arrays["mean"]) @ arrays["components"].T).astype(np.float32)
     if transform.kind == "kinds":
         return np.array(transform.card["letters"])[nearest_centre(values, arrays["centres"])]
-    from sklearn.neighbors import NearestNeighbors
+    from sklearn.neighbors import KNeighborsRegressor
 
-    finder = NearestNeighbors(n_neighbors=min(NEAR, len(arrays["embedding"]))).fit(arrays["embedding"])
-    apart, near = finder.kneighbors(values) if len(values) else (np.zeros((0, 1)), np.zeros((0, 1), int))
-    weight = 1 / np.maximum(apart, 1e-6 * max(float(apart.max(initial=0)), 1e-12))
-    weight /= weight.sum(1, keepdims=True)
-    return np.einsum("nk,nka->na", weight, arrays["points"][near]).astype(np.float32)
+    if not len(values):
+        return np.zeros((0, arrays["points"].shape[1]), np.float32)
+    near = KNeighborsRegressor(min(NEAR, len(arrays["embedding"])), weights="distance")
+    return near.fit(arrays["embedding"], arrays["points"]).predict(values).astype(np.float32)
 
 
 def save(transform: Transform, folder: str | Path, name: str) -> Path:

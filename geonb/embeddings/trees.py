@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LETTERS = "ABCDEFGHIJKLMN"
 NOISE = "-"  # the letter of samples that belong to no kind
@@ -248,13 +252,13 @@ def condense(values: np.ndarray, groups: int, seed: int = 0) -> np.ndarray:
     order = np.argsort(cell, kind="stable")
     parts = [part for part in np.split(order, np.searchsorted(cell[order], np.arange(1, cells))) if len(part)]
     ends = np.rint(np.cumsum([len(part) for part in parts]) / len(values) * groups).astype(int)
-    found, made = np.empty(len(values), int), 0
+    group, made = np.empty(len(values), int), 0
     for part, share in zip(parts, np.diff(ends, prepend=0), strict=True):
         keep = min(len(part), max(1, share))
         pairs, _ = ward(values[part], np.ones(len(part)), keep)
-        found[part] = made + _roots(pairs, len(part))
+        group[part] = made + _roots(pairs, len(part))
         made += keep
-    return found
+    return group
 
 
 def _roots(pairs: np.ndarray, leaves: int) -> np.ndarray:
@@ -314,18 +318,18 @@ def _join_heights(tree: Tree, one: np.ndarray, two: np.ndarray) -> np.ndarray:
     return np.where(low == high, 0, heights[np.where(low == high, 0, place)])
 
 
-def nearest_centre(values: np.ndarray, centres: np.ndarray, block: int = 8192) -> np.ndarray:
+def nearest_centre(values: np.ndarray, centres: np.ndarray) -> np.ndarray:
     """The centre nearest to each row of values: int array."""
-    squared = (centres**2).sum(1)
-    parts = [values[k : k + block] @ centres.T for k in range(0, len(values), block)]
-    return np.concatenate([(squared - 2 * part).argmin(1) for part in parts]) if parts else np.zeros(0, int)
+    from sklearn.metrics import pairwise_distances_argmin
+
+    return pairwise_distances_argmin(values, centres) if len(values) else np.zeros(0, int)
 
 
 def _kmeans(values: np.ndarray, clusters: int, seed: int) -> np.ndarray:
     from sklearn.cluster import KMeans
 
-    found = KMeans(clusters, random_state=seed, n_init=4).fit_predict(values)
-    return np.unique(found, return_inverse=True)[1]
+    group = KMeans(clusters, random_state=seed, n_init=4).fit_predict(values)
+    return np.unique(group, return_inverse=True)[1]
 
 
 def _hdbscan(values: np.ndarray) -> np.ndarray:
@@ -341,13 +345,13 @@ def _hdbscan(values: np.ndarray) -> np.ndarray:
 
         values = PCA(min(DENSE_DIMS, len(values)), random_state=0).fit_transform(values)
     smallest = max(3, len(values) // 50)
-    found = HDBSCAN(min_cluster_size=smallest, min_samples=3, copy=True).fit_predict(values.astype(np.float64))
-    if found.max() < 1:
+    group = HDBSCAN(min_cluster_size=smallest, min_samples=3, copy=True).fit_predict(values.astype(np.float64))
+    if group.max() < 1:
         raise ValueError(
-            f"HDBSCAN finds {found.max() + 1} dense groups of at least {smallest} among {len(values)} samples, and a tree needs two. "
+            f"HDBSCAN finds {group.max() + 1} dense groups of at least {smallest} among {len(values)} samples, and a tree needs two. "
             "Take grouping = 'ward' or 'kmeans', which part samples without gaps between them."
         )
-    return found
+    return group
 
 
 def values_of(embeddings: xr.Dataset) -> np.ndarray:
@@ -368,23 +372,22 @@ def values_of(embeddings: xr.Dataset) -> np.ndarray:
     return values
 
 
-def kinds_table(embeddings: xr.Dataset, letters: np.ndarray) -> Any:
+def kinds_table(embeddings: xr.Dataset, letters: Sequence[str]) -> pd.DataFrame:
     """What each kind holds: DataFrame, a row a letter, with windows, share, and where there are such coordinates the commonest
     label and its share, the share of each split, and the first and last time."""
     import pandas as pd
 
-    letters = np.asarray(letters).astype(str)
+    names = np.asarray(letters).astype(str)
+    splits = sorted(set(embeddings["split"].values.astype(str))) if "split" in embeddings.coords else []
     rows = {}
-    for letter in sorted(set(letters), key=lambda one: (one == NOISE, one)):
-        here = embeddings.isel(sample=np.flatnonzero(letters == letter))
-        row: dict[str, Any] = {"windows": here.sizes["sample"], "share": here.sizes["sample"] / len(letters)}
-        if "label" in here.coords:
-            names, counts = np.unique(here["label"].values.astype(str), return_counts=True)
-            row |= {"commonest label": names[counts.argmax()], "its share": counts.max() / counts.sum()}
-        for split in sorted(set(embeddings["split"].values.astype(str))) if "split" in here.coords else ():
-            row[split] = int((here["split"].values.astype(str) == split).sum())
-        times = pd.to_datetime(here["time"].values).dropna() if "time" in here.coords else ()
-        if len(times):
+    for letter in sorted(set(names), key=lambda one: (one == NOISE, one)):
+        kind = embeddings.isel(sample=np.flatnonzero(names == letter))
+        row: dict[str, Any] = {"windows": kind.sizes["sample"], "share": kind.sizes["sample"] / len(names)}
+        if "label" in kind.coords:
+            labels, counts = np.unique(kind["label"].values.astype(str), return_counts=True)
+            row |= {"commonest label": labels[counts.argmax()], "its share": counts.max() / counts.sum()}
+        row |= {split: int((kind["split"].values.astype(str) == split).sum()) for split in splits}
+        if "time" in kind.coords and len(times := pd.to_datetime(kind["time"].values).dropna()):
             row |= {"first": times.min(), "last": times.max()}
         rows[letter] = row
     table = pd.DataFrame.from_dict(rows, orient="index")

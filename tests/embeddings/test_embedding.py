@@ -50,7 +50,7 @@ def pretend(monkeypatch, folder, index, legend, windows):
     Model.sizes = []
     store = type("Store", (), {"index": index, "meta": {"simulated": False, "notes": []}, "legend": legend})()
     store.windows, store.labels = lambda: windows, lambda items: ["one"] * len(items)
-    monkeypatch.setattr(embedding, "_positions", lambda *_: (np.zeros(len(index)), np.zeros(len(index))))
+    monkeypatch.setattr(embedding, "positions", lambda *_: (np.zeros(len(index)), np.zeros(len(index))))
     return type("Run", (), {"path": folder, "embeddings": folder / "embeddings.zarr"})(), store, Model()
 
 

@@ -113,6 +113,12 @@ class TestTransforms:
         found = transforms.apply(transform, new)
         near = cdist(found, plane).argmin(1)
         assert (groups[near] == groups[150:]).all() and "weighted mean of the 10 nearest" in transform.card["meaning"]
+        apart = cdist(new["embedding"], old["embedding"])
+        nearest = np.argsort(apart, axis=1)[:, :10]
+        weight = 1 / np.take_along_axis(apart, nearest, 1)
+        by_hand = np.einsum("nk,nka->na", weight / weight.sum(1, keepdims=True), plane.values[nearest])
+        np.testing.assert_allclose(found, by_hand, atol=1e-4)
+        assert transforms.apply(transform, new.isel(sample=slice(0))).shape == (0, 2)
 
     def test_kinds_give_each_sample_the_letter_of_the_nearest_mean(self, tmp_path):
         data, groups = made(120)

@@ -195,3 +195,9 @@ def test_the_table_counts_what_each_kind_holds():
     assert str(table.loc["A", "first"].date()) == "2020-01-01" and str(table.loc["A", "last"].date()) == "2020-01-05"
     bare = trees.kinds_table(data.drop_vars(["label", "time", "split"]), np.array(list("AABAB-")))
     assert list(bare.columns) == ["windows", "share"]
+
+
+def test_the_nearest_centre_is_found_for_each_of_many():
+    values, centres = np.random.default_rng(0).normal(size=(9000, 5)).astype(np.float32), np.eye(5, dtype=np.float32)
+    assert (trees.nearest_centre(values, centres) == values.argmax(1)).all()
+    assert trees.nearest_centre(values[:0], centres).shape == (0,)

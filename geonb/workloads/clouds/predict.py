@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 import zarr
 
 from geonb.base.conventions import SPLITS
+from geonb.prediction.baselines import Baseline
 from geonb.training.devices import best_device
 
 if TYPE_CHECKING:
@@ -28,14 +29,6 @@ BATCH = 128
 MIN_VALID = 0.9  # share of a tile's pixels below which it has no embedding
 UNTRAINED = "untrained"
 MOST_NUMBERS = 2**25  # in a batch of tiles
-
-
-class Baseline(Protocol):
-    """An embedding that needs no network, and what it is called; see :mod:`geonb.workloads.clouds.baselines`."""
-
-    name: str
-
-    def __call__(self, inputs: np.ndarray) -> np.ndarray: ...
 
 
 def predict_triplets(
@@ -196,11 +189,11 @@ def standardised(store: TripletStore, name: str, t: int) -> tuple[np.ndarray, np
 def _write_triplets(
     path: Path, store: TripletStore, names: list[str], distances: list[tuple[np.ndarray, np.ndarray]]
 ) -> None:
-    from geonb.embeddings.embedding import _positions
+    from geonb.embeddings.embedding import positions
     from geonb.store.arrays import quiet_zarr
 
     index = store.index
-    lon, lat = _positions(store, index)
+    lon, lat = positions(store, index)
     near, far = (np.stack(part) for part in zip(*distances, strict=True))
     what = "squared distance in the embedding from the anchor to the "
     places = ("t", "y", "x", "neighbor_y", "neighbor_x", "distant_t", "distant_y", "distant_x")
