@@ -11,6 +11,7 @@ import xarray as xr
 import zarr
 
 from geonb.base.conventions import IGNORE
+from geonb.prediction.baselines import Baseline
 from geonb.training.devices import best_device
 
 if TYPE_CHECKING:
@@ -56,14 +57,6 @@ def pixel_model(model: object) -> PixelModel:
             "Give one that does."
         )
     return model
-
-
-class Baseline(Protocol):
-    """Standardised inputs (channel, y, x) -> class probabilities (class, y, x)."""
-
-    name: str
-
-    def __call__(self, inputs: np.ndarray) -> np.ndarray: ...
 
 
 def class_names(card: Mapping[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,8 +78,9 @@ def _page(folders: list[Path], out: Path, sort: str | None, draws: int) -> str:
     varying = [p for p in run_table.varying_parameters(_settled(frame["path"])) if p in frame]
     attrs: dict[str, Any] = {"simulated": int(any(_simulated(path) for path in frame["path"]))}
     metric = frame["headline"].iloc[0] if len(frame) else None
-    parts = [("runs", "Which run", lambda: _ranking(frame, varying, scores, out))] if metric else []
+    parts: list[tuple[str, str, Callable[[], str | None]]] = []
     if metric:
+        parts.append(("runs", "Which run", lambda: _ranking(frame, varying, scores, out)))
         labels = {row["run"]: _label(row, varying) for _, row in frame.iterrows()}
         same_loss = "loss" not in varying
         parts += [

@@ -6,11 +6,16 @@ standardised inputs (sample, channel, y, x) that gives vectors (sample, dim). Ti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from itertools import chain
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-Embed = Callable[[np.ndarray], np.ndarray]
+from geonb.prediction.baselines import Baseline
+
+if TYPE_CHECKING:
+    from geonb.workloads.clouds.store import TripletStore
 
 MOST_TILES = 5_000  # that a baseline learns from
 BATCH = 250
@@ -19,7 +24,7 @@ COMPONENTS = 100
 MOST_VALUES = 64_000_000
 
 
-def mean_and_spread(store, seed: int = 0) -> Embed:
+def mean_and_spread(store: TripletStore, seed: int = 0) -> Baseline:
     """Mean and standard deviation of each channel over the tile: what brightness alone can tell.
 
     Each of these numbers is divided by its own spread over the training tiles, so that they weigh alike.
@@ -31,8 +36,7 @@ def mean_and_spread(store, seed: int = 0) -> Embed:
     def embed(inputs: np.ndarray) -> np.ndarray:
         return _moments(inputs) / spread
 
-    embed.name = "mean-and-spread"
-    return embed
+    return Baseline("mean-and-spread", embed)
 
 
 def _moments(inputs: np.ndarray) -> np.ndarray:
@@ -41,7 +45,7 @@ def _moments(inputs: np.ndarray) -> np.ndarray:
     return np.concatenate([values.mean(axis=-1), values.std(axis=-1)], axis=1)
 
 
-def pixel_pca(store, seed: int = 0, components: int = COMPONENTS) -> Embed:
+def pixel_pca(store: TripletStore, seed: int = 0, components: int = COMPONENTS) -> Baseline:
     """The first principal components of a tile's pixels: is the same thing in the same place of the tile?
 
     At most `components`, and fewer than there are training tiles. Tiles so large that those it learns from do not fit into
@@ -58,7 +62,7 @@ def pixel_pca(store, seed: int = 0, components: int = COMPONENTS) -> Embed:
         raise ValueError(
             f"One training triplet in {store.path} is too few for principal components: draw more triplets."
         )
-    flat = (batch.reshape(len(batch), -1) for batch in _chain(first, batches))
+    flat = (batch.reshape(len(batch), -1) for batch in chain([first], batches))
     if number * size <= MOST_VALUES:
         fitted = PCA(most, svd_solver="auto", random_state=seed).fit(np.concatenate(list(flat)))
     else:
@@ -73,13 +77,7 @@ def pixel_pca(store, seed: int = 0, components: int = COMPONENTS) -> Embed:
             raise ValueError(f"Tiles are {inputs.shape[1:]} (channel, y, x), those it learnt from {shape}.")
         return np.asarray(inputs, np.float32).reshape(len(inputs), -1) @ axes - shift
 
-    embed.name = "pixel-pca"
-    return embed
-
-
-def _chain(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    yield first
-    yield from rest
+    return Baseline("pixel-pca", embed)
 
 
 def _pieces(batches: Iterator[np.ndarray], least: int) -> Iterator[np.ndarray]:
@@ -97,7 +95,7 @@ def _pieces(batches: Iterator[np.ndarray], least: int) -> Iterator[np.ndarray]:
         yield np.concatenate(rest)
 
 
-def training_tiles(store, seed: int = 0) -> Iterator[np.ndarray]:
+def training_tiles(store: TripletStore, seed: int = 0) -> Iterator[np.ndarray]:
     """At most MOST_TILES standardised anchors of the training split, none twice: float32 (sample, channel, y, x) a batch.
 
     Raises
@@ -116,5 +114,5 @@ def training_tiles(store, seed: int = 0) -> Iterator[np.ndarray]:
         yield anchors.numpy().astype(np.float32)
 
 
-def _number(store) -> int:
+def _number(store: TripletStore) -> int:
     return min(MOST_TILES, len(store.windows("train")))

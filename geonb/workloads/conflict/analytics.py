@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,11 +15,23 @@ from geonb.scores.ranking import auroc
 from geonb.workloads.conflict.cells import FINE, fine_bins, lower_edge, thresholds
 from geonb.workloads.conflict.scores import average_precision, curves_of
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from geonb.workloads.conflict.store import MonthStore
+    from geonb.workloads.conflict.task import Forecast
+
 POINTS = 101
 
 
 def score_windows(
-    model, store, split: str = "test", *, outcome: int = 0, threshold: float | None = None, batch: int = 32
+    model: Forecast,
+    store: MonthStore,
+    split: str = "test",
+    *,
+    outcome: int = 0,
+    threshold: float | None = None,
+    batch: int = 32,
 ) -> xr.Dataset:
     """Score a model's forecasts of the windows of a split, all leads together.
 
@@ -78,7 +92,7 @@ def score_windows(
             "average_precision": float(average_precision(*fine)), "brier": brier / number,
             "never_brier": fine[1].sum() / number, "threshold": float(threshold),
         }  # fmt: skip
-    curves = np.stack([curves_of(*d, POINTS)[:2] for d in diagonal])
+    curves = np.stack([curves_of(without, events, POINTS)[:2] for without, events in diagonal])
     attrs = {
         "split": split, "windows": int(counts[split]), "outcome": store.outcomes[outcome]["name"],
         "title": store.meta.get("title", ""), "simulated": int(store.meta["simulated"]), "notes": store.meta["notes"],
@@ -102,7 +116,9 @@ def f1_of(confusion: np.ndarray) -> np.ndarray:
         return 2 * tp / (2 * tp + fp + fn)
 
 
-def full_metrics(model, store, file: str | Path | None = None, split: str = "test", **options) -> pd.DataFrame:
+def full_metrics(
+    model: Forecast, store: MonthStore, file: str | Path | None = None, split: str = "test", **options: Any
+) -> pd.DataFrame:
     """All scores of the windows of a split as a table of one row, written as CSV if a file is given.
 
     Parameters
@@ -113,7 +129,7 @@ def full_metrics(model, store, file: str | Path | None = None, split: str = "tes
     """
     scored = score_windows(model, store, split, **options)
     row = {"network": model.card["network"], "split": split, "windows": scored.attrs["windows"]}
-    row |= {name: scored[name].item() for name in scored.data_vars if scored[name].ndim == 0}
+    row |= {str(name): scored[name].item() for name in scored.data_vars if scored[name].ndim == 0}
     row["mean_image_f1"] = float(scored["image_f1"].mean())
     table = pd.DataFrame([row])
     if file is not None:
@@ -127,7 +143,7 @@ def full_metrics(model, store, file: str | Path | None = None, split: str = "tes
 
 
 def analytics(
-    model_path: str | Path, store_path: str | Path, file: str | Path | None = None, split: str = "test", **options
+    model_path: str | Path, store_path: str | Path, file: str | Path | None = None, split: str = "test", **options: Any
 ) -> pd.DataFrame:
     """Score a saved model on any store of sequences, also one it was not trained on; see :func:`full_metrics`.
 
@@ -137,14 +153,27 @@ def analytics(
     ----------
     model_path : run folder, checkpoints folder, or model.json
     store_path : folder of the store
+
+    Raises
+    ------
+    ValueError
+        If the store is of another workload, and as :func:`score_windows`.
     """
     from geonb.store.store import open_store
     from geonb.training.task import load_model
+    from geonb.workloads.conflict.store import MonthStore
 
-    return full_metrics(load_model(model_path), open_store(store_path), file, split, **options)
+    store = open_store(store_path)
+    if not isinstance(store, MonthStore):
+        raise ValueError(
+            f"{store.path} holds no months but {store.meta.get('kind', 'patches')}. Give a store of notebook 01_dataset_conflict."
+        )
+    return full_metrics(load_model(model_path), store, file, split, **options)
 
 
-def _forecasts(model, store, split: str, outcome: int, batch: int):
+def _forecasts(
+    model: Forecast, store: MonthStore, split: str, outcome: int, batch: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """(probability, event, valid), arrays (sample, lead, y, x), of a split's windows, some at once."""
     import torch
 
@@ -159,7 +188,7 @@ def _forecasts(model, store, split: str, outcome: int, batch: int):
         yield p, event, np.broadcast_to(found["valid"].numpy()[:, None], p.shape)
 
 
-def _restandardise(there: dict, own: dict):
+def _restandardise(there: dict, own: dict) -> Callable[[Tensor], Tensor]:
     """From the statistics of another store to those of the model's training; what is unknown stays 0."""
     import torch
 
@@ -171,7 +200,7 @@ def _restandardise(there: dict, own: dict):
     return lambda inputs: torch.where(inputs == 0, inputs, (inputs * std + mean - own_mean) / own_std)
 
 
-def _best_threshold(model, store, outcome: int, batch: int) -> float:
+def _best_threshold(model: Forecast, store: MonthStore, outcome: int, batch: int) -> float:
     fine = np.zeros((2, FINE), np.int64)
     for p, event, valid in _forecasts(model, store, "val", outcome, batch):
         fine += _histogram(fine_bins(p)[valid], event[valid])

@@ -7,14 +7,17 @@ Each takes a store of monthly cubes and a seed, learns from training months only
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage, special
 
 from geonb.workloads.conflict.windows import with_months
+
+if TYPE_CHECKING:
+    from geonb.workloads.conflict.store import CubeStore
 
 # Months read at once, so that memory does not grow with the length of the record.
 READ_MONTHS = 48
@@ -38,16 +41,16 @@ class Baseline:
     chosen: dict[str, Any] = field(default_factory=dict)
 
 
-def never(store, seed: int = 0) -> Baseline:
+def never(store: CubeStore, seed: int = 0) -> Baseline:
     """No event anywhere, ever: what a Brier score must be compared with where events are rare."""
     zero = np.zeros((len(store.outcomes), store.horizon, *store.valid.shape), np.float32)
     return Baseline("never", lambda t: {"probability": zero, "deaths": zero if has_deaths(store) else None})
 
 
-def climatology(store, seed: int = 0) -> Baseline:
+def climatology(store: CubeStore, seed: int = 0) -> Baseline:
     """The frequency of events of each cell in the training months, drawn towards that of all cells where months are few."""
     stop = training_stop(store)
-    events, dead = 0, 0
+    events = dead = np.zeros(())
     for start, end in _pieces(0, stop):
         events = events + events_of(store, start, end).sum(axis=0, dtype=np.float64)
         if has_deaths(store):
@@ -57,7 +60,7 @@ def climatology(store, seed: int = 0) -> Baseline:
     return Baseline("climatology", lambda t: {"probability": probability, "deaths": deaths})
 
 
-def persistence(store, seed: int = 0) -> Baseline:
+def persistence(store: CubeStore, seed: int = 0) -> Baseline:
     """Last month again: the frequency of events in training months after a month with an event, and after one without.
 
     By outcome and lead; deaths are the mean after a month with an event, and after one without.
@@ -83,7 +86,7 @@ def persistence(store, seed: int = 0) -> Baseline:
     return Baseline("persistence", forecast)
 
 
-def weighted_history(store, seed: int = 0) -> Baseline:
+def weighted_history(store: CubeStore, seed: int = 0) -> Baseline:
     """Past events of a cell and its neighbours, recent ones counting more, as calibrated probabilities.
 
     Weights halve every so many months and fall off in space by a Gaussian; both are chosen for each outcome by the log loss
@@ -111,7 +114,7 @@ def weighted_history(store, seed: int = 0) -> Baseline:
     return Baseline("weighted-history", forecast, chosen)
 
 
-def logistic(store, seed: int = 0) -> Baseline:
+def logistic(store: CubeStore, seed: int = 0) -> Baseline:
     """Logistic regression per lead on the cell's last T months and weighted histories of several lengths and widths."""
     features = History(store, (1.0, 3.0, 12.0, 48.0, 240.0), (0.0, 0.75, 2.0), lags=store.steps)
     rows = training_rows(store, features, seed)
@@ -125,12 +128,12 @@ def logistic(store, seed: int = 0) -> Baseline:
     return Baseline("logistic", forecast)
 
 
-def events_of(store, start: int, stop: int) -> np.ndarray:
+def events_of(store: CubeStore, start: int, stop: int) -> np.ndarray:
     """Event flags of the outcomes in the months start:stop, array (time, outcome, y, x) float32, 0 outside the region."""
     return _read(store, "event", start, stop) > 0 if stop > start else _nothing(store, bool)
 
 
-def deaths_of(store, start: int, stop: int) -> np.ndarray:
+def deaths_of(store: CubeStore, start: int, stop: int) -> np.ndarray:
     """Deaths of the outcomes in the months start:stop, array (time, outcome, y, x) float32, 0 outside the region."""
     if stop <= start:
         return _nothing(store, np.float32)
@@ -141,23 +144,23 @@ def deaths_of(store, start: int, stop: int) -> np.ndarray:
     return values
 
 
-def _read(store, kind: str, start: int, stop: int) -> np.ndarray:
+def _read(store: CubeStore, kind: str, start: int, stop: int) -> np.ndarray:
     names = list(dict.fromkeys(outcome[kind] for outcome in store.outcomes))
     cube = np.asarray(with_months(store).cube(names, start, stop), np.float32)
     values = cube[:, [names.index(outcome[kind]) for outcome in store.outcomes]]
     return np.where(store.valid, np.nan_to_num(values), 0)
 
 
-def _nothing(store, dtype) -> np.ndarray:
+def _nothing(store: CubeStore, dtype: type) -> np.ndarray:
     return np.zeros((0, len(store.outcomes), *store.valid.shape), dtype)
 
 
-def has_deaths(store) -> bool:
+def has_deaths(store: CubeStore) -> bool:
     """Whether the deaths of every outcome are known."""
     return all(outcome.get("deaths") for outcome in store.outcomes)
 
 
-def training_stop(store) -> int:
+def training_stop(store: CubeStore) -> int:
     """The month after the last one that a training origin looks at.
 
     Raises
@@ -176,11 +179,12 @@ def _pieces(start: int, stop: int) -> Iterator[tuple[int, int]]:
         yield begin, min(stop, begin + READ_MONTHS)
 
 
-def _rolling(store, back: int, with_deaths: bool = False) -> Iterator[tuple]:
+def _rolling(store: CubeStore, back: int, with_deaths: bool = False) -> Iterator[tuple]:
     """(t, flags of the `back` months before, flags of the H months from t on, their deaths or None) of training origins."""
     origins = set(np.asarray(with_months(store).origins("train")).tolist())
     width = back + store.horizon
-    flags, dead = deque(maxlen=width), deque(maxlen=width)
+    flags: deque[np.ndarray] = deque(maxlen=width)
+    dead: deque[np.ndarray] = deque(maxlen=width)
     for start, stop in _pieces(max(0, min(origins) - back), training_stop(store)):
         flags_here = events_of(store, start, stop)
         dead_here = deaths_of(store, start, stop) if with_deaths else flags_here
@@ -203,11 +207,11 @@ def _held(values: np.ndarray, leads: int) -> np.ndarray:
     return np.broadcast_to(values[:, None], (len(values), leads, *values.shape[1:]))
 
 
-def severity_of(store) -> np.ndarray | None:
+def severity_of(store: CubeStore) -> np.ndarray | None:
     """Mean deaths of a month with an event (outcome, y, x), a cell's own drawn towards that of all; None without deaths."""
     if not has_deaths(store):
         return None
-    events, dead = 0, 0
+    events = dead = np.zeros(())
     for start, stop in _pieces(0, training_stop(store)):
         flags = events_of(store, start, stop)
         events = events + flags.sum(axis=0, dtype=np.float64)
@@ -228,7 +232,7 @@ class History:
     Months are read once as long as t grows.
     """
 
-    def __init__(self, store, half_lives, widths, lags: int = 0) -> None:
+    def __init__(self, store: CubeStore, half_lives: Sequence[float], widths: Sequence[float], lags: int = 0) -> None:
         self.store, self.widths, self.lags = store, tuple(widths), lags
         self.decay = 2.0 ** (-1 / np.asarray(half_lives, np.float64))
         self.names = [(half, width) for half in half_lives for width in widths]
@@ -239,7 +243,7 @@ class History:
     def _restart(self) -> None:
         self.t = 0
         self.state = np.zeros((len(self.decay), len(self.store.outcomes), *self.store.valid.shape), np.float32)
-        self.recent = deque(maxlen=max(1, self.lags))
+        self.recent: deque[np.ndarray] = deque(maxlen=max(1, self.lags))
 
     def at(self, t: int) -> np.ndarray:
         if t < self.t:
@@ -268,7 +272,7 @@ def smooth(values: np.ndarray, width: float, wraps: bool = False) -> np.ndarray:
     return values
 
 
-def training_rows(store, features: History, seed: int, most: int = MOST_ROWS) -> list[tuple]:
+def training_rows(store: CubeStore, features: History, seed: int, most: int = MOST_ROWS) -> list[tuple]:
     """Draw cell-months of the training origins for a regression, cells with an event ahead oftener, and weigh them back.
 
     Returns
@@ -328,7 +332,7 @@ def apply_leads(fit: tuple[np.ndarray, np.ndarray], features: np.ndarray) -> np.
     return special.expit(logits)
 
 
-def _losses_later(features, events, weight, origin) -> np.ndarray:
+def _losses_later(features: np.ndarray, events: np.ndarray, weight: np.ndarray, origin: np.ndarray) -> np.ndarray:
     """Log loss (feature,) of each feature alone on the last quarter of the origins, fitted on the others; mean of some leads."""
     later = origin > np.quantile(np.unique(origin), 0.75)
     if later.all() or not later.any():

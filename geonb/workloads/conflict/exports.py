@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,10 +14,14 @@ import xarray as xr
 
 from geonb.base.files import whole_file
 
+if TYPE_CHECKING:
+    from geonb.base.run_folder import RunFolder
+    from geonb.training.task import Trainable
+
 COLUMNS = ("gid", "latitude", "longitude", "origin", "lead", "month", "outcome", "p", "deaths", "truth")
 
 
-def export_forecasts(run, model, rasters: str | None = None, **settings: Any) -> pd.DataFrame:
+def export_forecasts(run: RunFolder, model: Trainable, rasters: str | None = None, **settings: Any) -> pd.DataFrame:
     """Write the network's forecasts into the run's ``maps/``; files of before are replaced.
 
     - ``cells.parquet``: a row an origin, lead, outcome and cell of the region: gid, latitude, longitude, origin and forecast
@@ -55,28 +60,27 @@ def export_forecasts(run, model, rasters: str | None = None, **settings: Any) ->
     tree = open_predictions(run.predictions)
     data, folder = tree["grid"].to_dataset(), Path(run.path) / "maps"
     folder.mkdir(parents=True, exist_ok=True)
-    jobs: dict[str, tuple[Callable, str]] = {
+    attrs = {str(name): value for name, value in tree.attrs.items()}
+    countries = partial(write_countries, known=attrs.get("countries", {}))
+    jobs: dict[str, tuple[Callable[[xr.Dataset, Path], int], str]] = {
         "cells.parquet": (write_cells, "every cell, month and lead"),
         "latest.csv": (write_latest, "the months that have not come yet"),
-        "countries.csv": (
-            lambda d, p: write_countries(d, p, tree.attrs.get("countries", {})),
-            "sums by country and month",
-        ),
-        "forecasts.nc": (lambda d, p: write_netcdf(d, p, tree.attrs), "probabilities, CF"),
+        "countries.csv": (countries, "sums by country and month"),
+        "forecasts.nc": (partial(write_netcdf, attrs=attrs), "probabilities, CF"),
     }
-    for outcome in data["outcome"].values:
-        name = f"latest_{str(outcome).replace(' ', '-')}.tif"
-        jobs[name] = (lambda d, p, o=outcome: write_map(d, p, str(o), tree.attrs), "probabilities, a band a lead")
+    for outcome in map(str, data["outcome"].values):
+        latest = partial(write_map, outcome=outcome, attrs=attrs)
+        jobs[f"latest_{outcome.replace(' ', '-')}.tif"] = latest, "probabilities, a band a lead"
     rows = []
     for name, (write, reason) in jobs.items():
         started = time.perf_counter()
-        with whole_file(folder / name, Path(name).suffix) as partial:
-            number = write(data, partial)
+        with whole_file(folder / name, Path(name).suffix) as path:
+            number = write(data, path)
         seconds = round(time.perf_counter() - started, 3)
         rows.append({"file": name, "state": "done", "reason": reason, "rows": number, "seconds": seconds})
     report = pd.DataFrame(rows)
-    with whole_file(folder / "report.csv") as partial:
-        report.to_csv(partial, index=False)
+    with whole_file(folder / "report.csv") as path:
+        report.to_csv(path, index=False)
     return report
 
 
@@ -260,6 +264,12 @@ def _statistics(values: np.ndarray) -> dict[str, str]:
     """A band's statistics under GDAL's names, so that a GIS stretches its colours without reading it all."""
     if not np.isfinite(values).any():
         return {}
-    found = {"MINIMUM": np.nanmin, "MAXIMUM": np.nanmax, "MEAN": np.nanmean, "STDDEV": np.nanstd}
+    exact = values.astype(np.float64)
+    found = {
+        "MINIMUM": np.nanmin(exact),
+        "MAXIMUM": np.nanmax(exact),
+        "MEAN": np.nanmean(exact),
+        "STDDEV": np.nanstd(exact),
+    }
     share = {"STATISTICS_VALID_PERCENT": f"{100 * np.isfinite(values).mean():.4g}"}
-    return {f"STATISTICS_{name}": f"{of(values.astype(np.float64)):.9g}" for name, of in found.items()} | share
+    return {f"STATISTICS_{name}": f"{value:.9g}" for name, value in found.items()} | share

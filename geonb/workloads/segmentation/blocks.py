@@ -78,9 +78,9 @@ def count(predictions: xr.DataTree, rows: int = 512, tolerance_px: float = 2) ->
     table = np.stack(list(found.values()), axis=1) if found else np.zeros((len(models), 0, width))
     pixel_ha = np.array([_pixel_ha(scene) for scene in scenes.values()])
     across = np.array([int(scene["block"].isel(y=0).max()) + 1 for scene in scenes.values()])
-    out = Blocks(models, classes, list(scenes), table, *keys.T, bins=bins, pixel_ha=pixel_ha, across=across)
-    out.table = with_areas(table, len(classes), pixel_ha[out.source])
-    return out
+    source, block, split = keys.T
+    table = with_areas(table, len(classes), pixel_ha[source])
+    return Blocks(models, classes, list(scenes), table, source, block, split, bins, pixel_ha, across)
 
 
 def _strip_rows(scene: xr.Dataset, most: int) -> int:
@@ -112,8 +112,8 @@ def _count_strip(scene: xr.Dataset, rows: slice, tolerance_px: float, bins: np.n
             for kind, edge in enumerate(edges)
         ]
         probability = scene["probability"].isel(model=m, y=rows).to_numpy().reshape(classes, -1)[:, known]
-        flat = [array.ravel()[known] for array in (cell, true, guess, part)]
-        counts = _count_pixels(probability.astype(np.float32), *flat, shape[0], bins[m])
+        cell, true, guess, part = (array.ravel()[known] for array in (cell, true, guess, part))
+        counts = _count_pixels(probability.astype(np.float32), cell, true, guess, part, shape[0], bins[m])
         tables.append(np.concatenate([counts, *(c.reshape(shape) for c in about_edges)], axis=1))
     table = np.stack(tables)
     seen = np.flatnonzero(table[:, :, : classes**2].any(axis=(0, 2)))
@@ -129,7 +129,10 @@ def _numbered(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return numbers, place.reshape(block.shape)
 
 
-def _count_pixels(probability, cell, true, guess, part, cells: int, bins: np.ndarray) -> np.ndarray:
+def _count_pixels(
+    probability: np.ndarray, cell: np.ndarray, true: np.ndarray, guess: np.ndarray, part: np.ndarray, cells: int,
+    bins: np.ndarray,
+) -> np.ndarray:  # fmt: skip
     """(cell, column): confusion, log loss and Brier sum of labelled pixels; adds them to the reliability bins."""
     classes = len(probability)
     given = probability[true, np.arange(true.size)]

@@ -13,7 +13,8 @@ import zarr
 
 from geonb.base.conventions import IGNORE
 from geonb.base.conventions import SPLIT_CODES as SPLITS
-from geonb.prediction.bands import Baseline, PixelModel, Writer, baseline_rows, chunk_rows, create_scene, network_rows
+from geonb.prediction.bands import PixelModel, Writer, baseline_rows, chunk_rows, create_scene, network_rows
+from geonb.prediction.baselines import Baseline
 from geonb.prediction.predictions import Done, open_predictions, seal
 from geonb.workloads.segmentation.networks import window_of
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -141,3 +142,10 @@ def test_a_run_asked_for_no_window_opens_no_network(tmp_path, monkeypatch):
     (folder / "run.json").write_text(json.dumps({"store": str(whole.path.relative_to(tmp_path))}))
     monkeypatch.setattr(training_task, "load_model", lambda *_: pytest.fail("loaded"))
     assert figures.window_scores(runs.Run(folder)) is None
+
+
+def test_a_store_of_another_workload_is_refused(monkeypatch):
+    other = SimpleNamespace(path="data/clouds/made", meta={"kind": "triplets"})
+    monkeypatch.setattr("geonb.store.store.open_store", lambda path: other)
+    with pytest.raises(ValueError, match="data/clouds/made holds no months but triplets"):
+        analytics.analytics("runs/conflict/one", other.path)
