@@ -6,7 +6,8 @@ gates: eight separate ones do the same arithmetic, in smaller pieces that a proc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -122,11 +123,20 @@ class ConvLSTM(nn.Module):
         -------
         Tensor (sample, step, hidden, y, x), list of (h, c), each (sample, hidden, y, x)
         """
-        states, outputs = list(states or [None] * len(self.cells)), []
+        outputs = []
+        for after in self._walk(inputs, states):
+            outputs.append(after[-1][0])
+        return torch.stack(outputs, dim=1), after
+
+    def read(self, inputs: Tensor) -> list[State]:
+        """The final (h, c) of every layer alone, of which only one step is in memory where nothing is learnt."""
+        return deque(self._walk(inputs), maxlen=1).pop()
+
+    def _walk(self, inputs: Tensor, states: Sequence[State | None] | None = None) -> Iterator[list[State]]:
+        before = states or [None] * len(self.cells)
         for step in range(inputs.shape[1]):
-            states = self.step(inputs[:, step], states)
-            outputs.append(states[-1][0])
-        return torch.stack(outputs, dim=1), states
+            before = after = self.step(inputs[:, step], before)
+            yield after
 
     def step(self, x: Tensor, states: Sequence[State | None]) -> list[State]:
         """Every layer's next (h, c) after x (sample, channel, y, x)."""
@@ -194,24 +204,25 @@ class EncoderDecoder(nn.Module):
     ) -> None:
         super().__init__()
         encoder, decoder, links = check_structure(structure)
-        size = (size, size) if isinstance(size, int) else tuple(size)
+        sides = (size, size) if isinstance(size, int) else (size[0], size[1])
         self.outputs, self.horizon, self.links = outputs, horizon, links
-        self.encoder = ConvLSTM(channels, encoder, kernel, peephole, size)
-        self.decoder = ConvLSTM(encoder[-1], decoder, kernel, peephole, size)
+        self.encoder = ConvLSTM(channels, encoder, kernel, peephole, sides)
+        self.decoder = ConvLSTM(encoder[-1], decoder, kernel, peephole, sides)
         self.head = nn.Conv2d(decoder[-1], outputs, 1) if head == "conv" else None
         self.dropout = nn.Dropout2d(dropout) if dropout else nn.Identity()
         self.shortcut = Shortcut(channels, horizon * outputs) if skip else None
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits (sample, lead, output, y, x) of inputs (sample, step, channel, y, x)."""
-        states = self._read(inputs)
-        x, states = self.dropout(states[-1][0]), [None if k is None else states[k] for k in self.links]
-        leads = []
+        read = self.encoder.read(inputs)
+        x, leads = self.dropout(read[-1][0]), []
+        states: Sequence[State | None] = [None if k is None else read[k] for k in self.links]
         for _ in range(self.horizon):
-            states = self.decoder.step(x, states)
-            h = self.dropout(states[-1][0])
+            states = after = self.decoder.step(x, states)
+            h = self.dropout(after[-1][0])
             leads.append(h[:, : self.outputs] if self.head is None else self.head(h))
-        logits = torch.stack(leads, dim=1).float() if leads[0].dtype != torch.float64 else torch.stack(leads, dim=1)
+        logits = torch.stack(leads, dim=1)
+        logits = logits if logits.dtype == torch.float64 else logits.float()
         if self.shortcut is not None:
             logits = logits + self.shortcut(inputs).unflatten(1, logits.shape[1:3])
         return logits
@@ -224,13 +235,7 @@ class EncoderDecoder(nn.Module):
 
     def features(self, inputs: Tensor) -> Tensor:
         """The encoder's last output (sample, hidden, y, x)."""
-        return self._read(inputs)[-1][0]
-
-    def _read(self, inputs: Tensor) -> list[State]:
-        states: Sequence[State | None] = [None] * len(self.encoder.cells)
-        for step in range(inputs.shape[1]):
-            states = self.encoder.step(inputs[:, step], states)
-        return states
+        return self.encoder.read(inputs)[-1][0]
 
 
 def check_structure(structure: Any) -> tuple[list[int], list[int], list[int | None]]:

@@ -139,7 +139,7 @@ def _names(path: Path) -> list[str]:
 def _pieces(path: Path, columns: Sequence[str], region: priogrid.Region, years: np.ndarray) -> list[pd.DataFrame]:
     """Rows of one file inside the region: place (flat index), year (0 of a static file), and those of the variables it has."""
     names = _names(path)
-    keys = [name for name in ("gid", "year") if name in names]
+    keys = ["gid", "year"] if "year" in names else ["gid"]
     columns = [name for name in columns if name in names]
     if not columns:
         return []

@@ -65,10 +65,8 @@ def simulate_events(seed: int = 0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     country = _countries()
     counts = _contagion(rng, country > 0, seed)
-    month, kind, row, column = np.nonzero(counts)
-    repeat = counts[month, kind, row, column]
-    month, kind, row, column = (np.repeat(v, repeat) for v in (month, kind, row, column))
-    return _as_ged(rng, month, kind, row, column, country)
+    month, kind, row, column = np.repeat(np.nonzero(counts), counts[counts > 0], axis=1)
+    return _as_ged(rng, month, kind, row, column, country[row, column])
 
 
 def _countries() -> np.ndarray:
@@ -117,7 +115,10 @@ def _window() -> tuple[slice, slice]:
     return slice(row, row + ROWS), slice(column, column + COLUMNS)
 
 
-def _as_ged(rng, month, kind, row, column, country) -> pd.DataFrame:
+def _as_ged(
+    rng: np.random.Generator, month: np.ndarray, kind: np.ndarray, row: np.ndarray, column: np.ndarray, code: np.ndarray
+) -> pd.DataFrame:
+    """A table of events as UCDP has it: place and day within cell and month drawn, deaths skewed."""
     n = len(month)
     place = rng.integers(1, 500_000, (2, n)) / 1e6  # never on an edge
     latitude = np.round(SOUTH_WEST[0] + row * 0.5 + place[0], 6)
@@ -130,7 +131,6 @@ def _as_ged(rng, month, kind, row, column, country) -> pd.DataFrame:
     low = np.where(rng.random(n) < 0.15, best // 2, best)
     high = best + np.where(rng.random(n) < 0.3, rng.integers(1, 6, n) + best // 3, 0)
     high = np.maximum(high, 1)  # an event with best 0 is one that may have killed
-    code = country[row, column]
     names = {v: k for k, v in COUNTRIES.items()}
     said = np.full(n, events.SIMULATED)
     frame: dict[str, Any] = {
@@ -168,8 +168,8 @@ def write_prio_files(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    gid = priogrid.select_region("globe")
-    gid = gid.gid[gid.valid & (gid.latitude > -60)[:, None]]
+    globe = priogrid.select_region("globe")
+    gid = globe.gid[globe.valid & (globe.latitude > -60)[:, None]]
     gid = gid if cells is None else gid[np.linspace(0, len(gid) - 1, min(cells, len(gid))).astype(int)]
     rng = np.random.default_rng([seed, 2])
     people = 5e4 * _people(seed).ravel()[gid - 1]

@@ -227,7 +227,7 @@ def _around(text: str, cells: np.ndarray, **more: Any) -> Region:
 def _country(text: str, events: pd.DataFrame | None) -> Region:
     code = text.removeprefix("country:").strip()
     known = sorted(set(events["country_id"].unique()) - {0}) if events is not None else []
-    if not code.isdigit() or int(code) not in known:
+    if events is None or not code.isdigit() or int(code) not in known:
         there = ", ".join(str(k) for k in known[:20]) + (" ..." if len(known) > 20 else "")
         raise ValueError(
             f"region = {text!r}: no event has that country_id. There are: {there or 'none'}. Take one of those, or a box."

@@ -101,7 +101,7 @@ class UNetLSTM(nn.Module):
         for k, (block, memory) in enumerate(zip(self.down, self.memories, strict=True)):
             x = block(functional.max_pool2d(x, 2, ceil_mode=True) if k else x)
             months = x.unflatten(0, (samples, steps))
-            found.append(months[:, -1] if memory is None else memory(months)[1][-1][0])
+            found.append(months[:, -1] if memory is None else memory.read(months)[-1][0])
         return found
 
 

@@ -172,7 +172,8 @@ def cut_sequences(
         parts.append(pd.DataFrame(windows)[events >= min_events])
     table = pd.concat(parts).astype(TABLE)
     table = table.sort_values(["t", "y", "x"], kind="stable").drop_duplicates(["t", "y", "x"], ignore_index=True)
-    inside = box_sums(summed(valid, pad), *table[["y", "x"]].to_numpy(np.int64).T, chunk_size)
+    row, column = table[["y", "x"]].to_numpy(np.int64).T
+    inside = box_sums(summed(valid, pad), row, column, chunk_size)
     return table.assign(valid_share=(inside / chunk_size**2).astype(np.float32))
 
 
@@ -221,10 +222,10 @@ def place_windows(
 def _mix(value: np.ndarray | np.uint64) -> np.ndarray:
     """The output function of SplitMix64 (Steele, Lea & Flood 2014, doi:10.1145/2660193.2660195): a random number a key."""
     with np.errstate(over="ignore"):  # modulo 2**64 is meant
-        value = np.asarray(value, np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-        value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))
+        mixed = np.asarray(value, np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(mixed ^ (mixed >> np.uint64(31)))
 
 
 def summed(plane: np.ndarray, pad: int = 0) -> np.ndarray:
