@@ -7,18 +7,28 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geonb.base import project
 from geonb.base.specs import Option, check_options, parse_spec
+from geonb.store.windows import read_shares
+from geonb.workloads.conflict import cube, examples
+from geonb.workloads.conflict.covariates import list_columns
+from geonb.workloads.conflict.events import TYPES, month_of, month_text, read_events
+from geonb.workloads.conflict.priogrid import VECTORS, select_region
+from geonb.workloads.conflict.store import CubeStore, write_cube_store
+from geonb.workloads.conflict.windows import check_fit, check_length, read_ends, split_months
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from geonb.workloads.conflict.cube import Plan
-    from geonb.workloads.conflict.store import CubeStore
 
 ATTRIBUTION = (
     "UCDP Georeferenced Event Dataset (Sundberg and Melander 2013, Journal of Peace Research 50(4)), CC BY 4.0; PRIO-GRID "
     "(Tollefsen, Strand and Buhaug 2012, Journal of Peace Research 49(2))"
 )
+SIMULATED: dict[str, Any] = {
+    "title": "Simulated violence on the PRIO-GRID",
+    "notes": ["Simulated data: no event in them ever happened."],
+    "attribution": "geonb.workloads.conflict.examples.simulated_conflict",
+}
 _EVENT = {
     "where_prec": Option(None, int, 1, 7, help="places known at least so well, 1 is exact"),
     "date_prec": Option(None, int, 1, 5, help="dates known at least so well, 1 is exact"),
@@ -75,13 +85,10 @@ def check_shares(spec: str) -> None:
     ValueError
         See :func:`geonb.store.windows.read_shares` and :func:`geonb.workloads.conflict.windows.read_ends`.
     """
-    from geonb.store import windows as store_windows
-    from geonb.workloads.conflict import windows as conflict_windows
-
     if ":" in spec:
-        conflict_windows.read_ends(spec, -12 * 1970, 12 * 10_000)  # whether they lie in the data is seen later
+        read_ends(spec, -12 * 1970, 12 * 10_000)  # whether they lie in the data is seen later
     else:
-        store_windows.read_shares(spec)
+        read_shares(spec)
 
 
 def check_settings(values: dict[str, Any], root: Path) -> list[str]:
@@ -94,22 +101,14 @@ def check_settings(values: dict[str, Any], root: Path) -> list[str]:
     root : Path
         Where files are looked for from.
     """
-    from geonb.workloads.conflict import covariates, cube
-
-    named = values.get("covariates")
-    cut = check_windows(values["windows"])
-    checks = [
-        lambda: cube.check_inputs(
-            cube.check_channels(
-                values["channels"], covariates.list_columns(_files(named, root) if named else []), values["outcomes"]
-            )
-        ),
-        lambda: _check_months(values),
-        lambda: _check_size(cut.get("size"), values["region"]),
-        lambda: _check_peepholes(cut.get("size"), values.get("network")),
-    ]
+    size = check_windows(values["windows"]).get("size")
     faults = []
-    for check in checks:
+    for check in (
+        lambda: _check_channels(values, root),
+        lambda: _check_months(values),
+        lambda: _check_size(size, values["region"]),
+        lambda: _check_peepholes(size, values.get("network")),
+    ):
         try:
             check()
         except ValueError as error:
@@ -117,26 +116,23 @@ def check_settings(values: dict[str, Any], root: Path) -> list[str]:
     return faults
 
 
+def _check_channels(values: dict[str, Any], root: Path) -> None:
+    columns = list_columns(_files(values.get("covariates"), root))
+    cube.check_inputs(cube.check_channels(values["channels"], columns, values["outcomes"]))
+
+
 def _check_months(values: dict[str, Any]) -> None:
     """Whether a period of which both ends are given has months enough for the splits."""
-    from geonb.workloads.conflict import events
-    from geonb.workloads.conflict import windows as conflict_windows
-
     first, last = check_period(values["period"]) if values["period"] else (None, None)
     if first and last:
-        months = events.month_of(last) - events.month_of(first) + 1
-        conflict_windows.check_length(values["steps"], values["horizon"], months)
-        conflict_windows.split_months(
-            months, values["steps"], values["horizon"], values["shares"], events.month_of(first)
-        )
+        begin, months = month_of(first), month_of(last) - month_of(first) + 1
+        check_length(values["steps"], values["horizon"], months)
+        split_months(months, values["steps"], values["horizon"], values["shares"], begin)
 
 
 def _check_size(size: int | None, region: str | None) -> None:
-    from geonb.workloads.conflict import priogrid
-    from geonb.workloads.conflict import windows as conflict_windows
-
     if size and region and region.startswith("box:"):
-        conflict_windows.check_fit(size, *priogrid.select_region(region).shape)
+        check_fit(size, *select_region(region).shape)
 
 
 def _check_peepholes(size: int | None, network: str | None) -> None:
@@ -157,15 +153,13 @@ def check_period(spec: str) -> tuple[str | None, str | None]:
     ValueError
         If it is not of that form, or ends before it starts.
     """
-    from geonb.workloads.conflict import events
-
     first, colon, last = spec.partition(":")
     if not colon:
         raise ValueError(
             f"period = {spec!r}: give the first and the last month, as 1990-01:2019-12; either may be empty."
         )
     first, last = first.strip(), last.strip()
-    months = [events.month_of(m) for m in (first, last) if m]
+    months = [month_of(month) for month in (first, last) if month]
     if len(months) == 2 and months[0] > months[1]:
         raise ValueError(f"period = {spec!r} ends before it starts.")
     return first or None, last or None
@@ -179,18 +173,13 @@ def check_region(spec: str, root: Path | None = None) -> None:
     ValueError
         See :func:`geonb.workloads.conflict.priogrid.select_region`.
     """
-    from geonb.workloads.conflict import priogrid
-
     if not spec.startswith("country:"):
-        priogrid.select_region(_region_file(spec, root) or spec)
+        select_region(_region_file(spec, root) or spec)
 
 
 def _region_file(spec: str | None, root: Path | None = None) -> Path | None:
     """The vector file that a region names, looked for from the project root; None where it names none."""
-    from geonb.base import project
-    from geonb.workloads.conflict import priogrid
-
-    if not spec or not spec.lower().endswith(priogrid.VECTORS):
+    if not spec or not spec.lower().endswith(VECTORS):
         return None
     return Path(root or project.project_root(), Path(spec).expanduser())
 
@@ -227,20 +216,16 @@ def open_events(spec: str | None = None, faults: str = "raise") -> pd.DataFrame:
     ValueError
         Every fault of the files.
     """
-    from geonb.workloads.conflict import events, examples
-
     files = [examples.simulated_conflict()] if spec is None else _files(spec)
-    found = events.read_events(files, faults)
-    if not len(found):
+    events = read_events(files, faults)
+    if not len(events):
         raise ValueError(f"The event files hold no event: {', '.join(map(str, files))}. Give files with events.")
-    found.attrs["paths"] = [str(f) for f in files]
-    return found
+    events.attrs["paths"] = [str(file) for file in files]
+    return events
 
 
-def _files(spec: str, root: Path | None = None) -> list[Path]:
-    from geonb.base import project
-
-    found = project.find_files(spec, root or project.project_root())
+def _files(spec: str | None, root: Path | None = None) -> list[Path]:
+    found = project.find_files(spec, root or project.project_root()) if spec else {}
     missing = [pattern for pattern, paths in found.items() if not paths]
     if missing:
         raise ValueError(f"No file {', '.join(missing)}. Give paths from here or from the project root, or globs.")
@@ -249,8 +234,6 @@ def _files(spec: str, root: Path | None = None) -> list[Path]:
 
 def summarise(events: pd.DataFrame) -> dict[str, Any]:
     """What was read, for people: events, first and last month, deaths, cells, kinds, and what was odd and how often."""
-    from geonb.workloads.conflict.events import month_text
-
     report = events.attrs.get("report", {})
     told = {
         "simulated": "yes" if events.attrs.get("simulated") else "no",
@@ -262,8 +245,8 @@ def summarise(events: pd.DataFrame) -> dict[str, Any]:
         "grid cells": f"{events['gid'].nunique():,}",
         "countries": ", ".join(map(str, events.attrs.get("countries", {}).values()))[:200],
     }
-    kinds = {1: "state-based", 2: "non-state", 3: "one-sided"}
-    told |= {name: f"{int((events['type'] == code).sum()):,}" for code, name in kinds.items()}
+    kinds = zip(TYPES, cube.OUTCOMES["by-type"], strict=True)
+    told |= {name: f"{int((events['type'] == code).sum()):,}" for code, (name, *_) in kinds}
     odd = {name: n for name, n in report.items() if isinstance(n, int) and n and name not in ("events", "simulated")}
     odd |= {f"left out: {text}": n for text, n in report.get("faulty_dropped", {}).items()}
     return told | {name.replace("_", " "): f"{n:,}" for name, n in odd.items()}
@@ -300,46 +283,33 @@ def write_conflict_store(
     ValueError
         Every fault of the settings, events and covariates, before anything is written.
     """
-    from geonb.workloads.conflict import cube, store
-
     start, stop = check_period(period) if period else (None, None)
-    files = _files(covariates) if covariates else []
-    recipe = {"channels": channels, "start": start, "stop": stop, "region": region, "outcomes": outcomes} | check_event(
-        event
-    )
+    files, shapes = _files(covariates), _region_file(region)
+    recipe: dict[str, Any] = {
+        "channels": channels,
+        "start": start,
+        "stop": stop,
+        "region": region,
+        "outcomes": outcomes,
+    }
+    recipe |= check_event(event)
     cut = check_windows(windows)
-    shapes = _region_file(region)
-    plan = cube.plan_cube(events, covariates=files or None, **recipe | {"region": shapes or region})
-    _check_fit(plan, cut.get("size"), steps, horizon, shares)
+    plan = cube.plan_cube(events, covariates=files, **recipe | {"region": shapes or region})
+    cube.check_inputs(plan.channels)
+    check_fit(cut.get("size"), *plan.region.shape)
+    check_length(steps, horizon, plan.months)
+    split_months(plan.months, steps, horizon, shares, plan.first)
     plan = replace(plan, region=replace(plan.region, spec=region or ""))  # told as it was given, not as a path
     simulated = bool(events.attrs.get("simulated"))
     where = ", ".join(map(str, events.attrs.get("countries", {}).values()))
     place = where if where and len(where) < 40 else ((shapes.stem if shapes else region) or "many countries")
-    meta = {
-        "name": name or ("simulated-conflict" if simulated else Path(events.attrs["paths"][0]).name.split(".")[0]),
-        "title": "Simulated violence on the PRIO-GRID"
-        if simulated
-        else f"Organised violence on the PRIO-GRID: {place}",
-        "simulated": simulated,
-        "notes": ["Simulated data: no event in them ever happened."] if simulated else [],
-        "attribution": "geonb.workloads.conflict.examples.simulated_conflict" if simulated else ATTRIBUTION,
-    }
-
+    title = f"Organised violence on the PRIO-GRID: {place}"
+    meta = SIMULATED if simulated else {"title": title, "notes": [], "attribution": ATTRIBUTION}
+    own = "simulated-conflict" if simulated else Path(events.attrs["paths"][0]).name.split(".")[0]
+    meta = {**meta, "name": name or own, "simulated": simulated}
     inputs = [*events.attrs["paths"], *files, *([shapes] if shapes else [])]
-    return store.write_cube_store(
+    return write_cube_store(
         partial(cube.write_cube, plan=plan), {**recipe, "cube": cube.VERSION}, inputs=inputs, meta=meta, steps=steps,
         horizon=horizon, shares=shares, seed=seed, root=root, chunk_size=cut.get("size"),
         **{k: cut[k] for k in ("draws", "min_events", "outliers") if k in cut},
     )  # fmt: skip
-
-
-def _check_fit(plan: Plan, size: int | None, steps: int, horizon: int, shares: str) -> None:
-    """Refuse, before the cube is written, what its channels, size and months will not allow."""
-    from geonb.workloads.conflict import cube
-    from geonb.workloads.conflict import windows as conflict_windows
-
-    cube.check_inputs(plan.channels)
-    if size:
-        conflict_windows.check_fit(size, *plan.region.shape)
-    conflict_windows.check_length(steps, horizon, plan.months)
-    conflict_windows.split_months(plan.months, steps, horizon, shares, plan.first)
