@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +79,8 @@ def fetch(
     ValueError
         The file, there or just fetched, has another sum. A fetched one is removed, one that was there is left alone.
     """
+    from http.client import HTTPException  # 35 ms that records, which name sources, need not pay
+
     source = Source("", source) if isinstance(source, str) else source
     path, url = Path(path), source.address
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +100,7 @@ def fetch(
                         f"its publisher gives it no fixed address; if you have one, set {source.variable}"
                     )
                 _download(url, partial, attempts, progress)
-            except (OSError, http.client.HTTPException) as error:
+            except (OSError, HTTPException) as error:
                 raise ConnectionError(_offline(url or source.name, path, error, source.page)) from error
             try:
                 _check(
@@ -154,17 +153,20 @@ def _tag_path(partial: Path) -> Path:
 
 
 def _download(url: str, partial: Path, attempts: int, progress: bool) -> None:
+    from http.client import HTTPException
+    from urllib.error import HTTPError
+
     for attempt in range(attempts):
         try:
             return _continue(url, partial, progress)
-        except urllib.error.HTTPError as error:
+        except HTTPError as error:
             if error.code == 416:  # what is there does not fit what the server has
                 _forget(partial)
             elif error.code < 500 and error.code != 429:
                 raise
             if attempt == attempts - 1:
                 raise
-        except (OSError, http.client.HTTPException):
+        except (OSError, HTTPException):
             if attempt == attempts - 1:
                 raise
     return None
@@ -172,6 +174,8 @@ def _download(url: str, partial: Path, attempts: int, progress: bool) -> None:
 
 def _continue(url: str, partial: Path, progress: bool) -> None:
     """Fetch what is missing of a file; all of it if the server cannot do parts, or has another version now."""
+    from urllib.request import Request, urlopen
+
     from tqdm.auto import tqdm
 
     tag = _tag_path(partial).read_text() if _tag_path(partial).exists() else ""
@@ -179,7 +183,7 @@ def _continue(url: str, partial: Path, progress: bool) -> None:
     headers = {"User-Agent": "geonb", "Accept-Encoding": "identity"}
     if have:
         headers |= {"Range": f"bytes={have}-", "If-Range": tag}
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S) as answer:
+    with urlopen(Request(url, headers=headers), timeout=TIMEOUT_S) as answer:
         part = answer.status == 206 and (answer.headers.get("Content-Range") or "").startswith(f"bytes {have}-")
         have = have if part else 0
         length = answer.headers.get("Content-Length")
