@@ -83,7 +83,7 @@ def test_nothing_says_where_or_when(pictures):
     assert samples.placed == [] and samples.index["time"].isna().all()
     assert all(s["crs"] is None and s["pixel_m"] is None for s in samples.meta["sources"])
     assert pd.read_parquet(samples.path / "index.parquet")["geometry"].isna().all()
-    assert np.isnan(embedding._positions(samples, samples.index)).all()
+    assert np.isnan(embedding.positions(samples, samples.index)).all()
     checked = samples.check_split()
     assert (checked["method"], checked["leaks"], checked["smallest_gap_m"]) == ("given", 0, None)
     assert list(checked["counts"]) == ["triplets"] and "cannot prove" in checked["said"]
