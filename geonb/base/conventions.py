@@ -11,3 +11,10 @@ SPLIT_CODES = {name: code for code, name in enumerate(("none", *SPLITS))}  # in 
 def short(error: BaseException) -> str:
     """The message of a library's error on one line."""
     return " ".join(str(error).split())[:160]
+
+
+def refuse(head: str, found: list[str], most: int = 20) -> None:
+    """One ValueError that lists what was found, if anything was."""
+    if found:
+        rest = [f"... and {len(found) - most} more"] if len(found) > most else []
+        raise ValueError(f"{head}:\n" + "\n".join(f"- {fault}" for fault in found[:most] + rest))

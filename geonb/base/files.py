@@ -11,10 +11,12 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from geonb.base.threads import spread
 
 OLD_S = 86_400  # after which nobody is still writing
 
@@ -109,6 +111,11 @@ def fingerprint(path: Path) -> dict:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"path": str(path), "bytes": path.stat().st_size, "sha256": digest}
+
+
+def fingerprints(paths: Iterable[str | Path]) -> list[dict]:
+    """The `fingerprint` of each file, read in threads."""
+    return list(spread(fingerprint, [(Path(path),) for path in paths]))
 
 
 def key_of(content: Any) -> str:

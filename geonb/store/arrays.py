@@ -66,7 +66,7 @@ def merged(moments: Iterable[tuple[int, Any, Any]]) -> dict:
     ----------
     moments : of each part, number of pixels, mean (channel,), products about the mean (channel, channel); of `moments_of`
     """
-    n, mean, products = 0, 0.0, 0.0
+    n, mean, products = 0, np.zeros(()), np.zeros(())
     for m, part, inside in moments:
         if not m:
             continue

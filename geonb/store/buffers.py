@@ -33,7 +33,7 @@ class Buffers:
     def lend(self, shape: tuple[int, ...], dtype: type) -> np.ndarray:
         """An array (shape) of dtype with anything in it, C order: memory that came back, else new."""
         passed: list[np.ndarray] = []
-        found = None
+        found: np.ndarray | None = None
         while found is None:
             try:
                 block = self._free.pop()

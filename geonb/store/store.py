@@ -16,26 +16,29 @@ import shutil
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self, runtime_checkable
 
 import pandas as pd
 
 from geonb import registry
 from geonb.base import files as base_files
 from geonb.base import specs
-from geonb.base.conventions import VERSION
+from geonb.base.conventions import VERSION, refuse
+from geonb.base.project import project_root
+from geonb.store.sealing import FORMAT, finished, seen_from
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from geonb.store.loaders import Tensors
 
-FORMAT = 1
 PROOF = "proof.json"
-META_KEYS = ("geonb", "format", "workload", "kind", "name", "key", "simulated", "title", "notes", "attribution")
-META_KEYS += ("channels", "classes", "statistics", "parameters", "inputs", "sources", "split")
+META_KEYS = (
+    "geonb", "format", "workload", "kind", "name", "key", "simulated", "title", "notes", "attribution", "channels", "classes",
+    "statistics", "parameters", "inputs", "sources", "split",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,11 @@ class Store(ABC):
     path: Path
     meta: dict
     unproved: ClassVar[str] = ""
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Self:
+        """The store of this kind in a folder; :func:`open_store` asks the folder for its kind."""
+        return cls(Path(folder), json.loads((Path(folder) / "store.json").read_text()))
 
     @cached_property
     def index(self) -> pd.DataFrame:
@@ -72,8 +80,8 @@ class Store(ABC):
         import xarray as xr
 
         # not chunked: a window is one short read, no task graph
-        options = {"chunks": None, "consolidated": False, "decode_coords": "all"}
-        return {name: xr.open_zarr(self.path / "arrays.zarr", group=name, **options) for name in self.sources}
+        open_group = partial(xr.open_zarr, chunks=None, consolidated=False, decode_coords="all")
+        return {name: open_group(self.path / "arrays.zarr", group=name) for name in self.sources}
 
     @property
     def channels(self) -> list[str]:
@@ -89,6 +97,10 @@ class Store(ABC):
     def sources(self) -> list[str]:
         """Names of the sources: the groups of `arrays`."""
         return [s["name"] for s in self.meta["sources"]]
+
+    @property
+    def _shapes(self) -> dict[str, tuple[int, int]]:
+        return {s["name"]: tuple(s["shape"]) for s in self.meta["sources"]}
 
     @property
     def placed(self) -> list[str]:
@@ -128,6 +140,18 @@ class Store(ABC):
         """What is wrong with the store beyond missing keys, see `check_store`."""
 
 
+@runtime_checkable
+class Provable(Protocol):
+    """A store of a kind whose splits can be proved not to leak."""
+
+    def check_split(self) -> dict: ...
+
+
+def row_attrs(row: pd.Series) -> dict:
+    """A row of the table, what is known of it, as attributes of its window."""
+    return {k: v.item() if hasattr(v, "item") else str(v) for k, v in row.items() if not pd.isna(v)}
+
+
 def open_store(path: str | Path | None = None, workload: str | None = None) -> Store:
     """Open a sample store.
 
@@ -146,7 +170,7 @@ def open_store(path: str | Path | None = None, workload: str | None = None) -> S
         return _newest(workload or "segmentation")
     folder = Path(path).expanduser()
     if not folder.is_absolute() and not folder.exists():
-        folder = _root() / folder
+        folder = project_root() / folder
     if not (folder / "store.json").is_file():
         state = "an unfinished or damaged store (no store.json)" if folder.is_dir() else "no sample store"
         notebook = f"01_dataset_{workload}" if workload else "01_dataset_*"
@@ -155,27 +179,14 @@ def open_store(path: str | Path | None = None, workload: str | None = None) -> S
     return specs.load(registry.store_of(meta.get("kind", "patches")))(folder, meta)
 
 
-def refuse_leaks(path: Path, faults: list[str]) -> None:
-    """One ValueError that lists the windows that leak, if any do."""
-    if faults:
-        more = [f"... and {len(faults) - 20} more"] if len(faults) > 20 else []
-        raise ValueError(f"The split of {path} leaks:\n" + "\n".join(f"- {f}" for f in faults[:20] + more))
-
-
 def _newest(workload: str) -> Store:
-    folder = _root() / "data" / workload
+    folder = project_root() / "data" / workload
     seals = [p for p in folder.glob("*/store.json") if p.parent.suffix != ".partial"]
     if not seals:
         raise FileNotFoundError(
             f"No sample store in {folder}. Run notebooks/01_dataset_{workload}.ipynb first, or set `store`."
         )
     return open_store(max(seals, key=lambda p: p.stat().st_mtime).parent)
-
-
-def _root() -> Path:
-    from geonb.base import project as base_project
-
-    return base_project.project_root()
 
 
 def stores(workload: str = "segmentation", root: Path | None = None) -> pd.DataFrame:
@@ -186,7 +197,7 @@ def stores(workload: str = "segmentation", root: Path | None = None) -> pd.DataF
     DataFrame with store (folder from the project root), state (whole, or damaged), size_mb (of arrays and table; arrays
     count in each store that shares them), windows, sources, datasets, patch, key, inputs (number of files), written (UTC)
     """
-    base = Path(root) if root else _root()
+    base = Path(root) if root else project_root()
     rows = [_row(folder, base) for folder in _folders(base / "data" / workload)]
     columns = ["store", "state", "size_mb", "windows", "sources", "datasets", "patch", "key", "inputs", "written"]
     return pd.DataFrame(rows, columns=columns).sort_values("written", ascending=False, ignore_index=True)
@@ -199,10 +210,10 @@ def _folders(home: Path) -> list[Path]:
 def _row(folder: Path, base: Path) -> dict:
     files = [p for part in (folder, (folder / "arrays.zarr").resolve()) for p in part.rglob("*") if p.is_file()]
     written = pd.Timestamp(folder.stat().st_mtime, unit="s", tz="UTC").floor("s")
-    row = {"store": _from(base, folder), "state": "damaged", "written": written}
+    row = {"store": seen_from(base, folder), "state": "damaged", "written": written}
     row["size_mb"] = round(sum(p.stat().st_size for p in files) / 1e6, 1)
     try:
-        if not _finished(folder):
+        if not finished(folder):
             return row
         found = open_store(folder)
         names = [d["name"] for d in found.meta.get("datasets", [{"name": found.meta["name"]}])]
@@ -241,7 +252,7 @@ def delete_store(path: str | Path, force: bool = False) -> list[str]:
     """
     folder = Path(path).expanduser()
     if not folder.is_absolute() and not folder.exists():
-        folder = _root() / folder
+        folder = project_root() / folder
     folder = folder.absolute()
     prepared, home = folder / "arrays.zarr", folder.parent
     if not (folder / "store.json").is_file() and not prepared.is_symlink():
@@ -281,10 +292,6 @@ def _runs_of(folder: Path) -> list[str]:
     return found
 
 
-def _finished(folder: Path) -> bool:
-    return (folder / "store.json").is_file() and (folder / "arrays.zarr").is_dir()
-
-
 def check_split(store: Store) -> dict:
     """Prove from the table itself, read anew, that no sample of one split shares anything with another.
 
@@ -300,10 +307,11 @@ def check_split(store: Store) -> dict:
     ValueError
         Listing the windows that leak; or why nobody can tell, where the kind of store is `unproved`.
     """
-    if store.unproved:
+    fresh = replace(store)
+    if store.unproved or not isinstance(fresh, Provable):
         raise ValueError(f"{store.path}: its split cannot be checked; {store.unproved}")
     of = _what_a_proof_is_of(store)  # before the table is read: what changes meanwhile is proved again
-    proof = replace(store).check_split()
+    proof = fresh.check_split()
     with suppress(OSError):  # somebody else's store, or a full disk: whoever asks next proves it again
         base_files.write_json(store.path / PROOF, {"of": of, "proof": proof})
     return proof
@@ -356,18 +364,5 @@ def check_store(path: str | Path, deep: bool = False) -> Store:
         faults.append(f"store.json is of format {meta.get('format')}, this geonb reads {FORMAT}: run notebook 01 again")
     if not faults:
         faults += store.faults(deep)
-    if faults:
-        raise ValueError(f"The sample store {folder} is damaged:\n" + "\n".join(f"- {f}" for f in faults))
+    refuse(f"The sample store {folder} is damaged", faults, most=len(faults))
     return store
-
-
-def _from(base: Path, path: Path | str) -> str:
-    """A path as seen from the project, where it lies inside."""
-    path = Path(path).absolute()
-    return str(path.relative_to(base.absolute())) if path.is_relative_to(base.absolute()) else str(path)
-
-
-def _function(base: Path, path: str) -> str:
-    """An import path; that of a file as seen from the project."""
-    place, _, name = path.rpartition(":")
-    return f"{_from(base, place)}:{name}" if place.endswith(".py") else path

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from geonb.base.conventions import SPLITS
+from geonb.base.conventions import SPLITS, refuse
 from geonb.rasters import grids
 
 DRAWS = 500  # random assignments of blocks among which the best balanced one is taken
@@ -31,7 +31,8 @@ def read_shares(shares: str | tuple[float, ...]) -> tuple[float, float, float]:
         raise ValueError(
             f"shares = {shares!r} is not train/val/test in percent. Give three that add up to 100: 60/20/20"
         )
-    return tuple(float(v) for v in values / total)
+    train, val, test = (float(v) for v in values / total)
+    return train, val, test
 
 
 def check_sizes(
@@ -56,8 +57,7 @@ def check_sizes(
         faults.append(
             f"patch = {patch} px is larger than block = {block} px: no patch would lie in one split. Raise `block`"
         )
-    if faults:
-        raise ValueError("No windows can be cut:\n" + "\n".join(f"- {f}" for f in faults))
+    refuse("No windows can be cut", faults)
 
 
 def spatial_split(counts: np.ndarray, shares: tuple[float, float, float], seed: int) -> np.ndarray:
@@ -93,7 +93,7 @@ def spatial_split(counts: np.ndarray, shares: tuple[float, float, float], seed: 
     totals = counts.sum(axis=0)
     pixels = counts.sum(axis=1)
     rng = np.random.default_rng(seed)
-    best, best_miss = None, np.inf
+    best, best_miss = np.zeros(len(filled), np.int8), np.inf
     for _ in range(DRAWS):
         drawn = _deal(rng.permutation(len(filled)), pixels, np.array(shares), wanted)
         held = np.stack([counts[drawn == s + 1].sum(axis=0) for s in range(3)])
@@ -301,6 +301,6 @@ def ground_leaks(index: pd.DataFrame, outlines: np.ndarray, tolerance: float = 0
     ]
 
 
-def _name(rows: pd.DataFrame, i: int) -> str:
+def _name(rows: pd.DataFrame, i: int | np.integer) -> str:
     row = rows.iloc[i]
     return f"{row['split']} window {rows.index[i]} ({row['source']} y {row['y']}, x {row['x']}, {row['height']} px)"

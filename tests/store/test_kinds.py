@@ -20,6 +20,7 @@ from geonb.workloads.conflict import hdf5
 KINDS = ("patches", "cube", "windows", "triplets")
 # what the public methods that take something are asked here
 ASKED = {
+    "open": lambda kept: (kept.path,),
     "origins": lambda kept: ("test",),
     "split_map": lambda kept: (kept.sources[0],),
     "labels": lambda kept: ([kept.windows()[0]],),

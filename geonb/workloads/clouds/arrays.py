@@ -11,6 +11,7 @@ import pandas as pd
 from geonb.base import files
 from geonb.rasters import grids
 from geonb.store import arrays
+from geonb.store.faults import centre_faults, open_arrays, shape_faults
 from geonb.workloads.clouds.triplets import Area
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ PLANES = ("inputs", "valid")
 
 
 def write_scenes(scenes: Scenes, folder: Path) -> None:
-    """Bring scenes onto disk as one Zarr, a group a series, a chunk a scene and 512 px; whole or not at all.
+    """Bring scenes onto disk as one Zarr, a group a series, a chunk a scene and 512 px.
 
     Raises
     ------
@@ -30,10 +31,8 @@ def write_scenes(scenes: Scenes, folder: Path) -> None:
     pixels = sum(
         len(s) * s.shape[0] * s.shape[1] * (len(s.channels) * np.dtype(s.dtype).itemsize + 1) for s in scenes.series
     )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with files.enough_space(folder.parent, pixels), files.whole_folder(folder) as partial:
-        facts = [_write_series(series, partial) for series in scenes.series]
-        arrays.seal(partial, [], facts)
+    with files.enough_space(folder.parent, pixels):
+        arrays.seal(folder, [], [_write_series(series, folder) for series in scenes.series])
 
 
 def _write_series(series: Series, folder: Path) -> dict:
@@ -68,10 +67,8 @@ def _write_series(series: Series, folder: Path) -> dict:
         inputs, inside = series.read(i)
         to["inputs"][i], to["valid"][i] = inputs, inside
         valid.append(int(inside.sum()))
-    return arrays.source_facts(series.name, series.crs, series.transform, series.shape) | {
-        "scenes": len(series),
-        "valid": valid,
-    }
+    facts = arrays.source_facts(series.name, series.crs, series.transform, series.shape)
+    return facts | {"scenes": len(series), "valid": valid}
 
 
 def times_of(group: Any) -> np.ndarray:
@@ -87,18 +84,19 @@ def valid_shares(valid: np.ndarray, corners: np.ndarray, patch: int) -> np.ndarr
     return (table[y + patch, x + patch] - table[y, x + patch] - table[y + patch, x] + table[y, x]) / patch**2
 
 
-def outlines(geometry: dict[str, tuple[Any, Any]], tiles: pd.DataFrame) -> np.ndarray:
+def outlines(root: Any, tiles: pd.DataFrame) -> np.ndarray:
     """Outlines of tiles in longitude and latitude; None where a corner lies off the Earth, or there is no CRS.
 
     Parameters
     ----------
-    geometry : series -> (transform, CRS)
+    root : Zarr group of the arrays
     tiles : DataFrame with source, y, x, height, width
     """
     import shapely
 
     found = np.empty(len(tiles), object)
-    for source, (transform, crs) in geometry.items():
+    for source in tiles["source"].unique():
+        transform, crs = arrays.transform_of(root[source]), arrays.grid_of(root[source])[0]
         if crs is None:
             continue
         here = (tiles["source"] == source).to_numpy()
@@ -127,35 +125,16 @@ def statistics(root: Any, areas: list[Area]) -> dict:
 
 def array_faults(folder: Path, meta: dict, deep: bool) -> list[str]:
     """What is wrong with arrays.zarr: shapes, chunks, coordinates, times; `deep` reads every scene."""
-    import zarr
-
-    try:
-        root = zarr.open_group(folder / "arrays.zarr", mode="r", use_consolidated=False)
-    except (OSError, ValueError, KeyError) as error:
-        return [f"arrays.zarr cannot be opened: {error}"]
-    faults = []
-    for source in meta["sources"]:
+    root, faults = open_arrays(folder)
+    for source in meta["sources"] if root is not None else ():
         name, shape, n = source["name"], tuple(source["shape"]), source["scenes"]
         expected = {"inputs": (n, len(meta["channels"]), *shape), "valid": (n, *shape), "time": (n,), "spatial_ref": ()}
-        expected |= {"y": shape[:1], "x": shape[1:]}
-        for variable, size in expected.items():
-            array = root.get(f"{name}/{variable}")
-            if array is None or array.shape != size:
-                faults.append(
-                    f"arrays.zarr/{name}/{variable}: {'missing' if array is None else array.shape}, not {size}"
-                )
-            elif variable in PLANES and array.nchunks_initialized < array.nchunks:
-                faults.append(
-                    f"arrays.zarr/{name}/{variable}: {array.nchunks - array.nchunks_initialized} chunks are missing"
-                )
-        if any(fault.startswith(f"arrays.zarr/{name}/") for fault in faults):
+        if found := shape_faults(root, name, expected | {"y": shape[:1], "x": shape[1:]}, PLANES):
+            faults += found
             continue
-        centres = grids.centres(arrays.transform_of(root[name]), shape)
-        if not all(np.allclose(root[f"{name}/{k}"][:], c) for k, c in zip("yx", centres, strict=True)):
-            faults.append(f"arrays.zarr/{name}: x and y are not the pixel centres of its GeoTransform")
+        faults += centre_faults(root, name)
         for i in range(n if deep else 0):
             odd = int(root[name]["valid"][i].sum()) - source["valid"][i]
-            faults += (
-                [f"arrays.zarr/{name}: scene {i} has {odd:+d} valid pixels against when it was written"] if odd else []
-            )
+            if odd:
+                faults.append(f"arrays.zarr/{name}: scene {i} has {odd:+d} valid pixels against when it was written")
     return faults

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -27,11 +27,11 @@ class Look:
     """A frame on its grid, and what one reading of it told."""
 
     frame: Frame
-    grid: Grid
     order: int
+    grid: Grid = field(init=False)
     channels: tuple[dict, ...] = ()
     dtype: str = ""
-    spread: np.ndarray | None = None  # (channel,): p99 - p1 of the valid pixels
+    spread: np.ndarray = field(init=False)  # (channel,): p99 - p1 of the valid pixels
 
     @property
     def kind(self) -> tuple:
@@ -95,7 +95,7 @@ def scan(
     """Read every scene once, one at a time, and tell what is unfit of each by itself."""
     kept = []
     for order, frame in enumerate(frames):
-        look = Look(frame, None, order)
+        look = Look(frame, order)
         try:
             native = clouds_channels.coarsest(clouds_channels.layers(frame, choice))
             look.grid = grids.target_grid(native, box, pixel_m)
@@ -151,7 +151,7 @@ def alike(looks: list[Look], left_out: list[Left]) -> list[Look]:
     if not looks:
         return looks
     counts = Counter(look.kind for look in looks)
-    most = max(counts, key=counts.get)
+    most = counts.most_common(1)[0][0]
     example = next(look for look in looks if look.kind == most)
     for look in looks:
         if look.kind != most:

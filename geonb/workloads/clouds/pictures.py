@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from geonb.base import project
-from geonb.base.conventions import SPLITS
+from geonb.base.conventions import SPLITS, refuse
 from geonb.store.windows import read_shares
 from geonb.workloads.clouds import triplet_files
 from geonb.workloads.clouds.channels import choose
@@ -173,10 +173,7 @@ def settle(scenes: Scenes, patch: int | None, shares: str | tuple, seed: int, **
         f"{name} = {value!r}: the triplets and their split are given; leave it out" for name, value in asked.items()
     ]
     faults += [f"patch = {patch} px: the pictures are {side} px; leave it out"] if patch not in (None, side) else []
-    if faults:
-        raise ValueError(
-            "Triplets that came as pictures are taken as they are:\n" + "\n".join(f"- {f}" for f in faults)
-        )
+    refuse("Triplets that came as pictures are taken as they are", faults)
     table, notes = _deal(scenes.given, shares, seed)
     dealt = bool(notes)
     shared, named = _shared(table)

@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from geonb.base import files, project, threads
-from geonb.base.conventions import SPLITS, VERSION
+from geonb.base import project
+from geonb.base.conventions import SPLITS, refuse
+from geonb.base.files import fingerprints
 from geonb.base.specs import Option, check_options
 from geonb.rasters import grids
-from geonb.store import arrays, store
+from geonb.store import store
+from geonb.store.faults import column_faults, statistics_faults
+from geonb.store.sealing import FORMAT, make_store
 from geonb.store.windows import ground_leaks
 from geonb.workloads.clouds import arrays as clouds_arrays
 from geonb.workloads.clouds import triplets
@@ -30,8 +33,10 @@ if TYPE_CHECKING:
 
     from geonb.workloads.clouds.series import Scenes
 
-INDEX_COLUMNS = ("source", "dataset", "time", "t", "y", "x", "height", "width", "split", "block", "valid_share")
-INDEX_COLUMNS += ("neighbor_y", "neighbor_x", "distant_source", "distant_t", "distant_y", "distant_x", "geometry")
+INDEX_COLUMNS = (
+    "source", "dataset", "time", "t", "y", "x", "height", "width", "split", "block", "valid_share", "neighbor_y", "neighbor_x",
+    "distant_source", "distant_t", "distant_y", "distant_x", "geometry",
+)  # fmt: skip
 APART_H = 12.0
 _APART = {"apart_h": Option(APART_H, float, 0, 1e6, help="scenes of a place closer in time are one take, hours")}
 SPLIT = {"auto": _APART, "scene": _APART, "area": _APART}
@@ -86,7 +91,7 @@ class TripletStore(store.Store):
         window = xr.concat(
             found, xr.IndexVariable("tile", list(TILES)), coords="different", compat="equals", join="override"
         )
-        window.attrs = {k: v.item() if hasattr(v, "item") else str(v) for k, v in row.iloc[0].items() if not pd.isna(v)}
+        window.attrs = store.row_attrs(row.iloc[0])
         return window.set_coords("time")
 
     def pixels(self, rows: np.ndarray, tile: str = "anchor") -> tuple[np.ndarray, np.ndarray]:
@@ -126,8 +131,8 @@ class TripletStore(store.Store):
             Listing the triplets that leak.
         """
         split = self.meta["split"]
-        faults, gap_px = self._leaks()
-        store.refuse_leaks(self.path, faults)
+        leaking, gap_px = self._leaks()
+        refuse(f"The split of {self.path} leaks", leaking)
         tiles = triplets.tiles_table(self.index)
         which = tiles.groupby("split")
         counts = {
@@ -164,33 +169,18 @@ class TripletStore(store.Store):
         }
 
     def _leaks(self) -> tuple[list[str], float]:
-        split = self.meta["split"]
-        shapes = {s["name"]: tuple(s["shape"]) for s in self.meta["sources"]}
-        known = split | {"patch": self.patch, "distance": self.meta["parameters"].get("distance")}
-        faults, gap = triplets.leaks(self.index, shapes, split["takes"], known)
-        if not faults and split["method"] == "area" and len(shapes) > 1:
-            tiles = triplets.tiles_table(self.index)
-            faults += ground_leaks(tiles, clouds_arrays.outlines(self._geometry(), tiles))
-        return faults, gap
-
-    def _geometry(self) -> dict[str, tuple[Any, Any]]:
         import zarr
 
         root = zarr.open_group(self.path / "arrays.zarr", mode="r")
-        return {name: (arrays.transform_of(root[name]), arrays.grid_of(root[name])[0]) for name in self.sources}
+        return _leaks(root, self.index, self.meta["split"], self.meta["parameters"])
 
     def faults(self, deep: bool = False) -> list[str]:
         """What is wrong with the store, part by part; empty if it is whole. `deep` also reads every scene."""
-        found, n = [], len(self.channels)
-        mean, std = (np.array(self.meta["statistics"].get(k, []), float) for k in ("mean", "std"))
-        if len(mean) != n or len(std) != n or not np.isfinite([*mean, *std]).all() or (std <= 0).any():
-            found.append(
-                f"statistics: mean and std must be {n} finite numbers each, std above 0; they are {mean}, {std}"
-            )
-        found += clouds_arrays.array_faults(self.path, self.meta, deep)
-        missing = [c for c in INDEX_COLUMNS if c not in (*self.index.columns, "geometry")]
-        if missing:
-            return [*found, f"index.parquet has no column {', '.join(missing)}"]
+        found = statistics_faults(self.meta, len(self.channels)) + clouds_arrays.array_faults(
+            self.path, self.meta, deep
+        )
+        if missing := column_faults(self.path, INDEX_COLUMNS):
+            return found + missing
         return found + [f"index.parquet: {f}" for f in self._leaks()[0][:20]]
 
 
@@ -258,53 +248,36 @@ def write_triplet_store(
     OSError
         No space left: says how much is needed; nothing half-written remains.
     """
-    base = Path(root) if root else store._root()
-    home = base / "data" / workload
     cut = _settle(scenes, patch, counts, distance, min_distant, min_valid, split, shares, seed)
     areas, notes, table = cut.pop("areas"), cut.pop("notes"), cut.pop("table", None)
     title = project.slug(name or scenes.name)
-    inputs = list(threads.spread(files.fingerprint, [(path,) for path in scenes.files]))
-    prepared_key = files.key_of(
-        {"format": store.FORMAT, "recipe": scenes.recipe, "inputs": [f["sha256"] for f in inputs]}
-    )
+    files = fingerprints(scenes.files)
     facts = {k: getattr(scenes, k) for k in ("title", "simulated", "attribution")}
-    facts |= {
-        "notes": [*scenes.notes, *notes, *(f"Left out: {text}" for text in scenes.left_out)],
-        "channels": list(scenes.channels),
-    }
-    key = files.key_of({"arrays": prepared_key, "cut": cut, "name": title, "facts": facts})
-    folder, prepared = home / f"{title}-{key[:8]}", home / ".arrays" / f"{prepared_key}.zarr"
-    if store._finished(folder):
-        return store.open_store(folder)
-    meta = {
-        "geonb": VERSION,
-        "format": store.FORMAT,
-        "workload": workload,
-        "kind": "triplets",
-        "name": title,
-        "key": key,
-    }
-    meta |= {
-        **facts,
-        "classes": [],
-        "datasets": [{"name": title}],
-        "parameters": {k: v for k, v in cut.items() if k != "split"},
-    }
-    meta |= {"inputs": [f | {"path": store._from(base, f["path"])} for f in inputs], "left_out": list(scenes.left_out)}
-    with files.locked(home / ".lock"):
-        if not store._finished(folder):  # it may have come while we waited
-            files.sweep(home)
-            files.sweep(prepared.parent)
-            if not prepared.is_dir():
-                clouds_arrays.write_scenes(scenes, prepared)
-            with files.enough_space(home, 1_000_000), files.whole_folder(folder) as partial:
-                _write_table(partial, prepared, meta, cut, areas, table)
-    return store.open_store(folder)
+    left_out = list(scenes.left_out)
+    facts["notes"] = [*scenes.notes, *notes, *(f"Left out: {text}" for text in left_out)]
+    facts["channels"] = list(scenes.channels)
+    folder = make_store(
+        "triplets", lambda path: clouds_arrays.write_scenes(scenes, path),
+        lambda path: {"left_out": left_out, **_write_table(path, cut, areas, table, title)},
+        recipe={"format": FORMAT, "recipe": scenes.recipe, "inputs": [f["sha256"] for f in files]}, cut=cut, facts=facts,
+        files=files, name=title, workload=workload, root=root,
+    )  # fmt: skip
+    return TripletStore.open(folder)
 
 
-def _settle(scenes, patch, counts, distance, min_distant, min_valid, split, shares, seed) -> dict[str, Any]:
+def _settle(
+    scenes: Scenes,
+    patch: int | None,
+    wanted: str | dict[str, int],
+    distance: float,
+    min_distant: float | None,
+    min_valid: float,
+    split: str,
+    shares: str | tuple[float, float, float],
+    seed: int,
+) -> dict[str, Any]:
     """All that the table depends on, checked: parameters, takes, areas."""
-    counts = read_counts(counts)
+    counts = read_counts(wanted)
     by, apart_h = read_split(split)
     if scenes.given is not None:
         from geonb.workloads.clouds import pictures
@@ -316,20 +289,14 @@ def _settle(scenes, patch, counts, distance, min_distant, min_valid, split, shar
         unusual = {name: value for name, (value, usual) in asked.items() if value != usual}
         return pictures.settle(scenes, patch, shares, seed, **unusual)
     patch = PATCH if patch is None else patch
-    limits = {
-        "patch": (8, 8192),
-        "distance": (0, 100),
-        "min_valid": (0, 1),
-        "seed": (0, 2**32 - 1),
-    }
+    limits = {"patch": (8, 8192), "distance": (0, 100), "min_valid": (0, 1), "seed": (0, 2**32 - 1)}
     given = {"patch": patch, "distance": distance, "min_valid": min_valid, "seed": seed}
     faults = [
         f"{k} = {given[k]!r}: give a number from {a:g} to {b:g}"
         for k, (a, b) in limits.items()
         if not a <= given[k] <= b
     ]
-    if faults:
-        raise ValueError("No triplets can be drawn:\n" + "\n".join(f"- {f}" for f in faults))
+    refuse("No triplets can be drawn", faults)
     shapes = {s.name: s.shape for s in scenes.series}
     ground = {s.name: grids.lonlat_bounds(s.crs, grids.bounds(s.transform, s.shape)) for s in scenes.series}
     takes = triplets.takes_of({s.name: s.times for s in scenes.series}, ground, apart_h)
@@ -382,52 +349,47 @@ def read_counts(counts: str | dict[str, int]) -> dict[str, int]:
     return dict(zip(SPLITS, values, strict=True))
 
 
-def _write_table(
-    folder: Path, prepared: Path, meta: dict, cut: dict, areas: list[Area], table: pd.DataFrame | None = None
-) -> None:
-    """Triplets, drawn unless there is a table of them, and statistics from finished arrays; the seal last."""
+def _write_table(folder: Path, cut: dict, areas: list[Area], table: pd.DataFrame | None, dataset: str) -> dict:
+    """Triplets, drawn unless there is a table of them, and statistics from finished arrays; gives what the seal says."""
     import geopandas as gpd
     import zarr
 
-    (folder / "arrays.zarr").symlink_to(Path("..") / ".arrays" / prepared.name)
-    root = zarr.open_group(prepared, mode="r")
-    facts, split = root.attrs["sources"], cut["split"]
-    whole = {f["name"]: np.array(f["valid"]) == f["shape"][0] * f["shape"][1] for f in facts}
+    root: Any = zarr.open_group(folder / "arrays.zarr", mode="r")
+    sources, split, patch = root.attrs["sources"], cut["split"], cut["patch"]
+    whole = {f["name"]: np.array(f["valid"]) == f["shape"][0] * f["shape"][1] for f in sources}
 
     def valid_shares(source: str, t: int, corners: np.ndarray) -> np.ndarray:
         if whole[source][t]:
             return np.ones(len(corners))
-        return clouds_arrays.valid_shares(root[source]["valid"][t], corners, cut["patch"])
+        return clouds_arrays.valid_shares(root[source]["valid"][t], corners, patch)
 
     if table is None:
         options = {k: cut[k] for k in ("counts", "patch", "distance", "min_distant", "min_valid", "seed")}
         table = triplets.cut_triplets(areas, split["takes"], valid_shares, **options)
-    table["block"] = triplets.blocks_of(table, split["takes"], split["method"], cut["patch"])
-    table = _typed(
-        table,
-        {f["name"]: pd.DatetimeIndex(clouds_arrays.times_of(root[f["name"]])) for f in facts},
-        cut["patch"],
-        meta["name"],
-    )
-    geometry = {f["name"]: (arrays.transform_of(root[f["name"]]), arrays.grid_of(root[f["name"]])[0]) for f in facts}
-    shapes = {f["name"]: tuple(f["shape"]) for f in facts}
-    known = split | {"patch": cut["patch"], "distance": cut.get("distance")}
-    faults, _ = triplets.leaks(table, shapes, split["takes"], known)
+    table = table.assign(block=triplets.blocks_of(table, split["takes"], split["method"], patch))
+    times = {name: pd.DatetimeIndex(clouds_arrays.times_of(root[name])) for name in whole}
+    table = _typed(table, times, patch, dataset)
+    refuse("These triplets would leak between the splits", _leaks(root, table, split, cut)[0], most=10)
     tiles = triplets.tiles_table(table)
-    if split["method"] == "area" and len(shapes) > 1:
-        faults += ground_leaks(tiles, clouds_arrays.outlines(geometry, tiles))
-    if faults:
-        raise ValueError("These triplets would leak between the splits:\n" + "\n".join(f"- {f}" for f in faults[:10]))
-    index = gpd.GeoDataFrame(
-        table, geometry=clouds_arrays.outlines(geometry, tiles[tiles["tile"] == "anchor"]), crs="OGC:CRS84"
-    )
+    anchors = clouds_arrays.outlines(root, tiles[tiles["tile"] == "anchor"])
+    index = gpd.GeoDataFrame(table, geometry=anchors, crs="OGC:CRS84")
     index.to_parquet(folder / "index.parquet", index=False, compression="zstd")
-    parts = {
-        "statistics": clouds_arrays.statistics(root, [a for a in areas if a.split == "train"]) | cut.get("look", {}),
-        "sources": facts,
-        "split": split,
-    }
-    files.write_json(folder / "store.json", meta | parts)
+    statistics = clouds_arrays.statistics(root, [a for a in areas if a.split == "train"]) | cut.get("look", {})
+    return {
+        "datasets": [{"name": dataset}], "classes": [], "parameters": {k: v for k, v in cut.items() if k != "split"},
+        "statistics": statistics, "sources": sources, "split": split,
+    }  # fmt: skip
+
+
+def _leaks(root: Any, table: pd.DataFrame, split: dict, cut: dict) -> tuple[list[str], float]:
+    """What leaks between the splits, and the distance of the nearest two tiles of different ones, px."""
+    shapes = {s["name"]: tuple(s["shape"]) for s in root.attrs["sources"]}
+    known = split | {"patch": cut["patch"], "distance": cut.get("distance")}
+    found, gap = triplets.leaks(table, shapes, split["takes"], known)
+    if not found and split["method"] == "area" and len(shapes) > 1:
+        tiles = triplets.tiles_table(table)
+        found += ground_leaks(tiles, clouds_arrays.outlines(root, tiles))
+    return found, gap
 
 
 def _typed(table: pd.DataFrame, times: dict[str, pd.DatetimeIndex], patch: int, dataset: str) -> pd.DataFrame:

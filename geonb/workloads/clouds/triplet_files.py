@@ -17,6 +17,7 @@ import numpy as np
 
 from geonb.base import files as base_files
 from geonb.base import threads
+from geonb.base.conventions import refuse
 from geonb.workloads.clouds.triplets import TILES
 
 if TYPE_CHECKING:
@@ -87,12 +88,9 @@ def find_triplets(folder: str | Path) -> dict[str, dict[str, list[Path]]]:
         ]
         if sets:
             found[split] = {tile: [s[tile] for s in sets.values() if len(s) == 3] for tile in TILES}
-    if faults or not found:
-        listed = (
-            "\n".join(f"- {f}" for f in faults[:20])
-            or f"- no {{number}}_anchor.png in {', '.join(map(str, places.values()))}"
-        )
-        raise ValueError(f"{folder} holds no whole set of triplets:\n{listed}")
+    if not faults and not found:
+        faults.append(f"no {{number}}_anchor.png in {', '.join(map(str, places.values()))}")
+    refuse(f"{folder} holds no whole set of triplets", faults)
     return found
 
 
@@ -147,11 +145,7 @@ def sums_of(folder: Path, files: list[Path]) -> tuple[dict[Path, str], int]:
         faults.append(f"{first} is {rows} x {columns} px: tiles are squares of {SIDES[0]} to {SIDES[1]} px")
     other = {file: size for file, size in sizes.items() if size != (rows, columns)}
     faults += [f"{file} is {y} x {x} px, {first} {rows} x {columns} px" for file, (y, x) in other.items()]
-    if faults:
-        listed = "\n".join(
-            f"- {f}" for f in [*faults[:20], *([f"... and {len(faults) - 20} more"] * (len(faults) > 20))]
-        )
-        raise ValueError(f"The pictures of {folder} are no set of triplets:\n{listed}")
+    refuse(f"The pictures of {folder} are no set of triplets", faults)
     return {file: found[0] for file, found in seen.items()}, rows
 
 

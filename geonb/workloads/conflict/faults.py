@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from geonb.base import conventions
 from geonb.base.conventions import SPLITS
+from geonb.store.faults import column_faults, open_arrays, shape_faults, statistics_faults
 from geonb.workloads.conflict import windows
+from geonb.workloads.conflict.arrays import GROUP, KINDS, MONTHS_AT_ONCE
 
 if TYPE_CHECKING:
     from geonb.workloads.conflict.store import CubeStore
@@ -38,9 +41,7 @@ def check_split(store: CubeStore) -> dict:
     more, smallest = windows.leaks(months, split)
     faults += [f"store.json, origins: {fault}" for fault in more if not faults]
     faults += _stray(store.index, origins)
-    if faults:
-        rest = [f"... and {len(faults) - 20} more"] if len(faults) > 20 else []
-        raise ValueError(f"The split of {store.path} leaks:\n" + "\n".join(f"- {f}" for f in faults[:20] + rest))
+    conventions.refuse(f"The split of {store.path} leaks", faults)
     gap = min(gap, smallest)
     counts = {
         "windows": {s: int((store.index["split"] == s).sum()) for s in SPLITS},
@@ -86,20 +87,14 @@ def _positives(store: CubeStore, origins: np.ndarray) -> int:
     return int(((cube.to_numpy()[:, 0] >= 1) & store.valid).sum())
 
 
-def faults(store: CubeStore, deep: bool = False) -> list[str]:
+def faults(store: CubeStore, columns: Sequence[str], deep: bool = False) -> list[str]:
     """What is wrong: statistics, channels and split in store.json; shapes and coordinates; the table; `deep`: every month."""
-    found = _meta_faults(store) or _array_faults(store, deep)
+    found = _meta_faults(store) or _array_faults(store, deep) or column_faults(store.path, columns)
     return found or _table_faults(store)
 
 
 def _meta_faults(store: CubeStore) -> list[str]:
-    meta, found = store.meta, []
-    n = len(store.inputs)
-    mean, std = (np.array(meta["statistics"].get(k, []), float) for k in ("mean", "std"))
-    if len(mean) != n or len(std) != n or not np.isfinite([*mean, *std]).all() or (std <= 0).any():
-        found.append(
-            f"statistics: mean and std must be {n} finite numbers each, std above 0; they are {meta['statistics']}"
-        )
+    meta, found = store.meta, statistics_faults(store.meta, len(store.inputs))
     names = [c["name"] for c in meta["channels"]]
     for outcome in meta.get("outcomes", []):
         lacking = [outcome[k] for k in ("event", "deaths") if outcome[k] and outcome[k] not in names]
@@ -111,30 +106,20 @@ def _meta_faults(store: CubeStore) -> list[str]:
 
 
 def _array_faults(store: CubeStore, deep: bool) -> list[str]:
-    import zarr
-
-    from geonb.workloads.conflict.arrays import GROUP
-
-    try:
-        group = zarr.open_group(store.path / "arrays.zarr", mode="r", use_consolidated=False)[GROUP]
-    except (OSError, ValueError, KeyError) as error:
-        return [f"arrays.zarr cannot be opened: {conventions.short(error)}"]
+    root, found = open_arrays(store.path)
+    if root is None:
+        return found
+    if GROUP not in root:
+        return [f"arrays.zarr cannot be opened: it has no group {GROUP!r}"]
+    group = root[GROUP]
     source, channels = store.meta["sources"][0], store.meta["channels"]
-    shape, count = (
-        tuple(source["shape"]),
-        {k: sum(c["kind"] == k for c in channels) for k in ("monthly", "yearly", "static")},
-    )
+    shape, count = tuple(source["shape"]), {k: sum(c["kind"] == k for c in channels) for k in KINDS}
     expected = {"monthly": (source["months"], count["monthly"], *shape), "time": (source["months"],)}
     expected |= {"valid": shape, "country": shape, "gid": shape, "y": shape[:1], "x": shape[1:], "spatial_ref": ()}
     years = group["year"].shape if "year" in group else (0,)
     expected |= {"yearly": (*years, count["yearly"], *shape)} if count["yearly"] else {}
     expected |= {"static": (count["static"], *shape)} if count["static"] else {}
-    found = []
-    for name, size in expected.items():
-        array = group.get(name)
-        if array is None or array.shape != size:
-            found.append(f"arrays.zarr/{GROUP}/{name}: {'missing' if array is None else array.shape}, not {size}")
-    if found:
+    if found := shape_faults(root, GROUP, expected):
         return found
     for name, step in zip("yx", source["resolution"], strict=True):
         if not np.allclose(np.diff(group[name][:]), step):
@@ -145,13 +130,13 @@ def _array_faults(store: CubeStore, deep: bool) -> list[str]:
     return found + (_month_faults(group, channels) if deep else [])
 
 
-def _month_faults(group: object, channels: list[dict]) -> list[str]:
+def _month_faults(group: Any, channels: list[dict]) -> list[str]:
     """Values that cannot be in monthly channels: unknown ones, flags that are neither 0 nor 1."""
     found = []
     for record in [c for c in channels if c["kind"] == "monthly"]:
         odd = 0
-        for start in range(0, group["monthly"].shape[0], 12):
-            values = group["monthly"][start : start + 12, record["position"]]
+        for start in range(0, group["monthly"].shape[0], MONTHS_AT_ONCE):
+            values = group["monthly"][start : start + MONTHS_AT_ONCE, record["position"]]
             wrong = ~np.isfinite(values)
             odd += int((wrong | ((values != 0) & (values != 1)) if record["binary"] else wrong).sum())
         if odd:
@@ -162,17 +147,6 @@ def _month_faults(group: object, channels: list[dict]) -> list[str]:
 
 
 def _table_faults(store: CubeStore) -> list[str]:
-    import pyarrow.parquet as pq
-
-    from geonb.workloads.conflict.store import INDEX_COLUMNS
-
-    try:
-        columns = pq.read_schema(store.path / "index.parquet").names
-    except (OSError, ValueError) as error:
-        return [f"index.parquet cannot be read: {conventions.short(error)}"]
-    missing = [c for c in INDEX_COLUMNS if c not in columns]
-    if missing:
-        return [f"index.parquet has no column {', '.join(missing)}"]
     index, source = store.index, store.meta["sources"][0]
     low, high = index[["y", "x"]].to_numpy(np.int64), index[["height", "width"]].to_numpy(np.int64)
     rows, width = source["shape"]

@@ -16,24 +16,26 @@ Layout "geonb": the cube itself, its coordinates and the table: nothing is lost,
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from geonb.base import conventions, files
 from geonb.store import windows as store_windows
-from geonb.workloads.conflict import hdf5_cubes, window_store
+from geonb.store.sealing import FORMAT, check_import, seal
+from geonb.workloads.conflict import hdf5_cubes
 from geonb.workloads.conflict.arrays import WINDOWS
-
-if TYPE_CHECKING:
-    from geonb.workloads.conflict.store import CubeStore
+from geonb.workloads.conflict.store import CubeStore
+from geonb.workloads.conflict.window_store import UNPLACED, WindowStore
 
 LAYOUTS = ("conflict_lstm", "geonb")
 SAMPLES_AT_ONCE = 64
 
 
-def export_sequences(store: CubeStore, file: str | Path, layout: str = "conflict_lstm", dtype: str = "float64") -> Path:
+def export_sequences(
+    store: CubeStore | WindowStore, file: str | Path, layout: str = "conflict_lstm", dtype: str = "float64"
+) -> Path:
     """Copy the windows of a store (or the cube and its table) into one HDF5 file, whole or not at all.
 
     Parameters
@@ -61,28 +63,23 @@ def export_sequences(store: CubeStore, file: str | Path, layout: str = "conflict
         faults.append(f"dtype = {dtype!r} is not known: choose float64 or float32")
     if len(index[["height", "width"]].drop_duplicates()) != 1:
         faults.append(f"the windows of {store.path} are of several sizes; an HDF5 array holds one")
-    if layout == "geonb" and not store.georeferenced:
+    cube = store if isinstance(store, CubeStore) else None
+    if layout == "geonb" and cube is None:
         faults.append(f"{store.path} has no cube, only samples: choose conflict_lstm")
-    if faults:
-        raise ValueError("No HDF5 file can be written:\n" + "\n".join(f"- {f}" for f in faults))
-    partial = file.with_name(f"{file.name}.partial")
+    conventions.refuse("No HDF5 file can be written", faults)
     file.parent.mkdir(parents=True, exist_ok=True)
     size = int(index["height"].iloc[0]) * int(index["width"].iloc[0])
     need = len(index) * size * (store.steps * len(store.inputs) + 1) * np.dtype(dtype).itemsize
-    try:
-        with files.enough_space(file.parent, need), h5py.File(partial, "w") as out:
-            out.attrs["layout"] = layout
-            if layout == "geonb":
-                hdf5_cubes.write(out, store)
-            else:
-                _write(out, store, dtype)
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
+    with files.enough_space(file.parent, need), files.whole_file(file) as partial, h5py.File(partial, "w") as out:
+        out.attrs["layout"] = layout
+        if cube is not None and layout == "geonb":
+            hdf5_cubes.write(out, cube)
+        else:
+            _write(out, store, dtype)
     return file
 
 
-def _write(out: Any, store: CubeStore, dtype: str) -> None:
+def _write(out: Any, store: CubeStore | WindowStore, dtype: str) -> None:
     index, names = store.index, store.inputs
     order = np.concatenate([np.flatnonzero(index["split"] == s) for s in conventions.SPLITS])
     sizes = store.steps, len(names), int(index["height"].iloc[0]), int(index["width"].iloc[0])
@@ -108,7 +105,9 @@ def _write(out: Any, store: CubeStore, dtype: str) -> None:
     out.attrs["splits"] = [int((index["split"] == s).sum()) for s in conventions.SPLITS]
 
 
-def import_sequences(file: str | Path, folder: str | Path, shares: str | tuple[float, ...] = "70/15/15") -> Any:
+def import_sequences(
+    file: str | Path, folder: str | Path, shares: str | tuple[float, ...] = "70/15/15"
+) -> CubeStore | WindowStore:
     """Make a store of an HDF5 file: of "geonb" the very same one, of "conflict_lstm" one of samples without place or month.
 
     Parameters
@@ -132,34 +131,23 @@ def import_sequences(file: str | Path, folder: str | Path, shares: str | tuple[f
     """
     import h5py
 
-    file, folder = Path(file), Path(folder)
-    if folder.exists():
-        raise FileExistsError(f"{folder} is there already. Give another folder, or delete it")
-    if not file.is_file() or not h5py.is_hdf5(file):
-        raise ValueError(f"{file} is not an HDF5 file")
+    file, folder = check_import(file, folder)
     parts = store_windows.read_shares(shares)
     about = files.fingerprint(file)
     with h5py.File(file) as data:
         exact = str(data.attrs.get("layout", "")) == "geonb" and "cube" in data
         if not exact:
             _check(data, file)
-        prepared = folder.parent / ".arrays" / f"{about['sha256'][:16]}.zarr"
-        with files.locked(folder.parent / ".lock"), files.enough_space(folder.parent, 4 * file.stat().st_size):
-            if not prepared.is_dir():
-                prepared.parent.mkdir(parents=True, exist_ok=True)
-                with files.whole_folder(prepared) as partial:
-                    (hdf5_cubes.read_arrays if exact else _read_arrays)(data, partial)
-            with files.whole_folder(folder) as partial:
-                (partial / "arrays.zarr").symlink_to(Path("..") / ".arrays" / prepared.name)
-                if exact:
-                    hdf5_cubes.read_table(data, partial)
-                else:
-                    _write_table(partial, data, about, parts)
-    if exact:
-        from geonb.workloads.conflict.store import open_cube_store
 
-        return open_cube_store(folder)
-    return window_store.open_window_store(folder)
+        def write_arrays(path: Path) -> None:
+            with files.enough_space(path.parent, 4 * file.stat().st_size):
+                (hdf5_cubes.read_arrays if exact else _read_arrays)(data, path)
+
+        def write_table(path: Path) -> dict:
+            return hdf5_cubes.read_table(data, path) if exact else _write_table(path, data, about, parts)
+
+        seal(folder, folder.parent / ".arrays" / f"{about['sha256'][:16]}.zarr", write_arrays, write_table)
+    return (CubeStore if exact else WindowStore).open(folder)
 
 
 def _check(data: Any, file: Path) -> None:
@@ -172,8 +160,7 @@ def _check(data: Any, file: Path) -> None:
             faults.append(f"truth is {truth}, not {(shape[0], *shape[3:])}")
         if not faults and shape[0] < 3:
             faults.append(f"there are {shape[0]} samples: at least 3 are needed, one a split")
-    if faults:
-        raise ValueError(f"{file} is not of the layout conflict_lstm:\n" + "\n".join(f"- {f}" for f in faults))
+    conventions.refuse(f"{file} is not of the layout conflict_lstm", faults)
 
 
 def _read_arrays(data: Any, folder: Path) -> None:
@@ -197,10 +184,8 @@ def _read_arrays(data: Any, folder: Path) -> None:
         targets[start : start + some] = truth[start : start + some].reshape(-1, height, width).astype(np.float32)
 
 
-def _write_table(folder: Path, data: Any, about: dict, shares: tuple[float, ...]) -> None:
-    """The table, the statistics and the seal of a store of samples."""
-    from geonb.store import store
-
+def _write_table(folder: Path, data: Any, about: dict, shares: tuple[float, ...]) -> dict:
+    """The table of a store of samples; gives its seal."""
     n, steps, channels, height, width = data["predictor"].shape
     counts = np.array(data.attrs.get("splits", [0]))
     given = len(counts) == 3 and counts.sum() == n
@@ -230,26 +215,21 @@ def _write_table(folder: Path, data: Any, about: dict, shares: tuple[float, ...]
         for k, name in enumerate(names)
     ]  # fmt: skip
     dealt = "as the file says" if given else "by the order of the file"
-    notes = [window_store.UNPLACED, f"The samples were dealt to the splits {dealt}."]
+    notes = [UNPLACED, f"The samples were dealt to the splits {dealt}."]
     source = {
-        "name": WINDOWS,
-        "crs": None,
-        "shape": [height, width],
-        "samples": n,
-        "months": 0,
-        "wraps": False,
-    }
-    source |= {"pixel_m": None, "resolution": None}
-    outcome = {"name": "any violence", "colour": "#b2182b", "event": names[0], "deaths": None}
-    seal = {"geonb": conventions.VERSION, "format": store.FORMAT, "workload": "conflict", "kind": "windows"}
-    seal |= {"name": Path(about["path"]).stem, "key": about["sha256"][:16], "simulated": False, "notes": notes}
-    seal |= {"title": f"Samples of {Path(about['path']).name}", "attribution": "", "channels": records, "classes": []}
-    seal |= {"statistics": statistics, "inputs": [about], "sources": [source], "outcomes": [outcome]}
-    seal |= {
-        "parameters": {"patch": height, "chunk_size": height, "steps": steps, "horizon": 1, "shares": list(shares)}
-    }
-    seal |= {"split": {"method": "order", "steps": steps, "horizon": 1, "gap_months": None, "months": {}}}
-    files.write_json(folder / "store.json", seal)
+        "name": WINDOWS, "crs": None, "shape": [height, width], "samples": n, "months": 0, "wraps": False, "pixel_m": None,
+        "resolution": None,
+    }  # fmt: skip
+    name = Path(about["path"])
+    return {
+        "geonb": conventions.VERSION, "format": FORMAT, "workload": "conflict", "kind": "windows", "name": name.stem,
+        "key": about["sha256"][:16], "simulated": False, "notes": notes, "title": f"Samples of {name.name}",
+        "attribution": "", "channels": records, "classes": [], "statistics": statistics, "inputs": [about],
+        "sources": [source],
+        "outcomes": [{"name": "any violence", "colour": "#b2182b", "event": names[0], "deaths": None}],
+        "parameters": {"patch": height, "chunk_size": height, "steps": steps, "horizon": 1, "shares": list(shares)},
+        "split": {"method": "order", "steps": steps, "horizon": 1, "gap_months": None, "months": {}},
+    }  # fmt: skip
 
 
 def _texts(data: Any, name: str) -> list[str]:

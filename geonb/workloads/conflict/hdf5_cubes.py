@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geonb.base import files
 from geonb.store import arrays
 from geonb.workloads.conflict.arrays import GROUP, MONTHS_AT_ONCE
 
@@ -66,7 +65,7 @@ def read_arrays(data: Any, folder: Path) -> None:
         zarr.consolidate_metadata(root.store)
 
 
-def read_table(data: Any, folder: Path) -> None:
-    """Write the table and the seal of an open file of `write` into a store's folder."""
+def read_table(data: Any, folder: Path) -> dict:
+    """Write the table of an open file of `write` into a store's folder; gives its seal."""
     (folder / "index.parquet").write_bytes(data["index"][:].tobytes())
-    files.write_json(folder / "store.json", json.loads(data.attrs["store"]))
+    return json.loads(data.attrs["store"])

@@ -6,7 +6,6 @@ Laid out as :mod:`geonb.store.store`: the arrays are shared by all stores of the
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,10 +15,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from geonb.base import files as base_files
-from geonb.base import project, threads
-from geonb.base.conventions import SPLITS, VERSION
+from geonb.base import project
+from geonb.base.conventions import SPLITS, refuse
+from geonb.base.files import fingerprints
 from geonb.store import store
+from geonb.store.sealing import FORMAT, make_store
 from geonb.workloads.conflict import windows as conflict_windows
 from geonb.workloads.conflict.arrays import GROUP, MONTHS_AT_ONCE, years_of
 
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
     from geonb.workloads.conflict.loaders import Sequences
 
-INDEX_COLUMNS = ("source", "dataset", "time", "t", "y", "x", "height", "width", "split", "block", "valid_share")
-INDEX_COLUMNS += ("events", "gid", "geometry")
+INDEX_COLUMNS = (
+    "source", "dataset", "time", "t", "y", "x", "height", "width", "split", "block", "valid_share", "events", "gid", "geometry",
+)  # fmt: skip
 # what a window's first month of targets shows: cells with an event
 LEAST_CELLS = (0, 1, 2, 5, 10, 20)
 LABELS = ("no event", "1 cell", "2-4 cells", "5-9 cells", "10-19 cells", "20 cells or more")
@@ -84,8 +85,8 @@ class CubeStore(MonthStore):
         """The arrays as they are on disk, not chunked; read when used."""
         import xarray as xr
 
-        options = {"chunks": None, "consolidated": False, "decode_coords": "all"}
-        return xr.open_zarr(self.path / "arrays.zarr", group=GROUP, **options)
+        place = self.path / "arrays.zarr"
+        return xr.open_zarr(place, group=GROUP, chunks=None, consolidated=False, decode_coords="all")
 
     @cached_property
     def times(self) -> pd.DatetimeIndex:
@@ -205,7 +206,7 @@ class CubeStore(MonthStore):
             },
             coords,
         )
-        window.attrs |= {k: v.item() if hasattr(v, "item") else str(v) for k, v in row.items() if not pd.isna(v)}
+        window.attrs |= store.row_attrs(row)
         return window
 
     def _window(self, names: list, start: int, stop: int, y: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -233,17 +234,11 @@ class CubeStore(MonthStore):
         """What is wrong with the store, part by part; empty if it is whole. `deep` also reads every month."""
         from geonb.workloads.conflict import faults as conflict_faults
 
-        return conflict_faults.faults(self, deep)
+        return conflict_faults.faults(self, INDEX_COLUMNS, deep)
 
 
 def _index(month: str, first: str) -> int:
     return (pd.Period(month, "M") - pd.Period(first, "M")).n
-
-
-def open_cube_store(path: str | Path) -> CubeStore:
-    """Open a store of kind "sequences" by its folder."""
-    folder = Path(path)
-    return CubeStore(folder, json.loads((folder / "store.json").read_text()))
 
 
 def write_cube_store(
@@ -296,35 +291,21 @@ def write_cube_store(
     """
     conflict_windows.check_windows(chunk_size, steps, horizon, draws, min_events, outliers, seed)
     facts = {"title": "", "notes": [], "attribution": "", "simulated": False} | dict(meta or {})
-    title = project.slug(name or facts.pop("name", None) or workload)
-    facts.pop("name", None)
+    proposed = facts.pop("name", None)
+    title = project.slug(str(name or proposed or workload))
     cut = {
         "chunk_size": None if chunk_size is None else int(chunk_size), "steps": int(steps), "horizon": int(horizon),
         "draws": int(draws), "min_events": int(min_events), "outliers": outliers, "shares": _shares(shares),
         "standardise": standardise if isinstance(standardise, str) else list(standardise), "seed": int(seed),
     }  # fmt: skip
-    base = Path(root) if root else store._root()
-    home = base / "data" / workload
-    files = list(threads.spread(base_files.fingerprint, [(Path(path),) for path in inputs]))
-    arrays_key = base_files.key_of({"format": store.FORMAT, "recipe": recipe, "inputs": [f["sha256"] for f in files]})
-    key = base_files.key_of({"arrays": arrays_key, "cut": cut, "name": title, "facts": facts})
-    folder, prepared = home / f"{title}-{key[:8]}", home / ".arrays" / f"{arrays_key}.zarr"
-    if store._finished(folder):
-        return open_cube_store(folder)
-    seal = {"geonb": VERSION, "format": store.FORMAT, "workload": workload, "kind": "sequences", "name": title}
-    seal |= {"key": key, **facts, "classes": [], "inputs": [f | {"path": store._from(base, f["path"])} for f in files]}
-    seal |= {"datasets": [{"name": title}], "parameters": {**cut, "recipe": recipe}}
-    with base_files.locked(home / ".lock"):
-        if not store._finished(folder):  # it may have come while we waited
-            base_files.sweep(home)
-            base_files.sweep(prepared.parent)
-            if not prepared.is_dir():
-                prepared.parent.mkdir(parents=True, exist_ok=True)
-                with base_files.whole_folder(prepared) as partial:
-                    write(partial)
-            with base_files.enough_space(home, 10_000_000), base_files.whole_folder(folder) as partial:
-                _write_table(partial, prepared, seal, cut)
-    return open_cube_store(folder)
+    files = fingerprints(inputs)
+    folder = make_store(
+        "sequences", write,
+        lambda path: {"parameters": {**cut, "recipe": recipe}, **_write_table(path, cut, title)},
+        recipe={"format": FORMAT, "recipe": recipe, "inputs": [f["sha256"] for f in files]}, cut=cut, facts=facts,
+        files=files, name=title, workload=workload, root=root,
+    )  # fmt: skip
+    return CubeStore.open(folder)
 
 
 def _shares(shares: str | tuple[float, ...]) -> str | list[float]:
@@ -335,43 +316,37 @@ def _shares(shares: str | tuple[float, ...]) -> str | list[float]:
     return list(read_shares(shares))
 
 
-def _write_table(folder: Path, prepared: Path, seal: dict, cut: dict) -> None:
-    """Split, windows and statistics from a finished cube; the seal last."""
+def _write_table(folder: Path, cut: dict, dataset: str) -> dict:
+    """Split, windows and statistics from a finished cube; gives what the seal says of them."""
     import zarr
 
     from geonb.workloads.conflict import cube as conflict_cube
     from geonb.workloads.conflict import statistics as conflict_statistics
 
-    (folder / "arrays.zarr").symlink_to(Path("..") / ".arrays" / prepared.name)
-    root = zarr.open_group(prepared, mode="r")
+    root: Any = zarr.open_group(folder / "arrays.zarr", mode="r")
     group, facts = root[GROUP], dict(root.attrs)
     source, channels = facts["sources"][0], facts["channels"]
     inputs = [c for c in channels if c["role"] != "target"]
     flags = conflict_statistics.check_standardise(cut["standardise"], inputs)
     conflict_cube.check_inputs(channels)
-    n, rows, columns = int(source["months"]), *source["shape"]
+    n, (rows, columns) = int(source["months"]), source["shape"]
     windows = {k: cut[k] for k in ("chunk_size", "steps", "horizon", "draws", "min_events", "outliers", "seed")}
     conflict_windows.check_windows(**windows, shape=(n, rows, columns))
     first = pd.Period(source["first_month"], "M")
     months = conflict_windows.split_months(n, cut["steps"], cut["horizon"], cut["shares"], _number(first))
-    split = {
-        "method": "time",
-        "steps": cut["steps"],
-        "horizon": cut["horizon"],
-        "gap_months": cut["steps"] + cut["horizon"],
-    }
+    split: dict[str, Any] = {"method": "time", "steps": cut["steps"], "horizon": cut["horizon"]}
+    split["gap_months"] = cut["steps"] + cut["horizon"]
     split["months"] = {s: [str(first + a), str(first + b)] for s, (a, b) in months.items()}
     _refuse_peace(group, facts, months["train"], cut["horizon"], split["months"]["train"])
-    index = cut_index(group, source, inputs[0]["position"], windows, months, seal["datasets"][0]["name"])
-    faults, _ = conflict_windows.leaks(index, split)
-    if faults:
-        raise ValueError("These windows would leak between the splits:\n" + "\n".join(f"- {f}" for f in faults[:10]))
+    index = cut_index(group, source, inputs[0]["position"], windows, months, dataset)
+    refuse("These windows would leak between the splits", conflict_windows.leaks(index, split)[0], most=10)
     index.to_parquet(folder / "index.parquet", index=False, compression="zstd")
     train = months["train"][0] - cut["steps"], months["train"][1]
     statistics = conflict_statistics.training_statistics(group, inputs, flags, train)
-    parts = {"channels": channels, "outcomes": facts["outcomes"], "sources": [source], "split": split}
-    parts |= {"statistics": statistics, "report": facts.get("report", {})}
-    base_files.write_json(folder / "store.json", seal | parts)
+    return {
+        "datasets": [{"name": dataset}], "classes": [], "channels": channels, "outcomes": facts["outcomes"],
+        "sources": [source], "split": split, "statistics": statistics, "report": facts.get("report", {}),
+    }  # fmt: skip
 
 
 def _refuse_peace(group: Any, facts: dict, train: tuple[int, int], horizon: int, months: list[str]) -> None:

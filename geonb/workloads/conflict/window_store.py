@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import pandas as pd
 
+from geonb.store.faults import open_arrays, shape_faults, statistics_faults
+from geonb.store.store import row_attrs
 from geonb.workloads.conflict.arrays import WINDOWS
 from geonb.workloads.conflict.store import MonthStore
 
@@ -66,29 +65,19 @@ class WindowStore(MonthStore):
             },
             {"channel": self.inputs, "step": np.arange(-self.steps, 0), "lead": [1], "outcome": names},
         )
-        row = self.index.iloc[i]
-        window.attrs |= {k: v.item() if hasattr(v, "item") else str(v) for k, v in row.items() if not pd.isna(v)}
+        window.attrs |= row_attrs(self.index.iloc[i])
         return window
 
     def faults(self, deep: bool = False) -> list[str]:
         """What is wrong with the store; `deep` also reads every sample."""
         n, steps, shape = len(self), self.steps, tuple(self.meta["sources"][0]["shape"])
         expected = {"inputs": (n, steps, len(self.inputs), *shape), "targets": (n, *shape)}
-        found = []
-        for name, size in expected.items():
-            there = self.grid[name].shape if name in self.grid else "missing"
-            found += [f"arrays.zarr/{WINDOWS}/{name}: {there}, not {size}"] if there != size else []
-        mean, std = (np.array(self.meta["statistics"][k], float) for k in ("mean", "std"))
-        if not len(mean) == len(std) == len(self.inputs) or not np.isfinite([*mean, *std]).all() or (std <= 0).any():
-            found.append("statistics: each channel needs a finite mean and a std above 0")
+        root, found = open_arrays(self.path)
+        if root is not None:
+            found += shape_faults(root, WINDOWS, expected)
+        found += statistics_faults(self.meta, len(self.inputs))
         if deep and not found:
             targets = self.grid["targets"].to_numpy()
             odd = int((~np.isin(targets, (0, 1))).sum())
             found += [f"arrays.zarr/{WINDOWS}/targets: {odd} values are not 0 or 1"] if odd else []
         return found
-
-
-def open_window_store(path: str | Path) -> WindowStore:
-    """Open a store of kind "windows" by its folder."""
-    folder = Path(path)
-    return WindowStore(folder, json.loads((folder / "store.json").read_text()))

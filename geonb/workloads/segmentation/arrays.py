@@ -14,7 +14,7 @@ from geonb.workloads.segmentation import dataset, masks, scan
 
 
 def write_arrays(pairs: dataset.Pairs, folder: Path, workers: int | None = None) -> None:
-    """Bring images and masks onto disk as one Zarr, a group a source; whole or not at all.
+    """Bring images and masks onto disk as one Zarr, a group a source.
 
     Parameters
     ----------
@@ -30,12 +30,11 @@ def write_arrays(pairs: dataset.Pairs, folder: Path, workers: int | None = None)
     """
     pairs = dataset.scan(pairs) if workers is None else dataset.scan(pairs, workers)
     need = sum(im.shape[0] * im.shape[1] * (len(im.bands) * np.dtype(im.dtype).itemsize + 2) for im in pairs.images)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with files.enough_space(folder.parent, need), files.whole_folder(folder) as partial:
+    with files.enough_space(folder.parent, need):
         facts, tasks = [], []
         for (image, mask), found in zip(pairs, pairs.found, strict=True):
             data = images.frame(*_empty(image), image.transform, image.crs, image.channels)
-            group = create_group(partial, image.name, data)
+            group = create_group(folder, image.name, data)
             tasks += [(group, image, mask, pairs.classes, rows) for rows in strips(image.shape[0])]
             facts.append(
                 source_facts(image.name, *image.grid) | {"dataset": image.dataset} | {k: found[k] for k in scan.COUNTS}
@@ -43,7 +42,7 @@ def write_arrays(pairs: dataset.Pairs, folder: Path, workers: int | None = None)
         with scan.bounded_cache():
             for _ in threads.spread(_fill, tasks, workers):
                 pass
-        seal(partial, masks.real_classes(pairs.classes), facts, pruned=list(pairs.pruned))
+        seal(folder, masks.real_classes(pairs.classes or ()), facts, pruned=list(pairs.pruned))
 
 
 def _empty(image: images.Image) -> tuple[Any, Any]:

@@ -25,6 +25,7 @@ import pandas as pd
 from geonb.base import conventions, files
 from geonb.rasters import grids, images
 from geonb.store import arrays
+from geonb.store.sealing import check_import, seal
 from geonb.workloads.segmentation import arrays as segmentation_arrays
 
 if TYPE_CHECKING:
@@ -58,25 +59,20 @@ def export_hdf5(store: Store, file: str | Path, layout: str = "geonb") -> Path:
     index, file = store.index, Path(file)
     if len(index[["height", "width"]].drop_duplicates()) != 1:
         raise ValueError(f"The windows of {store.path} are of several sizes; an HDF5 array holds one")
-    root = zarr.open_group(store.path / "arrays.zarr", mode="r")
-    partial = file.with_name(f"{file.name}.partial")
+    root: Any = zarr.open_group(store.path / "arrays.zarr", mode="r")
     file.parent.mkdir(parents=True, exist_ok=True)
     need = (
         int(index["height"].iloc[0]) ** 2
         * len(index)
         * (len(store.channels) * root[f"{store.sources[0]}/inputs"].dtype.itemsize + 2)
     )
-    try:
-        with files.enough_space(file.parent, need), h5py.File(partial, "w") as out:
-            out.attrs["layout"], out.attrs["store"] = layout, json.dumps(store.meta)
-            _write_sources(out, root, store.sources)
-            for split in conventions.SPLITS:
-                rows = np.flatnonzero(index["split"] == split)
-                _write_split(out.create_group(split), root, store, rows)
-            _write_index(out.create_group("index"), index)
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
+    with files.enough_space(file.parent, need), files.whole_file(file) as partial, h5py.File(partial, "w") as out:
+        out.attrs["layout"], out.attrs["store"] = layout, json.dumps(store.meta)
+        _write_sources(out, root, store.sources)
+        for split in conventions.SPLITS:
+            rows = np.flatnonzero(index["split"] == split)
+            _write_split(out.create_group(split), root, store, rows)
+        _write_index(out.create_group("index"), index)
     return file
 
 
@@ -152,23 +148,21 @@ def import_hdf5(file: str | Path, folder: str | Path) -> Path:
     """
     import h5py
 
-    file, folder = Path(file), Path(folder)
-    if folder.exists():
-        raise FileExistsError(f"{folder} is there already. Give another folder, or delete it")
-    if not file.is_file() or not h5py.is_hdf5(file):
-        raise ValueError(f"{file} is not an HDF5 file")
+    file, folder = check_import(file, folder)
     with h5py.File(file) as data:
         _check_layout(str(data.attrs.get("layout", "none")))
         meta = json.loads(data.attrs["store"])
+
+        def write_arrays(path: Path) -> None:
+            with files.enough_space(path.parent, 2 * file.stat().st_size):
+                _read_arrays(data, meta, path)
+
+        def write_table(path: Path) -> dict:
+            _read_index(data).to_parquet(path / "index.parquet", index=False)
+            return meta
+
         prepared = folder.parent / ".arrays" / f"{files.fingerprint(file)['sha256'][:16]}.zarr"
-        with files.locked(folder.parent / ".lock"), files.enough_space(folder.parent, 2 * file.stat().st_size):
-            if not prepared.is_dir():
-                with files.whole_folder(prepared) as partial:
-                    _read_arrays(data, meta, partial)
-            with files.whole_folder(folder) as partial:
-                (partial / "arrays.zarr").symlink_to(Path("..") / ".arrays" / prepared.name)
-                _read_index(data).to_parquet(partial / "index.parquet", index=False)
-                files.write_json(partial / "store.json", meta)
+        seal(folder, prepared, write_arrays, write_table)
     return folder
 
 
@@ -180,10 +174,8 @@ def _read_arrays(data: Any, meta: dict, folder: Path) -> None:
     dtype = data["train/inputs"].dtype
     for number, source in enumerate(meta["sources"]):
         about = data[f"sources/{source['name']}"].attrs
-        transform, shape = (
-            Affine.from_gdal(*map(float, about["GeoTransform"].split())),
-            tuple(int(n) for n in about["shape"]),
-        )
+        transform = Affine.from_gdal(*map(float, about["GeoTransform"].split()))
+        shape = int(about["shape"][0]), int(about["shape"][1])
         empty = da.zeros((len(channels), *shape), dtype=dtype, chunks=-1), da.zeros(shape, dtype=bool, chunks=-1)
         group = segmentation_arrays.create_group(
             folder, source["name"], images.frame(*empty, transform, about["crs_wkt"], channels)
@@ -195,8 +187,8 @@ def _read_arrays(data: Any, meta: dict, folder: Path) -> None:
             here = data[split]
             for i in np.flatnonzero(here["source"][:] == number):
                 row = here["row"][i]
-                y, x, height, width = (int(data[f"index/{k}"][row]) for k in ("y", "x", "height", "width"))
-                area = slice(y, y + height), slice(x, x + width)
+                top, left, height, width = (int(data[f"index/{k}"][row]) for k in ("y", "x", "height", "width"))
+                area = slice(top, top + height), slice(left, left + width)
                 for p in arrays.PLANES:
                     to[p][(..., *area)] = here[p][i]
     arrays.seal(folder, meta["classes"], meta["sources"])

@@ -29,7 +29,7 @@ def deal(groups: dict[str, Any], n_classes: int, cut: dict) -> dict:
     of each split, blocks_with_data, and blocks: of each source, rows of 0 none, 1 train, 2 val, 3 test
     """
     block = cut["block"] or max(max(group["valid"].shape) for group in groups.values())
-    first = {}
+    first: dict[tuple, str] = {}
     for name, group in groups.items():
         first.setdefault(arrays.grid_of(group), name)
     owner = {name: first[arrays.grid_of(group)] for name, group in groups.items()}

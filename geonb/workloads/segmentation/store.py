@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from geonb.base import conventions, threads
+from geonb.base import conventions
 from geonb.base import files as base_files
-from geonb.base.conventions import VERSION
+from geonb.base.project import project_root
 from geonb.base.project import slug as _slug
 from geonb.rasters import grids, images, preprocessing
+from geonb.store import faults as store_faults
 from geonb.store import windows as store_windows
-from geonb.store.store import FORMAT, Store, _finished, _from, _function, _root, open_store, refuse_leaks
+from geonb.store.sealing import FORMAT, make_store, seen_from
+from geonb.store.store import Store, row_attrs
 from geonb.workloads.segmentation import arrays, dataset, splits
 from geonb.workloads.segmentation import faults as segmentation_faults
 
@@ -38,7 +40,7 @@ class PatchStore(Store):
         y, x = int(row["y"]), int(row["x"])
         area = {"y": slice(y, y + int(row["height"])), "x": slice(x, x + int(row["width"]))}
         window = self._grids[row["source"]].isel(area).load()
-        window.attrs |= {k: v.item() if hasattr(v, "item") else str(v) for k, v in row.items() if not pd.isna(v)}
+        window.attrs |= row_attrs(row)
         return window
 
     def windows(self, split: str | None = None, augment: str = "none", seed: int = 0) -> Windows:
@@ -75,15 +77,13 @@ class PatchStore(Store):
             Listing the windows that leak.
         """
         split = self.meta["split"]
-        faults, gap_px = store_windows.leaks(
-            self.index, {s["name"]: tuple(s["shape"]) for s in self.meta["sources"]}, split
-        )
+        faults, gap_px = store_windows.leaks(self.index, self._shapes, split)
         if len(self.sources) > 1:
             import geopandas as gpd
 
             outlines = gpd.read_parquet(self.path / "index.parquet").geometry.to_numpy()
             faults += store_windows.ground_leaks(self.index, outlines)
-        refuse_leaks(self.path, faults)
+        conventions.refuse(f"The split of {self.path} leaks", faults)
         blocks = np.concatenate([np.ravel(b) for b in split["blocks"].values()])
         gap_m = gap_px * min(s["pixel_m"] for s in self.meta["sources"])
         gap_m = round(gap_m, 1) if np.isfinite(gap_m) else None
@@ -102,9 +102,12 @@ class PatchStore(Store):
         """What is wrong with the store beyond missing keys, see `check_store`."""
         inside = segmentation_faults.meta_faults(self.meta)
         found = inside + segmentation_faults.array_faults(self.path, self.meta, deep)
-        if not any(fault.startswith("split") for fault in inside):
-            found += segmentation_faults.table_faults(self, INDEX_COLUMNS)
-        return found
+        if any(fault.startswith("split") for fault in inside):
+            return found
+        if missing := store_faults.column_faults(self.path, INDEX_COLUMNS):
+            return found + missing
+        leaking, _ = store_windows.leaks(self.index, self._shapes, self.meta["split"])
+        return found + [f"index.parquet: {fault}" for fault in leaking[:20]]
 
     def split_map(self, source: str) -> xr.DataArray:
         """The split of every pixel of a source: DataArray (y, x) int8, 0 none, 1 train, 2 val, 3 test."""
@@ -166,29 +169,24 @@ def write_store(
         "patch": int(patch), "stride": int(stride), "block": block and int(block), "shares": list(store_windows.read_shares(shares)),
         "seed": int(seed), "min_valid": float(min_valid),
     }  # fmt: skip
-    base = Path(root) if root else _root()
-    home = base / "data" / workload
-    inputs = list(threads.spread(base_files.fingerprint, [(path,) for path in pairs.files]))
+    base = Path(root) if root else project_root()
+    inputs = base_files.fingerprints(pairs.files)
+    files = {i.name: ([seen_from(base, path) for path in i.paths], seen_from(base, m.path)) for i, m in pairs}
     datasets = [d | {"preprocess": d["preprocess"] and _function(base, d["preprocess"])} for d in pairs.datasets]
-    arrays_key = base_files.key_of(_preparation(pairs, {i["path"]: i["sha256"] for i in inputs}))
-    title = _slug(name or pairs.name)
     facts = {k: getattr(pairs, k) for k in ("title", "simulated", "notes", "attribution", "channels")}
-    key = base_files.key_of({"arrays": arrays_key, "cut": cut, "name": title, "facts": facts, "datasets": datasets})
-    folder, prepared = home / f"{title}-{key[:8]}", home / ".arrays" / f"{arrays_key}.zarr"
-    if _finished(folder):
-        return open_store(folder)
-    meta = {"geonb": VERSION, "format": FORMAT, "workload": workload, "kind": "patches", "name": title, "key": key}
-    meta |= {**facts, "datasets": datasets, "inputs": [i | {"path": _from(base, i["path"])} for i in inputs]}
-    with base_files.locked(home / ".lock"):
-        if not _finished(folder):  # it may have come while we waited
-            base_files.sweep(home)
-            base_files.sweep(prepared.parent)
-            if not prepared.is_dir():
-                arrays.write_arrays(pairs, prepared)
-            files = {i.name: (i.paths, m.path) for i, m in pairs}
-            with base_files.enough_space(home, 1_000_000), base_files.whole_folder(folder) as partial:
-                _write_table(partial, prepared, meta, cut, files, base)
-    return open_store(folder)
+    folder = make_store(
+        "patches", lambda path: arrays.write_arrays(pairs, path),
+        lambda path: _write_table(path, cut, files, datasets[0]["name"], facts["notes"]),
+        recipe=_preparation(pairs, {i["path"]: i["sha256"] for i in inputs}), cut=cut, facts=facts, files=inputs,
+        name=_slug(name or pairs.name), workload=workload, root=root, more={"datasets": datasets},
+    )  # fmt: skip
+    return PatchStore.open(folder)
+
+
+def _function(base: Path, path: str) -> str:
+    """An import path; that of a file as seen from the project."""
+    place, _, name = path.rpartition(":")
+    return f"{seen_from(base, place)}:{name}" if place.endswith(".py") else path
 
 
 def _largest(pairs: dataset.Pairs) -> dict[str, tuple[int, int]]:
@@ -218,27 +216,24 @@ def _preparation(pairs: dataset.Pairs, sums: dict[str, str]) -> dict:
     }  # fmt: skip
 
 
-def _write_table(folder: Path, prepared: Path, meta: dict, cut: dict, files: dict, base: Path) -> None:
-    """Split, windows and statistics from finished arrays; the seal last."""
+def _write_table(folder: Path, cut: dict, files: dict, dataset_name: str, notes: Sequence[str]) -> dict:
+    """Split, windows and statistics from finished arrays; gives what the seal says of them."""
     import zarr
 
-    (folder / "arrays.zarr").symlink_to(Path("..") / ".arrays" / prepared.name)
-    root = zarr.open_group(prepared, mode="r")
-    facts, classes = root.attrs["sources"], root.attrs["classes"]
-    for fact in facts:
-        image, mask = files[fact["name"]]
-        fact["dataset"] = fact["dataset"] or meta["datasets"][0]["name"]
-        fact |= {"image": [_from(base, p) for p in image], "mask": _from(base, mask)}
-    groups = {fact["name"]: root[fact["name"]] for fact in facts}
+    root: Any = zarr.open_group(folder / "arrays.zarr", mode="r")
+    sources, classes = root.attrs["sources"], root.attrs["classes"]
+    for source in sources:
+        image, mask = files[source["name"]]
+        source |= {"dataset": source["dataset"] or dataset_name, "image": image, "mask": mask}
+    groups = {source["name"]: root[source["name"]] for source in sources}
     split = splits.deal(groups, len(classes), cut)
-    index = splits.cut_windows(groups, split, cut, facts)
-    faults, _ = store_windows.leaks(index, {name: group["valid"].shape for name, group in groups.items()}, split)
-    faults += store_windows.ground_leaks(index, index.geometry.to_numpy())
-    if faults:
-        raise ValueError("These windows would leak between the splits:\n" + "\n".join(f"- {f}" for f in faults[:10]))
+    index = splits.cut_windows(groups, split, cut, sources)
+    leaking, _ = store_windows.leaks(index, {name: group["valid"].shape for name, group in groups.items()}, split)
+    leaking += store_windows.ground_leaks(index, index.geometry.to_numpy())
+    conventions.refuse("These windows would leak between the splits", leaking, most=10)
     index.to_parquet(folder / "index.parquet", index=False)
-    statistics = arrays.training_statistics(groups, split)
-    parts = {"classes": classes, "statistics": statistics, "parameters": cut, "sources": facts, "split": split}
     pruned = root.attrs.get("pruned", [])
-    parts |= {"pruned": pruned, "notes": [*meta["notes"], *(f"Left out: {text}" for text in pruned)]}
-    base_files.write_json(folder / "store.json", meta | parts)
+    return {
+        "classes": classes, "statistics": arrays.training_statistics(groups, split), "parameters": cut, "sources": sources,
+        "split": split, "pruned": pruned, "notes": [*notes, *(f"Left out: {text}" for text in pruned)],
+    }  # fmt: skip

@@ -34,7 +34,7 @@ def edit(folder, change):
     meta = json.loads((folder / "store.json").read_text())
     change(meta)
     (folder / "store.json").write_text(json.dumps(meta))
-    return conflict_store.open_cube_store(folder)
+    return conflict_store.CubeStore.open(folder)
 
 
 def test_store_holds_what_was_asked_for(cube_store):
@@ -164,12 +164,12 @@ def test_the_split_is_proved(cube_store):
 def test_one_planted_month_is_caught(copied):
     index = gpd.read_parquet(copied / "index.parquet")
     row = int(np.flatnonzero(index["split"] == "val")[0])
-    store = conflict_store.open_cube_store(copied)
+    store = conflict_store.CubeStore.open(copied)
     index.loc[row, "t"] = store.origins("val")[0] - 1
     index.to_parquet(copied / "index.parquet", index=False)
     with pytest.raises(ValueError, match=rf"val window {row} .* sees month"):
-        conflict_store.open_cube_store(copied).check_split()
-    assert any("sees month" in fault for fault in conflict_store.open_cube_store(copied).faults())
+        conflict_store.CubeStore.open(copied).check_split()
+    assert any("sees month" in fault for fault in conflict_store.CubeStore.open(copied).faults())
 
 
 def test_months_of_the_splits_that_come_too_near_are_caught(copied):
@@ -199,7 +199,7 @@ def test_damage_to_arrays_and_table_is_seen(copied):
 
     group = zarr.open_group(copied / "arrays.zarr", mode="r+")["grid"]
     group["monthly"][5, 0, 2, 3], group["monthly"][50, 1, 2, 3] = 0.5, np.nan
-    store = conflict_store.open_cube_store(copied)
+    store = conflict_store.CubeStore.open(copied)
     assert store.faults() == []
     assert store.faults(deep=True) == [
         "monthly channel event: 1 values are not 0 or 1", "monthly channel log1p_best: 1 values are unknown"
@@ -209,7 +209,7 @@ def test_damage_to_arrays_and_table_is_seen(copied):
     index.drop(columns="gid").to_parquet(copied / "index.parquet", index=False)
     assert store.faults() == ["index.parquet has no column gid"]
     index.to_parquet(copied / "index.parquet", index=False)
-    assert "leaves the grid" in conflict_store.open_cube_store(copied).faults()[0]
+    assert "leaves the grid" in conflict_store.CubeStore.open(copied).faults()[0]
 
 
 def test_the_kind_of_a_store_says_what_opens_it(cube_store, tmp_path):
