@@ -1,14 +1,19 @@
 """The registry: names, import paths, and what it says of what it does not know."""
 
+import dataclasses
+import re
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
 from geonb import registry
 from geonb.base import specs
 from geonb.workloads import conflict
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_every_record_is_whole():
@@ -76,3 +81,18 @@ def test_import_is_light():
     heavy = ["torch", "xarray", "pandas", "rasterio", "matplotlib", "lightning", "sklearn", "geopandas"]
     code = f"import sys, geonb, geonb.cli; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_the_toy_and_its_page_show_every_field(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "toy"))
+    records = [registry.get("toy:RECORD"), *map(registry.get, registry.WORKLOADS)]
+    page = (ROOT / "docs" / "workload.md").read_text().split("## The record")[1].split("\n## ")[0]
+    said = {}
+    for names, mark in re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| (needed|optional) \|", page, re.M):
+        said |= dict.fromkeys(re.findall(r"\w+", names), mark)
+    assert set(said) == {field.name for field in dataclasses.fields(registry.Workload)}
+    for field in dataclasses.fields(registry.Workload):
+        for record in records if said[field.name] == "needed" else []:
+            assert getattr(record, field.name), f"{record.name} has no {field.name}, which the page calls needed"
+    shown = {field.name for field in dataclasses.fields(registry.Workload) if getattr(records[0], field.name)}
+    assert set(said) - shown == {"former_tasks"}, "a new workload has had no earlier name"
