@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,28 +86,25 @@ def export_forecasts(run: RunFolder, model: Trainable, rasters: str | None = Non
 
 def cell_table(data: xr.Dataset, i: int) -> pd.DataFrame:
     """The network's forecasts of one origin, a row a lead, outcome and cell of the region; columns as COLUMNS."""
-    at = _read(data, i)
-    valid = data["valid"].to_numpy()
+    at, valid = _read(data, i), data["valid"].to_numpy()
     y, x = np.nonzero(valid)
-    outcomes, leads, number = data.sizes["outcome"], data["lead"].to_numpy(), len(y)
+    place = {"gid": data["gid"].to_numpy()[valid], "latitude": data["y"].values[y], "longitude": data["x"].values[x]}
+    p, truth = (at[name].to_numpy()[..., valid] for name in ("probability", "truth"))
+    deaths = at["deaths_mean"].to_numpy()[..., valid] if "deaths_mean" in at else np.full_like(p, np.nan)
+    parts = [
+        pd.DataFrame({**place, **about, "p": p[k], "deaths": deaths[k], "truth": truth[k]})
+        for k, about in _months(data, i)
+    ]
+    return pd.concat(parts, ignore_index=True).astype({"lead": np.int16, "outcome": "category"})[list(COLUMNS)]
+
+
+def _months(data: xr.Dataset, i: int) -> Iterator[tuple[tuple[int, int], dict[str, Any]]]:
+    """Every outcome and lead of one origin: their positions, and what a table says of them."""
     origin = pd.Timestamp(data["time"].values[i])
-    months = pd.DatetimeIndex([origin + pd.DateOffset(months=int(lead) - 1) for lead in leads])
-    place = {
-        "gid": data["gid"].to_numpy()[valid],
-        "latitude": data["y"].to_numpy()[y],
-        "longitude": data["x"].to_numpy()[x],
-    }
-    table = pd.DataFrame({name: np.tile(values, outcomes * len(leads)) for name, values in place.items()})
-    table["origin"] = origin
-    table["lead"] = np.tile(np.repeat(leads.astype(np.int16), number), outcomes)
-    table["month"] = np.tile(np.repeat(months, number), outcomes)
-    names = pd.Categorical([str(o) for o in data["outcome"].values])
-    table["outcome"] = names.repeat(len(leads) * number)
-    table["p"] = at["probability"].to_numpy()[..., valid].ravel()
-    deaths = at["deaths_mean"].to_numpy()[..., valid].ravel() if "deaths_mean" in data else np.float32(np.nan)
-    table["deaths"] = deaths
-    table["truth"] = at["truth"].to_numpy()[..., valid].ravel()
-    return table[list(COLUMNS)]
+    for o, outcome in enumerate(data["outcome"].values):
+        for k, lead in enumerate(data["lead"].values):
+            month = origin + pd.DateOffset(months=int(lead) - 1)
+            yield (o, k), {"origin": origin, "lead": int(lead), "month": month, "outcome": str(outcome)}
 
 
 def _read(data: xr.Dataset, i: int) -> xr.Dataset:
@@ -150,36 +147,20 @@ def country_table(data: xr.Dataset, i: int, known: Mapping[str, str] | None = No
     at, valid = _read(data, i), data["valid"].to_numpy()
     countries, place = np.unique(data["country"].to_numpy()[valid], return_inverse=True)
     names = [(known or {}).get(str(code), "") for code in countries]
-    origin = pd.Timestamp(data["time"].values[i])
-    truth = at["truth"].to_numpy()[..., valid]
-    parts = {
-        "cells": at["probability"].to_numpy()[..., valid],
-        "deaths": at["deaths_mean"].to_numpy()[..., valid] if "deaths_mean" in data else None,
-        "cells_true": np.where(truth < 0, np.nan, truth),
-        "deaths_true": at["deaths"].to_numpy()[..., valid] if "deaths" in data else None,
-    }
+    variables = {"cells": "probability", "deaths": "deaths_mean", "cells_true": "truth", "deaths_true": "deaths"}
+    summed = {name: at[of].where(at[of] >= 0).to_numpy()[..., valid] for name, of in variables.items() if of in at}
     bounds = {
         f"{name}_{end}": at[f"country_{name}"].quantile(q, "draw").sel(place=countries).to_numpy()
         for name in ("cells", "deaths")
         if f"country_{name}" in at and np.isfinite(at[f"country_{name}"]).any()  # a loss may know no deaths
         for end, q in (("low", 0.05), ("high", 0.95))
     }
+    unknown = dict.fromkeys((*variables, "cells_low", "cells_high", "deaths_low", "deaths_high"), np.nan)
     rows = []
-    for (o, outcome), (k, lead) in (
-        (a, b) for a in enumerate(data["outcome"].values) for b in enumerate(data["lead"].values)
-    ):
-        sums = {n: np.nan if v is None else np.bincount(place, v[o, k], len(countries)) for n, v in parts.items()}
-        within = {
-            n: bounds[n][o, k] if n in bounds else np.nan
-            for n in ("cells_low", "cells_high", "deaths_low", "deaths_high")
-        }
-        about = {
-            "origin": origin,
-            "lead": int(lead),
-            "month": origin + pd.DateOffset(months=int(lead) - 1),
-            "outcome": str(outcome),
-        }
-        rows.append(pd.DataFrame({"country": countries, "name": names, **about, **sums, **within}))
+    for k, about in _months(data, i):
+        sums = {name: np.bincount(place, values[k], len(countries)) for name, values in summed.items()}
+        within = {name: values[k] for name, values in bounds.items()}
+        rows.append(pd.DataFrame({"country": countries, "name": names, **about, **unknown, **sums, **within}))
     return pd.concat(rows, ignore_index=True)
 
 
@@ -204,11 +185,8 @@ def write_netcdf(data: xr.Dataset, path: Path, attrs: dict[str, Any]) -> int:
     out = out.rename(y="latitude", x="longitude").drop_vars([n for n in ("place", "quantile") if n in out.coords])
     out["latitude"].attrs = {"standard_name": "latitude", "units": "degrees_north", "axis": "Y"}
     out["longitude"].attrs = {"standard_name": "longitude", "units": "degrees_east", "axis": "X"}
-    out["time"].attrs = {
-        "standard_name": "forecast_reference_time",
-        "long_name": "first month that is forecast",
-        "axis": "T",
-    }
+    first = {"standard_name": "forecast_reference_time", "long_name": "first month that is forecast"}
+    out["time"].attrs = {**first, "axis": "T"}
     out["lead"].attrs = {"long_name": "months ahead; 1 is the month of the reference time", "units": "1"}
     months = out["time"].to_numpy().astype("datetime64[M]")[:, None] + (out["lead"].to_numpy() - 1)
     about = {"standard_name": "time", "long_name": "month that is forecast"}

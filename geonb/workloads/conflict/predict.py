@@ -21,7 +21,6 @@ import zarr
 from geonb.prediction.predictions import Done, seal
 from geonb.training.devices import best_device
 from geonb.workloads.conflict.baselines import deaths_of, events_of, has_deaths
-from geonb.workloads.conflict.exports import export_forecasts  # noqa: F401  (named where forecasts are made)
 from geonb.workloads.conflict.windows import with_months
 
 if TYPE_CHECKING:
