@@ -135,7 +135,12 @@ def on_rest(plot: BokehFigure, seen: ColumnDataSource, tell: Callable[[tuple[flo
     for axis in (plot.x_range, plot.y_range):
         for side in ("start", "end"):
             axis.js_on_change(side, CustomJS(args=args, code=rest))
-    seen.on_change("data", lambda attr, old, new: len(seen.data["bounds"]) == 4 and tell(tuple(seen.data["bounds"])))
+
+    def told(attr: str, old: Any, new: Any) -> None:
+        if len(seen.data["bounds"]) == 4:
+            tell(tuple(seen.data["bounds"]))
+
+    seen.on_change("data", told)
 
 
 def with_still(widget: Any, live: LiveMap) -> Any:

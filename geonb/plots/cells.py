@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from geonb.base.project import NATURAL_EARTH
 from geonb.plots.maps import edges
+from geonb.plots.style import COASTS_NOTE
 
 SEA, LAND, COAST, BORDER = "#e4eef5", "#fbf9f3", "#5b6b78", "#8d7b68"
 VEIL = "#a9b0b5"
@@ -26,8 +27,7 @@ TICKS = (0, 0.02, 0.1, 0.25, 0.5, 1)
 def ground_note(valid: Any = None) -> str:
     """What a reader of the map must know of its ground."""
     veiled = valid is not None and not np.asarray(valid).all()
-    about = "Coasts and borders: Natural Earth 1:110m, off by some kilometres."
-    return f"{about} Grey veil: outside the region." if veiled else about
+    return f"{COASTS_NOTE} Grey veil: outside the region." if veiled else COASTS_NOTE
 
 
 def probability_look() -> dict[str, Any]:
@@ -135,6 +135,15 @@ def cell_grid(
     return figure, axes
 
 
+def label_grid(axes: np.ndarray) -> None:
+    """Degrees at the lowest map of each column and the leftmost of each row, also where some panels are empty."""
+    for side, lines in (("labelbottom", axes.T[:, ::-1]), ("labelleft", axes)):
+        for line in lines:
+            shown = [ax for ax in line if ax.axison]
+            for place, ax in enumerate(shown):
+                ax.tick_params(**{side: place == 0})
+
+
 def probability_bar(figure: Figure, image: Any, axes: Sequence[Axes], label: str) -> None:
     """The colour bar of `probability_look`."""
     bar = figure.colorbar(image, ax=axes, label=label, shrink=0.85, aspect=28, pad=0.01)
@@ -169,8 +178,8 @@ def month(time: Any) -> str:
     return str(np.datetime64(time, "M"))
 
 
-def outcome_records(attrs: Mapping[str, Any], names: Sequence[Any]) -> list[dict[str, Any]]:
+def outcome_records(attrs: Mapping[Any, Any], names: Iterable[Any]) -> list[dict[str, Any]]:
     """The outcomes' records, also where a file has kept only their names."""
     records = attrs.get("outcomes") or []
-    known = {record["name"]: record for record in records if isinstance(record, Mapping)}
+    known = {record["name"]: dict(record) for record in records if isinstance(record, Mapping)}
     return [known.get(str(name), {"name": str(name), "colour": "#b2182b"}) for name in names]

@@ -174,7 +174,8 @@ def _places(boxes: np.ndarray) -> int:
 
 
 def _thin_shape(shape: tuple[int, int], step: int) -> tuple[int, int]:
-    return tuple(len(range(step // 2, side, step)) for side in shape)
+    rows, columns = (len(range(step // 2, side, step)) for side in shape)
+    return rows, columns
 
 
 def _areas(box: Sequence[int], shape: tuple[int, int], step: int) -> list[tuple[slice, slice]]:

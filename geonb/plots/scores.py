@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -94,6 +96,33 @@ def dots(ax: Axes, values: list[xr.DataArray], models: list[str]) -> None:
     ax.grid(axis="x")
 
 
+def rows_of_dots(
+    values: list[xr.DataArray], models: list[str], names: list[str], row_in: float, width_in: float = 6.8
+) -> tuple[Figure, Axes]:
+    """A figure of `dots`: a named row a category, each `row_in` inches high, and the models above."""
+    figure, ax = plt.subplots(figsize=(width_in, 1.1 + row_in * max(1, len(names))))
+    dots(ax, values, models)
+    ax.set_yticks(range(len(names)), names)
+    for row in range(1, len(names), 2):
+        ax.axhspan(row - 0.5, row + 0.5, color="#f7f7f7", zorder=0)
+    ax.tick_params(axis="y", length=0, labelsize=7.5)
+    ax.legend(ncols=len(models), loc="lower right", bbox_to_anchor=(1, 1))
+    return figure, ax
+
+
+def model_lines(ax: Axes, x: np.ndarray, scores: xr.Dataset, name: str, apart: float) -> None:
+    """A line a model over `x`, with intervals where there are some, models side by side, `apart` from first to last."""
+    models = models_of(scores)
+    for m, (model, look) in enumerate(model_looks(models).items()):
+        one = scores.sel(model=model)
+        place = x + (m - (len(models) - 1) / 2) * apart / max(1, len(models))
+        if f"{name}_low" in one:
+            ax.vlines(place, one[f"{name}_low"], one[f"{name}_high"], color=look["color"], linewidth=1.3, zorder=2)
+        small = look | {"markersize": look["markersize"] - 2}
+        ax.plot(place, one[name], label=model, linewidth=1.5 if m == 0 else 0.75, **small)
+    ax.grid(axis="y")
+
+
 @styled
 def skill(scores: xr.Dataset, split: str = "test") -> Figure:
     """Draw every metric with its 95 % interval, the network beside the baselines.
@@ -105,8 +134,8 @@ def skill(scores: xr.Dataset, split: str = "test") -> Figure:
     split : str
         Which part of the data: ``test`` is the one that nothing was chosen on.
     """
-    models = [str(m) for m in scores.model.values]
-    metrics = there(scores, split)
+    models = models_of(scores)
+    metrics = known_metrics(scores, split)
     rows = -(-len(metrics) // 6)
     columns = -(-len(metrics) // rows)
     size = 1.3 + 1.75 * columns, rows * (0.9 + 0.36 * len(models))
@@ -136,7 +165,7 @@ def skill(scores: xr.Dataset, split: str = "test") -> Figure:
     return finish(figure, scores.attrs, counted(scores, split))
 
 
-def there(scores: xr.Dataset, split: str) -> list[str]:
+def known_metrics(scores: xr.Dataset, split: str) -> list[str]:
     """Metrics that some model has in this split: forecasts without deaths have no CRPS."""
     known = np.isfinite(scores.score.sel(split=split)).any("model")
     return [str(metric) for metric in scores.metric.values[known.values]]
@@ -146,6 +175,26 @@ def digits_of(values: np.ndarray) -> int:
     """Decimals that tell models apart: two, and more where all scores are small, as Brier scores of rare events are."""
     largest = np.nanmax(np.abs(values), initial=0)
     return 2 if not 0 < largest < 0.2 else min(6, int(2 - np.floor(np.log10(largest))))
+
+
+def models_of(scores: xr.Dataset) -> list[str]:
+    """Names of the models, the network first."""
+    return [str(model) for model in scores["model"].values]
+
+
+def metric_of(scores: xr.Dataset, metric: str | None = None) -> str:
+    """The metric to draw, the headline when left out; refused with the list where there is none of that name."""
+    metric = str(scores.attrs.get("headline", scores["metric"].values[0])) if metric is None else metric
+    if metric not in scores["metric"].values:
+        raise ValueError(
+            f"No metric {metric!r} in these scores; there are {', '.join(map(str, scores['metric'].values))}."
+        )
+    return metric
+
+
+def with_better(metric: str, attrs: Mapping[Any, Any]) -> str:
+    """The label of a metric's axis: its name, and which way it points."""
+    return f"{readable(metric)} ({'lower' if lower_is_better(metric, attrs) else 'higher'} is better)"
 
 
 def needed(scores: xr.Dataset, variable: str) -> None:
@@ -166,30 +215,23 @@ def source_scores(scores: xr.Dataset, metric: str | None = None, split: str = "t
         The headline when left out.
     """
     needed(scores, "source_score")
-    metric = str(scores.attrs.get("headline", "mean_iou")) if metric is None else metric
+    metric, models, unit = metric_of(scores, metric), models_of(scores), scores.attrs.get("unit", "pixels")
     whole = scores.sel(split=split, metric=metric)
     seen = (whole.source_pixels > 0).values
-    here = whole.isel(source=np.flatnonzero(seen))
-    models, several = [str(m) for m in scores.model.values], len(set(scores.dataset.values.tolist())) > 1
-    figure, ax = plt.subplots(figsize=(6.8, 1.0 + 0.2 * (len(models) + 0.9) * max(1, here.sizes["source"])))
-    dots(ax, [here.source_score, here.source_score_low, here.source_score_high], models)
-    names, unit = [], scores.attrs.get("unit", "pixels")
-    for one in range(here.sizes["source"]):
-        at = here.isel(source=one)
+    kept, several = whole.isel(source=np.flatnonzero(seen)), len(set(scores.dataset.values.tolist())) > 1
+    names = []
+    for one in range(kept.sizes["source"]):
+        at = kept.isel(source=one)
         name = f"{at.source.item()} ({at.dataset.item()})" if several else str(at.source.item())
         names.append(f"{name}\n{int(at.source_pixels):,} {unit}, {int(at.source_blocks):,} blocks")
-        if one % 2:
-            ax.axhspan(one - 0.5, one + 0.5, color="#f7f7f7", zorder=0)
-    ax.set_yticks(range(len(names)), names)
-    ax.tick_params(axis="y", length=0, labelsize=7.5)
-    look = model_looks(models)[models[0]]
-    ax.axvline(float(whole.score.isel(model=0)), color=look["color"], linewidth=0.8, linestyle=":")
-    worse = lower_is_better(metric, scores.attrs)
-    ax.set(xlabel=f"{readable(metric)} ({'lower' if worse else 'higher'} is better)")
+    values = [kept.source_score, kept.source_score_low, kept.source_score_high]
+    figure, ax = rows_of_dots(values, models, names, 0.2 * (len(models) + 0.9))
+    colour = model_looks(models)[models[0]]["color"]
+    ax.axvline(float(whole.score.isel(model=0)), color=colour, linewidth=0.8, linestyle=":")
+    ax.set_xlabel(with_better(metric, scores.attrs))
     ax.set_title(f"{readable(metric)} of each source", pad=22)
-    if not worse:
+    if not lower_is_better(metric, scores.attrs):
         ax.set_xlim(-0.01, 1)
-    ax.legend(ncols=len(models), loc="lower right", bbox_to_anchor=(1, 1))
     figure.tight_layout()
     gone = ", ".join(str(name) for name in scores.source.values[~seen])
     none = f"No {unit.removesuffix('s')} of this split: {gone}." if gone else ""
@@ -217,16 +259,10 @@ def reliability(scores: xr.Dataset, split: str = "test") -> Figure:
     )  # forecasts of an event: what is judged is its own probability, not the winner's
     figure, (ax, bars) = plt.subplots(2, 1, figsize=(4.6, 5), height_ratios=(3, 1), sharex=True)
     ax.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle=":")
-    look = {
-        "rotation": 45,
-        "rotation_mode": "anchor",
-        "transform_rotates_text": True,
-        "fontsize": 7,
-        "color": "#888888",
-    }
-    ax.text(0.06, 0.02, "as sure as it should be", **look)
+    along = {"rotation": 45, "rotation_mode": "anchor", "transform_rotates_text": True}
+    ax.text(0.06, 0.02, "as sure as it should be", fontsize=7, color="#888888", **along)
     bounds = np.linspace(0, 1, curve.sizes["bin"] + 1)
-    for model, look in model_looks([str(m) for m in curve.model.values]).items():
+    for model, look in model_looks(models_of(scores)).items():
         one = curve.sel(model=model)
         pixels = one.bin_pixels.values
         total, seen = max(1, pixels.sum()), pixels >= 30  # fewer pixels draw noise, not a curve
@@ -254,27 +290,20 @@ def score_table(scores: xr.Dataset, split: str = "test") -> pd.DataFrame:
     ----------
     scores : Dataset with ``score``, ``score_low``, ``score_high`` (model, split, metric)
     """
-    here = scores.sel(split=split)
+    part = scores.sel(split=split)
     headline = scores.attrs.get("headline")
-    metrics = sorted(there(scores, split), key=lambda metric: metric != headline)
-    digits = {metric: digits_of(here.score.sel(metric=metric).values) for metric in metrics}
+    metrics = sorted(known_metrics(scores, split), key=lambda metric: metric != headline)
+    digits = {metric: digits_of(part.score.sel(metric=metric).values) for metric in metrics}
     rows = {
-        str(model): {
-            readable(metric): written(
-                *(float(here[v].sel(model=model, metric=metric)) for v in _SCORE), digits=digits[metric]
-            )
-            for metric in metrics
-        }
-        for model in scores.model.values
+        model: {readable(one): written(part.sel(model=model, metric=one), digits[one]) for one in metrics}
+        for model in models_of(scores)
     }
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-_SCORE = ("score", "score_low", "score_high")
-
-
-def written(value: float, low: float, high: float, digits: int = 2) -> str:
-    """``0.74 [0.70, 0.78]``; without the interval where there is none, and "-" where there is no value."""
+def written(one: xr.Dataset, digits: int = 2) -> str:
+    """A score as ``0.74 [0.70, 0.78]``; without the interval where there is none, and "-" where there is no value."""
+    value, low, high = (float(one[name]) for name in ("score", "score_low", "score_high"))
     if not np.isfinite(value):
         return "-"
     shown = f"{value:.{digits}f}"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -84,14 +85,14 @@ def place_text(lat: float, lon: float, digits: int | None = 2) -> str:
     return f"{abs(lat):{form}}° {'N' if lat >= 0 else 'S'}, {abs(lon):{form}}° {'E' if lon >= 0 else 'W'}"
 
 
-def class_colours(names: Sequence[str], attrs: Mapping[str, Any]) -> dict[str, str]:
+def class_colours(names: Iterable[Any], attrs: Mapping[Any, Any]) -> dict[str, str]:
     """Colour of each class: the store's own (attribute ``colours``), else the cluster palette in class order."""
-    own = listed(attrs.get("colours"))
-    palette = own if len(own) == len(names) else [CLUSTER_COLOURS[i % len(CLUSTER_COLOURS)] for i in range(len(names))]
-    return dict(zip([str(name) for name in names], palette, strict=True))
+    classes, own = [str(name) for name in names], listed(attrs.get("colours"))
+    palette = CLUSTER_COLOURS * (1 + len(classes) // len(CLUSTER_COLOURS))
+    return dict(zip(classes, own if len(own) == len(classes) else palette, strict=False))
 
 
-def model_looks(models: Sequence[str]) -> dict[str, dict[str, Any]]:
+def model_looks(models: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Colour and marker of each model; the network (first) filled and larger."""
     return {
         str(model): {
@@ -109,6 +110,13 @@ def swatches(colours: Mapping[str, str]) -> list[Patch]:
     return [Patch(facecolor=colour, edgecolor="#666666", linewidth=0.4, label=name) for name, colour in colours.items()]
 
 
+def legend_above(figure: Figure, ax: Axes, columns: int, **layout: float) -> None:
+    """One legend for all panels, over them; the panels make room."""
+    figure.tight_layout(rect=(0, 0, 1, 1 - 0.3 / figure.get_figheight()), **layout)
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="upper left", ncols=columns, bbox_to_anchor=(0.005, 1.0))
+
+
 def ink_on(colour: str) -> str:
     """Black or white, whichever reads better on `colour` (relative luminance, WCAG 2)."""
     channels = np.array([int(colour.lstrip("#")[i : i + 2], 16) / 255 for i in (0, 2, 4)])
@@ -116,7 +124,7 @@ def ink_on(colour: str) -> str:
     return "black" if linear @ np.array([0.2126, 0.7152, 0.0722]) > 0.3 else "white"
 
 
-def finish(figure: Figure, attrs: Mapping[str, Any], *notes: str, below: float = 0.01) -> Figure:
+def finish(figure: Figure, attrs: Mapping[Any, Any], *notes: str, below: float = 0.01) -> Figure:
     """Write the caption under a figure and, where the data are simulated, say so across its top.
 
     The caption starts `below` the figure's lower edge (share of its height): a notebook and `savefig` with tight bounds show it.

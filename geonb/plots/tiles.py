@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,17 +15,20 @@ from matplotlib.figure import Figure
 from geonb.embeddings.trees import EXAMPLES, LETTERS, NOISE, Tree, as_tree, check_examples, cluster, letters_of
 from geonb.plots.style import CLUSTER_COLOURS, finish, ink_on, styled
 
+if TYPE_CHECKING:
+    from geonb.store.store import Store
+
 MOST_CLUSTERS = len(CLUSTER_COLOURS)
 NOISE_COLOUR = "#bbbbbb"
 # The tiles of all samples, or a function of rows of the store's index that reads those that are drawn.
 Tiles = np.ndarray | Callable[[np.ndarray], np.ndarray]
 
 
-def cluster_colours(clusters: Sequence[str]) -> dict[str, str]:
+def cluster_colours(clusters: Iterable[str]) -> dict[str, str]:
     """Colour of each cluster letter, the same in every figure; noise ("-") is grey and comes last."""
-    there = sorted({str(letter) for letter in clusters} - {NOISE})
-    noise = {NOISE: NOISE_COLOUR} if NOISE in set(map(str, clusters)) else {}
-    return {letter: CLUSTER_COLOURS[LETTERS.index(letter)] for letter in there} | noise
+    letters = {str(letter) for letter in clusters}
+    noise = {NOISE: NOISE_COLOUR} if NOISE in letters else {}
+    return {letter: CLUSTER_COLOURS[LETTERS.index(letter)] for letter in sorted(letters - {NOISE})} | noise
 
 
 def check_tiles(tiles: Tiles, n: int) -> None:
@@ -41,7 +45,7 @@ def check_tiles(tiles: Tiles, n: int) -> None:
         )
 
 
-def tiles_at(tiles: Tiles, about: Any, places: Sequence[int]) -> np.ndarray:
+def tiles_at(tiles: Tiles, about: Any, places: Sequence[int] | np.ndarray) -> np.ndarray:
     """The tiles of some samples.
 
     Parameters
@@ -56,14 +60,34 @@ def tiles_at(tiles: Tiles, about: Any, places: Sequence[int]) -> np.ndarray:
     -------
     uint8 array (place, h, w, 3)
     """
-    places = np.asarray(places, int)
+    chosen = np.asarray(places, int)
     check_tiles(tiles, len(about["sample"]) if hasattr(about, "coords") else len(about))
     if not callable(tiles):
-        return tiles[places]
-    rows = about["row"].to_numpy()[places] if "row" in getattr(about, "coords", ()) else places
-    found = np.asarray(tiles(rows))
-    check_tiles(found, len(places))
-    return found
+        return tiles[chosen]
+    read = np.asarray(tiles(about["row"].to_numpy()[chosen] if "row" in getattr(about, "coords", ()) else chosen))
+    check_tiles(read, len(chosen))
+    return read
+
+
+def drawn_windows(store: Store, n: int, split: str | None, seed: int) -> tuple[int, np.ndarray]:
+    """How many windows a split of a store has (None: all of it), and the rows of `n` of them, drawn at random.
+
+    Raises
+    ------
+    ValueError
+        If the split has none.
+    """
+    inside = np.arange(len(store)) if split is None else np.flatnonzero(store.index["split"] == split)
+    if not len(inside):
+        raise ValueError(f"No windows in split {split!r}; the store has {sorted(set(store.index['split']))}.")
+    return len(inside), pd.Series(inside).sample(min(n, len(inside)), random_state=seed).to_numpy()
+
+
+def show_tile(ax: Axes, tile: np.ndarray, colour: str, width: float = 1.6, name: str | None = None) -> None:
+    """Draw a tile in a frame, without axes; its name becomes the picture's id in SVG."""
+    ax.imshow(tile, interpolation="nearest", gid=name)
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set(visible=True, edgecolor=colour, linewidth=width)
 
 
 def examples_of(
@@ -221,9 +245,7 @@ def _tiles_under(figure: Figure, top: Axes, place: int, tiles: np.ndarray, sampl
     for row, (tile, sample) in enumerate(zip(tiles, samples, strict=True)):
         bottom = below - (0.72 + (row + 1) * (side + 0.05)) / figure.get_figheight()
         ax = figure.add_axes((left + 0.06 * across, bottom, 0.88 * across, side / figure.get_figheight()))
-        ax.imshow(tile, interpolation="nearest", gid=f"tile-{sample}")
-        ax.set(xticks=[], yticks=[])
-        ax.spines[:].set(visible=True, edgecolor=CLUSTER_COLOURS[place], linewidth=1.6)
+        show_tile(ax, tile, CLUSTER_COLOURS[place], name=f"tile-{sample}")
 
 
 @styled
@@ -244,15 +266,13 @@ def alike(tiles: Tiles, embeddings: xr.Dataset, sample: int, nearest: xr.Dataset
     figure, axes = plt.subplots(1, len(order), figsize=(1.35 * len(order), 1.9), squeeze=False)
     words = ["asked", *(f"{float(value):.3f}" for value in nearest["similarity"].values)]
     for ax, place, tile, word in zip(axes[0], order, tiles_at(tiles, embeddings, order), words, strict=True):
-        here = embeddings.isel(sample=place)
-        ax.imshow(tile, interpolation="nearest", gid=f"tile-{place}")
+        one = embeddings.isel(sample=place)
+        show_tile(ax, tile, "#b5400f" if ax is axes[0, 0] else "#999999", 1.4, f"tile-{place}")
         ax.set_title(word, loc="center", fontsize=8.5)
-        under = [*([str(here.label.item())] if "label" in here.coords else []), str(here.split.item()), *when(here)]
+        under = [*([str(one.label.item())] if "label" in one.coords else []), str(one.split.item()), *when(one)]
         ax.set_xlabel("\n".join(under), fontsize=7.5)
-        ax.set(xticks=[], yticks=[])
-        ax.spines[:].set(visible=True, edgecolor="#b5400f" if ax is axes[0, 0] else "#999999", linewidth=1.4)
     figure.subplots_adjust(left=0.01, right=0.99, top=0.86, bottom=0.22, wspace=0.08)
-    told = [*(["label"] if "label" in embeddings.coords else []), "split", *(["time"] if when(here) else [])]
+    told = [*(["label"] if "label" in embeddings.coords else []), "split", *(["time"] if when(one) else [])]
     below = 0.01 + 0.09 * (len(told) - 2 if len(told) > 2 else 0)
     note = f"Above: cosine similarity of the embeddings. Below: {', '.join(told)}."
     return finish(figure, embeddings.attrs, note, below=below)

@@ -276,7 +276,12 @@ def clouds_figure(
             "x", "y", "width", "height", source=sources["squares"], fill_color=None, line_color=colour, line_width=wide,
             line_dash=dash,
         )  # fmt: skip
-    look = {"text_color": AROUND, "text_font_style": "bold", "text_font_size": "12px", "text_align": "center"}
+    look: dict[str, Any] = {
+        "text_color": AROUND,
+        "text_font_style": "bold",
+        "text_font_size": "12px",
+        "text_align": "center",
+    }
     look |= {"text_baseline": "middle", "background_fill_color": {"field": "colour"}}
     plot.text("x", "y", "text", source=sources["squares"], **look)
     place = CustomJSHover(code="return isFinite(value) ? value.toFixed(2) + '°' : '-'")

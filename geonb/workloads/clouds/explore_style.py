@@ -139,7 +139,7 @@ def distances_html(clouds: Clouds, tile: Tile, series: str, time: int) -> str:
 def picture_html(clouds: Clouds, tile: Tile, squared: float | None, rank: int = 0) -> str:
     """One tile as a small picture with its distance, time and place."""
     series: SceneSeries = clouds.series[tile.series]
-    uri = data_uri(series.tile_picture(tile)) if series.image is not None else None
+    uri = data_uri(series.tile_picture(tile))
     look = f"width:{TILE_PX}px;min-height:{TILE_PX if uri else 8}px;border:3px solid {ALIKE if rank else CHOSEN};display:block"
     picture = f'<img src="{uri}" style="{look}" alt="tile">' if uri else f'<div style="{look}"></div>'
     told = f"<b>{rank}</b>: {number(squared)}" if squared is not None else "<b>the tile</b>"

@@ -69,7 +69,8 @@ class SceneSeries:
     def _widen(self) -> None:
         """Give a single row or column of tiles the size of a tile: it has no neighbour to tell its step."""
         alone = self.columns == 1, self.rows == 1
-        self.step = tuple(side if one else step for one, side, step in zip(alone, self.side, self.step, strict=True))
+        width, height = (side if one else step for one, side, step in zip(alone, self.side, self.step, strict=True))
+        self.step = width, height
         (left, right), (down, up) = ((float(v.min()), float(v.max())) for v in (self.data.x.values, self.data.y.values))
         half_x, half_y = self.step[0] / 2, self.step[1] / 2
         self.grid = left - half_x, down - half_y, right + half_x, up + half_y
@@ -130,7 +131,9 @@ class SceneSeries:
     @functools.cached_property
     def limits(self) -> list[tuple[float, float]]:
         """2nd and 98th percentile of each shown band, over a few scenes: brightness keeps its meaning while one plays."""
-        some = sorted({self.scenes[i] for i in spread(len(self.scenes), 4)} - {None})
+        if self.image is None:
+            return []
+        some = sorted({scene for i in spread(len(self.scenes), 4) if (scene := self.scenes[i]) is not None})
         thin = window(self.bounds, self.shape, self.bounds, 400)[0]
         here = self.image[["inputs", "valid"]].isel({"time": some, "channel": self.bands} | thin).load()
         good = here.valid.transpose("time", "y", "x").values.astype(bool)
@@ -139,25 +142,27 @@ class SceneSeries:
 
     def picture(self, time: int, view: Sequence[float], pixels: int) -> tuple[np.ndarray, tuple] | None:
         """A scene as colours (y, x, 4) uint8 with the ground they cover; None where the store lacks it."""
-        if self.scenes[time] is None:
+        if self.image is None or self.scenes[time] is None:
             return None
         slices, box = window(self.bounds, self.shape, view, pixels)
-        return self._shown(time, slices), box
+        return self._shown(self.image, time, slices), box
 
     def tile_picture(self, tile: Tile) -> np.ndarray | None:
         """One tile as colours (y, x, 4) uint8, all its pixels; None where the store lacks it."""
-        if self.scenes[tile.time] is None:
+        if self.image is None or self.scenes[tile.time] is None:
             return None
         x, y = self.place(tile.row, tile.column)
         pixel = self.side[0] / self.patch, self.side[1] / self.patch
         left, top = (x - self.bounds[0]) / pixel[0] - self.patch / 2, (self.bounds[3] - y) / pixel[1] - self.patch / 2
         left, top = max(0, round(left)), max(0, round(top))
-        return self._shown(tile.time, {"y": slice(top, top + self.patch), "x": slice(left, left + self.patch)})
+        return self._shown(
+            self.image, tile.time, {"y": slice(top, top + self.patch), "x": slice(left, left + self.patch)}
+        )
 
-    def _shown(self, time: int, slices: dict[str, slice]) -> np.ndarray:
+    def _shown(self, image: xr.Dataset, time: int, slices: dict[str, slice]) -> np.ndarray:
         at = {"time": self.scenes[time], "channel": self.bands} | slices
-        here = self.image[["inputs", "valid"]].isel(at).load()
-        return (stretched(here.inputs, here.valid, self.limits) * 255).round().astype(np.uint8)
+        view = image[["inputs", "valid"]].isel(at).load()
+        return (stretched(view.inputs, view.valid, self.limits) * 255).round().astype(np.uint8)
 
     @functools.cached_property
     def lines(self) -> dict[str, list[np.ndarray]]:
@@ -195,14 +200,14 @@ class Clouds:
     def _draw(self) -> np.ndarray:
         """Vectors (tile, dim) of tiles drawn over all series and times."""
         rng, each = np.random.default_rng(0), max(200, FITTED // len(self.series))
-        drawn = []
+        parts = []
         for series in self.series.values():
             times = spread(len(series.times), 25)
             for time in times:
                 vectors = series.vectors(time)
                 vectors = vectors[np.isfinite(vectors).all(-1)]
-                drawn.append(vectors[rng.permutation(len(vectors))[: -(-each // len(times))]])
-        drawn = np.concatenate(drawn)
+                parts.append(vectors[rng.permutation(len(vectors))[: -(-each // len(times))]])
+        drawn = np.concatenate(parts)
         if not len(drawn):
             raise ValueError(
                 "No tile of any scene is valid: nothing to explore. Are the scenes mostly no data? Look at them in "
@@ -276,18 +281,19 @@ class Clouds:
         same clouds says nothing. Of more than `SEARCHED_MB`, scenes spread evenly over all are searched.
         """
         vector = self.vector(tile)
-        found, searched = [], self.searched
+        nearest: list[tuple[Tile, float]] = []
+        searched = self.searched
         left = {n: np.stack([self.series[n].distances(t, vector) for t in times]) for n, times in searched.items()}
         left = {name: np.where(np.isfinite(d), d, np.inf) for name, d in left.items()}
         self._strike(left, searched, tile)
-        while len(found) < count:
+        while len(nearest) < count:
             name = min(left, key=lambda n: left[n].min())
             if not np.isfinite(left[name].min()):
                 break
             place, row, column = (int(i) for i in np.unravel_index(left[name].argmin(), left[name].shape))
-            found.append((Tile(name, searched[name][place], row, column), float(left[name][place, row, column])))
-            self._strike(left, searched, found[-1][0])
-        return found
+            nearest.append((Tile(name, searched[name][place], row, column), float(left[name][place, row, column])))
+            self._strike(left, searched, nearest[-1][0])
+        return nearest
 
     def _strike(self, left: dict[str, np.ndarray], searched: dict[str, list[int]], tile: Tile) -> None:
         """Take a tile, and what overlaps it within some hours, out of those that are left (in place)."""

@@ -113,10 +113,9 @@ def pack(clouds: Clouds, chosen: Pack, render: Any = None) -> dict[str, Any]:
 
 def _thin(series: SceneSeries, every: int) -> tuple[slice, slice]:
     """Every n-th row and column of the tiles, but never so few that there is nothing to click."""
-    return tuple(
-        slice((n % e or e) // 2 if e > 1 else 0, None, e)
-        for n, e in ((n, max(1, min(every, n // 6))) for n in (series.rows, series.columns))
-    )
+    sides = ((n, max(1, min(every, n // 6))) for n in (series.rows, series.columns))
+    rows, columns = (slice((n % e or e) // 2 if e > 1 else 0, None, e) for n, e in sides)
+    return rows, columns
 
 
 def _step(sizes: np.ndarray) -> float:

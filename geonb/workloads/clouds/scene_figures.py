@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -14,13 +17,16 @@ from geonb.plots.maps import crs_of, default_bands, draw_on_grid, stretched, thi
 from geonb.plots.style import SPLIT_COLOURS, finish, styled, swatches
 from geonb.plots.tiles import cluster_colours, when
 
+if TYPE_CHECKING:
+    from geonb.workloads.clouds.store import TripletStore
+
 MOST_SERIES = 3
 MOST_TIMES = 3
 SEE_THROUGH = 0.55  # how much of the scene the colours over it hide
 
 
 @styled
-def scene_parts(store) -> Figure:
+def scene_parts(store: TripletStore) -> Figure:
     """Draw a scene of each series, the one in the middle of its time, with the parts of each split and coasts.
 
     Parameters
@@ -113,7 +119,7 @@ def whole_scenes(
     return finish(figure, kinds.attrs, said, *notes)
 
 
-def _outline(ax, series, areas: list) -> None:
+def _outline(ax: Axes, series: xr.Dataset, areas: list) -> None:
     unit = 1e-3 if (crs := crs_of(series)) is not None and crs.is_projected else 1.0
     x, y = (series[a].to_numpy() * unit for a in "xy")
     half_x, half_y = (x[1] - x[0]) / 2, (y[1] - y[0]) / 2

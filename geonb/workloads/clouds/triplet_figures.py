@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,19 +14,19 @@ from matplotlib.dates import ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from geonb.plots.scores import counted, needed
-from geonb.plots.style import finish, model_looks, styled
+from geonb.plots.scores import counted, model_lines, models_of, needed
+from geonb.plots.style import COASTS_NOTE, finish, legend_above, model_looks, place_text, styled
+from geonb.plots.tiles import show_tile
 from geonb.workloads.clouds.beyond import REFERENCE
+
+if TYPE_CHECKING:
+    from geonb.workloads.clouds.store import TripletStore
 
 KIND_COLOURS = {"near": "#117733", "far": "#cc6677"}
 TILE_COLOURS = {"anchor": "#333333", "neighbor": KIND_COLOURS["near"], "distant": KIND_COLOURS["far"]}
 TILE_WORDS = {"anchor": "anchor", "neighbor": "neighbour", "distant": "distant"}
 MOST_MAPS = 4
 COLLAPSED = 1e-4  # squared distance: the loss asks for a difference of 1
-
-
-def _models(scores: xr.Dataset) -> list[str]:
-    return [str(model) for model in scores["model"].values]
 
 
 @styled
@@ -38,7 +39,7 @@ def distances(scores: xr.Dataset) -> Figure:
         and ``distance_median (model, split, kind)``, of :func:`geonb.workloads.clouds.scores.score_triplets`
     """
     needed(scores, "distance_count")
-    models = _models(scores)
+    models = models_of(scores)
     splits = [str(s) for s in scores["split"].values if int(scores["n_pixels"].sel(split=s))]
     size = 1.2 + 2.5 * len(splits), 0.8 + 1.35 * len(models)
     figure, axes = plt.subplots(len(models), len(splits), figsize=size, squeeze=False, sharex="row", sharey="row")
@@ -51,9 +52,7 @@ def distances(scores: xr.Dataset) -> Figure:
         ax.set_title(f"{split}, {int(scores['n_pixels'].sel(split=split)):,} triplets", pad=14)
     for ax in axes[-1]:
         ax.set_xlabel("squared distance")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.tight_layout(rect=(0, 0, 1, 1 - 0.3 / size[1]), h_pad=0.6)
-    figure.legend(handles, labels, loc="upper left", ncols=2, bbox_to_anchor=(0.005, 1.0))
+    legend_above(figure, axes[0, 0], 2, h_pad=0.6)
     said = (
         "From the anchor to its neighbour and to its distant tile, dotted: medians. Each model has a unit of its own."
     )
@@ -97,30 +96,22 @@ def beyond_brightness(scores: xr.Dataset, split: str = "test") -> Figure:
         :func:`geonb.workloads.clouds.beyond.beyond_brightness`
     """
     needed(scores, "ease_score")
-    here, models = scores.sel(split=split), _models(scores)
+    part = scores.sel(split=split)
     figure, (ax, gains) = plt.subplots(1, 2, figsize=(9.4, 3.8), width_ratios=(1.5, 1))
-    parts = here["ease"].values.astype(float)
-    looks = model_looks(models)
-    for m, (model, look) in enumerate(looks.items()):
-        one = here.sel(model=model)
-        place = parts + (m - (len(models) - 1) / 2) * 0.12
-        ax.vlines(place, one["ease_score_low"], one["ease_score_high"], color=look["color"], linewidth=1.4, zorder=2)
-        small = look | {"markersize": look["markersize"] - 2}
-        ax.plot(place, one["ease_score"], linewidth=1.6 if m == 0 else 0.8, label=model, **small)
+    parts = part["ease"].values.astype(float)
+    model_lines(ax, parts, part, "ease_score", 0.12 * scores.sizes["model"])
     ax.axhline(0.5, color="#999999", linewidth=0.8, linestyle=":")
     ax.annotate(
         "a coin", (5.4, 0.5), xytext=(0, 2), textcoords="offset points", fontsize=7.5, ha="right", color="#777777"
     )
-    edges = here["ease_edge"].values
-    names = [f"{low:+.2f} to {high:+.2f}" for low, high in itertools.pairwise(edges)]
+    names = [f"{low:+.2f} to {high:+.2f}" for low, high in itertools.pairwise(part["ease_edge"].values)]
     names[0], names[-1] = f"hardest\n{names[0]}", f"easiest\n{names[-1]}"
     ax.set_xticks(parts, names, fontsize=7)
     ax.set(xlim=(0.5, 5.5), ylim=(-0.03, 1.03), ylabel="triplet accuracy")
     ax.set_title(f"By how easy the triplet is for {REFERENCE}")
     ax.set_xlabel("a fifth of the triplets each, by (far - near) / (far + near) of mean and spread", fontsize=8)
-    ax.grid(axis="y")
     ax.legend(loc="lower right")
-    _added(gains, here, [model for model in models if model != REFERENCE], looks)
+    _added(gains, part)
     figure.tight_layout(w_pad=2)
     said = (
         "Right: accuracy of mean and spread joined with each model, by a logistic regression on the validation triplets, minus "
@@ -129,10 +120,12 @@ def beyond_brightness(scores: xr.Dataset, split: str = "test") -> Figure:
     return finish(figure, scores.attrs, counted(scores, split), said)
 
 
-def _added(ax: Axes, here: xr.Dataset, models: list[str], looks: dict) -> None:
+def _added(ax: Axes, part: xr.Dataset) -> None:
     """What each model adds to mean and spread alone."""
+    looks = model_looks(models_of(part))
+    models = [model for model in looks if model != REFERENCE]
     for row, model in enumerate(models):
-        value, low, high = (float(here[f"joined_gain{end}"].sel(model=model)) for end in ("", "_low", "_high"))
+        value, low, high = (float(part[f"joined_gain{end}"].sel(model=model)) for end in ("", "_low", "_high"))
         ax.hlines(row, low, high, color=looks[model]["color"], linewidth=2)
         ax.plot(value, row, linestyle="none", **looks[model])
         text = f"{value:+.3f}" if np.isfinite(value) else "no validation triplet"
@@ -160,7 +153,7 @@ def scene_accuracy(scores: xr.Dataset, split: str = "test") -> Figure:
     needed(scores, "scene_score")
     here = scores.sel(split=split)
     here = here.isel(scene=np.flatnonzero(here["scene_triplets"].values > 0))
-    times, models = pd.DatetimeIndex(here["scene_time"].values), _models(scores)
+    times, models = pd.DatetimeIndex(here["scene_time"].values), models_of(scores)
     dated = not times.hasnans and times.is_unique
     across = times.to_numpy() if dated else np.arange(len(times))
     figure, (ax, bars) = plt.subplots(2, 1, figsize=(8.6, 4.2), height_ratios=(3, 1), sharex=True)
@@ -209,7 +202,7 @@ def place_accuracy(scores: xr.Dataset, split: str = "test", model: str | None = 
     from geonb.plots.locators import earth
 
     needed(scores, "place_score")
-    model = _models(scores)[0] if model is None else model
+    model = models_of(scores)[0] if model is None else model
     here = scores.sel(split=split, model=model)
     inside = here["place_triplets"].values > 0
     sources = list(dict.fromkeys(here["place_source"].values[inside].astype(str)))[:MOST_MAPS]
@@ -236,12 +229,17 @@ def place_accuracy(scores: xr.Dataset, split: str = "test", model: str | None = 
         grid.xlocator = grid.ylocator = MaxNLocator(5)
     figure.colorbar(shown, ax=axes[0].tolist(), label="triplet accuracy", shrink=0.8)
     told = f"{model}, {split} split: a square is 2 x 2 tiles, larger with more triplets; grey ones are of other splits."
-    return finish(figure, scores.attrs, told, "Coasts: Natural Earth 1:110m, off by some kilometres.")
+    return finish(figure, scores.attrs, told, COASTS_NOTE)
 
 
 @styled
 def triplet_gallery(
-    predictions: xr.DataTree, store, split: str = "test", which: str = "worst", show: int = 6, spread: bool = True
+    predictions: xr.DataTree,
+    store: TripletStore,
+    split: str = "test",
+    which: str = "worst",
+    show: int = 6,
+    spread: bool = True,
 ) -> Figure | None:
     """Draw triplets that the network gets most wrong, or most right: anchor, neighbour and distant tile side by side.
 
@@ -292,12 +290,11 @@ def ranked(predictions: xr.DataTree, split: str, which: str, show: int, spread: 
         raise ValueError(f"which = {which!r}: give worst or best")
     data = predictions["triplets"].to_dataset().load()
     data = data.assign_coords(sample=np.arange(data.sizes["sample"]))  # rows of the store's table
-    known = np.isfinite(data["near"]).all("model") & np.isfinite(data["far"]).all("model") & (data["split"] == split)
-    data = data.isel(sample=np.flatnonzero(known))
-    if not data.sizes["sample"]:
+    near, far = (data[name].transpose("model", "sample").values.astype(float) for name in ("near", "far"))
+    known = np.isfinite(near + far).all(0) & (data["split"].values == split)
+    if not known.any():
         return None
-    near, far = (data[k].transpose("model", "sample").values.astype(float) for k in ("near", "far"))
-    data = data.assign(margin=(("model", "sample"), margins_of(near, far)))
+    data = data.isel(sample=known).assign(margin=(("model", "sample"), margins_of(near[:, known], far[:, known])))
     order = np.argsort(data["margin"].values[0] * (1 if which == "worst" else -1), kind="stable")
     if spread:
         _, first = np.unique(data["block"].values[order], return_index=True)
@@ -314,10 +311,8 @@ def _gallery_row(figure: Figure, one: xr.Dataset, tiles: dict[str, np.ndarray], 
     values = [float(one[k].isel(model=0)) for k in ("near", "far")]
     for k, (name, tile) in enumerate(tiles.items()):
         ax = figure.add_axes((left + 0.155 * k, top - 1.5 / height, 0.15, 1.32 / height))
-        ax.imshow(tile, interpolation="nearest")
-        ax.set(xticks=[], yticks=[])
+        show_tile(ax, tile, TILE_COLOURS[name], 1.8)
         ax.set_gid(f"{name}-{int(one['sample'])}")
-        ax.spines[:].set(visible=True, edgecolor=TILE_COLOURS[name], linewidth=1.8)
         word = TILE_WORDS[name] + (f" {values[k - 1]:.3g}" if k else "")
         ax.set_title(word, fontsize=7.5, fontweight="normal", color=TILE_COLOURS[name], loc="center", pad=2)
     figure.text(left, top + 0.02 / height, _told(one), fontsize=7.5, color="#555555", va="bottom")
@@ -329,8 +324,7 @@ def _told(one: xr.Dataset) -> str:
     if "time" in one and not np.isnat(one["time"].values):
         parts = [pd.Timestamp(one["time"].values).strftime("%Y-%m-%d %H:%M")]
     if {"lon", "lat"} <= set(one.variables):
-        lon, lat = float(one["lon"]), float(one["lat"])
-        parts.append(f"{abs(lat):.1f}° {'N' if lat >= 0 else 'S'} {abs(lon):.1f}° {'E' if lon >= 0 else 'W'}")
+        parts.append(place_text(float(one["lat"]), float(one["lon"]), 1))
     if REFERENCE in one["model"].values:
         right = float(one["margin"].sel(model=REFERENCE)) > 0
         parts.append(f"mean and spread: {'right' if right else 'wrong'}")
@@ -338,7 +332,7 @@ def _told(one: xr.Dataset) -> str:
 
 
 @styled
-def triplet_samples(store, n: int = 8, seed: int = 0, split: str = "train") -> Figure:
+def triplet_samples(store: TripletStore, n: int = 8, seed: int = 0, split: str = "train") -> Figure:
     """Draw triplets of a split as the network is given them: anchor, neighbour and distant tile below each other.
 
     Parameters
@@ -361,10 +355,8 @@ def triplet_samples(store, n: int = 8, seed: int = 0, split: str = "train") -> F
     figure, axes = plt.subplots(3, len(rows), figsize=(0.4 + 1.12 * len(rows), 3.9), squeeze=False)
     for line, name in zip(axes, TILE_COLOURS, strict=True):
         for ax, tile, row in zip(line, store.tiles(rows, name), rows, strict=True):
-            ax.imshow(tile, interpolation="nearest")
-            ax.set(xticks=[], yticks=[])
+            show_tile(ax, tile, TILE_COLOURS[name])
             ax.set_gid(f"{name}-{row}")
-            ax.spines[:].set(visible=True, edgecolor=TILE_COLOURS[name], linewidth=1.6)
         line[0].set_ylabel(TILE_WORDS[name], color=TILE_COLOURS[name])
     for ax, row in zip(axes[2], rows, strict=True):
         ax.set_xlabel(_when(store.index.iloc[row]), fontsize=6.5)

@@ -91,7 +91,8 @@ class Forecasts:
 
     def came_true(self, outcome: int, month: int, lead: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows and columns of the cells with an event, where that is known."""
-        return np.nonzero((self.values("truth", outcome, month, lead) == 1) & self.valid)
+        rows, columns = np.nonzero((self.values("truth", outcome, month, lead) == 1) & self.valid)
+        return rows, columns
 
     def judged(self, model: int, outcome: int, month: int, lead: int, threshold: float) -> np.ndarray | None:
         """0 neither, 1 hit, 2 miss, 3 false alarm (y, x); None where the truth is not known yet."""

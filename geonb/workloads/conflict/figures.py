@@ -101,7 +101,7 @@ CELLS: Mapping[str, tuple[registry.Figure, ...]] = {
 
 def busiest(predictions: xr.DataTree) -> np.datetime64:
     """First month of the test forecast with the most events in it."""
-    grid = predictions["grid"]
+    grid = predictions["grid"].to_dataset()
     events = (grid["truth"].isel(lead=0) == 1).sum(("outcome", "y", "x")).compute()
     return grid["time"].values[int(events.where(grid["split"] == "test", -1).argmax("time"))]
 
@@ -135,9 +135,11 @@ def groups(scores: xr.Dataset) -> list[Figure] | None:
 def window_scores(run: Run) -> list[pd.DataFrame | Figure] | None:
     """Scores of the test windows and the ROC along their diagonal, where windows were drawn around events."""
     from geonb.workloads.conflict import analytics, score_figures
+    from geonb.workloads.conflict.store import MonthStore
 
-    if run.samples.meta["parameters"]["chunk_size"] is None:
+    samples = run.samples
+    if not isinstance(samples, MonthStore) or samples.meta["parameters"]["chunk_size"] is None:
         return None
-    scored = analytics.score_windows(run.model, run.samples)
+    scored = analytics.score_windows(run.model, samples)
     numbers = [name for name in scored.data_vars if not scored[name].dims]
     return [scored[numbers].to_pandas().rename("test windows").to_frame().round(4), score_figures.diagonal_roc(scored)]

@@ -98,10 +98,8 @@ def frozen_page(predictions: xr.DataTree, arrays: xr.DataTree | None = None, bud
 def _chosen(forecasts: Forecasts, best: str | None, models: int | None, months: int | None, leads: int | None) -> dict:
     """Positions that are kept: the network and the best baseline, the latest origins, the first leads."""
     every = {name: list(range(len(getattr(forecasts, name)))) for name in ("models", "months", "leads")}
-    if models == 1 or (models == 2 and best is None):
-        every["models"] = [0]
-    elif models == 2:
-        every["models"] = [0, forecasts.models.index(best)]
+    if models is not None:
+        every["models"] = [0, *([forecasts.models.index(best)] if models == 2 and best is not None else [])]
     if months is not None:
         every["months"] = every["months"][-months - 1 :]
     if leads is not None:

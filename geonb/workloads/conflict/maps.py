@@ -17,6 +17,7 @@ from geonb.plots.cells import (
     cell_grid,
     cell_map,
     ground_note,
+    label_grid,
     mark_cells,
     month,
     one_colour,
@@ -24,7 +25,8 @@ from geonb.plots.cells import (
     probability_bar,
     probability_look,
 )
-from geonb.plots.style import SPLIT_COLOURS, finish, styled, swatches
+from geonb.plots.style import SPLIT_COLOURS, finish, place_text, styled, swatches
+from geonb.plots.tiles import drawn_windows
 from geonb.workloads.conflict.windows import with_months
 
 GAP = "#f0f0f0"
@@ -134,7 +136,7 @@ def event_diffusion(store_or_cube: Any, t: int | str, steps: int | None = None) 
         ax.text(0.97, 0.03, f"-{ago}", transform=ax.transAxes, ha="right", fontsize=7, color="#777777", zorder=5)
     for ax in axes.flat[steps:]:
         ax.set_axis_off()
-    _label_grid(axes)
+    label_grid(axes)
     figure.legend(
         handles=swatches({outcomes[0]["name"]: outcomes[0]["colour"]}), loc="outside upper left", borderaxespad=0.2
     )
@@ -155,14 +157,12 @@ def sequence_samples(store: Any, n: int = 4, seed: int = 0, split: str | None = 
     split : str, optional
         Which windows to draw from; all when None.
     """
-    table = store.index if split is None else store.index[store.index["split"] == split]
-    if len(table) == 0:
-        raise ValueError(f"No windows in split {split!r}; the store has {sorted(set(store.index['split']))}.")
-    places = {label: i for i, label in enumerate(store.index.index)}
-    chosen = table.sample(min(n, len(table)), random_state=seed).sort_values("t")
+    table, rows = drawn_windows(store, n, split, seed)
+    rows = rows[np.argsort(store.index["t"].to_numpy()[rows], kind="stable")]
+    chosen = store.index.iloc[rows]
     figure, axes, steps, leads = _sample_axes(store, len(chosen))
-    for row, (label, about) in enumerate(chosen.iterrows()):
-        window = store[places[label]]
+    for row, number in enumerate(rows):
+        window, origin = store[int(number)], int(chosen["t"].iloc[row])
         inputs = window.inputs.isel(channel=0).transpose("step", "y", "x").values
         targets = window.targets.isel(outcome=0).transpose("lead", "y", "x").values
         panels = [*inputs[-steps:], *targets[:leads]]
@@ -170,17 +170,16 @@ def sequence_samples(store: Any, n: int = 4, seed: int = 0, split: str | None = 
             colour = "#4a6d8c" if column < steps else store.outcomes[0]["colour"]
             look = one_colour(colour) | {"origin": "lower" if _ascending(window) else "upper"}
             ax.imshow((np.nan_to_num(values) > 0).astype(float), interpolation="nearest", **look)
-            at = with_months(store).times[0] + pd.DateOffset(months=int(about["t"]) - steps + column)
+            at = with_months(store).times[0] + pd.DateOffset(months=origin - steps + column)
             ax.set_title(month(at), fontsize=6.5, fontweight="normal", loc="center", pad=2)
-        middle = float(window.y.mean()), float(window.x.mean())
-        lat, lon = f"{abs(middle[0]):.1f}°{'NS'[middle[0] < 0]}", f"{abs(middle[1]):.1f}°{'EW'[middle[1] < 0]}"
-        axes[row, 0].set_ylabel(f"{lat}\n{lon}", fontsize=7, rotation=0, ha="right", va="center")
+        place = place_text(float(window.y.mean()), float(window.x.mean()), 1).replace(", ", "\n")
+        axes[row, 0].set_ylabel(place, fontsize=7, rotation=0, ha="right", va="center")
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(True)
     size = f"{int(chosen.height.iloc[0])} x {int(chosen.width.iloc[0])} cells"
     left_out = f" The last {steps} of {store.steps} input months." if steps < store.steps else ""
-    said = f"{len(chosen)} of {len(table):,} {split or ''} windows of {size}, north up, drawn at random.{left_out}"
+    said = f"{len(chosen)} of {table:,} {split or ''} windows of {size}, north up, drawn at random.{left_out}"
     return finish(figure, store.meta, said)
 
 
@@ -227,7 +226,7 @@ def best_baseline(predictions: xr.DataTree, outcome: str | None = None) -> str |
         guess = here.probability.sel(model=model).transpose("time", "y", "x").values
         use = known & np.isfinite(guess)
         scores[model] = average_precision_score(truth[use] == 1, guess[use]) if (truth[use] == 1).any() else 0.0
-    return max(scores, key=scores.get)
+    return max(scores, key=scores.__getitem__)
 
 
 def _grid(predictions: xr.DataTree) -> xr.Dataset:
@@ -242,20 +241,20 @@ def _grid(predictions: xr.DataTree) -> xr.Dataset:
 def origin_of(data: xr.Dataset, time: Any = None) -> int:
     """Position of an origin: ``"latest"``, a month, or (None) the last of the test months whose truth is all known."""
     if time is not None and time != "latest":
-        found = np.flatnonzero(data.time.values.astype("datetime64[M]") == np.datetime64(str(time)[:7], "M"))
-        if not len(found):
+        places = np.flatnonzero(data.time.values.astype("datetime64[M]") == np.datetime64(str(time)[:7], "M"))
+        if not len(places):
             months = [month(t) for t in data.time.values]
             raise ValueError(
                 f"No forecast of {time!r}; there are {len(months)}, from {months[0]} to {months[-1]}. Choose one of them."
             )
-        return int(found[0])
+        return int(places[0])
     if time == "latest":
         return int(np.argmax(data.time.values))
     known = ((data.truth >= 0) | ~data.valid).all([d for d in data.truth.dims if d != "time"]).values
     for wanted in ("test", "val", "train"):
-        months = np.flatnonzero(known & (data.split.values == wanted))
-        if len(months):
-            return int(months[-1])
+        inside = np.flatnonzero(known & (data.split.values == wanted))
+        if len(inside):
+            return int(inside[-1])
     return int(np.argmax(data.time.values))
 
 
@@ -312,7 +311,7 @@ def forecast_panels(
             image = cell_map(ax, at.probability.sel(model=model), here.valid, **probability_look())
             mark_cells(ax, truth == 1)
             ax.set_title(f"{model}, {lead} month{'s' if lead > 1 else ''} ahead", fontsize=9)
-    _label_grid(axes)
+    label_grid(axes)
     probability_bar(figure, image, axes.ravel().tolist(), f"probability of {record['name']}")
     said = f"Forecast from {month(here.time.values)} on ({here.split.values.item()} split). Black squares: cells where it came true."
     return finish(figure, predictions.attrs, said, ground_note(here.valid))
@@ -374,7 +373,7 @@ def forecast_map(
     probability_bar(figure, image, axes[:rows].ravel().tolist(), f"probability of\n{record['name']}")
     if unsure:
         _spread_row(figure, axes[rows], here, shown)
-    _label_grid(axes)
+    label_grid(axes)
     known = bool(((here.truth == 1) & here.valid).any())
     said = f"Forecast of {model} from {month(here.time.values)} on ({here.split.values.item()})."
     more = " Black squares: cells where it came true." if known else " Nothing of it is known yet."
@@ -388,15 +387,6 @@ def _spread_row(figure: Figure, axes: np.ndarray, here: xr.Dataset, leads: Seque
         image = cell_map(ax, here.spread.sel(lead=lead), here.valid, cmap="Purples", vmin=0, vmax=highest)
         ax.set_title(f"spread, {lead} month{'s' if lead > 1 else ''} ahead", fontsize=9)
     figure.colorbar(image, ax=axes.tolist(), label="std over draws", shrink=0.85, aspect=14, pad=0.01, format="{x:.0%}")
-
-
-def _label_grid(axes: np.ndarray) -> None:
-    """Degrees at the lowest map of each column and the leftmost of each row, also where some panels are empty."""
-    for side, lines in (("labelbottom", axes.T[:, ::-1]), ("labelleft", axes)):
-        for line in lines:
-            shown = [ax for ax in line if ax.axison]
-            for place, ax in enumerate(shown):
-                ax.tick_params(**{side: place == 0})
 
 
 def forecast_tiles(store: Any, rows: np.ndarray) -> np.ndarray:

@@ -8,31 +8,25 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from matplotlib.axes import Axes
 from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 
-from geonb.base.metrics import lower_is_better
 from geonb.plots.cells import month
-from geonb.plots.scores import counted, dots, needed, readable, written
-from geonb.plots.style import SPLIT_COLOURS, finish, model_looks, styled, swatches
+from geonb.plots.scores import (
+    counted,
+    metric_of,
+    model_lines,
+    models_of,
+    needed,
+    readable,
+    rows_of_dots,
+    with_better,
+    written,
+)
+from geonb.plots.style import SPLIT_COLOURS, finish, legend_above, model_looks, styled, swatches
 
 MOST_COUNTRIES = 20
 SHADE = 0.22
-
-
-def _models(scores: xr.Dataset) -> list[str]:
-    return [str(model) for model in scores.model.values]
-
-
-def _headline(scores: xr.Dataset, metric: str | None = None) -> str:
-    """The metric to draw; refused with the list where there is none of that name."""
-    metric = str(scores.attrs.get("headline", "average_precision")) if metric is None else metric
-    if metric not in scores.metric.values:
-        raise ValueError(
-            f"No metric {metric!r} in these scores; there are {', '.join(map(str, scores.metric.values))}."
-        )
-    return metric
 
 
 @styled
@@ -53,7 +47,7 @@ def roc_pr(scores: xr.Dataset, split: str = "test") -> Figure:
     here = scores.sel(split=split)
     height = 5.2 + 0.17 * scores.sizes["model"]
     figure, (roc, pr) = plt.subplots(1, 2, figsize=(9.6, height), layout="constrained")
-    for model, look in model_looks(_models(scores)).items():
+    for model, look in model_looks(models_of(scores)).items():
         one, line = here.sel(model=model), _line(look)
         recall, precision = one.pr_recall.values, one.pr_precision.values
         order = np.flatnonzero(np.isfinite(recall) & np.isfinite(precision))
@@ -97,9 +91,7 @@ def _line(look: dict[str, Any]) -> dict[str, Any]:
 
 
 def _interval(one: xr.Dataset, metric: str) -> str:
-    if metric not in one.metric.values:
-        return ""
-    return written(*(float(one[name].sel(metric=metric)) for name in ("score", "score_low", "score_high")))
+    return written(one.sel(metric=metric)) if metric in one.metric.values else ""
 
 
 @styled
@@ -113,38 +105,19 @@ def skill_by_lead(scores: xr.Dataset, metrics: Sequence[str] | None = None, spli
         The headline, and the Brier score where there is one, when left out.
     """
     needed(scores, "lead_score")
-    wished = [_headline(scores), "brier"] if metrics is None else [_headline(scores, metric) for metric in metrics]
+    wished = [metric_of(scores), "brier"] if metrics is None else [metric_of(scores, metric) for metric in metrics]
     metrics = [metric for metric in dict.fromkeys(wished) if metric in scores.metric.values]
-    models, leads = _models(scores), scores.lead.values.astype(float)
+    leads = scores.lead.values.astype(float)
     width = 3.4 + 0.16 * min(len(leads), 24)
     figure, axes = plt.subplots(1, len(metrics), figsize=(width * len(metrics), 3.5), squeeze=False)
     for ax, metric in zip(axes[0], metrics, strict=True):
-        for m, (model, look) in enumerate(model_looks(models).items()):
-            one = scores.sel(split=split, metric=metric, model=model)
-            values, low, high = (
-                one[f"lead_score{end}"].values if f"lead_score{end}" in one else np.full(len(leads), np.nan)
-                for end in ("", "_low", "_high")
-            )
-            place = leads + (m - (len(models) - 1) / 2) * 0.5 / max(1, len(models))
-            look = look | {"markersize": look["markersize"] - 2}
-            ax.vlines(place, low, high, color=look["color"], linewidth=1.3, zorder=2)
-            ax.plot(place, values, label=model, linewidth=1.4 if m == 0 else 0.7, **look)
-        better = "lower is better" if lower_is_better(metric, scores.attrs) else "higher is better"
-        ax.set(xlabel="lead [months ahead]", ylabel=f"{readable(metric)} ({better})", title=readable(metric))
+        model_lines(ax, leads, scores.sel(split=split, metric=metric), "lead_score", 0.5)
+        ax.set(xlabel="lead [months ahead]", ylabel=with_better(metric, scores.attrs), title=readable(metric))
         ax.set_xlim(leads.min() - 0.6, leads.max() + 0.6)
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.set_ylim(0, None)
-        ax.grid(axis="y")
-    _models_above(figure, axes[0, 0], len(models))
+    legend_above(figure, axes[0, 0], min(scores.sizes["model"], 6))
     return finish(figure, scores.attrs, counted(scores, split))
-
-
-def _models_above(figure: Figure, ax: Axes, number: int) -> None:
-    """One legend for all panels, over them."""
-    height = figure.get_figheight()
-    figure.tight_layout(rect=(0, 0, 1, 1 - 0.28 / height))
-    handles, labels = ax.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="upper left", ncols=min(number, 6), bbox_to_anchor=(0.005, 1.0))
 
 
 @styled
@@ -158,7 +131,7 @@ def skill_by_month(scores: xr.Dataset, metric: str | None = None, splits: Sequen
         The headline when left out.
     """
     needed(scores, "month_score")
-    metric, split_of = _headline(scores, metric), scores.month_split.values.astype(str)
+    metric, split_of = metric_of(scores, metric), scores.month_split.values.astype(str)
     here = scores.sel(metric=metric).isel(time=np.flatnonzero(np.isin(split_of, list(splits))))
     if here.sizes["time"] == 0:
         raise ValueError(f"No month of {', '.join(splits)} in these scores; they hold {sorted(set(split_of))}.")
@@ -170,7 +143,7 @@ def skill_by_month(scores: xr.Dataset, metric: str | None = None, splits: Sequen
             first, last = times[split_of == name][[0, -1]]
             colour = SPLIT_COLOURS.get(name, "#ffffff")
             panel.axvspan(first - half, last + half, facecolor=colour, alpha=SHADE, linewidth=0, zorder=0)
-    for model, look in model_looks(_models(scores)).items():
+    for model, look in model_looks(models_of(scores)).items():
         look = look | {"markersize": look["markersize"] - 3}
         for name in dict.fromkeys(split_of):  # no line over the gap between two splits
             inside = split_of == name
@@ -182,7 +155,7 @@ def skill_by_month(scores: xr.Dataset, metric: str | None = None, splits: Sequen
     bars.set(ylabel="events", xlabel="first month forecast")
     ax.grid(axis="y")
     shown = {name: SPLIT_COLOURS[name] for name in dict.fromkeys(split_of) if name in SPLIT_COLOURS}
-    _models_above(figure, ax, scores.sizes["model"])
+    legend_above(figure, ax, min(scores.sizes["model"], 6))
     handles = swatches(shown)
     for handle in handles:
         handle.set_alpha(SHADE)
@@ -224,24 +197,19 @@ def _grouped(scores: xr.Dataset, group: str, metric: str | None, split: str) -> 
     """Rows of dots, a row a member of `group`; those without a score are left out and counted."""
     name = f"{group}_score"
     needed(scores, name)
-    metric, models = _headline(scores, metric), _models(scores)
-    here = scores.sel(split=split, metric=metric)
-    seen = np.flatnonzero(np.isfinite(here[name].transpose("model", ...)).any("model").values)
-    if f"{group}_events" in here:
-        seen = seen[np.argsort(-here[f"{group}_events"].values[seen], kind="stable")]
-    kept = here.isel({group: seen[:MOST_COUNTRIES]})
+    metric, models = metric_of(scores, metric), models_of(scores)
+    chosen = scores.sel(split=split, metric=metric)
+    seen = np.flatnonzero(chosen[name].count("model").values)
+    if f"{group}_events" in chosen:
+        seen = seen[np.argsort(-chosen[f"{group}_events"].values[seen], kind="stable")]
+    kept = chosen.isel({group: seen[:MOST_COUNTRIES]})
     nothing = xr.full_like(kept[name], np.nan)
     values = [kept[name], kept.get(f"{name}_low", nothing), kept.get(f"{name}_high", nothing)]
-    figure, ax = plt.subplots(figsize=(6.8, 1.3 + 0.12 * (len(models) + 1) * max(1, kept.sizes[group])))
-    dots(ax, values, models)
-    ax.set_yticks(range(kept.sizes[group]), [_named(kept.isel({group: i}), group) for i in range(kept.sizes[group])])
-    for row in range(1, kept.sizes[group], 2):
-        ax.axhspan(row - 0.5, row + 0.5, color="#f7f7f7", zorder=0)
-    ax.tick_params(axis="y", length=0, labelsize=7.5)
-    ax.set_xlabel(f"{readable(metric)} ({'lower' if lower_is_better(metric, scores.attrs) else 'higher'} is better)")
+    names = [_named(kept.isel({group: i}), group) for i in range(kept.sizes[group])]
+    figure, ax = rows_of_dots(values, models, names, 0.12 * (len(models) + 1))
+    ax.set_xlabel(with_better(metric, scores.attrs))
     ax.set_title(f"{readable(metric)} of each {group}", pad=22)
     ax.set_xlim(0, None)
-    ax.legend(ncols=len(models), loc="lower right", bbox_to_anchor=(1, 1))
     figure.tight_layout()
     left = scores.sizes[group] - kept.sizes[group]
     told = f"Left out, with fewer events or none: {left}." if left else ""

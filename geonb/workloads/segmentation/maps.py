@@ -23,6 +23,7 @@ from geonb.plots.maps import (
     thinned,
 )
 from geonb.plots.style import NODATA_COLOUR, SPLIT_COLOURS, class_colours, finish, styled, swatches
+from geonb.plots.tiles import drawn_windows
 from geonb.rasters.grids import crs_name
 
 
@@ -38,7 +39,7 @@ def coloured(labels: np.ndarray, colours: Mapping[str, str]) -> np.ndarray:
 @styled
 def rgb(
     image: xr.DataArray, valid: xr.DataArray | None = None, bands: Sequence[int] | None = None, ax: Axes | None = None
-):
+) -> Axes | Figure:
     """Draw a colour composite on the image's own grid.
 
     Parameters
@@ -53,16 +54,18 @@ def rgb(
     -------
     Axes, or the Figure made for it when no `ax` was given
     """
-    bands = default_bands(image["channel"].values) if bands is None else list(bands)
-    thin = thinned(image.isel(channel=bands))
-    figure = None
-    if ax is None:
-        figure, ax = plt.subplots(figsize=(5, 4.6))
+    if ax is not None:
+        return _composite(ax, image, valid, bands)
+    figure, ax = plt.subplots(figsize=(5, 4.6))
+    _composite(ax, image, valid, bands)
+    return finish(figure, image.attrs, composite_note(image, bands))
+
+
+def _composite(ax: Axes, image: xr.DataArray, valid: xr.DataArray | None, bands: Sequence[int] | None = None) -> Axes:
+    thin = thinned(image.isel(channel=default_bands(image["channel"].values) if bands is None else list(bands)))
     draw_on_grid(ax, stretched(thin, None if valid is None else thinned(valid)), thin, crs_of(image))
     ax.set_title("image")
-    if figure is None:
-        return ax
-    return finish(figure, image.attrs, composite_note(image, bands))
+    return ax
 
 
 @styled
@@ -81,7 +84,7 @@ def scene(store: Any, source: str | None = None, bands: Sequence[int] | None = N
     colours = {entry["name"]: entry["colour"] for entry in store.classes}
     figure, axes = plt.subplots(1, 3, figsize=(12.5, 4.2), sharex=True, sharey=True, layout="none")
     figure.subplots_adjust(left=0.05, right=0.995, top=0.93, bottom=0.25, wspace=0.06)
-    rgb.__wrapped__(data.inputs, data.valid, bands, axes[0])
+    _composite(axes[0], data.inputs, data.valid, bands)
     draw_on_grid(axes[1], coloured(thinned(data.targets).values, colours), thinned(data.targets), crs)
     draw_on_grid(axes[2], coloured(thinned(split).values, SPLIT_COLOURS), thinned(split), crs)
     axes[1].set_title("mask (what to learn)")
@@ -150,7 +153,7 @@ def prediction_panels(predictions: xr.DataTree, source: str | None = None, array
     figure, axes = _panel_grid(len(panels) + 2 + (image is not None), edges(data))
     places = iter(axes.flat)
     if image is not None:
-        rgb.__wrapped__(image.inputs, image.valid, None, next(places))
+        _composite(next(places), image.inputs, image.valid)
     for title, values in panels.items():
         ax = next(places)
         draw_on_grid(ax, values, thin, crs)
@@ -210,23 +213,18 @@ def samples(
     split : str, optional
         Which windows to draw from; all when None.
     """
-    table = store.index if split is None else store.index[store.index["split"] == split]
-    if len(table) == 0:
-        raise ValueError(f"No windows in split {split!r}; the store has {sorted(set(store.index.split))}.")
-    places = {label: i for i, label in enumerate(store.index.index)}
-    chosen = table.sample(min(n, len(table)), random_state=seed).index
+    count, rows = drawn_windows(store, n, split, seed)
+    chosen = store.index.iloc[rows]
     colours = {entry["name"]: entry["colour"] for entry in store.classes}
-    figure, axes = plt.subplots(2, len(chosen), figsize=(1.5 * len(chosen), 3.9), squeeze=False)
-    windows = [store[places[label]] for label in chosen]
+    figure, axes = plt.subplots(2, len(rows), figsize=(1.5 * len(rows), 3.9), squeeze=False)
+    windows = [store[int(row)] for row in rows]
     picked = default_bands(windows[0].channel.values) if bands is None else list(bands)
     limits = common_limits(windows, picked)
-    for column, (label, window) in enumerate(zip(chosen, windows, strict=True)):
+    for column, (about, window) in enumerate(zip(chosen.itertuples(), windows, strict=True)):
         shown = stretched(window.inputs.isel(channel=picked), window.valid, limits)
         axes[0, column].imshow(shown, interpolation="nearest")
         axes[1, column].imshow(coloured(window.targets.values, colours), interpolation="nearest")
-        axes[0, column].set_title(
-            f"{table.loc[label, 'source']}\ny {table.loc[label, 'y']}, x {table.loc[label, 'x']}", fontsize=7
-        )
+        axes[0, column].set_title(f"{about.source}\ny {about.y}, x {about.x}", fontsize=7)
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[], facecolor=NODATA_COLOUR)
         ax.spines[:].set_visible(True)
@@ -236,10 +234,8 @@ def samples(
     figure.legend(
         handles=swatches(colours | {"no data": NODATA_COLOUR}), loc="lower left", ncols=8, bbox_to_anchor=(0.03, 0)
     )
-    size = f"{table.height.iloc[0]} x {table.width.iloc[0]} pixels"
-    return finish(
-        figure, store.meta, f"{len(chosen)} of {len(table):,} {split or ''} windows of {size}, drawn at random."
-    )
+    size = f"{chosen.height.iloc[0]} x {chosen.width.iloc[0]} pixels"
+    return finish(figure, store.meta, f"{len(chosen)} of {count:,} {split or ''} windows of {size}, drawn at random.")
 
 
 @styled

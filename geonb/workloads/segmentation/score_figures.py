@@ -5,10 +5,11 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from geonb.base.metrics import lower_is_better
-from geonb.plots.scores import counted, dots, needed, readable
+from geonb.plots.scores import counted, models_of, needed, readable, rows_of_dots
 from geonb.plots.style import class_colours, finish, model_looks, styled
 
 
@@ -22,22 +23,23 @@ def class_scores(scores: xr.Dataset, metric: str = "iou", split: str = "test") -
     metric : str
         One of the Dataset's ``class_metric``.
     """
-    here = scores.sel(split=split, class_metric=metric)
-    models, classes = [str(m) for m in scores.model.values], [str(c) for c in scores["class"].values]
-    figure, ax = plt.subplots(figsize=(6.4, 0.9 + 0.2 * (len(models) + 0.6) * len(classes)))
-    dots(ax, [here.class_score, here.class_score_low, here.class_score_high], models)
-    colours = class_colours(classes, scores.attrs)
-    share = here.prevalence.values
-    ax.set_yticks(range(len(classes)), [f"{c}\n{_share(p)}" for c, p in zip(classes, share, strict=True)])
-    for row, colour in enumerate(colours.values()):
-        ax.plot(-0.03, row, marker="s", markersize=8, color=colour, transform=ax.get_yaxis_transform(), clip_on=False)
-        if row % 2:
-            ax.axhspan(row - 0.5, row + 0.5, color="#f7f7f7", zorder=0)
-    ax.tick_params(axis="y", length=0, pad=18, labelsize=7.5)
+    chosen = scores.sel(split=split, class_metric=metric)
+    figure, ax = _rows_of_classes(chosen, scores, list(map(_share, chosen.prevalence.values)))
     ax.set(xlim=(-0.01, 1), xlabel=readable(metric), title=f"{readable(metric)} of each class")
-    ax.legend(ncols=len(models), loc="lower right", bbox_to_anchor=(1, 1))
     figure.tight_layout()
     return finish(figure, scores.attrs, counted(scores, split))
+
+
+def _rows_of_classes(chosen: xr.Dataset, scores: xr.Dataset, told: list[str]) -> tuple[Figure, Axes]:
+    """A row a class, with its colour, its name and something to tell of it."""
+    models, colours = models_of(scores), class_colours(scores["class"].values, scores.attrs)
+    names = [f"{name}\n{more}" for name, more in zip(colours, told, strict=True)]
+    values = [chosen.class_score, chosen.class_score_low, chosen.class_score_high]
+    figure, ax = rows_of_dots(values, models, names, 0.2 * (len(models) + 0.6), 6.4)
+    for row, colour in enumerate(colours.values()):
+        ax.plot(-0.03, row, marker="s", markersize=8, color=colour, transform=ax.get_yaxis_transform(), clip_on=False)
+    ax.tick_params(axis="y", pad=18)
+    return figure, ax
 
 
 @styled
@@ -49,32 +51,21 @@ def area_error(scores: xr.Dataset, split: str = "test") -> Figure:
     scores : Dataset with ``class_score`` of ``area_error`` and ``true_area_ha`` (split, class)
     """
     needed(scores, "true_area_ha")
-    here = scores.sel(split=split, class_metric="area_error")
-    models, classes = [str(m) for m in scores.model.values], [str(c) for c in scores["class"].values]
+    chosen, models = scores.sel(split=split, class_metric="area_error"), models_of(scores)
+    figure, ax = _rows_of_classes(chosen, scores, list(map(_area, chosen.true_area_ha.values)))
     # Beyond, one class that is given a hundredfold would press all others onto the line of zero.
     low, high = -1.08, 2.08
-    figure, ax = plt.subplots(figsize=(6.4, 1.0 + 0.2 * (len(models) + 0.6) * len(classes)))
     ax.axvline(0, color="#555555", linewidth=0.8, zorder=1)
-    dots(ax, [here.class_score, here.class_score_low, here.class_score_high], models)
-    values = np.asarray(here.class_score.transpose("model", "class").values, float)
-    for m, (_, look) in enumerate(model_looks(models).items()):
+    values = np.asarray(chosen.class_score.transpose("model", "class").values, float)
+    for m, look in enumerate(model_looks(models).values()):
+        paper = {"boxstyle": "square,pad=0.15", "facecolor": "white", "edgecolor": "none"}
+        text = {"ha": "right", "va": "center", "fontsize": 7, "color": look["color"], "bbox": paper, "zorder": 5}
         for row in np.flatnonzero(values[m] > high):
             place = row + (m - (len(models) - 1) / 2) * 0.6 / len(models)
-            paper = {"boxstyle": "square,pad=0.15", "facecolor": "white", "edgecolor": "none"}
-            text = {"ha": "right", "va": "center", "fontsize": 7, "color": look["color"], "bbox": paper, "zorder": 5}
             ax.text(high - 0.02, place, f"{values[m, row]:+.0%} ▸", **text)
-    ax.set_yticks(
-        range(len(classes)), [f"{c}\n{_area(ha)}" for c, ha in zip(classes, here.true_area_ha.values, strict=True)]
-    )
-    for row, colour in enumerate(class_colours(classes, scores.attrs).values()):
-        ax.plot(-0.03, row, marker="s", markersize=8, color=colour, transform=ax.get_yaxis_transform(), clip_on=False)
-        if row % 2:
-            ax.axhspan(row - 0.5, row + 0.5, color="#f7f7f7", zorder=0)
-    ax.tick_params(axis="y", length=0, pad=18, labelsize=7.5)
     ax.set(xlim=(low, high), xlabel="area given / true area - 1")
     ax.set_title("Is each class given the area that it has?", pad=22)
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:+.0%}" if value else "0")
-    ax.legend(ncols=len(models), loc="lower right", bbox_to_anchor=(1, 1))
     figure.tight_layout()
     said = "Under each class its true area in this split. -100 %: the class is never given."
     return finish(figure, scores.attrs, counted(scores, split), said)
@@ -101,7 +92,7 @@ def block_scores(scores: xr.Dataset, metric: str = "accuracy", model: str | None
     from geonb.workloads.segmentation.scores import block_scores as by_block
 
     needed(scores, "block_confusion")
-    model = str(scores.model.values[0]) if model is None else model
+    model = models_of(scores)[0] if model is None else model
     values = by_block(scores, metric, model, split)
     sources = [str(s) for s in scores.source.values if (values.block_source == s).any()][:6]
     across = scores["blocks_across"].sel(source=sources).values
@@ -140,7 +131,7 @@ def confusion(scores: xr.Dataset, model: str | None = None, split: str = "test")
     model : str, optional
         The network (the first model) when left out.
     """
-    model = str(scores.model.values[0]) if model is None else model
+    model = models_of(scores)[0] if model is None else model
     counts = scores.confusion.sel(model=model, split=split).transpose("true", "predicted")
     total = counts.sum("predicted")
     share = (counts / total.where(total > 0)).values

@@ -54,7 +54,7 @@ def test_confusion_shows_what_scikit_learn_counts(predictions, scores):
 def test_area_error_is_drawn_and_what_lies_outside_is_written(scores):
     figure = score_figures.area_error(scores)
     at = scores["class_score"].sel(split="test", class_metric="area_error", model="network").values
-    assert figure.axes[0].lines[1].get_xdata() == pytest.approx(at)
+    assert figure.axes[0].lines[0].get_xdata() == pytest.approx(at)
     beyond = scores["class_score"].sel(split="test", class_metric="area_error").values
     arrows = [word for word in words(figure) if "▸" in word]
     assert len(arrows) == (beyond > 2.08).sum() > 0
