@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
-
-if TYPE_CHECKING:
-    pass
-
 
 # what a window may be turned into: (flip left-right first, then quarter turns), numbered 4 * flip + quarters
 TURNS = {

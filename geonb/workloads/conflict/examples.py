@@ -5,7 +5,6 @@ Nothing in these files happened. Every event says so in `conflict_name` and `sou
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +52,8 @@ def simulated_conflict(cache: Path | None = None, seed: int = 0) -> Path:
     path = (cache or _cache()) / f"simulated-conflict-{VERSION}-{seed}.csv"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f"{path.name}.partial-") as work:
-            made = Path(work) / path.name
-            simulate_events(seed).to_csv(made, index=False, lineterminator="\n")
-            made.replace(path)
+        with whole_file(path) as partial:
+            simulate_events(seed).to_csv(partial, index=False, lineterminator="\n")
     return path
 
 
