@@ -25,9 +25,9 @@ PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")  # "package.module:name"
 COMPARED = ("former_tasks",)  # what cards of before say; never imported
 
 
-def lint(folder):
+def lint(folder, *options):
     tool = Path(sys.executable).with_name("lint-imports")
-    done = subprocess.run([tool, "--no-cache"], cwd=folder, capture_output=True, text=True)
+    done = subprocess.run([tool, "--no-cache", *options], cwd=folder, capture_output=True, text=True)
     return done.returncode, " ".join((done.stdout + done.stderr).split())
 
 
@@ -42,6 +42,15 @@ def copy(tmp_path_factory):
 def test_the_contracts_hold(copy):
     code, told = lint(copy)
     assert code == 0, told
+
+
+def test_imports_for_types_go_down_too(copy):
+    """Two that know each other's type may name it, but not from above: types that two layers share live in the lower one."""
+    text, counted = (copy / "pyproject.toml").read_text(), "exclude_type_checking_imports = true"
+    assert counted in text
+    (copy / "strict.toml").write_text(text.replace(counted, ""))
+    code, told = lint(copy, "--config", "strict.toml", "--contract", "layers", "--contract", "rooms")
+    assert code == 0 and "2 kept" in told, told
 
 
 INSIDE = "\n\ndef planted():\n    from {} import {}\n"
@@ -73,8 +82,8 @@ def test_what_breaks_a_contract_inside_a_function_is_seen(copy, where, planted, 
 
 
 def arrows() -> dict[str, set[str]]:
-    """Module -> what it imports, also inside functions, for types, and by names that a package loads when they are used."""
-    graph = grimp.build_graph("geonb", cache_dir=None)
+    """Module -> what it imports, also inside functions, and by names that a package loads when they are used; not for types."""
+    graph = grimp.build_graph("geonb", cache_dir=None, exclude_type_checking_imports=True)
     found = {name: set(graph.find_modules_directly_imported_by(name)) for name in graph.modules}
     for name in found:
         if graph.find_children(name):
