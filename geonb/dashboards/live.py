@@ -143,6 +143,25 @@ def on_rest(plot: BokehFigure, seen: ColumnDataSource, tell: Callable[[tuple[flo
     seen.on_change("data", told)
 
 
+def player(slider: Any, interval_ms: int) -> Any:
+    """Buttons that move a slider of choices on, one after the other."""
+    import ipywidgets as w
+
+    last = len(slider.options) - 1
+    play = w.Play(min=0, max=last, value=slider.index, interval=interval_ms, layout=w.Layout(width="140px"))
+    w.link((play, "value"), (slider, "index"))
+    return play
+
+
+def beside(plot: BokehFigure, controls: list[Any], **layout: str) -> Any:
+    """The map, and its controls beside or below it. It goes in painted: what changes before it is shown is lost."""
+    import ipywidgets as w
+    from jupyter_bokeh.widgets import BokehModel
+
+    side = w.VBox(controls, layout=w.Layout(**layout))
+    return w.HBox([BokehModel(plot), side], layout=w.Layout(flex_flow="row wrap"))
+
+
 def with_still(widget: Any, live: LiveMap) -> Any:
     """The widget, which a converted or reopened notebook shows as a still picture when the kernel is gone."""
     widget.explorer, shown = live, widget._repr_mimebundle_

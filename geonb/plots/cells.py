@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from geonb.base.project import NATURAL_EARTH
 from geonb.plots.maps import edges
 from geonb.plots.style import COASTS_NOTE
+from geonb.rasters.grids import lonlat
 
 SEA, LAND, COAST, BORDER = "#e4eef5", "#fbf9f3", "#5b6b78", "#8d7b68"
 VEIL = "#a9b0b5"
@@ -52,6 +53,52 @@ def ground(bounds: tuple[float, float, float, float]) -> dict[str, list[np.ndarr
         "coast": _clipped("physical/ne_110m_coastline", bounds),
         "borders": _clipped("cultural/ne_110m_admin_0_boundary_lines_land", bounds),
     }
+
+
+def ground_in(crs: Any, bounds: tuple[float, float, float, float], side: int = 41) -> dict[str, list[np.ndarray]]:
+    """Coasts and borders inside bounds of any CRS, from the Natural Earth files that come with geonb.
+
+    Parameters
+    ----------
+    crs : pyproj CRS; for a geostationary one, what lies behind the Earth is left out
+    bounds : tuple = (west, south, east, north), in `crs`
+
+    Returns
+    -------
+    dict of ``coast`` and ``borders``: lists of x, y (point, 2) in `crs`
+    """
+    from pyproj import Transformer
+
+    west, south, east, north = bounds
+    lon, lat = lonlat(
+        crs, *(a.ravel() for a in np.meshgrid(np.linspace(west, east, side), np.linspace(south, north, side)))
+    )
+    seen = np.isfinite(lon) & np.isfinite(lat)
+    if not seen.any():
+        return {"coast": [], "borders": []}
+    margin = 1 + max(np.ptp(lon[seen]), np.ptp(lat[seen])) / side  # what bends between the places looked at
+    box = (lon[seen].min() - margin, lat[seen].min() - margin, lon[seen].max() + margin, lat[seen].max() + margin)
+    back = Transformer.from_crs("OGC:CRS84", crs, always_xy=True)
+    degrees = ground(tuple(round(float(v), 3) for v in box))
+    return {n: [p for line in degrees[n] for p in _bent(line, back, bounds)] for n in ("coast", "borders")}
+
+
+def _bent(line: np.ndarray, back: Any, bounds: tuple[float, float, float, float]) -> list[np.ndarray]:
+    """A line in degrees as pieces in a CRS, cut at the bounds, at the horizon and where the CRS jumps across itself."""
+    import shapely
+
+    west, south, east, north = bounds
+    fine = shapely.get_coordinates(shapely.segmentize(shapely.linestrings(line), 0.25))
+    x, y = back.transform(*fine.T)
+    points = np.stack([x, y], -1)
+    known = np.isfinite(points).all(-1)
+    step = np.hypot(*np.diff(np.where(known[:, None], points, 0), axis=0).T)
+    joined = known[1:] & known[:-1] & (step < max(east - west, north - south) / 2)
+    pieces = np.split(points, np.flatnonzero(~joined) + 1)
+    lines = [shapely.linestrings(piece) for piece in pieces if len(piece) > 1]
+    parts = shapely.get_parts(shapely.clip_by_rect(lines, *bounds))
+    kept = [shapely.get_coordinates(part) for part in parts if part.geom_type == "LineString" and not part.is_empty]
+    return [part for part in kept if len(part) > 1]
 
 
 def _clipped(name: str, bounds: tuple[float, float, float, float]) -> list[np.ndarray]:

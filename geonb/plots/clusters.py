@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from geonb.embeddings.trees import NOISE
-from geonb.plots.cells import draw_ground, ground, ground_note
+from geonb.plots.cells import draw_ground, ground_in, ground_note
 from geonb.plots.maps import (
     PANEL_PIXELS,
     crs_of,
@@ -25,7 +25,7 @@ from geonb.plots.maps import (
     stretched,
     thinned,
 )
-from geonb.plots.style import finish, ink_on, styled, swatches
+from geonb.plots.style import COASTS_NOTE, evenly, finish, ink_on, styled, swatches
 from geonb.plots.tiles import cluster_colours
 
 COAST_KM = 300  # a scene narrower than that is not described by coasts that are off by kilometres
@@ -226,18 +226,12 @@ def above(ax: Axes, data: xr.Dataset, crs: Any) -> list[str]:
 
 def _coasts(ax: Axes, bounds: tuple[float, float, float, float], crs: Any, unit: float) -> list[str]:
     """Coastlines of Natural Earth in the source's own CRS."""
-    from pyproj import Transformer
-
-    place = Transformer.from_crs("OGC:CRS84", crs, always_xy=True)
     limits = ax.get_xlim(), ax.get_ylim()
-    for line in ground((-180.0, -90.0, 180.0, 90.0))["coast"]:
-        x, y = (np.where(np.isfinite(side), side, np.nan) for side in place.transform(*line.T))
-        near = (x > bounds[0]) & (x < bounds[2]) & (y > bounds[1]) & (y < bounds[3])
-        if near.any():
-            ax.plot(x * unit, y * unit, color="black", linewidth=1.6, alpha=0.5)
-            ax.plot(x * unit, y * unit, color="white", linewidth=0.8)
+    for line in ground_in(crs, bounds)["coast"]:
+        ax.plot(*line.T * unit, color="black", linewidth=1.6, alpha=0.5)
+        ax.plot(*line.T * unit, color="white", linewidth=0.8)
     ax.set(xlim=limits[0], ylim=limits[1])
-    return ["Coasts: Natural Earth 1:110m, off by some kilometres."]
+    return [COASTS_NOTE]
 
 
 def _write_letters(
@@ -300,7 +294,7 @@ def kinds_in_time(letters: Sequence[str], embeddings: xr.Dataset) -> Figure | No
 
 def _time_axis(ax: Axes, starts: Any, total: np.ndarray) -> None:
     """A few dates below the bars, and how many samples each stands for above."""
-    places = np.unique(np.linspace(0, len(starts) - 1, min(7, len(starts))).astype(int))
+    places = evenly(len(starts), 7)
     close = starts[-1] - starts[0] < np.timedelta64(3, "D")
     months = all(start.day == 1 and start.hour == 0 for start in starts)
     form = "%H:%M" if close and starts[0].date() == starts[-1].date() else "%d %b %H:%M" if close else "%Y-%m-%d"

@@ -70,6 +70,11 @@ def styled(draw: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
+def evenly(count: int, most: int) -> list[int]:
+    """At most `most` of `count` places, evenly, with the first and the last."""
+    return sorted({int(place) for place in np.linspace(0, count - 1, min(count, most)).round()})
+
+
 def listed(value: Any) -> list[str]:
     """Attributes lose their list when a file holds one entry: give the list back."""
     if value is None:

@@ -107,10 +107,7 @@ class Explorer:
         self.time = w.SelectionSlider(
             options=self._times(), value=self.tile.time, description="time", readout=False, **wide
         )
-        self.play = w.Play(
-            min=0, max=len(self.here.times) - 1, value=self.tile.time, interval=700, layout=w.Layout(width="140px")
-        )
-        w.link((self.play, "value"), (self.time, "index"))
+        self.play = live.player(self.time, 700)
         self.layer = w.Dropdown(options=[(text, name) for name, text in LAYERS.items()], description="on top", **wide)
         self.opacity = w.FloatSlider(0.55, min=0, max=1, step=0.05, description="opacity", readout_format=".0%", **wide)
         self.marks = w.Checkbox(True, description="outline the tile and those most alike", indent=False)
@@ -131,20 +128,13 @@ class Explorer:
         self.series.observe(lambda change: self.go(change["new"]), "value")
 
     def _assemble(self) -> None:
-        """Put figure and controls together. The figure goes in painted: what changes before it is shown is lost."""
         import ipywidgets as w
-        from jupyter_bokeh.widgets import BokehModel
 
         several = [self.series] if len(self.clouds.series) > 1 else []
-        times = (
-            [w.HBox([self.play, self.when]), self.time]
-            if max(len(s.times) for s in self.clouds.series.values()) > 1
-            else []
-        )
+        moves = max(len(series.times) for series in self.clouds.series.values()) > 1
+        times = [w.HBox([self.play, self.when]), self.time] if moves else []
         controls = [*several, *times, self.layer, self.opacity, self.marks, self.legend, self.about]
-        side = w.VBox(controls, layout=w.Layout(width="338px"))
-        shown = w.HBox([BokehModel(self.plot), side], layout=w.Layout(flex_flow="row wrap"))
-        self.widget = live.with_still(shown, self)
+        self.widget = live.with_still(live.beside(self.plot, controls, width="338px"), self)
 
     def go(self, name: str) -> None:
         """Show another series; the tile that was clicked stays, so that distances to it can be seen there too."""

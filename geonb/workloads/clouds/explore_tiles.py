@@ -11,9 +11,9 @@ import pandas as pd
 import xarray as xr
 
 from geonb.dashboards.layers import group_of, north_up, window
-from geonb.plots.cells import ground
+from geonb.plots.cells import ground_in
 from geonb.plots.maps import crs_of, default_bands, edges, percentiles, stretched
-from geonb.plots.style import place_text
+from geonb.plots.style import evenly, place_text
 from geonb.rasters.grids import lonlat
 
 COMPONENTS = 16  # principal components that are kept; the first three become colours
@@ -133,7 +133,7 @@ class SceneSeries:
         """2nd and 98th percentile of each shown band, over a few scenes: brightness keeps its meaning while one plays."""
         if self.image is None:
             return []
-        some = sorted({scene for i in spread(len(self.scenes), 4) if (scene := self.scenes[i]) is not None})
+        some = sorted({scene for i in evenly(len(self.scenes), 4) if (scene := self.scenes[i]) is not None})
         thin = window(self.bounds, self.shape, self.bounds, 400)[0]
         here = self.image[["inputs", "valid"]].isel({"time": some, "channel": self.bands} | thin).load()
         good = here.valid.transpose("time", "y", "x").values.astype(bool)
@@ -202,7 +202,7 @@ class Clouds:
         rng, each = np.random.default_rng(0), max(200, FITTED // len(self.series))
         parts = []
         for series in self.series.values():
-            times = spread(len(series.times), 25)
+            times = evenly(len(series.times), 25)
             for time in times:
                 vectors = series.vectors(time)
                 vectors = vectors[np.isfinite(vectors).all(-1)]
@@ -272,7 +272,7 @@ class Clouds:
         """The times of each series that are searched for tiles alike."""
         tiles = sum(len(s.times) * s.rows * s.columns for s in self.series.values())
         share = min(1.0, SEARCHED_MB * 1e6 / (4 * len(self.mean) * tiles))
-        return {name: spread(len(s.times), max(1, int(share * len(s.times)))) for name, s in self.series.items()}
+        return {name: evenly(len(s.times), max(1, int(share * len(s.times)))) for name, s in self.series.items()}
 
     def alike(self, tile: Tile, count: int = 5) -> list[tuple[Tile, float]]:
         """The most alike tiles over all series and times, with their squared distance, the nearest first.
@@ -304,54 +304,3 @@ class Clouds:
         rows = slice(max(0, tile.row - up), tile.row + up + 1)
         columns = slice(max(0, tile.column - across), tile.column + across + 1)
         left[tile.series][np.flatnonzero(soon), rows, columns] = np.inf
-
-
-def spread(count: int, most: int) -> list[int]:
-    """At most `most` places out of `count`, evenly, with the first and the last."""
-    return sorted({int(i) for i in np.linspace(0, count - 1, min(count, most)).round()})
-
-
-def ground_in(crs: Any, bounds: tuple[float, float, float, float], side: int = 41) -> dict[str, list[np.ndarray]]:
-    """Coasts and borders inside bounds of any CRS, from the Natural Earth files that come with geonb.
-
-    Parameters
-    ----------
-    crs : pyproj CRS; for a geostationary one, what lies behind the Earth is left out
-    bounds : tuple = (west, south, east, north), in `crs`
-
-    Returns
-    -------
-    dict of ``coast`` and ``borders``: lists of x, y (point, 2) in `crs`
-    """
-    from pyproj import Transformer
-
-    west, south, east, north = bounds
-    lon, lat = lonlat(
-        crs, *(a.ravel() for a in np.meshgrid(np.linspace(west, east, side), np.linspace(south, north, side)))
-    )
-    seen = np.isfinite(lon) & np.isfinite(lat)
-    if not seen.any():
-        return {"coast": [], "borders": []}
-    margin = 1 + max(np.ptp(lon[seen]), np.ptp(lat[seen])) / side  # what bends between the places looked at
-    box = (lon[seen].min() - margin, lat[seen].min() - margin, lon[seen].max() + margin, lat[seen].max() + margin)
-    back = Transformer.from_crs("OGC:CRS84", crs, always_xy=True)
-    degrees = ground(tuple(round(float(v), 3) for v in box))
-    return {n: [p for line in degrees[n] for p in _bent(line, back, bounds)] for n in ("coast", "borders")}
-
-
-def _bent(line: np.ndarray, back: Any, bounds: tuple[float, float, float, float]) -> list[np.ndarray]:
-    """A line in degrees as pieces in a CRS, cut at the bounds, at the horizon and where the CRS jumps across itself."""
-    import shapely
-
-    west, south, east, north = bounds
-    fine = shapely.get_coordinates(shapely.segmentize(shapely.linestrings(line), 0.25))
-    x, y = back.transform(*fine.T)
-    points = np.stack([x, y], -1)
-    known = np.isfinite(points).all(-1)
-    step = np.hypot(*np.diff(np.where(known[:, None], points, 0), axis=0).T)
-    joined = known[1:] & known[:-1] & (step < max(east - west, north - south) / 2)
-    pieces = np.split(points, np.flatnonzero(~joined) + 1)
-    lines = [shapely.linestrings(piece) for piece in pieces if len(piece) > 1]
-    parts = shapely.get_parts(shapely.clip_by_rect(lines, *bounds))
-    kept = [shapely.get_coordinates(part) for part in parts if part.geom_type == "LineString" and not part.is_empty]
-    return [part for part in kept if len(part) > 1]

@@ -12,9 +12,9 @@ from PIL import Image
 
 from geonb.dashboards.layers import RAMP
 from geonb.dashboards.page import filled, framed, packed
-from geonb.plots.style import NODATA_COLOUR
+from geonb.plots.style import NODATA_COLOUR, evenly
 from geonb.workloads.clouds.explore_style import ALIKE, CHOSEN, LAYERS, data_uri, legend_html, on_paper
-from geonb.workloads.clouds.explore_tiles import APART_H, Clouds, SceneSeries, spread
+from geonb.workloads.clouds.explore_tiles import APART_H, Clouds, SceneSeries
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -88,10 +88,10 @@ def pack(clouds: Clouds, chosen: Pack, render: Any = None) -> dict[str, Any]:
     dict with ``data`` (base64 of gzip of int8: for each series (component, time, y, x), `NO_TILE` in the first component
     where there is none), ``scale`` (value of a step) and ``factor`` (squared distances of bytes -> of the embedding)
     """
-    names = [list(clouds.series)[i] for i in spread(len(clouds.series), chosen.scenes)]
+    names = [list(clouds.series)[i] for i in evenly(len(clouds.series), chosen.scenes)]
     each = max(1, chosen.scenes // len(names))
     count = min(chosen.components, len(clouds.components))
-    times = {name: spread(len(clouds.series[name].times), each) for name in names}
+    times = {name: evenly(len(clouds.series[name].times), each) for name in names}
     thin = {name: _thin(clouds.series[name], chosen.every) for name in names}
     vectors = {n: np.stack([clouds.series[n].vectors(t)[thin[n]] for t in times[n]]) for n in names}
     scores = {n: (v - clouds.mean) @ clouds.components[:count].T for n, v in vectors.items()}

@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 
 from geonb.plots.clusters import above, component_colours, component_limits
 from geonb.plots.maps import crs_of, default_bands, draw_on_grid, stretched, thinned
-from geonb.plots.style import SPLIT_COLOURS, finish, styled, swatches
+from geonb.plots.style import SPLIT_COLOURS, evenly, finish, styled, swatches
 from geonb.plots.tiles import cluster_colours, when
 
 if TYPE_CHECKING:
@@ -86,11 +86,11 @@ def whole_scenes(
     if min(kinds.sizes["y"], kinds.sizes["x"]) < 2:
         return None
     count, crs = kinds.sizes["time"], crs_of(scenes)
-    times = np.unique(np.linspace(0, count - 1, min(most, count)).round())
+    times = evenly(count, most)
     limits, tones = component_limits(colours.values), cluster_colours(np.unique(kinds.values[kinds.values != ""]))
     tall = 0.45 + 3.3 * scenes.sizes["y"] / scenes.sizes["x"]
     figure, axes = plt.subplots(len(times), 3, figsize=(12.6, tall * len(times)), squeeze=False, layout="constrained")
-    for row, t in zip(axes, times.astype(int), strict=True):
+    for row, t in zip(axes, times, strict=True):
         here = scenes.isel(time=t)
         image = thinned(here["inputs"].isel(channel=default_bands(here["channel"].values)))
         seen = stretched(image, thinned(here["valid"]))

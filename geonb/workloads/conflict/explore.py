@@ -71,11 +71,9 @@ class Explorer:
 
         f = self.forecasts
         wide = {"style": {"description_width": "70px"}, "layout": w.Layout(width="330px")}
-        last = len(f.months) - 1
         months = [(month, i) for i, month in enumerate(f.months)]
-        self.month = w.SelectionSlider(options=months, value=last, description="month", **wide)
-        self.play = w.Play(min=0, max=last, value=last, interval=900, layout=w.Layout(width="140px"))
-        w.link((self.play, "value"), (self.month, "index"))
+        self.month = w.SelectionSlider(options=months, value=len(f.months) - 1, description="month", **wide)
+        self.play = live.player(self.month, 900)
         leads = [(f"{lead} month{'s' if lead > 1 else ''}", i) for i, lead in enumerate(f.leads)]
         self.lead = w.SelectionSlider(options=leads, value=0, description="lead", **wide)
         self.model = w.Dropdown(options=list(zip(f.models, range(len(f.models)), strict=True)), description="model", **wide)  # fmt: skip
@@ -96,16 +94,13 @@ class Explorer:
         self.legend, self.said = w.HTML(), w.HTML()
 
     def _assemble(self) -> None:
-        """Put figure and controls together. The figure goes in painted: what changes before it is shown is lost."""
         import ipywidgets as w
-        from jupyter_bokeh.widgets import BokehModel
 
         controls = [self.play, self.month, self.lead, self.model, self.layer, self.threshold, self.marks, self.said]
         if len(self.forecasts.outcomes) > 1:
             controls.insert(4, self.outcome)
-        side = w.VBox([*controls, self.about])
-        top = w.HBox([BokehModel(self.plot), side], layout=w.Layout(flex_flow="row wrap"))
-        self.widget = live.with_still(w.VBox([top, self.legend]), self)
+        shown = live.beside(self.plot, [*controls, self.about])
+        self.widget = live.with_still(w.VBox([shown, self.legend]), self)
 
     def still(self, pixels: int = 20) -> bytes:
         """The cells as they are now, on paper, as PNG."""

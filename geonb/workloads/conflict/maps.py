@@ -25,7 +25,7 @@ from geonb.plots.cells import (
     probability_bar,
     probability_look,
 )
-from geonb.plots.style import SPLIT_COLOURS, finish, place_text, styled, swatches
+from geonb.plots.style import SPLIT_COLOURS, evenly, finish, place_text, styled, swatches
 from geonb.plots.tiles import drawn_windows
 from geonb.workloads.conflict.windows import with_months
 
@@ -258,6 +258,21 @@ def origin_of(data: xr.Dataset, time: Any = None) -> int:
     return int(np.argmax(data.time.values))
 
 
+def _origin(predictions: xr.DataTree, time: Any, outcome: str | None) -> tuple[xr.Dataset, xr.Dataset, dict[str, Any]]:
+    """The forecasts, those of one origin and outcome, and the outcome's record."""
+    data = _grid(predictions)
+    record = outcome_records(predictions.attrs, data.outcome.values[:1] if outcome is None else [outcome])[0]
+    return data, data.isel(time=origin_of(data, time)).sel(outcome=record["name"]).load(), record
+
+
+def _ahead(lead: int) -> str:
+    return f"{lead} month{'s' if lead > 1 else ''} ahead"
+
+
+def _month_ahead(here: xr.Dataset, lead: int) -> str:
+    return month(pd.Timestamp(here.time.values) + pd.DateOffset(months=int(lead) - 1))
+
+
 @styled
 def forecast_panels(
     predictions: xr.DataTree,
@@ -281,19 +296,15 @@ def forecast_panels(
     baseline : str, optional
         The one with the best average precision on the validation months when left out.
     """
-    data = _grid(predictions)
-    outcome = str(data.outcome.values[0]) if outcome is None else outcome
-    here = data.isel(time=origin_of(data, time)).sel(outcome=outcome).load()
-    record = outcome_records(predictions.attrs, [outcome])[0]
-    leads = _some(data.lead.values, 3) if leads is None else list(leads)
-    baseline = best_baseline(predictions, outcome) if baseline is None else baseline
+    data, here, record = _origin(predictions, time, outcome)
+    leads = [int(data.lead[at]) for at in evenly(data.sizes["lead"], 3)] if leads is None else list(leads)
+    baseline = best_baseline(predictions, record["name"]) if baseline is None else baseline
     models = [str(data.model.values[0]), *([baseline] if baseline else [])]
     before = _month_before(store, record, here)
     figure, axes = cell_grid(len(leads), 1 + len(models) + (before is not None), here)
     valid, image = here.valid, None
     for row, lead in enumerate(leads):
         places, at = iter(axes[row]), here.sel(lead=lead)
-        ahead = month(pd.Timestamp(here.time.values) + pd.DateOffset(months=int(lead) - 1))
         truth = at.truth.where(valid & (at.truth >= 0))
         if before is not None:
             ax = next(places)
@@ -305,22 +316,16 @@ def forecast_panels(
         ax = next(places)
         cell_map(ax, truth, valid, **one_colour(record["colour"]))
         told = f"{int((truth == 1).sum())} cells" if bool(np.isfinite(truth).any()) else "not known yet"
-        ax.set_title(f"truth of {ahead}: {told}", fontsize=9)
+        ax.set_title(f"truth of {_month_ahead(here, lead)}: {told}", fontsize=9)
         for model in models:
             ax = next(places)
             image = cell_map(ax, at.probability.sel(model=model), here.valid, **probability_look())
             mark_cells(ax, truth == 1)
-            ax.set_title(f"{model}, {lead} month{'s' if lead > 1 else ''} ahead", fontsize=9)
+            ax.set_title(f"{model}, {_ahead(lead)}", fontsize=9)
     label_grid(axes)
     probability_bar(figure, image, axes.ravel().tolist(), f"probability of {record['name']}")
     said = f"Forecast from {month(here.time.values)} on ({here.split.values.item()} split). Black squares: cells where it came true."
     return finish(figure, predictions.attrs, said, ground_note(here.valid))
-
-
-def _some(values: np.ndarray, most: int) -> list[int]:
-    """At most so many of the values, first and last among them."""
-    places = np.unique(np.linspace(0, len(values) - 1, min(most, len(values))).round().astype(int))
-    return [int(values[place]) for place in places]
 
 
 def _month_before(store: Any, record: dict[str, Any], here: xr.Dataset) -> xr.DataArray | None:
@@ -352,22 +357,18 @@ def forecast_map(
     leads : sequence of int, optional
         At most 12 of them, evenly chosen, when left out.
     """
-    data = _grid(predictions)
-    outcome = str(data.outcome.values[0]) if outcome is None else outcome
+    data, here, record = _origin(predictions, time, outcome)
     model = str(data.model.values[0]) if model is None else model
-    here = data.isel(time=origin_of(data, time)).sel(outcome=outcome).load()
-    record = outcome_records(predictions.attrs, [outcome])[0]
-    leads = _some(data.lead.values, 12) if leads is None else list(leads)
+    leads = [int(data.lead[at]) for at in evenly(data.sizes["lead"], 12)] if leads is None else list(leads)
     unsure = "spread" in here and model == str(data.model.values[0]) and float(here.spread.max()) > 0
     columns = min(4, len(leads))
-    rows, shown = -(-len(leads) // columns), _some(np.array(leads), columns) if unsure else []
+    rows, shown = -(-len(leads) // columns), [leads[at] for at in evenly(len(leads), columns)] if unsure else []
     figure, axes = cell_grid(rows + bool(unsure), columns, here)
     for ax, lead in zip(axes[:rows].flat, leads, strict=False):
         at = here.sel(lead=lead)
         image = cell_map(ax, at.probability.sel(model=model), here.valid, **probability_look())
         mark_cells(ax, (at.truth == 1) & at.valid)
-        ahead = month(pd.Timestamp(here.time.values) + pd.DateOffset(months=int(lead) - 1))
-        ax.set_title(f"{ahead} ({lead} month{'s' if lead > 1 else ''} ahead)", fontsize=9)
+        ax.set_title(f"{_month_ahead(here, lead)} ({_ahead(lead)})", fontsize=9)
     for ax in axes[:rows].flat[len(leads) :]:
         ax.set_axis_off()
     probability_bar(figure, image, axes[:rows].ravel().tolist(), f"probability of\n{record['name']}")
@@ -385,7 +386,7 @@ def _spread_row(figure: Figure, axes: np.ndarray, here: xr.Dataset, leads: Seque
     highest = float(here.spread.max())
     for ax, lead in zip(axes, leads, strict=False):
         image = cell_map(ax, here.spread.sel(lead=lead), here.valid, cmap="Purples", vmin=0, vmax=highest)
-        ax.set_title(f"spread, {lead} month{'s' if lead > 1 else ''} ahead", fontsize=9)
+        ax.set_title(f"spread, {_ahead(lead)}", fontsize=9)
     figure.colorbar(image, ax=axes.tolist(), label="std over draws", shrink=0.85, aspect=14, pad=0.01, format="{x:.0%}")
 
 

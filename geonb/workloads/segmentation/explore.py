@@ -109,17 +109,12 @@ class Explorer:
         self.overlay.glyph.global_alpha = self.opacity.value
 
     def _assemble(self) -> None:
-        """Put figure, controls and legend together. The figure goes in painted: what changes before it is shown is lost."""
         import ipywidgets as w
-        from jupyter_bokeh.widgets import BokehModel
 
         legend = w.HTML(legend_html(self.place, self.predictions.attrs))
         several = [self.source] if len(self.predictions.children) > 1 else []
-        controls = [self.base, self.over, self.opacity, self.model, self.category, self.threshold]
-        top = w.HBox(
-            [BokehModel(self.plot), w.VBox([*several, *controls, self.about])], layout=w.Layout(flex_flow="row wrap")
-        )
-        self.widget = live.with_still(w.VBox([top, legend]), self)
+        controls = [self.base, self.over, self.opacity, self.model, self.category, self.threshold, self.about]
+        self.widget = live.with_still(w.VBox([live.beside(self.plot, [*several, *controls]), legend]), self)
 
     def still(self) -> bytes:
         """The map as it is now, as PNG: one layer over the other."""

@@ -22,9 +22,10 @@ from PIL import Image
 from pyproj import CRS, Transformer
 
 from geonb.dashboards.layers import RAMP
-from geonb.plots.cells import ground
+from geonb.plots.cells import ground, ground_in
+from geonb.plots.style import evenly
 from geonb.workloads.clouds import explore, explore_style, explore_tiles, frozen
-from geonb.workloads.clouds.explore_tiles import Clouds, Tile, ground_in, spread
+from geonb.workloads.clouds.explore_tiles import Clouds, Tile
 from geonb.workloads.clouds.frozen import NO_TILE, frozen_page
 
 
@@ -169,7 +170,7 @@ class TestTiles:
 
     @pytest.mark.parametrize(("count", "most"), [(1, 5), (5, 5), (25, 8), (1000, 3), (7, 1)])
     def test_spread_is_even(self, count, most):
-        places = spread(count, most)
+        places = evenly(count, most)
         assert len(places) == min(count, most) and places[0] == 0 and (most == 1 or places[-1] == count - 1)
         assert len(places) < 3 or np.ptp(np.diff(places)) <= 1
 
