@@ -180,7 +180,9 @@ def summary(path: str | Path, split: str = "test") -> str:
     counted = f"{int(at['n_pixels']):,} {scores.attrs.get('unit', 'pixels')} in {int(at['n_blocks'])} blocks"
     head = f"{split} split: {counted}; 95 % block-bootstrap intervals"
     width = max(len(str(m)) for m in scores["model"].values)
-    shown = [m for m in SUMMARY if m in scores["metric"].values][:4]
+    lead = str(scores.attrs["headline"])  # a workload may be led by a metric of its own
+    names = SUMMARY if lead in SUMMARY else (lead, *SUMMARY)
+    shown = [m for m in names if m in scores["metric"].values][:4]
     lines = [head, " " * width + "".join(f"{name:>22}" for name in shown)]
     for model in scores["model"].values:
         cells = (at.sel(model=model, metric=name) for name in shown)
