@@ -11,21 +11,21 @@ from geonb import registry
 from geonb.base import specs
 from geonb.plots import shared
 
-ROOT = Path(__file__).parents[1]
-LOOKS = [
-    pytest.param(record, notebook, look, id=f"{record.name}-{notebook[:2]}-{look.title or look.draw or 'words'}")
+ROOT = Path(__file__).parents[2]
+FIGURES = [
+    pytest.param(record, notebook, figure, id=f"{record.name}-{notebook[:2]}-{figure.title or figure.draw or 'words'}")
     for record in map(registry.get, registry.WORKLOADS)
     for notebook, shown in record.figures.items()
-    for look in shown
+    for figure in shown
 ]
 
 
-@pytest.mark.parametrize(("record", "notebook", "look"), LOOKS)
-def test_every_look_can_be_drawn_from_what_its_notebook_gives(record, notebook, look):
+@pytest.mark.parametrize(("record", "notebook", "figure"), FIGURES)
+def test_every_figure_can_be_drawn_from_what_its_notebook_gives(record, notebook, figure):
     assert notebook in registry.GIVES and notebook in record.steps
-    assert len(look.text.split()) > 10, "it says how to read the figure"
-    if look.draw:
-        parameters = inspect.signature(specs.load(look.draw)).parameters.values()
+    assert len(figure.text.split()) > 10, "it says how to read the figure"
+    if figure.draw:
+        parameters = inspect.signature(specs.load(figure.draw)).parameters.values()
         needed = {one.name for one in parameters if one.default is one.empty}
         assert needed and needed <= set(registry.GIVES[notebook])
 
@@ -39,7 +39,7 @@ def test_notebooks_give_what_is_written(notebook):
     assert calls[0].count(",") == 1 + count
 
 
-def test_looks_are_shown_in_order_and_left_out_where_there_is_nothing(monkeypatch):
+def test_figures_are_shown_in_order_and_left_out_where_there_is_nothing(monkeypatch):
     shown = []
     monkeypatch.setattr("IPython.display.display", shown.append)
     first, second, third = Figure(), Figure(), Figure()
