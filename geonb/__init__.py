@@ -4,10 +4,10 @@ Sources become georeferenced xarray, xarray becomes a sample store, and from the
 notebooks. A house of two floors: a spine by layer, and on it a room for each workload. Imports go down this list, never up:
 
 base
-    Knows nothing of us: the project root, files that appear whole or not at all, texts with options, downloads, threads,
+    Knows nothing of us: the version, the project root, files that appear whole or not at all, texts with options, downloads, threads,
     which way a metric points.
-parameters, registry
-    The notebooks' typed parameters; the record of a workload, and which there are.
+registry, parameters
+    The record of a workload, and which there are; the notebooks' typed parameters.
 rasters
     Georeferenced pixels for whoever has them: grids, images, reading, stitching, polygons, COGs.
 store
@@ -17,17 +17,17 @@ training
 prediction
     predictions.zarr, baselines beside the network; many rasters, over Dask processes.
 scores
-    Metrics with intervals, the verdict, comparisons.
+    The bootstrap behind every interval, the verdict, two runs compared.
 embeddings
     Embed samples; reduce, link, cut into clusters, find the nearest; fitted transforms kept and applied again.
 plots
     Static figures: style, maps, scores, tiles, planes, clusters.
 dashboards
-    Maps to explore, live or frozen into a page.
+    What maps to explore share, live or frozen into a page; tiles under the pointer.
 runs
     The run folder, the runner and its kernels, the table of runs, reports and comparisons.
 workloads
-    The rooms, a folder a workload: ``segmentation``, ``conflict``, ``clouds``.
+    The rooms, a folder a workload: ``segmentation``, ``conflict``, ``clouds``. README, "Where things are", leads to the file.
 cli, doctor, lab
     ``geonb ...``
 

@@ -38,7 +38,8 @@ def write_events(path, months=120, **changes):
     ("check", "spec", "says"),
     [
         ("event", "deaths:where_prec=9,date_prec=a,months=middle", ("where_prec = 9", "1 to 7", "date_prec = 'a'", "months =")),
-        ("windows", "events:size=0,draws=-1,min_events=x,outliers=bad", ("size = 0", "draws = -1", "= 'x'", "outliers = 'bad' must be one of none, lof")),
+        ("windows", "events:size=0,draws=-1,min_events=x,outliers=bad",
+         ("size = 0", "draws = -1", "= 'x'", "outliers = 'bad' must be one of none, lof")),
         ("windows", "region:size=3", ("region has no 'size'; it takes no options",)),
         ("shares", "50/50", ("60/20/20",)),
         ("shares", "train:2010-13,val:2014-12", ("'2010-13' is not a month",)),

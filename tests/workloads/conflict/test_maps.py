@@ -18,7 +18,6 @@ from sklearn.metrics import average_precision_score
 
 from geonb import plots
 from geonb.plots import cells, style
-from geonb.plots import scores as plots_scores
 from geonb.workloads.conflict import maps as conflict_maps
 from geonb.workloads.conflict import score_figures
 
@@ -285,7 +284,9 @@ class TestScores:
             assert sorted(line.get_ydata()) == pytest.approx(sorted(one.pr_precision.sel(model=model).values))
             assert line.get_drawstyle() == "steps-pre"
         assert pr.lines[-1].get_ydata() == pytest.approx([float(one.prevalence)] * 2)
-        value, low, high = (float(one[n].sel(model="network", metric="average_precision")) for n in ("score", "score_low", "score_high"))
+        value, low, high = (
+            float(one[n].sel(model="network", metric="average_precision")) for n in ("score", "score_low", "score_high")
+        )
         assert f"network, {value:.2f} [{low:.2f}, {high:.2f}]" in words(figure)
 
     def test_skill_by_lead_draws_each_lead_on_its_value(self, scores):

@@ -15,7 +15,7 @@ from shapely import box
 
 from geonb import store
 from geonb.rasters import grids, images, preprocessing
-from geonb.workloads.segmentation import dataset, masks, catalogue
+from geonb.workloads.segmentation import catalogue, dataset, masks
 from geonb.workloads.segmentation import store as segmentation_store
 
 SMALL = {"patch": 16, "stride": 8, "block": 16}
@@ -49,7 +49,9 @@ def place(tmp_path):
             "classes": {10 + c: {"name": n, "colour": colour_of(c)} for c, n in NAMED.items()},
         },
     }  # fmt: skip
-    return SimpleNamespace(folder=tmp_path, one=one, two=two, entries=entries, file=write_catalogue(tmp_path, **entries))
+    return SimpleNamespace(
+        folder=tmp_path, one=one, two=two, entries=entries, file=write_catalogue(tmp_path, **entries)
+    )
 
 
 def opened(place, names="one+two", **options):
