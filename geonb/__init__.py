@@ -7,27 +7,34 @@ base
     Knows nothing of us: the version, the project root, files that appear whole or not at all, texts with options, downloads, threads,
     which way a metric points.
 registry, parameters
-    The record of a workload, and which there are; the notebooks' typed parameters.
+    The record of a workload, and which there are; reading and checking the notebooks' typed parameters, and those that every
+    workload has (range and help of a workload's own stand in its record).
 rasters
     Georeferenced pixels for whoever has them: grids, images, reading, stitching, polygons, COGs.
 store
-    The sample store: contract, arrays, windows, the split and the proof that it does not leak, loaders, samplers.
+    The sample store: its contract (``store``), how one is sealed and checked (``sealing``, ``faults``), ``windows`` and splits
+    by blocks, the proof that they don't leak (``leakage``), a node-local ``memory_map`` and the ``loaders`` of batches over it.
 training
-    The base task, the training loop, augmentation, optimisers.
+    The base ``task`` and model cards, the loop with its log and patience (``fit``), augmentation, optimisers.
 prediction
     predictions.zarr, baselines beside the network; many rasters, over Dask processes.
 scores
-    The bootstrap behind every interval, the verdict, two runs compared.
+    The ``bootstrap`` behind every interval, scores.nc and its contract (``scores``), the verdict in words (``verdicts``), the
+    ``comparison`` of two runs.
 embeddings
     Embed samples; reduce, link, cut into clusters, find the nearest; fitted transforms kept and applied again.
 plots
-    Static figures: style, maps, scores, tiles, planes, clusters.
+    Static figures: style, maps, scores, tiles, dendrograms, planes, clusters.
 dashboards
     What maps to explore share, live or frozen into a page; tiles under the pointer.
 runs
-    The run folder, the runner and its kernels, the table of runs, reports and comparisons.
+    The run folder (``run``), what is planned, run and resumed (``plan``, ``runner``, ``resume``, ``kernels``), the table of
+    runs, the ``report`` with its sections, the page that compares runs.
 workloads
-    The rooms, a folder a workload: ``segmentation``, ``conflict``, ``clouds``. README, "Where things are", leads to the file.
+    The rooms, a folder a workload: ``segmentation``, ``conflict``, ``clouds``. In each its record (``__init__``), ``dataset``,
+    ``store``, ``networks``, ``losses``, ``task``, ``predict``, ``baselines``, ``scores``, ``figures``, ``explore`` and
+    ``frozen`` (live and frozen map; what a click does there: ``templates/frozen.js``), and what only its science needs.
+    README, "Where things are", leads to the file.
 cli, doctor, lab
     ``geonb ...``
 

@@ -33,7 +33,7 @@ def tiles_map(
     xy : DataArray (sample, axis = 2) of `geonb.embeddings.planes.reduce`, with the samples' coordinates
     tiles : uint8 array (sample, h, w, 3) in the same order, or function of rows that reads those shown
     letters : sequence of str (sample,)
-        Of `geonb.plots.tiles.dendrogram`; or any labels.
+        Of `geonb.plots.dendrograms.dendrogram`; or any labels.
     most : int
         Points shown, spread over the plane where there are more.
     budget_mb : float

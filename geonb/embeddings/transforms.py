@@ -80,7 +80,7 @@ def kinds_transform(embeddings: xr.Dataset, letters: Sequence[str]) -> Transform
     Parameters
     ----------
     letters : sequence of str (sample,)
-        Of `geonb.plots.tiles.dendrogram`; noise ("-") has no mean, so that new samples always get a letter.
+        Of `geonb.plots.dendrograms.dendrogram`; noise ("-") has no mean, so that new samples always get a letter.
     """
     given = [str(letter) for letter in letters]
     names = sorted({*given} - {NOISE})

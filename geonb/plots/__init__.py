@@ -6,12 +6,13 @@ from geonb.base.lazy import names_of
 
 _WHERE = {
     "geonb.plots.clusters": "component_colours component_limits components_map kinds_in_time kinds_map",
+    "geonb.plots.dendrograms": "dendrogram",
     "geonb.plots.locators": "locator",
     "geonb.plots.maps": "stretched",
     "geonb.plots.planes": "manifold scatter_with_tiles trajectories",
     "geonb.plots.scores": "learning_curves reliability score_table skill source_scores",
     "geonb.plots.shared": "explore show tiles_of",
     "geonb.plots.style": "class_colours",
-    "geonb.plots.tiles": "alike cluster_colours dendrogram",
+    "geonb.plots.tiles": "alike cluster_colours",
 }
 __getattr__, __dir__, __all__ = names_of(__name__, _WHERE)

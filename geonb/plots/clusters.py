@@ -40,7 +40,7 @@ def kinds_map(letters: Sequence[str], embeddings: xr.Dataset, arrays: xr.DataTre
     Parameters
     ----------
     letters : sequence of str (sample,)
-        Of `geonb.plots.tiles.dendrogram`.
+        Of `geonb.plots.dendrograms.dendrogram`.
     embeddings : Dataset or DataArray with the coordinates ``source, y, x, height, width`` (pixels) of each sample
     arrays : DataTree
         A store's `arrays`: a group a source with coordinates y, x and a CRS; where it has ``inputs``, they are drawn below.

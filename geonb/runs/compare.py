@@ -224,7 +224,7 @@ def _between(value: Any, low: Any, high: Any) -> str:
 
 def _ranking(frame: pd.DataFrame, varying: list[str], scores: dict[str, xr.Dataset], out: Path) -> str:
     """The table of runs, what differs between them beside validation and test scores; the one to choose leads."""
-    from geonb.scores.scores import verdict
+    from geonb.scores.verdicts import verdict
 
     metric = frame["headline"].iloc[0]
     name = readable(metric)

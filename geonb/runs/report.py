@@ -204,7 +204,7 @@ def _scores(folder: Path) -> str | None:
     import xarray as xr
 
     from geonb.plots.scores import score_table
-    from geonb.scores.scores import verdict
+    from geonb.scores.verdicts import verdict
 
     if not (folder / "scores.nc").is_file():
         return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -17,36 +17,12 @@ import xarray as xr
 from geonb import registry
 from geonb.base import specs
 from geonb.base.files import whole_file
-from geonb.base.metrics import lower_is_better
+from geonb.scores.verdicts import headline
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from geonb.base.run_folder import RunFolder
-
-SUMMARY = (
-    *("mean_iou", "accuracy", "macro_f1", "average_precision", "auroc", "triplet_accuracy", "margin", "auc"),
-    *("log_loss", "brier"),
-)
-
-
-class _Score(TypedDict):
-    metric: str
-    split: str
-    value: float
-    low: float
-    high: float
-
-
-class Headline(_Score, total=False):
-    """What leads: the network's score, the best baseline and what the network gains on it; see :func:`headline`."""
-
-    lower_is_better: bool
-    baseline: str
-    baseline_value: float
-    gain: float
-    gain_low: float
-    gain_high: float
 
 
 def compare(
@@ -148,70 +124,3 @@ def table(scores: xr.Dataset) -> pd.DataFrame:
     columns = ["score", "score_low", "score_high"]
     frame = scores[columns].to_dataframe().reset_index()
     return frame[["model", "split", "metric", *columns]].rename(columns={"score_low": "low", "score_high": "high"})
-
-
-def headline(scores: xr.Dataset, metric: str, split: str = "test") -> Headline:
-    """The network's leading metric beside that of the best baseline.
-
-    Returns
-    -------
-    dict with ``metric``, ``split``, ``value``, ``low``, ``high``, ``baseline`` (its name), ``baseline_value``,
-    ``gain``, ``gain_low``, ``gain_high``; ``lower_is_better`` where the workload's record said so of a metric of its own
-    """
-    at = scores.sel(split=split, metric=metric)
-    value, low, high = (float(at[name].sel(model="network")) for name in ("score", "score_low", "score_high"))
-    out: Headline = {"metric": metric, "split": split, "value": value, "low": low, "high": high}
-    if metric == scores.attrs.get("headline") and "lower_is_better" in scores.attrs:
-        out["lower_is_better"] = bool(scores.attrs["lower_is_better"])
-    others = at["score"].drop_sel(model="network").dropna("model")
-    if others.size:
-        best = others.idxmin("model") if lower_is_better(metric, scores.attrs) else others.idxmax("model")
-        out["baseline"], out["baseline_value"] = str(best.item()), float(others.sel(model=best))
-        gains = (float(at[name].sel(model=best)) for name in ("gain", "gain_low", "gain_high"))
-        out["gain"], out["gain_low"], out["gain_high"] = gains
-    return out
-
-
-def summary(path: str | Path, split: str = "test") -> str:
-    """The test scores of a run as a small text table, network beside baselines (for a terminal)."""
-    with xr.open_dataset(Path(path) / "scores.nc", engine="h5netcdf") as scores:
-        scores = scores.load()
-    at = scores.sel(split=split)
-    counted = f"{int(at['n_pixels']):,} {scores.attrs.get('unit', 'pixels')} in {int(at['n_blocks'])} blocks"
-    head = f"{split} split: {counted}; 95 % block-bootstrap intervals"
-    width = max(len(str(m)) for m in scores["model"].values)
-    lead = str(scores.attrs["headline"])  # a workload may be led by a metric of its own
-    names = SUMMARY if lead in SUMMARY else (lead, *SUMMARY)
-    shown = [m for m in names if m in scores["metric"].values][:4]
-    lines = [head, " " * width + "".join(f"{name:>22}" for name in shown)]
-    for model in scores["model"].values:
-        cells = (at.sel(model=model, metric=name) for name in shown)
-        row = "".join(
-            f"{c['score'].item():>8.3f} [{c['score_low'].item():.3f}, {c['score_high'].item():.3f}]" for c in cells
-        )
-        lines.append(f"{model:<{width}}{row}")
-    lines.append(verdict(scores, split))
-    if int(scores.attrs.get("simulated", 0)):
-        lines.append("These are simulated data: the numbers say that the software works, nothing about the world.")
-    return "\n".join(lines)
-
-
-def verdict(scores: xr.Dataset, split: str = "test") -> str:
-    """One honest sentence: does the network beat its best baseline, and is the difference beyond chance?"""
-    metric = str(scores.attrs["headline"])
-    told = headline(scores, metric, split)
-    if "n_pixels" in scores and not int(scores["n_pixels"].sel(split=split)):
-        return f"The {split} split holds nothing that could be scored."
-    if np.isnan(told["value"]):
-        return f"No {metric} on the {split} split: what is to be found does not occur there, so nothing can be ranked."
-    if "baseline" not in told:
-        return "There is no baseline to compare with."
-    sign = -1 if lower_is_better(metric, scores.attrs) else 1
-    low, high = sorted((sign * told["gain_low"], sign * told["gain_high"]))
-    gain = sign * told["gain"]
-    span = f"{metric} {gain:+.3f} [{low:+.3f}, {high:+.3f}] against {told['baseline']} (paired over blocks)"
-    if low > 0:
-        return f"The network beats its best baseline: {span}."
-    if high < 0:
-        return f"The network is WORSE than its best baseline: {span}."
-    return f"The network cannot be told from its best baseline on these blocks: {span}."

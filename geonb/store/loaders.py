@@ -1,6 +1,6 @@
 """From the sample store to tensors: windows cut out of a node-local memory map, in batches that are the same every time.
 
-In the map the channels of a pixel lie side by side (:mod:`geonb.store.memory`), so that a batch comes out in the layout that
+In the map the channels of a pixel lie side by side (:mod:`geonb.store.memory_map`), so that a batch comes out in the layout that
 convolutions like best (torch.channels_last) without being turned around.
 """
 
@@ -17,7 +17,7 @@ import torch
 
 from geonb.base import conventions
 from geonb.store.buffers import Buffers
-from geonb.store.memory import Plane, memory_map
+from geonb.store.memory_map import Plane, memory_map
 from geonb.store.samplers import Order, order_of
 from geonb.store.turns import draw_turns
 

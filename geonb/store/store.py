@@ -264,7 +264,7 @@ def delete_store(path: str | Path, force: bool = False) -> list[str]:
         raise ValueError(
             f"{folder} is used by the runs {', '.join(users)}: nothing was deleted. Delete those runs first, or say force=True"
         )
-    from geonb.store.memory import scratch_folder
+    from geonb.store.memory_map import scratch_folder
 
     with base_files.locked(home / ".lock"):
         prepared = prepared.resolve()

@@ -15,7 +15,7 @@ from pages import FETCHES
 from geonb import runs
 from geonb.runs import compare as runs_compare
 from geonb.runs import run_table
-from geonb.scores.scores import headline
+from geonb.scores.verdicts import headline
 from geonb.workloads.clouds.scores import score_triplets
 from geonb.workloads.conflict.scores import score_forecasts
 from geonb.workloads.segmentation.scores import score_classes

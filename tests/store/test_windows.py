@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geonb.base import conventions
-from geonb.store import windows
+from geonb.store import leakage, windows
 
 SHARES = (0.6, 0.2, 0.2)
 
@@ -104,7 +104,7 @@ def test_no_split_shares_a_pixel_with_another(data):
     assert set(np.unique(owner)) <= {0, 1, 2, 4}
     table.insert(0, "source", "s")
     split = {"block": block, "blocks": {"s": blocks.tolist()}}
-    assert windows.leaks(table, {"s": shape}, split)[0] == []
+    assert leakage.leaks(table, {"s": shape}, split)[0] == []
 
 
 def planted(**changes):
@@ -114,7 +114,7 @@ def planted(**changes):
     )
     for column, value in changes.items():
         table.loc[11, column] = value
-    return windows.leaks(table, {"s": (8, 8)}, {"block": 4, "blocks": {"s": [[1, 3], [1, 3]]}})
+    return leakage.leaks(table, {"s": (8, 8)}, {"block": 4, "blocks": {"s": [[1, 3], [1, 3]]}})
 
 
 def test_no_leak_and_the_gap():
@@ -123,7 +123,7 @@ def test_no_leak_and_the_gap():
         {"source": "s", "y": [0, 0], "x": [0, 13], "height": 4, "width": 4, "split": ["train", "test"]}, index=[0, 1]
     )
     blocks = {"block": 4, "blocks": {"s": [[1, 0, 0, 3, 3]]}}
-    assert windows.leaks(far, {"s": (4, 20)}, blocks) == ([], 9.0)
+    assert leakage.leaks(far, {"s": (4, 20)}, blocks) == ([], 9.0)
 
 
 @pytest.mark.parametrize(
@@ -154,6 +154,6 @@ def test_the_same_ground_seen_by_two_sources():
 
     index = pd.DataFrame({"source": ["a", "b", "b"], "split": ["train", "test", "train"]})
     outlines = np.array([box(0, 0, 2, 2), box(1, 1, 3, 3), box(1, 1, 3, 3)])
-    (fault,) = windows.ground_leaks(index, outlines)
+    (fault,) = leakage.ground_leaks(index, outlines)
     assert fault.startswith("a and b show the same ground in 1 pairs")
-    assert windows.ground_leaks(index, np.array([box(0, 0, 2, 2), box(2, 0, 4, 2), box(0, 0, 2, 2)])) == []
+    assert leakage.ground_leaks(index, np.array([box(0, 0, 2, 2), box(2, 0, 4, 2), box(0, 0, 2, 2)])) == []

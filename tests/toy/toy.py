@@ -37,10 +37,10 @@ from geonb.rasters import grids, images
 from geonb.registry import Figure, Workload
 from geonb.scores.bootstrap import SALT, by_split, draw, resampled
 from geonb.scores.comparison import Drawable, difference, of_split, refuse_others, scored
-from geonb.store import arrays, windows
+from geonb.store import arrays, leakage, windows
 from geonb.store import faults as store_faults
 from geonb.store.loaders import Tensors
-from geonb.store.memory import Plane
+from geonb.store.memory_map import Plane
 from geonb.store.samplers import check_sampler
 from geonb.store.sealing import make_store
 from geonb.store.store import Store, row_attrs
@@ -74,7 +74,7 @@ class TileStore(Store):
         return {}
 
     def check_split(self) -> dict:
-        faults, gap_px = windows.leaks(self.index, self._shapes, self.meta["split"])
+        faults, gap_px = leakage.leaks(self.index, self._shapes, self.meta["split"])
         refuse(f"The split of {self.path} leaks", faults)
         counts = {"tiles": {s: int((self.index["split"] == s).sum()) for s in SPLITS}}
         return {"method": "block", "leaks": 0, "said": f"No tile shares a block with another split's; {gap_px:.0f} px lie between.",
@@ -88,7 +88,7 @@ class TileStore(Store):
         missing = store_faults.column_faults(
             self.path, ("source", "y", "x", "height", "width", "split", "block", "roughness_m")
         )
-        return found + (missing or windows.leaks(self.index, self._shapes, self.meta["split"])[0])
+        return found + (missing or leakage.leaks(self.index, self._shapes, self.meta["split"])[0])
 
 
 class Tiles(Tensors):

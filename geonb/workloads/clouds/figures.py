@@ -43,7 +43,7 @@ def beyond(scores: xr.Dataset) -> list[Figure | Markdown] | None:
     from IPython.display import Markdown
 
     from geonb.workloads.clouds import triplet_figures
-    from geonb.workloads.clouds.beyond import beyond as said
+    from geonb.workloads.clouds.beyond_brightness import beyond as said
 
     told = said(scores)
     return [triplet_figures.beyond_brightness(scores), Markdown(f"**{told}**")] if told else None

@@ -19,7 +19,7 @@ from geonb.workloads.clouds.explore_tiles import APART_H, Clouds, SceneSeries
 if TYPE_CHECKING:
     from IPython.display import HTML
 
-TEMPLATE = Path(__file__).parent / "templates" / "clouds"
+TEMPLATE = Path(__file__).parent / "templates" / "frozen"
 NO_TILE = -128  # the first component's byte where there is no tile
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from geonb.store.loaders import Tensors
-from geonb.store.memory import Plane
+from geonb.store.memory_map import Plane
 from geonb.store.turns import EXACT, TURNS, unturned
 from geonb.training.augmentation import change, check_augment, colour_facts
 from geonb.workloads.clouds.triplets import TILES, tiles_table

@@ -2,7 +2,7 @@
 
 Network and baselines side by side. A triplet is right when the squared distance in the embedding from anchor to neighbour is
 smaller than that from anchor to distant tile; a coin gets half of them. Intervals resample whole places
-(:mod:`geonb.workloads.clouds.blocks`). What the network sees beyond brightness: :mod:`geonb.workloads.clouds.beyond`.
+(:mod:`geonb.workloads.clouds.blocks`). What the network sees beyond brightness: :mod:`geonb.workloads.clouds.beyond_brightness`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import xarray as xr
 from geonb.base.conventions import SPLITS
 from geonb.scores.bootstrap import Arrays, by_group, by_split, resampled
 from geonb.scores.ranking import auroc
-from geonb.workloads.clouds.beyond import beyond_brightness
+from geonb.workloads.clouds.beyond_brightness import beyond_brightness
 from geonb.workloads.clouds.blocks import (
     KINDS,
     LEVELS,
@@ -54,7 +54,7 @@ def score_triplets(predictions: xr.DataTree, draws: int = 1000, seed: int = 0) -
         ``source_score``, ``source_gain (model, split, source, metric)``; of accuracy alone ``scene_score``, ``scene_gain (model,
         split, scene)`` with ``scene_triplets (split, scene)``, ``scene_time``, ``scene_source (scene)``, and ``place_score
         (model, split, place)`` with ``place_triplets``, ``place_lon``, ``place_lat`` (degrees), ``place_source``; what
-        :func:`geonb.workloads.clouds.beyond.beyond_brightness` and, for the series' embeddings,
+        :func:`geonb.workloads.clouds.beyond_brightness.beyond_brightness` and, for the series' embeddings,
         :func:`geonb.workloads.clouds.neighbours.neighbours_alike` give; ``distance_count (model, split, kind, distance_bin)``,
         ``distance_edge (model, distance_edges)``, ``distance_median (model, split, kind)``; ``ties (model, split)``, share of
         triplets; ``n_pixels`` (triplets), ``n_blocks (split)``; by block, to compare runs (:func:`geonb.scores.scores.compare`), what

@@ -21,10 +21,10 @@ from geonb.base.specs import Option, check_options
 from geonb.rasters import grids
 from geonb.store import store
 from geonb.store.faults import column_faults, statistics_faults
+from geonb.store.leakage import ground_leaks
 from geonb.store.sealing import FORMAT, make_store
-from geonb.store.windows import ground_leaks
 from geonb.workloads.clouds import arrays as clouds_arrays
-from geonb.workloads.clouds import triplets
+from geonb.workloads.clouds import leakage, triplets
 from geonb.workloads.clouds.series import PATCH
 from geonb.workloads.clouds.triplets import TILES, Area
 
@@ -385,7 +385,7 @@ def _leaks(root: Any, table: pd.DataFrame, split: dict, cut: dict) -> tuple[list
     """What leaks between the splits, and the distance of the nearest two tiles of different ones, px."""
     shapes = {s["name"]: tuple(s["shape"]) for s in root.attrs["sources"]}
     known = split | {"patch": cut["patch"], "distance": cut.get("distance")}
-    found, gap = triplets.leaks(table, shapes, split["takes"], known)
+    found, gap = leakage.leaks(table, shapes, split["takes"], known)
     if not found and split["method"] == "area" and len(shapes) > 1:
         tiles = triplets.tiles_table(table)
         found += ground_leaks(tiles, clouds_arrays.outlines(root, tiles))

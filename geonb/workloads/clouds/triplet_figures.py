@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from geonb.plots.scores import counted, model_lines, models_of, needed
 from geonb.plots.style import COASTS_NOTE, finish, legend_above, model_looks, place_text, styled
 from geonb.plots.tiles import show_tile
-from geonb.workloads.clouds.beyond import REFERENCE
+from geonb.workloads.clouds.beyond_brightness import REFERENCE
 
 if TYPE_CHECKING:
     from geonb.workloads.clouds.store import TripletStore
@@ -93,7 +93,7 @@ def beyond_brightness(scores: xr.Dataset, split: str = "test") -> Figure:
     Parameters
     ----------
     scores : Dataset with ``ease_score (model, split, ease)``, ``joined_gain (model, split)`` and their ``_low``, ``_high``, of
-        :func:`geonb.workloads.clouds.beyond.beyond_brightness`
+        :func:`geonb.workloads.clouds.beyond_brightness.beyond_brightness`
     """
     needed(scores, "ease_score")
     part = scores.sel(split=split)

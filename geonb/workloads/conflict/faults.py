@@ -11,7 +11,7 @@ import pandas as pd
 from geonb.base import conventions
 from geonb.base.conventions import SPLITS
 from geonb.store.faults import column_faults, open_arrays, shape_faults, statistics_faults
-from geonb.workloads.conflict import windows
+from geonb.workloads.conflict import leakage
 from geonb.workloads.conflict.arrays import GROUP, KINDS, MONTHS_AT_ONCE
 
 if TYPE_CHECKING:
@@ -33,12 +33,12 @@ def check_split(store: CubeStore) -> dict:
         Listing the windows and months that leak.
     """
     split = store.meta["split"]
-    faults, gap = windows.leaks(store.index, split)
+    faults, gap = leakage.leaks(store.index, split)
     # also months without windows are forecast and scored
     origins = {s: store.origins(s) for s in SPLITS}
     months = pd.DataFrame({"t": np.concatenate(list(origins.values())), "y": "any", "x": "any"})
     months["split"] = np.repeat(list(origins), [len(t) for t in origins.values()])
-    more, smallest = windows.leaks(months, split)
+    more, smallest = leakage.leaks(months, split)
     faults += [f"store.json, origins: {fault}" for fault in more if not faults]
     faults += _stray(store.index, origins)
     conventions.refuse(f"The split of {store.path} leaks", faults)
@@ -75,7 +75,7 @@ def _stray(index: pd.DataFrame, origins: dict[str, np.ndarray]) -> list[str]:
     for name, months in origins.items():
         here = index[index["split"] == name]
         for row in here[~here["t"].isin(months)].head(5).itertuples():
-            found.append(f"{windows._name(row)} is not among the months of {name} in store.json")
+            found.append(f"{leakage.name_of(row)} is not among the months of {name} in store.json")
     return found
 
 
@@ -154,7 +154,7 @@ def _table_faults(store: CubeStore) -> list[str]:
     off |= (high[:, 1] > width) if source["wraps"] else (low[:, 1] + high[:, 1] > width)
     t = index["t"].to_numpy(np.int64)
     early = (t < store.steps) | (t + store.horizon > source["months"])
-    found = [f"{windows._name(row)} leaves the grid" for row in index[off].head(10).itertuples()]
-    found += [f"{windows._name(row)} leaves the period" for row in index[early].head(10).itertuples()]
-    found += windows.leaks(index, store.meta["split"])[0]
+    found = [f"{leakage.name_of(row)} leaves the grid" for row in index[off].head(10).itertuples()]
+    found += [f"{leakage.name_of(row)} leaves the period" for row in index[early].head(10).itertuples()]
+    found += leakage.leaks(index, store.meta["split"])[0]
     return [f"index.parquet: {f}" for f in found[:20]]

@@ -28,7 +28,7 @@ from geonb.workloads.conflict.maps import best_baseline
 if TYPE_CHECKING:
     from IPython.display import HTML
 
-TEMPLATE = Path(__file__).parent / "templates" / "forecast"
+TEMPLATE = Path(__file__).parent / "templates" / "frozen"
 # What is left out to keep the page small, in this order: (models, origins before the latest, leads, steps of a
 # probability's square root, months of history); None is all.
 PACKS = (

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from geonb.store.loaders import Tensors, boxes_of, size_of
-from geonb.store.memory import Plane
+from geonb.store.memory_map import Plane
 from geonb.store.turns import EXACT, unturned
 from geonb.training.augmentation import check_augment
 from geonb.workloads.conflict.arrays import GROUP, KINDS, WINDOWS, years_of

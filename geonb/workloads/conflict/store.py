@@ -20,6 +20,7 @@ from geonb.base.conventions import SPLITS, refuse
 from geonb.base.files import fingerprints
 from geonb.store import store
 from geonb.store.sealing import FORMAT, make_store
+from geonb.workloads.conflict import leakage
 from geonb.workloads.conflict import windows as conflict_windows
 from geonb.workloads.conflict.arrays import GROUP, MONTHS_AT_ONCE, years_of
 
@@ -339,7 +340,7 @@ def _write_table(folder: Path, cut: dict, dataset: str) -> dict:
     split["months"] = {s: [str(first + a), str(first + b)] for s, (a, b) in months.items()}
     _refuse_peace(group, facts, months["train"], cut["horizon"], split["months"]["train"])
     index = cut_index(group, source, inputs[0]["position"], windows, months, dataset)
-    refuse("These windows would leak between the splits", conflict_windows.leaks(index, split)[0], most=10)
+    refuse("These windows would leak between the splits", leakage.leaks(index, split)[0], most=10)
     index.to_parquet(folder / "index.parquet", index=False, compression="zstd")
     train = months["train"][0] - cut["steps"], months["train"][1]
     statistics = conflict_statistics.training_statistics(group, inputs, flags, train)

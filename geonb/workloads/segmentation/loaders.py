@@ -10,7 +10,7 @@ import torch
 from geonb.base.conventions import IGNORE
 from geonb.store.arrays import PLANES
 from geonb.store.loaders import Tensors, boxes_of, size_of
-from geonb.store.memory import Plane
+from geonb.store.memory_map import Plane
 from geonb.store.turns import EXACT, turned
 from geonb.training.augmentation import change, check_augment, colour_facts
 

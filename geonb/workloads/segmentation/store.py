@@ -15,6 +15,7 @@ from geonb.base.project import project_root
 from geonb.base.project import slug as _slug
 from geonb.rasters import grids, images, preprocessing
 from geonb.store import faults as store_faults
+from geonb.store import leakage
 from geonb.store import windows as store_windows
 from geonb.store.sealing import FORMAT, make_store, seen_from
 from geonb.store.store import Store, row_attrs
@@ -77,12 +78,12 @@ class PatchStore(Store):
             Listing the windows that leak.
         """
         split = self.meta["split"]
-        faults, gap_px = store_windows.leaks(self.index, self._shapes, split)
+        faults, gap_px = leakage.leaks(self.index, self._shapes, split)
         if len(self.sources) > 1:
             import geopandas as gpd
 
             outlines = gpd.read_parquet(self.path / "index.parquet").geometry.to_numpy()
-            faults += store_windows.ground_leaks(self.index, outlines)
+            faults += leakage.ground_leaks(self.index, outlines)
         conventions.refuse(f"The split of {self.path} leaks", faults)
         blocks = np.concatenate([np.ravel(b) for b in split["blocks"].values()])
         gap_m = gap_px * min(s["pixel_m"] for s in self.meta["sources"])
@@ -106,7 +107,7 @@ class PatchStore(Store):
             return found
         if missing := store_faults.column_faults(self.path, INDEX_COLUMNS):
             return found + missing
-        leaking, _ = store_windows.leaks(self.index, self._shapes, self.meta["split"])
+        leaking, _ = leakage.leaks(self.index, self._shapes, self.meta["split"])
         return found + [f"index.parquet: {fault}" for fault in leaking[:20]]
 
     def split_map(self, source: str) -> xr.DataArray:
@@ -228,8 +229,8 @@ def _write_table(folder: Path, cut: dict, files: dict, dataset_name: str, notes:
     groups = {source["name"]: root[source["name"]] for source in sources}
     split = splits.deal(groups, len(classes), cut)
     index = splits.cut_windows(groups, split, cut, sources)
-    leaking, _ = store_windows.leaks(index, {name: group["valid"].shape for name, group in groups.items()}, split)
-    leaking += store_windows.ground_leaks(index, index.geometry.to_numpy())
+    leaking, _ = leakage.leaks(index, {name: group["valid"].shape for name, group in groups.items()}, split)
+    leaking += leakage.ground_leaks(index, index.geometry.to_numpy())
     conventions.refuse("These windows would leak between the splits", leaking, most=10)
     index.to_parquet(folder / "index.parquet", index=False)
     pruned = root.attrs.get("pruned", [])

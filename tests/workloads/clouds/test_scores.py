@@ -16,7 +16,7 @@ from geonb.plots.scores import score_table, skill, source_scores
 from geonb.scores import bootstrap
 from geonb.workloads.clouds import blocks as clouds_blocks
 from geonb.workloads.clouds import scores as clouds_scores
-from geonb.workloads.clouds.beyond import PARTS, REFERENCE, beyond
+from geonb.workloads.clouds.beyond_brightness import PARTS, REFERENCE, beyond
 from geonb.workloads.clouds.blocks import margins_of
 from geonb.workloads.clouds.scores import METRICS, auc, score_triplets
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geonb.workloads.clouds import triplets
+from geonb.workloads.clouds import leakage, triplets
 from geonb.workloads.clouds.triplets import Area
 
 BOX = {"a": (0, 0, 1, 1), "b": (0.5, 0, 2, 1), "far": (10, 0, 11, 1)}
@@ -121,7 +121,7 @@ def test_every_seed_gives_triplets_that_do_not_leak(seed, distance):
     table = cut(AREAS, TAKES, seed=seed, distance=distance)
     index = table.assign(height=16, width=16)
     known = {"method": "scene", "patch": 16, "distance": distance, "min_distant": 3}
-    assert triplets.leaks(index, {"a": (96, 128)}, TAKES, known)[0] == []
+    assert leakage.leaks(index, {"a": (96, 128)}, TAKES, known)[0] == []
 
 
 def test_one_seed_one_table():
@@ -178,17 +178,17 @@ KNOWN = {"method": "area", "patch": 16, "distance": 1.0, "min_distant": 3}
 
 def test_leaks_are_found_whatever_the_cutter_thinks():
     whole = [("train", "a", 0, 0, 0, 0, 16, "a", 0, 64, 64), ("test", "a", 0, 0, 40, 16, 40, "a", 0, 80, 100)]
-    assert triplets.leaks(index_of(whole), {"a": (96, 128)}, {"a": [0]}, KNOWN) == ([], 8.0)
+    assert leakage.leaks(index_of(whole), {"a": (96, 128)}, {"a": [0]}, KNOWN) == ([], 8.0)
     shared = [whole[0], ("test", "a", 0, 0, 31, 16, 31, "a", 0, 80, 100)]
-    assert "overlaps" in triplets.leaks(index_of(shared), {"a": (96, 128)}, {"a": [0]}, KNOWN)[0][0]
+    assert "overlaps" in leakage.leaks(index_of(shared), {"a": (96, 128)}, {"a": [0]}, KNOWN)[0][0]
     by_scene = KNOWN | {"method": "scene"}
     assert (
-        "take 0 are in test and train" in triplets.leaks(index_of(whole), {"a": (96, 128)}, {"a": [0]}, by_scene)[0][0]
+        "take 0 are in test and train" in leakage.leaks(index_of(whole), {"a": (96, 128)}, {"a": [0]}, by_scene)[0][0]
     )
     outside = [("train", "a", 0, 90, 0, 90, 16, "a", 0, 0, 100)]
-    assert "leaves the scenes" in triplets.leaks(index_of(outside), {"a": (96, 128)}, {"a": [0]}, KNOWN)[0][0]
+    assert "leaves the scenes" in leakage.leaks(index_of(outside), {"a": (96, 128)}, {"a": [0]}, KNOWN)[0][0]
     wrong = [("train", "a", 0, 0, 0, 0, 40, "a", 0, 20, 20)]
-    said = triplets.leaks(index_of(wrong), {"a": (96, 128)}, {"a": [0]}, KNOWN)[0]
+    said = leakage.leaks(index_of(wrong), {"a": (96, 128)}, {"a": [0]}, KNOWN)[0]
     assert "2.50 tiles away, not 1" in said[0] and "1.8 tiles away in scenes of the same hours" in said[1]
 
 

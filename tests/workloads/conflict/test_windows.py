@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geonb.workloads.conflict import windows
+from geonb.workloads.conflict import leakage, windows
 
 
 def made(months=30, rows=20, columns=24, share=0.05, seed=0):
@@ -187,15 +187,15 @@ def table_of(**origins):
 def test_a_planted_leak_of_one_month_is_caught():
     split = {"steps": 4, "horizon": 2}
     clean = table_of(train=[10, 12], val=[18, 20], test=[26])
-    assert windows.leaks(clean, split) == ([], 6.0)
-    faults, gap = windows.leaks(table_of(train=[10, 12], val=[17, 20], test=[26]), split)
+    assert leakage.leaks(clean, split) == ([], 6.0)
+    faults, gap = leakage.leaks(table_of(train=[10, 12], val=[17, 20], test=[26]), split)
     assert gap == 5
     assert faults == ["val window 2 (origin 17, y 0, x 0) sees month 13, which is a target of train"]
 
 
 def test_windows_that_forecast_one_month_in_two_splits_are_caught():
-    faults, gap = windows.leaks(table_of(train=[10], test=[11]), {"steps": 1, "horizon": 2})
+    faults, gap = leakage.leaks(table_of(train=[10], test=[11]), {"steps": 1, "horizon": 2})
     assert gap == 1
     assert "train window 0 (origin 10, y 0, x 0) forecasts month 11, which is a target of test" in faults
-    assert windows.leaks(table_of(train=[3, 4]), {"steps": 3, "horizon": 1}) == ([], np.inf)
-    assert "has no split" in windows.leaks(table_of(train=[3]).assign(split=None), {"steps": 3, "horizon": 1})[0][0]
+    assert leakage.leaks(table_of(train=[3, 4]), {"steps": 3, "horizon": 1}) == ([], np.inf)
+    assert "has no split" in leakage.leaks(table_of(train=[3]).assign(split=None), {"steps": 3, "horizon": 1})[0][0]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import zarr
 
-from geonb.store import memory
-from geonb.store.memory import Plane
+from geonb.store import memory_map as memory
+from geonb.store.memory_map import Plane
 from geonb.workloads.segmentation import dataset
 from geonb.workloads.segmentation import store as segmentation_store
 

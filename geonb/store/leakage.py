@@ -1,0 +1,117 @@
+"""The proof that splits don't leak: windows of different splits share no pixel, no block and no ground.
+
+That no input month of one split is a target month of another is proved beside the months: a room's own, as its windows are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from geonb.base.conventions import SPLITS
+
+
+def leaks(index: pd.DataFrame, shapes: dict[str, tuple[int, int]], split: dict[str, Any]) -> tuple[list[str], float]:
+    """Look for leakage in the table itself: windows off the grid, in blocks of another split, or overlapping one.
+
+    Parameters
+    ----------
+    index : DataFrame with source, y, x, height, width, split
+    shapes : dict of source -> (rows, columns)
+    split : dict with block (px) and blocks (source -> rows of 0 none, 1 train, 2 val, 3 test)
+
+    Returns
+    -------
+    faults : list of str, empty if nothing leaks
+    smallest_gap_px : float
+        Distance between the nearest two windows of different splits; inf with one split only.
+    """
+    faults, gap = [], np.inf
+    unknown = set(index["source"]) - set(shapes)
+    if unknown:
+        faults.append(f"windows of sources that the store does not have: {', '.join(sorted(unknown))}")
+    for source, shape in shapes.items():
+        rows = index[index["source"] == source]
+        boxes = rows[["y", "x", "height", "width"]].to_numpy(np.int64)
+        code = rows["split"].map({s: i + 1 for i, s in enumerate(SPLITS)}).astype(float).fillna(0).to_numpy(np.int64)
+        low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+        off = (low < 0).any(axis=1) | (high > np.array(shape)).any(axis=1) | (boxes[:, 2:] < 1).any(axis=1)
+        faults += [f"{_name(rows, i)} leaves the grid of {shape[0]} x {shape[1]} px" for i in np.flatnonzero(off)]
+        faults += [f"{_name(rows, i)} has no split" for i in np.flatnonzero(code == 0)]
+        crossing = _crossing(low, high, code, off, np.array(split["blocks"][source]), split["block"])
+        faults += [f"{_name(rows, i)} reaches into a block of another split" for i in crossing]
+        overlapping, nearest = overlaps(low, high, code)
+        faults += [f"{_name(rows, i)} overlaps {_name(rows, j)}" for i, j in overlapping]
+        gap = min(gap, nearest)
+    return faults, gap
+
+
+def _crossing(
+    low: np.ndarray, high: np.ndarray, code: np.ndarray, off: np.ndarray, blocks: np.ndarray, block: int
+) -> list[int]:
+    # a window at a time and pixel ranges, not the cutter's look-up: a check must not share its maker's mistakes
+    crossing = []
+    for i in np.flatnonzero(~off):
+        touched = blocks[low[i, 0] // block : -(-high[i, 0] // block), low[i, 1] // block : -(-high[i, 1] // block)]
+        if (touched != code[i]).any():
+            crossing.append(int(i))
+    return crossing
+
+
+def overlaps(low: np.ndarray, high: np.ndarray, code: np.ndarray) -> tuple[list[tuple[int, int]], float]:
+    """Pairs of windows of different splits that share a pixel, and the distance of the nearest two (px)."""
+    import shapely
+
+    pairs, gap = [], np.inf
+    boxes = shapely.box(low[:, 1], low[:, 0], high[:, 1], high[:, 0])
+    for one in np.unique(code):
+        mine, other = np.flatnonzero(code == one), np.flatnonzero(code > one)
+        if not len(other):
+            continue
+        tree = shapely.STRtree(boxes[mine])
+        far, near = tree.query(boxes[other], predicate="intersects")
+        far, near = other[far], mine[near]
+        shared = ((low[far] < high[near]) & (low[near] < high[far])).all(axis=1)
+        pairs += [(int(i), int(j)) for i, j in zip(near[shared], far[shared], strict=True)]
+        distance = tree.query_nearest(boxes[other], return_distance=True, all_matches=False)[1]
+        gap = min(gap, float(distance.min()))
+    return pairs, gap
+
+
+def ground_leaks(index: pd.DataFrame, outlines: np.ndarray, tolerance: float = 0.01) -> list[str]:
+    """Look for windows of different sources and different splits that show the same ground.
+
+    Parameters
+    ----------
+    index : DataFrame with source, split
+    outlines : ndarray (window,) of shapely polygons, all in one CRS
+    tolerance : float
+        Share of a window's area that neighbouring images may overlap by, for rounding at their seam.
+
+    Returns
+    -------
+    list of str, one a pair of sources
+    """
+    import shapely
+
+    if index["source"].nunique() < 2:
+        return []
+    tree = shapely.STRtree(outlines)
+    a, b = tree.query(outlines, predicate="intersects")
+    source, split = index["source"].astype(str).to_numpy(), index["split"].astype(str).to_numpy()
+    keep = (source[a] < source[b]) & (split[a] != split[b])
+    a, b = a[keep], b[keep]
+    shared = shapely.area(shapely.intersection(outlines[a], outlines[b]))
+    keep = shared > tolerance * np.minimum(shapely.area(outlines[a]), shapely.area(outlines[b]))
+    pairs = pd.Series([f"{x} and {y}" for x, y in zip(source[a[keep]], source[b[keep]], strict=True)], dtype=object)
+    return [
+        f"{pair} show the same ground in {n} pairs of windows of different splits. Use one of them, or bring both onto one grid"
+        for pair, n in pairs.value_counts().items()
+    ]
+
+
+def _name(rows: pd.DataFrame, i: int | np.integer) -> str:
+    row = rows.iloc[i]
+    return f"{row['split']} window {rows.index[i]} ({row['source']} y {row['y']}, x {row['x']}, {row['height']} px)"
