@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--out", metavar="FILE.html", help="where the comparison goes (default: runs/comparison_...html)"
     )
+    report.add_argument("--workload", metavar="MODULE:RECORD", help="your own workload, where runs of it are compared")
     report.set_defaults(command=_report)
 
     fetch = commands.add_parser("fetch", help="real data of a workload, ahead of a job on a node without network")
@@ -157,6 +158,10 @@ def _report(options: argparse.Namespace) -> int:
     from geonb.runs import report as runs_report
 
     root = project.project_root()
+    if options.workload:
+        from geonb.runs.plan import name_workload
+
+        name_workload(options.workload, root)
     folders = _asked_for(options, root)
     if options.out and len(folders) < 2:
         raise ValueError(f"--out is where a comparison goes, and that needs two runs or more, not {len(folders)}.")

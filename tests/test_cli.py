@@ -116,6 +116,15 @@ def test_reports_of_one_and_of_several(project, reported, capsys):
     assert f"Index: {project / 'runs' / 'index.html'}" in shown and "Comparison: comparison.html" in shown
 
 
+def test_a_report_knows_a_workload_that_is_named(project, reported, monkeypatch):
+    from geonb import registry
+
+    monkeypatch.setattr(registry, "_NAMED", {})
+    one = runs.new_run("tiny", {}, project)
+    assert cli.main(["report", one.name, "--workload", "tinyload:TINY"]) == 0 and registry.known("tiny").name == "tiny"
+    assert cli.main(["report", one.name, "--workload", "tinyload:NONE"]) == 2
+
+
 def test_runs_to_compare_are_chosen_by_query(project, reported, capsys):
     made = [runs.new_run("tiny", {}, project) for _ in range(3)]
     for run, lr in zip(made, (0.1, 0.2, 0.3), strict=True):

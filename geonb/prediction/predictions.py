@@ -119,4 +119,5 @@ def open_predictions(path: str | Path) -> xr.DataTree:
         raise FileNotFoundError(
             f"No predictions at {path}. Run notebooks/03_prediction.ipynb first, or give another `run`."
         )
-    return xr.open_datatree(path, engine="zarr", chunks={}, consolidated=False)
+    # "all": a group's CRS may be named by its variables only, as rioxarray writes it
+    return xr.open_datatree(path, engine="zarr", chunks={}, consolidated=False, decode_coords="all")

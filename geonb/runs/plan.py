@@ -63,7 +63,7 @@ def prepare(
     texts : untyped values of ``-p``
     """
     root = Path(root or project.project_root()).resolve()
-    record = _record(workload, root)
+    record = name_workload(workload, root)
     notebooks = find_notebooks(record, root)
     chosen = choose(notebooks, steps)
     declared = {name: parameters.read(path) for name, path in notebooks.items() if path.is_file() or name in chosen}
@@ -98,13 +98,16 @@ def _check_together(record: Workload, values: dict[str, Any], root: Path) -> Non
 def describe(workload: str, root: Path | None = None) -> str:
     """List every parameter of a workload's notebooks: type, default, allowed values, help."""
     root = Path(root or project.project_root()).resolve()
-    record = _record(workload, root)
+    record = name_workload(workload, root)
     paths = find_notebooks(record, root)
     return parameters.describe({name: parameters.read(path) for name, path in paths.items()}, record)
 
 
-def _record(workload: str, root: Path) -> Workload:
-    # a workload of your own may lie in the project or where you are; kernels get the same folders
+def name_workload(workload: str, root: Path) -> Workload:
+    """The record that a user named on the command line; known in this process from here on.
+
+    One of your own may lie in the project or where you are; kernels get the same folders.
+    """
     sys.path += [str(folder) for folder in (root, Path.cwd()) if str(folder) not in sys.path]
     return registry.get(workload)
 

@@ -285,6 +285,8 @@ def check_run(path: Path | str | Run, workload: str | None = None, deep: bool = 
         Lists every fault: missing or broken files, unknown states, finished steps without their notebook, a sample store
         that is gone or damaged, and what is wrong with predictions and scores, if there are any that are finished.
     """
+    if workload is not None:
+        registry.get(workload)  # known from here on, to whatever the folder's files say of it
     path = Path(path.path if isinstance(path, Run) else path)
     faults: list[str] = []
     info: dict[str, Any] = {}

@@ -42,8 +42,11 @@ def test_a_smaller_error_than_the_best_baselines_beats_it(metric, attrs):
     told = scores.headline(scored(metric, 1.0, (2.0, 5.0), **attrs), metric)
     assert (told["baseline"], told["baseline_value"]) == ("good-guess", 2.0)
     said = scores.verdict(scored(metric, 1.0, (2.0, 5.0), **attrs))
-    assert said.startswith(f"The network beats its best baseline: {metric} +1.000 [+0.990, +1.010] against good-guess")
-    assert "WORSE than its best baseline" in scores.verdict(scored(metric, 3.0, (2.0, 5.0), **attrs))
+    assert said.startswith(
+        f"The network beats its best baseline: {metric} lower by 1.000 [0.990, 1.010] than good-guess"
+    )
+    said = scores.verdict(scored(metric, 3.0, (2.0, 5.0), **attrs))
+    assert f"WORSE than its best baseline: {metric} higher by 1.000 [0.990, 1.010] than good-guess" in said
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "hits_of_mine"])
