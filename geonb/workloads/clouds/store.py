@@ -79,12 +79,9 @@ class TripletStore(store.Store):
         row = self.index.iloc[[i]]
         found = []
         for _, tile in triplets.tiles_table(row).iterrows():
-            area = {
-                "time": int(tile["t"]),
-                "y": slice(tile["y"], tile["y"] + tile["height"]),
-                "x": slice(tile["x"], tile["x"] + tile["width"]),
-            }
-            here = self._grids[tile["source"]].isel(area).load().reset_coords("time")
+            rows, columns = (slice(tile[at], tile[at] + tile[n]) for at, n in (("y", "height"), ("x", "width")))
+            scene = self._grids[tile["source"]].isel(time=int(tile["t"]), y=rows, x=columns)
+            here = scene.load().reset_coords("time")
             y, x = here["y"].to_numpy(), here["x"].to_numpy()
             here = here.drop_vars(["y", "x"]).rename(y="row", x="column")
             found.append(here.assign_coords(y=("row", y), x=("column", x)))
@@ -134,15 +131,12 @@ class TripletStore(store.Store):
         leaking, gap_px = self._leaks()
         refuse(f"The split of {self.path} leaks", leaking)
         tiles = triplets.tiles_table(self.index)
-        which = tiles.groupby("split")
-        counts = {
-            "triplets": {s: int((self.index["split"] == s).sum()) for s in SPLITS},
-            "scenes": {
-                s: len(which.get_group(s)[["source", "t"]].drop_duplicates()) if s in which.groups else 0
-                for s in SPLITS
-            },
-            "blocks": {s: int(self.index["block"][self.index["split"] == s].nunique()) for s in SPLITS},
+        tables = {
+            "triplets": self.index,
+            "scenes": tiles.drop_duplicates(["split", "source", "t"]),
+            "blocks": self.index.drop_duplicates(["split", "block"]),
         }
+        counts = {what: {s: int((table["split"] == s).sum()) for s in SPLITS} for what, table in tables.items()}
         gap_m = round(gap_px * min(s["pixel_m"] for s in self.meta["sources"]), 1) if np.isfinite(gap_px) else None
         if split["method"] == "scene":
             said = (
@@ -291,11 +285,8 @@ def _settle(
     patch = PATCH if patch is None else patch
     limits = {"patch": (8, 8192), "distance": (0, 100), "min_valid": (0, 1), "seed": (0, 2**32 - 1)}
     given = {"patch": patch, "distance": distance, "min_valid": min_valid, "seed": seed}
-    faults = [
-        f"{k} = {given[k]!r}: give a number from {a:g} to {b:g}"
-        for k, (a, b) in limits.items()
-        if not a <= given[k] <= b
-    ]
+    wrong = {k: span for k, span in limits.items() if not span[0] <= given[k] <= span[1]}
+    faults = [f"{k} = {given[k]!r}: give a number from {low:g} to {high:g}" for k, (low, high) in wrong.items()]
     refuse("No triplets can be drawn", faults)
     shapes = {s.name: s.shape for s in scenes.series}
     ground = {s.name: grids.lonlat_bounds(s.crs, grids.bounds(s.transform, s.shape)) for s in scenes.series}
@@ -394,17 +385,16 @@ def _leaks(root: Any, table: pd.DataFrame, split: dict, cut: dict) -> tuple[list
 
 def _typed(table: pd.DataFrame, times: dict[str, pd.DatetimeIndex], patch: int, dataset: str) -> pd.DataFrame:
     when = [times[s][t] for s, t in zip(table["source"], table["t"], strict=True)]
-    names = sorted(times)
-    columns = {
-        "source": pd.Categorical(table["source"], names),
-        "dataset": pd.Categorical.from_codes(np.zeros(len(table), np.int8), [dataset]),
-        "time": pd.DatetimeIndex(when).as_unit("ns").tz_localize("UTC"),
-        "t": table["t"].astype(np.int32), "y": table["y"].astype(np.int32), "x": table["x"].astype(np.int32),
-        "height": np.full(len(table), patch, np.int16), "width": np.full(len(table), patch, np.int16),
-        "split": pd.Categorical(table["split"], SPLITS), "block": table["block"].astype(np.int32),
-        "valid_share": table["valid_share"].astype(np.float32),
-        "neighbor_y": table["neighbor_y"].astype(np.int32), "neighbor_x": table["neighbor_x"].astype(np.int32),
-        "distant_source": pd.Categorical(table["distant_source"], names), "distant_t": table["distant_t"].astype(np.int32),
-        "distant_y": table["distant_y"].astype(np.int32), "distant_x": table["distant_x"].astype(np.int32),
-    }  # fmt: skip
-    return pd.DataFrame(columns)
+    names, side = sorted(times), np.full(len(table), patch, np.int16)
+    whole = ("t", "y", "x", "block", "neighbor_y", "neighbor_x", "distant_t", "distant_y", "distant_x")
+    table = table.astype(dict.fromkeys(whole, np.int32) | {"valid_share": np.float32})
+    table = table.assign(
+        source=pd.Categorical(table["source"], names),
+        dataset=pd.Categorical.from_codes(np.zeros(len(table), np.int8), [dataset]),
+        time=pd.DatetimeIndex(when).as_unit("ns").tz_localize("UTC"),
+        height=side,
+        width=side,
+        split=pd.Categorical(table["split"], SPLITS),
+        distant_source=pd.Categorical(table["distant_source"], names),
+    )
+    return table[[column for column in INDEX_COLUMNS if column != "geometry"]]

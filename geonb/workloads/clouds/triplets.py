@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from geonb.base.conventions import SPLITS
+from geonb.base.conventions import SPLITS, refuse
 from geonb.store.windows import read_shares
 
 Takes = Mapping[str, Sequence[int]]  # series -> the take of each scene
@@ -233,8 +233,7 @@ def check_room(areas: Sequence[Area], takes: Takes, patch: int, distance: float,
                 f"min_distant = {min_distant:g} tiles of {patch} px do not fit into the {split} parts, in which two tiles are at most "
                 f"{most:.1f} tiles apart: give a smaller `min_distant` or `patch`, or scenes of other days"
             )
-    if faults:
-        raise ValueError("No triplets can be drawn:\n" + "\n".join(f"- {f}" for f in dict.fromkeys(faults)))
+    refuse("No triplets can be drawn", list(dict.fromkeys(faults)))
 
 
 def _farthest(one: Area, other: Area, patch: int) -> float:
@@ -398,8 +397,8 @@ def tiles_table(index: pd.DataFrame) -> pd.DataFrame:
         far = tile == "distant"
         columns = {"source": "distant_source" if far else "source", "t": "distant_t" if far else "t"}
         columns |= {axis: axis if tile == "anchor" else f"{tile}_{axis}" for axis in "yx"}
+        columns |= {same: same for same in ("split", "height", "width")}
         part = pd.DataFrame({name: index[column].to_numpy() for name, column in columns.items()})
-        part["source"] = part["source"].astype(str)
-        part = part.assign(triplet=np.arange(len(index)), tile=tile, split=index["split"].astype(str).to_numpy())
-        parts.append(part.assign(height=index["height"].to_numpy(), width=index["width"].to_numpy()))
+        part = part.astype({"source": str, "split": str})
+        parts.append(part.assign(triplet=np.arange(len(index)), tile=tile))
     return pd.concat(parts, ignore_index=True)
