@@ -12,6 +12,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from geonb.base.conventions import SPLITS
 from geonb.plots.clusters import above, component_colours, component_limits
 from geonb.plots.maps import crs_of, default_bands, draw_on_grid, stretched, thinned
 from geonb.plots.style import SPLIT_COLOURS, evenly, finish, styled, swatches
@@ -39,25 +40,21 @@ def scene_parts(store: TripletStore) -> Figure:
         series = store.arrays[source].to_dataset()
         middle = series.sizes["time"] // 2
         data = series.isel(time=middle)
-        image = thinned(data["inputs"].isel(channel=default_bands(data["channel"].values)))
-        draw_on_grid(ax, stretched(image, thinned(data["valid"])), image, crs_of(series))
+        image, shown = _shown(data)
+        draw_on_grid(ax, shown, image, crs_of(series))
         above(ax, series, crs_of(series))
         if split["method"] == "area":
             _outline(ax, series, [a for a in split["areas"] if a[0] == source])
         scenes, shape = series.sizes["time"], f"{series.sizes['y']} x {series.sizes['x']} px"
         ax.set_title(f"{source}, {data['label'].values}\n{scenes} scene{'s' * (scenes > 1)}, {shape}")
     notes = [f"{len(store.sources)} series, {len(sources)} drawn."] if len(store.sources) > len(sources) else []
-    notes.append(
-        f"Tiles are {store.patch} px, about {store.patch * store.meta['sources'][0]['pixel_m'] / 1000:.0f} km."
-    )
+    side_km = store.patch * store.meta["sources"][0]["pixel_m"] / 1000
+    notes.append(f"Tiles are {store.patch} px, about {side_km:.0f} km.")
     if split["method"] == "area":
-        figure.legend(
-            handles=swatches({s: SPLIT_COLOURS[s] for s in ("train", "val", "test")}),
-            ncols=3,
-            loc="outside upper right",
-        )
+        handles = swatches({s: SPLIT_COLOURS[s] for s in SPLITS})
+        figure.legend(handles=handles, ncols=3, loc="outside upper right")
     else:
-        counts = {s: sum(len(a[4]) for a in split["areas"] if a[1] == s) for s in ("train", "val", "test")}
+        counts = {s: sum(len(a[4]) for a in split["areas"] if a[1] == s) for s in SPLITS}
         notes.append("Scenes: " + ", ".join(f"{n} {s}" for s, n in counts.items()) + ", in order of time.")
     return finish(figure, store.meta, *notes)
 
@@ -91,9 +88,7 @@ def whole_scenes(
     tall = 0.45 + 3.3 * scenes.sizes["y"] / scenes.sizes["x"]
     figure, axes = plt.subplots(len(times), 3, figsize=(12.6, tall * len(times)), squeeze=False, layout="constrained")
     for row, t in zip(axes, times, strict=True):
-        here = scenes.isel(time=t)
-        image = thinned(here["inputs"].isel(channel=default_bands(here["channel"].values)))
-        seen = stretched(image, thinned(here["valid"]))
+        image, seen = _shown(scenes.isel(time=t))
         letters, shade = kinds.isel(time=t), colours.isel(time=t)
         known = letters.values != ""
         rgb = np.dstack([component_colours(shade.values, limits) / 255, np.where(known, SEE_THROUGH, 0)])
@@ -117,6 +112,12 @@ def whole_scenes(
     if kinds.sizes["time"] > 1:
         said += f" Of {kinds.sizes['time']} scenes {len(times)} are drawn; colours mean the same in all of them."
     return finish(figure, kinds.attrs, said, *notes)
+
+
+def _shown(scene: xr.Dataset) -> tuple[xr.DataArray, np.ndarray]:
+    """The bands of a scene that are drawn, thinned out, and how they look."""
+    image = thinned(scene["inputs"].isel(channel=default_bands(scene["channel"].values)))
+    return image, stretched(image, thinned(scene["valid"]))
 
 
 def _outline(ax: Axes, series: xr.Dataset, areas: list) -> None:

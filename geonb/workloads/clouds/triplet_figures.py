@@ -101,9 +101,8 @@ def beyond_brightness(scores: xr.Dataset, split: str = "test") -> Figure:
     parts = part["ease"].values.astype(float)
     model_lines(ax, parts, part, "ease_score", 0.12 * scores.sizes["model"])
     ax.axhline(0.5, color="#999999", linewidth=0.8, linestyle=":")
-    ax.annotate(
-        "a coin", (5.4, 0.5), xytext=(0, 2), textcoords="offset points", fontsize=7.5, ha="right", color="#777777"
-    )
+    above = {"textcoords": "offset points", "fontsize": 7.5}
+    ax.annotate("a coin", (5.4, 0.5), xytext=(0, 2), ha="right", color="#777777", **above)
     names = [f"{low:+.2f} to {high:+.2f}" for low, high in itertools.pairwise(part["ease_edge"].values)]
     names[0], names[-1] = f"hardest\n{names[0]}", f"easiest\n{names[-1]}"
     ax.set_xticks(parts, names, fontsize=7)
@@ -169,10 +168,8 @@ def scene_accuracy(scores: xr.Dataset, split: str = "test") -> Figure:
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
     step = np.diff(across).min() * 0.7 if len(across) > 1 else (np.timedelta64(1, "h") if dated else 0.7)
     bars.bar(across, here["scene_triplets"].values, width=step, color="#999999")
-    bars.set(
-        ylabel="triplets",
-        xlabel="time of the anchor's scene [UTC]" if dated else "scene, in order of time; undated ones last",
-    )
+    bars.set_ylabel("triplets")
+    bars.set_xlabel("time of the anchor's scene [UTC]" if dated else "scene, in order of time; undated ones last")
     if dated:
         bars.xaxis.set_major_formatter(ConciseDateFormatter(bars.xaxis.get_major_locator()))
     else:
@@ -267,13 +264,9 @@ def triplet_gallery(
     figure = plt.figure(figsize=(8.8, 0.35 + 1.95 * lines))
     for place in range(len(rows)):
         _gallery_row(figure, chosen.isel(sample=place), {n: t[place] for n, t in tiles.items()}, place, lines)
-    said = f"The {len(rows)} {which} triplets of the {split} split"
-    said += ", one of each block. " if spread else ". "
-    return finish(
-        figure,
-        predictions.attrs,
-        said + "Distances are squared, in the network's embedding; green must be the smaller.",
-    )
+    said = f"The {len(rows)} {which} triplets of the {split} split{', one of each block' if spread else ''}."
+    unit = "Distances are squared, in the network's embedding; green must be the smaller."
+    return finish(figure, predictions.attrs, f"{said} {unit}")
 
 
 def ranked(predictions: xr.DataTree, split: str, which: str, show: int, spread: bool = True) -> xr.Dataset | None:
@@ -361,11 +354,8 @@ def triplet_samples(store: TripletStore, n: int = 8, seed: int = 0, split: str =
     for ax, row in zip(axes[2], rows, strict=True):
         ax.set_xlabel(_when(store.index.iloc[row]), fontsize=6.5)
     figure.subplots_adjust(left=0.05, right=0.995, top=0.99, bottom=0.09, wspace=0.06, hspace=0.06)
-    return finish(
-        figure,
-        store.meta,
-        f"{len(rows)} of {mine.size:,} triplets of the {split} split, a column each. Below: the anchor's time.",
-    )
+    said = f"{len(rows)} of {mine.size:,} triplets of the {split} split, a column each. Below: the anchor's time."
+    return finish(figure, store.meta, said)
 
 
 def _when(row: pd.Series) -> str:
