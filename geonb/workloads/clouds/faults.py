@@ -63,9 +63,8 @@ class Left(NamedTuple):
 
 def reason(error: Exception, name: str) -> str:
     """Why something is unfit, without its name, which is said anyway."""
-    text = str(error)
-    if not isinstance(error, ValueError):
-        text = f"it cannot be read ({type(error).__name__}: {short(error)})"
+    known = isinstance(error, ValueError)
+    text = str(error) if known else f"it cannot be read ({type(error).__name__}: {short(error)})"
     return text.removeprefix(f"{name}: ").replace(name, "it")
 
 
@@ -113,8 +112,8 @@ def scan(
                 raise ValueError(f"{share:.0%} of its pixels are valid; min_valid is {min_valid:.0%}")
         except Exception as error:  # a damaged file may raise anything; the others go on
             left_out.append(look.unfit(error))
-            continue
-        kept.append(look)
+        else:
+            kept.append(look)
     return kept
 
 
@@ -138,11 +137,11 @@ def with_contrast(looks: list[Look], left_out: list[Left]) -> list[Look]:
     for look in looks:
         most = bright[look.kind]
         share = np.divide(look.spread, most, out=np.zeros(len(most)), where=most > 0).max()
+        seen = f"its contrast is {share:.1%} of a bright scene's" if look.spread.any() else "all valid pixels are alike"
         if share >= FLAT:
             kept.append(look)
-            continue
-        seen = f"its contrast is {share:.1%} of a bright scene's" if look.spread.any() else "all valid pixels are alike"
-        left_out.append(look.unfit(f"nothing to see: {seen} (night?)"))
+        else:
+            left_out.append(look.unfit(f"nothing to see: {seen} (night?)"))
     return kept
 
 
@@ -153,12 +152,8 @@ def alike(looks: list[Look], left_out: list[Left]) -> list[Look]:
     counts = Counter(look.kind for look in looks)
     most = counts.most_common(1)[0][0]
     example = next(look for look in looks if look.kind == most)
-    for look in looks:
-        if look.kind != most:
-            left_out.append(
-                look.unfit(
-                    f"it has {', '.join(look.kind[0])} ({look.dtype}), but {example.where} has "
-                    f"{', '.join(most[0])} ({most[1]}). Choose what they share with `channels`"
-                )
-            )
+    others = f"but {example.where} has {', '.join(most[0])} ({most[1]}). Choose what they share with `channels`"
+    left_out += [
+        look.unfit(f"it has {', '.join(look.kind[0])} ({look.dtype}), {others}") for look in looks if look.kind != most
+    ]
     return [look for look in looks if look.kind == most]

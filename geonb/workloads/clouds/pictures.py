@@ -91,7 +91,8 @@ def open_pictures(folder: Path, patch: int | None = None, **settings: Any) -> Sc
             f"{folder} has no folder train with triplets, only {', '.join(found)}: there is nothing to learn from"
         )
     files = {split: list(zip(*(sets[tile] for tile in TILES), strict=True)) for split, sets in found.items()}
-    sums, side = triplet_files.sums_of(folder, [file for mine in files.values() for three in mine for file in three])
+    every = [file for mine in files.values() for three in mine for file in three]
+    sums, side = triplet_files.sums_of(folder, every)
     if patch not in (None, side):
         raise ValueError(
             f"patch = {patch} px, but the pictures of {folder} are {side} x {side} px. Leave `patch` out (None), or give {side}"
@@ -107,7 +108,7 @@ def open_pictures(folder: Path, patch: int | None = None, **settings: Any) -> Sc
         simulated=bool(about.get("simulated")),
         notes=(PLACELESS, *about.get("notes", ())),
         left_out=(),
-        files=[file for mine in files.values() for three in mine for file in three],
+        files=every,
         recipe={"pictures": 1, "labels": {s.name: list(s.labels) for s in series}},
         given=_table(files, sums, side),
     )
@@ -139,10 +140,9 @@ def _table(files: Mapping[str, list[tuple[Path, ...]]], sums: Mapping[Path, str]
     parts = []
     for split, mine in files.items():
         t = np.arange(len(mine))
-        part = pd.DataFrame({"split": split, "source": split, "t": t, "y": 0, "x": 0, "valid_share": 1.0})
-        part = part.assign(
-            neighbor_y=side, neighbor_x=0, distant_source=split, distant_t=t, distant_y=2 * side, distant_x=0
-        )
+        near = {"split": split, "source": split, "t": t, "y": 0, "x": 0, "neighbor_y": side, "neighbor_x": 0}
+        far = {"distant_source": split, "distant_t": t, "distant_y": 2 * side, "distant_x": 0}
+        part = pd.DataFrame(near | far | {"valid_share": 1.0})
         for k, tile in enumerate(TILES):
             part[f"{tile}_sum"] = [sums[three[k]] for three in mine]
             part[f"{tile}_file"] = [f"{three[k].parent.name}/{three[k].name}" for three in mine]

@@ -91,11 +91,8 @@ def read_files(spec: str, settings: Settings) -> Scenes:
         head = "Scenes are not right in" if series else "No scene remains of"
         raise ValueError(f"{head} {spec}:\n" + "\n".join(f"  {line}" for line in lines))
     recipe = choice.recipe | {k: getattr(settings, k) for k in ("bounds", "region", "pixel_m", "min_valid")}
-    recipe |= {
-        "patch": settings.side_px,
-        "grid_mapping": {path.name: options for path, options in found if options},
-        "version": 1,
-    }
+    mappings = {path.name: options for path, options in found if options}
+    recipe |= {"patch": settings.side_px, "grid_mapping": mappings, "version": 1}
     return _scenes(series, looks, notes, lines, recipe)
 
 
@@ -151,8 +148,9 @@ def _in_time(members: list[Look], left_out: list[Left], notes: list[str]) -> lis
         notes.append("The scenes did not come in order of time; they were sorted.")
     if any(look.frame.timed_by == "name" for look in timed):
         notes.append("Times are those that the names of the files tell.")
-    if len(timed) < len(members):
-        notes.append(f"{len(members) - len(timed)} scenes have no time: they stand last, in order of their names.")
+    undated = sorted((look for look in members if pd.isna(look.frame.time)), key=lambda look: look.frame.label)
+    if undated:
+        notes.append(f"{len(undated)} scenes have no time: they stand last, in order of their names.")
     kept: list[Look] = []
     for look in order:
         if kept and kept[-1].frame.time == look.frame.time:
@@ -160,7 +158,7 @@ def _in_time(members: list[Look], left_out: list[Left], notes: list[str]) -> lis
             left_out.append(look.unfit(f"{kept[-1].where} is of the same time, {time}, and place"))
         else:
             kept.append(look)
-    return kept + sorted((look for look in members if pd.isna(look.frame.time)), key=lambda look: look.frame.label)
+    return kept + undated
 
 
 def _slug(members: list[Look]) -> str:
