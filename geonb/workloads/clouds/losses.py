@@ -14,6 +14,12 @@ from torch.nn import functional
 from geonb.base.specs import Option, check_options, options_of
 
 
+def squared_distances(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Near and far of vectors (3 * sample, dim): anchor to neighbour and anchor to distant tile, each (sample,)."""
+    anchor, neighbor, distant = vectors.chunk(3)
+    return (anchor - neighbor).square().sum(dim=1), (anchor - distant).square().sum(dim=1)
+
+
 @dataclass(frozen=True)
 class TripletLoss:
     """Mean of relu(|a - n|^2 - |a - d|^2 + margin): Jean et al. 2019 (Tile2Vec, arXiv 1805.02855), eq. 2-3.
@@ -32,8 +38,7 @@ class TripletLoss:
 
     def __call__(self, vectors: Tensor, places: Tensor | None = None) -> Tensor:
         """Loss of vectors (3 * sample, dim); where they lie does not count."""
-        anchor, neighbor, distant = vectors.chunk(3)
-        near, far = (anchor - neighbor).square().sum(dim=1), (anchor - distant).square().sum(dim=1)
+        near, far = squared_distances(vectors)
         return (near - far + self.margin).relu().mean()
 
 

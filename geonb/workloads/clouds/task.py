@@ -13,7 +13,7 @@ from geonb.store.samplers import check_sampler
 from geonb.training.augmentation import check_augment
 from geonb.training.optimizers import check_optimizer
 from geonb.training.task import Trainable, check_all
-from geonb.workloads.clouds.losses import build_loss
+from geonb.workloads.clouds.losses import build_loss, squared_distances
 from geonb.workloads.clouds.networks import build_network, check_size
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Triplet(Trainable):
 
     def distances(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """Squared distances anchor-neighbour and anchor-distant, each (sample,), float32."""
-        return _distances(self(batch["triplets"]).float())
+        return squared_distances(self(batch["triplets"]).float())
 
     def margins(self, store: TripletStore, rows: Sequence[int], batch: int = 128) -> np.ndarray:
         """How far each triplet is in the right: (far - near) / (far + near), -1 to 1, by the rows of a store's index; 0 for a tie."""
@@ -97,7 +97,7 @@ class Triplet(Trainable):
         return (far - near) / np.maximum(far + near, 1e-12)
 
     def _log(self, vectors: Tensor, split: str) -> tuple[Tensor, Tensor]:
-        near, far = _distances(vectors.detach())
+        near, far = squared_distances(vectors.detach())
         found = {f"{split}_loss": relative_loss(near, far), f"near_{split}": near.mean(), f"far_{split}": far.mean()}
         self.log_dict(found, on_step=False, on_epoch=True, batch_size=len(near))
         return near, far
@@ -128,11 +128,6 @@ class Triplet(Trainable):
                 f"The embedding collapsed in epoch {self.current_epoch + 1}: {said} (lr = {self.card['lr']:g}). Nothing can be told "
                 "apart by it. Try a smaller `lr`, the default is in `geonb run clouds --parameters`; or other `augment`."
             )
-
-
-def _distances(vectors: Tensor) -> tuple[Tensor, Tensor]:
-    anchor, neighbor, distant = vectors.chunk(3)
-    return (anchor - neighbor).square().sum(dim=1), (anchor - distant).square().sum(dim=1)
 
 
 def _won(near: Tensor, far: Tensor) -> Tensor:
