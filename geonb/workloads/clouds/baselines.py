@@ -53,7 +53,7 @@ def pixel_pca(store: TripletStore, seed: int = 0, components: int = COMPONENTS) 
     """
     from sklearn.decomposition import PCA, IncrementalPCA
 
-    number, size = _number(store), None
+    number = min(MOST_TILES, len(store.windows("train")))
     batches = training_tiles(store, seed)
     first = next(batches).astype(np.float32)
     shape, size = first.shape[1:], first[0].size
@@ -112,7 +112,3 @@ def training_tiles(store: TripletStore, seed: int = 0) -> Iterator[np.ndarray]:
     for begin in range(0, len(chosen), BATCH):
         anchors = windows.batch(chosen[begin : begin + BATCH].tolist(), tiles=("anchor",))["inputs"]
         yield anchors.numpy().astype(np.float32)
-
-
-def _number(store: TripletStore) -> int:
-    return min(MOST_TILES, len(store.windows("train")))

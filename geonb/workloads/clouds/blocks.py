@@ -81,9 +81,10 @@ def read_distances(predictions: xr.DataTree) -> tuple[Distances, xr.Dataset]:
     near, far = (data[k].transpose("model", "sample").to_numpy().astype(np.float64) for k in KINDS)
     split = data["split"].to_numpy().astype(str)
     known = np.isfinite(near).all(0) & np.isfinite(far).all(0) & np.isin(split, SPLITS)
+    models = [str(name) for name in data["model"].values]
     if not known.any():
         raise ValueError(
-            f"None of {data.sizes['sample']:,} triplets has a distance by every model ({_listed(data)}), so there is nothing "
+            f"None of {data.sizes['sample']:,} triplets has a distance by every model ({', '.join(models)}), so there is nothing "
             "to score. Run 03_prediction again; if it stays so, the network's weights are not finite: train with a smaller `lr`."
         )
     data = data.isel(sample=np.flatnonzero(known))
@@ -92,15 +93,7 @@ def read_distances(predictions: xr.DataTree) -> tuple[Distances, xr.Dataset]:
     keys = np.stack([[SPLITS.index(s) for s in split], number])
     blocks, unit = np.unique(keys, axis=1, return_inverse=True)
     level, of_block = np.stack(_levels(near, far)), (np.array(SPLITS)[blocks[0]], blocks[1])
-    return Distances(_names(data), near, far, level, split, source, unit.reshape(-1), *of_block), data
-
-
-def _names(data: xr.Dataset) -> list[str]:
-    return [str(name) for name in data["model"].values]
-
-
-def _listed(data: xr.Dataset) -> str:
-    return ", ".join(_names(data))
+    return Distances(models, near, far, level, split, source, unit.reshape(-1), *of_block), data
 
 
 def _levels(near: np.ndarray, far: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

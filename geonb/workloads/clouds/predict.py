@@ -18,6 +18,7 @@ import zarr
 
 from geonb.base.conventions import SPLITS
 from geonb.prediction.baselines import Baseline
+from geonb.store.arrays import quiet_zarr
 from geonb.training.devices import best_device
 
 if TYPE_CHECKING:
@@ -190,7 +191,6 @@ def _write_triplets(
     path: Path, store: TripletStore, names: list[str], distances: list[tuple[np.ndarray, np.ndarray]]
 ) -> None:
     from geonb.embeddings.embedding import positions
-    from geonb.store.arrays import quiet_zarr
 
     index = store.index
     lon, lat = positions(store, index)
@@ -218,7 +218,6 @@ def _write_triplets(
 def _create(path: Path, store: TripletStore, name: str, corners: tuple, card: dict) -> None:
     import dask.array as da
 
-    from geonb.store.arrays import quiet_zarr
     from geonb.workloads.clouds.networks import check_network
 
     scene = store._grids[name]
@@ -291,9 +290,8 @@ def _series_faults(data: xr.Dataset, deep: bool) -> Iterator[str]:
         return
     for t in range(data.sizes["time"]) if deep else sorted({0, data.sizes["time"] - 1} - {-1}):
         scene = data.isel(time=t).load()
-        yield from range_faults(
-            f"embedding of scene {t}", scene["embedding"].to_numpy(), known=scene["valid"].to_numpy()[..., None]
-        )
+        known = scene["valid"].to_numpy()[..., None]
+        yield from range_faults(f"embedding of scene {t}", scene["embedding"].to_numpy(), known=known)
 
 
 def series_of(predictions: xr.DataTree) -> list[str]:

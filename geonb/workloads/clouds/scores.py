@@ -15,17 +15,9 @@ import xarray as xr
 from geonb.base.conventions import SPLITS
 from geonb.scores.bootstrap import Arrays, by_group, by_split, resampled
 from geonb.scores.ranking import auroc
+from geonb.workloads.clouds import blocks
 from geonb.workloads.clouds.beyond_brightness import beyond_brightness
-from geonb.workloads.clouds.blocks import (
-    KINDS,
-    LEVELS,
-    SUMS,
-    Distances,
-    accuracy_by_group,
-    block_table,
-    block_variables,
-    read_distances,
-)
+from geonb.workloads.clouds.blocks import KINDS, LEVELS, SUMS, Distances, accuracy_by_group
 from geonb.workloads.clouds.neighbours import neighbours_alike
 
 METRICS = ("triplet_accuracy", "margin", "auc")
@@ -65,7 +57,7 @@ def score_triplets(predictions: xr.DataTree, draws: int = 1000, seed: int = 0) -
     ValueError
         If no triplet has a distance by every model.
     """
-    found, data = read_distances(predictions)
+    found, data = blocks.read_distances(predictions)
     sources = list(dict.fromkeys(found.source.tolist()))
     mine = [found.split == s for s in SPLITS]
     by_source = [[inside & (found.source == source) for source in sources] for inside in mine]
@@ -77,7 +69,7 @@ def score_triplets(predictions: xr.DataTree, draws: int = 1000, seed: int = 0) -
     counts = {"pixels": lambda inside: int(inside.sum()), "blocks": lambda inside: len(np.unique(found.unit[inside]))}
     variables |= by_group(resample, by_source, "source", seed, counts)
     variables |= _by_scene(found, data, draws, seed) | _by_place(found, data)
-    variables |= _histograms(found) | block_variables(found, data)
+    variables |= _histograms(found) | blocks.block_variables(found, data)
     variables |= beyond_brightness(found, draws, seed) | neighbours_alike(predictions, seed)
     coords = {
         "model": found.models, "split": list(SPLITS), "metric": list(METRICS), "source": sources,
@@ -109,7 +101,7 @@ def auc(near: np.ndarray, far: np.ndarray) -> float:
 
 def _resampled(found: Distances, inside: np.ndarray, draws: int, seed: list[int]) -> Arrays:
     """Metrics of every model on some triplets, and what the first model gains on each, over the same draws of blocks."""
-    table = block_table(found, inside)
+    table = blocks.block_table(found, inside)
     value = metrics_of(table.sum(axis=1))
     value[:, METRICS.index("auc")] = [
         auc(near[inside], far[inside]) for near, far in zip(found.near, found.far, strict=True)
@@ -126,10 +118,8 @@ def _by_scene(found: Distances, data: xr.Dataset, draws: int, seed: int) -> dict
     time = data["time"].to_numpy() if "time" in data else np.full(data.sizes["sample"], "NaT", "datetime64[ns]")
     when = np.where(np.isnat(time), np.iinfo(np.int64).max, time.astype("datetime64[ns]").astype(np.int64))
     keys = list(zip(when.tolist(), found.source.tolist(), data["t"].to_numpy().tolist(), strict=True))
-    anchors = Counter(keys)
-    keys = [
-        (*key[:2], -1) if isnat and anchors[key] == 1 else key for key, isnat in zip(keys, np.isnat(time), strict=True)
-    ]
+    anchors, undated = Counter(keys), np.isnat(time)
+    keys = [(*k[:2], -1) if none and anchors[k] == 1 else k for k, none in zip(keys, undated, strict=True)]
     scenes = {key: place for place, key in enumerate(sorted(set(keys)))}
     group = np.array([scenes[key] for key in keys])
     _, first = np.unique(group, return_index=True)
@@ -151,16 +141,12 @@ def _by_place(found: Distances, data: xr.Dataset) -> dict:
     lon, lat = np.deg2rad(data["lon"].to_numpy()), data["lat"].to_numpy()
     # the mean of an angle, or a square on the date line would lie in Greenwich
     east = np.arctan2(*(np.bincount(group, of(lon), number) for of in (np.sin, np.cos)))
-    middle = {
+    told = accuracy_by_group(found, "place", group, number, 0, 0)
+    return {name: told[name] for name in ("place_score", "place_triplets")} | {
         "place_lon": ("place", np.rad2deg(east)),
         "place_lat": ("place", np.bincount(group, lat, number) / count),
+        "place_source": ("place", found.source[first]),
     }
-    told = accuracy_by_group(found, "place", group, number, 0, 0)
-    return (
-        {name: told[name] for name in ("place_score", "place_triplets")}
-        | middle
-        | {"place_source": ("place", found.source[first])}
-    )
 
 
 def _histograms(found: Distances) -> dict:
