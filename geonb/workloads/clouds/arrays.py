@@ -46,13 +46,11 @@ def _write_series(series: Series, folder: Path) -> dict:
     one = da.zeros(shape[1:], dtype=series.dtype, chunks=-1), da.zeros(series.shape, dtype=bool, chunks=-1)
     data = images.frame(*one, series.transform, series.crs, series.channels)
     empty = {
-        "inputs": da.zeros(shape, dtype=series.dtype, chunks=-1),
-        "valid": da.zeros((shape[0], *shape[2:]), dtype=bool, chunks=-1),
+        "inputs": (("time", "channel", "y", "x"), da.zeros(shape, dtype=series.dtype, chunks=-1)),
+        "valid": (("time", "y", "x"), da.zeros((shape[0], *shape[2:]), dtype=bool, chunks=-1)),
     }
-    dims = {"inputs": ("time", "channel", "y", "x"), "valid": ("time", "y", "x")}
-    data = data.drop_vars(PLANES).assign(
-        {k: (dims[k], v, {**data[k].attrs, "grid_mapping": "spatial_ref"}) for k, v in empty.items()}
-    )
+    attrs = {k: {**data[k].attrs, "grid_mapping": "spatial_ref"} for k in PLANES}
+    data = data.drop_vars(PLANES).assign({k: (*plane, attrs[k]) for k, plane in empty.items()})
     data = data.assign_coords(time=series.times, label=("time", np.array(series.labels, dtype="U")))
     side = min(arrays.CHUNK_PX, max(series.shape))
     coding = {"compressors": [ZstdCodec(level=3)]}

@@ -45,9 +45,8 @@ def leaks(
     tiles["take"] = [takes[s][t] for s, t in zip(tiles["source"], tiles["t"], strict=True)]
     if split["method"] != "area":
         owners = tiles.groupby("take")["split"].unique()
-        faults += [
-            f"scenes of take {take} are in {' and '.join(sorted(o))}" for take, o in owners.items() if len(o) > 1
-        ]
+        shared = owners[owners.map(len) > 1]
+        faults += [f"scenes of take {take} are in {' and '.join(sorted(of))}" for take, of in shared.items()]
     else:
         for source in shapes:
             here = tiles[tiles["source"] == source].reset_index(drop=True)

@@ -85,9 +85,8 @@ class TripletStore(store.Store):
             y, x = here["y"].to_numpy(), here["x"].to_numpy()
             here = here.drop_vars(["y", "x"]).rename(y="row", x="column")
             found.append(here.assign_coords(y=("row", y), x=("column", x)))
-        window = xr.concat(
-            found, xr.IndexVariable("tile", list(TILES)), coords="different", compat="equals", join="override"
-        )
+        names = xr.IndexVariable("tile", list(TILES))
+        window = xr.concat(found, names, coords="different", compat="equals", join="override")
         window.attrs = store.row_attrs(row.iloc[0])
         return window.set_coords("time")
 
@@ -110,9 +109,8 @@ class TripletStore(store.Store):
 
     def valid_shares(self, source: str, t: int, corners: np.ndarray, patch: int | None = None) -> np.ndarray:
         """Share of valid pixels of tiles with their upper left at corners (n, 2): ndarray (n,)."""
-        return clouds_arrays.valid_shares(
-            self._grids[source]["valid"].isel(time=t).to_numpy(), corners, patch or self.patch
-        )
+        valid = self._grids[source]["valid"].isel(time=t).to_numpy()
+        return clouds_arrays.valid_shares(valid, corners, patch or self.patch)
 
     def check_split(self) -> dict:
         """Prove from the table itself that no triplet of one split shares a scene, or a pixel of the ground, with another.
@@ -170,9 +168,8 @@ class TripletStore(store.Store):
 
     def faults(self, deep: bool = False) -> list[str]:
         """What is wrong with the store, part by part; empty if it is whole. `deep` also reads every scene."""
-        found = statistics_faults(self.meta, len(self.channels)) + clouds_arrays.array_faults(
-            self.path, self.meta, deep
-        )
+        found = statistics_faults(self.meta, len(self.channels))
+        found += clouds_arrays.array_faults(self.path, self.meta, deep)
         if missing := column_faults(self.path, INDEX_COLUMNS):
             return found + missing
         return found + [f"index.parquet: {f}" for f in self._leaks()[0][:20]]
