@@ -163,7 +163,5 @@ def _apply(
     values = values.astype(np.float32) if values.dtype == np.float64 else values
     valid = valid & np.isfinite(values).all(axis=0)
     values[:, ~valid] = 0
-    names = map(
-        str, made["channel"].values if "channel" in made.coords else [f"channel {i + 1}" for i in range(len(values))]
-    )
-    return tuple({"name": n, "units": str(made.attrs.get("units", "1"))} for n in names), values, valid
+    names = made["channel"].values if "channel" in made.coords else [f"channel {i + 1}" for i in range(len(values))]
+    return tuple({"name": str(n), "units": str(made.attrs.get("units", "1"))} for n in names), values, valid

@@ -110,6 +110,5 @@ def to_xarray(series: Series, i: int) -> xr.Dataset:
     Dataset with inputs (channel, y, x), valid (y, x), x, y, time and the CRS
     """
     inputs, valid = series.read(i)
-    return images.frame(inputs, valid, series.transform, series.crs, series.channels).assign_coords(
-        time=series.times[i]
-    )
+    scene = images.frame(inputs, valid, series.transform, series.crs, series.channels)
+    return scene.assign_coords(time=series.times[i])
