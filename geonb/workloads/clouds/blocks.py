@@ -92,17 +92,17 @@ def read_distances(predictions: xr.DataTree) -> tuple[Distances, xr.Dataset]:
     source, number = data["source"].to_numpy().astype(str), data["block"].to_numpy()
     keys = np.stack([[SPLITS.index(s) for s in split], number])
     blocks, unit = np.unique(keys, axis=1, return_inverse=True)
-    level, of_block = np.stack(_levels(near, far)), (np.array(SPLITS)[blocks[0]], blocks[1])
-    return Distances(models, near, far, level, split, source, unit.reshape(-1), *of_block), data
+    of_block = np.array(SPLITS)[blocks[0]], blocks[1]
+    return Distances(models, near, far, _levels(near, far), split, source, unit.reshape(-1), *of_block), data
 
 
-def _levels(near: np.ndarray, far: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Level 0 to LEVELS - 1 of each distance (model, sample); equal distances have one level."""
+def _levels(near: np.ndarray, far: np.ndarray) -> np.ndarray:
+    """Level 0 to LEVELS - 1 of each distance (kind, model, sample); equal distances have one level."""
     out = np.empty((2, *near.shape), np.int16)
     for m, pair in enumerate(zip(near, far, strict=True)):
         edges = np.quantile(np.concatenate(pair), np.linspace(0, 1, LEVELS + 1)[1:-1])
         out[:, m] = [np.searchsorted(edges, values, side="right") for values in pair]
-    return out[0], out[1]
+    return out
 
 
 def block_table(distances: Distances, inside: np.ndarray) -> np.ndarray:

@@ -154,16 +154,16 @@ def embed_scene(
     rows, columns = corners
     at = np.stack(np.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
     good = store.valid_shares(name, t, at).reshape(len(rows), len(columns)) >= MIN_VALID
-    found = np.full((len(rows), len(columns), 0), np.nan, np.float32)
+    found = np.full((*good.shape, 1), np.nan, np.float32)  # of a scene without any tile
     batch = max(1, min(batch, MOST_NUMBERS // (patch**2 * inputs.shape[-1])))
     places = np.argwhere(good)
     for start in range(0, len(places), batch):
         y, x = places[start : start + batch].T
         vectors = embed(_stack(inputs, rows[y], columns[x], patch))
-        if not found.shape[-1]:
+        if start == 0:
             found = np.full((*good.shape, vectors.shape[1]), np.nan, np.float32)
         found[y, x] = vectors
-    return found if found.shape[-1] else np.full((*good.shape, 1), np.nan, np.float32), good
+    return found, good
 
 
 def _stack(inputs: np.ndarray, y: np.ndarray, x: np.ndarray, patch: int) -> Any:

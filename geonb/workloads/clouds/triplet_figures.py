@@ -175,12 +175,9 @@ def scene_accuracy(scores: xr.Dataset, split: str = "test") -> Figure:
     else:
         bars.xaxis.get_major_locator().set_params(integer=True)
     figure.tight_layout()
-    return finish(figure, scores.attrs, f"{counted(scores, split)} Dotted: a coin.", _unseen(here))
-
-
-def _unseen(here: xr.Dataset) -> str:
     few = int((here["scene_triplets"] < 30).sum())
-    return f"{few} of {here.sizes['scene']} scenes have fewer than 30 triplets: their values scatter." if few else ""
+    rare = f"{few} of {here.sizes['scene']} scenes have fewer than 30 triplets: their values scatter." if few else ""
+    return finish(figure, scores.attrs, f"{counted(scores, split)} Dotted: a coin.", rare)
 
 
 @styled
