@@ -131,13 +131,12 @@ def split_scenes(
         )
     sizes = np.bincount([take for t in takes.values() for take in t], minlength=number)
     owner = _deal_in_order(sizes, [p for _, p in wanted])
-    areas = []
-    for name, (rows, columns) in shapes.items():
-        for k, (split, _) in enumerate(wanted):
-            mine = tuple(i for i, take in enumerate(takes[name]) if owner[take] == k)
-            if mine:
-                areas.append(Area(name, split, (0, rows), (0, columns), mine))
-    return by, areas
+    areas = [
+        Area(name, split, (0, rows), (0, columns), tuple(np.flatnonzero(owner[list(takes[name])] == k).tolist()))
+        for name, (rows, columns) in shapes.items()
+        for k, (split, _) in enumerate(wanted)
+    ]
+    return by, [area for area in areas if area.scenes]
 
 
 def _blocks(
