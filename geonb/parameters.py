@@ -19,6 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from geonb.base.conventions import refuse
 from geonb.base.project import find_files
 from geonb.base.specs import describe_table, load
 from geonb.registry import Parameter
@@ -139,7 +140,7 @@ def _declared(source: str, where: str) -> dict[str, Declared]:
         try:
             name, annotation, default = _line(node)
         except ValueError:
-            faults.append(f"  line {node.lineno}: {ast.unparse(node)}")
+            faults.append(f"line {node.lineno}: {ast.unparse(node)}")
             continue
         above: list[str] = []
         line = node.lineno - 1
@@ -147,11 +148,12 @@ def _declared(source: str, where: str) -> dict[str, Declared]:
             above.insert(0, comments[line])
             line -= 1
         declared[name] = Declared(annotation, default, comments.get(ends[node.lineno], " ".join(above)))
-    if faults:
-        raise ValueError(
-            f"{where}: a parameters cell holds only lines `name: type = literal  # help [unit]`, the type being int, float, "
-            "bool, str, or one of them `| None`. Change:\n" + "\n".join(faults)
-        )
+    refuse(
+        f"{where}: a parameters cell holds only lines `name: type = literal  # help [unit]`, the type being int, float, "
+        "bool, str, or one of them `| None`. Change",
+        faults,
+        mark="  ",
+    )
     return declared
 
 
@@ -279,9 +281,8 @@ def settle(workload: Workload | str, **values: Any) -> SimpleNamespace:
         if not fault and values[name] is not None:  # defaults are tested
             fault = _fault_of_check(value, meaning)
         if fault:
-            faults.append(f"  {_told(name, value, fault, meaning.help)}")
-    if faults:
-        raise ValueError("Parameters are not right:\n" + "\n".join(faults))
+            faults.append(_told(name, value, fault, meaning.help))
+    refuse("Parameters are not right", faults, mark="  ")
     return SimpleNamespace(**settled)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 VERSION = "0.1.0.dev0"  # of geonb; what is written on disk says which one wrote it
 IGNORE = 255  # target of a pixel without a label
 SPLITS = ("train", "val", "test")
@@ -13,8 +15,8 @@ def short(error: BaseException) -> str:
     return " ".join(str(error).split())[:160]
 
 
-def refuse(head: str, found: list[str], most: int = 20) -> None:
-    """One ValueError that lists what was found, if anything was."""
-    if found:
-        rest = [f"... and {len(found) - most} more"] if len(found) > most else []
-        raise ValueError(f"{head}:\n" + "\n".join(f"- {fault}" for fault in found[:most] + rest))
+def refuse(head: str, found: Collection[object], most: int = 20, mark: str = "- ") -> None:
+    """One ValueError that lists what was found, each once and after a `mark`, if anything was."""
+    if each := list(dict.fromkeys(map(str, found))):
+        rest = [f"... and {len(each) - most} more"] if len(each) > most else []
+        raise ValueError(f"{head}:\n" + "\n".join(f"{mark}{fault}" for fault in each[:most] + rest))

@@ -6,6 +6,8 @@ import os
 import re
 from pathlib import Path
 
+from geonb.base.conventions import refuse
+
 PACKAGE = Path(__file__).parents[1]
 NATURAL_EARTH = PACKAGE / "natural_earth"  # coastlines and borders that travel with the package; cartopy's layout
 
@@ -79,8 +81,7 @@ def existing_files(paths: str) -> list[Path]:
     """
     faults: list[str] = []
     found = expand_files(paths, faults, "rasters")
-    if faults:
-        raise ValueError("These inputs cannot be used:\n" + "\n".join(f"- {fault}" for fault in dict.fromkeys(faults)))
+    refuse("These inputs cannot be used", faults)
     return found
 
 

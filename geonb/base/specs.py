@@ -16,6 +16,8 @@ from difflib import get_close_matches
 from itertools import groupby
 from typing import Any
 
+from geonb.base.conventions import refuse
+
 NUMBERS: dict[type, str] = {int: "a whole number", float: "a number"}
 
 
@@ -175,8 +177,7 @@ def _check(
         wrong += together(name, options, given) if together else []
         faults += [fault if len(specs) == 1 or fault.startswith(name) else f"{name}: {fault}" for fault in wrong]
         found.append((name, options))
-    if faults:
-        raise ValueError(f"{what} = {text!r} is not right:\n" + "\n".join(f"- {f}" for f in dict.fromkeys(faults)))
+    refuse(f"{what} = {text!r} is not right", faults)
     return found
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from geonb import registry
 from geonb.base import specs
+from geonb.base.conventions import refuse
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -59,8 +60,7 @@ def check_predictions(path: str | Path, workload: str | None = None, deep: bool 
     faults += _model_faults(tree, record)
     if record is not None and record.check_predictions:
         faults += specs.load(record.check_predictions)(tree, deep)
-    if faults:
-        raise ValueError(f"{path} is not a predictions.zarr of geonb:\n- " + "\n- ".join(faults))
+    refuse(f"{path} is not a predictions.zarr of geonb", faults)
 
 
 def _record_of(tree: xr.DataTree, path: Path, workload: str | None) -> registry.Workload:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geonb.base import files as base_files
-from geonb.base.conventions import short
+from geonb.base.conventions import refuse, short
 from geonb.prediction.bands import PixelModel, class_names, pixel_model
 from geonb.prediction.jobs import Job, file_key, model_key, outputs, run_job
 from geonb.rasters.reading import check_raster
@@ -238,15 +238,12 @@ def _names(files: Sequence[Path], taken: set[str] | frozenset[str]) -> dict[Path
     }
     low = [name.casefold() for name in names.values()]
     alike = [
-        f"- {file} ({name})"
-        for file, name in names.items()
-        if low.count(name.casefold()) > 1 or name.casefold() in used
+        f"{file} ({name})" for file, name in names.items() if low.count(name.casefold()) > 1 or name.casefold() in used
     ]
-    if alike:
-        raise ValueError(
-            "The outputs of these rasters would have the same name. Predict them into different folders, or rename them:\n"
-            + "\n".join(alike)
-        )
+    refuse(
+        "The outputs of these rasters would have the same name. Predict them into different folders, or rename them",
+        alike,
+    )
     return names
 
 
@@ -254,14 +251,12 @@ def _refuse(jobs: Sequence[Job], files: Sequence[Path], overwrite: bool) -> None
     """Raise before anything is lost: outputs over other files, or over inputs."""
     inputs = set(files)
     over = [p for job in jobs for p in (job.class_map, job.probability_map, job.outlines) if p in inputs]
-    if over:
-        raise ValueError("Outputs would replace inputs. Give another folder:\n" + "\n".join(f"- {p}" for p in over))
-    others = [] if overwrite else [p for job in jobs for p in job.others()]
-    if others:
-        raise ValueError(
-            "Nothing was predicted: these files are there already, and come from another model, file or settings (or not from "
-            "geonb). Give another folder, or overwrite=True to replace them:\n" + "\n".join(f"- {p}" for p in others)
-        )
+    refuse("Outputs would replace inputs. Give another folder", over)
+    refuse(
+        "Nothing was predicted: these files are there already, and come from another model, file or settings (or not from "
+        "geonb). Give another folder, or overwrite=True to replace them",
+        [] if overwrite else [p for job in jobs for p in job.others()],
+    )
 
 
 def _check(
@@ -282,5 +277,4 @@ def _check(
         f"damaged = {damaged!r}: give skip or nodata": damaged not in ("skip", "nodata"),
         f"skip = {', '.join(unknown)}: the classes are {', '.join(known)}": bool(unknown),
     }
-    if any(faults.values()):
-        raise ValueError("Cannot predict:\n" + "\n".join(f"- {fault}" for fault, there in faults.items() if there))
+    refuse("Cannot predict", [fault for fault, there in faults.items() if there])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from geonb import parameters, registry
 from geonb.base import project, specs
+from geonb.base.conventions import refuse
 from geonb.runs import run as runs_run
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def prepare(
         given = {k: v for k, v in found.parameters.items() if k in known and k not in parameters.SET_BY_RUNNER} | given
     settled = parameters.check(declared, given, record, root)
     if record.check and record.dataset.endswith(f"/{chosen[0]}.ipynb"):
-        _check_together(record, flat(settled), root)
+        faults = specs.load(record.check)(flat(settled), root)
+        refuse("Parameters are not right, nothing was run", faults, mark="  ")
     planned = [Step(name, notebooks[name], declared[name], settled[name]) for name in chosen]
     if found and not resume and planned[0].number == 2 and _differs(found, planned[0]):
         found = _branch(workload, found, settled, root)  # other settings: another experiment on the same samples
@@ -88,11 +90,6 @@ def prepare(
     if found and not os.access(run.path / "run.json", os.W_OK):
         raise PermissionError(f"Cannot write in {run.path}. Check its permissions, or start a run of your own.")
     return Plan(workload, record, root, run, planned, flat(settled), bool(resume))
-
-
-def _check_together(record: Workload, values: dict[str, Any], root: Path) -> None:
-    if faults := specs.load(record.check)(values, root):
-        raise ValueError("Parameters are not right, nothing was run:\n" + "\n".join(f"  {f}" for f in faults))
 
 
 def describe(workload: str, root: Path | None = None) -> str:

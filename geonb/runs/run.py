@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geonb import registry
-from geonb.base.conventions import VERSION
+from geonb.base.conventions import VERSION, refuse
 from geonb.base.files import locked, write_text
 from geonb.base.project import project_root
 
@@ -297,8 +297,7 @@ def check_run(path: Path | str | Run, workload: str | None = None, deep: bool = 
     faults += [f"{name} is missing" for name in ("parameters.yaml", "environment.txt") if not (path / name).is_file()]
     if info:
         faults += [*_faults(path, info), *_product_faults(path, info, workload, deep)]
-    if faults:
-        raise ValueError(f"Run folder {path} is not right:\n" + "\n".join(f"  {f}" for f in faults))
+    refuse(f"Run folder {path} is not right", faults, mark="  ")
     return info
 
 

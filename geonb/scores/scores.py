@@ -16,6 +16,7 @@ import xarray as xr
 
 from geonb import registry
 from geonb.base import specs
+from geonb.base.conventions import refuse
 from geonb.base.files import whole_file
 from geonb.scores.verdicts import headline
 
@@ -99,8 +100,7 @@ def check_scores(path: str | Path, told: Mapping[str, Any] | None = None) -> Non
             faults.append(f"{name} has dims {scores[name].dims}, not {dims}")
     if not faults:
         faults += _value_faults(scores, told or {})
-    if faults:
-        raise ValueError(f"{path} is not a scores.nc of geonb:\n- " + "\n- ".join(faults))
+    refuse(f"{path} is not a scores.nc of geonb", faults)
 
 
 def _value_faults(scores: xr.Dataset, told: Mapping[str, Any]) -> Iterator[str]:
