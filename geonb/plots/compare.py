@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from geonb.base.metrics import lower_in_table, lower_is_better
 from geonb.plots.scores import readable
-from geonb.plots.style import CLUSTER_COLOURS, SPLIT_COLOURS, finish, styled
+from geonb.plots.style import CLUSTER_COLOURS, SPLIT_COLOURS, along_whole_numbers, banded, finish, legend_beside, styled
 
 LINES = ("-", "--", ":", "-.")
 VALIDATION, TEST = "#9a7d0a", SPLIT_COLOURS["test"]
@@ -50,21 +50,12 @@ def headlines(
             ax.hlines(rows + shift, low, high, color=colour, linewidth=1.8)
             ax.plot(value, rows + shift, marker, color=colour, markersize=6.5, label=name)
     if "baseline_score" in table and table["baseline_score"].notna().any():
-        label = "best baseline (test)"
-        ax.plot(
-            table["baseline_score"].astype(float),
-            rows + 0.14,
-            "|",
-            color="#555555",
-            markersize=11,
-            mew=1.8,
-            label=label,
-        )
+        look = {"color": "#555555", "markersize": 11, "mew": 1.8, "label": "best baseline (test)"}
+        ax.plot(table["baseline_score"].astype(float), rows + 0.14, "|", **look)
     labels = labels or {}
     written = [f"{two_words(run)}\n{labels[run]}" if labels.get(run) else two_words(run) for run in table["run"]]
     ax.set_yticks(rows, written)
-    for row in rows[1::2]:
-        ax.axhspan(row - 0.5, row + 0.5, color="#f7f7f7", zorder=0)
+    banded(ax, number)
     ax.set_ylim(number - 0.5, -0.5)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x")
@@ -105,11 +96,8 @@ def curves(
     for ax, column in zip(axes[0], panels, strict=False):
         kind, name = column.split("_", 1)
         ax.set(xlabel="epoch", title=f"{readable(name)}, {'validation' if kind == 'val' else 'training'}")
-        ax.xaxis.get_major_locator().set_params(integer=True)
-        ax.grid(axis="y")
-    handles, names = axes[0][0].get_legend_handles_labels()
-    figure.tight_layout()
-    figure.legend(handles, names, loc="center left", bbox_to_anchor=(1, 0.5))
+        along_whole_numbers(ax)
+    legend_beside(figure, axes[0][0])
     said = "Dots: the epoch of the lowest validation loss."
     if not loss:
         said += " The runs were trained with different losses, which stand on different scales: no loss is drawn."
@@ -139,11 +127,8 @@ def leads(scores: Mapping[str, xr.Dataset], metric: str, split: str = "test") ->
         ax.plot(best["lead"], best, "--", color="#555555", linewidth=1.2, label="best baseline\nat each lead")
     ax.set_xlim(0.5, max(int(one["lead"].max()) for one in scores.values()) + 0.5)
     ax.set(xlabel="lead (months)", title=f"{readable(metric)} of each lead by run")
-    ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.grid(axis="y")
-    handles, names = ax.get_legend_handles_labels()
-    figure.tight_layout()
-    figure.legend(handles, names, loc="center left", bbox_to_anchor=(1, 0.5))
+    along_whole_numbers(ax)
+    legend_beside(figure, ax)
     said = f"{split} split; bars: 95 % intervals. The baseline is that of {two_words(next(iter(scores)))}; run by run it can differ."
     return finish(figure, first.attrs, said)
 

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from geonb.base.metrics import lower_is_better
-from geonb.plots.style import finish, model_looks, styled
+from geonb.plots.style import along_whole_numbers, banded, finish, model_looks, styled
 
 NAMES = {
     "accuracy": "accuracy",
@@ -68,8 +68,7 @@ def learning_curves(log: str | Path | pd.DataFrame, metric: str | None = None) -
         ax.plot(best, table[validation][best], "o", markersize=9, fillstyle="none", color="#b5400f")
         ax.axvline(best, color="#555555", linewidth=0.8, linestyle=":")
         ax.set(xlabel="epoch", title=readable(validation.removeprefix("val_")))
-        ax.xaxis.get_major_locator().set_params(integer=True)
-        ax.grid(axis="y")
+        along_whole_numbers(ax)
         ax.legend()
     figure.tight_layout()
     kept = f"Dotted: epoch {best}, whose weights are kept; its validation loss of {table.val_loss[best]:.3g} is the lowest."
@@ -103,8 +102,7 @@ def rows_of_dots(
     figure, ax = plt.subplots(figsize=(width_in, 1.1 + row_in * max(1, len(names))))
     dots(ax, values, models)
     ax.set_yticks(range(len(names)), names)
-    for row in range(1, len(names), 2):
-        ax.axhspan(row - 0.5, row + 0.5, color="#f7f7f7", zorder=0)
+    banded(ax, len(names))
     ax.tick_params(axis="y", length=0, labelsize=7.5)
     ax.legend(ncols=len(models), loc="lower right", bbox_to_anchor=(1, 1))
     return figure, ax

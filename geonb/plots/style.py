@@ -122,6 +122,25 @@ def legend_above(figure: Figure, ax: Axes, columns: int, **layout: float) -> Non
     figure.legend(handles, labels, loc="upper left", ncols=columns, bbox_to_anchor=(0.005, 1.0))
 
 
+def legend_beside(figure: Figure, ax: Axes) -> None:
+    """One legend for all panels, to their right."""
+    handles, labels = ax.get_legend_handles_labels()
+    figure.tight_layout()
+    figure.legend(handles, labels, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def along_whole_numbers(ax: Axes) -> None:
+    """Epochs or leads along x: whole numbers, and lines across for reading the values."""
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.grid(axis="y")
+
+
+def banded(ax: Axes, rows: int) -> None:
+    """Every other of the named rows on a grey ground, from top to bottom."""
+    for row in range(1, rows, 2):
+        ax.axhspan(row - 0.5, row + 0.5, color="#f7f7f7", zorder=0)
+
+
 def ink_on(colour: str) -> str:
     """Black or white, whichever reads better on `colour` (relative luminance, WCAG 2)."""
     channels = np.array([int(colour.lstrip("#")[i : i + 2], 16) / 255 for i in (0, 2, 4)])
