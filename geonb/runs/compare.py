@@ -144,13 +144,12 @@ def _best_first(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _scores(frame: pd.DataFrame) -> tuple[dict[str, xr.Dataset], dict[str, str]]:
     """run -> scores.nc, and why there is none to read."""
-    import xarray as xr
+    from geonb.scores.scores import read_scores
 
     scores, faults = {}, {}
     for run, path in zip(frame.get("run", []), frame["path"], strict=True):
         try:
-            with xr.open_dataset(path / "scores.nc", engine="h5netcdf") as opened:
-                scores[run] = opened.load()
+            scores[run] = read_scores(path / "scores.nc")
         except (OSError, ValueError) as error:
             gone = not (path / "scores.nc").is_file()
             faults[run] = "its scores.nc is gone" if gone else f"its scores.nc cannot be read ({error})"

@@ -201,15 +201,13 @@ def simulated(folder: Path, info: dict[str, Any]) -> bool:
 
 def _scores(folder: Path) -> str | None:
     """The table of the test split: network beside baselines, with intervals, counts and prevalence."""
-    import xarray as xr
-
     from geonb.plots.scores import score_table
+    from geonb.scores.scores import read_scores
     from geonb.scores.verdicts import verdict
 
     if not (folder / "scores.nc").is_file():
         return None
-    with xr.open_dataset(folder / "scores.nc", engine="h5netcdf") as opened:
-        scores = opened.load()
+    scores = read_scores(folder / "scores.nc")
     told_scores = score_table(scores, "test")
     rows = [
         [escape(str(model)), *map(escape, values)]
@@ -241,12 +239,11 @@ def _prevalence(scores: Any) -> list[tuple[str, float]]:
 
 def _sources(folder: Path) -> str | None:
     """Headline metric of each source, network beside baselines; nothing where there is one source (or older scores)."""
-    import xarray as xr
+    from geonb.scores.scores import read_scores
 
     if not (folder / "scores.nc").is_file():
         return None
-    with xr.open_dataset(folder / "scores.nc", engine="h5netcdf") as opened:
-        scores = opened.load()
+    scores = read_scores(folder / "scores.nc")
     if "source_score" not in scores or scores.sizes["source"] < 2:
         return None
     from geonb.plots.scores import readable

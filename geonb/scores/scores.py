@@ -74,6 +74,12 @@ def score(run: RunFolder, predictions: xr.DataTree, *, draws: int = 1000, seed: 
     return scores
 
 
+def read_scores(path: str | Path) -> xr.Dataset:
+    """A scores.nc, read whole."""
+    with xr.open_dataset(path, engine="h5netcdf") as opened:
+        return opened.load()
+
+
 def check_scores(path: str | Path, told: Mapping[str, Any] | None = None) -> None:
     """Check a run's scores.nc, of any workload.
 
@@ -88,8 +94,7 @@ def check_scores(path: str | Path, told: Mapping[str, Any] | None = None) -> Non
         One, listing every fault found: variables, dims, the network, intervals that don't hold their score, the headline.
     """
     try:
-        with xr.open_dataset(path, engine="h5netcdf") as opened:
-            scores = opened.load()
+        scores = read_scores(path)
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read ({error}). Run 04_analytics again.") from error
     dims, faults = ("model", "split", "metric"), []
