@@ -199,11 +199,9 @@ def footprints(offsets_px: np.ndarray, sizes_px: np.ndarray, transform: Affine, 
     """
     import geopandas as gpd
     import shapely
-    from pyproj import Transformer
 
     y, x = offsets_px.T[:, :, None] + sizes_px.T[:, :, None] * np.array([[0, 0, 1, 1], [0, 1, 1, 0]])[:, None, :]
-    to_lonlat = Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
-    lon, lat = to_lonlat.transform(transform.c + transform.a * x, transform.f + transform.e * y)
+    lon, lat = lonlat(crs, transform.c + transform.a * x, transform.f + transform.e * y)
     return gpd.GeoSeries(shapely.polygons(np.stack([lon, lat], axis=-1)), crs="OGC:CRS84")
 
 

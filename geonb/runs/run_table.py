@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -123,13 +124,7 @@ def row_of(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """A run's row without its parameters, and those; whatever cannot be read is left out and told as the fault."""
     from geonb.runs.run import Run
 
-    row: dict[str, Any] = {
-        "workload": path.parent.name,
-        "run": path.name,
-        "state": "broken",
-        "fault": None,
-        "started": None,
-    }
+    row: dict[str, Any] = dict(zip(LEAD, (path.parent.name, path.name, "broken", None, None), strict=True))
     try:
         info = Run(path).info
         row |= {"state": info["state"], "started": info["started"][:16], "fault": _fault(info)}
@@ -185,11 +180,8 @@ def _from_csv(file: Path, metric: str) -> dict[str, float] | None:
     with file.open(newline="") as lines:
         for row in csv.DictReader(lines):
             if (row["model"], row["split"], row["metric"]) == ("network", "val", metric):
-                return {
-                    "value": float(row["score"]),
-                    "low": float(row["low"] or "nan"),
-                    "high": float(row["high"] or "nan"),
-                }
+                low, high = (float(row[end] or "nan") for end in ("low", "high"))
+                return {"value": float(row["score"]), "low": low, "high": high}
     return None
 
 
@@ -204,19 +196,13 @@ def _model_of(path: Path) -> dict[str, Any]:
         with (path / "checkpoints" / "best.safetensors").open("rb") as file:
             header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
         header.pop("__metadata__", None)
-        sizes = {name: _product(about["shape"]) for name, about in header.items()}
+        sizes = {name: math.prod(about["shape"]) for name, about in header.items()}
         # running means and counters of normalisation layers are no weights that are learnt
         return out | {
             "n_weights": sum(n for name, n in sizes.items() if "running_" not in name and "num_batches" not in name)
         }
     except (OSError, ValueError, KeyError, TypeError, struct.error):
         return {}
-
-
-def _product(shape: Iterable[int]) -> int:
-    import math
-
-    return math.prod(shape)
 
 
 def best(frame: pd.DataFrame) -> pd.Series:
