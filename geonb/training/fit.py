@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from geonb.training.task import Trainable
 
 LAST = "last.ckpt"
+# One device: the loaders do not yet deal windows to several, each would train on all of them.
+SILENT: dict[str, Any] = {"devices": 1, "logger": False, "enable_progress_bar": False, "enable_model_summary": False,
+                          "num_sanity_val_steps": 0}  # fmt: skip
 
 
 class EpochLog(Callback):
@@ -192,15 +195,11 @@ def _keeper(folder: Path, name: str, **options: Any) -> ModelCheckpoint:
 def _trainer(training: dict[str, Any], callbacks: list[Callback], folder: Path) -> L.Trainer:
     return L.Trainer(
         max_epochs=training["epochs"],
-        devices=1,  # the loaders do not yet deal windows to several: each would train on all of them
         precision="bf16-mixed" if training["precision"] == "bfloat16" else "32-true",
         plugins=[WholeFiles()],
         callbacks=callbacks,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
         default_root_dir=folder,
+        **SILENT,
     )
 
 
@@ -296,10 +295,7 @@ def find_lr(
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         _quiet()
         torch.manual_seed(seed)
-        trainer = L.Trainer(
-            max_epochs=steps + 1, devices=1, logger=False, enable_progress_bar=False, enable_model_summary=False,
-            num_sanity_val_steps=0, limit_val_batches=0, default_root_dir=folder,
-        )  # fmt: skip
+        trainer = L.Trainer(max_epochs=steps + 1, limit_val_batches=0, default_root_dir=folder, **SILENT)
         loader = task.data_module(store, batch=batch, augment="none", seed=seed).train_dataloader()
         options = {"min_lr": low, "max_lr": high, "num_training": steps, "update_attr": False, "attr_name": "lr"}
         found = Tuner(trainer).lr_find(task, loader, **options)
