@@ -6,13 +6,14 @@ or a time limit (resumable).
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 EPILOG = """exit codes: 0 done; 2 user error, nothing ran; 3 a cell failed; 4 the kernel died or memory ran out;
 5 stopped by a signal or a time limit (resume with --resume)"""
+TEXTS: dict[str, Any] = {"dest": "texts", "metavar": "NAME=VALUE", "action": "append", "default": []}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -64,10 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     fetch.add_argument("names", metavar="NAME", nargs="*", help="which of its files (default: all)")
     fetch.add_argument(
         "-p",
-        dest="texts",
-        metavar="NAME=VALUE",
-        action="append",
-        default=[],
+        **TEXTS,
         help="which files of a collection, as start=2020-04-01, stop=...; a wrong one lists all there are; repeatable",
     )
     fetch.add_argument(
@@ -89,14 +87,7 @@ def _add_run(commands: "argparse._SubParsersAction") -> None:
     run.add_argument("workload", metavar="WORKLOAD", help='a name, e.g. segmentation, or "package.module:RECORD"')
     run.add_argument("--steps", metavar="1-5", help="notebooks by number, as 1-3 or 2,4 (default: all)")
     run.add_argument("-f", "--file", metavar="FILE.yaml", help="parameters, one `name: value` a line")
-    run.add_argument(
-        "-p",
-        dest="texts",
-        metavar="NAME=VALUE",
-        action="append",
-        default=[],
-        help="a parameter, over those of -f; repeatable",
-    )
+    run.add_argument("-p", **TEXTS, help="a parameter, over those of -f; repeatable")
     run.add_argument(
         "--resume",
         metavar="RUN",

@@ -188,11 +188,8 @@ def explain(plan: Plan, step: Step, outcome: Outcome) -> str:
 
 
 def _resume_line(plan: Plan) -> str:
-    steps = (
-        ""
-        if len(plan.steps) == len(plan.record.steps) + 1
-        else f" --steps {','.join(str(s.number) for s in plan.steps)}"
-    )
+    every = len(plan.steps) == len(plan.record.steps) + 1
+    steps = "" if every else f" --steps {','.join(str(s.number) for s in plan.steps)}"
     return f"Resume with: geonb run {plan.workload} --resume {two_words(plan.run)}{steps}"
 
 
