@@ -15,6 +15,7 @@ Layout "geonb": the cube itself, its coordinates and the table: nothing is lost,
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,10 @@ import numpy as np
 import pandas as pd
 
 from geonb.base import conventions, files
+from geonb.store import arrays
 from geonb.store import windows as store_windows
 from geonb.store.sealing import FORMAT, check_import, seal
-from geonb.workloads.conflict import hdf5_cubes
-from geonb.workloads.conflict.arrays import WINDOWS
+from geonb.workloads.conflict.arrays import GROUP, MONTHS_AT_ONCE, WINDOWS
 from geonb.workloads.conflict.store import CubeStore
 from geonb.workloads.conflict.window_store import UNPLACED, WindowStore
 
@@ -73,7 +74,7 @@ def export_sequences(
     with files.enough_space(file.parent, need), files.whole_file(file) as partial, h5py.File(partial, "w") as out:
         out.attrs["layout"] = layout
         if cube is not None and layout == "geonb":
-            hdf5_cubes.write(out, cube)
+            _write_cube(out, cube)
         else:
             _write(out, store, dtype)
     return file
@@ -141,10 +142,10 @@ def import_sequences(
 
         def write_arrays(path: Path) -> None:
             with files.enough_space(path.parent, 4 * file.stat().st_size):
-                (hdf5_cubes.read_arrays if exact else _read_arrays)(data, path)
+                (_read_cube_arrays if exact else _read_arrays)(data, path)
 
         def write_table(path: Path) -> dict:
-            return hdf5_cubes.read_table(data, path) if exact else _write_table(path, data, about, parts)
+            return _read_cube_table(data, path) if exact else _write_table(path, data, about, parts)
 
         seal(folder, folder.parent / ".arrays" / f"{about['sha256'][:16]}.zarr", write_arrays, write_table)
     return (CubeStore if exact else WindowStore).open(folder)
@@ -269,3 +270,59 @@ def _statistics(predictor: Any, n_train: int) -> tuple[dict, list[bool]]:
     std = np.where(std > 1e-12 * np.abs(middle), std, 1)
     plain = {"mean": np.where(binary, 0, middle).tolist(), "std": np.where(binary | (std == 0), 1, std).tolist()}
     return plain, binary.tolist()
+
+
+def _write_cube(out: Any, store: CubeStore) -> None:
+    """Write the arrays (group "cube"), the table (its Parquet file's bytes) and store.json into an open HDF5 file."""
+    import zarr
+
+    root = zarr.open_group(store.path / "arrays.zarr", mode="r", use_consolidated=False)
+    cube = out.create_group("cube")
+    cube.attrs["root"], cube.attrs["attributes"] = json.dumps(dict(root.attrs)), json.dumps(dict(root[GROUP].attrs))
+    for name, array in root[GROUP].arrays():
+        about = {"dimensions": array.metadata.dimension_names, "chunks": array.chunks, "attributes": dict(array.attrs)}
+        if array.dtype.kind in "OUT":
+            copy = cube.create_dataset(name, data=[str(v) for v in array[:]])
+        elif array.ndim == 0:
+            copy = cube.create_dataset(name, data=array[()])
+        else:
+            copy = cube.create_dataset(name, array.shape, array.dtype, chunks=array.chunks, compression="lzf")
+            for start in range(0, array.shape[0], MONTHS_AT_ONCE):
+                copy[start : start + MONTHS_AT_ONCE] = array[start : start + MONTHS_AT_ONCE]
+        copy.attrs["about"] = json.dumps(about)
+    out["index"] = np.frombuffer((store.path / "index.parquet").read_bytes(), np.uint8)
+    out["index"].attrs["format"] = "GeoParquet"
+    out.attrs["store"] = json.dumps(store.meta)
+
+
+def _read_cube_arrays(data: Any, folder: Path) -> None:
+    """Write the arrays of an open file of `_write_cube` into a Zarr folder."""
+    import zarr
+
+    cube = data["cube"]
+    root = zarr.open_group(folder, mode="w")
+    root.attrs.update(json.loads(cube.attrs["root"]))
+    group = root.create_group(GROUP, attributes=json.loads(cube.attrs["attributes"]))
+    for name, copy in cube.items():
+        about = json.loads(copy.attrs["about"])
+        text = copy.dtype.kind == "O"
+        options = {"chunks": tuple(about["chunks"])} if about["chunks"] else {}
+        array = group.create_array(
+            name, shape=copy.shape, dtype="str" if text else copy.dtype, dimension_names=about["dimensions"],
+            attributes=about["attributes"], **options,
+        )  # fmt: skip
+        if text:
+            array[:] = copy.asstr()[:]
+        elif copy.ndim == 0:
+            array[()] = copy[()]
+        else:
+            for start in range(0, copy.shape[0], MONTHS_AT_ONCE):
+                array[start : start + MONTHS_AT_ONCE] = copy[start : start + MONTHS_AT_ONCE]
+    with arrays.quiet_zarr():
+        zarr.consolidate_metadata(root.store)
+
+
+def _read_cube_table(data: Any, folder: Path) -> dict:
+    """Write the table of an open file of `_write_cube` into a store's folder; gives its seal."""
+    (folder / "index.parquet").write_bytes(data["index"][:].tobytes())
+    return json.loads(data.attrs["store"])
