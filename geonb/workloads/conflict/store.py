@@ -20,9 +20,12 @@ from geonb.base.conventions import SPLITS, refuse
 from geonb.base.files import fingerprints
 from geonb.store import store
 from geonb.store.sealing import FORMAT, make_store
+from geonb.store.windows import read_shares
+from geonb.workloads.conflict import faults as conflict_faults
 from geonb.workloads.conflict import leakage
 from geonb.workloads.conflict import windows as conflict_windows
 from geonb.workloads.conflict.arrays import GROUP, MONTHS_AT_ONCE, years_of
+from geonb.workloads.conflict.events import month_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -130,8 +133,8 @@ class CubeStore(MonthStore):
         months = self.meta["split"]["months"].get(split)
         if not months:
             return np.empty(0, np.int64)
-        first, last = (_index(month, self.meta["sources"][0]["first_month"]) for month in months)
-        return np.arange(first, last + 1)
+        first, last = map(month_of, months)
+        return np.arange(first, last + 1) - month_of(self.meta["sources"][0]["first_month"])
 
     def cube(
         self, names: Sequence[str] | None = None, start: int | None = None, stop: int | None = None
@@ -227,19 +230,11 @@ class CubeStore(MonthStore):
 
     def check_split(self) -> dict:
         """Prove from the table that no input month of one split is a target month of another, see `geonb.check_split`."""
-        from geonb.workloads.conflict import faults as conflict_faults
-
         return conflict_faults.check_split(self)
 
     def faults(self, deep: bool = False) -> list[str]:
         """What is wrong with the store, part by part; empty if it is whole. `deep` also reads every month."""
-        from geonb.workloads.conflict import faults as conflict_faults
-
         return conflict_faults.faults(self, INDEX_COLUMNS, deep)
-
-
-def _index(month: str, first: str) -> int:
-    return (pd.Period(month, "M") - pd.Period(first, "M")).n
 
 
 def write_cube_store(
@@ -296,7 +291,8 @@ def write_cube_store(
     title = project.slug(str(name or proposed or workload))
     cut = {
         "chunk_size": None if chunk_size is None else int(chunk_size), "steps": int(steps), "horizon": int(horizon),
-        "draws": int(draws), "min_events": int(min_events), "outliers": outliers, "shares": _shares(shares),
+        "draws": int(draws), "min_events": int(min_events), "outliers": outliers,
+        "shares": shares.replace(" ", "") if isinstance(shares, str) and ":" in shares else list(read_shares(shares)),
         "standardise": standardise if isinstance(standardise, str) else list(standardise), "seed": int(seed),
     }  # fmt: skip
     files = fingerprints(inputs)
@@ -307,14 +303,6 @@ def write_cube_store(
         files=files, name=title, workload=workload, root=root,
     )  # fmt: skip
     return CubeStore.open(folder)
-
-
-def _shares(shares: str | tuple[float, ...]) -> str | list[float]:
-    if isinstance(shares, str) and ":" in shares:
-        return shares.replace(" ", "")
-    from geonb.store.windows import read_shares
-
-    return list(read_shares(shares))
 
 
 def _write_table(folder: Path, cut: dict, dataset: str) -> dict:
@@ -334,7 +322,7 @@ def _write_table(folder: Path, cut: dict, dataset: str) -> dict:
     windows = {k: cut[k] for k in ("chunk_size", "steps", "horizon", "draws", "min_events", "outliers", "seed")}
     conflict_windows.check_windows(**windows, shape=(n, rows, columns))
     first = pd.Period(source["first_month"], "M")
-    months = conflict_windows.split_months(n, cut["steps"], cut["horizon"], cut["shares"], _number(first))
+    months = conflict_windows.split_months(n, cut["steps"], cut["horizon"], cut["shares"], month_of(first))
     split: dict[str, Any] = {"method": "time", "steps": cut["steps"], "horizon": cut["horizon"]}
     split["gap_months"] = cut["steps"] + cut["horizon"]
     split["months"] = {s: [str(first + a), str(first + b)] for s, (a, b) in months.items()}
@@ -363,11 +351,6 @@ def _refuse_peace(group: Any, facts: dict, train: tuple[int, int], horizon: int,
         f"No event of the region lies in the training months, {months[0]} and after: there is nothing to learn. Choose another "
         "`region`, `period` or `shares`, or event=any, which counts events without a death too."
     )
-
-
-def _number(month: pd.Period) -> int:
-    """Months since 1970-01."""
-    return (month.year - 1970) * 12 + month.month - 1
 
 
 def cut_index(group: Any, source: dict, channel: int, windows: dict, months: dict, dataset: str) -> Any:
@@ -400,7 +383,7 @@ def cut_index(group: Any, source: dict, channel: int, windows: dict, months: dic
     )
     origins = np.concatenate([np.arange(a, b + 1) for a, b in months.values()])
     table = conflict_windows.cut_sequences(
-        event, group["valid"][:], **windows, wraps=source["wraps"], gid=group["gid"][:], first_month=_number(first),
+        event, group["valid"][:], **windows, wraps=source["wraps"], gid=group["gid"][:], first_month=month_of(first),
         origins=origins,
     )  # fmt: skip
     t = table["t"].to_numpy()
