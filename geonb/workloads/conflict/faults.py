@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from geonb.base import conventions
-from geonb.base.conventions import SPLITS
+from geonb.base.conventions import SPLITS, refuse
 from geonb.store.faults import column_faults, open_arrays, shape_faults, statistics_faults
 from geonb.workloads.conflict import leakage
 from geonb.workloads.conflict.arrays import GROUP, KINDS, MONTHS_AT_ONCE
@@ -41,7 +40,7 @@ def check_split(store: CubeStore) -> dict:
     more, smallest = leakage.leaks(months, split)
     faults += [f"store.json, origins: {fault}" for fault in more if not faults]
     faults += _stray(store.index, origins)
-    conventions.refuse(f"The split of {store.path} leaks", faults)
+    refuse(f"The split of {store.path} leaks", faults)
     gap = min(gap, smallest)
     counts = {
         "windows": {s: int((store.index["split"] == s).sum()) for s in SPLITS},
@@ -71,12 +70,11 @@ def check_split(store: CubeStore) -> dict:
 
 def _stray(index: pd.DataFrame, origins: dict[str, np.ndarray]) -> list[str]:
     """Windows whose origin is none of their split."""
-    found = []
-    for name, months in origins.items():
-        here = index[index["split"] == name]
-        for row in here[~here["t"].isin(months)].head(5).itertuples():
-            found.append(f"{leakage.name_of(row)} is not among the months of {name} in store.json")
-    return found
+    return [
+        f"{leakage.name_of(row)} is not among the months of {name} in store.json"
+        for name, months in origins.items()
+        for row in index[(index["split"] == name) & ~index["t"].isin(months)].head(5).itertuples()
+    ]
 
 
 def _positives(store: CubeStore, origins: np.ndarray) -> int:

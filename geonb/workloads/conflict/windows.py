@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from geonb.base.conventions import SPLITS
+from geonb.base.conventions import SPLITS, refuse
 from geonb.store.windows import read_shares
 from geonb.workloads.conflict.events import month_of, month_text
 
@@ -58,8 +58,7 @@ def check_windows(
                 check()
             except ValueError as error:
                 faults.append(str(error))
-    if faults:
-        raise ValueError("No windows can be cut:\n" + "\n".join(f"- {f}" for f in faults))
+    refuse("No windows can be cut", faults)
 
 
 def check_fit(chunk_size: int | None, rows: int, columns: int) -> None:
@@ -320,11 +319,7 @@ def split_months(
         for name, count in _counts_of(read_shares(shares), n_months, steps, horizon).items():
             found[name] = start, start + count - 1
             start += count - 1 + gap
-    if faults:
-        raise ValueError(
-            f"shares = {shares!r} leaves splits without a forecast. Move the months apart:\n"
-            + "\n".join(f"- {f}" for f in faults)
-        )
+    refuse(f"shares = {shares!r} leaves splits without a forecast. Move the months apart", faults)
     return found
 
 
