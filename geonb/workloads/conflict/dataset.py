@@ -139,10 +139,9 @@ def _check_peepholes(size: int | None, network: str | None) -> None:
     """Peepholes of one weight a cell fit windows of one size only."""
     if not network or "pixel" not in network or not size:
         return
-    from geonb.workloads.conflict.networks import check_network, check_size
+    from geonb.workloads.conflict.networks import check_size
 
-    if check_network(network)[1].get("peephole") == "pixel":
-        check_size(network, size, size)
+    check_size(network, size, size)
 
 
 def check_period(spec: str) -> tuple[str | None, str | None]:
@@ -285,14 +284,8 @@ def write_conflict_store(
     """
     start, stop = check_period(period) if period else (None, None)
     files, shapes = _files(covariates), _region_file(region)
-    recipe: dict[str, Any] = {
-        "channels": channels,
-        "start": start,
-        "stop": stop,
-        "region": region,
-        "outcomes": outcomes,
-    }
-    recipe |= check_event(event)
+    recipe: dict[str, Any] = {"channels": channels, "start": start, "stop": stop, "region": region}
+    recipe |= {"outcomes": outcomes} | check_event(event)
     cut = check_windows(windows)
     plan = cube.plan_cube(events, covariates=files, **recipe | {"region": shapes or region})
     cube.check_inputs(plan.channels)
