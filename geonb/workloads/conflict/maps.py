@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from geonb.base.conventions import SPLITS
 from geonb.plots.cells import (
     cell_grid,
     cell_map,
@@ -53,24 +54,19 @@ def cube_maps(store: Any) -> Figure:
     ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200, 500) if tick <= highest]
     bar.set_ticks(ticks, labels=[f"{tick:,}" for tick in ticks])
     bar.ax.set_ylim(0.9, highest)
-    ax.set_title(f"Where: {_named(store.outcomes)}")
+    ax.set_title(f"Where: {' or '.join(str(outcome['name']) for outcome in store.outcomes)}")
     monthly = events.sum(("y", "x"))
     _shade_splits(line, store)
     bounds = [*events.time.values, _ends(events.time.values)[1]]
     line.stairs(monthly.values, bounds, color="#333333", alpha=0.15, fill=True)
     line.stairs(monthly.values, bounds, color="#333333", linewidth=1)
     line.set(ylabel="cells with an event", title="When", ylim=(0, None), xlim=_ends(events.time.values))
-    names = dict(SPLIT_COLOURS, none=GAP)
-    handles = swatches({name: names[name] for name in ("train", "val", "test")} | {"gap: in no split": GAP})
+    handles = swatches({name: SPLIT_COLOURS[name] for name in SPLITS} | {"gap: in no split": GAP})
     line.legend(handles=handles, ncols=4, loc="lower left", bbox_to_anchor=(0, -0.5), title="month is forecast in")
     line.get_legend().set_alignment("left")
     cells, valid = int((total > 0).sum()), int(np.asarray(store.valid).sum())
     said = f"{int(monthly.sum()):,} of {valid * events.sizes['time']:,} cell-months hold an event, in {cells:,} of {valid:,} cells."
     return finish(figure, store.meta, said, ground_note(store.valid))
-
-
-def _named(outcomes: Sequence[dict[str, Any]]) -> str:
-    return " or ".join(str(outcome["name"]) for outcome in outcomes)
 
 
 def _ends(times: np.ndarray) -> tuple[Any, Any]:
@@ -81,20 +77,16 @@ def _shade_splits(ax: Axes, store: Any) -> None:
     """Colour the months that each split forecasts; what is between them belongs to none."""
     ax.set_facecolor(GAP)
     times = [*store.times, store.times[-1] + pd.offsets.MonthBegin(1)]
-    for name in ("train", "val", "test"):
+    for name in SPLITS:
         origins = np.asarray(store.origins(name))
         if len(origins):
             first, last = origins.min(), min(origins.max() + store.horizon, len(times) - 1)
             ax.axvspan(times[first], times[last], facecolor=SPLIT_COLOURS[name], alpha=0.45, linewidth=0, zorder=0.5)
 
 
-def _event_months(store_or_cube: Any, names: Sequence[str] | None, first: int = 0, last: int | None = None) -> Any:
-    """Event flags (time, channel, y, x) of a store or of a cube that is already in memory; months `first` to `last` - 1."""
-    if isinstance(store_or_cube, xr.DataArray):
-        chosen = [str(store_or_cube.channel.values[0])] if names is None else list(names)
-        return store_or_cube.sel(channel=chosen).isel(time=slice(first, last))
-    chosen = [store_or_cube.outcomes[0]["event"]] if names is None else list(names)
-    return with_months(store_or_cube).cube(names=list(dict.fromkeys(chosen)), start=first, stop=last)
+def _event_months(store: Any, names: Sequence[str], first: int = 0, last: int | None = None) -> Any:
+    """Event flags (time, channel, y, x) of a store; months `first` to `last` - 1."""
+    return with_months(store).cube(names=list(dict.fromkeys(names)), start=first, stop=last)
 
 
 @styled
@@ -123,17 +115,19 @@ def event_diffusion(store_or_cube: Any, t: int | str, steps: int | None = None) 
             f"t = {t!r} is month {position} of {len(times)}, with {steps} months to show before it. Give {steps} to {len(times)} "
             f"(or {month(times[min(steps, len(times) - 1)])} and later), or fewer `steps`."
         )
-    events = _event_months(store_or_cube, None, position - steps, position).isel(channel=0)
     outcomes = getattr(store_or_cube, "outcomes", [{"name": "events", "colour": "#b2182b"}])
+    if isinstance(store_or_cube, xr.DataArray):
+        events = store_or_cube.isel(time=slice(position - steps, position), channel=0)
+    else:
+        events = _event_months(store_or_cube, [outcomes[0]["event"]], position - steps, position).isel(channel=0)
     valid = getattr(store_or_cube, "valid", None)
     columns = -(-steps // -(-steps // 5))
     figure, axes = cell_grid(-(-steps // columns), columns, events)
     for ax, at in zip(axes.flat, range(steps), strict=False):
         here = (events.isel(time=at) > 0).astype(float)
         cell_map(ax, here, valid, **one_colour(outcomes[0]["colour"]))
-        ago = steps - at
         ax.set_title(f"{month(events.time.values[at])}: {int(here.sum())} cells", fontsize=8)
-        ax.text(0.97, 0.03, f"-{ago}", transform=ax.transAxes, ha="right", fontsize=7, color="#777777", zorder=5)
+        ax.text(0.97, 0.03, f"-{steps - at}", transform=ax.transAxes, ha="right", fontsize=7, color="#777777", zorder=5)
     for ax in axes.flat[steps:]:
         ax.set_axis_off()
     label_grid(axes)
@@ -168,7 +162,7 @@ def sequence_samples(store: Any, n: int = 4, seed: int = 0, split: str | None = 
         panels = [*inputs[-steps:], *targets[:leads]]
         for column, (ax, values) in enumerate(zip(axes[row], panels, strict=True)):
             colour = "#4a6d8c" if column < steps else store.outcomes[0]["colour"]
-            look = one_colour(colour) | {"origin": "lower" if _ascending(window) else "upper"}
+            look = one_colour(colour) | {"origin": "lower" if bool(window.y[0] <= window.y[-1]) else "upper"}
             ax.imshow((np.nan_to_num(values) > 0).astype(float), interpolation="nearest", **look)
             at = with_months(store).times[0] + pd.DateOffset(months=origin - steps + column)
             ax.set_title(month(at), fontsize=6.5, fontweight="normal", loc="center", pad=2)
@@ -183,10 +177,6 @@ def sequence_samples(store: Any, n: int = 4, seed: int = 0, split: str | None = 
     return finish(figure, store.meta, said)
 
 
-def _ascending(window: xr.Dataset) -> bool:
-    return window.sizes["y"] < 2 or bool(window.y[0] < window.y[-1])
-
-
 def _sample_axes(store: Any, rows: int, most: int = 10, targets: int = 3) -> tuple[Figure, np.ndarray, int, int]:
     """Axes with a gap between what goes in and what comes out, how many input months and how many leads are shown."""
     steps, leads = min(store.steps, most), min(store.horizon, targets)
@@ -199,13 +189,9 @@ def _sample_axes(store: Any, rows: int, most: int = 10, targets: int = 3) -> tup
     for ax in axes[:, steps:].flat:
         box = ax.get_position()
         ax.set_position([box.x0 + shift, box.y0, box.width, box.height])
-    handles = swatches(
-        {
-            f"input: {store.inputs[0]} in the months before": "#4a6d8c",
-            f"to forecast: {store.outcomes[0]['name']}": store.outcomes[0]["colour"],
-        }
-    )
-    figure.legend(handles=handles, loc="upper left", ncols=2, bbox_to_anchor=(0.08, 1.0))
+    colours = {f"input: {store.inputs[0]} in the months before": "#4a6d8c"}
+    colours[f"to forecast: {store.outcomes[0]['name']}"] = store.outcomes[0]["colour"]
+    figure.legend(handles=swatches(colours), loc="upper left", ncols=2, bbox_to_anchor=(0.08, 1.0))
     return figure, axes, steps, leads
 
 
@@ -251,7 +237,7 @@ def origin_of(data: xr.Dataset, time: Any = None) -> int:
     if time == "latest":
         return int(np.argmax(data.time.values))
     known = ((data.truth >= 0) | ~data.valid).all([d for d in data.truth.dims if d != "time"]).values
-    for wanted in ("test", "val", "train"):
+    for wanted in reversed(SPLITS):
         inside = np.flatnonzero(known & (data.split.values == wanted))
         if len(inside):
             return int(inside[-1])

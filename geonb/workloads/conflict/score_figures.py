@@ -80,14 +80,9 @@ def _unit(scores: xr.Dataset) -> str:
 
 def _line(look: dict[str, Any]) -> dict[str, Any]:
     """A model's colour as a line; the network's is thicker, and dashes tell the others apart."""
-    first = look["zorder"] == 4
     dashes = {"o": "-", "s": "--", "D": ":", "^": "-.", "v": (0, (5, 1, 1, 1, 1, 1)), "P": (0, (1, 1))}
-    return {
-        "color": look["color"],
-        "linestyle": dashes[look["marker"]],
-        "linewidth": 2.2 if first else 1.3,
-        "zorder": look["zorder"],
-    }
+    width = 2.2 if look["zorder"] == 4 else 1.3
+    return {"color": look["color"], "zorder": look["zorder"], "linestyle": dashes[look["marker"]], "linewidth": width}
 
 
 def _interval(one: xr.Dataset, metric: str) -> str:
@@ -154,12 +149,11 @@ def skill_by_month(scores: xr.Dataset, metric: str | None = None, splits: Sequen
     ax.set(ylabel=readable(metric), ylim=(0, None), title=f"{readable(metric)} of the forecasts made for each month")
     bars.set(ylabel="events", xlabel="first month forecast")
     ax.grid(axis="y")
-    shown = {name: SPLIT_COLOURS[name] for name in dict.fromkeys(split_of) if name in SPLIT_COLOURS}
     legend_above(figure, ax, min(scores.sizes["model"], 6))
-    handles = swatches(shown)
+    handles = swatches({name: SPLIT_COLOURS[name] for name in dict.fromkeys(split_of) if name in SPLIT_COLOURS})
     for handle in handles:
         handle.set_alpha(SHADE)
-    bars.legend(handles=handles, loc="upper left", ncols=len(shown), bbox_to_anchor=(0, -0.35))
+    bars.legend(handles=handles, loc="upper left", ncols=len(handles), bbox_to_anchor=(0, -0.35))
     missing = int(here.month_score.isel(model=0).isnull().sum())
     said = f" Months without an event have no {readable(metric)}: {missing}." if missing else ""
     told = f"Events: {_unit(scores)} with an event among those forecast, all leads together.{said}"
