@@ -130,13 +130,11 @@ def logistic(store: CubeStore, seed: int = 0) -> Baseline:
 
 def events_of(store: CubeStore, start: int, stop: int) -> np.ndarray:
     """Event flags of the outcomes in the months start:stop, array (time, outcome, y, x) float32, 0 outside the region."""
-    return _read(store, "event", start, stop) > 0 if stop > start else _nothing(store, bool)
+    return _read(store, "event", start, stop) > 0
 
 
 def deaths_of(store: CubeStore, start: int, stop: int) -> np.ndarray:
     """Deaths of the outcomes in the months start:stop, array (time, outcome, y, x) float32, 0 outside the region."""
-    if stop <= start:
-        return _nothing(store, np.float32)
     values = _read(store, "deaths", start, stop)
     for o, outcome in enumerate(store.outcomes):
         if outcome["deaths"].startswith("log1p_"):
@@ -149,10 +147,6 @@ def _read(store: CubeStore, kind: str, start: int, stop: int) -> np.ndarray:
     cube = np.asarray(with_months(store).cube(names, start, stop), np.float32)
     values = cube[:, [names.index(outcome[kind]) for outcome in store.outcomes]]
     return np.where(store.valid, np.nan_to_num(values), 0)
-
-
-def _nothing(store: CubeStore, dtype: type) -> np.ndarray:
-    return np.zeros((0, len(store.outcomes), *store.valid.shape), dtype)
 
 
 def has_deaths(store: CubeStore) -> bool:
@@ -183,8 +177,7 @@ def _rolling(store: CubeStore, back: int, with_deaths: bool = False) -> Iterator
     """(t, flags of the `back` months before, flags of the H months from t on, their deaths or None) of training origins."""
     origins = set(np.asarray(with_months(store).origins("train")).tolist())
     width = back + store.horizon
-    flags: deque[np.ndarray] = deque(maxlen=width)
-    dead: deque[np.ndarray] = deque(maxlen=width)
+    flags, dead = deque[np.ndarray](maxlen=width), deque[np.ndarray](maxlen=width)
     for start, stop in _pieces(max(0, min(origins) - back), training_stop(store)):
         flags_here = events_of(store, start, stop)
         dead_here = deaths_of(store, start, stop) if with_deaths else flags_here
@@ -336,8 +329,7 @@ def _losses_later(features: np.ndarray, events: np.ndarray, weight: np.ndarray, 
     """Log loss (feature,) of each feature alone on the last quarter of the origins, fitted on the others; mean of some leads."""
     later = origin > np.quantile(np.unique(origin), 0.75)
     if later.all() or not later.any():
-        later = np.ones(len(origin), bool)
-        earlier = later
+        earlier = later = np.ones(len(origin), bool)
     else:
         earlier = ~later
     leads = sorted({0, events.shape[1] // 2, events.shape[1] - 1})
