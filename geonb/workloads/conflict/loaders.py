@@ -191,8 +191,7 @@ def check_turns(augment: str) -> list[tuple[str, dict[str, float]]]:
         Also for changes that are made for images.
     """
     steps = check_augment(augment)
-    others = [name for name, _ in steps if name not in EXACT]
-    if others:
+    if others := [name for name, _ in steps if name not in EXACT]:
         raise ValueError(
             f"augment = {augment!r}: {', '.join(others)} is made for images, months of events know {', '.join(EXACT)} or none"
         )
