@@ -243,11 +243,6 @@ def _statistics(values: np.ndarray) -> dict[str, str]:
     if not np.isfinite(values).any():
         return {}
     exact = values.astype(np.float64)
-    found = {
-        "MINIMUM": np.nanmin(exact),
-        "MAXIMUM": np.nanmax(exact),
-        "MEAN": np.nanmean(exact),
-        "STDDEV": np.nanstd(exact),
-    }
+    found: dict[str, Callable] = {"MINIMUM": np.nanmin, "MAXIMUM": np.nanmax, "MEAN": np.nanmean, "STDDEV": np.nanstd}
     share = {"STATISTICS_VALID_PERCENT": f"{100 * np.isfinite(values).mean():.4g}"}
-    return {f"STATISTICS_{name}": f"{value:.9g}" for name, value in found.items()} | share
+    return {f"STATISTICS_{name}": f"{of(exact):.9g}" for name, of in found.items()} | share
