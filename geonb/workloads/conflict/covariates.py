@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from geonb.workloads.conflict import priogrid
-from geonb.workloads.conflict.events import Paths, named_files
+from geonb.workloads.conflict.events import Paths, named_files, refuse_all
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -49,11 +49,8 @@ def list_columns(paths: Paths | None) -> dict[str, list[str]]:
             faults.append(f"{path} has no column gid; it has {', '.join(names[:20])}")
         known = columns["yearly" if "year" in names else "static"]
         known += [n for n in names if n not in PLACES and n not in known]
-    if faults:
-        raise ValueError(
-            "The covariate files cannot be used:\n  " + "\n  ".join(faults) + "\nGive PRIO-GRID CSVs: gid, year, "
-            "variables (yearly) or gid, variables (static)."
-        )
+    cure = "\nGive PRIO-GRID CSVs: gid, year, variables (yearly) or gid, variables (static)."
+    refuse_all("The covariate files cannot be used", faults, cure)
     columns["static"] = [n for n in columns["static"] if n not in columns["yearly"]]
     return columns
 
@@ -107,7 +104,7 @@ def read_covariates(
             faults.append(f"{path} is damaged ({error}). Fetch it again")
         except ValueError as error:
             faults.append(f"{path}{error}")
-    _refuse(faults)
+    refuse_all("The covariate files have faults", faults)
     data = {}
     for name in columns:
         yearly = name in there["yearly"]
@@ -123,13 +120,8 @@ def read_covariates(
                 f"{name} has no value in any cell of the region {region.spec or 'around the events'}: leave it out"
             )
         data[name] = xr.Variable(dims, values, attrs | {"kind": "yearly" if yearly else "static"})
-    _refuse(faults)
+    refuse_all("The covariate files have faults", faults)
     return xr.Dataset(data, {"year": years, "y": region.latitude, "x": region.longitude})
-
-
-def _refuse(faults: list[str]) -> None:
-    if faults:
-        raise ValueError("The covariate files have faults:\n  " + "\n  ".join(faults))
 
 
 def _names(path: Path) -> list[str]:

@@ -88,8 +88,9 @@ def read_events(paths: Paths, faults: str = "raise") -> pd.DataFrame:
         raise ValueError(f"faults = {faults!r} is not allowed: raise or drop.")
     files = _existing(paths)
     heads = {path: _head(path) for path in files}
-    if missing := [text for path, head in heads.items() for text in _missing(path, head)]:
-        raise ValueError("The event files cannot be used:\n  " + "\n  ".join(missing))
+    refuse_all(
+        "The event files cannot be used", [text for path, head in heads.items() for text in _missing(path, head)]
+    )
     faulty: Faulty = {}
     countries: dict[int, str] = {}
     pieces, counts = [], Counter[str]()
@@ -100,15 +101,18 @@ def read_events(paths: Paths, faults: str = "raise") -> pd.DataFrame:
                 n, first = faulty.get((path, text), (0, rows.iloc[0].to_dict()))
                 faulty[path, text] = n + len(rows), first
             pieces.append(table.assign(file=np.int16(number)))
-    if faulty and faults == "raise":
+    if faults == "raise":
         lines = [f"{path}: {_told(text, *facts)}" for (path, text), facts in faulty.items()]
-        raise ValueError(
-            "The events have faults:\n  "
-            + "\n  ".join(lines)
-            + "\nCorrect the files, or leave such events out and count them: faults = drop."
-        )
+        cure = "\nCorrect the files, or leave such events out and count them: faults = drop."
+        refuse_all("The events have faults", lines, cure)
     events = pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame(columns=[*DTYPES, "file"])
     return _joined(events, files, heads, faulty, counts, countries)
+
+
+def refuse_all(head: str, faults: list[str], cure: str = "") -> None:
+    """One ValueError that lists every fault of some files, a line each, and what to do, if there is any."""
+    if faults:
+        raise ValueError("\n  ".join([f"{head}:", *faults]) + cure)
 
 
 def _joined(
@@ -413,8 +417,7 @@ def check_events(
                 f"no event from {month_text(first)} to {month_text(last)} with these settings: the files hold events from "
                 f"{held}. Choose a `period` within those, or weaker filters in `event`"
             )
-    if faults:
-        raise ValueError("The events cannot be used:\n  " + "\n  ".join(faults))
+    refuse_all("The events cannot be used", faults)
 
 
 def select_events(events: pd.DataFrame, where_prec: int | None = None, date_prec: int | None = None) -> pd.DataFrame:
