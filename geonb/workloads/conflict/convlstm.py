@@ -57,7 +57,11 @@ class ConvLSTMCell(nn.Module):
         ValueError
             If peepholes are per pixel and x has another size.
         """
-        self._check(x)
+        if self.size is not None and tuple(x.shape[-2:]) != self.size:
+            raise ValueError(
+                f"Windows of {' x '.join(map(str, x.shape[-2:]))} cells, but the peepholes per pixel are for "
+                f"{' x '.join(map(str, self.size))}. Give peephole=channel, which takes any size, or windows of that size."
+            )
         if state is None:
             # nothing to convolve: h = 0
             gates = functional.conv2d(
@@ -74,13 +78,6 @@ class ConvLSTMCell(nn.Module):
         if self.peepholes is not None:
             o = torch.addcmul(o, self.peepholes[2], c)
         return o.sigmoid() * c.tanh(), c
-
-    def _check(self, x: Tensor) -> None:
-        if self.size is not None and tuple(x.shape[-2:]) != self.size:
-            raise ValueError(
-                f"Windows of {' x '.join(map(str, x.shape[-2:]))} cells, but the peepholes per pixel are for "
-                f"{' x '.join(map(str, self.size))}. Give peephole=channel, which takes any size, or windows of that size."
-            )
 
 
 class ConvLSTM(nn.Module):

@@ -76,9 +76,7 @@ def list_outcomes(outcomes: str = "any") -> list[dict[str, str]]:
 
 
 def check_channels(
-    channels: str | Sequence[str],
-    available: Mapping[str, Sequence[str]] | None = None,
-    outcomes: str = "any",
+    channels: str | Sequence[str], available: Mapping[str, Sequence[str]] | None = None, outcomes: str = "any"
 ) -> list[dict[str, Any]]:
     """Turn names of channels into records.
 
@@ -329,9 +327,7 @@ def _covariates(plan: Plan, interpolate: Sequence[str]) -> xr.Dataset:
     years = range(plan.first // 12 + 1970, plan.last // 12 + 1971)
     wanted = list(dict.fromkeys(columns.values()))
     data = conflict_covariates.read_covariates(plan.covariates, wanted, plan.region, years, interpolate)
-    for name, column in columns.items():
-        if name == column:
-            continue
+    for name, column in [(name, column) for name, column in columns.items() if name != column]:
         if float(data[column].min()) < 0:
             raise ValueError(
                 f"channel {name!r}: {column} has values below 0, so it has no log1p. Take {column} itself."
@@ -422,8 +418,7 @@ def _fill_months(group: Any, plan: Plan, used: pd.DataFrame) -> None:
         quantity = match["quantity"] if match["quantity"] in COUNTED else "event"
         sums = _sums(*cases[match["suffix"] or ""], quantity, plan.rules["event_rule"])
         tasks.append((to, position, match, *sums, plan.months))
-    for _ in threads.spread(_fill_channel, tasks):
-        pass
+    list(threads.spread(_fill_channel, tasks))
 
 
 def _fill_channel(to: Any, position: int, match: re.Match, where: np.ndarray, values: np.ndarray, months: int) -> None:

@@ -115,10 +115,8 @@ def weights_of(months: int, places: int, draws: int, seed: list[int], how: str =
     random = np.random.default_rng(seed)
     by_month = random.multinomial(months, np.full(months, 1 / months), size=draws).astype(np.float64)
     by_place = random.multinomial(places, np.full(places, 1 / places), size=draws).astype(np.float64)
-    if how == "months":
-        by_place[:] = 1
-    if how == "cells":
-        by_month[:] = 1
+    if how != "both":
+        (by_place if how == "months" else by_month)[:] = 1
     return (by_month[:, :, None] * by_place[:, None]).reshape(draws, -1)
 
 
