@@ -106,6 +106,7 @@ def places() -> list[Path]:
 
 
 def checkouts() -> list[Path]:
+    """The project root in a list; empty where there is none."""
     try:
         return [project_root()]
     except FileNotFoundError:  # geonb as a library, outside a checkout
@@ -113,4 +114,5 @@ def checkouts() -> list[Path]:
 
 
 def slug(name: str) -> str:
+    """A name as a folder may bear it: small letters, digits, hyphens."""
     return "".join(c if c.isalnum() else "-" for c in name.lower()).strip("-") or "dataset"

@@ -55,13 +55,16 @@ class Trainable(L.LightningModule):
 
     @classmethod
     def check(cls, store: Store, network: str, loss: str, augment: str, sampler: str, optimizer: str) -> None:
-        """Refuse what cannot be trained before anything is computed; one ValueError lists every fault."""
-        raise NotImplementedError(f"{cls.__name__} must say what it refuses to train: give it a class method `check`")
+        """Refuse what cannot be trained before anything is computed; one ValueError lists every fault.
+
+        Here: a store without training or validation samples, and an unknown optimiser. A task adds what its network and loss need.
+        """
+        check_all(store, [lambda: check_optimizer(optimizer)])
 
     @classmethod
     def card_of(cls, store: Store) -> dict[str, Any]:
-        """What the model's card must remember of a store: channels, classes, statistics."""
-        raise NotImplementedError(f"{cls.__name__} must say what its card remembers: give it a class method `card_of`")
+        """What the model's card must remember of a store. Here: its channels, its statistics, and whether it is simulated."""
+        return {name: store.meta[name] for name in ("channels", "statistics", "simulated")}
 
     @classmethod
     def check_memory(cls, store: Store, network: str, batch: int, precision: str) -> None:

@@ -248,13 +248,12 @@ def test_of_a_metric_that_is_better_the_lower_the_lowest_is_kept(metric, small_s
     assert kept["epoch"] == 1 + values.index(min(values)) and min(values) < max(values)
 
 
-def test_a_task_must_say_what_it_refuses_and_remembers(small_store):
-    for asked in (
-        lambda: training_task.Trainable.check(small_store, *5 * [""]),
-        lambda: training_task.Trainable.card_of(small_store),
-    ):
-        with pytest.raises(NotImplementedError, match="give it a class method"):
-            asked()
+def test_what_any_task_refuses_and_remembers(small_store):
+    training_task.Trainable.check(small_store, "", "", "", "", "adamw")
+    with pytest.raises(ValueError, match="Unknown optimizer 'adamn'"):
+        training_task.Trainable.check(small_store, "", "", "", "", "adamn")
+    card = training_task.Trainable.card_of(small_store)
+    assert card["simulated"] is True and len(card["statistics"]["mean"]) == len(card["channels"]) == 4
 
 
 # ---- before any compute

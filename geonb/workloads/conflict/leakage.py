@@ -49,4 +49,5 @@ def leaks(index: pd.DataFrame, split: dict[str, Any], most: int = 20) -> tuple[l
 
 
 def name_of(row: Any) -> str:
+    """A window as faults name it, from a row of `DataFrame.itertuples`."""
     return f"{row.split} window {row.Index} (origin {row.t}, y {row.y}, x {row.x})"
