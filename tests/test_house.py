@@ -157,3 +157,10 @@ def test_the_spine_names_no_room():
     spine.remove(PACKAGE / "workloads" / "__init__.py")  # which tells the spine, at run time, which rooms there are
     told = [f"{p.relative_to(ROOT)}: {m[0]}" for p in spine for m in named.finditer(p.read_text())]
     assert len(spine) > 50 and told == []
+
+
+@pytest.mark.parametrize("name", ["geonb", *(f"geonb.{layer}" for layer in geonb._modules())])
+def test_a_package_gives_what_it_lists(name):
+    module = importlib.import_module(name)
+    for public in getattr(module, "__all__", ()):
+        assert getattr(module, public) is not None, f"{name}.{public}"

@@ -1,6 +1,7 @@
 """The notebooks: their rules, read off the files; and the whole chain, run on small data."""
 
 import ast
+import importlib
 import json
 import os
 import re
@@ -158,6 +159,23 @@ def test_resuming_what_is_done_does_nothing_and_what_is_gone_is_made_again(finis
     assert again.returncode == 0 and again.stdout.count("skipped") == 3 and scores.is_file(), (
         again.stdout + again.stderr
     )
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_every_name_that_a_notebook_takes_from_a_module_is_there(path):
+    tree = ast.parse("\n".join(source(cell) for cell in cells(path, "code")))
+    modules = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "geonb":
+            package = importlib.import_module(node.module)
+            for name in node.names:  # a submodule, or what a module gives
+                where = f"{node.module}.{name.name}"
+                found = getattr(package, name.name, None)
+                modules[name.asname or name.name] = importlib.import_module(where) if found is None else found
+    modules["geonb"] = geonb
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            assert hasattr(modules[node.value.id], node.attr), f"{node.value.id}.{node.attr}"
 
 
 def test_defaults_of_every_workload_fit_its_notebooks():

@@ -176,7 +176,11 @@ def open_store(path: str | Path | None = None, workload: str | None = None) -> S
         notebook = f"01_dataset_{workload}" if workload else "01_dataset_*"
         raise FileNotFoundError(f"At {path} there is {state}. Run notebooks/{notebook}.ipynb first, or set `store`.")
     meta = json.loads((folder / "store.json").read_text())
-    return specs.load(registry.store_of(meta.get("kind", "patches")))(folder, meta)
+    try:
+        kind = registry.store_of(str(meta.get("kind", "patches")))
+    except ValueError as error:
+        raise ValueError(f"The sample store {folder} cannot be opened: {error}") from None
+    return specs.load(kind)(folder, meta)
 
 
 def _newest(workload: str) -> Store:

@@ -113,7 +113,7 @@ def simulated_scenes(
         series=tuple(replace(s, name="simulated") for s in found.series),
         name="simulated-clouds",
         title="Simulated clouds of three kinds",
-        attribution="geonb.workloads.clouds.examples.simulated_scenes",
+        attribution="simulated by geonb",
     )
 
 

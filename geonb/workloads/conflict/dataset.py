@@ -27,7 +27,7 @@ ATTRIBUTION = (
 SIMULATED: dict[str, Any] = {
     "title": "Simulated violence on the PRIO-GRID",
     "notes": ["Simulated data: no event in them ever happened."],
-    "attribution": "geonb.workloads.conflict.examples.simulated_conflict",
+    "attribution": "simulated by geonb",
 }
 _EVENT = {
     "where_prec": Option(None, int, 1, 7, help="places known at least so well, 1 is exact"),

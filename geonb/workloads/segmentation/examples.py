@@ -191,7 +191,7 @@ def simulated_scene(
         name="simulated-scene",
         simulated=True,
         notes=("Simulated data: neither the image nor the land cover is real.",),
-        attribution="geonb.workloads.segmentation.examples.simulated_scene",
+        attribution="simulated by geonb",
     )
     channels = {c["name"]: c for c in LANDSAT_CHANNELS.values()}
     return replace(pairs, classes=LANDSAT_CLASSES, channels=tuple(channels[n] for n in pairs.images[0].channels))

@@ -221,9 +221,10 @@ def test_the_kind_of_a_store_says_what_opens_it(cube_store, tmp_path):
     opened = stores.open_store(written.path)
     assert type(opened) is window_store.WindowStore and not opened.georeferenced
     seal = json.loads((written.path / "store.json").read_text())
-    (written.path / "store.json").write_text(json.dumps(seal | {"kind": "window"}))
-    with pytest.raises(ValueError, match=r"Unknown kind of sample store 'window'\. Did you mean 'windows'"):
-        stores.open_store(written.path)
+    for kind, said in (("window", r"'window'\. Did you mean 'windows'"), (3, "'3'")):
+        (written.path / "store.json").write_text(json.dumps(seal | {"kind": kind}))
+        with pytest.raises(ValueError, match=rf"theirs.* cannot be opened: Unknown kind of sample store {said}"):
+            stores.open_store(written.path)
 
 
 def test_items_are_named_by_the_cells_with_an_event(cube_store):
