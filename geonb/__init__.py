@@ -48,7 +48,8 @@ import pkgutil
 from typing import Any
 
 from geonb.base.conventions import VERSION as __version__
-from geonb.workloads import ROOMS, WORKLOADS
+from geonb.base.conventions import WORKLOADS
+from geonb.workloads import ROOMS
 
 WORKLOADS.update(ROOMS)  # the spine asks for workloads by name; here it is told which there are
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from geonb.base.conventions import WORKLOADS
 from geonb.base.specs import load, pick
 
 if TYPE_CHECKING:
@@ -97,7 +98,6 @@ class Workload:
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
 
 
-WORKLOADS: dict[str, str] = {}  # name -> import path of the record
 _NAMED: dict[str, Workload] = {}  # import path -> record that the user named in this process
 
 

@@ -7,6 +7,7 @@ from collections.abc import Collection
 VERSION = "0.1.0.dev0"  # of geonb; what is written on disk says which one wrote it
 IGNORE = 255  # target of a pixel without a label
 SPLITS = ("train", "val", "test")
+WORKLOADS: dict[str, str] = {}  # name -> import path of its record; filled from the top (geonb/__init__.py)
 SPLIT_CODES = {name: code for code, name in enumerate(("none", *SPLITS))}  # in maps of the split
 
 

@@ -11,7 +11,7 @@ a package of your own: every place that takes a workload's name also takes an im
 
 from __future__ import annotations
 
-from geonb.registry import WORKLOADS, Figure, Workload, get, known
+from geonb.base.lazy import names_of
 
 # where each record stands; imported when it is first asked for
 ROOMS = {
@@ -19,4 +19,4 @@ ROOMS = {
     "conflict": "geonb.workloads.conflict:RECORD",
     "segmentation": "geonb.workloads.segmentation:RECORD",
 }
-__all__ = ["ROOMS", "WORKLOADS", "Figure", "Workload", "get", "known"]
+__getattr__, __dir__, __all__ = names_of(__name__, {"geonb.registry": "Figure WORKLOADS Workload get known"})
