@@ -39,14 +39,15 @@ class Workload:
     former_tasks : tuple of str
         What model cards of earlier versions call the same task; compared, never imported.
     baselines : tuple of str
-        Each ``(store) -> (inputs) -> probability``.
+        Each ``(store, seed) -> `` what guesses as the network does, with a ``name``; what it takes and gives is the workload's.
     predict : str
         ``(run, model, store, baselines, ...) -> path`` of predictions.zarr.
     check_predictions : str
         ``(tree, deep) -> faults``: what is wrong with its predictions, beyond what all workloads' have in common; see
         :mod:`geonb.prediction.faults`.
     export : str
-        ``(run, model, rasters, ...) -> paths`` of files for a GIS, from the predictions and for more rasters.
+        ``(run, model, rasters, **settings of notebook 03) -> DataFrame``, a row a file for a GIS, of the predictions and of more
+        rasters.
     score : str
         ``(predictions, draws, seed) -> Dataset``.
     tiles : str
