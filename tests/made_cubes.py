@@ -113,7 +113,7 @@ def write_cube(folder, outcomes="any", months=96, rows=24, columns=20, seed=0, w
 def small_cube_store(root, outcomes="any", **options):
     """A sealed store of a simulated cube of 24 x 20 cells and 96 months; `outcomes` any or by-type.
 
-    Options of `write_cube` above (months, rows, columns, wraps, seed as cube_seed) and of `store_cubes.write_cube_store`.
+    Options of `write_cube` above (months, rows, columns, wraps, seed as cube_seed) and of `store.write_cube_store`.
     """
     from geonb.workloads.conflict import store
 

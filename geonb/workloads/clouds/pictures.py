@@ -151,7 +151,7 @@ def _table(files: Mapping[str, list[tuple[Path, ...]]], sums: Mapping[Path, str]
 
 
 def settle(scenes: Scenes, patch: int | None, shares: str | tuple, seed: int, **asked: Any) -> dict[str, Any]:
-    """What a store of given triplets depends on, as `store_scenes._settle` has it for drawn ones, and their table.
+    """What a store of given triplets depends on, as `store._settle` has it for drawn ones, and their table.
 
     Parameters
     ----------
