@@ -62,6 +62,8 @@ class Workload:
         The metric that leads tables and the run list.
     lower_is_better : bool, optional
         Which way the headline points; needed of a metric that :mod:`geonb.base.metrics` does not know, if less of it is better.
+    units : str
+        Unit of the headline, as UDUNITS writes it (``m``); empty where it has none.
     compare : str
         ``(one, other, metric, split, draws, seed) -> dict``: two runs' scores over the same blocks, see :func:`geonb.scores.compare`.
     stores : mapping
@@ -80,6 +82,7 @@ class Workload:
     dataset: str
     headline: str
     lower_is_better: bool | None = None
+    units: str = ""
     stores: Mapping[str, str] = field(default_factory=dict)
     check: str = ""
     task: str = ""

@@ -178,7 +178,7 @@ def small_scores(predictions: xr.DataTree | None = None, points: int = 50) -> xr
     lead_score = np.full((len(MODELS), 2, LEADS, len(METRICS)), np.nan)
     month_score = np.full((len(MODELS), data.sizes["time"], len(METRICS)), np.nan)
     curves = {name: np.full((len(MODELS), 2, points), np.nan) for name in ("roc_fpr", "roc_tpr", "pr_recall", "pr_precision")}  # fmt: skip
-    bins = {name: np.zeros((len(MODELS), 2, 10)) for name in ("confidence", "hit_rate", "bin_pixels")}
+    bins = {name: np.zeros((len(MODELS), 2, 10)) for name in ("confidence", "hit_rate", "bin_samples")}
     for m, model in enumerate(MODELS):
         for s, split in enumerate(splits):
             truth, guess = _pairs(data, data.split.values == split, model)
@@ -194,7 +194,7 @@ def small_scores(predictions: xr.DataTree | None = None, points: int = 50) -> xr
             which = np.minimum((guess * 10).astype(int), 9)
             for b in range(10):
                 inside = which == b
-                bins["bin_pixels"][m, s, b] = inside.sum()
+                bins["bin_samples"][m, s, b] = inside.sum()
                 bins["confidence"][m, s, b] = guess[inside].mean() if inside.any() else np.nan
                 bins["hit_rate"][m, s, b] = truth[inside].mean() if inside.any() else np.nan
         for i in range(data.sizes["time"]):
@@ -202,7 +202,7 @@ def small_scores(predictions: xr.DataTree | None = None, points: int = 50) -> xr
             month_score[m, i] = _metrics(truth, guess) if len(truth) else np.nan
     known = (data.truth >= 0) & data.valid
     events = ((data.truth == 1) & data.valid).sum(("outcome", "lead", "y", "x"))
-    n_pixels = [int(known.isel(time=data.split.values == s).sum()) for s in splits]
+    n_samples = [int(known.isel(time=data.split.values == s).sum()) for s in splits]
     prevalence = [float(_pairs(data, data.split.values == s, "network")[0].mean()) for s in splits]
     three, lead_dims = ("model", "split", "metric"), ("model", "split", "lead", "metric")
     variables = _with_ends("score", three, score) | _with_ends("gain", three, score[:1] - score)
@@ -211,7 +211,7 @@ def small_scores(predictions: xr.DataTree | None = None, points: int = 50) -> xr
         "month_score": (("model", "time", "metric"), month_score),
         "month_events": ("time", events.values),
         "month_split": ("time", data.split.values),
-        "n_pixels": ("split", n_pixels),
+        "n_samples": ("split", n_samples),
         "n_blocks": ("split", [20, 24]),
         "prevalence": ("split", prevalence),
     }

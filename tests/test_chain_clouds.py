@@ -54,7 +54,7 @@ def test_the_run_is_whole_and_stands_beside_its_baselines(made):
     expected = ["network", "untrained", "mean-and-spread", "pixel-pca"]
     with xr.open_dataset(run.scores, engine="h5netcdf") as scores:
         assert list(scores["model"].values) == expected
-        assert int(scores["n_pixels"].sel(split="test")) == 40
+        assert int(scores["n_samples"].sel(split="test")) == 40
         assert scores.attrs["unit"] == "triplets" and scores.attrs["simulated"] == 1
     assert run.info["headline"]["metric"] == "triplet_accuracy"
     assert all(f"\n{name} " in told for name in expected) and "simulated data" in told

@@ -1,4 +1,4 @@
-"""Which way a metric points: whether more of it is better, or less.
+"""Which way a metric points, whether more of it is better or less, and in which unit it is.
 
 Metrics of geonb are known here. A workload whose ``headline`` is another says in its record (``lower_is_better``) which way it
 points; that travels with what it leads, under the same names: the attributes of scores.nc, run.json's ``headline``, a row of
@@ -35,6 +35,12 @@ def lower_is_better(metric: str, told: Mapping[str, Any] | None = None) -> bool:
         if said is not None and said == said:  # NaN stands in a table for a run that said nothing
             return bool(said)
     return metric in LOWER_IS_BETTER
+
+
+def with_units(metric: str, told: Mapping[str, Any], name: str | None = None) -> str:
+    """The metric, or a `name` for it, with the unit that the workload's record says its headline has: ``rmse [m]``."""
+    units = told.get("headline_units") if told.get("headline") == metric else None
+    return f"{name or metric} [{units}]" if units else name or metric
 
 
 def lower_in_table(table: pd.DataFrame, metric: str) -> bool:

@@ -13,7 +13,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from geonb.base.metrics import lower_is_better
+from geonb.base.metrics import lower_is_better, with_units
 from geonb.plots.style import along_whole_numbers, banded, finish, model_looks, styled
 
 NAMES = {
@@ -33,9 +33,9 @@ NAMES = {
 }
 
 
-def readable(metric: str) -> str:
-    """The name a reader expects: ``mean_iou`` -> ``mean IoU``."""
-    return NAMES.get(metric, metric.replace("_", " "))
+def readable(metric: str, attrs: Mapping[Any, Any] | None = None) -> str:
+    """The name a reader expects: ``mean_iou`` -> ``mean IoU``; with its unit where the scores' attributes tell one."""
+    return with_units(metric, attrs or {}, NAMES.get(metric, metric.replace("_", " ")))
 
 
 @styled
@@ -78,7 +78,7 @@ def learning_curves(log: str | Path | pd.DataFrame, metric: str | None = None) -
 def counted(scores: xr.Dataset, split: str, intervals: str = "bars") -> str:
     """How much of a split was scored, in the scores' own unit, and what shows the 95 % intervals ("": nothing)."""
     here, unit = scores.sel(split=split), scores.attrs.get("unit", "pixels")
-    said = f"{split} split: {int(here.n_pixels):,} {unit} in {int(here.n_blocks):,} blocks"
+    said = f"{split} split: {int(here.n_samples):,} {unit} in {int(here.n_blocks):,} blocks"
     return f"{said}; {intervals} are 95 % intervals from resampling whole blocks." if intervals else f"{said}."
 
 
@@ -127,7 +127,7 @@ def skill(scores: xr.Dataset, split: str = "test") -> Figure:
 
     Parameters
     ----------
-    scores : Dataset with ``score``, ``score_low``, ``score_high`` (model, split, metric), ``n_pixels`` and ``n_blocks``
+    scores : Dataset with ``score``, ``score_low``, ``score_high`` (model, split, metric), ``n_samples`` and ``n_blocks``
         As in a run's scores.nc.
     split : str
         Which part of the data: ``test`` is the one that nothing was chosen on.
@@ -153,7 +153,7 @@ def skill(scores: xr.Dataset, split: str = "test") -> Figure:
         ax.margins(x=0.18)
         ax.grid(axis="x")
         worse = lower_is_better(metric, scores.attrs)
-        ax.set_title(readable(metric))
+        ax.set_title(readable(metric, scores.attrs))
         ax.set_xlabel("lower is better" if worse else "higher is better", fontsize=7.5, color="#777777")
         if not worse:  # a margin may be below nought
             ax.set_xlim(min(-0.04, float(one.score_low.fillna(one.score).min()) - 0.04), 1.04)
@@ -192,7 +192,7 @@ def metric_of(scores: xr.Dataset, metric: str | None = None) -> str:
 
 def with_better(metric: str, attrs: Mapping[Any, Any]) -> str:
     """The label of a metric's axis: its name, and which way it points."""
-    return f"{readable(metric)} ({'lower' if lower_is_better(metric, attrs) else 'higher'} is better)"
+    return f"{readable(metric, attrs)} ({'lower' if lower_is_better(metric, attrs) else 'higher'} is better)"
 
 
 def needed(scores: xr.Dataset, variable: str) -> None:
@@ -207,7 +207,7 @@ def source_scores(scores: xr.Dataset, metric: str | None = None, split: str = "t
 
     Parameters
     ----------
-    scores : Dataset with ``source_score`` (model, split, source, metric), its ``_low``/``_high``, ``source_pixels``, ``source_blocks``
+    scores : Dataset with ``source_score`` (model, split, source, metric), its ``_low``/``_high``, ``source_samples``, ``source_blocks``
         Sources without a pixel in the split are left out, and named.
     metric : str, optional
         The headline when left out.
@@ -215,13 +215,13 @@ def source_scores(scores: xr.Dataset, metric: str | None = None, split: str = "t
     needed(scores, "source_score")
     metric, models, unit = metric_of(scores, metric), models_of(scores), scores.attrs.get("unit", "pixels")
     whole = scores.sel(split=split, metric=metric)
-    seen = (whole.source_pixels > 0).values
+    seen = (whole.source_samples > 0).values
     kept, several = whole.isel(source=np.flatnonzero(seen)), len(set(scores.dataset.values.tolist())) > 1
     names = []
     for one in range(kept.sizes["source"]):
         at = kept.isel(source=one)
         name = f"{at.source.item()} ({at.dataset.item()})" if several else str(at.source.item())
-        names.append(f"{name}\n{int(at.source_pixels):,} {unit}, {int(at.source_blocks):,} blocks")
+        names.append(f"{name}\n{int(at.source_samples):,} {unit}, {int(at.source_blocks):,} blocks")
     values = [kept.source_score, kept.source_score_low, kept.source_score_high]
     figure, ax = rows_of_dots(values, models, names, 0.2 * (len(models) + 0.9))
     colour = model_looks(models)[models[0]]["color"]
@@ -243,7 +243,7 @@ def reliability(scores: xr.Dataset, split: str = "test") -> Figure:
 
     Parameters
     ----------
-    scores : Dataset with ``confidence``, ``hit_rate``, ``bin_pixels`` (model, split, bin)
+    scores : Dataset with ``confidence``, ``hit_rate``, ``bin_samples`` (model, split, bin)
         Mean probability given, share that was right (or had an event) and number of pixels (or cell-months) of each bin of
         equal width.
 
@@ -251,7 +251,7 @@ def reliability(scores: xr.Dataset, split: str = "test") -> Figure:
     ----------
     Guo et al. 2017, On calibration of modern neural networks, eq. 2-3 and 5 (arXiv 1706.04599).
     """
-    curve, unit = scores[["confidence", "hit_rate", "bin_pixels"]].sel(split=split), scores.attrs.get("unit", "pixels")
+    curve, unit = scores[["confidence", "hit_rate", "bin_samples"]].sel(split=split), scores.attrs.get("unit", "pixels")
     events = (
         "class" not in scores.dims
     )  # forecasts of an event: what is judged is its own probability, not the winner's
@@ -262,7 +262,7 @@ def reliability(scores: xr.Dataset, split: str = "test") -> Figure:
     bounds = np.linspace(0, 1, curve.sizes["bin"] + 1)
     for model, look in model_looks(models_of(scores)).items():
         one = curve.sel(model=model)
-        pixels = one.bin_pixels.values
+        pixels = one.bin_samples.values
         total, seen = max(1, pixels.sum()), pixels >= 30  # fewer pixels draw noise, not a curve
         gap = np.nansum(pixels * abs(one.confidence - one.hit_rate).values) / total
         look = look | {"markersize": look["markersize"] - 2}
@@ -278,7 +278,7 @@ def reliability(scores: xr.Dataset, split: str = "test") -> Figure:
     ax.legend(loc="lower right" if events else "upper left", frameon=True, edgecolor="none", framealpha=0.85)
     figure.tight_layout()
     bins = f"Bins under 30 {unit} are left out. ECE: mean distance to the diagonal (expected calibration error)."
-    return finish(figure, scores.attrs, f"{split} split: {int(scores.n_pixels.sel(split=split)):,} {unit}. {bins}")
+    return finish(figure, scores.attrs, f"{split} split: {int(scores.n_samples.sel(split=split)):,} {unit}. {bins}")
 
 
 def score_table(scores: xr.Dataset, split: str = "test") -> pd.DataFrame:
@@ -293,7 +293,7 @@ def score_table(scores: xr.Dataset, split: str = "test") -> pd.DataFrame:
     metrics = sorted(known_metrics(scores, split), key=lambda metric: metric != headline)
     digits = {metric: digits_of(part.score.sel(metric=metric).values) for metric in metrics}
     rows = {
-        model: {readable(one): written(part.sel(model=model, metric=one), digits[one]) for one in metrics}
+        model: {readable(one, scores.attrs): written(part.sel(model=model, metric=one), digits[one]) for one in metrics}
         for model in models_of(scores)
     }
     return pd.DataFrame.from_dict(rows, orient="index")

@@ -288,9 +288,11 @@ def _differences(frame: pd.DataFrame, scores: dict[str, xr.Dataset], metric: str
                         f"another sample store ({stores[run]}): {error}" if elsewhere else error
                     ) from error
             cells += [_difference(told[split]) for split in ("val", "test")]
-            alike = "triplets" if scores[run].attrs.get("unit") == "triplets" else "cells, months and events"
-            said = f" (another sample store, of the same {alike})" if elsewhere else ""
-            cells += [_number(told["test"]), escape(_verdict(told["test"], lower) + said)]
+            said = f" (another sample store, of the same {scores[run].attrs['unit']})" if elsewhere else ""
+            cells += [
+                str(told["test"].get("resampled", told["test"]["blocks"])),
+                escape(_verdict(told["test"], lower) + said),
+            ]
         except ValueError as error:
             cells += ["-", "-", "", f"cannot be compared: {escape(str(error))}"]
         rows.append(cells)
@@ -303,13 +305,13 @@ def _differences(frame: pd.DataFrame, scores: dict[str, xr.Dataset], metric: str
     return table(["run", "difference, validation", "difference, test", "test blocks", "on the test blocks"], rows, said)
 
 
-def _difference(told: dict[str, float]) -> str:
+def _difference(told: dict[str, Any]) -> str:
     if not np.isfinite(told["low"]):
         return f"{told['difference']:+.3f}"
     return f"{told['difference']:+.3f} [{told['low']:+.3f}, {told['high']:+.3f}]"
 
 
-def _verdict(told: dict[str, float], lower_is_better: bool) -> str:
+def _verdict(told: dict[str, Any], lower_is_better: bool) -> str:
     if not np.isfinite(told["low"]):
         return "one block only: no interval"
     if told["low"] <= 0 <= told["high"]:
@@ -317,13 +319,6 @@ def _verdict(told: dict[str, float], lower_is_better: bool) -> str:
     said = "better" if (told["low"] > 0) != lower_is_better else "worse"
     few = told.get("fewest", told["blocks"]) < FEW_BLOCKS
     return f"{said}, but with so few blocks intervals are too narrow" if few else said
-
-
-def _number(told: dict[str, float]) -> str:
-    """Of how many blocks; of forecasts also of how many places and quarters."""
-    if "fewest" not in told:
-        return str(told["blocks"])
-    return f"{told['places']} of cells x {told['quarters']} quarters"
 
 
 def _leads(scores: dict[str, xr.Dataset], metric: str) -> str | None:

@@ -187,14 +187,13 @@ def _store_path(folder: Path, info: dict[str, Any]) -> Path | None:
 
 def simulated(folder: Path, info: dict[str, Any]) -> bool:
     """Whether the store, or else (it may be gone) the scores, say that the data are simulated."""
-    import xarray as xr
+    from geonb.scores.scores import read_scores
 
     path = _store_path(folder, info)
     try:
         if path is not None and (path / "store.json").is_file():
             return bool(json.loads((path / "store.json").read_text()).get("simulated"))
-        with xr.open_dataset(folder / "scores.nc", engine="h5netcdf") as scores:
-            return bool(scores.attrs.get("simulated"))
+        return bool(read_scores(folder / "scores.nc").attrs.get("simulated"))
     except (OSError, ValueError):
         return False  # the section about the data says what could not be read
 
@@ -216,7 +215,7 @@ def _scores(folder: Path) -> str | None:
     here = scores.sel(split="test")
     unit = str(scores.attrs.get("unit", "pixels"))
     caption = (
-        f"Test split: {int(here.n_pixels):,} {unit} in {int(here.n_blocks):,} blocks. Brackets: 95 % intervals from "
+        f"Test split: {int(here.n_samples):,} {unit} in {int(here.n_blocks):,} blocks. Brackets: 95 % intervals from "
         f"resampling whole blocks. The baselines learnt from the same training {unit}."
     )
     share = ", ".join(f"{name} {float(part):.1%}" for name, part in _prevalence(here))
@@ -256,7 +255,7 @@ def _sources(folder: Path) -> str | None:
         at = here.isel(source=i)
         told = [dict(zip(("value", "low", "high"), (float(at[n].isel(model=m)) for n in names), strict=True))
                 for m in range(scores.sizes["model"])]  # fmt: skip
-        counts = [f"{int(at['source_pixels']):,}", f"{int(at['source_blocks']):,}"]
+        counts = [f"{int(at['source_samples']):,}", f"{int(at['source_blocks']):,}"]
         rows.append([escape(str(at["source"].item())), escape(str(at["dataset"].item())), *map(_finite, told), *counts])
     counted = f"test {scores.attrs.get('unit', 'pixels')}"
     heads = ["source", "dataset", *map(str, scores["model"].values), counted, "blocks"]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def compare(
     one: xr.Dataset, other: xr.Dataset, metric: str, split: str = "test", draws: int = 1000, seed: int = 0
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Difference of two runs' networks over the same blocks, with its paired 95 % interval, as their workload compares.
 
     Returns
@@ -62,6 +62,8 @@ def score(run: RunFolder, predictions: xr.DataTree, *, draws: int = 1000, seed: 
     scores = specs.load(record.score)(predictions, draws=draws, seed=seed)
     if record.lower_is_better is not None:  # a metric of the workload's own: whoever reads the scores must know
         scores = scores.assign_attrs(headline=record.headline, lower_is_better=int(record.lower_is_better))
+    if record.units:
+        scores = scores.assign_attrs(headline=record.headline, headline_units=record.units)
     path = Path(run.scores)
     packed = {name: {"zlib": True} for name in scores.data_vars if str(name).startswith("block_")}
     with whole_file(path) as partial:
@@ -74,10 +76,14 @@ def score(run: RunFolder, predictions: xr.DataTree, *, draws: int = 1000, seed: 
     return scores
 
 
+FORMER = {f"{what}_pixels": f"{what}_samples" for what in ("n", "bin", "source")}
+
+
 def read_scores(path: str | Path) -> xr.Dataset:
-    """A scores.nc, read whole."""
+    """A scores.nc, read whole; what earlier versions of geonb called otherwise has its name of today."""
     with xr.open_dataset(path, engine="h5netcdf") as opened:
-        return opened.load()
+        scores = opened.load()
+    return scores.rename({old: new for old, new in FORMER.items() if old in scores})
 
 
 def check_scores(path: str | Path, told: Mapping[str, Any] | None = None) -> None:

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TypedDict
 
 import numpy as np
 import xarray as xr
 
-from geonb.base.metrics import lower_is_better
+from geonb.base.metrics import lower_is_better, with_units
 
-if TYPE_CHECKING:
-    pass
-
-
-SUMMARY = (
-    *("mean_iou", "accuracy", "macro_f1", "average_precision", "auroc", "triplet_accuracy", "margin", "auc"),
-    *("log_loss", "brier"),
-)
+SHOWN = 4  # metrics in a summary: more don't fit into a terminal
 
 
 class _Score(TypedDict):
@@ -63,16 +56,16 @@ def headline(scores: xr.Dataset, metric: str, split: str = "test") -> Headline:
 
 def summary(path: str | Path, split: str = "test") -> str:
     """The test scores of a run as a small text table, network beside baselines (for a terminal)."""
-    with xr.open_dataset(Path(path) / "scores.nc", engine="h5netcdf") as scores:
-        scores = scores.load()
+    from geonb.scores.scores import read_scores
+
+    scores = read_scores(Path(path) / "scores.nc")
     at = scores.sel(split=split)
-    counted = f"{int(at['n_pixels']):,} {scores.attrs.get('unit', 'pixels')} in {int(at['n_blocks'])} blocks"
+    counted = f"{int(at['n_samples']):,} {scores.attrs.get('unit', 'pixels')} in {int(at['n_blocks'])} blocks"
     head = f"{split} split: {counted}; 95 % block-bootstrap intervals"
     width = max(len(str(m)) for m in scores["model"].values)
-    lead = str(scores.attrs["headline"])  # a workload may be led by a metric of its own
-    names = SUMMARY if lead in SUMMARY else (lead, *SUMMARY)
-    shown = [m for m in names if m in scores["metric"].values][:4]
-    lines = [head, " " * width + "".join(f"{name:>22}" for name in shown)]
+    lead = str(scores.attrs["headline"])
+    shown = sorted(map(str, scores["metric"].values), key=lambda metric: metric != lead)[:SHOWN]
+    lines = [head, " " * width + "".join(f"{with_units(name, scores.attrs):>22}" for name in shown)]
     for model in scores["model"].values:
         cells = (at.sel(model=model, metric=name) for name in shown)
         row = "".join(
@@ -89,7 +82,7 @@ def verdict(scores: xr.Dataset, split: str = "test") -> str:
     """One honest sentence: does the network beat its best baseline, and is the difference beyond chance?"""
     metric = str(scores.attrs["headline"])
     told = headline(scores, metric, split)
-    if "n_pixels" in scores and not int(scores["n_pixels"].sel(split=split)):
+    if "n_samples" in scores and not int(scores["n_samples"].sel(split=split)):
         return f"The {split} split holds nothing that could be scored."
     if np.isnan(told["value"]):
         return f"No {metric} on the {split} split: what is to be found does not occur there, so nothing can be ranked."
@@ -103,7 +96,7 @@ def verdict(scores: xr.Dataset, split: str = "test") -> str:
         turn = 1 if gain >= 0 else -1
         ends = sorted((turn * low, turn * high))
         moved = f"{'lower' if turn > 0 else 'higher'} by {abs(gain):.3f} [{ends[0]:.3f}, {ends[1]:.3f}] than"
-    span = f"{metric} {moved} {told['baseline']} (paired over blocks)"
+    span = f"{with_units(metric, scores.attrs)} {moved} {told['baseline']} (paired over blocks)"
     if low > 0:
         return f"The network beats its best baseline: {span}."
     if high < 0:

@@ -36,7 +36,7 @@ def test_skill_draws_each_score_on_its_value(scores):
         spans = [[segment[0][0], segment[1][0]] for c in ax.collections for segment in c.get_segments()]
         one = scores.sel(split="test", metric=metric)
         assert np.array(spans) == pytest.approx(np.stack([one.score_low.values, one.score_high.values], -1))
-    assert any(f"{int(scores.n_pixels.sel(split='test')):,} pixels" in word for word in words(figure))
+    assert any(f"{int(scores.n_samples.sel(split='test')):,} pixels" in word for word in words(figure))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_source_scores_draw_each_source_on_its_value_and_name_those_without_pixe
         assert line.get_xdata() == pytest.approx(at.sel(model=model).values)
     told = words(figure)
     assert any("No pixel of this split: outside" in word for word in told) and "simulated data" in told
-    pixels = int(sources_scores["source_pixels"].sel(split="test", source="south"))
+    pixels = int(sources_scores["source_samples"].sel(split="test", source="south"))
     assert any(word.startswith("south (aerial)") and f"{pixels:,} pixels" in word for word in told)
 
 

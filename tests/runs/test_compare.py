@@ -205,7 +205,7 @@ def test_forecasts_are_compared_and_classes_are_not_asked_of_them(tmp_path):
     parts = ("differences", "leads", "outcomes", "curves", "apart")
     told = {key: page.split(f'<h2 id="{key}">')[1].split("<h2 id=")[0] for key in parts}
     assert "9 of cells x 2 quarters" in told["differences"] and told["differences"].count("worse, but with so few") == 2
-    assert told["differences"].count("(another sample store, of the same cells, months and events)") == 1
+    assert told["differences"].count("(another sample store, of the same cell-months)") == 1
     assert (
         "another sample store (data/conflict/made-3): other val months (2010-02 to 2010-03, 2 months; 2010-01"
         in told["differences"]

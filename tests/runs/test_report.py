@@ -81,7 +81,7 @@ def test_finished_run_is_told_whole(run):
         float(scores[v].sel(model="network", split="test", metric="mean_iou"))
         for v in ("score", "score_low", "score_high")
     )
-    assert f"{value:.2f} [{low:.2f}, " in page and f"{int(scores.n_pixels.sel(split='test')):,} pixels" in page
+    assert f"{value:.2f} [{low:.2f}, " in page and f"{int(scores.n_samples.sel(split='test')):,} pixels" in page
     assert abs(high - low) > 0
     assert not list(run.glob("*.partial"))
 
@@ -181,7 +181,7 @@ def test_scores_of_triplets_are_told_in_their_own_words(run):
     scores.to_netcdf(run / "scores.nc", engine="h5netcdf")
     page = report.write_report(run).read_text()
     assert "triplet accuracy" in page and "relative margin" in page and "Could not be read" not in page
-    assert f"Test split: {int(scores['n_pixels'].sel(split='test')):,} triplets in " in page
+    assert f"Test split: {int(scores['n_samples'].sel(split='test')):,} triplets in " in page
     assert "test triplets" in page and "pixels" not in page.split("Each source")[1].split("</table>")[0]
     assert "Share of the test" not in page and "Predicted in float32." in page, "triplets have no prevalence"
 

@@ -93,7 +93,7 @@ def test_metrics_agree_with_scikit_learn(made, split, model):
     matrix = scores["confusion"].isel(model=model).sel(split=split)
     np.testing.assert_array_equal(matrix, metrics.confusion_matrix(true, guess, labels=range(4)))
     np.testing.assert_allclose(scores["prevalence"].sel(split=split), count / count.sum())
-    assert scores["n_pixels"].sel(split=split) == len(true)
+    assert scores["n_samples"].sel(split=split) == len(true)
 
 
 def test_reliability_bins_hold_the_pixels_of_their_confidence(made):
@@ -102,7 +102,7 @@ def test_reliability_bins_hold_the_pixels_of_their_confidence(made):
     top = probability.max(axis=1)
     mine = (top >= 0.5) & (top < 0.6)
     at = scores.isel(model=0, bin=5).sel(split="test")
-    assert at["bin_pixels"] == mine.sum()
+    assert at["bin_samples"] == mine.sum()
     assert at["confidence"].item() == pytest.approx(top[mine].mean())
     assert at["hit_rate"].item() == pytest.approx((true == guess)[mine].mean())
 
@@ -337,7 +337,7 @@ def test_each_source_is_scored_as_if_it_were_alone():
         alone = xr.DataTree.from_dict({"/": xr.Dataset(), f"/{name}": three_sources()[name].to_dataset()})
         one = segmentation_scores.score_classes(alone, draws=0)
         np.testing.assert_allclose(scores["source_score"].sel(source=name), one["score"])
-        np.testing.assert_array_equal(scores["source_pixels"].sel(source=name), one["n_pixels"])
+        np.testing.assert_array_equal(scores["source_samples"].sel(source=name), one["n_samples"])
         np.testing.assert_array_equal(scores["source_blocks"].sel(source=name), one["n_blocks"])
     at = scores.sel(model="network", split="test", metric="accuracy")
     assert (at["source_score_low"] < at["source_score"]).all() and (at["source_score"] < at["source_score_high"]).all()
@@ -348,7 +348,7 @@ def test_each_source_is_scored_as_if_it_were_alone():
     np.testing.assert_allclose(
         scores["constituent_score"].sel(constituent="old"), scores["source_score"].sel(source="c")
     )
-    assert scores["constituent_pixels"].sum() == scores["n_pixels"].sum()
+    assert scores["constituent_pixels"].sum() == scores["n_samples"].sum()
     assert "constituent_score" not in segmentation_scores.score_classes(tree(), draws=0)
 
 

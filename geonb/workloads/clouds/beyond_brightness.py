@@ -103,7 +103,7 @@ def beyond(scores: xr.Dataset, split: str = "test") -> str:
     ----------
     scores : Dataset, of :func:`geonb.workloads.clouds.scores.score_triplets`
     """
-    if "joined_gain" not in scores or not int(scores["n_pixels"].sel(split=split)):
+    if "joined_gain" not in scores or not int(scores["n_samples"].sel(split=split)):
         return ""
     here = scores.sel(split=split)
     alone = float(here["score"].sel(model=REFERENCE, metric="triplet_accuracy"))

@@ -54,12 +54,12 @@ def scenes_and_places(scores: xr.Dataset) -> list[Figure] | None:
     from geonb import plots
     from geonb.workloads.clouds import triplet_figures
 
-    if not int(scores["n_pixels"].sel(split="test")):
+    if not int(scores["n_samples"].sel(split="test")):
         return None
     several = int((scores["scene_triplets"].sel(split="test") > 0).sum()) > 1
     drawn = [triplet_figures.scene_accuracy(scores)] if several else []
     drawn += [triplet_figures.place_accuracy(scores)] if "place_score" in scores else []
-    drawn += [plots.source_scores(scores)] if int((scores["source_pixels"].sel(split="test") > 0).sum()) > 1 else []
+    drawn += [plots.source_scores(scores)] if int((scores["source_samples"].sel(split="test") > 0).sum()) > 1 else []
     return drawn or None
 
 

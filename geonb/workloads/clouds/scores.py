@@ -49,7 +49,7 @@ def score_triplets(predictions: xr.DataTree, draws: int = 1000, seed: int = 0) -
         :func:`geonb.workloads.clouds.beyond_brightness.beyond_brightness` and, for the series' embeddings,
         :func:`geonb.workloads.clouds.neighbours.neighbours_alike` give; ``distance_count (model, split, kind, distance_bin)``,
         ``distance_edge (model, distance_edges)``, ``distance_median (model, split, kind)``; ``ties (model, split)``, share of
-        triplets; ``n_pixels`` (triplets), ``n_blocks (split)``; by block, to compare runs (:func:`geonb.scores.scores.compare`), what
+        triplets; ``n_samples`` (triplets), ``n_blocks (split)``; by block, to compare runs (:func:`geonb.scores.scores.compare`), what
         :func:`geonb.workloads.clouds.blocks.block_variables` gives.
 
     Raises
@@ -172,7 +172,7 @@ def _histograms(found: Distances) -> dict:
         "distance_median": (("model", "split", "kind"), median),
         "distance_edge": (("model", "distance_edges"), edges),
         "ties": (("model", "split"), ties),
-        "n_pixels": ("split", np.array([(found.split == s).sum() for s in SPLITS])),
+        "n_samples": ("split", np.array([(found.split == s).sum() for s in SPLITS])),
         "n_blocks": ("split", np.array([(found.block_split == s).sum() for s in SPLITS])),
     }
 

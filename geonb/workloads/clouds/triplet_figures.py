@@ -40,7 +40,7 @@ def distances(scores: xr.Dataset) -> Figure:
     """
     needed(scores, "distance_count")
     models = models_of(scores)
-    splits = [str(s) for s in scores["split"].values if int(scores["n_pixels"].sel(split=s))]
+    splits = [str(s) for s in scores["split"].values if int(scores["n_samples"].sel(split=s))]
     size = 1.2 + 2.5 * len(splits), 0.8 + 1.35 * len(models)
     figure, axes = plt.subplots(len(models), len(splits), figsize=size, squeeze=False, sharex="row", sharey="row")
     for row, model in zip(axes, models, strict=True):
@@ -49,7 +49,7 @@ def distances(scores: xr.Dataset) -> Figure:
         row[0].set_ylabel(f"{model}\n\nshare", fontsize=8)
         row[0].set_ylim(0, None)
     for ax, split in zip(axes[0], splits, strict=True):
-        ax.set_title(f"{split}, {int(scores['n_pixels'].sel(split=split)):,} triplets", pad=14)
+        ax.set_title(f"{split}, {int(scores['n_samples'].sel(split=split)):,} triplets", pad=14)
     for ax in axes[-1]:
         ax.set_xlabel("squared distance")
     legend_above(figure, axes[0, 0], 2, h_pad=0.6)
@@ -60,7 +60,7 @@ def distances(scores: xr.Dataset) -> Figure:
 
 
 def _histogram(ax: Axes, here: xr.Dataset) -> None:
-    edges, total = here["distance_edge"].values, max(1, int(here["n_pixels"]))
+    edges, total = here["distance_edge"].values, max(1, int(here["n_samples"]))
     for kind, colour in KIND_COLOURS.items():
         one = here.sel(kind=kind)
         label = "to the neighbour" if kind == "near" else "to the distant tile"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
@@ -14,13 +16,13 @@ NEEDED = ("block_counts", "block_sums", "block_truth")
 
 def compare_forecasts(
     one: xr.Dataset, other: xr.Dataset, metric: str, split: str = "test", draws: int = 1000, seed: int = 0
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """As :func:`geonb.scores.scores.compare`, of forecasts: blocks of cells and quarters are drawn, the same ones for both.
 
     Returns
     -------
     dict with ``difference`` (one minus other), ``low``, ``high``, ``blocks`` = ``places`` x ``quarters``, which are resampled
-    independently, and ``fewest``, the smaller of the two, on which the interval rests
+    independently (``resampled`` says so), and ``fewest``, the smaller of the two, on which the interval rests
 
     Raises
     ------
@@ -38,6 +40,7 @@ def compare_forecasts(
     weights = weights_of(quarters, places, draws, [seed, SALT]) if several else None
     return difference([_network(scores, metric, split) for scores in (one, other)], weights) | {
         "blocks": quarters * places, "places": places, "quarters": quarters, "fewest": min(quarters, places),
+        "resampled": f"{places} of cells x {quarters} quarters",
     }  # fmt: skip
 
 

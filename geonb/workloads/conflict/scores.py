@@ -45,8 +45,8 @@ def score_forecasts(predictions: xr.DataTree, draws: int = 1000, seed: int = 0) 
         ``month_score (model, time, metric)`` with ``month_events``, ``month_split (time)``; ``country_score (model, split,
         country, metric)`` with ``country_events (split, country)``; ``confusion_counts (model, split, outcome, cell)`` and
         ``month_confusion (model, time, cell)`` of tn, fp, fn, tp; ``threshold (model, outcome)``; ``confidence``, ``hit_rate``,
-        ``bin_pixels (model, split, bin)``; ``roc_fpr``, ``roc_tpr``, ``pr_recall``, ``pr_precision (model, split, point)``;
-        ``n_pixels`` (forecasts), ``n_blocks``, ``prevalence (split)``. By block of cells and quarter, of the network, to compare
+        ``bin_samples (model, split, bin)``; ``roc_fpr``, ``roc_tpr``, ``pr_recall``, ``pr_precision (model, split, point)``;
+        ``n_samples`` (forecasts), ``n_blocks``, ``prevalence (split)``. By block of cells and quarter, of the network, to compare
         runs (:func:`geonb.scores.scores.compare`): ``block_counts (outcome, block, event, level)`` by level of probability,
         ``block_sums (outcome, block, sum)``, ``block_split``, ``block_quarter``, ``block_place (block)``, ``block_truth (split)``.
 
@@ -206,8 +206,8 @@ def _counts(cells: Cells) -> Variables:
         "threshold": (("model", "outcome"), np.where(cells.threshold < FINE, lower_edge(cells.threshold), np.nan)),
         "confidence": (("model", "split", "bin"), confidence),
         "hit_rate": (("model", "split", "bin"), hit_rate),
-        "bin_pixels": (("model", "split", "bin"), cells.bins[..., 0].astype(np.int64)),
-        "n_pixels": ("split", number.astype(np.int64)),
+        "bin_samples": (("model", "split", "bin"), cells.bins[..., 0].astype(np.int64)),
+        "n_samples": ("split", number.astype(np.int64)),
         "n_blocks": ("split", np.array([np.prod(cells.blocks[s].shape[3:5]) for s in cells.splits])),
         "prevalence": ("split", events / np.maximum(number, 1)),
     }

@@ -49,9 +49,9 @@ def score_classes(
         both (paired), hence is narrower than the two scores' own;
         ``source_score``, ``source_gain (model, split, source, metric)``; ``constituent_score``, ``constituent_gain`` if
         there is more than one dataset among the sources (coordinate ``dataset`` of ``source``).
-    Counts: ``confusion (model, split, true, predicted)``; ``confidence``, ``hit_rate``, ``bin_pixels (model, split, bin)`` of
-    the reliability diagram; ``n_pixels``, ``n_blocks``, ``n_classes (split)``; ``prevalence``, ``true_area_ha (split, class)``,
-    ``area_ha (model, split, class)``; ``source_pixels``, ``source_blocks (split, source)``. By block, with its ``block_source``,
+    Counts: ``confusion (model, split, true, predicted)``; ``confidence``, ``hit_rate``, ``bin_samples (model, split, bin)`` of
+    the reliability diagram; ``n_samples``, ``n_blocks``, ``n_classes (split)``; ``prevalence``, ``true_area_ha (split, class)``,
+    ``area_ha (model, split, class)``; ``source_samples``, ``source_blocks (split, source)``. By block, with its ``block_source``,
     ``block_number``, ``block_split``: ``block_confusion (model, block, true, predicted)``, ``block_losses (model, block, loss)``
     and ``block_edges (model, block, edge, class)``; ``blocks_across (source)``: block number = row * across + column.
 
@@ -161,8 +161,8 @@ def _counts(blocks: Blocks, splits: list[str]) -> Variables:
         "confusion": (("model", "split", "true", "predicted"), confusion),
         "confidence": (("model", "split", "bin"), confidence),
         "hit_rate": (("model", "split", "bin"), hit_rate),
-        "bin_pixels": (("model", "split", "bin"), bins[..., 0].astype(np.int64)),
-        "n_pixels": ("split", per_class.sum(axis=-1)),
+        "bin_samples": (("model", "split", "bin"), bins[..., 0].astype(np.int64)),
+        "n_samples": ("split", per_class.sum(axis=-1)),
         "n_blocks": ("split", np.array([m.sum() for m in mine])),
         "n_classes": ("split", (per_class > 0).sum(axis=-1)),
         "prevalence": (("split", "class"), prevalence),

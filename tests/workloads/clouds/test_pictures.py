@@ -224,7 +224,7 @@ def test_all_notebooks_go_through_without_a_place(chain):
     runs.check_run(run.path)
     assert list(run.info["steps"]) == ["01_dataset_clouds", *registry.SHARED_STEPS] and "simulated data" in told
     with xr.open_dataset(run.scores, engine="h5netcdf") as scores:
-        assert int(scores["n_pixels"].sel(split="test")) == 20
+        assert int(scores["n_samples"].sel(split="test")) == 20
         assert float(scores["score"].sel(split="test", model="network", metric="triplet_accuracy")) >= 0
         assert "place_score" not in scores and "neighbour_share" not in scores
         assert int((scores["scene_triplets"].sel(split="test") > 0).sum()) == 1

@@ -60,7 +60,7 @@ def test_three_triplets_by_hand():
     # near 1: smaller than 4 and 2, equal to 1; near 2: smaller than 4, equal to 2; near 3: smaller than 4
     assert here.sel(metric="auc") == pytest.approx((2.5 + 1.5 + 1) / 9)
     assert scored["ties"].sel(split="test").item() == pytest.approx(1 / 3)
-    assert np.isnan(scored["score"].sel(split="train")).all() and int(scored["n_pixels"].sel(split="train")) == 0
+    assert np.isnan(scored["score"].sel(split="train")).all() and int(scored["n_samples"].sel(split="train")) == 0
     assert scored.attrs["unit"] == "triplets" and int(scored["n_blocks"].sel(split="test")) == 3
 
 
@@ -73,7 +73,7 @@ def test_every_metric_agrees_with_other_ways(tree, scored, model, split):
     assert at.sel(metric="margin") == pytest.approx(np.mean(np.tanh(np.log(far / near) / 2)), abs=1e-6)
     is_far = np.repeat([0, 1], len(near))
     assert at.sel(metric="auc") == pytest.approx(roc_auc_score(is_far, np.concatenate([near, far])))
-    assert int(scored["n_pixels"].sel(split=split)) == len(near)
+    assert int(scored["n_samples"].sel(split=split)) == len(near)
     assert int(scored["n_blocks"].sel(split=split)) == len(np.unique(blocks))
 
 
@@ -151,7 +151,7 @@ def test_blocks_not_triplets_are_resampled():
     for name in ("score_low", "score_high", "gain_low"):
         np.testing.assert_allclose(again[name].sel(metric=["triplet_accuracy", "margin"]),
                                    once[name].sel(metric=["triplet_accuracy", "margin"]))  # fmt: skip
-    assert int(again["n_pixels"]) == 10 * int(once["n_pixels"]) and int(again["n_blocks"]) == int(once["n_blocks"])
+    assert int(again["n_samples"]) == 10 * int(once["n_samples"]) and int(again["n_blocks"]) == int(once["n_blocks"])
 
 
 def test_a_block_number_of_two_splits_is_two_blocks(tree):
@@ -168,7 +168,7 @@ def test_sources_scenes_and_places_are_scored_on_their_own_triplets(tree, scored
     for source in ("west", "east"):
         mine = test & (data["source"].values == source)
         here = scored.sel(source=source, split="test")
-        assert int(here["source_pixels"]) == mine.sum()
+        assert int(here["source_samples"]) == mine.sum()
         assert here["source_score"].sel(model="network", metric="triplet_accuracy") == pytest.approx(win[mine].mean())
         assert here["source_score_low"].sel(model="network", metric="auc") < here["source_score"].sel(
             model="network", metric="auc"
@@ -257,7 +257,7 @@ def test_triplets_without_a_distance_are_left_out_for_all(tree):
     near = data["near"].copy(deep=True)
     near[1, :50] = np.nan
     scored = score_triplets(changed(tree, near=near), draws=0)
-    assert int(scored["n_pixels"].sum()) == 550
+    assert int(scored["n_samples"].sum()) == 550
     with pytest.raises(ValueError, match="nothing to score"):
         score_triplets(changed(tree, near=near * np.nan), draws=0)
 
@@ -272,7 +272,7 @@ def test_they_fit_the_shared_tables_and_figures(scored, tmp_path):
     text = scores.summary(tmp_path)
     assert "150 triplets in" in text and "triplet_accuracy" in text and "auc" in text and "simulated" in text
     assert all(draw(scored).axes for draw in (skill, source_scores))
-    empty = scored.assign(n_pixels=scored["n_pixels"] * 0)
+    empty = scored.assign(n_samples=scored["n_samples"] * 0)
     assert scores.verdict(empty) == "The test split holds nothing that could be scored."
 
 

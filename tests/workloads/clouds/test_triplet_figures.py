@@ -206,7 +206,7 @@ class TestLooks:
         assert figures.neighbours(scores.drop_vars("neighbour_share")) is None
         one = scores.isel(scene=[0], source=[0]).drop_vars("place_score")
         assert figures.scenes_and_places(one) is None
-        assert figures.scenes_and_places(scores.assign(n_pixels=scores["n_pixels"] * 0)) is None
+        assert figures.scenes_and_places(scores.assign(n_samples=scores["n_samples"] * 0)) is None
 
     def test_likes_stand_beside_chance(self, scores):
         table = figures.neighbours(scores)

@@ -362,14 +362,14 @@ class TestSharedFigures:
     def test_units_are_cell_months(self, scores):
         for draw in (plots.skill, plots.reliability, score_figures.roc_pr):
             told = " ".join(words(draw(scores)))
-            assert f"{int(scores.n_pixels.sel(split='test')):,} cell-months" in told and "pixels" not in told
+            assert f"{int(scores.n_samples.sel(split='test')):,} cell-months" in told and "pixels" not in told
 
     def test_reliability_is_about_the_event(self, scores):
         figure = plots.reliability(scores)
         ax, bars = figure.axes
         assert ax.get_ylabel() == "share with an event" and bars.get_xlabel() == "probability of an event"
         one = scores.sel(split="test", model="network")
-        seen = one.bin_pixels.values >= 30
+        seen = one.bin_samples.values >= 30
         assert ax.lines[1].get_ydata() == pytest.approx(one.hit_rate.values[seen])
 
     def test_small_scores_keep_the_digits_that_tell_them_apart(self, scores):

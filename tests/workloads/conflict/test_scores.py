@@ -94,8 +94,8 @@ def test_leads_months_countries_and_outcomes_are_scored_on_their_own_cells(tree,
     assert float(found) == pytest.approx(np.mean(values), abs=4e-3)
     events = int(((data.truth == 1) & data.valid).sum())
     assert int(scored.country_events.sel(split="test").sum()) == events
-    assert float(scored.prevalence.sel(split="test")) == pytest.approx(events / int(scored.n_pixels.sel(split="test")))
-    assert int(scored.n_pixels.sel(split="test")) == 2 * 3 * 2 * 87
+    assert float(scored.prevalence.sel(split="test")) == pytest.approx(events / int(scored.n_samples.sel(split="test")))
+    assert int(scored.n_samples.sel(split="test")) == 2 * 3 * 2 * 87
 
 
 def test_crps_is_that_of_the_ensemble_by_a_loop(tree, scored):
