@@ -5,7 +5,7 @@ notebooks. A house of two floors: a spine by layer, and on it a room for each wo
 
 base
     Knows nothing of us: the version, the project root, files that appear whole or not at all, texts with options, downloads, threads,
-    which way a metric points.
+    which way a metric points and its unit.
 registry, parameters
     The record of a workload, and which there are; reading and checking the notebooks' typed parameters, and those that every
     workload has (range and help of a workload's own stand in its record).
@@ -13,11 +13,12 @@ rasters
     Georeferenced pixels for whoever has them: grids, images, reading, stitching, polygons, COGs.
 store
     The sample store: its contract (``store``), how one is sealed and checked (``sealing``, ``faults``), ``windows`` and splits
-    by blocks, the proof that they don't leak (``leakage``), a node-local ``memory_map`` and the ``loaders`` of batches over it.
+    by blocks (``grid_store``: stores of such), the proof that they don't leak (``leakage``), a node-local ``memory_map`` and
+    the ``loaders`` of batches over it.
 training
     The base ``task`` and model cards, the loop with its log and patience (``fit``), augmentation, optimisers.
 prediction
-    predictions.zarr, baselines beside the network; many rasters, over Dask processes.
+    predictions.zarr, baselines beside the network; ``scenes`` predicted pixel by pixel; ``many`` rasters, over Dask processes.
 scores
     The ``bootstrap`` behind every interval, scores.nc and its contract (``scores``), the verdict in words (``verdicts``), the
     ``comparison`` of two runs.

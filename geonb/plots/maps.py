@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from geonb.plots.style import NODATA_COLOUR
 
@@ -99,6 +101,47 @@ def draw_on_grid(ax: Axes, values: np.ndarray, data: Any, crs: Any = None) -> No
     ax.ticklabel_format(useOffset=False, style="plain")
     ax.spines[:].set_visible(True)
     ax.set_facecolor(NODATA_COLOUR)
+
+
+def draw_values(
+    ax: Axes, values: xr.DataArray, crs: Any, title: str, limits: tuple[float, float] | None = None,
+    ticks: Sequence[float] | None = None, cmap: str = "cividis",
+) -> None:  # fmt: skip
+    """Show numbers (y, x) on the axes of their own grid, with a colour bar inside the panel, so that panels stay alike."""
+    draw_on_grid(ax, values.values, values, crs)
+    shown = ax.images[-1]
+    shown.set(cmap=cmap, clim=limits or percentiles(values.values[np.isfinite(values.values)]))
+    ax.set_title(title)
+    ax.add_patch(
+        plt.Rectangle((0.02, 0.02), 0.52, 0.15, transform=ax.transAxes, facecolor="white", alpha=0.9, zorder=3)
+    )
+    bar = ax.figure.colorbar(shown, cax=ax.inset_axes((0.05, 0.115, 0.46, 0.03), zorder=4), orientation="horizontal")
+    if ticks is not None:
+        bar.set_ticks(list(ticks))
+    bar.ax.tick_params(labelsize=7, length=2, pad=1)
+
+
+def split_lines(ax: Axes, split: xr.DataArray, crs: Any, which: int = 3, **look: Any) -> None:
+    """Outline the blocks of one split (3: test)."""
+    thin = thinned(split)
+    inside = np.pad((thin.values == which).astype(float), 1)
+    if not inside.any():
+        return
+    unit = 1e-3 if crs is not None and crs.is_projected else 1.0
+    step_x, step_y = thin.x.values[1] - thin.x.values[0], thin.y.values[1] - thin.y.values[0]
+    x = np.concatenate([[thin.x.values[0] - step_x], thin.x.values, [thin.x.values[-1] + step_x]])
+    y = np.concatenate([[thin.y.values[0] - step_y], thin.y.values, [thin.y.values[-1] + step_y]])
+    ax.contour(x * unit, y * unit, inside, levels=[0.5], **({"colors": "black", "linewidths": 0.7} | look))
+
+
+def panel_grid(count: int, bounds: tuple[float, float, float, float]) -> tuple[Figure, np.ndarray]:
+    """Rows of four panels with the shape of the scene."""
+    west, south, east, north = bounds
+    rows, wide = -(-count // 4), 2.95
+    size = (4 * wide + 0.7, rows * (wide * min(2.0, (north - south) / (east - west)) + 0.3) + 0.4)
+    figure, axes = plt.subplots(rows, 4, figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.03)
+    return figure, axes
 
 
 def scale_bar(ax: Axes) -> None:

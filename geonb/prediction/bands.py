@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -22,12 +23,11 @@ if TYPE_CHECKING:
 CHUNK_PX = 2048
 Band = tuple[
     int, np.ndarray, np.ndarray
-]  # first row, what is predicted (class, row, x), which pixels are valid (row, x)
+]  # first row, what is predicted (output, row, x), which pixels are valid (row, x)
 
 
-@runtime_checkable
-class PixelModel(Protocol):
-    """A trained task that tells the class of every pixel, as :class:`geonb.training.task.Trainable` with these."""
+class MapModel(Protocol):
+    """A trained task that says something of every pixel of a window, as :class:`geonb.training.task.Trainable` with `window`."""
 
     card: dict[str, Any]
 
@@ -35,12 +35,17 @@ class PixelModel(Protocol):
     def window(self) -> int:
         """Side of the windows it sees, px."""
 
+    def state_dict(self) -> dict[str, Tensor]: ...
+    def to(self, device: str) -> MapModel: ...
+    def eval(self) -> MapModel: ...
+
+
+@runtime_checkable
+class PixelModel(MapModel, Protocol):
+    """One that tells the class of every pixel: what maps of many rasters are made with."""
+
     def probabilities(self, inputs: Tensor) -> Tensor:
         """Class probabilities (sample, class, y, x) of standardised inputs (sample, channel, y, x)."""
-
-    def state_dict(self) -> dict[str, Tensor]: ...
-    def to(self, device: str) -> PixelModel: ...
-    def eval(self) -> PixelModel: ...
 
 
 def pixel_model(model: object) -> PixelModel:
@@ -65,24 +70,32 @@ def class_names(card: Mapping[str, Any]) -> list[str]:
 
 
 def network_rows(
-    model: PixelModel, read: Reader, shape: tuple[int, int], window: int, overlap: float, batch: int, precision: str,
-    start: int = 0, stop: int | None = None, stripe: tuple[int, int] | None = None,
+    model: MapModel, predict: Callable[[Tensor], Tensor], outputs: int, read: Reader, shape: tuple[int, int], window: int,
+    overlap: float, batch: int, precision: str, start: int = 0, stop: int | None = None, stripe: tuple[int, int] | None = None,
 ) -> Iterator[Band]:  # fmt: skip
-    """Bands of rows from a trained task, on the best device there is; see :func:`geonb.rasters.stitching.predict_rows`."""
+    """Bands of rows from a trained task, on the best device there is; see :func:`geonb.rasters.stitching.predict_rows`.
+
+    Parameters
+    ----------
+    predict : a method of the model
+        Standardised inputs (sample, channel, y, x) -> what it says of each pixel (sample, output, y, x).
+    outputs : int
+        How many numbers it says of a pixel: the classes, or one.
+    """
     import torch
 
     from geonb.rasters.stitching import predict_rows
 
     device = best_device()
-    model = model.to(device).eval()
+    model.to(device).eval()
 
-    def probabilities(inputs: Tensor) -> Tensor:
+    def on_device(inputs: Tensor) -> Tensor:
         with torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
-            return model.probabilities(inputs)
+            return predict(inputs)
 
     statistics = model.card["statistics"]
     return predict_rows(
-        probabilities, read, shape, len(class_names(model.card)), mean=statistics["mean"], std=statistics["std"],
+        on_device, read, shape, outputs, mean=statistics["mean"], std=statistics["std"],
         window=window, overlap=overlap, batch=batch, start_row=start, stop_row=stop, stripe=stripe, device=device,
     )  # fmt: skip
 
@@ -105,27 +118,68 @@ def chunk_rows(window: int, overlap: float, least: int = 128) -> int:
     return stride * -(-least // stride)
 
 
+@dataclass(frozen=True)
+class Layout:
+    """Which variables keep the predictions of a scene, and how a band of rows fills them.
+
+    Parameters
+    ----------
+    variables : name -> (dims between model and y, dtype, attributes)
+    coords : dim -> its coordinates
+    fill : callable
+        What is predicted (output, row, x) float32, which pixels are valid (row, x) -> name -> its values (..., row, x).
+    """
+
+    variables: Mapping[str, tuple[tuple[str, ...], type, dict[str, Any]]]
+    coords: Mapping[str, Sequence[Any]]
+    fill: Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
+
+
+def class_layout(classes: Sequence[str]) -> Layout:
+    """Of classes: ``probability (model, class, y, x)`` in 16 bits, NaN where not valid, and the most probable as ``label``."""
+
+    def fill(probability: np.ndarray, valid: np.ndarray) -> dict[str, np.ndarray]:
+        return {
+            "probability": np.where(valid, probability, np.nan).astype(np.float16),
+            "label": np.where(valid, probability.argmax(axis=0), IGNORE).astype(np.uint8),
+        }
+
+    variables: dict[str, tuple[tuple[str, ...], type, dict[str, Any]]] = {
+        "probability": (("class",), np.float16, {"long_name": "class probability", "units": "1"}),
+        "label": ((), np.uint8, {"long_name": "most probable class", "no_class": IGNORE}),
+    }
+    return Layout(variables, {"class": list(classes)}, fill)
+
+
+def value_layout(long_name: str, units: str) -> Layout:
+    """Of one number a pixel, in `units`: ``mean (model, y, x)``, NaN where not valid."""
+
+    def fill(values: np.ndarray, valid: np.ndarray) -> dict[str, np.ndarray]:
+        return {"mean": np.where(valid, values[0], np.nan).astype(np.float32)}
+
+    return Layout({"mean": ((), np.float32, {"long_name": long_name, "units": units})}, {}, fill)
+
+
 class Writer:
     """The open arrays of one source in predictions.zarr, written band by band."""
 
-    def __init__(self, path: Path, source: str) -> None:
+    def __init__(self, path: Path, source: str, layout: Layout) -> None:
         group = zarr.open_group(path, mode="r+")[source]
-        self.probability, self.label = group["probability"], group["label"]
+        self.arrays, self.fill = {name: group[name] for name in layout.variables}, layout.fill
 
-    def write(self, model: int, row: int, probability: np.ndarray, valid: np.ndarray, column: int = 0) -> int:
+    def write(self, model: int, row: int, values: np.ndarray, valid: np.ndarray, column: int = 0) -> int:
         """Write a band of rows from `column` on, a piece at a time to keep copies small; gives the row after it."""
-        stop = row + probability.shape[1]
+        stop = row + values.shape[1]
         for left in range(0, valid.shape[1], CHUNK_PX):
-            x = slice(left, left + CHUNK_PX)
-            piece, known = probability[..., x], valid[:, x]
+            known = valid[:, left : left + CHUNK_PX]
             x = slice(column + left, column + left + known.shape[1])
-            self.probability[model, :, row:stop, x] = np.where(known, piece, np.nan).astype(np.float16)
-            self.label[model, row:stop, x] = np.where(known, piece.argmax(axis=0), IGNORE).astype(np.uint8)
+            for name, filled in self.fill(values[..., left : left + CHUNK_PX], known).items():
+                self.arrays[name][model, ..., row:stop, x] = filled
         return stop
 
 
 def create_scene(
-    path: Path, source: str, scene: xr.Dataset, classes: Sequence[str], models: Sequence[str], height: int
+    path: Path, source: str, scene: xr.Dataset, layout: Layout, models: Sequence[str], height: int
 ) -> None:
     """Lay out a source's group: coordinates and what is known of the scene whole, predictions empty."""
     import dask.array as da
@@ -134,24 +188,13 @@ def create_scene(
 
     rows, columns = scene.sizes["y"], scene.sizes["x"]
     chunk = (min(height, rows), min(CHUNK_PX, columns))
+    empty = {}
+    for name, (dims, dtype, attributes) in layout.variables.items():
+        between = tuple(len(layout.coords[d]) for d in dims)
+        zeros = da.zeros((len(models), *between, rows, columns), dtype=dtype, chunks=(1, *between, *chunk))
+        empty[name] = ("model", *dims, "y", "x"), zeros, attributes | {"grid_mapping": "spatial_ref"}
     coords = {"x": scene["x"], "y": scene["y"], "spatial_ref": scene["spatial_ref"]}
-    predicted = xr.Dataset(
-        {
-            "probability": (
-                ("model", "class", "y", "x"),
-                da.zeros(
-                    (len(models), len(classes), rows, columns), dtype=np.float16, chunks=(1, len(classes), *chunk)
-                ),
-                {"long_name": "class probability", "units": "1", "grid_mapping": "spatial_ref"},
-            ),
-            "label": (
-                ("model", "y", "x"),
-                da.zeros((len(models), rows, columns), dtype=np.uint8, chunks=(1, *chunk)),
-                {"long_name": "most probable class", "no_class": IGNORE, "grid_mapping": "spatial_ref"},
-            ),
-        },
-        coords={"model": list(models), "class": list(classes), **coords},
-    )
+    predicted = xr.Dataset(empty, coords={"model": list(models), **layout.coords, **coords})
     # A group begun before an interruption is laid out again; its bands are listed as done only after this.
     options: dict[str, Any] = {"group": source, "zarr_format": 3, "consolidated": False}
     with quiet_zarr():

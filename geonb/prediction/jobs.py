@@ -18,7 +18,7 @@ from typing import Any
 import xarray as xr
 
 from geonb.base import files
-from geonb.prediction.bands import PixelModel, Writer, chunk_rows, class_names, create_scene, network_rows
+from geonb.prediction.bands import PixelModel, Writer, chunk_rows, class_layout, class_names, create_scene, network_rows
 from geonb.prediction.predictions import Done
 from geonb.rasters.reading import open_raster, tell
 
@@ -94,7 +94,8 @@ def lay_out(job: Job, card: dict[str, Any]) -> list[tuple[int, int]]:
     with open_raster(job.image, card, job.damaged) as raster:
         scene = raster.scene
     if done.rows("scene", "created") is None:
-        create_scene(job.work, "scene", scene, class_names(card), ["network"], chunk_rows(job.window, job.overlap))
+        layout = class_layout(class_names(card))
+        create_scene(job.work, "scene", scene, layout, ["network"], chunk_rows(job.window, job.overlap))
         done.mark("scene", "created", 1)
     gaps, row = [], 0
     for start, stop in [*sorted(done.state.get("spans", [])), (scene.sizes["y"],) * 2]:
@@ -126,10 +127,12 @@ def predict_band(
     with open_raster(job.image, model.card, job.damaged) as raster:
         shape = (raster.scene.sizes["y"], raster.scene.sizes["x"])
         options = shape, job.window, job.overlap, job.batch, job.precision, start, stop
-        writer = Writer(job.work, "scene")
+        classes = class_names(model.card)
+        writer = Writer(job.work, "scene", class_layout(classes))
         stripes = _stripes(shape[1])
         for stripe in stripes:
-            bands = network_rows(model, raster.read, *options, stripe if len(stripes) > 1 else None)
+            part = stripe if len(stripes) > 1 else None
+            bands = network_rows(model, model.probabilities, len(classes), raster.read, *options, part)
             for row, probability, valid in bands:
                 after = writer.write(0, row, probability, valid, stripe[0])
                 if mark and stripe[1] == shape[1]:

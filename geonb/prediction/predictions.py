@@ -1,7 +1,8 @@
-"""Trained model -> georeferenced predictions: blended windows in constant memory, resumable, as Zarr and COG.
+"""A run's predictions.zarr: opened, sealed, resumed; a workload's own functions predict and export.
 
-predictions.zarr is a DataTree with a group a source: ``probability (model, class, y, x)``, ``label (model, y, x)``,
-``truth``, ``split`` and ``block (y, x)``. The ``model`` dim holds the network and every baseline side by side.
+It is a DataTree with a group a source (scene, region, series). In each, a ``model`` dim holds the network and every baseline side by
+side, with the ``truth`` and ``split`` of each place or sample beside them. What is predicted (``probability``, ``mean``, ...) and along
+which dims is the workload's: its record names the function that checks it.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from geonb.base import threads
+from geonb.base.conventions import IGNORE
 from geonb.rasters import grids
 
 CHUNK_PX = 512
@@ -36,12 +38,12 @@ def source_facts(name: str, crs: Any, transform: Any, shape: tuple[int, int]) ->
     }
 
 
-def seal(folder: Path, classes: list[dict], facts: list[dict], **more: Any) -> None:
-    """Write the root's attributes and gather all metadata in one file, which makes opening quick."""
+def seal(folder: Path, facts: list[dict], **more: Any) -> None:
+    """Write the root's attributes (of each source `facts`, and more) and gather all metadata in one file, which makes opening quick."""
     import zarr
 
     group = zarr.open_group(folder, mode="r+")
-    group.attrs.update({"Conventions": "CF-1.11", "classes": classes, "sources": facts, **more})
+    group.attrs.update({"Conventions": "CF-1.11", "sources": facts, **more})
     with quiet_zarr():
         zarr.consolidate_metadata(folder)
 
@@ -101,3 +103,62 @@ def quiet_zarr() -> Iterator[None]:
             "ignore", message="(?s).*(does not have a Zarr V3 specification|Consolidated metadata).*"
         )
         yield
+
+
+def labelled(targets: np.ndarray) -> np.ndarray:
+    """Which pixels of `targets` say something: class indices but for IGNORE, numbers but for NaN; ndarray of bool."""
+    return ~np.isnan(targets) if targets.dtype.kind == "f" else targets != IGNORE
+
+
+def block_counts(group: Any, n_classes: int, block: int) -> np.ndarray:
+    """Count valid pixels by block and class; where there are no classes (`n_classes` = 0), by block.
+
+    Returns
+    -------
+    ndarray (block row, block column, class + 1) of int64; valid pixels without a label come last
+    """
+    shape = group["valid"].shape
+    counts = np.zeros((*grids.block_shape(shape, block), n_classes + 1), np.int64)
+    tasks = [(group, y, x, n_classes, block) for y, x in grids.tiles(shape, TILE_PX)]
+    for area, found in threads.spread(_block_counts, tasks):
+        counts[area] += found
+    return counts
+
+
+def _block_counts(group: Any, y: slice, x: slice, n_classes: int, block: int) -> tuple[tuple, np.ndarray]:
+    valid = group["valid"][y, x].astype(bool, copy=False)
+    labels = group["targets"][y, x] if n_classes else np.zeros(valid.shape, np.uint8)
+    by, bx = (np.arange(s.start, s.stop) // block for s in (y, x))
+    rows, columns = by[-1] - by[0] + 1, bx[-1] - bx[0] + 1
+    cell = (by - by[0])[:, None] * columns + (bx - bx[0])
+    bins = cell * (n_classes + 1) + np.minimum(labels, n_classes)
+    found = np.bincount(bins[valid], minlength=rows * columns * (n_classes + 1))
+    return np.s_[by[0] : by[-1] + 1, bx[0] : bx[-1] + 1], found.reshape(rows, columns, n_classes + 1)
+
+
+def training_statistics(groups: dict[str, Any], split: dict) -> dict:
+    """Mean, standard deviation and covariance of the channels over the valid pixels of the training blocks, in one pass.
+
+    Means and products of parts are merged (Chan, Golub & LeVeque 1983), in float64: no cancellation.
+
+    Returns
+    -------
+    dict with mean (channel,), std (channel,; 1 where a channel is constant), covariance (channel, channel), all in the
+    units of the inputs, and pixels, their number
+    """
+    tasks = [
+        (group, y, x, np.array(split["blocks"][name], np.int8), split["block"])
+        for name, group in groups.items()
+        for y, x in grids.tiles(group["valid"].shape, TILE_PX)
+    ]
+    return merged(threads.spread(_moments, tasks))
+
+
+def _moments(group: Any, y: slice, x: slice, blocks: np.ndarray, block: int) -> tuple[int, Any, Any]:
+    """Of the training pixels of a rectangle: number, mean of each channel, products about the mean."""
+    by, bx = (np.arange(s.start, s.stop) // block for s in (y, x))
+    train = blocks[by[:, None], bx] == 1
+    if not train.any():
+        return 0, None, None
+    train &= group["valid"][y, x].astype(bool, copy=False)
+    return moments_of(group["inputs"][:, y, x][:, train])

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 PROOF = "proof.json"
 META_KEYS = (
-    "geonb", "format", "workload", "kind", "name", "key", "simulated", "title", "notes", "attribution", "channels", "classes",
-    "statistics", "parameters", "inputs", "sources", "split",
+    "geonb", "format", "workload", "kind", "name", "key", "simulated", "title", "notes", "attribution", "channels", "statistics",
+    "parameters", "inputs", "sources", "split",
 )  # fmt: skip
 
 
@@ -90,8 +90,8 @@ class Store(ABC):
 
     @property
     def classes(self) -> list[dict]:
-        """code, name, colour of each class; its place in the list is its index in `targets`."""
-        return self.meta["classes"]
+        """code, name, colour of each class; its place in the list is its index in `targets`. Empty where there are none."""
+        return self.meta.get("classes", [])
 
     @property
     def sources(self) -> list[str]:
@@ -158,8 +158,9 @@ def open_store(path: str | Path | None = None, workload: str | None = None) -> S
     Parameters
     ----------
     path : path, optional
-        Its folder; relative ones are looked for here, then from the project root. None: the newest of `workload`.
+        Its folder; relative ones are looked for here, then from the project root. None: the newest there is.
     workload : str, optional
+        Only stores of this one are the newest; named in errors.
 
     Raises
     ------
@@ -167,7 +168,7 @@ def open_store(path: str | Path | None = None, workload: str | None = None) -> S
         Names the notebook that writes one.
     """
     if path is None:
-        return _newest(workload or "segmentation")
+        return _newest(workload)
     folder = Path(path).expanduser()
     if not folder.is_absolute() and not folder.exists():
         folder = project_root() / folder
@@ -183,18 +184,18 @@ def open_store(path: str | Path | None = None, workload: str | None = None) -> S
     return specs.load(kind)(folder, meta)
 
 
-def _newest(workload: str) -> Store:
-    folder = project_root() / "data" / workload
-    seals = [p for p in folder.glob("*/store.json") if p.parent.suffix != ".partial"]
+def _newest(workload: str | None) -> Store:
+    home = project_root() / "data"
+    seals = [p for p in home.glob(f"{workload or '*'}/*/store.json") if p.parent.suffix != ".partial"]
     if not seals:
         raise FileNotFoundError(
-            f"No sample store in {folder}. Run notebooks/01_dataset_{workload}.ipynb first, or set `store`."
+            f"No sample store in {home / (workload or '')}. Run notebooks/01_dataset_{workload or '*'}.ipynb first, or set `store`."
         )
     return open_store(max(seals, key=lambda p: p.stat().st_mtime).parent)
 
 
-def stores(workload: str = "segmentation", root: Path | None = None) -> pd.DataFrame:
-    """The sample stores there are, the newest first.
+def stores(workload: str | None = None, root: Path | None = None) -> pd.DataFrame:
+    """The sample stores there are, of one workload or of all, the newest first.
 
     Returns
     -------
@@ -202,7 +203,8 @@ def stores(workload: str = "segmentation", root: Path | None = None) -> pd.DataF
     count in each store that shares them), windows, sources, datasets, patch, key, inputs (number of files), written (UTC)
     """
     base = Path(root) if root else project_root()
-    rows = [_row(folder, base) for folder in _folders(base / "data" / workload)]
+    homes = [base / "data" / workload] if workload else _folders(base / "data")
+    rows = [_row(folder, base) for home in homes for folder in _folders(home)]
     columns = ["store", "state", "size_mb", "windows", "sources", "datasets", "patch", "key", "inputs", "written"]
     return pd.DataFrame(rows, columns=columns).sort_values("written", ascending=False, ignore_index=True)
 

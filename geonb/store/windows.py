@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from geonb.base import threads
 from geonb.base.conventions import SPLITS, refuse
 from geonb.rasters import grids
+from geonb.store import arrays
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+Reader = Callable[[slice], tuple[np.ndarray, ...]]  # rows -> valid, labelled, blank ...; each (rows, column) of bool
 
 DRAWS = 500  # random assignments of blocks among which the best balanced one is taken
 
@@ -104,6 +112,51 @@ def spatial_split(counts: np.ndarray, shares: tuple[float, float, float], seed: 
     return split
 
 
+def deal(groups: dict[str, Any], n_classes: int, cut: dict) -> dict:
+    """Deal the blocks of all sources together; images on one and the same grid share their blocks.
+
+    Parameters
+    ----------
+    groups : dict of source -> Zarr group
+    n_classes : int
+        Of ``targets``; 0 where they are no classes.
+    cut : dict with block (px; None deals whole sources), shares, seed
+
+    Returns
+    -------
+    dict with method (block or source), block (px; the longest side where whole sources are dealt), shares, seed, pixels
+    of each split, blocks_with_data, and blocks: of each source, rows of 0 none, 1 train, 2 val, 3 test
+    """
+    block = cut["block"] or max(max(group["valid"].shape) for group in groups.values())
+    first: dict[tuple, str] = {}
+    for name, group in groups.items():
+        first.setdefault(arrays.grid_of(group), name)
+    owner = {name: first[arrays.grid_of(group)] for name, group in groups.items()}
+    counts: dict[str, np.ndarray] = {}
+    for name, group in groups.items():
+        counts[owner[name]] = counts.get(owner[name], 0) + arrays.block_counts(group, n_classes, block)
+    flat = np.concatenate([c.reshape(-1, n_classes + 1) for c in counts.values()])
+    if cut["block"] is None:
+        _enough_sources(flat, cut["shares"])
+    dealt = spatial_split(flat, cut["shares"], cut["seed"])
+    ends = np.cumsum([c[..., 0].size for c in counts.values()])[:-1]
+    blocks = {k: part.reshape(c.shape[:2]) for (k, c), part in zip(counts.items(), np.split(dealt, ends), strict=True)}
+    return {
+        "method": "source" if cut["block"] is None else "block", "block": int(block), "shares": cut["shares"],
+        "seed": cut["seed"], "pixels": {s: int(flat[dealt == i + 1].sum()) for i, s in enumerate(SPLITS)},
+        "blocks_with_data": int((dealt > 0).sum()), "blocks": {name: blocks[owner[name]].tolist() for name in groups},
+    }  # fmt: skip
+
+
+def _enough_sources(counts: np.ndarray, shares: tuple[float, ...]) -> None:
+    places, wanted = int((counts.sum(axis=1) > 0).sum()), int(np.count_nonzero(shares))
+    if places < wanted:
+        raise ValueError(
+            f"block = None deals whole sources, and there are {places} (on grids of their own) for {wanted} splits. Give a "
+            "`block` in px, more images, or a share of 0"
+        )
+
+
 def _deal(order: np.ndarray, pixels: np.ndarray, shares: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Cut a shuffled row of blocks where the pixels reach each share; every wanted split gets one block at least."""
     reached = np.cumsum(pixels[order]) - pixels[order] / 2
@@ -117,13 +170,69 @@ def _deal(order: np.ndarray, pixels: np.ndarray, shares: np.ndarray, wanted: np.
     return split
 
 
+def valid_and_labelled(group: Any) -> Reader:
+    """Which pixels of a group are valid, and which its ``targets`` say something of; without any, all of the valid ones."""
+
+    def read(rows: slice) -> tuple[np.ndarray, ...]:
+        valid = group["valid"][rows].astype(bool, copy=False)
+        return valid, arrays.labelled(group["targets"][rows]) if "targets" in group else valid
+
+    return read
+
+
+def cut_windows(
+    groups: dict[str, Any], split: dict, cut: dict, facts: list[dict], read: Callable[[Any, dict], Reader] | None = None
+) -> gpd.GeoDataFrame:
+    """The table of windows of all sources, with their outlines in OGC:CRS84.
+
+    Parameters
+    ----------
+    groups : dict of source -> Zarr group
+    split : dict, what `deal` gave
+    cut : dict with patch, stride (px), shares, min_valid
+    facts : list of dict with name, dataset, and what `read` asks for: one a source
+    read : (group, fact) -> Reader of its pixels, see `cut_patches`; `valid_and_labelled` by default
+
+    Raises
+    ------
+    ValueError
+        If no window lies in a split that shall have some.
+    """
+    import geopandas as gpd
+
+    tasks = []
+    for fact in facts:
+        group = groups[fact["name"]]
+        tasks.append((group, fact, split, cut, read(group, fact) if read else valid_and_labelled(group)))
+    tables, outlines = zip(*threads.spread(_cut_one, tasks), strict=True)
+    table = pd.concat(tables, ignore_index=True)
+    table["time"] = pd.Series(pd.NaT, index=table.index, dtype="datetime64[ns, UTC]")
+    missing = [s for s, share in zip(SPLITS, cut["shares"], strict=True) if share and s not in set(table["split"])]
+    if missing:
+        raise ValueError(
+            f"No window of {cut['patch']} px lies in {' or '.join(missing)}: {split['blocks_with_data']} blocks of "
+            f"{split['block']} px hold data. Give a smaller `patch` or `stride`, another `block`, or larger images"
+        )
+    return gpd.GeoDataFrame(table, geometry=pd.concat(outlines, ignore_index=True))
+
+
+def _cut_one(group: Any, fact: dict, split: dict, cut: dict, read: Reader) -> tuple[pd.DataFrame, gpd.GeoSeries]:
+    """The windows of one source, and their outlines."""
+    blocks, shape = np.array(split["blocks"][fact["name"]], np.int8), group["valid"].shape
+    table = cut_patches(blocks, split["block"], shape, cut["patch"], cut["stride"], read, cut["min_valid"])
+    table.insert(0, "source", fact["name"])
+    table.insert(1, "dataset", fact["dataset"])
+    at, sizes = table[["y", "x"]].to_numpy(), table[["height", "width"]].to_numpy()
+    return table, grids.footprints(at, sizes, arrays.transform_of(group), arrays.grid_of(group)[0])
+
+
 def cut_patches(
     blocks: np.ndarray,
     block: int,
     shape: tuple[int, int],
     patch: int,
     stride: int,
-    read: Callable[[slice], tuple[np.ndarray, ...]],
+    read: Reader,
     min_valid: float = 0.25,
 ) -> pd.DataFrame:
     """Windows of a grid that lie in one split, with enough valid pixels, at least one label, and something to see.

@@ -30,7 +30,8 @@ from geonb.base.conventions import IGNORE
 from geonb.base.specs import Option, check_list, options_of, parse_specs
 from geonb.store.turns import EXACT
 
-# A window in the making: inputs (channel, y, x) float32, standardised; targets (y, x); valid (y, x) bool, None = all.
+# A window in the making: inputs (channel, y, x) float32, standardised; targets (y, x), class indices (IGNORE: none) or float
+# numbers (NaN: none); valid (y, x) bool, None = all.
 Window = dict[str, Any]
 
 
@@ -57,11 +58,12 @@ def affine(
     inside = torch.ones(1, height, width) if valid is None else valid[None].float()
     smooth = torch.cat([inputs if valid is None else inputs * inside, inside])
     smooth = functional.affine(smooth, **moved, interpolation=functional.InterpolationMode.BILINEAR)
-    # zeros come in from outside: so the labels are counted down from IGNORE
-    sharp = torch.cat([IGNORE - targets[None].float(), inside])
+    numbers = targets.is_floating_point()
+    # zeros come in from outside: so class indices are counted down from IGNORE
+    sharp = torch.cat([targets[None] if numbers else IGNORE - targets[None].float(), inside])
     sharp = functional.affine(sharp, **moved, interpolation=functional.InterpolationMode.NEAREST)
     window["inputs"] = smooth[:-1] / smooth[-1:].clamp(min=1e-3)
-    window["targets"] = IGNORE - sharp[0].long()
+    window["targets"] = torch.where(sharp[1] > 0, sharp[0], torch.nan) if numbers else IGNORE - sharp[0].long()
     window["valid"] = (sharp[1] > 0.5) & (smooth[-1] > 1e-3)
 
 

@@ -24,7 +24,7 @@ from matplotlib.figure import Figure as Drawing
 from rasterio.crs import CRS
 from torchmetrics import MeanSquaredError
 
-from geonb.base.conventions import SPLITS, refuse
+from geonb.base.conventions import SPLITS
 from geonb.base.download import Source
 from geonb.base.files import whole_folder
 from geonb.base.run_folder import RunFolder
@@ -33,17 +33,18 @@ from geonb.parameters import Parameter
 from geonb.prediction import faults as prediction_faults
 from geonb.prediction.baselines import Baseline
 from geonb.prediction.predictions import seal
-from geonb.rasters import grids, images
+from geonb.rasters import images
 from geonb.registry import Figure, Workload
 from geonb.scores.bootstrap import SALT, by_split, draw, resampled
 from geonb.scores.comparison import Drawable, difference, of_split, refuse_others, scored
 from geonb.store import arrays, leakage, windows
 from geonb.store import faults as store_faults
+from geonb.store.grid_store import GridStore
 from geonb.store.loaders import Tensors
 from geonb.store.memory_map import Plane
 from geonb.store.samplers import check_sampler
 from geonb.store.sealing import make_store
-from geonb.store.store import Store, row_attrs
+from geonb.store.store import Store
 from geonb.store.turns import turned
 from geonb.training.augmentation import check_augment
 from geonb.training.devices import best_device
@@ -54,14 +55,12 @@ from geonb.training.task import Trainable, check_all
 
 
 @dataclass(frozen=True, repr=False)
-class TileStore(Store):
+class TileStore(GridStore):
     """A sealed store of tiles. `store[i]` is tile i of the height model, and how rough it is."""
 
     def __getitem__(self, i: int) -> xr.Dataset:
-        row = self.index.iloc[i]
-        area = {d: slice(row[d], row[d] + row[side]) for d, side in (("y", "height"), ("x", "width"))}
-        tile = self._grids[row["source"]].isel(area).load()
-        return tile.assign(targets=row["roughness_m"]).assign_attrs(row_attrs(row))
+        tile = super().__getitem__(i)
+        return tile.assign(targets=tile.attrs["roughness_m"])
 
     def windows(self, split: str | None = None, augment: str = "none", seed: int = 0) -> Tiles:
         return Tiles(self, split, augment, seed)
@@ -72,13 +71,6 @@ class TileStore(Store):
     @property
     def legend(self) -> dict[str, str]:
         return {}
-
-    def check_split(self) -> dict:
-        faults, gap_px = leakage.leaks(self.index, self._shapes, self.meta["split"])
-        refuse(f"The split of {self.path} leaks", faults)
-        counts = {"tiles": {s: int((self.index["split"] == s).sum()) for s in SPLITS}}
-        return {"method": "block", "leaks": 0, "said": f"No tile shares a block with another split's; {gap_px:.0f} px lie between.",
-                "counts": counts}  # fmt: skip
 
     def faults(self, deep: bool = False) -> list[str]:
         root, found = store_faults.open_arrays(self.path)
@@ -117,31 +109,24 @@ class Tiles(Tensors):
 def write_tile_store(height_m: np.ndarray, transform: Affine, crs: str, *, patch: int, block: int, seed: int) -> Store:
     """Cut a height model (y, x) into tiles, blocks of them dealt to the splits: a sealed store, or the one that is there."""
     windows.check_sizes({"relief": height_m.shape}, patch, patch, block, seed)
-    cut = {"patch": patch, "block": block, "seed": seed, "shares": [0.6, 0.2, 0.2]}
+    cut = {"patch": patch, "stride": patch, "block": block, "seed": seed, "shares": [0.6, 0.2, 0.2], "min_valid": 1.0}
     source = arrays.source_facts("relief", CRS.from_user_input(crs), transform, height_m.shape) | {"dataset": "relief"}
 
     def write_arrays(folder: Path) -> None:
         data = images.frame(height_m[None], np.ones(height_m.shape, bool), transform, crs, ["height"])
         with arrays.quiet_zarr():
             data.to_zarr(folder, group="relief", consolidated=False)
-        arrays.seal(folder, [], [source])
+        arrays.seal(folder, [source])
 
     def write_table(folder: Path) -> dict:
         group: Any = zarr.open_group(folder / "arrays.zarr", mode="r")["relief"]
-        heights, valid = group["inputs"][0], group["valid"][:]
-        rows, columns = (-(-n // block) for n in heights.shape)
-        dealt = windows.spatial_split(np.full((rows * columns, 1), block**2), cut["shares"], seed).reshape(
-            rows, columns
-        )
-        index = windows.cut_patches(dealt, block, heights.shape, patch, patch, lambda at: (valid[at], valid[at]))
-        index.insert(0, "source", "relief")
+        split = windows.deal({"relief": group}, 0, cut)
+        index = windows.cut_windows({"relief": group}, split, cut, [source])
+        heights = group["inputs"][0]
         index["roughness_m"] = [heights[y : y + patch, x : x + patch].std() for y, x in index[["y", "x"]].to_numpy()]
-        outlines = grids.footprints(index[["y", "x"]].to_numpy(), index[["height", "width"]].to_numpy(), transform, crs)
-        outlines.to_frame("geometry").join(index).to_parquet(folder / "index.parquet", index=False)
-        train = heights[grids.pixels_of_blocks(dealt, block, heights.shape) == 1]
-        split = {"method": "block", "block": block, "blocks": {"relief": dealt.tolist()}}
-        return {"classes": [], "statistics": arrays.merged([arrays.moments_of(train[None])]), "parameters": cut,
-                "sources": [source], "split": split}  # fmt: skip
+        index.to_parquet(folder / "index.parquet", index=False)
+        statistics = arrays.training_statistics({"relief": group}, split)
+        return {"statistics": statistics, "parameters": cut, "sources": [source], "split": split}
 
     facts = {"title": "A simulated relief", "simulated": True, "notes": [], "attribution": "",
              "channels": [{"name": "height", "units": "m"}]}  # fmt: skip
@@ -288,7 +273,7 @@ def score_tiles(predictions: xr.DataTree, draws: int = 1000, seed: int = 0) -> x
     parts = [table[:, split == SPLITS.index(name)] for name in names]
     dims = dict.fromkeys(("score", "gain"), ("model", "split", "metric"))
     scores = by_split(lambda part, salted: resampled(part, _rmse, draws, salted), parts, seed, dims)
-    counts = {"n_pixels": [int(p[0, :, 1].sum()) for p in parts], "n_blocks": [p.shape[1] for p in parts]}
+    counts = {"n_samples": [int(p[0, :, 1].sum()) for p in parts], "n_blocks": [p.shape[1] for p in parts]}
     scores |= {name: ("split", values) for name, values in counts.items()}
     scores |= {"block_sums": (("model", "block", "sum"), table), "block_split": ("block", np.array(SPLITS)[split])}
     coords = {"model": data["model"].astype(str).to_numpy(), "split": names, "metric": ["rmse"], "block": blocks}
@@ -369,6 +354,7 @@ RECORD = Workload(
     compare="toy:compare_tiles",
     headline="rmse",
     lower_is_better=True,
+    units="m",
     tiles="toy:grey_tiles",
     explore="toy:show",
     figures={

@@ -32,7 +32,7 @@ def write_scenes(scenes: Scenes, folder: Path) -> None:
         len(s) * s.shape[0] * s.shape[1] * (len(s.channels) * np.dtype(s.dtype).itemsize + 1) for s in scenes.series
     )
     with files.enough_space(folder.parent, pixels):
-        arrays.seal(folder, [], [_write_series(series, folder) for series in scenes.series])
+        arrays.seal(folder, [_write_series(series, folder) for series in scenes.series])
 
 
 def _write_series(series: Series, folder: Path) -> dict:

@@ -261,7 +261,7 @@ def write_cube(folder: str | Path, plan: Plan, interpolate: Sequence[str] = ("po
     need = 4 * region.valid.size * plan.months * sum(r["kind"] == "monthly" for r in plan.channels)
     with files.enough_space(folder.parent, need), files.whole_folder(folder) as partial:
         _fill_months(_lay_out(partial, plan, held), plan, used)
-        arrays.seal(partial, [], sources, **facts)
+        arrays.seal(partial, sources, **facts)
     return {"sources": sources, **facts}
 
 

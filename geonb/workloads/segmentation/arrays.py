@@ -1,4 +1,4 @@
-"""Images and masks as arrays of a sample store, and what is counted over them."""
+"""Images and masks as arrays of a sample store."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from geonb.base import conventions, files, threads
-from geonb.rasters import grids, images
-from geonb.store.arrays import CHUNK_PX, PLANES, TILE_PX, merged, moments_of, quiet_zarr, seal, source_facts, strips
+from geonb.rasters import images
+from geonb.store.arrays import CHUNK_PX, PLANES, quiet_zarr, seal, source_facts, strips
 from geonb.workloads.segmentation import dataset, masks, scan
 
 
@@ -42,7 +42,7 @@ def write_arrays(pairs: dataset.Pairs, folder: Path, workers: int | None = None)
         with scan.bounded_cache():
             for _ in threads.spread(_fill, tasks, workers):
                 pass
-        seal(folder, masks.real_classes(pairs.classes or ()), facts, pruned=list(pairs.pruned))
+        seal(folder, facts, classes=masks.real_classes(pairs.classes or ()), pruned=list(pairs.pruned))
 
 
 def _empty(image: images.Image) -> tuple[Any, Any]:
@@ -85,56 +85,3 @@ def _fill(group: Any, image: images.Image, mask: masks.Mask, classes: tuple[dict
             inputs, valid, codes = read(rows, x)
             to["inputs"][:, rows, x], to["valid"][rows, x] = inputs, valid
             to["targets"][rows, x] = masks.targets(codes, valid, classes, mask.classes)
-
-
-def block_counts(group: Any, n_classes: int, block: int) -> np.ndarray:
-    """Count pixels by block and class.
-
-    Returns
-    -------
-    ndarray (block row, block column, class + 1) of int64; valid pixels without a label come last
-    """
-    shape = group["valid"].shape
-    counts = np.zeros((*grids.block_shape(shape, block), n_classes + 1), np.int64)
-    tasks = [(group, y, x, n_classes, block) for y, x in grids.tiles(shape, TILE_PX)]
-    for area, found in threads.spread(_block_counts, tasks):
-        counts[area] += found
-    return counts
-
-
-def _block_counts(group: Any, y: slice, x: slice, n_classes: int, block: int) -> tuple[tuple, np.ndarray]:
-    valid, labels = group["valid"][y, x], group["targets"][y, x]
-    by, bx = (np.arange(s.start, s.stop) // block for s in (y, x))
-    rows, columns = by[-1] - by[0] + 1, bx[-1] - bx[0] + 1
-    cell = (by - by[0])[:, None] * columns + (bx - bx[0])
-    bins = cell * (n_classes + 1) + np.minimum(labels, n_classes)
-    found = np.bincount(bins[valid], minlength=rows * columns * (n_classes + 1))
-    return np.s_[by[0] : by[-1] + 1, bx[0] : bx[-1] + 1], found.reshape(rows, columns, n_classes + 1)
-
-
-def training_statistics(groups: dict[str, Any], split: dict) -> dict:
-    """Mean, standard deviation and covariance of the channels over the valid pixels of the training blocks, in one pass.
-
-    Means and products of parts are merged (Chan, Golub & LeVeque 1983), in float64: no cancellation.
-
-    Returns
-    -------
-    dict with mean (channel,), std (channel,; 1 where a channel is constant), covariance (channel, channel), all in the
-    units of the inputs, and pixels, their number
-    """
-    tasks = [
-        (group, y, x, np.array(split["blocks"][name], np.int8), split["block"])
-        for name, group in groups.items()
-        for y, x in grids.tiles(group["valid"].shape, TILE_PX)
-    ]
-    return merged(threads.spread(_moments, tasks))
-
-
-def _moments(group: Any, y: slice, x: slice, blocks: np.ndarray, block: int) -> tuple[int, Any, Any]:
-    """Of the training pixels of a rectangle: number, mean of each channel, products about the mean."""
-    by, bx = (np.arange(s.start, s.stop) // block for s in (y, x))
-    train = blocks[by[:, None], bx] == 1
-    if not train.any():
-        return 0, None, None
-    train &= group["valid"][y, x]
-    return moments_of(group["inputs"][:, y, x][:, train])

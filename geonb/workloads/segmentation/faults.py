@@ -13,6 +13,8 @@ from geonb.store.faults import centre_faults, open_arrays, shape_faults, statist
 
 def meta_faults(meta: dict) -> list[str]:
     """What is wrong within store.json: statistics, classes, split."""
+    if "classes" not in meta:
+        return ["store.json has no 'classes'"]
     faults = statistics_faults(meta, len(meta["channels"]))
     codes, names = ([c.get(k) for c in meta["classes"]] for k in ("code", "name"))
     if not codes or len(set(codes)) < len(codes) or len(set(names)) < len(names) or None in codes + names:
@@ -40,7 +42,7 @@ def array_faults(folder: Path, meta: dict, deep: bool) -> list[str]:
         except (CRSError, KeyError, ValueError) as error:
             faults.append(f"arrays.zarr/{name}/spatial_ref: no readable CRS ({conventions.short(error)})")
         if deep:
-            faults += _label_faults(root[name], name, len(meta["classes"]))
+            faults += _label_faults(root[name], name, len(meta.get("classes", ())))
     return faults
 
 

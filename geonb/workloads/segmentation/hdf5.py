@@ -191,7 +191,7 @@ def _read_arrays(data: Any, meta: dict, folder: Path) -> None:
                 area = slice(top, top + height), slice(left, left + width)
                 for p in arrays.PLANES:
                     to[p][(..., *area)] = here[p][i]
-    arrays.seal(folder, meta["classes"], meta["sources"])
+    arrays.seal(folder, meta["sources"], classes=meta["classes"])
 
 
 def _read_index(data: Any) -> Any:

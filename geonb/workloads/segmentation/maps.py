@@ -17,8 +17,11 @@ from geonb.plots.maps import (
     crs_of,
     default_bands,
     draw_on_grid,
+    draw_values,
     edges,
+    panel_grid,
     scale_bar,
+    split_lines,
     stretched,
     thinned,
 )
@@ -113,19 +116,6 @@ def _present(split: xr.DataArray) -> dict[str, str]:
     return {name: colour for i, (name, colour) in enumerate(SPLIT_COLOURS.items()) if i in there}
 
 
-def split_lines(ax: Axes, split: xr.DataArray, crs: Any, which: int = 3, **look: Any) -> None:
-    """Outline the blocks of one split (3: test)."""
-    thin = thinned(split)
-    inside = np.pad((thin.values == which).astype(float), 1)
-    if not inside.any():
-        return
-    unit = 1e-3 if crs is not None and crs.is_projected else 1.0
-    step_x, step_y = thin.x.values[1] - thin.x.values[0], thin.y.values[1] - thin.y.values[0]
-    x = np.concatenate([[thin.x.values[0] - step_x], thin.x.values, [thin.x.values[-1] + step_x]])
-    y = np.concatenate([[thin.y.values[0] - step_y], thin.y.values, [thin.y.values[-1] + step_y]])
-    ax.contour(x * unit, y * unit, inside, levels=[0.5], **({"colors": "black", "linewidths": 0.7} | look))
-
-
 @styled
 def prediction_panels(predictions: xr.DataTree, source: str | None = None, arrays: xr.DataTree | None = None) -> Figure:
     """Draw truth, every model's map, where the network is wrong and how sure it was, side by side.
@@ -150,7 +140,7 @@ def prediction_panels(predictions: xr.DataTree, source: str | None = None, array
     wrong = np.where((truth == 255) | (label == 255), 255, (truth != label).astype("uint8"))
     panels[f"where {models[0]} is wrong"] = coloured(wrong, RIGHT_WRONG)
     image = None if arrays is None or source not in arrays.children else arrays[source].to_dataset()
-    figure, axes = _panel_grid(len(panels) + 2 + (image is not None), edges(data))
+    figure, axes = panel_grid(len(panels) + 2 + (image is not None), edges(data))
     places = iter(axes.flat)
     if image is not None:
         _composite(next(places), image.inputs, image.valid)
@@ -173,32 +163,13 @@ def prediction_panels(predictions: xr.DataTree, source: str | None = None, array
     return finish(figure, predictions.attrs, note, "" if image is None else composite_note(image.inputs))
 
 
-def _panel_grid(count: int, bounds: tuple[float, float, float, float]) -> tuple[Figure, np.ndarray]:
-    """Rows of four panels with the shape of the scene."""
-    west, south, east, north = bounds
-    rows, wide = -(-count // 4), 2.95
-    size = (4 * wide + 0.7, rows * (wide * min(2.0, (north - south) / (east - west)) + 0.3) + 0.4)
-    figure, axes = plt.subplots(rows, 4, figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.03)
-    return figure, axes
-
-
 RIGHT_WRONG = {"right": "#dfe7ea", "wrong": "#b5400f"}
 
 
 def _sureness(ax: Axes, data: xr.Dataset, crs: Any, model: str) -> None:
     """Probability of the winning class, the lower the darker."""
     thin = thinned(data.probability.sel(model=model)).max("class")
-    draw_on_grid(ax, thin.values, thin, crs)
-    shown = ax.images[-1]
-    shown.set(cmap="cividis", clim=(1 / data.sizes["class"], 1))
-    ax.set_title(f"{model}: probability of its class")
-    ax.add_patch(
-        plt.Rectangle((0.02, 0.02), 0.52, 0.15, transform=ax.transAxes, facecolor="white", alpha=0.9, zorder=3)
-    )
-    bar = ax.figure.colorbar(shown, cax=ax.inset_axes((0.05, 0.115, 0.46, 0.03), zorder=4), orientation="horizontal")
-    bar.set_ticks([0.25, 0.5, 0.75, 1])
-    bar.ax.tick_params(labelsize=7, length=2, pad=1)
+    draw_values(ax, thin, crs, f"{model}: probability of its class", (1 / data.sizes["class"], 1), (0.25, 0.5, 0.75, 1))
 
 
 @styled

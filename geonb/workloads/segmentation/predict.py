@@ -9,21 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-import zarr
 
 from geonb.base.conventions import IGNORE
 from geonb.base.conventions import SPLIT_CODES as SPLITS
-from geonb.prediction.bands import PixelModel, Writer, baseline_rows, chunk_rows, create_scene, network_rows
+from geonb.prediction import scenes
+from geonb.prediction.bands import PixelModel, class_layout
 from geonb.prediction.baselines import Baseline
-from geonb.prediction.predictions import Done, open_predictions, seal
-from geonb.workloads.segmentation.networks import window_of
+from geonb.prediction.predictions import open_predictions
 
 if TYPE_CHECKING:
     import pandas as pd
     from distributed import Client
 
     from geonb.base.run_folder import RunFolder
-    from geonb.rasters.stitching import Reader
     from geonb.workloads.segmentation.store import PatchStore
 
 
@@ -54,66 +52,13 @@ def predict_scenes(
     """
     from geonb.prediction.faults import check_predictions
 
-    path = Path(run.predictions)
-    names = ["network", *(b.name for b in baselines)]
-    stamp = {"training": model.card["training"], "best": model.card["best"], "models": names, "overlap": overlap,
-             "network": model.card["network"], "precision": precision}  # fmt: skip
-    done = Done(path, stamp)
-    window = window_of(model.card)
-    height = chunk_rows(window, overlap)
-    for source in store.sources:
-        scene = _known(store, source)
-        if done.rows(source, "created") is None:
-            create_scene(path, source, scene, [c["name"] for c in store.classes], names, height)
-            zarr.open_group(path, mode="r+")[source].attrs["dataset"] = _dataset(store, source)
-            done.mark(source, "created", 1)
-        writer = Writer(path, source)
-        read = _reader(scene)
-        shape = (scene.sizes["y"], scene.sizes["x"])
-        for position, name in enumerate(names):
-            start = done.rows(source, name) or 0
-            if start >= shape[0]:
-                continue
-            if name == "network":
-                bands = network_rows(model, read, shape, window, overlap, batch, precision, start)
-            else:
-                bands = baseline_rows(baselines[position - 1], read, shape, model.card["statistics"], height, start)
-            for band in bands:
-                done.mark(source, name, writer.write(position, *band))
-    own = {"colours": [c["colour"] for c in store.classes], "block": store.meta["split"]["block"]}
-    seal(path, run, store, model.card, names, precision, **own)
+    classes, colours = ([c[key] for c in store.classes] for key in ("name", "colour"))
+    path = scenes.predict_scenes(
+        run, store, model, baselines, model.probabilities, class_layout(classes), outputs=len(classes), overlap=overlap,
+        batch=batch, precision=precision, colours=colours,
+    )  # fmt: skip
     check_predictions(path)
     return path
-
-
-def _dataset(store: PatchStore, source: str) -> str:
-    """The data set that a source belongs to; in a store of one, the store's name."""
-    facts = next(s for s in store.meta["sources"] if s["name"] == source)
-    return facts.get("dataset") or store.meta.get("name") or "dataset"
-
-
-def _reader(scene: xr.Dataset) -> Reader:
-    def read(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        rows = scene.isel(y=slice(start, stop))
-        return rows["inputs"].to_numpy(), rows["valid"].to_numpy().astype(bool)
-
-    return read
-
-
-def _known(store: PatchStore, source: str) -> xr.Dataset:
-    """A source's truth, split and block (y, x), lazily, beside its inputs."""
-    scene = store.arrays[source].to_dataset().chunk({"y": 1024, "x": 1024})
-    side = store.meta["split"]["block"]
-    across = -(-scene.sizes["x"] // side)
-    row = xr.DataArray(np.arange(scene.sizes["y"], dtype=np.int32) // side * across, dims="y").chunk({"y": 1024})
-    column = xr.DataArray(np.arange(scene.sizes["x"], dtype=np.int32) // side, dims="x").chunk({"x": 1024})
-    split = store.split_map(source).chunk({"y": 1024, "x": 1024}).where(scene["valid"].astype(bool), 0).astype(np.int8)
-    grid = {"grid_mapping": "spatial_ref"}
-    return scene.assign(
-        truth=scene["targets"].assign_attrs(no_class=IGNORE, **grid),
-        split=split.assign_attrs(flag_values=list(SPLITS.values()), flag_meanings=" ".join(SPLITS), **grid),
-        block=(row + column).assign_attrs(long_name="spatial block", **grid),
-    )
 
 
 def export_maps(
@@ -185,31 +130,12 @@ def scene_faults(tree: xr.DataTree, deep: bool = False) -> Iterator[str]:
     deep : bool
         Read every row; else the middle one of each scene.
     """
-    import rioxarray  # noqa: F401  (the .rio accessor)
-
-    from geonb.prediction.faults import attribute_faults, coordinate_faults, layout_faults
+    from geonb.prediction.faults import attribute_faults
 
     yield from attribute_faults(tree, ("colours",))
-    if not tree.children:
-        yield "no source in it"
-    wanted = {"probability": ("model", "class", "y", "x"), "label": ("model", "y", "x"),
-              **dict.fromkeys(("truth", "split", "block"), ("y", "x"))}  # fmt: skip
+    wanted = {"probability": ("model", "class", "y", "x"), "label": ("model", "y", "x")}
     kinds = {"label": "uint8", "truth": "uint8", "split": "int8", "probability": "float16"}
-    for name, node in tree.children.items():
-        scene = node.to_dataset()
-        found = [*layout_faults(scene, wanted, kinds), *coordinate_faults(scene, ("y", "x"))]
-        if scene.rio.crs is None:
-            found.append("no coordinate reference system")
-        rows = scene.sizes.get("y", 0)
-        if rows and not found:
-            step = 512
-            strips = (
-                [slice(at, at + step) for at in range(0, rows, step)] if deep else [slice(rows // 2, rows // 2 + 1)]
-            )
-            found = list(
-                dict.fromkeys(fault for strip in strips for fault in _value_faults(scene.isel(y=strip).load()))
-            )
-        yield from (f"{name}: {fault}" for fault in found)
+    yield from scenes.scene_faults(tree, wanted, kinds, _value_faults, deep)
 
 
 def _value_faults(rows: xr.Dataset) -> Iterator[str]:

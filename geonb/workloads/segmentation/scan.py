@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from geonb.base import threads
 from geonb.base.conventions import short
 from geonb.rasters import grids
 from geonb.rasters.images import NO_CODE, TILE_PX, Image
+from geonb.store import arrays
+from geonb.store.windows import Reader, valid_and_labelled
 from geonb.workloads.segmentation import masks
 from geonb.workloads.segmentation.masks import Mask
 
@@ -101,3 +104,29 @@ def _count(codes: np.ndarray) -> dict[int, int]:
         values = np.flatnonzero(counts)
         return dict(zip(values.tolist(), counts[values].tolist(), strict=True))
     return {int(v): int(n) for v, n in zip(*np.unique(codes, return_counts=True), strict=True)}
+
+
+def reader(group: Any, fact: dict, cut: dict) -> Reader:
+    """Which pixels of a source are valid, labelled and, where a whole window may be, blank: what windows are cut by.
+
+    Parameters
+    ----------
+    group : Zarr group
+    fact : dict with the source's counts, of `count_all`
+    cut : dict with patch (px), min_valid
+    """
+    most = max(fact.get(kind, np.inf) for kind in BLANKS)
+    known = valid_and_labelled(group)
+    if most < max(cut["min_valid"] * cut["patch"] ** 2, 1):
+        return known  # too few pixels of nothing but 0, or the largest number, to fill the valid part of a window
+
+    def read(rows: slice) -> tuple[np.ndarray, ...]:
+        valid, labelled = known(rows)
+        planes = [np.zeros(valid.shape, bool) for _ in BLANKS]
+        for columns in grids.strips(valid.shape[1], arrays.TILE_PX):  # all channels of a strip may be too much at once
+            found = blanks(group["inputs"][:, rows, columns], valid[:, columns])
+            for plane, here in zip(planes, found, strict=True):
+                plane[:, columns] = here
+        return valid, labelled, *planes
+
+    return read

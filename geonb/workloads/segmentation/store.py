@@ -13,18 +13,17 @@ from geonb.base import conventions
 from geonb.base import files as base_files
 from geonb.base.project import project_root
 from geonb.base.project import slug as _slug
-from geonb.rasters import grids, images, preprocessing
+from geonb.rasters import images, preprocessing
 from geonb.store import faults as store_faults
 from geonb.store import leakage
 from geonb.store import windows as store_windows
+from geonb.store.arrays import training_statistics
+from geonb.store.grid_store import GridStore
 from geonb.store.sealing import FORMAT, make_store, seen_from
-from geonb.store.store import Store, row_attrs
-from geonb.workloads.segmentation import arrays, dataset, splits
+from geonb.workloads.segmentation import arrays, dataset, scan
 from geonb.workloads.segmentation import faults as segmentation_faults
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from geonb.workloads.segmentation.loaders import Windows
 
 
@@ -32,17 +31,8 @@ INDEX_COLUMNS = ("source", "y", "x", "height", "width", "split", "block", "time"
 
 
 @dataclass(frozen=True, repr=False)
-class PatchStore(Store):
+class PatchStore(GridStore):
     """A sealed store of images and masks. `store[i]` is window i of an image, with the classes of its pixels."""
-
-    def __getitem__(self, i: int) -> xr.Dataset:
-        """Window i: inputs (channel, y, x), targets (y, x), valid (y, x), with coordinates, CRS, and its row as attrs."""
-        row = self.index.iloc[i]
-        y, x = int(row["y"]), int(row["x"])
-        area = {"y": slice(y, y + int(row["height"])), "x": slice(x, x + int(row["width"]))}
-        window = self._grids[row["source"]].isel(area).load()
-        window.attrs |= row_attrs(row)
-        return window
 
     def windows(self, split: str | None = None, augment: str = "none", seed: int = 0) -> Windows:
         """The windows as standardised tensors, see :class:`geonb.workloads.segmentation.loaders.Windows`."""
@@ -64,41 +54,6 @@ class PatchStore(Store):
         """Every label there can be, with its colour."""
         return {c["name"]: c["colour"] for c in self.classes}
 
-    def check_split(self) -> dict:
-        """Prove from the table itself that no window of one split shares a pixel or a block with another.
-
-        Returns
-        -------
-        dict with method, windows, pixels (valid) and blocks of each split (also together, as counts), smallest_gap_m
-        between windows of different splits (0 where blocks touch), leaks (0), said
-
-        Raises
-        ------
-        ValueError
-            Listing the windows that leak.
-        """
-        split = self.meta["split"]
-        faults, gap_px = leakage.leaks(self.index, self._shapes, split)
-        if len(self.sources) > 1:
-            import geopandas as gpd
-
-            outlines = gpd.read_parquet(self.path / "index.parquet").geometry.to_numpy()
-            faults += leakage.ground_leaks(self.index, outlines)
-        conventions.refuse(f"The split of {self.path} leaks", faults)
-        blocks = np.concatenate([np.ravel(b) for b in split["blocks"].values()])
-        gap_m = gap_px * min(s["pixel_m"] for s in self.meta["sources"])
-        gap_m = round(gap_m, 1) if np.isfinite(gap_m) else None
-        counts = {
-            "windows": {s: int((self.index["split"] == s).sum()) for s in conventions.SPLITS},
-            "blocks": {s: int((blocks == i + 1).sum()) for i, s in enumerate(conventions.SPLITS)},
-            "pixels": split["pixels"],
-        }
-        apart = "there is one split only" if gap_m is None else f"the splits' nearest windows are {gap_m:.0f} m apart"
-        said = f"Split by {split['method']}. No window shares a pixel or a block with one of another split; {apart}."
-        return {
-            "method": split["method"], **counts, "counts": counts, "smallest_gap_m": gap_m, "leaks": 0, "said": said
-        }  # fmt: skip
-
     def faults(self, deep: bool = False) -> list[str]:
         """What is wrong with the store beyond missing keys, see `check_store`."""
         inside = segmentation_faults.meta_faults(self.meta)
@@ -109,17 +64,6 @@ class PatchStore(Store):
             return found + missing
         leaking, _ = leakage.leaks(self.index, self._shapes, self.meta["split"])
         return found + [f"index.parquet: {fault}" for fault in leaking[:20]]
-
-    def split_map(self, source: str) -> xr.DataArray:
-        """The split of every pixel of a source: DataArray (y, x) int8, 0 none, 1 train, 2 val, 3 test."""
-        import xarray as xr
-
-        grid, split = self._grids[source], self.meta["split"]
-        shape = grid.sizes["y"], grid.sizes["x"]
-        values = grids.pixels_of_blocks(np.array(split["blocks"][source], np.int8), split["block"], shape)
-        attrs = {"flag_values": [0, 1, 2, 3], "flag_meanings": "none train val test", "long_name": "split"}
-        coords = {k: grid[k] for k in ("y", "x", "spatial_ref")}
-        return xr.DataArray(values, coords, ("y", "x"), name="split", attrs=attrs)
 
 
 def write_store(
@@ -134,7 +78,7 @@ def write_store(
     name: str | None = None,
     workload: str = "segmentation",
     root: Path | None = None,
-) -> Store:
+) -> PatchStore:
     """Prepare images and masks, split them by spatial blocks, cut windows: a sealed store, or the one that is there.
 
     Parameters
@@ -227,14 +171,14 @@ def _write_table(folder: Path, cut: dict, files: dict, dataset_name: str, notes:
         image, mask = files[source["name"]]
         source |= {"dataset": source["dataset"] or dataset_name, "image": image, "mask": mask}
     groups = {source["name"]: root[source["name"]] for source in sources}
-    split = splits.deal(groups, len(classes), cut)
-    index = splits.cut_windows(groups, split, cut, sources)
+    split = store_windows.deal(groups, len(classes), cut)
+    index = store_windows.cut_windows(groups, split, cut, sources, lambda group, fact: scan.reader(group, fact, cut))
     leaking, _ = leakage.leaks(index, {name: group["valid"].shape for name, group in groups.items()}, split)
     leaking += leakage.ground_leaks(index, index.geometry.to_numpy())
     conventions.refuse("These windows would leak between the splits", leaking, most=10)
     index.to_parquet(folder / "index.parquet", index=False)
     pruned = root.attrs.get("pruned", [])
     return {
-        "classes": classes, "statistics": arrays.training_statistics(groups, split), "parameters": cut, "sources": sources,
+        "classes": classes, "statistics": training_statistics(groups, split), "parameters": cut, "sources": sources,
         "split": split, "pruned": pruned, "notes": [*notes, *(f"Left out: {text}" for text in pruned)],
     }  # fmt: skip
