@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
 VERSION = "0.1.0.dev0"  # of geonb; what is written on disk says which one wrote it
@@ -9,6 +10,11 @@ IGNORE = 255  # target of a pixel without a label
 SPLITS = ("train", "val", "test")
 WORKLOADS: dict[str, str] = {}  # name -> import path of its record; filled from the top (geonb/__init__.py)
 SPLIT_CODES = {name: code for code, name in enumerate(("none", *SPLITS))}  # in maps of the split
+
+
+def redacted(text: str) -> str:
+    """A text in which the name and the password of an address (``https://name:password@host/...``) cannot be read."""
+    return re.sub(r"(?<=://)[^/\s@]+@", "***@", text)
 
 
 def short(error: BaseException) -> str:

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geonb.base import files
+from geonb.base.conventions import redacted
 from geonb.base.specs import load, pick
 
 BLOCK = 1 << 18
+SCHEMES = ("http", "https")
 TIMEOUT_S = 30
 
 
@@ -74,10 +76,11 @@ def fetch(
     Raises
     ------
     ConnectionError
-        The file is not there and cannot be fetched: says from where and to which place to bring it. What came so far stays in
-        `path`.partial, and the next call resumes it.
+        The file is not there and cannot be fetched, or what comes is nothing, or a web page in its place: says from where and to
+        which place to bring it. What came so far of the file stays in `path`.partial, and the next call resumes it.
     ValueError
-        The file, there or just fetched, has another sum. A fetched one is removed, one that was there is left alone.
+        The address is none of http or https, or carries a password. Or the file, there or just fetched, has another sum: a
+        fetched one is removed, one that was there is left alone.
     """
     from http.client import HTTPException  # 35 ms that records, which name sources, need not pay
 
@@ -93,6 +96,8 @@ def fetch(
                 f"It was changed or cut since it was fetched. Remove it, and {_sum_path(path)} to accept another",
             )
         else:
+            if url:
+                check_address(url)
             partial = path.with_name(f"{path.name}.partial")
             try:
                 if not url:
@@ -100,6 +105,8 @@ def fetch(
                         f"its publisher gives it no fixed address; if you have one, set {source.variable}"
                     )
                 _download(url, partial, attempts, progress)
+                if not wanted and path.suffix.lower() not in (".html", ".htm"):
+                    _refuse_page(partial)
             except (OSError, HTTPException) as error:
                 raise ConnectionError(_offline(url or source.name, path, error, source.page)) from error
             try:
@@ -116,6 +123,46 @@ def fetch(
         if not _sum_path(path).exists():
             _record(path)
     return path
+
+
+def check_address(url: str) -> None:
+    """Refuse an address that is not asked over a network (file:, data:), or that carries a password, with a ValueError."""
+    from urllib.parse import urlsplit
+
+    if urlsplit(url).scheme not in SCHEMES:
+        raise ValueError(
+            f"{redacted(url)[:200]!r} is not fetched: only addresses of {' and '.join(SCHEMES)} are. A file that is on this machine "
+            "already is named in the parameters as it is"
+        )
+    if urlsplit(url).username is not None:
+        raise ValueError(
+            f"{redacted(url)!r} carries a name or a password, which is not supported: fetch that file by hand"
+        )
+
+
+def _file_name(source: Source) -> str:
+    """The name of the file at a source's address; ValueError if it names none."""
+    from urllib.parse import urlsplit
+
+    check_address(source.address)
+    name = urlsplit(source.address).path.rpartition("/")[2]
+    if name in ("", ".", ".."):
+        raise ValueError(
+            f"{source.address} names a folder, not a file. Set {source.variable} to the address of the file itself"
+        )
+    return name
+
+
+def _refuse_page(partial: Path) -> None:
+    """Refuse what came first and has no sum to be checked by: nothing at all, or a page of HTML where a file should be."""
+    with partial.open("rb") as file:
+        start = file.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    page = start.startswith(b"<") and (b"<html" in start or b"<!doctype html" in start)
+    if start and not page:
+        return
+    _forget(partial)
+    what = "a web page came in its place (a login, an error or a notice?)" if page else "nothing came"
+    raise ConnectionError(f"{what}, and nothing was kept")
 
 
 def recorded(path: Path) -> str | None:
@@ -205,7 +252,7 @@ def _continue(url: str, partial: Path, progress: bool) -> None:
 
 def _offline(url: str, path: Path, error: Exception, page: str) -> str:
     by_hand = f" (page: {page})" if page else ""
-    return (
+    return redacted(
         f"{url} could not be fetched: {error}. With a network, run this again: it goes on where it was cut. "
         f"Or bring the file yourself{by_hand} and put it at {path.resolve()}. The address can be set anew if it moved."
     )
@@ -239,7 +286,7 @@ def fetch_all(
     Raises
     ------
     ValueError
-        If there is no source of that name; options that cannot be used.
+        If there is no source of that name; options or addresses that cannot be used: nothing was fetched.
     ConnectionError
         If one could not be fetched; after the others were tried.
     """
@@ -249,6 +296,7 @@ def fetch_all(
         which = ", ".join(source.name for source in wanted)
         raise ValueError(f"{which} take no options, but {', '.join(options)} is given. Leave out -p.")
     told, failed = [], []
+    file_of = {source.name: _file_name(source) for source in wanted if source.address and not source.collect}
     for source in wanted:
         url = source.address
         if source.collect:
@@ -261,7 +309,7 @@ def fetch_all(
             )
         else:
             try:
-                told.append(f"{source.name}: {fetch(source, folder / url.rpartition('/')[2])}")
+                told.append(f"{source.name}: {fetch(source, folder / file_of[source.name])}")
             except ConnectionError as error:
                 failed.append(str(error))
     if failed:

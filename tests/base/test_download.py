@@ -195,3 +195,64 @@ def test_geonb_fetch_keeps_nothing_of_another_sum(server, project, monkeypatch, 
     assert cli.main(["fetch", "conflict", "ucdp_ged"]) == 2
     assert "SHA-256" in capsys.readouterr().err
     assert files(folder) == ["file.zip.sha256"]
+
+
+@pytest.mark.parametrize(
+    "address", ["file://{}", "data:text/csv,a,b", "ftp://127.0.0.1/file.zip", "/etc/hostname", "http:"]
+)
+def test_only_addresses_of_a_network_are_fetched(address, tmp_path, monkeypatch):
+    (tmp_path / "secret").write_text("a,b")
+    address, made = address.format(tmp_path / "secret"), tmp_path / "out"
+    monkeypatch.setenv("GEONB_URL_THEIRS", address)
+    for ask in (
+        lambda: download.fetch(address, made / "file.csv", progress=False),
+        lambda: download.fetch_all([download.Source("theirs", "http://x/a.zip")], made),
+    ):
+        with pytest.raises((ValueError, ConnectionError)) as error:
+            ask()
+        assert "only addresses of http and https" in str(error.value) or address == "http:"
+        assert not made.exists() or files(made) == []
+
+
+def test_a_password_in_an_address_is_neither_sent_nor_told(server, tmp_path):
+    with pytest.raises(ValueError, match="carries a name or a password") as error:
+        download.fetch(server.url.replace("//", "//me:hunter2@"), tmp_path / "file.zip", progress=False)
+    assert "hunter2" not in str(error.value) and "me:" not in str(error.value) and not server.asked
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"", "nothing came"),
+        (b"<!DOCTYPE html><html><body>Please log in</body></html>", "a web page came"),
+        (b"\xef\xbb\xbf\n <!-- moved --><HTML>404</HTML>", "a web page came"),
+        (b'<?xml version="1.0"?><html xmlns="http://www.w3.org/1999/xhtml">', "a web page came"),
+    ],
+)
+def test_a_page_in_the_place_of_a_file_is_not_kept_for_it(server, tmp_path, body, says):
+    server.body = body
+    with pytest.raises(ConnectionError, match=says) as error:
+        download.fetch(server.url, tmp_path / "file.zip", progress=False)
+    assert str(tmp_path / "file.zip") in str(error.value) and files(tmp_path) == []
+    server.body = BODY
+    assert download.fetch(server.url, tmp_path / "file.zip", progress=False).read_bytes() == BODY
+
+
+def test_what_is_xml_or_a_page_that_was_asked_for_is_kept(server, tmp_path):
+    server.body = b'<?xml version="1.0"?><kml><Placemark/></kml>'
+    assert download.fetch(server.url, tmp_path / "a.kml", progress=False).read_bytes() == server.body
+    server.body = b"<html>a page</html>"
+    assert download.fetch(server.url, tmp_path / "a.html", progress=False).read_bytes() == server.body
+    server.body = b""
+    empty = hashlib.sha256(b"").hexdigest()
+    assert download.fetch(server.url, tmp_path / "a.csv", sha256=empty, progress=False).read_bytes() == b""
+
+
+def test_the_file_is_called_as_the_address_says_and_a_folder_is_none(server, tmp_path):
+    source = download.Source("theirs", f"{server.url}?download=1#top")
+    assert download.fetch_all([source], tmp_path / "in")[0] == f"theirs: {tmp_path / 'in' / 'file.zip'}"
+    for end in ("/folder/", "", "/..", "/folder/?x=a.zip"):
+        source = download.Source("theirs", server.url.replace("/file.zip", end))
+        with pytest.raises(ValueError, match=r"names a folder, not a file.*GEONB_URL_THEIRS"):
+            download.fetch_all([source], tmp_path / "in")
+    assert files(tmp_path / "in") == ["file.zip", "file.zip.sha256"] and len(server.asked) == 1

@@ -173,6 +173,7 @@ def list_keys(bucket: str, prefix: str) -> Iterator[tuple[str, int]]:
 
 
 def _page(url: str) -> ElementTree.Element:
+    download.check_address(url)
     request = urllib.request.Request(url, headers={"User-Agent": "geonb"})
     for attempt in range(ATTEMPTS):
         try:
