@@ -8,8 +8,8 @@ import glob
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -50,18 +50,22 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 def whole_file(file: Path, ending: str = "") -> Iterator[Path]:
     """A file that appears whole or not at all: write under the name given here, and it takes the place of `file`.
 
-    What is left under such a name, beside it (SQLite's journal) or by a kill a day ago, is swept.
+    Who may read it is for the umask to say, also where a library lets in nobody but the owner. What is left under such a name,
+    beside it (SQLite's journal) or by a kill a day ago, is swept.
 
     Parameters
     ----------
     ending : str
         Of the name to write under, for a library that goes by it.
     """
-    # a name of each thread's own: two that write at once each replace the file, the later one stays
-    partial = file.with_name(f"{file.name}.{threading.get_native_id()}.partial{ending}")
-    partial.unlink(missing_ok=True)
+    # a name of each writer's own, on whatever node: two that write at once each replace the file, the later one stays
+    partial = file.with_name(f"{file.name}.{secrets.token_hex(4)}.partial{ending}")
     try:
         yield partial
+        if not partial.stat().st_mode & 0o077:  # as safetensors writes: is that the umask's will?
+            plain = partial.with_name(f"{partial.name}-mode")
+            plain.touch()
+            partial.chmod(plain.stat().st_mode & 0o777)
         partial.replace(file)
     finally:
         for left in file.parent.glob(f"{glob.escape(file.name)}.*.partial*"):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from geonb.base.files import write_json
+from geonb.base.files import whole_file, write_json
 from geonb.embeddings.planes import parse_method
 from geonb.embeddings.trees import LETTERS, NOISE, nearest_centre, values_of, weighted_centres
 
@@ -156,7 +156,8 @@ def save(transform: Transform, folder: str | Path, name: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     card = folder / f"{name}.json"
     card.unlink(missing_ok=True)  # the seal goes first, comes last
-    save_file({k: np.ascontiguousarray(v) for k, v in transform.arrays.items()}, folder / f"{name}.safetensors")
+    with whole_file(folder / f"{name}.safetensors") as partial:
+        save_file({k: np.ascontiguousarray(v) for k, v in transform.arrays.items()}, partial)
     write_json(card, {"geonb": "transform", "format": FORMAT, "kind": transform.kind, **transform.card})
     return card
 

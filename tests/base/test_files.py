@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
 import os
+import stat
 import threading
 
 import pytest
@@ -49,3 +50,22 @@ def test_threads_that_write_one_file_do_not_mix(tmp_path):
     for step in ("start", "join"):
         [getattr(writer, step)() for writer in writers]
     assert (tmp_path / "a.txt").read_text() in texts and names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o007])
+def test_who_may_read_is_for_the_umask_to_say_whatever_a_library_thinks(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        for name, mode in (("weights.safetensors", 0o600), ("a.csv", 0o666 & ~mask)):
+            with files.whole_file(tmp_path / name) as partial:
+                os.close(os.open(partial, os.O_CREAT | os.O_EXCL, mode))
+            assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o666 & ~mask
+    finally:
+        os.umask(before)
+
+
+def test_writers_of_other_nodes_have_names_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(threading, "get_native_id", lambda: 7)  # processes in containers have the same numbers
+    with files.whole_file(tmp_path / "report.html") as one, files.whole_file(tmp_path / "report.html") as other:
+        one.write_text("one"), other.write_text("other")
+        assert one != other and one.read_text() == "one"
