@@ -337,12 +337,18 @@ def _timings(info: dict[str, Any]) -> str | None:
     rows = [
         [
             escape(step), state_mark(about.get("state", "?")), seconds(about.get("seconds")),
-            f"{about['peak_memory_mb']:,.0f} MB" if about.get("peak_memory_mb") else "", str(about.get("exit_code", "")),
+            f"{about['peak_memory_mb']:,.0f} MB" if about.get("peak_memory_mb") else "",
+            escape(str(about.get("exit_code", ""))),
         ]
         for step, about in steps.items()
     ]  # fmt: skip
     cells = [
-        [escape(step), str(cell.get("index", "")), escape(str(cell.get("title", ""))), seconds(cell.get("seconds"))]
+        [
+            escape(step),
+            escape(str(cell.get("index", ""))),
+            escape(str(cell.get("title", ""))),
+            seconds(cell.get("seconds")),
+        ]
         for step, about in steps.items()
         for cell in about.get("cells") or []
     ]

@@ -247,3 +247,29 @@ def test_a_crs_without_a_code_is_told_by_its_projection():
     assert report._source_row({"name": "a", "crs": wkt}, {})["CRS"] == "geostationary, 9.5°E"
     assert report._source_row({"name": "a", "crs": "EPSG:32119"}, {})["CRS"] == "EPSG:32119"
     assert report._source_row({"name": "a"}, {})["CRS"] == ""
+
+
+def test_nothing_that_a_received_run_says_of_its_steps_is_markup(run):
+    info = json.loads((run / "run.json").read_text())
+    bad = "<img src=x onerror=alert(1)>"
+    step = info["steps"]["02_training"]
+    step |= {
+        "exit_code": bad,
+        "state": bad,
+        "error": bad,
+        "parameters": {bad: bad},
+        "cells": [{"index": bad, "title": bad, "seconds": 1.0}],
+    }
+    info |= {
+        "steps": {bad: step},
+        "name": bad,
+        "workload": bad,
+        "state": bad,
+        "started": bad,
+        "geonb": bad,
+        "precision": bad,
+    }
+    (run / "run.json").write_text(json.dumps(info))
+    for page in (report.write_report(run), report.write_index([run], run.parent / "index.html")):
+        assert "<img src=x" not in page.read_text()
+    assert escape(bad) in (run / "report.html").read_text()
