@@ -5,9 +5,11 @@ Nothing here fails because one run is broken or unfinished: its row says so, and
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +29,11 @@ if TYPE_CHECKING:
 LEAD = ("workload", "run", "state", "fault", "started")
 SCORED = ("headline", "low", "high", "baseline", "baseline_score", "val_low", "val_high")
 MEASURED = ("minutes", "memory_mb", "n_weights", "best_epoch", "val_loss")
+# What a query may be made of, and the methods it may call.
+ASKING = (ast.Expression, ast.BoolOp, ast.boolop, ast.BinOp, ast.operator, ast.UnaryOp, ast.unaryop, ast.Compare, ast.cmpop, ast.Name,
+          ast.Constant, ast.List, ast.Tuple, ast.Attribute, ast.Call, ast.keyword, ast.expr_context)  # fmt: skip
+ASKED = ("str", "startswith", "endswith", "contains", "lower", "upper", "len", "isin", "between", "isna", "notna", "isnull", "notnull",
+         "abs")  # fmt: skip
 # Settled for every run, but no choice that makes one run differ from another.
 NO_CHOICE = {"workload", "run"}
 
@@ -39,7 +46,7 @@ def table(
     Parameters
     ----------
     root : project root
-    query : a pandas query over the columns, e.g. ``"epochs > 10 and state == 'done'"``
+    query : a pandas query over the columns, e.g. ``"epochs > 10 and state == 'done'"``; of methods only those of `ASKED`
     sort : a column; scores come best first, others ascending
     columns : ``all``, or ``short``: without parameters that are the same in all rows, without empty columns
 
@@ -53,7 +60,7 @@ def table(
     Raises
     ------
     ValueError
-        If `query` or `sort` names a column that is not there; lists the columns.
+        If `query` or `sort` names a column that is not there, lists the columns; or if a query does more than ask.
     """
     from geonb.base.project import project_root
 
@@ -96,6 +103,7 @@ def table_of(
 def _chosen(frame: pd.DataFrame, query: str | None, sort: str | None, metrics: set[str]) -> pd.DataFrame:
     try:
         if query:
+            _only_asks(query)
             frame = frame.query(query)
         if sort:
             metric = sort.removeprefix("val_")
@@ -106,6 +114,23 @@ def _chosen(frame: pd.DataFrame, query: str | None, sort: str | None, metrics: s
             f"Cannot apply query {query!r}, sort {sort!r}: {error}. Columns: {', '.join(map(str, frame.columns))}."
         ) from error
     return frame
+
+
+def _only_asks(query: str) -> None:
+    """Refuse a query that does more than compare columns: pandas would let it call any method, as one that writes a file."""
+    tree = ast.parse(re.sub(r"`[^`]*`", "column", query).strip(), mode="eval")
+    for node in ast.walk(tree):
+        named = str(getattr(node, "attr", None) or getattr(node, "id", ""))
+        called = isinstance(node, ast.Call) and not isinstance(node.func, ast.Attribute)
+        if (
+            not isinstance(node, ASKING)
+            or called
+            or (isinstance(node, ast.Attribute) and named not in ASKED)
+            or "__" in named
+        ):
+            raise ValueError(
+                f"{ast.unparse(node)!r} is more than a query asks: compare columns, and call only {', '.join(ASKED)}"
+            )
 
 
 def varying_parameters(settled: Iterable[dict[str, Any]]) -> list[str]:
