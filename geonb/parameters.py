@@ -19,7 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from geonb.base.conventions import refuse
+from geonb.base.conventions import redacted, refuse
 from geonb.base.project import find_files
 from geonb.base.specs import describe_table, load
 from geonb.registry import Parameter
@@ -351,6 +351,11 @@ def _fault_of_value(value: Any, meaning: Parameter, root: Path | None = None) ->
             return f"must be {_allowed(meaning)}"
     if isinstance(value, float) and not math.isfinite(value):
         return "must be finite"
+    if isinstance(value, str) and redacted(value) != value:
+        return (
+            "holds a name or a password, which run.json, the log, the notebooks and the report would show to whoever gets them. Leave "
+            "it out of the address, and give it to GDAL by ~/.netrc or the environment (GDAL_HTTP_USERPWD=name:password)"
+        )
     if meaning.files and meaning.check is None and root is not None and isinstance(value, str):
         missing = [part for part, found in find_files(value, root).items() if not found and "://" not in part]
         if missing:
@@ -372,7 +377,7 @@ def _told(name: str, value: Any, fault: str, text: str) -> str:
     """A fault with the parameter, its value and its help, each once."""
     given = f"{name} = {value!r}"
     said = fault if given in fault else f"{given}: {fault}"
-    return f"{said} ({text})".replace("\n", "\n  ")
+    return redacted(f"{said} ({text})").replace("\n", "\n  ")
 
 
 def files_of(value: Any, meaning: Parameter, root: Path | None) -> list[Path]:

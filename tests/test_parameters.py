@@ -201,3 +201,25 @@ def test_settle_checks_the_options_of_a_text(workload):
     for name, value in wrong.items():
         assert str(error.value).count(f"{name} = {value!r}") == 1
     assert parameters.settle(workload, **dict.fromkeys(wrong)).loss == registry.get(workload).defaults["loss"]
+
+
+@pytest.mark.parametrize("name", ["name", "lr"])
+def test_a_password_in_an_address_is_neither_taken_nor_shown(name):
+    address = "/vsicurl/https://me:hunter2@data.example.org/a.tif"
+    with pytest.raises(ValueError, match=r"holds a name or a password|must be a number") as error:
+        settled(**{name: address})
+    assert (
+        "hunter2" not in str(error.value)
+        and "me:hunter" not in str(error.value)
+        and "data.example.org/a.tif" in str(error.value)
+    )
+    with pytest.raises(ValueError, match="GDAL_HTTP_USERPWD") as error:
+        parameters.settle("segmentation", images=f"a.tif,{address}")
+    assert "hunter2" not in str(error.value)
+    for fine in (
+        "https://data.example.org/a@b.tif",
+        "s3://bucket/a:b.tif",
+        "a.gpkg:column=kind",
+        "https://example.org:8080/a.tif",
+    ):
+        assert settled(name=fine)["02"]["name"] == fine
