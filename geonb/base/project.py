@@ -113,6 +113,27 @@ def checkouts() -> list[Path]:
         return []
 
 
+def own(file: Path | str, root: Path) -> bool:
+    """Whether a file speaks for the project: it lies in its root itself, or among its notebooks, and not among data and runs."""
+    folder = Path(file).expanduser().resolve().parent
+    return folder == root.resolve() or folder.is_relative_to(root.resolve() / "notebooks")
+
+
+def plain_name(name: str, what: str) -> str:
+    """A name as one folder or file may bear it, which leads nowhere else.
+
+    Raises
+    ------
+    ValueError
+        If it is empty, holds a slash, or begins with a dot.
+    """
+    if not name or name.startswith(".") or set(name) & set("/\\\0"):
+        raise ValueError(
+            f"{what} = {name!r} is no name for a folder: it may not be empty, hold a slash or begin with a dot"
+        )
+    return name
+
+
 def slug(name: str) -> str:
     """A name as a folder may bear it: small letters, digits, hyphens."""
     return "".join(c if c.isalnum() else "-" for c in name.lower()).strip("-") or "dataset"

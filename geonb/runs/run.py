@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from geonb import registry
 from geonb.base.conventions import VERSION, refuse
 from geonb.base.files import locked, write_text
-from geonb.base.project import project_root
+from geonb.base.project import plain_name, project_root
 
 if TYPE_CHECKING:
     import lightning as L
@@ -344,10 +344,8 @@ def _product_faults(path: Path, info: dict[str, Any], workload: str | None, deep
 
 
 def folder_name(workload: str) -> str:
-    """Name of a workload's folder: the name itself, or that of the record an import path leads to."""
-    if ":" not in workload:
-        return workload
-    return registry.get(workload).name
+    """Name of a workload's folder: the name itself, or that of the record an import path leads to; ValueError if it is none."""
+    return plain_name(registry.get(workload).name if ":" in workload else workload, "workload")
 
 
 def facts_of(workload: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from geonb.base.conventions import VERSION
 from geonb.base.files import enough_space, key_of, locked, sweep, whole_folder, write_json
-from geonb.base.project import project_root
+from geonb.base.project import plain_name, project_root
 
 FORMAT = 1
 TABLE_BYTES = 10_000_000  # what a table and a seal may need
@@ -52,13 +52,18 @@ def make_store(
     Returns
     -------
     The store's folder
+
+    Raises
+    ------
+    ValueError
+        A workload or a name that leads out of data/.
     """
     base = Path(root) if root else project_root()
-    home, arrays_key = base / "data" / workload, key_of(recipe)
+    home, arrays_key = base / "data" / plain_name(workload, "workload"), key_of(recipe)
     key = key_of({"arrays": arrays_key, "cut": cut, "name": name, "facts": facts, **(more or {})})
     said = {"geonb": VERSION, "format": FORMAT, "workload": workload, "kind": kind, "name": name, "key": key, **facts}
     said |= {"inputs": [file | {"path": seen_from(base, file["path"])} for file in files], **(more or {})}
-    folder, prepared = home / f"{name}-{key[:8]}", home / ".arrays" / f"{arrays_key}.zarr"
+    folder, prepared = home / f"{plain_name(name, 'name')}-{key[:8]}", home / ".arrays" / f"{arrays_key}.zarr"
     if not finished(folder):
         seal(folder, prepared, write_arrays, lambda partial: said | write_table(partial))
     return folder

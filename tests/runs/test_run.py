@@ -372,3 +372,44 @@ def test_run_json_is_plain_json(tmp_path):
     np = pytest.importorskip("numpy")
     run = made(tmp_path, headline={"value": np.float32(0.5)})
     assert json.loads((run.path / "run.json").read_text())["headline"]["value"] == 0.5
+
+
+@pytest.mark.parametrize("workload", ["../../../x", "/tmp/x", "..", ".hidden", ""])
+def test_a_run_stays_in_its_project(tmp_path, workload):
+    root = tmp_path / "deep" / "in" / "project"
+    root.mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    for ask in (runs_run.new_run, runs_run.start_run, runs_run.open_run):
+        with pytest.raises(ValueError, match="is no name for a folder"):
+            ask(workload, root=root) if ask is not runs_run.start_run else ask(workload)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "lr.to_pickle('{}')", "lr.to_csv('{}') == 1", "@pd.compat.os.system('touch {}') == 0", "lr.apply(print) > 1", "lr.__class__ == 1",
+        "(lr > 0).to_pickle('{}')", "[x for x in (1, 2)] == lr", "eval('1') == lr", "lr.values.tofile('{}') == 1", "`lr`.to_pickle('{}')",
+        "__import__('os').system('touch {}') == 0",
+    ],
+)  # fmt: skip
+def test_a_query_only_asks(tmp_path, query):
+    made(tmp_path, steps={"02": {"state": "done", "parameters": {"lr": 0.3, "network": "unet:encoder=resnet18"}}})
+    file = tmp_path / "written"
+    with pytest.raises(ValueError, match="Cannot apply query"):
+        run_table.table(tmp_path, query=query.format(file))
+    assert not file.exists()
+
+
+@pytest.mark.parametrize(
+    ("query", "fits"),
+    [
+        ("network.str.startswith('unet')", True), ("`lr` > 0.2 and state == 'interactive'", True), ("lr * 10 > 2.5 | lr < -1", True),
+        ("network.str.contains('resnet', regex=False) and not lr.isna()", True), ("state in ['done', 'failed']", False),
+        ("lr.isin([0.1, 0.2]) or lr.between(1, 2)", False), ("~(lr > 0.2)", False), ("0.1 < lr < 0.4", True),
+        ("network.str.lower() == 'unet'", False),
+    ],
+)  # fmt: skip
+def test_what_a_query_may_ask(tmp_path, query, fits):
+    made(tmp_path, steps={"02": {"state": "done", "parameters": {"lr": 0.3, "network": "unet:encoder=resnet18"}}})
+    assert len(run_table.table(tmp_path, query=query)) == fits

@@ -91,3 +91,15 @@ def test_of_many_faults_the_first_are_listed():
     conventions.refuse("All is well", [])
     with pytest.raises(ValueError, match=r"^Wrong:\n- 0\n- 1\n... and 3 more$|^Wrong:\n- 0\n- 1\n- ... and 3 more$"):
         conventions.refuse("Wrong", list("01234"), most=2)
+
+
+@pytest.mark.parametrize(
+    ("workload", "name"), [("../../x", "a"), ("/tmp/x", "a"), ("mine", "../../x"), ("..", "a"), ("mine", "")]
+)
+def test_a_store_stays_in_its_project(tmp_path, workload, name):
+    root = tmp_path / "deep" / "in" / "project"
+    with pytest.raises(ValueError, match="is no name for a folder"):
+        sealing.make_store(
+            "kind", lambda path: None, lambda path: {}, recipe=1, cut={}, facts={}, files=[], name=name, workload=workload, root=root
+        )  # fmt: skip
+    assert not list(tmp_path.iterdir())
