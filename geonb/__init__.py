@@ -5,7 +5,7 @@ notebooks. A house of two floors: a spine by layer, and on it a room for each wo
 
 base
     Knows nothing of us: the version, the project root, files that appear whole or not at all, texts with options, downloads, threads,
-    which way a metric points and its unit.
+    which way a metric points and its unit, which code of files may run (``trust``).
 registry, parameters
     The record of a workload, and which there are; reading and checking the notebooks' typed parameters, and those that every
     workload has (range and help of a workload's own stand in its record).
@@ -61,6 +61,7 @@ _PUBLIC = {
     "start_run": "runs.run",
     "project_root": "base.project",
     "relative": "base.project",
+    "trust": "base.trust",
     "open_store": "store.store",
     "check_store": "store.store",
     "check_split": "store.store",

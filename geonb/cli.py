@@ -73,6 +73,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     fetch.set_defaults(command=_fetch)
 
+    allow = commands.add_parser(
+        "trust", help="let code that a received model, store, run or catalogue names run here; without names: what may"
+    )
+    allow.add_argument("names", metavar="FILE.py:FUNCTION", nargs="*", help="or package.module:FUNCTION")
+    allow.set_defaults(command=_trust)
+
     doctor = commands.add_parser("doctor", help="what is installed, which device, what is missing and how to get it")
     doctor.set_defaults(command=_doctor)
 
@@ -194,6 +200,25 @@ def _fetch(options: argparse.Namespace) -> int:
         )
     texts = dict(_pair(text) for text in options.texts)
     print("\n".join(download.fetch_all(record.fetch, folder, options.names, texts, options.dry_run)))
+    return 0
+
+
+def _trust(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from geonb.base import project, trust
+
+    sys.path += [str(folder) for folder in (*project.checkouts(), Path.cwd()) if str(folder) not in sys.path]
+    for name in options.names:
+        note = trust.trust(name)
+        if not note.is_file():
+            raise PermissionError(f"Cannot write {note}. Set XDG_STATE_HOME to a folder of yours that all nodes see.")
+        print(f"{name} may run where a file names it, until its source changes. Remove {note} to take that back.")
+    if not options.names:
+        print(
+            "\n".join(f"{note['since'][:16]}  {note['path']}" for note in trust.listed()) or "Nothing was allowed yet."
+        )
+        print(f"Kept in {trust.folder()}")
     return 0
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from geonb.base import trust
 from geonb.base.conventions import WORKLOADS
 from geonb.base.specs import load, pick
 
@@ -108,7 +109,8 @@ _NAMED: dict[str, Workload] = {}  # import path -> record that the user named in
 def get(name: str) -> Workload:
     """Return a workload by its name, or a record of your own by import path (``"package.module:RECORD"``).
 
-    What is named here is imported, so only give what the user typed; for what a file says there is :func:`known`.
+    What is named here is imported, and known on this machine from then on as long as its source stays as it is
+    (:mod:`geonb.base.trust`): only give what the user typed. For what a file says there is :func:`known`.
 
     Raises
     ------
@@ -121,18 +123,21 @@ def get(name: str) -> Workload:
             raise ValueError(
                 f"{name} is a {type(record).__name__}, not a geonb.workloads.Workload. Point at such a record."
             )
+        if _NAMED.get(name) is not record:
+            trust.trust(name, record.name)
         _NAMED[name] = record
         return record
     return load(pick("workload", name, WORKLOADS, more="; a record of your own is given as 'package.module:RECORD'"))
 
 
 def known(name: str) -> Workload:
-    """Return the workload that a file names (a model's card, a run, predictions), without importing anything for it.
+    """Return the workload that a file names (a model's card, a run, predictions), if the user named it before.
 
     Parameters
     ----------
     name : str
-        Name of one of geonb's, or the name or import path of a record that the user has named to :func:`get` in this process.
+        Name of one of geonb's, or the name or import path of a record that the user has named to :func:`get` in this process,
+        or on this machine with the source that it has now. Nothing else is imported.
 
     Raises
     ------
@@ -144,10 +149,14 @@ def known(name: str) -> Workload:
         return get(name)
     if name in named:
         return named[name]
+    for note in trust.listed():
+        if name and name in (note["path"], note["workload"]) and trust.trusted(note["path"]):
+            return get(note["path"])
     path = name if ":" in name else "package.module:RECORD"
     raise ValueError(
-        f"The workload {name!r} is not known in this process (known: {', '.join(sorted({*named, *WORKLOADS}))}), and a file's "
-        f"word for it is not imported: it could be any code. If you trust it, name it yourself first: geonb.workloads.get({path!r})."
+        f"The workload {name!r} is not known in this process (known: {', '.join(sorted({*named, *WORKLOADS}))}), nor was it named on "
+        "this machine with the source that it has now, and a file's word for it is not imported: it could be any code. If you "
+        f"trust it, name it yourself first: geonb.workloads.get({path!r})."
     )
 
 
@@ -165,6 +174,9 @@ class Parameter:
         Allowed values of a text.
     files : bool
         The value names files (comma separated, globs allowed): a changed file makes a finished step run again.
+    code : bool
+        The text may name a function that will run, as ``path.py:name``: what you give yourself does, what a received run or file
+        of parameters says only if it was named on this machine before (:mod:`geonb.base.trust`).
     check : str, optional
         ``"package.module:function"`` that takes a value somebody gave, and raises ValueError if it cannot be used: called
         before anything runs. With `files`, it takes `root` too and returns the files that the value stands for.
@@ -177,12 +189,13 @@ class Parameter:
     maximum: float | None = None
     choices: tuple[str, ...] | None = None
     files: bool = False
+    code: bool = False
     check: str | None = None
     options: str = ""
 
 
 def store_of(kind: str) -> str:
-    """Import path of the class that opens sample stores of a kind, from the records known in this process.
+    """Import path of the class that opens sample stores of a kind, from the records known in this process or on this machine.
 
     Raises
     ------
@@ -190,6 +203,9 @@ def store_of(kind: str) -> str:
         If none of them has such stores.
     """
     records = [*map(get, WORKLOADS), *_NAMED.values()]
+    if not any(kind in record.stores for record in records):
+        notes = [note for note in trust.listed() if note["workload"] and trust.trusted(note["path"])]
+        records += [get(note["path"]) for note in notes]
     kinds = {name: path for record in records for name, path in record.stores.items()}
     return pick(
         "kind of sample store",

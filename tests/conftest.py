@@ -10,18 +10,28 @@ from pathlib import Path
 import pytest
 import scenes
 
+from geonb.base import trust
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests beside each other must not fight for the cores
 
 
 @pytest.fixture(scope="session", autouse=True)
 def scratch():
-    """Memory maps of tests go to a folder of their own, which is removed."""
+    """Memory maps of tests, and notes of what they trust, go to a folder of their own, which is removed."""
     patch = pytest.MonkeyPatch()
     folder = tempfile.mkdtemp(prefix="geonb-tests-")
     patch.setenv("GEONB_SCRATCH", folder)
+    patch.setenv("XDG_STATE_HOME", str(Path(folder, "state")))
     yield Path(folder)
     patch.undo()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def trusts_nobody(scratch, monkeypatch):
+    """A test trusts what it names itself, and nothing that others named."""
+    monkeypatch.setenv("XDG_STATE_HOME", tempfile.mktemp(prefix="state-", dir=scratch))  # made if something is named
+    monkeypatch.setattr(trust, "_HERE", set())
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,6 +12,7 @@ import pytest
 from tiny import RECORD
 
 from geonb import cli, doctor, lab, runs
+from geonb.base import trust
 from geonb.runs import kernels
 
 pytest_plugins = ("tiny_fixtures",)  # project, reported
@@ -207,3 +208,15 @@ def _status(port, token):
         except OSError:
             time.sleep(0.1)
     raise AssertionError("JupyterLab did not come up")
+
+
+def test_code_that_files_name_is_allowed_once(project, capsys, monkeypatch):
+    (project / "own.py").write_text("raise SystemExit('it ran')")
+    assert cli.main(["trust"]) == 0 and "Nothing was allowed" in capsys.readouterr().out
+    assert cli.main(["trust", "own.py:scale", "tinyload:TINY"]) == 0
+    assert "own.py:scale may run" in capsys.readouterr().out and trust.trusted("own.py:scale")
+    assert cli.main(["trust"]) == 0 and f"{project / 'own.py'}:scale" in capsys.readouterr().out
+    assert cli.main(["trust", "gone.py:scale"]) == 2 and "there is no file" in capsys.readouterr().err
+    (project / "full").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(project / "full"))
+    assert cli.main(["trust", "own.py:scale"]) == 2 and "Set XDG_STATE_HOME" in capsys.readouterr().err

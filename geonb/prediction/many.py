@@ -16,7 +16,7 @@ from geonb.base import files as base_files
 from geonb.base.conventions import refuse, short
 from geonb.prediction.bands import PixelModel, class_names, pixel_model
 from geonb.prediction.jobs import Job, file_key, model_key, outputs, run_job
-from geonb.rasters.reading import check_raster
+from geonb.rasters.reading import check_raster, functions_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +68,8 @@ def predict_rasters(
     Raises
     ------
     ValueError
-        Before any computing: settings that make no sense; outputs that exist and are not these (unless `overwrite`).
+        Before any computing: settings that make no sense; outputs that exist and are not these (unless `overwrite`); a function
+        of the model's that nobody on this machine named before (:mod:`geonb.base.trust`).
         After it: if not one file could be predicted; lists why.
     """
     from geonb.training.task import load_model
@@ -125,6 +126,7 @@ def plan(
 
     folder, files = Path(folder).resolve(), list(dict.fromkeys(map(_resolved, files)))
     _check(model.card, files, folder, overlap, batch, workers, client, polygons, damaged, skip)
+    functions_of(model.card)
     names = _names(files, taken)
     precision, identity = precision_of(precision), model_key(model)
     rows: dict[Path, dict[str, Any]] = {}

@@ -11,23 +11,28 @@ from typing import Any
 
 import numpy as np
 
-from geonb.base import project, specs
+from geonb.base import specs, trust
 from geonb.base.conventions import short
 
 
-def load(path: str) -> Callable:
+def load(path: str, whose: str = "a file") -> Callable:
     """The function that "module:function" or "/path/file.py:function" names.
+
+    Parameters
+    ----------
+    whose : what names it, for the message
 
     Raises
     ------
     ValueError
-        If it cannot be found, or is no function.
+        If nobody on this machine named it before (see :mod:`geonb.base.trust`), it cannot be found, or is no function.
     """
+    trust.demand(path, whose)
     place, _, name = path.rpartition(":")
     if not place.endswith(".py"):
         function = specs.load(path)
     else:
-        file = _file(path)
+        file = trust.script(path)
         space: dict[str, Any] = {"__name__": file.stem, "__file__": str(file)}
         try:
             exec(compile(file.read_text(), str(file), "exec"), space)
@@ -40,21 +45,11 @@ def load(path: str) -> Callable:
     return function
 
 
-def _file(path: str) -> Path:
-    """The file of "file.py:function", looked for here, then in the project."""
-    file = Path(path.rpartition(":")[0]).expanduser()
-    places = [file, *([] if file.is_absolute() else [place / file for place in project.checkouts()])]
-    found = next((place for place in places if place.is_file()), None)
-    if found is None:
-        raise ValueError(f"preprocess = {path!r}: there is no file {' or '.join(map(str, places))}")
-    return found
-
-
 def source_of(path: str) -> str:
     """The text of the file in which a `load` function stands; its module's name and version if there is none."""
     place = path.rpartition(":")[0]
     if place.endswith(".py"):
-        return _file(path).read_text()
+        return trust.script(path).read_text()
     function = inspect.unwrap(load(path))
     with suppress(TypeError, OSError):  # compiled
         if file := inspect.getsourcefile(function):

@@ -77,7 +77,7 @@ def open_raster(path: str | Path, card: dict[str, Any], damaged: str = "skip") -
     Raises
     ------
     ValueError
-        See :func:`check_raster`; and, from `read`, the rows and columns that cannot be read, with GDAL's reason.
+        See :func:`check_raster` and :func:`functions_of`; and, from `read`, the rows and columns that cannot be read, with GDAL's reason.
     """
     import rasterio
     import rioxarray  # noqa: F401  (the .rio accessor)
@@ -85,8 +85,7 @@ def open_raster(path: str | Path, card: dict[str, Any], damaged: str = "skip") -
     path = Path(path)
     image = check_raster(path, card)
     looked = seen(image, card)
-    steps = card.get("preprocess") or []
-    functions = {name: preprocessing.load(name) for name in ([steps] if isinstance(steps, str) else steps)}
+    functions = functions_of(card)
     unreadable: set[Window] = set()
     with rasterio.Env(GDAL_CACHEMAX=CACHE_MB), images.reader(image) as own, images.reader(looked) as read:
         with rasterio.open(path) as data:
@@ -98,6 +97,19 @@ def open_raster(path: str | Path, card: dict[str, Any], damaged: str = "skip") -
             image, _grid(looked.crs, looked.transform, looked.shape), _rows(careful, looked.shape[1], functions),
             lambda y, x: known(y, x)[1], None if looked is image else float(card["resolution_m"]), unreadable,
         )  # fmt: skip
+
+
+def functions_of(card: dict[str, Any]) -> dict[str, Callable]:
+    """What a model's card says is done to values before the network sees them, by import path.
+
+    Raises
+    ------
+    ValueError
+        If nobody on this machine named such a function before, or it cannot be found; see :mod:`geonb.base.trust`.
+    """
+    steps = card.get("preprocess") or []
+    named = [steps] if isinstance(steps, str) else steps
+    return {name: preprocessing.load(str(name), "the model's card (preprocess)") for name in named}
 
 
 def seen(image: images.Image, card: dict[str, Any]) -> images.Image:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geonb import parameters, registry
-from geonb.base import project, specs
+from geonb.base import project, specs, trust
 from geonb.base.conventions import refuse
 from geonb.runs import run as runs_run
 
@@ -69,7 +69,10 @@ def prepare(
     chosen = choose(notebooks, steps)
     declared = {name: parameters.read(path) for name, path in notebooks.items() if path.is_file() or name in chosen}
     given = parameters.load_yaml(file) if file else {}
-    given |= dict(values or {}) | parameters.parse_texts(declared, texts or {})
+    yours = dict(values or {}) | parameters.parse_texts(declared, texts or {})
+    _may_run(given, record, None if file and project.own(file, root) else f"the file {file}")
+    _may_run(yours, record, None)
+    given |= yours
     try:
         parameters.check(declared, given, record, root)
     except ValueError as error:
@@ -78,7 +81,9 @@ def prepare(
     found = _existing(workload, record, chosen, resume, root)
     if found:
         known = {name for lines in declared.values() for name in lines}
-        given = {k: v for k, v in found.parameters.items() if k in known and k not in parameters.SET_BY_RUNNER} | given
+        kept = {k: v for k, v in found.parameters.items() if k in known and k not in parameters.SET_BY_RUNNER}
+        _may_run({k: v for k, v in kept.items() if k not in given}, record, f"the run {found.name}")
+        given = kept | given
     settled = parameters.check(declared, given, record, root)
     if record.check and record.dataset.endswith(f"/{chosen[0]}.ipynb"):
         faults = specs.load(record.check)(flat(settled), root)
@@ -92,6 +97,24 @@ def prepare(
     return Plan(workload, record, root, run, planned, flat(settled), bool(resume))
 
 
+def _may_run(values: Mapping[str, Any], record: Workload, whose: str | None) -> None:
+    """Ask whether functions that parameters name may run: what you gave yourself (`whose` is None) may, on this machine from now on.
+
+    Raises
+    ------
+    ValueError
+        Lists those that a file names and that nobody on this machine named before.
+    """
+    faults = []
+    for name, value in values.items():
+        if parameters.meaning_of(name, record).code and isinstance(value, str) and ":" in value:
+            try:
+                trust.demand(value, f"{name} in {whose}") if whose else trust.trust(value)
+            except ValueError as error:
+                faults.append(str(error))
+    refuse("Parameters are not right, nothing was run", faults, mark="  ")
+
+
 def describe(workload: str, root: Path | None = None) -> str:
     """List every parameter of a workload's notebooks: type, default, allowed values, help."""
     root = Path(root or project.project_root()).resolve()
@@ -103,9 +126,11 @@ def describe(workload: str, root: Path | None = None) -> str:
 def name_workload(workload: str, root: Path) -> Workload:
     """The record that a user named on the command line; known in this process from here on.
 
-    One of your own may lie in the project or where you are; kernels get the same folders.
+    One of your own may lie in the project or where you are; kernels get the same folders. For geonb's own nothing is looked for
+    there: it may be a folder that somebody sent, and libraries try to import what is not installed.
     """
-    sys.path += [str(folder) for folder in (root, Path.cwd()) if str(folder) not in sys.path]
+    if ":" in workload:
+        sys.path += [str(folder) for folder in (root, Path.cwd()) if str(folder) not in sys.path]
     return registry.get(workload)
 
 

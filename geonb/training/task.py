@@ -333,7 +333,9 @@ def load_model(path: str | Path, weights: str | None = None, workload: str | Non
         raise ValueError(
             f"The weights in {weights_path} don't fit the network of {card_path} ({card['network']}): {error}"
         ) from error
-    task.card = {**card, "weights": name, "best": {**card["best"], **card.get("checkpoints", {}).get(name, {})}}
+    # whatever is done with it from here on is done by the record that was chosen above, not by the card's word for it
+    task.card = {**card, "workload": workload or card["workload"]}
+    task.card |= {"weights": name, "best": {**card["best"], **card.get("checkpoints", {}).get(name, {})}}
     return task.eval()
 
 

@@ -14,6 +14,7 @@ from scenes import write_raster
 from untrained import untrained
 
 from geonb import prediction
+from geonb.base import trust
 from geonb.prediction import jobs, many, workers
 from geonb.rasters import reading
 from geonb.workloads.segmentation import predict
@@ -308,10 +309,42 @@ def test_preprocessing_of_the_training_is_done_here_too(small_store, tmp_path, s
     values = read(scene.image)
     write_raster(tmp_path / "half.tif", (values / 2).astype(np.float32), nodata=0)
     expected = read(many.predict_raster(plain, tmp_path / "half.tif", tmp_path / "a")["probability"])
+    trust.trust(f"{__name__}:halved")
     changed = untrained(small_store, preprocess=[f"{__name__}:halved"])
     assert jobs.model_key(changed) != jobs.model_key(plain)
     found = read(many.predict_raster(changed, scene.image, tmp_path / "b")["probability"])
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("path", ["own.py:scale", "planted_in_preprocess:scale"])
+def test_a_function_that_came_with_a_model_runs_once_somebody_here_named_it(
+    path, small_store, tmp_path, scene, monkeypatch
+):
+    mark, file = tmp_path / "executed", tmp_path / ("own.py" if ".py" in path else "planted_in_preprocess.py")
+    code = "import pathlib\npathlib.Path({!r}).touch()\ndef scale(values):\n    return values\n"
+    file.write_text(code.format(str(mark)))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    received = untrained(small_store, preprocess=[path])
+    for _ in range(2):
+        with pytest.raises(
+            ValueError,
+            match=r"card \(preprocess\) names code to run.*run scale of .*(own|planted_in_preprocess)\.py",
+        ):
+            many.predict_rasters(received, [scene.image], tmp_path / "out")
+        with pytest.raises(ValueError, match="names code to run"), reading.open_raster(scene.image, received.card):
+            pass
+        assert not mark.exists() and not (tmp_path / "out").exists()
+    trust.trust(path)
+    assert states(many.predict_rasters(received, [scene.image], tmp_path / "out")) == {"image.tif": "done"}
+    assert mark.exists()
+
+
+def test_pixels_are_not_unpickled_for_a_card_that_says_so(small_store, tmp_path):
+    """The import path of a function that is installed anyway is no more than a file's word either."""
+    path = image_like(tmp_path / "a.tif", (40, 50))
+    with pytest.raises(ValueError, match=r"would run loads of .*pickle"):
+        many.predict_rasters(untrained(small_store, preprocess="pickle:loads"), [path], tmp_path / "out")
 
 
 @pytest.fixture(scope="module")
@@ -375,6 +408,7 @@ def test_a_dask_worker_that_dies_leaves_no_half_map(small_store, model, tmp_path
     distributed = pytest.importorskip("distributed", reason="the package distributed is not installed")
     dask = pytest.importorskip("dask")
     path = image_like(tmp_path / "a.tif", (40, 50))
+    trust.trust(f"{__name__}:dies")
     deadly = untrained(small_store, preprocess=[f"{__name__}:dies"])
     with (
         # not handed to a second worker: Dask starts none again that dies while it starts, as that one may

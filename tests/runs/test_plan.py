@@ -1,9 +1,10 @@
 """What a run is to do: refused as a whole, or settled, before the first kernel starts."""
 
 import pytest
-from tiny import RECORD
+from tiny import RECORD, WORKLOAD
 
 from geonb import runs
+from geonb.base import trust
 from geonb.runs import plan
 
 pytest_plugins = ("tiny_fixtures",)  # project, reported
@@ -95,3 +96,44 @@ def test_a_notebook_without_a_number_is_refused():
     assert plan.number_of("02b_mine") == 2
     with pytest.raises(ValueError, match=r"mine\.ipynb must begin with its number"):
         plan.choose({"mine": None}, None)
+
+
+@pytest.fixture
+def code(project):
+    """That project, whose `mode` may name a function; such a one, which leaves a mark where it runs; and the mark."""
+    (project / "tinyload.py").write_text(WORKLOAD.replace('"what happens")', '"what happens", code=True)'))
+    mark = project / "executed"
+    (project / "own.py").write_text(
+        f"import pathlib\npathlib.Path({str(mark)!r}).touch()\ndef scale(v):\n    return v\n"
+    )
+    return mark
+
+
+def test_what_the_user_names_runs_and_goes_on(code, project):
+    run = plan.prepare(RECORD, texts={"mode": "own.py:scale"}).run
+    assert plan.prepare(RECORD, resume=run.name).settings["mode"] == "own.py:scale", "not asked again"
+    for own in (project / "mine.yaml", project / "notebooks" / "parameters" / "mine.yaml"):
+        own.parent.mkdir(exist_ok=True)
+        own.write_text(f"mode: own.py:in_{own.parent.name.replace('-', '_')}")
+        assert plan.prepare(RECORD, file=own).settings["mode"].startswith("own.py:in_")
+    with pytest.raises(ValueError, match=r"there is no file .*gone\.py"):
+        plan.prepare(RECORD, texts={"mode": "gone.py:scale"})
+
+
+def test_a_received_run_and_received_parameters_run_nothing_that_they_name(code, project):
+    run = plan.prepare(RECORD).run
+    (run.path / "parameters.yaml").write_text("mode: own.py:scale")
+    (project / "data").mkdir()
+    (project / "data" / "theirs.yaml").write_text("mode: own.py:scale")
+    for asked, whose in (
+        ({"resume": True}, f"the run {run.name}"),
+        ({"file": project / "data" / "theirs.yaml"}, r"the file .*theirs\.yaml"),
+    ):
+        with pytest.raises(ValueError, match=rf"mode in {whose} names code to run.*would run scale of .*own\.py"):
+            plan.prepare(RECORD, **asked)
+    assert plan.prepare(RECORD, {"mode": "ok"}, resume=True).settings["mode"] == "ok", (
+        "your own word goes before theirs"
+    )
+    trust.trust(str(project / "own.py:scale"))
+    assert plan.prepare(RECORD, resume=True).settings["mode"] == "own.py:scale"
+    assert not code.exists()

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from geonb import registry
+from geonb.base import trust
 from geonb.training import fit
 from geonb.training import task as training_task
 from geonb.workloads.segmentation import task as segmentation_task
@@ -480,6 +481,44 @@ def test_a_record_that_the_user_names_is_known_from_then_on(trained, tmp_path, p
         model = training_task.load_model(folder, workload=None if planted.exists() else "planted_in_a_card:RECORD")
         assert same(model.state_dict(), weights(trained))
     assert registry.known("mine") is registry.known("planted_in_a_card:RECORD")
+
+
+def test_the_record_that_the_user_gives_goes_before_what_the_card_says(trained, tmp_path, planted):
+    """Dask's workers import the record of the model's card: it must be the one that the user gave."""
+    from geonb.prediction import workers
+
+    folder = copied(trained, tmp_path / "model", workload="planted_in_a_card:RECORD")
+    model = training_task.load_model(folder, workload="segmentation")
+    assert model.card["workload"] == "segmentation" and not planted.exists()
+    with workers._saved(model, tmp_path / "out") as saved:
+        assert same(workers._loaded(saved, model.card["workload"]).state_dict(), weights(trained))
+    assert not planted.exists()
+
+
+def test_a_record_that_was_named_on_this_machine_is_known_until_it_changes(trained, tmp_path, planted, monkeypatch):
+    folder = copied(trained, tmp_path / "model", workload="planted_in_a_card:RECORD")
+    registry.get("planted_in_a_card:RECORD")
+    planted.unlink()
+    for name in ("planted_in_a_card:RECORD", "mine"):  # in processes to come
+        monkeypatch.setattr(registry, "_NAMED", {})
+        monkeypatch.setattr(trust, "_HERE", set())
+        monkeypatch.delitem(sys.modules, "planted_in_a_card", raising=False)
+        assert registry.known(name).name == "mine" and same(
+            training_task.load_model(folder).state_dict(), weights(trained)
+        )
+    monkeypatch.setattr(registry, "_NAMED", {})
+    monkeypatch.delitem(sys.modules, "planted_in_a_card")
+    planted.unlink()
+    code = tmp_path / "lib" / "planted_in_a_card.py"
+    code.write_text(code.read_text() + "# another's\n")
+    for ask in (
+        lambda: training_task.load_model(folder),
+        lambda: registry.known("mine"),
+        lambda: registry.store_of("theirs"),
+    ):
+        with pytest.raises(ValueError, match=r"with the source that it has now|Unknown kind of sample store"):
+            ask()
+    assert not planted.exists()
 
 
 @pytest.mark.parametrize(

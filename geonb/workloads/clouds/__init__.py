@@ -72,7 +72,9 @@ RECORD = Workload(
             check="geonb.workloads.clouds.losses:build_loss",
             options="geonb.workloads.clouds.losses:OPTIONS",
         ),
-        "channels": Parameter("channels by name, true-colour, or a function path.py:name; None: the scenes' own"),
+        "channels": Parameter(
+            "channels by name, true-colour, or a function path.py:name; None: the scenes' own", code=True
+        ),
         "region": Parameter(
             "box:W,S,E,N, the part of the scenes to use [degrees]", check="geonb.workloads.clouds.grids:parse_region"
         ),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from geonb.base import trust
 from geonb.base.conventions import short
 from geonb.rasters import images, preprocessing
 from geonb.workloads.clouds import goes, grids
@@ -61,9 +62,11 @@ def choose(channels: str | None) -> Choice:
         return Choice(TRUE_COLOUR[0], true_colour=True)
     if ":" in text:
         try:
+            trust.trust(text)  # who calls this names it; of a received run's words geonb.runs.plan asked before
             return Choice(text, function=preprocessing.load(text))
         except ValueError as error:
-            raise ValueError(str(error).replace("preprocess", "channels")) from None
+            told = str(error).replace("preprocess", "channels")
+            raise ValueError(f"channels = {told}" if told.startswith(repr(text)) else told) from None
     names = tuple(n.strip() for n in text.split(",") if n.strip())
     if not names or len(set(names)) < len(names):
         raise ValueError(

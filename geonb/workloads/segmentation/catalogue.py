@@ -16,6 +16,9 @@
       map: {house: built, paddy: field, trees: wood}
       preprocess: scaling.py:to_8_bit
 
+The catalogue of the project says what runs here; a function that another one names runs once you allowed it
+(:mod:`geonb.base.trust`).
+
 `open_datasets("raleigh+hanoi", resolution=30)` is then ready for `store.write_store`.
 """
 
@@ -28,7 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geonb import parameters
-from geonb.base import conventions, project, specs
+from geonb.base import conventions, project, specs, trust
 from geonb.rasters import grids, images
 from geonb.workloads.segmentation import dataset, masks
 from geonb.workloads.segmentation.dataset import Pairs
@@ -356,6 +359,9 @@ def _open(entry: dict, resolution: float | None) -> Pairs:
     dataset.refuse("it cannot be prepared", faults)
     opened = list(dataset.resample(replace(pairs, images=tuple(opened)), resolution, entry["resampling"]).images)
     if entry["preprocess"]:
+        if entry["folder"].resolve() in project.checkouts():  # the project's own words are yours, as its notebooks are
+            trust.trust(entry["preprocess"])
+        trust.demand(entry["preprocess"], f"a catalogue in {entry['folder']}")
         opened = [images.with_preprocess(image, entry["preprocess"]) for image in opened[:1]] + [
             replace(image, preprocess=entry["preprocess"]) for image in opened[1:]
         ]

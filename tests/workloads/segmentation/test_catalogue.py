@@ -14,6 +14,7 @@ from scenes import GRID, make_scene, write_raster
 from shapely import box
 
 from geonb import store
+from geonb.base import trust
 from geonb.rasters import grids, images, preprocessing
 from geonb.workloads.segmentation import catalogue, dataset, masks
 from geonb.workloads.segmentation import store as segmentation_store
@@ -65,6 +66,15 @@ def changed(place, name, **keys):
     return place
 
 
+@pytest.fixture
+def project(place, monkeypatch):
+    """Those datasets as a project: what its own catalogue says runs."""
+    (place.folder / "notebooks").mkdir()
+    (place.folder / "pyproject.toml").touch()
+    monkeypatch.setenv("GEONB_ROOT", str(place.folder))
+    return place
+
+
 def read_all(pairs, i=0):
     image, mask = pairs.images[i], pairs.masks[i]
     with masks.reader(image, mask, pairs.classes) as read:
@@ -81,10 +91,7 @@ def test_a_catalogue_as_a_table(place):
     assert table.loc["two", "resolution_m"] == 20
 
 
-def test_found_in_the_project_by_name_or_alias(place, monkeypatch):
-    (place.folder / "notebooks").mkdir()
-    (place.folder / "pyproject.toml").touch()
-    monkeypatch.setenv("GEONB_ROOT", str(place.folder))
+def test_found_in_the_project_by_name_or_alias(project):
     assert catalogue.open_datasets("uno, two").datasets == catalogue.open_datasets("one+two").datasets
     assert catalogue.open_datasets("datasets.yaml:uno").images[0].dataset == "one"
 
@@ -412,7 +419,8 @@ def test_smaller_than_a_patch_at_that_resolution(place):
 # ---- preprocessing
 
 
-def test_a_function_of_ones_own(place):
+def test_a_function_of_ones_own(project):
+    place = project
     (place.folder / "own.py").write_text(
         "def log(values):\n    import numpy as np\n    return np.log1p(values.astype('f4'))\n"
     )
@@ -426,7 +434,8 @@ def test_a_function_of_ones_own(place):
     assert [d["preprocess"] for d in made.meta["datasets"]] == ["own.py:log", None]
 
 
-def test_a_function_of_a_module(place):
+def test_a_function_of_a_module(project):
+    place = project
     pairs = opened(changed(place, "one", preprocess="numpy:sqrt"), "one")
     np.testing.assert_allclose(read_all(pairs)[0], np.sqrt(place.one.inputs.astype(np.float32)), rtol=1e-3)
     assert preprocessing.source_of("numpy:sqrt") == f"numpy:sqrt {np.__version__}"
@@ -442,18 +451,41 @@ def test_a_function_of_a_module(place):
         ("raise KeyError('nir')", "failed on uint16 .*nir"),
     ],
 )
-def test_a_function_that_will_not_do(place, body, message):
+def test_a_function_that_will_not_do(project, body, message):
+    place = project
     (place.folder / "own.py").write_text(f"def change(values):\n    {body}\n")
     with pytest.raises(ValueError, match=message):
         opened(changed(place, "one", preprocess="own.py:change"), "one")
 
 
-def test_a_function_that_is_not_there(place):
+def test_a_function_that_is_not_there(project):
+    place = project
     (place.folder / "own.py").write_text("def change(values):\n    return values\n")
     with pytest.raises(ValueError, match=r"Unknown preprocess 'chnage'.*Did you mean 'change'"):
         opened(changed(place, "one", preprocess="own.py:chnage"), "one")
     with pytest.raises(ValueError, match=r"there is no file .*gone\.py"):
         opened(changed(place, "one", preprocess="gone.py:change"), "one")
+
+
+def test_a_function_that_came_with_a_catalogue_runs_once_somebody_here_named_it(place, monkeypatch):
+    mark = place.folder / "executed"
+    (place.folder / "own.py").write_text(
+        f"import pathlib\npathlib.Path({str(mark)!r}).touch()\ndef same(v):\n    return v\n"
+    )
+    changed(place, "one", preprocess="own.py:same")
+    for names in ("one", "one+two"):
+        with pytest.raises(ValueError, match=r"one: a catalogue in .* names code to run.*would run same of .*own\.py"):
+            opened(place, names)
+    catalogue.read_catalogue(place.file), catalogue.catalogue_files(f"{place.file}:one", place.folder)
+    assert not mark.exists()
+    trust.trust(f"{place.folder}/own.py:same")
+    made = segmentation_store.write_store(opened(place, "one"), **SMALL, root=place.folder)
+    assert mark.exists()
+    mark.unlink()
+    (place.folder / "own.py").write_text((place.folder / "own.py").read_text() + "# changed by somebody\n")
+    with pytest.raises(ValueError, match="changed since"):
+        opened(place, "one")
+    assert made.meta["datasets"][0]["preprocess"] == "own.py:same" and not mark.exists()
 
 
 # ---- small, empty and blank
@@ -514,7 +546,8 @@ def test_blank_windows_are_left_out(place):
 # ---- found again, rebuilt
 
 
-def test_rebuilt_when_anything_changed(place):
+def test_rebuilt_when_anything_changed(project):
+    place = project
     (place.folder / "own.py").write_text("def change(values):\n    return values // 2\n")
     changed(place, "one", preprocess="own.py:change")
 
