@@ -9,6 +9,7 @@ from pathlib import Path
 from geonb.base.conventions import refuse
 
 PACKAGE = Path(__file__).parents[1]
+COMMAS = 8  # pieces between commas at most that one file's name may be made of
 NATURAL_EARTH = PACKAGE / "natural_earth"  # coastlines and borders that travel with the package; cartopy's layout
 
 
@@ -17,16 +18,41 @@ def examples_folder() -> Path:
     return project_root() / "data" / "examples"
 
 
-def split_files(value: str) -> list[str]:
-    """The files that a parameter names, one by one; ``a.gpkg:column=kind,layer=main`` is one, though it holds a comma."""
-    return [part.strip() for part in re.split(r",(?!\s*\w+=)", value) if part.strip()]
+def split_files(value: str, roots: list[Path] | None = None) -> list[str]:
+    """The files that a parameter names, one by one.
+
+    ``a.gpkg:column=kind,layer=main`` is one, though it holds a comma; so is ``field, north.tif``, where there is such a file.
+
+    Parameters
+    ----------
+    roots : list of Path, optional
+        Where relative paths begin; here and the checkout by default.
+    """
+    pieces, found = re.split(r",(?!\s*\w+=)", value), []
+    roots = places() if roots is None and len(pieces) > 1 else roots or []
+    while pieces:
+        joined = [",".join(pieces[:n]).strip() for n in range(1, min(len(pieces), COMMAS) + 1)]
+        whole = next((n for n, text in enumerate(joined, 1) if _is_there(text, roots)), 1)
+        found.append(joined[whole - 1])
+        pieces = pieces[whole:]
+    return [part for part in found if part]
+
+
+def _is_there(text: str, roots: list[Path]) -> bool:
+    plain = Path(_plain(text)).expanduser()
+    return text != "" and any(os.path.exists(root / plain) for root in roots)  # noqa: PTH110  (no error for long texts)
+
+
+def _plain(part: str) -> str:
+    """A file's name without its options: polygons come as file.gpkg:column=class."""
+    return re.sub(r":\w+=.*$", "", part)
 
 
 def find_files(value: str, root: Path) -> dict[str, list[Path]]:
     """Files that a parameter names: part -> paths. GDAL's virtual paths (``/vsizip/...``) stand for themselves."""
     found: dict[str, list[Path]] = {}
-    for part in split_files(value):
-        plain = re.sub(r":\w+=.*$", "", part)  # polygons come as file.gpkg:column=class
+    for part in split_files(value, [Path(root)]):
+        plain = _plain(part)
         path = Path(root, Path(plain).expanduser())
         if plain.startswith("/vsi") or path.exists():
             found[part] = [path]
