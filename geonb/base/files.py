@@ -19,6 +19,8 @@ from typing import Any
 from geonb.base.threads import spread
 
 OLD_S = 86_400  # after which nobody is still writing
+# Where a part of a file's content lies beside it: a shapefile's parts, what SQLite has not yet written into the file itself.
+BESIDE = {".shp": (".dbf", ".shx", ".prj", ".cpg"), ".gpkg": (".gpkg-wal", ".gpkg-journal")}
 
 
 @contextmanager
@@ -117,9 +119,17 @@ def fingerprint(path: Path) -> dict:
     return {"path": str(path), "bytes": path.stat().st_size, "sha256": digest}
 
 
+def with_sides(path: Path) -> list[Path]:
+    """The file, and those beside it that are read with it (:data:`BESIDE`), as far as there is anything in them."""
+    ends = [end for ending in BESIDE.get(path.suffix.lower(), ()) for end in dict.fromkeys((ending, ending.upper()))]
+    sides = [path.with_suffix(end) for end in ends]
+    return [path, *(side for side in sides if side.is_file() and side.stat().st_size)]
+
+
 def fingerprints(paths: Iterable[str | Path]) -> list[dict]:
-    """The `fingerprint` of each file, read in threads."""
-    return list(spread(fingerprint, [(Path(path),) for path in paths]))
+    """The `fingerprint` of each file and of what is read with it (`with_sides`), read in threads."""
+    every = dict.fromkeys(side for path in paths for side in with_sides(Path(path)))
+    return list(spread(fingerprint, [(path,) for path in every]))
 
 
 def key_of(content: Any) -> str:

@@ -20,6 +20,7 @@ import xarray as xr
 from geonb.base import files
 from geonb.prediction.bands import PixelModel, Writer, chunk_rows, class_layout, class_names, create_scene, network_rows
 from geonb.prediction.predictions import Done
+from geonb.rasters import images
 from geonb.rasters.reading import open_raster, tell
 
 KEY, DAMAGED = "GEONB_KEY", "GEONB_UNREADABLE"
@@ -252,6 +253,8 @@ def model_key(model: PixelModel) -> str:
 
 
 def file_key(path: Path) -> list[Any]:
-    """What tells a file from another, or from itself after a change, without reading it: path, bytes, time of change."""
-    status = path.stat()
-    return [str(path), status.st_size, status.st_mtime_ns]
+    """What tells a raster from another, or from itself after a change, without reading it: path, bytes, time of change; and
+    those of all that is read with it.
+    """
+    status = [(file, file.stat()) for file in images.files_of(path)]
+    return [fact for file, now in status for fact in (str(file), now.st_size, now.st_mtime_ns)]

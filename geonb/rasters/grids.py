@@ -121,6 +121,16 @@ def _to_lonlat(crs: Any) -> Transformer:
     return Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
 
 
+def on_earth(crs: Any) -> bool:
+    """Whether a CRS says where on Earth its coordinates lie; a local one of a building site does not."""
+    from pyproj.exceptions import CRSError, ProjError
+
+    try:
+        return _to_lonlat(crs) is not None
+    except (CRSError, ProjError):
+        return False
+
+
 def pixel_size_m(crs: CRS, transform: Affine, shape: tuple[int, int]) -> float:
     """Side of a pixel in metres (the smaller one), on the ellipsoid at the grid's centre."""
     from pyproj import Geod

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from geonb.base import files as base_files
 from geonb.base import specs
 from geonb.base.conventions import short
 from geonb.rasters import grids, preprocessing
@@ -21,16 +24,24 @@ if TYPE_CHECKING:
 
 RESAMPLING = ("average", "bilinear", "cubic", "nearest")
 TILE_PX = 1024  # side of the rectangles in which files are read
+# From here on a number is a fill (netCDF's 9.97e36, the lowest float as ArcGIS and GRASS write it), or was averaged with one.
+LARGEST = 1e30
+# Bands that the publishers fill with 0 without a nodata tag: Sentinel-2 (Products Specification Document, SPECIAL_VALUE
+# NODATA) and Landsat Collection 2 (Level-1 Data Format Control Book, fill), by their file names.
+FILLED_WITH_0 = re.compile(
+    r"(T\d{2}[A-Z]{3}_\d{8}T\d{6}|S2\w_OPER_MSI_L1C_TL_.+)_B\d[\dA](_\d\dm)?"
+    r"|L[CEOTM]\d\d_L[12]\w\w_\d{6}_\d{8}_\d{8}_\d\d_(T1|T2|RT)_(SR_|ST_)?B\d+"
+)
 
 
 @dataclass(frozen=True)
 class Image:
     """One georeferenced image: the bands of one file, or of several files on the same grid.
 
-    bands holds (index of the file, band number from 1) in channel order; masked says of each whether the file has a mask
-    for it beside nodata (an alpha band, a mask file). With `resampling` the files are warped onto the grid as they are
-    read, with `preprocess` the values then go through that function, and with `data_shape` the pixels below and to the
-    right of it are padding, never valid.
+    bands holds (index of the file, band number from 1) in channel order; masked says of each whether the file tells where
+    it has data (nodata, an alpha band, a mask file), fill what stands for no data in one that does not tell, by the rule of
+    its product. With `resampling` the files are warped onto the grid as they are read, with `preprocess` the values then go
+    through that function, and with `data_shape` the pixels below and to the right of it are padding, never valid.
     """
 
     name: str
@@ -41,8 +52,8 @@ class Image:
     transform: Any
     crs: Any
     dtype: str
-    nodata: tuple[float | None, ...]
     masked: tuple[bool, ...]
+    fill: tuple[float | None, ...]
     dataset: str = ""
     resampling: str | None = None  # a method of rasterio.enums.Resampling
     preprocess: str | None = None  # "module:function" or "/path/file.py:function"
@@ -52,6 +63,46 @@ class Image:
     def grid(self) -> tuple:
         """(crs, transform, shape)"""
         return self.crs, self.transform, self.shape
+
+    @property
+    def files(self) -> list[Path]:
+        """Every file that is read for it, see `files_of`."""
+        return [file for path in self.paths for file in files_of(path)]
+
+
+def files_of(path: str | Path) -> list[Path]:
+    """Every file on disk that is read for one, itself first.
+
+    Of a raster those that GDAL names (the sources of a VRT with theirs; masks, overviews, metadata, world files); of other
+    formats what `geonb.base.files` knows. An archive stands for what is read in it; what lies behind an address is not told.
+    """
+    import rasterio
+    from rasterio.errors import RasterioError
+
+    found = dict.fromkeys(base_files.with_sides(Path(path)))
+    todo = [str(path)]
+    while todo:
+        with quiet(), suppress(RasterioError), rasterio.open(todo.pop()) as data:
+            new = {name: file for name in data.files if (file := _on_disk(name)) and file not in found}
+            found |= dict.fromkeys(new.values())
+            todo += list(new) * (data.driver == "VRT")
+    return list(found)
+
+
+def _on_disk(name: str) -> Path | None:
+    """The file on disk in which lies what GDAL names so, ``/vsizip//data/a.zip/b.tif`` in ``/data/a.zip``."""
+    path = Path(re.sub(r"^(/vsi\w+/)+", "", name).strip("{}"))
+    return next((place for place in (path, *path.parents) if place.is_file()), None)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without GDAL's word that a plain image has no georeference: it was given one."""
+    from rasterio.errors import NotGeoreferencedWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
 
 
 def open_image(path: str | Path, bands: str | None = None, place: tuple | None = None) -> Image:
@@ -67,32 +118,46 @@ def open_image(path: str | Path, bands: str | None = None, place: tuple | None =
     Raises
     ------
     ValueError
-        Not a raster, no CRS, or a rotated grid; names the file and the cure.
+        Not a raster, no CRS, one of a place that nobody knows, or a rotated grid; names the file and the cure.
     """
     import rasterio
     from rasterio.errors import RasterioIOError
 
     path = Path(path)
     try:
-        with rasterio.open(path) as data:
+        with quiet(), rasterio.open(path) as data:
             alpha = _alpha(data)
             numbers = [i for i in data.indexes if i != alpha]
             names = [data.descriptions[i - 1] or f"band {i}" for i in numbers]
             facts = (*(place or (data.crs, data.transform)), data.shape)
             dtype = np.result_type(*(data.dtypes[i - 1] for i in numbers)).name
-            nodata = tuple(data.nodatavals[i - 1] for i in numbers)
             masked = tuple(_masked(data.mask_flag_enums[i - 1], alpha) for i in numbers)
     except RasterioIOError as error:
         raise ValueError(f"{path} cannot be opened as a raster ({short(error)})") from None
     crs, transform, shape = facts
     if crs is None:
         raise ValueError(f"{path} has no CRS. Give it one, for instance: gdal_edit.py -a_srs EPSG:32617 {path.name}")
+    if not grids.on_earth(crs):
+        raise ValueError(
+            f"{path} has a local coordinate system ({crs.to_wkt()[:60]}...): nobody knows where on Earth it lies. Give it the CRS "
+            f"that it was surveyed in, for instance: gdal_edit.py -a_srs EPSG:32617 {path.name}"
+        )
     if transform.b or transform.d:
         raise ValueError(f"{path} lies on a rotated grid. Make it north-up first, for instance with gdalwarp")
     if np.dtype(dtype).kind == "c":
         raise ValueError(f"{path} holds complex numbers. Write amplitude and phase as real bands first")
+    fill = [0.0 if FILLED_WITH_0.fullmatch(path.stem) and not told else None for told in masked]
     image = Image(
-        path.stem, (path,), tuple((0, i) for i in numbers), tuple(names), shape, transform, crs, dtype, nodata, masked
+        path.stem,
+        (path,),
+        tuple((0, i) for i in numbers),
+        tuple(names),
+        shape,
+        transform,
+        crs,
+        dtype,
+        masked,
+        tuple(fill),
     )
     return choose_bands(image, bands)
 
@@ -115,11 +180,10 @@ def _alpha(data: Any) -> int | None:
 
 
 def _masked(flags: list, alpha: int | None) -> bool:
+    """Whether GDAL's mask of a band says where there is data; what it calls alpha may be none."""
     from rasterio.enums import MaskFlags
 
-    return (MaskFlags.alpha in flags and alpha is not None) or (
-        MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
-    )
+    return alpha is not None if MaskFlags.alpha in flags else MaskFlags.all_valid not in flags
 
 
 def choose_bands(image: Image, bands: str | None) -> Image:
@@ -135,7 +199,7 @@ def choose_bands(image: Image, bands: str | None) -> Image:
         raise ValueError(f"{files}: {what}. Its bands: {', '.join(image.channels)} (or 1 to {len(image.channels)})")
     keep = [index[b] for b in wanted]
     pick: dict[str, Any] = {
-        k: tuple(getattr(image, k)[i] for i in keep) for k in ("bands", "channels", "nodata", "masked")
+        k: tuple(getattr(image, k)[i] for i in keep) for k in ("bands", "channels", "masked", "fill")
     }
     return replace(image, **pick)
 
@@ -163,8 +227,8 @@ def stack(images: list[Image]) -> Image:
         bands=tuple((f, b) for f, im in enumerate(images) for _, b in im.bands),
         channels=tuple(unique(channels)),
         dtype=np.result_type(*(im.dtype for im in images)).name,
-        nodata=tuple(n for im in images for n in im.nodata),
         masked=tuple(m for im in images for m in im.masked),
+        fill=tuple(f for im in images for f in im.fill),
     )
 
 
@@ -179,13 +243,13 @@ def reader(
     open_codes : (crs, transform, shape, stack : ExitStack) -> (rows, columns) -> ndarray (y, x) int32, optional
         Opens the labels.
     counts : Counter, optional
-        Pixels that hold data which is not finite are added under "not_finite".
+        Pixels that hold data which is not finite, or beyond LARGEST, are added under "not_finite".
 
     Yields
     ------
     read : (rows : slice, columns : slice) -> inputs, valid, codes
         inputs : ndarray (channel, y, x), the image's dtype, 0 where not valid
-        valid : ndarray (y, x) bool: every band has data and is finite
+        valid : ndarray (y, x) bool: every band has data, by GDAL's mask, and is finite
         codes : ndarray (y, x) int32: class codes, NO_CODE where there is none; None without labels
     """
     inner = image.data_shape or image.shape
@@ -214,9 +278,9 @@ def reader(
 
 
 def _finite(inputs: np.ndarray, valid: np.ndarray, counts: Counter | None) -> tuple[np.ndarray, np.ndarray]:
-    """Take what is not finite out of the valid pixels, and set to 0 what is not valid."""
+    """Take what is not finite, or a fill that no tag tells of, out of the valid pixels; set to 0 what is not valid."""
     if inputs.dtype.kind == "f":
-        finite = np.isfinite(inputs).all(axis=0)
+        finite = (np.abs(inputs) < min(LARGEST, np.finfo(inputs.dtype).max)).all(axis=0)
         if counts is not None:
             counts["not_finite"] += int((valid & ~finite).sum())
         valid = valid & finite
@@ -246,6 +310,10 @@ def _open_bands(image: Image, path: Path, stack_: ExitStack) -> Any:
     alpha = "per_dataset" in flags and ColorInterp.alpha not in data.colorinterp
     # the same CRS on both sides: of files that differ in its name only, none is to be moved
     options = {"src_crs": image.crs, "crs": image.crs, "transform": image.transform, "height": height, "width": width}
+    fill = next((image.fill[i] for i, (file, _) in enumerate(image.bands) if image.paths[file] == path), None)
+    options |= (
+        {} if fill is None else {"src_nodata": fill, "nodata": fill}
+    )  # fills are not averaged with their neighbours
     resampling = Resampling[image.resampling]
     return stack_.enter_context(WarpedVRT(data, resampling=resampling, add_alpha=alpha, **options))
 
@@ -264,13 +332,10 @@ def _read_bands(files: list, image: Image, rows: slice, columns: slice) -> tuple
         numbers = [image.bands[i][1] for i in here]
         inputs[here] = data.read(numbers, window=window)
         for number, i in zip(numbers, here, strict=True):
-            nodata = image.nodata[i]
-            if nodata is not None and np.isnan(nodata):
-                valid &= ~np.isnan(inputs[i])
-            elif nodata is not None:
-                valid &= inputs[i] != np.asarray(nodata).astype(data.dtypes[number - 1])
             if image.masked[i]:
                 valid &= data.read_masks(number, window=window) > 0
+            elif image.fill[i] is not None:
+                valid &= inputs[i] != image.fill[i]
     return inputs, valid
 
 

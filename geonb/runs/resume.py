@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from geonb import parameters
 from geonb.base import project
+from geonb.rasters import images
 
 if TYPE_CHECKING:
     from geonb.runs.plan import Plan, Step
@@ -36,7 +37,8 @@ def signature(plan: Plan, step: Step, upstream: str | None) -> dict[str, Any]:
     Returns
     -------
     dict
-        `notebook` and `files`: sums of the cells' sources and of path, size and time of each file that a parameter names;
+        `notebook` and `files`: sums of the cells' sources and of path, size and time of each file that a parameter names, or
+        that is read with one;
         `store`: the sample store and its key; `upstream`: the step before, and when it ended.
     """
     cells = json.loads(step.notebook.read_text(encoding="utf-8"))["cells"]
@@ -45,6 +47,8 @@ def signature(plan: Plan, step: Step, upstream: str | None) -> dict[str, Any]:
         if isinstance(value, str) and name != "store":
             paths = [p for found in project.find_files(value, plan.root).values() for p in found]
             meaning = parameters.meaning_of(name, plan.record)
+            if not meaning.files or meaning.check is None:
+                paths = [file for path in paths for file in ([path] if path.is_dir() else images.files_of(path))]
             if meaning.files:  # a data set stands for files that it does not name
                 paths += parameters.files_of(value, meaning, plan.root)
             files += [[name, *_stat(path)] for path in paths]

@@ -3,6 +3,7 @@
 import os
 import stat
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -69,3 +70,15 @@ def test_writers_of_other_nodes_have_names_of_their_own(tmp_path, monkeypatch):
     with files.whole_file(tmp_path / "report.html") as one, files.whole_file(tmp_path / "report.html") as other:
         one.write_text("one"), other.write_text("other")
         assert one != other and one.read_text() == "one"
+
+
+def test_parts_of_a_file_that_lie_beside_it(tmp_path):
+    for name in ("a.shp", "a.dbf", "a.PRJ", "a.txt", "b.gpkg", "c.tif", "c.dbf"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "b.gpkg-wal").write_text("not yet in the file")
+    (tmp_path / "b.gpkg-journal").touch()  # nothing in it
+    beside = {name: [p.name for p in files.with_sides(tmp_path / name)] for name in ("a.shp", "b.gpkg", "c.tif")}
+    assert beside == {"a.shp": ["a.shp", "a.dbf", "a.PRJ"], "b.gpkg": ["b.gpkg", "b.gpkg-wal"], "c.tif": ["c.tif"]}
+    assert [Path(f["path"]).name for f in files.fingerprints([tmp_path / "c.tif", tmp_path / "a.shp"])] == [
+        "c.tif", "a.shp", "a.dbf", "a.PRJ",
+    ]  # fmt: skip

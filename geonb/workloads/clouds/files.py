@@ -6,9 +6,7 @@ NetCDF and Zarr are opened by :mod:`geonb.workloads.clouds.netcdf`.
 from __future__ import annotations
 
 import re
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,17 +93,13 @@ def _is_store(folder: Path) -> bool:
 
 
 def all_files(paths: Iterable[Path]) -> list[Path]:
-    """Every file that is read, each once: those within stores, and what lies beside an image and tells its place."""
+    """Every file that is read, each once: those within stores, and what GDAL reads for an image."""
     found = set()
     for path in paths:
         if path.is_dir():
             found |= {p for p in path.rglob("*") if p.is_file()}
             continue
-        found.add(path)
-        letters = path.suffix[1:2] + path.suffix[-1:]
-        sides = [f".{letters}w", f"{path.suffix}w", ".wld", f"{path.suffix}.aux.xml", f"{path.suffix}.msk"]
-        if path.suffix.lower() in RASTERS:
-            found |= {p for p in (path.with_suffix(s) for s in sides) if p.is_file()}
+        found |= set(images.files_of(path)) if path.suffix.lower() in RASTERS else {path}
     return sorted(found)
 
 
@@ -129,7 +123,7 @@ def _open_raster(path: Path, bounds: Box | None) -> Frame:
     from rasterio.errors import RasterioIOError
 
     try:
-        with _quiet(), rasterio.open(path) as data:
+        with images.quiet(), rasterio.open(path) as data:
             place = _place(data, bounds)
             colours = [c.name for c in data.colorinterp]
             pictures = data.driver in ("JPEG", "PNG", "WEBP")  # their bands are decoded together anyway
@@ -139,8 +133,7 @@ def _open_raster(path: Path, bounds: Box | None) -> Frame:
         raise ValueError(
             f"its colours are numbers of a palette. Expand them: gdal_translate -expand rgb {path.name} ..."
         )
-    with _quiet():
-        image = images.open_image(path, place=place)
+    image = images.open_image(path, place=place)
     if image.transform.e > 0 or image.transform.a < 0:
         raise ValueError("its rows run from the south or its columns from the east. Make it north-up, with gdalwarp")
     parts = [image] if pictures else [images.choose_bands(image, str(i + 1)) for i in range(len(image.bands))]
@@ -157,16 +150,6 @@ def _raster_layer(path: Path, image: images.Image, colours: list[str]) -> Layer:
         channels.append({"name": named, "units": units})
     load = partial(_read_raster, image)
     return Layer(path, tuple(channels), image.crs, image.transform, image.shape, image.dtype, load)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without GDAL's word that a plain image has no georeference: it was given one."""
-    from rasterio.errors import NotGeoreferencedWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        yield
 
 
 def _place(data: DatasetReader, bounds: Box | None) -> tuple[CRS, Affine] | None:
@@ -186,6 +169,6 @@ def _place(data: DatasetReader, bounds: Box | None) -> tuple[CRS, Affine] | None
 
 
 def _read_raster(image: images.Image, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
-    with _quiet(), images.reader(image) as read:
+    with images.quiet(), images.reader(image) as read:
         inputs, valid, _ = read(rows, columns)
     return inputs, valid

@@ -1,0 +1,160 @@
+"""Images: which files are read for one, and where it holds data, both as GDAL says."""
+
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.crs import CRS
+from scenes import write_raster
+
+from geonb.rasters import images
+
+VRT = """<VRTDataset rasterXSize="{0}" rasterYSize="{1}"><SRS>EPSG:32617</SRS>
+<GeoTransform>500000, 10, 0, 4000000, 0, -10</GeoTransform>
+<VRTRasterBand dataType="{2}" band="1">{4}<SimpleSource><SourceFilename relativeToVRT="{5}">{3}</SourceFilename>
+<SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"""
+
+
+def write_vrt(path, source, shape=(6, 8), dtype="Byte", more="", relative=1):
+    path.write_text(VRT.format(shape[1], shape[0], dtype, source, more, relative))
+    return path
+
+
+def read(path, **options):
+    image = images.open_image(path)
+    image = images.resample(image, **options) if options else image
+    with images.reader(image) as rectangle:
+        return rectangle(slice(0, image.shape[0]), slice(0, image.shape[1]))[:2]
+
+
+def names(path):
+    return [file.name for file in images.files_of(path)]
+
+
+# ---- the files
+
+
+def test_a_plain_file_is_all_that_is_read_for_it(tmp_path):
+    assert names(write_raster(tmp_path / "a.tif", np.ones((6, 8), np.uint8))) == ["a.tif"]
+    (tmp_path / "a.csv").write_text("x")
+    assert names(tmp_path / "a.csv") == ["a.csv"] and names(tmp_path / "gone.tif") == ["gone.tif"]
+
+
+def test_the_tiles_of_a_vrt_of_a_vrt_count_with_their_masks(tmp_path):
+    tile = write_raster(tmp_path / "tiles" / "a.tif", np.ones((6, 8), np.uint8))
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(tile, "r+") as data:
+        data.write_mask(np.full((6, 8), 255, np.uint8))
+    write_vrt(tmp_path / "tiles" / "inner.vrt", "a.tif")
+    outer = write_vrt(tmp_path / "outer.vrt", "tiles/inner.vrt")
+    assert sorted(names(outer)) == ["a.tif", "a.tif.msk", "inner.vrt", "outer.vrt"] and names(outer)[0] == "outer.vrt"
+
+
+def test_what_lies_in_an_archive_is_the_archive(tmp_path):
+    write_raster(tmp_path / "a.tif", np.ones((6, 8), np.uint8))
+    with zipfile.ZipFile(tmp_path / "tiles.zip", "w") as archive:
+        archive.write(tmp_path / "a.tif", "a.tif")
+    vrt = write_vrt(tmp_path / "m.vrt", f"/vsizip/{tmp_path}/tiles.zip/a.tif", relative=0)
+    assert names(vrt) == ["m.vrt", "tiles.zip"]
+
+
+def test_metadata_and_world_files_count(tmp_path):
+    with rasterio.open(
+        tmp_path / "a.png", "w", driver="PNG", width=8, height=6, count=1, dtype="uint8", crs="EPSG:32617",
+        transform=rasterio.Affine(10, 0, 5e5, 0, -10, 4e6),
+    ) as data:  # fmt: skip
+        data.write(np.ones((1, 6, 8), np.uint8))
+    assert "a.png.aux.xml" in names(tmp_path / "a.png")
+    (tmp_path / "b.pgw").write_text("10\n0\n0\n-10\n500005\n3999995\n")
+    shutil.copy(tmp_path / "a.png", tmp_path / "b.png")
+    assert names(tmp_path / "b.png") == ["b.png", "b.pgw"]
+
+
+# ---- where there is data
+
+
+@pytest.mark.parametrize(
+    ("nodata", "value"),
+    [
+        (-3.4028234663852886e38, -3.4028234663852886e38),
+        (-3.40282e38, -3.4028234663852886e38),
+        (-3.40282306073709653e38, -3.4028234663852886e38),  # as ArcGIS spells it
+        (-3.39999999999999996e38, -3.4e38),  # WorldClim
+        (-3.39999999999999996e38, -3.4028234663852886e38),
+        (-9999.9, -9999.9),
+        (None, 9.969209968386869e36),  # netCDF's own fill, untold
+        (None, np.inf),
+    ],
+)
+def test_the_lowest_float_is_no_data_however_it_is_spelt(tmp_path, nodata, value):
+    values = np.random.default_rng(0).normal(100, 5, (6, 8)).astype(np.float32)
+    values[:2] = value
+    path = write_raster(tmp_path / "a.tif", values, nodata=nodata)
+    inputs, valid = read(path)
+    assert not valid[:2].any() and valid[2:].all() and (inputs[:, :2] == 0).all()
+    np.testing.assert_array_equal(inputs[0, 2:], values[2:])
+    inputs, valid = read(path, resolution_m=40.0)  # rows 0-3 hold fills and data, 4 and 5 nothing whole
+    assert inputs[0].max() < 1e3 and inputs.min() >= 0
+    if valid.any():
+        np.testing.assert_allclose(inputs[0, 0], values[2:4].reshape(2, 2, 4).mean(axis=(0, 2)), rtol=1e-5)
+
+
+def test_nodata_beyond_the_type_is_told_by_gdal_not_wrapped(tmp_path):
+    values = np.arange(48, dtype=np.uint8).reshape(6, 8) + 200
+    write_raster(tmp_path / "a.tif", values)
+    vrt = write_vrt(tmp_path / "a.vrt", "a.tif", more="<NoDataValue>-9999</NoDataValue>")
+    with rasterio.open(vrt) as data:
+        np.testing.assert_array_equal(read(vrt)[1], data.dataset_mask() > 0)
+    assert read(vrt)[1].all()  # 241 = -9999 modulo 256 is a value
+
+
+def test_masks_beside_within_and_by_band(tmp_path):
+    values = np.random.default_rng(0).integers(1, 9, (2, 6, 8)).astype(np.uint8)
+    hole = np.full((6, 8), 255, np.uint8)
+    hole[:2] = 0
+    for inside in (True, False):
+        path = write_raster(tmp_path / f"{inside}.tif", values)
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=inside), rasterio.open(path, "r+") as data:
+            data.write_mask(hole)
+        np.testing.assert_array_equal(read(path)[1], hole > 0)
+    values[0, 3, 3], values[1, 4, 4] = 0, 0
+    valid = read(write_raster(tmp_path / "nodata.tif", values, nodata=0))[1]
+    np.testing.assert_array_equal(valid, (values != 0).all(axis=0))
+
+
+@pytest.mark.parametrize(
+    ("name", "filled"),
+    [
+        ("T32TQM_20200601T101031_B02_10m.jp2", True),
+        ("T32TQM_20200601T101031_B8A.tif", True),
+        ("LC08_L1TP_193024_20200601_20200825_02_T1_B4.TIF", True),
+        ("LC09_L2SP_193024_20220601_20220825_02_T1_SR_B5.TIF", True),
+        ("LC08_L1TP_193024_20200601_20200825_02_T1_QA_PIXEL.TIF", False),
+        ("T32TQM_20200601T101031_SCL_20m.tif", False),
+        ("mine.tif", False),
+    ],
+)
+def test_0_is_no_data_where_the_publisher_says_so(tmp_path, name, filled):
+    values = np.random.default_rng(0).integers(1000, 1400, (8, 8)).astype(np.uint16)
+    values[:3] = 0
+    path = write_raster(tmp_path / f"{name}.tif", values).rename(tmp_path / name)
+    np.testing.assert_array_equal(read(path)[1], values != 0 if filled else np.ones((8, 8), bool))
+    inputs, valid = read(path, resolution_m=20.0)
+    assert valid[1].all() and (inputs[0, 1].min() > 999) == filled  # row 2 is fill, row 3 data: not averaged with it
+
+
+def test_a_tag_goes_before_the_publishers_rule(tmp_path):
+    values = np.array([[0, 7, 1000, 1001]], np.uint16)
+    path = write_raster(tmp_path / "T32TQM_20200601T101031_B02.tif", values, nodata=7)
+    assert read(path)[1].tolist() == [[True, False, True, True]]
+
+
+# ---- where it lies
+
+
+def test_a_local_system_is_refused_with_a_cure(tmp_path):
+    site = CRS.from_wkt('LOCAL_CS["building site",UNIT["metre",1]]')
+    path = write_raster(tmp_path / "a.tif", np.ones((6, 8), np.uint8), crs=site)
+    with pytest.raises(ValueError, match=r"a\.tif has a local coordinate system .*building site.*gdal_edit\.py -a_srs"):
+        images.open_image(path)
