@@ -64,6 +64,12 @@ class EpochLog(Callback):
                 f"The loss became {metrics['train_loss']} at epoch {trainer.current_epoch + 1} (lr = {task.card['lr']}). "
                 "Try a smaller `lr`."
             )
+        if not math.isfinite(metrics.get("val_loss", 0)):
+            raise ValueError(
+                f"The loss of the validation samples became {metrics['val_loss']} at epoch {trainer.current_epoch + 1}, while that "
+                f"of training is {metrics['train_loss']}: some hold values far from those of training, as fills that no nodata "
+                "tag tells of do. Look at their range (notebook 01), or try a smaller `lr`."
+            )
         self.rows.append({"epoch": trainer.current_epoch + 1, "step": trainer.global_step, **metrics})
         out = io.StringIO()
         writer = csv.DictWriter(out, fieldnames=list(self.rows[-1]))

@@ -381,6 +381,15 @@ def test_a_loss_that_became_nan_says_what_to_do(small_store, tmp_path):
         training_task.train(folder(tmp_path / "nan"), small_store, **{**SETTINGS, "lr": 1e30})
 
 
+def test_a_loss_of_the_validation_samples_that_is_not_finite_stops_training(small_store, tmp_path, monkeypatch):
+    def validated(self, batch, _):
+        self.log_dict({"val_loss": torch.inf, self.metric: 0.5})
+
+    monkeypatch.setattr(segmentation_task.Segmentation, "validation_step", validated)
+    with pytest.raises(ValueError, match=r"validation samples became inf at epoch 1.* fills that no nodata"):
+        training_task.train(folder(tmp_path / "inf"), small_store, **SETTINGS)
+
+
 def test_the_card_tells_what_the_model_needs(trained):
     card = training_task.load_model(trained.path).card
     assert len(card["channels"]) == len(card["statistics"]["mean"]) and card["best"]["epoch"] >= 1
