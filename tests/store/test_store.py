@@ -14,6 +14,7 @@ import pytest
 import rasterio
 import rioxarray
 import xarray as xr
+from rasterio.shutil import copy
 from rasterio.windows import Window
 from scenes import make_scene, write_raster
 
@@ -176,6 +177,32 @@ def test_another_input_or_preparation_makes_other_arrays(scene, tmp_path):
     assert len({(s.path / "arrays.zarr").resolve() for s in (first, *other)}) == 4
     assert len(other[0].channels) == 2 and len(other[1].classes) == 2
     assert other[2].arrays["image"]["inputs"][0, 50, 50] == changed[0, 50, 50]
+
+
+def test_what_is_read_with_an_input_counts_too(scene, tmp_path):
+    """A tile of a VRT, a mask file, metadata beside an image: another content is another store."""
+    own = make_scene(tmp_path / "files")
+    write_raster(own.folder / "tile.tif", own.inputs, nodata=None)
+    copy(own.folder / "tile.tif", own.folder / "mosaic.vrt", driver="VRT")
+
+    def made():
+        pairs = dataset.open_pairs(str(own.folder / "mosaic.vrt"), str(own.mask), own.classes)
+        return segmentation_store.write_store(pairs, **SMALL, root=tmp_path)
+
+    first = made()
+    assert {Path(i["path"]).name for i in first.meta["inputs"]} == {"mosaic.vrt", "tile.tif", "mask.tif"}
+    assert made().path == first.path
+    with rasterio.open(own.folder / "tile.tif", "r+") as data:
+        data.write(own.inputs + np.uint16(1))
+    second = made()
+    assert second.path != first.path
+    np.testing.assert_array_equal(second.arrays["mosaic"]["inputs"], first.arrays["mosaic"]["inputs"] + 1)
+    hole = np.full((96, 128), 255, np.uint8)
+    hole[50:60] = 0
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(own.folder / "mask.tif", "r+") as data:
+        data.write_mask(hole)
+    third = made()
+    assert third.path != second.path and (third.arrays["mosaic"]["targets"][50:60] == 255).all()
 
 
 def test_without_its_seal_it_is_made_again(scene, tmp_path):

@@ -26,6 +26,7 @@ RECORD = Workload(
     stores={"patches": "geonb.workloads.segmentation.store:PatchStore"},
     figures=PIXELS,
     headline="mean_iou",
+    check="geonb.workloads.segmentation.catalogue:check_settings",
     defaults={
         # Of five tried on the Landsat scene's validation blocks: a shallower encoder suits windows of 32 px, and the Dice
         # term is what lets rare classes count.
@@ -40,14 +41,18 @@ RECORD = Workload(
     },
     parameters={
         "images": Parameter("rasters, comma separated or a glob", files=True),
-        "masks": Parameter("class rasters, or polygons as file.gpkg:column=class", files=True),
+        "masks": Parameter(
+            "class rasters, or polygons as file.gpkg:column=class; file.tif:read=rgb holds colours", files=True
+        ),
         "datasets": Parameter(
             'data sets of a catalogue, "a+b" (datasets.yaml) or "file.yaml:a+b"',
             files=True,
             check="geonb.workloads.segmentation.catalogue:catalogue_files",
         ),
         "resolution": Parameter("pixel side that everything is resampled to [m]", 1e-3, 1e6),
-        "classes": Parameter('class table: a file, or "1=forest,2=water"'),
+        "classes": Parameter(
+            'class table: a file, or "1=forest,2=water"', check="geonb.workloads.segmentation.masks:read_classes"
+        ),
         "bands": Parameter("bands to use, comma separated"),
         "patch": Parameter("side of a window [px]", 8, 8192),
         "stride": Parameter("distance of neighbouring windows [px]", 1, 8192),

@@ -42,7 +42,8 @@ def write_arrays(pairs: dataset.Pairs, folder: Path, workers: int | None = None)
         with scan.bounded_cache():
             for _ in threads.spread(_fill, tasks, workers):
                 pass
-        seal(folder, facts, classes=masks.real_classes(pairs.classes or ()), pruned=list(pairs.pruned))
+        said = {"pruned": list(pairs.pruned), "remarks": scan.remarks(pairs.images, pairs.found)}
+        seal(folder, facts, classes=masks.real_classes(pairs.classes or ()), **said)
 
 
 def _empty(image: images.Image) -> tuple[Any, Any]:

@@ -25,7 +25,7 @@ The catalogue of the project says what runs here; a function that another one na
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 from geonb import parameters
 from geonb.base import conventions, project, specs, trust
 from geonb.rasters import grids, images
-from geonb.workloads.segmentation import dataset, masks
+from geonb.workloads.segmentation import dataset, examples, masks
 from geonb.workloads.segmentation.dataset import Pairs
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ KEYS: dict[str, tuple[tuple[type, ...], str]] = {
     "images": ((str, list), "paths or globs, relative to the catalogue"),
     "masks": ((str, list), "paths or globs, relative to the catalogue"),
     "classes": ((str, dict, list), "code: name, code: {name, colour}, or a file"),
-    "mask": ((str, dict), "codes, rgb, or column: NAME (and layer: NAME)"),
+    "mask": ((str, dict), "codes, rgb, one-hot, or column: NAME (and layer: NAME, buffer: METRES)"),
     "bands": ((str, int, list), "names or numbers of bands, from 1"),
     "resampling": ((str,), ", ".join(images.RESAMPLING)),
     "preprocess": ((str,), "module:function or file.py:function"),
@@ -166,7 +166,8 @@ def _items(value: str | list, _: Path) -> list[str]:
 
 
 def _files(value: str | list, folder: Path) -> list[str]:
-    return [str(folder / Path(item).expanduser()) for item in _items(value, folder)]
+    named = project.split_files(value, [folder]) if isinstance(value, str) else _items(value, folder)
+    return [str(folder / Path(item).expanduser()) for item in named]
 
 
 def _notes(value: str | list, _: Path) -> list[str]:
@@ -202,12 +203,12 @@ def _no_bool(names: list) -> None:
 def _mask(value: str | dict, _: Path) -> dict[str, str]:
     if isinstance(value, dict):
         options = value
-    elif value in ("codes", "rgb"):
+    elif value in (dataset.MASK_OPTIONS["read"] or ()):
         return {"read": value}
     else:
         pairs = [re.split(r"\s*[:=]\s*", part.strip(), maxsplit=1) for part in value.split(",")]
         options = {pair[0]: pair[-1] for pair in pairs if len(pair) == 2}
-    if set(options) - {"column", "layer"} or "column" not in options:
+    if set(options) - {"column", "layer", "buffer"} or "column" not in options:
         raise ValueError(f"mask = {value!r}: write {KEYS['mask'][1]}")
     return {str(k): str(v) for k, v in options.items()}
 
@@ -298,6 +299,29 @@ def open_datasets(datasets: str, resolution: float | None = None, **facts: Any) 
     return replace(pairs, **facts) if facts else pairs
 
 
+def check_settings(values: Mapping[str, Any], root: Path) -> list[str]:
+    """What parameters, right each by itself, cannot be together: of the sources, what would be ignored or refused only later."""
+    given = {name: values[name] for name in ("images", "masks", "classes", "bands") if values.get(name) is not None}
+    if values.get("datasets") is not None:
+        surplus = f"{', '.join(given)}: not used beside `datasets`, whose catalogue says it of each. Leave out one or the other"
+        return [surplus] * bool(given)
+    if ("images" in given) != ("masks" in given):
+        there, missing = ("images", "masks") if "images" in given else ("masks", "images")
+        return [f"{there} = {given[there]!r}: {missing} are not given. Give both, or neither for the example scene"]
+    if "images" not in given and "classes" in given:
+        return [
+            f"classes = {given['classes']!r}: the example scene has its own. Give images and masks, or leave it out"
+        ]
+    faults: list[str] = []
+    if "bands" in given and "images" in given:  # only the headers tell
+        dataset.attempt(
+            faults, dataset.open_pairs, *(given.get(name) for name in ("images", "masks", "classes", "bands"))
+        )
+    elif "bands" in given:
+        dataset.attempt(faults, examples.check_bands, given["bands"])
+    return faults
+
+
 def catalogue_files(datasets: str, root: Path) -> list[Path]:
     """Every file that datasets stand for, the catalogue itself too, so that a change of one is noticed.
 
@@ -321,7 +345,7 @@ def catalogue_files(datasets: str, root: Path) -> list[Path]:
         files += [Path(str(entry["preprocess"]).rpartition(":")[0] or "-"), *entry["files"]]
         for item in (*entry["images"], *entry["masks"]):
             found = project.find_files(item, root).get(item, [])
-            files += found
+            files += [file for path in found for file in images.files_of(path)]
             if not found:
                 faults.append(f"{entry['name']}: no file is at {item}")
     dataset.refuse(f"datasets = {datasets!r} cannot be opened", faults)

@@ -23,16 +23,19 @@ from geonb.rasters.images import Image, choose_bands, open_image, stack, unique
 from geonb.workloads.segmentation import scan as segmentation_scan
 from geonb.workloads.segmentation.masks import (
     Mask,
+    check_bands,
     check_colours,
+    check_nodata,
     class_table,
     code_text,
+    lies_nowhere,
     polygon_codes,
     read_classes,
     read_polygons,
     real_classes,
 )
 
-MASK_OPTIONS = {"column": None, "layer": None, "read": ("codes", "rgb")}
+MASK_OPTIONS = {"column": None, "layer": None, "read": ("codes", "rgb", "one-hot"), "buffer": None}
 
 
 @dataclass(frozen=True)
@@ -84,14 +87,14 @@ class Pairs:
 
     @property
     def files(self) -> list[Path]:
-        """Every file that is read, a shapefile's side files included, each once."""
-        images, masks = (p for i in self.images for p in i.paths), (p for m in self.masks for p in m.files)
+        """Every file that is read, a VRT's sources and a shapefile's parts included, each once."""
+        images, masks = (file for i in self.images for file in i.files), (file for m in self.masks for file in m.files)
         return sorted({*images, *masks})
 
 
 def open_pairs(
-    images: str | list,
-    masks: str | list,
+    images: str | list | None,
+    masks: str | list | None,
     classes: str | list | dict | None = None,
     bands: str | None = None,
     **facts: Any,
@@ -104,9 +107,11 @@ def open_pairs(
         Paths or globs, comma separated. Single-band files on one grid that share one mask are stacked into one image.
     masks : str
         Paths or globs, comma separated; raster, or polygons (.shp, .gpkg, .geojson, .fgb, .parquet) with a column `class`,
-        or another one: `roads.gpkg:column=kind,layer=main`; `file.tif:read=rgb` holds class colours. As many as images
+        or another one: `roads.gpkg:column=kind,layer=main`; lines and points are given a width, `roads.gpkg:buffer=2.5` m to
+        each side. `file.tif:read=rgb` holds class colours, `read=one-hot` a band a class, numbered from 1. As many as images
         (matched by stem where the stems agree, else by order), or one for all. Between polygons lies the class with code 0
-        where the table has one, else nothing is known.
+        where the table has one, else nothing is known. A raster that does not say where it lies takes the grid of its image,
+        where they have as many pixels.
     classes : str, optional
         "1=developed,2=water", a .csv, .yaml or .json file (code, name, colour), or None: what is found in the masks.
         A class named `ignore` is no class: its pixels count as unlabelled.
@@ -121,18 +126,24 @@ def open_pairs(
         Listing every fault with the files it concerns.
     """
     faults: list[str] = []
+    notes: list[str] = list(facts.get("notes", ()))
+    if images is None or masks is None:
+        raise ValueError(f"images = {images!r}, masks = {masks!r}: give both")
     image_files, mask_items = _expand(images, faults, "images"), _mask_items(masks, faults)
     opened = [attempt(faults, open_image, path) for path in image_files]
-    table, areas = _check_masks(mask_items, attempt(faults, read_classes, classes), faults)
+    table, areas = _check_masks(mask_items, attempt(faults, read_classes, classes), faults, notes)
     if not faults:
         opened, mask_items = _match(opened, mask_items, faults)
     if not faults:
         opened = [attempt(faults, choose_bands, image, bands) for image in opened]
     if not faults:
         _check_alike(opened, faults)
+        mask_items = _take_grids(opened, mask_items, areas, faults, notes)
         for image, mask in zip(opened, mask_items, strict=True):
-            _check_overlap(image, mask, areas[mask], faults)
+            if mask.grid is None:
+                _check_overlap(image, mask, areas[mask], faults)
     refuse("These inputs cannot be used", faults)
+    facts["notes"] = tuple(dict.fromkeys(notes))
     names = unique([image.name for image in opened])
     opened = [replace(im, name=name, channels=opened[0].channels) for im, name in zip(opened, names, strict=True)]
     facts.setdefault("channels", tuple({"name": c, "units": "1"} for c in opened[0].channels))
@@ -179,7 +190,8 @@ def scan(pairs: Pairs, workers: int | None = None) -> Pairs:
     Raises
     ------
     ValueError
-        Listing every fault: truncated files, images without data, codes that are not in the table, no labels at all.
+        Listing every fault: truncated files, images without data, codes that are not in the table, classes of the table
+        without a pixel, no labels at all, or of one class only.
     """
     faults: list[str] = []
     found = segmentation_scan.count_all(list(pairs), pairs.classes, workers, faults)
@@ -197,6 +209,8 @@ def scan(pairs: Pairs, workers: int | None = None) -> Pairs:
                 (pruned if pairs.prune else faults).append(empty)
                 continue
         kept.append((image, mask, counts))
+    if kept and not faults:
+        _check_classes(kept, pairs.classes or (), faults)
     left = {image.dataset for image, _, _ in kept}
     faults += [
         f"dataset {name}: no source remains: {'; '.join(pruned)}"
@@ -229,13 +243,37 @@ def _check_codes(mask: Mask, counts: dict, classes: tuple[dict, ...], faults: li
         if mask.read == "rgb":
             what, table = "colours", ", ".join(f"{c['colour']} {c['name']}" for c in classes)
         most = sorted(unknown, key=unknown.__getitem__, reverse=True)[:20]
-        codes = ", ".join(f"{code_text(c)} ({unknown[c]} px)" for c in (sorted(most) if len(unknown) < 21 else most))
+        listed = sorted(most) if len(unknown) < 21 else most
+        codes = ", ".join(f"{code_text(c, mask)} ({unknown[c]} px)" for c in listed)
         codes += f" and {len(unknown) - 20} more" if len(unknown) > 20 else ""
         faults.append(
             f"{mask.path}: {what} {codes} are not in the table ({table}). Add them, or give them the name `ignore`"
         )
     if len(known) > IGNORE:
         faults.append(f"{mask.path}: {len(known)} classes; at most {IGNORE} can be told apart. Is it the mask?")
+
+
+def _check_classes(kept: list[tuple[Image, Mask, dict | None]], classes: tuple[dict, ...], faults: list[str]) -> None:
+    """Every class of the table needs pixels, and there must be two: else scores are of fewer classes than anybody thinks."""
+    pixels: Counter = Counter()
+    for _, mask, counts in kept:
+        for entry in mask.classes or classes:
+            pixels[entry["name"]] += counts["codes"].get(entry["code"], 0) if counts else 0
+    table = real_classes(classes)
+    files = ", ".join(dict.fromkeys(mask.path.name for _, mask, _ in kept[:6])) + (" ..." if len(kept) > 6 else "")
+    faults += [
+        f"class {c['name']} ({c['code']}) of the table has no valid pixel in {files}. Leave it out of `classes`, or name it `ignore`"
+        for c in table
+        if not pixels[c["name"]]
+    ]
+    if len(table) == 1 and not faults:
+        mask = kept[0][1]
+        cure = f"If others count as nodata (gdalinfo tells): gdal_edit.py -unsetnodata {mask.path.name}"
+        if mask.is_vector:
+            cure = 'To make what lies between the polygons a class, give code 0 a name: classes="0=other,1=house"'
+        faults.append(
+            f"{files}: all labels are of one class, {table[0]['name']}, so there is nothing to tell apart. {cure}"
+        )
 
 
 def _mask_items(masks: str | list, faults: list[str]) -> list[Mask]:
@@ -247,12 +285,27 @@ def _mask_items(masks: str | list, faults: list[str]) -> list[Mask]:
         texts = [o.split("=", 1) for o in re.split(r",\s*(?=\w+=)", options[0])] if options else []
         given: dict[str, Any] = {k.strip(): v.strip() for k, v in texts}
         odd = [f"{k}={v}" for k, v in given.items() if k not in MASK_OPTIONS or v not in (MASK_OPTIONS[k] or (v,))]
+        width = given.pop("buffer", None)
+        if width is not None:
+            given["buffer_m"] = float(width) if re.fullmatch(r"\d*\.?\d+", width) else 0.0
+            odd += [f"buffer={width}"] * (not 0 < given["buffer_m"] < 1e6)
         if odd:
             faults.append(
-                f"masks: {item}: {', '.join(odd)} is not known. Known: column=NAME, layer=NAME, read=codes|rgb"
+                f"masks: {item}: {', '.join(odd)} is not known. Known: column=NAME, layer=NAME, "
+                f"read={'|'.join(MASK_OPTIONS['read'] or ())}, buffer=METRES (above 0)"
             )
             continue
-        found += [Mask(p, **given) for p in _expand([path], faults, "masks")]
+        these = [Mask(p, **given) for p in _expand([path], faults, "masks")]
+        for mask in these:
+            surplus = (
+                {"read"}
+                if mask.is_vector and mask.read != "codes"
+                else set()
+                if mask.is_vector
+                else set(given) - {"read"}
+            )
+            faults += [f"masks: {item}: {', '.join(sorted(surplus))}: not an option of such a file"] * bool(surplus)
+        found += these
     return found
 
 
@@ -276,7 +329,12 @@ def _match(images: list[Image], masks: list[Mask], faults: list[str]) -> tuple[l
 
 
 def _check_alike(images: list[Image], faults: list[str]) -> None:
-    first = images[0]
+    first, files = images[0], Counter(path.resolve() for image in images for path in image.paths)
+    faults += [
+        f"{file} is given {n} times: its pixels would count as often. Name it once"
+        for file, n in files.items()
+        if n > 1
+    ]
     for image in images[1:]:
         if len(image.channels) != len(first.channels):
             faults.append(
@@ -293,21 +351,34 @@ def _check_alike(images: list[Image], faults: list[str]) -> None:
 
 
 def _check_masks(
-    masks: list[Mask], table: list[dict] | None, faults: list[str]
+    masks: list[Mask], table: list[dict] | None, faults: list[str], notes: list[str]
 ) -> tuple[list[dict] | None, dict[Mask, tuple]]:
-    """Where each mask lies (crs, bounds); and the class table, from the polygons' class names where none was given."""
-    areas, polygons = {}, {}
+    """Where each mask lies (crs, bounds), or None and its (transform, shape); and the class table, where none was given that
+    of the polygons' class names.
+    """
+    areas: dict[Mask, tuple] = {}
+    polygons = {}
     for mask in dict.fromkeys(masks):
         if mask.is_vector:
             shapes = attempt(faults, read_polygons, mask)
             if shapes is not None:
                 polygons[mask], areas[mask] = shapes, (shapes.crs, tuple(shapes.total_bounds))
-        else:
-            raster = attempt(faults, open_image, mask.path)
-            if mask.read == "rgb" and raster is not None:
-                attempt(faults, check_colours, mask, raster.dtype, len(raster.bands), table)
-            if raster is not None:
-                areas[mask] = raster.crs, grids.bounds(raster.transform, raster.shape)
+                notes += shapes.attrs["notes"]
+            continue
+        nowhere = lies_nowhere(mask.path)
+        raster = attempt(faults, open_image, mask.path, None, nowhere)
+        if raster is None:
+            continue
+        attempt(faults, check_bands, mask, raster)
+        if mask.read == "rgb":
+            attempt(faults, check_colours, mask, raster.dtype, len(raster.bands), table)
+        attempt(faults, check_nodata, mask, table)
+        here = (
+            (None, (raster.transform, raster.shape))
+            if nowhere
+            else (raster.crs, grids.bounds(raster.transform, raster.shape))
+        )
+        areas[mask] = here
     named = {m: p for m, p in polygons.items() if p["value"].dtype.kind not in "iub"}
     if table is None and named and len(named) == len(set(masks)):
         names = sorted(set().union(*(p["value"].astype(str) for p in named.values())))
@@ -318,6 +389,33 @@ def _check_masks(
         except ValueError as error:
             faults.append(f"{mask.path}, column {mask.column}: {error}")
     return table, areas
+
+
+def _take_grids(
+    images: list[Image], masks: list[Mask], areas: dict[Mask, tuple], faults: list[str], notes: list[str]
+) -> list[Mask]:
+    """The masks, those that do not say where they lie on the grids of their images: pixel by pixel, where the sizes match."""
+    taken = []
+    for image, mask in zip(images, masks, strict=True):
+        if areas[mask][0] is not None:
+            taken.append(mask)
+            continue
+        transform, shape = areas[mask][1]
+        alone = all(
+            grids.same_grid(image.grid, im.grid) for im, other in zip(images, masks, strict=True) if other == mask
+        )
+        if shape == image.shape and alone and (transform.is_identity or transform.almost_equals(image.transform)):
+            notes.append(
+                f"{mask.path.name} has no CRS: it was laid on {image.paths[0].name}, pixel by pixel ({shape[0]} x {shape[1]} px)."
+            )
+        else:
+            what = "lies elsewhere" if shape == image.shape and alone else f"has {shape[0]} x {shape[1]} px"
+            faults.append(
+                f"{mask.path} has no CRS and {what}, so it cannot be laid pixel by pixel on {image.paths[0]} ({image.shape[0]} x "
+                f"{image.shape[1]} px) or on several images. Give it one, for instance: gdal_edit.py -a_srs EPSG:32617 {mask.path.name}"
+            )
+        taken.append(replace(mask, grid=image.grid))
+    return taken
 
 
 def _check_overlap(image: Image, mask: Mask, area: tuple, faults: list[str]) -> None:

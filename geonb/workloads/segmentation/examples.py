@@ -98,11 +98,24 @@ def landsat_raleigh(bands: str | None = None, cache: Path | None = None, vector:
     image = replace(pairs.images[0], name="raleigh", channels=named)
     numbers = dict(zip(LANDSAT_CHANNELS, named, strict=True))
     if bands:
+        check_bands(bands)
         image = images.choose_bands(image, ",".join(numbers.get(b.strip(), b.strip()) for b in bands.split(",")))
     channels = {c["name"]: c for c in LANDSAT_CHANNELS.values()}
     return replace(
         pairs, images=(image,), classes=LANDSAT_CLASSES, channels=tuple(channels[name] for name in image.channels)
     )
+
+
+def check_bands(bands: str) -> None:
+    """Refuse bands that the example scene does not have."""
+    known = [
+        *(c["name"] for c in LANDSAT_CHANNELS.values()),
+        *LANDSAT_CHANNELS,
+        *map(str, range(1, len(LANDSAT_CHANNELS) + 1)),
+    ]
+    unknown = [band for band in (b.strip() for b in bands.split(",")) if band not in known]
+    if unknown:
+        raise ValueError(f"the example scene has no band {', '.join(unknown)}. Its bands: {', '.join(known)}")
 
 
 def _fetch_landsat(folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from geonb.base import files as base_files
+from geonb.base import project
 from geonb.base.conventions import IGNORE, short
 from geonb.rasters import grids, images
 from geonb.rasters.images import NO_CODE
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 COLOUR = 2**24  # codes from here on are colours that no class has
+CODES = -(2**31) + 1, 2**31 - 1  # least and largest that a class may have
 VECTORS = (".shp", ".gpkg", ".geojson", ".json", ".fgb", ".parquet")
 # Twenty colours that stay apart, for classes whose colour nobody gave (after P. Green-Armytage 2010).
 PALETTE = (
@@ -32,16 +35,18 @@ PALETTE = (
 
 @dataclass(frozen=True)
 class Mask:
-    """Labels for an image: a raster of class codes or class colours, or polygons with a column of codes or names.
+    """Labels for an image: a raster of class codes, class colours or a band a class, or polygons with a column of codes or names.
 
-    classes is the mask's own table where it differs from that of its set: the codes as in the file, the names as in the
-    set, and under `own` the names as in the file.
+    grid is that of the image, for a raster that does not say where it lies. classes is the mask's own table where it differs
+    from that of its set: the codes as in the file, the names as in the set, and under `own` the names as in the file.
     """
 
     path: Path
     column: str = "class"
     layer: str | None = None
-    read: str = "codes"  # or "rgb"
+    read: str = "codes"  # or "rgb", or "one-hot": the number of the band that is not 0
+    buffer_m: float | None = None  # half the width of lines, radius of points
+    grid: tuple | None = field(default=None, hash=False)
     classes: tuple[dict, ...] | None = field(default=None, hash=False)
 
     @property
@@ -51,11 +56,8 @@ class Mask:
 
     @property
     def files(self) -> list[Path]:
-        """The file, and a shapefile's side files."""
-        if self.path.suffix.lower() != ".shp":
-            return [self.path]
-        sides = (self.path.with_suffix(s) for s in (".dbf", ".shx", ".prj", ".cpg"))
-        return [self.path, *(s for s in sides if s.is_file())]
+        """Every file that is read for it, itself first."""
+        return base_files.with_sides(self.path) if self.is_vector else images.files_of(self.path)
 
 
 def read_classes(classes: str | Path | dict | list | None) -> list[dict] | None:
@@ -68,14 +70,14 @@ def read_classes(classes: str | Path | dict | list | None) -> list[dict] | None:
     Raises
     ------
     ValueError
-        Missing file, no `code=name`, a code or name twice.
+        Missing file, no `code=name`, a code or name twice, a code beyond `CODES`.
     """
     if classes is None:
         return None
     if isinstance(classes, dict | list):
         entries = _entries(classes)
     elif Path(str(classes)).suffix.lower() in (".csv", ".yaml", ".yml", ".json"):
-        entries = _class_file(Path(classes).expanduser())
+        entries = _class_file(Path(str(classes)).expanduser())
     else:
         items = (item.split("=", 1) for item in str(classes).split(","))
         entries = [dict(zip(("code", "name"), (p.strip() for p in item), strict=False)) for item in items]
@@ -92,6 +94,8 @@ def read_classes(classes: str | Path | dict | list | None) -> list[dict] | None:
         raise ValueError(
             f"classes = {str(classes)!r}: give each code and each name once, and 1 to {IGNORE} classes besides `ignore`"
         )
+    if wide := [code for code in codes if not CODES[0] <= code <= CODES[1]]:
+        raise ValueError(f"classes = {str(classes)!r}: code {wide[0]}: give codes from {CODES[0]} to {CODES[1]}")
     return class_table(dict(zip(codes, entries, strict=True)))
 
 
@@ -113,12 +117,14 @@ def _colour(entry: dict) -> str | None:
 
 
 def _class_file(path: Path) -> list[dict]:
-    if not path.is_file():
+    found = next((place / path for place in project.places() if (place / path).is_file()), None)
+    if found is None:
         raise ValueError(f"There is no class table {path}")
+    path = found
     if path.suffix.lower() == ".csv":
         import pandas as pd
 
-        return pd.read_csv(path, dtype=str, skipinitialspace=True).to_dict("records")
+        return pd.read_csv(path, dtype=str, skipinitialspace=True, keep_default_na=False).to_dict("records")
     import yaml
 
     try:
@@ -180,29 +186,46 @@ def real_classes(classes: Sequence[dict]) -> list[dict]:
 def read_polygons(mask: Mask) -> gpd.GeoDataFrame:
     """Polygons of a vector mask, their class in column `value` as in the file, in the file's CRS.
 
+    Returns
+    -------
+    GeoDataFrame; in its attrs `notes`: what was left out, repaired or buffered, and how many
+
     Raises
     ------
     ValueError
-        Not a vector file, empty, no CRS, no class column (those there are get listed), a polygon without class.
+        Not a vector file, of several layers and none is named, empty, no CRS, no class column (those there are get listed),
+        a polygon without class, lines or points without a width.
     """
     import geopandas as gpd
 
+    parquet, options = mask.path.suffix.lower() == ".parquet", {}
     try:
-        read = gpd.read_parquet if mask.path.suffix == ".parquet" else gpd.read_file
-        frame = read(mask.path, **({"layer": mask.layer} if mask.layer else {}))
+        layers = None if parquet else gpd.list_layers(mask.path)
     except Exception as error:  # each reader has its own kinds
         raise ValueError(f"{mask.path} is not a vector file that can be opened ({short(error)})") from None
+    if layers is not None:
+        options["layer"] = _layer(mask, layers)
+    try:
+        frame = gpd.read_parquet(mask.path) if parquet else gpd.read_file(mask.path, **options)
+    except Exception as error:
+        raise ValueError(f"{mask.path} is not a vector file that can be opened ({short(error)})") from None
+    if not isinstance(frame, gpd.GeoDataFrame):
+        raise ValueError(f"{mask.path} is a table without geometries")
     columns = [c for c in frame.columns if c != frame.geometry.name]
     if mask.column not in columns:
         raise ValueError(
             f"{mask.path} has no class column {mask.column!r}. Its columns: {', '.join(columns) or 'none'}. "
             f"Name one: {mask.path.name}:column={columns[0] if columns else 'NAME'}"
         )
-    frame = frame[~(frame.geometry.isna() | frame.geometry.is_empty)]
+    everything, frame = len(frame), frame[~(frame.geometry.isna() | frame.geometry.is_empty)]
     if frame.empty:
         raise ValueError(f"{mask.path} holds no polygons")
     if frame.crs is None:
         raise ValueError(f"{mask.path} has no CRS (a shapefile keeps it in its .prj file). Give it one")
+    if not grids.on_earth(frame.crs):
+        raise ValueError(
+            f"{mask.path} has a local CRS ({frame.crs.name}): nobody knows where on Earth it lies. Give it another"
+        )
     values = frame[mask.column]
     if values.isna().any():
         raise ValueError(f"{mask.path}: {int(values.isna().sum())} polygons have no {mask.column}. Fill or delete them")
@@ -210,7 +233,50 @@ def read_polygons(mask: Mask) -> gpd.GeoDataFrame:
         if (values != values.round()).any():
             raise ValueError(f"{mask.path}: column {mask.column} holds fractions, not class codes. Name another column")
         values = values.astype("int64")
-    return gpd.GeoDataFrame({"value": values.to_numpy()}, geometry=frame.geometry.to_numpy(), crs=frame.crs)
+    shapes, notes = _areas(mask, frame.geometry)
+    if left_out := everything - len(frame):
+        notes.append(f"{mask.path.name}: {left_out} of {everything} geometries are null or empty, and left out.")
+    polygons = gpd.GeoDataFrame({"value": values.to_numpy()}, geometry=shapes, crs=frame.crs)
+    polygons.attrs["notes"] = notes
+    return polygons
+
+
+def _layer(mask: Mask, layers: Any) -> str | None:
+    """The layer that is named, or the only one that holds geometries; None where there is none."""
+    names = layers["name"][layers["geometry_type"].notna()].tolist()
+    if (len(names) > 1 and mask.layer is None) or mask.layer not in (None, *names):
+        what = "has several layers" if mask.layer is None else f"has no layer {mask.layer!r}"
+        raise ValueError(
+            f"{mask.path} {what}: {', '.join(names)}. Name one: {mask.path.name}:column={mask.column},layer={names[0]}"
+        )
+    return mask.layer or next(iter(names), None)
+
+
+def _areas(mask: Mask, shapes: gpd.GeoSeries) -> tuple[np.ndarray, list[str]]:
+    """Geometries that cover ground, each valid; and notes of what was done to them."""
+    import shapely
+
+    found, notes = shapes.to_numpy().copy(), []
+    thin = shapely.get_dimensions(found) < 2  # of a collection, the highest
+    if thin.any():
+        if mask.buffer_m is None:
+            kinds = ", ".join(sorted({shape.geom_type for shape in found[thin]}))
+            raise ValueError(
+                f"{mask.path}: {thin.sum()} of {len(found)} geometries cover no ground ({kinds}). Give half their width in "
+                f"metres, {mask.path.name}:buffer=2.5, or take them out"
+            )
+        plane = shapes.crs if shapes.crs.is_projected else shapes.estimate_utm_crs()
+        radius = mask.buffer_m / plane.axis_info[0].unit_conversion_factor
+        found[thin] = shapes[thin].to_crs(plane).buffer(radius).to_crs(shapes.crs).to_numpy()
+        notes.append(f"{mask.path.name}: {thin.sum()} lines or points became areas, {mask.buffer_m:g} m to each side.")
+    odd = ~shapely.is_valid(found) | (shapely.get_type_id(found) == shapely.GeometryType.GEOMETRYCOLLECTION)
+    if odd.any():
+        # rings made valid, shells joined: a rasteriser that counts crossings would leave holes where parts overlap
+        valid = shapely.make_valid(found[odd], method="structure", keep_collapsed=False)
+        parts = [shapely.get_parts(shape) for shape in valid]
+        found[odd] = [shapely.union_all(part[shapely.get_dimensions(part) == 2]) for part in parts]
+        notes.append(f"{mask.path.name}: {odd.sum()} polygons cross or overlap themselves, and were repaired.")
+    return found, notes
 
 
 def polygon_codes(polygons: gpd.GeoDataFrame, classes: Sequence[dict] | None) -> np.ndarray:
@@ -219,10 +285,15 @@ def polygon_codes(polygons: gpd.GeoDataFrame, classes: Sequence[dict] | None) ->
     Raises
     ------
     ValueError
-        Naming the values that are not in the class table.
+        Naming the values that are not in the class table, or no code that a class may have.
     """
     values = polygons["value"]
     if values.dtype.kind in "iub":
+        wide = values[(values < CODES[0]) | (values > CODES[1])]
+        if len(wide):
+            raise ValueError(
+                f"{wide.iloc[0]} is no class code: they go from {CODES[0]} to {CODES[1]}. Name another column"
+            )
         return values.to_numpy(np.int32)
     codes = {str(c["code"]): c["code"] for c in classes or ()}
     codes |= {c.get("own", c["name"]): c["code"] for c in classes or ()}
@@ -292,15 +363,17 @@ def _polygons_once(mask: Mask, crs: Any) -> gpd.GeoDataFrame:
     """The polygons in an image's CRS: read and indexed once for all threads that burn them, and all images of that CRS."""
     state = tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in mask.files)
     with _READING:
-        return _read_once(mask.path, mask.column, mask.layer, crs.to_wkt(), state)
+        return _read_once(mask.path, mask.column, mask.layer, mask.buffer_m, crs.to_wkt(), state)
 
 
 _READING = Lock()
 
 
 @lru_cache(maxsize=8)
-def _read_once(path: Path, column: str, layer: str | None, crs: str, state: tuple) -> gpd.GeoDataFrame:
-    polygons = read_polygons(Mask(path, column, layer)).to_crs(crs)
+def _read_once(
+    path: Path, column: str, layer: str | None, buffer_m: float | None, crs: str, state: tuple
+) -> gpd.GeoDataFrame:
+    polygons = read_polygons(Mask(path, column, layer, buffer_m=buffer_m)).to_crs(crs)
     polygons.sindex.query(polygons.geometry.iloc[0])  # builds the tree, before threads share it
     return polygons
 
@@ -314,9 +387,9 @@ def colour_codes(colours: np.ndarray, classes: tuple[dict, ...]) -> np.ndarray:
     return look_up_sorted(packed, table, codes, packed + COLOUR).astype(np.int32)
 
 
-def code_text(code: int) -> str:
+def code_text(code: int, mask: Mask) -> str:
     """A code as a person would name it: the number, or the colour it stands for."""
-    return f"#{code - COLOUR:06x}" if code >= COLOUR else str(code)
+    return f"#{code - COLOUR:06x}" if mask.read == "rgb" and code >= COLOUR else str(code)
 
 
 def check_colours(mask: Mask, dtype: str, bands: int, classes: tuple[dict, ...] | list[dict] | None) -> None:
@@ -336,37 +409,121 @@ def check_colours(mask: Mask, dtype: str, bands: int, classes: tuple[dict, ...] 
         raise ValueError(f"{mask.path}: classes {', '.join(twice)} have the same colour: it cannot tell them apart")
 
 
+def lies_nowhere(path: Path) -> tuple | None:
+    """(crs, transform) under which a raster that has no CRS can be looked at; None for one that has."""
+    import rasterio
+    from rasterio.crs import CRS
+    from rasterio.errors import RasterioError
+
+    with suppress(RasterioError), images.quiet(), rasterio.open(path) as data:
+        return None if data.crs else (CRS.from_string("OGC:CRS84"), data.transform)
+    return None
+
+
+def check_bands(mask: Mask, image: images.Image) -> None:
+    """Refuse a mask of codes that has several bands, and say what it looks like; one of a band a class that has but one."""
+    import rasterio
+
+    numbers = [number for _, number in image.bands]
+    if (mask.read == "codes") == (len(numbers) == 1) or mask.read == "rgb":
+        return
+    if mask.read == "one-hot":
+        raise ValueError(
+            f"{mask.path} has one band: read=one-hot needs a band for each class. Is it a raster of class codes?"
+        )
+    with images.quiet(), rasterio.open(mask.path) as data:
+        step = max(1, max(data.shape) // 512)
+        look = data.read(numbers, out_shape=(len(numbers), -(-data.height // step), -(-data.width // step)))
+    if look.max() < 2 and (look.sum(axis=0) <= 1).all():
+        cure = f"It looks one-hot (0 and 1, one band at a pixel): {mask.path.name}:read=one-hot takes the band's number as code"
+    elif image.dtype == "uint8" and len(numbers) == 3:
+        cure = (
+            f"They look like colours: {mask.path.name}:read=rgb, and `classes` a table (.csv, .yaml) with code, name and "
+            "colour of each class"
+        )
+    else:
+        cure = f"Take the one with the codes: gdal_translate -b 1 {mask.path.name} codes.tif"
+    raise ValueError(f"{mask.path} has {len(numbers)} bands, where class codes are one. {cure}")
+
+
+def check_nodata(mask: Mask, classes: Sequence[dict] | None) -> None:
+    """Refuse a raster whose nodata value is the code, or the colour, of a class: its pixels would be no labels."""
+    import rasterio
+
+    with images.quiet(), rasterio.open(mask.path) as data:
+        nodata = data.nodata
+    if nodata is None or mask.read == "one-hot" or (mask.read == "rgb" and not 0 <= nodata <= 255):
+        return
+    grey = "#" + f"{int(nodata):02x}" * 3 if mask.read == "rgb" else ""
+    for entry in real_classes(classes or ()):
+        if entry["code"] == nodata if mask.read == "codes" else entry["colour"] == grey:
+            raise ValueError(
+                f"{mask.path}: its nodata value {nodata:g} is the {'code' if not grey else 'colour'} of class {entry['name']}, which "
+                f"has no pixel so. If it is a class: gdal_edit.py -unsetnodata {mask.path.name}. If not, name it `ignore`, or "
+                "leave it out of `classes`"
+            )
+
+
 def _raster_codes(mask: Mask, grid: tuple, classes: tuple[dict, ...] | None, stack: ExitStack) -> Callable:
     import rasterio
     from rasterio.enums import ColorInterp, Resampling
     from rasterio.vrt import WarpedVRT
     from rasterio.windows import Window
 
-    data = stack.enter_context(rasterio.open(mask.path))
-    colours = mask.read == "rgb"
-    if colours:
+    with images.quiet() if mask.grid else ExitStack():
+        data = stack.enter_context(rasterio.open(mask.path))
+    if mask.read == "rgb":
         check_colours(mask, data.dtypes[0], data.count, classes)
+    several = {"rgb": [1, 2, 3]}.get(
+        mask.read, [i for i in data.indexes if data.colorinterp[i - 1] != ColorInterp.alpha]
+    )
     crs, transform, (height, width) = grid
-    if not grids.same_grid(grid, (data.crs, data.transform, data.shape)):
+    own = mask.grid or (data.crs, data.transform, data.shape)
+    if not grids.same_grid(grid, own):
         # nearest neighbour, warped as it is read; the alpha band says which pixels the mask reaches
         onto = {"crs": crs, "transform": transform, "height": height, "width": width}
+        onto |= {"src_crs": own[0], "src_transform": own[1]} if mask.grid else {}
         alpha = data.nodata is None and ColorInterp.alpha not in data.colorinterp
         data = stack.enter_context(WarpedVRT(data, resampling=Resampling.nearest, add_alpha=alpha, **onto))
 
     def read(rows: slice, columns: slice) -> np.ndarray:
         window = Window.from_slices(rows, columns)
         labelled = data.read_masks(1, window=window) > 0
-        if colours:
-            if data.nodata is not None:  # a colour is nodata when all of its bands are
-                labelled = (data.read_masks([1, 2, 3], window=window) > 0).any(axis=0)
-            return np.where(labelled, colour_codes(data.read([1, 2, 3], window=window), classes or ()), NO_CODE)
-        values = data.read(1, window=window)
-        if values.dtype.kind == "f":
-            labelled &= np.isfinite(values)
-            values = np.where(labelled, values, 0)
-            broken = values[values != np.rint(values)]
-            if broken.size:
-                raise ValueError(f"{mask.path} holds fractions such as {broken[0]:g}, not class codes. Is it the mask?")
-        return np.where(labelled, values.astype(np.int32), NO_CODE)
+        if mask.read != "codes" and data.nodata is not None:  # it is nodata where all of its bands are
+            labelled = (data.read_masks(several, window=window) > 0).any(axis=0)
+        if mask.read == "rgb":
+            return np.where(labelled, colour_codes(data.read(several, window=window), classes or ()), NO_CODE)
+        if mask.read == "one-hot":
+            return np.where(labelled, _band_codes(mask, data.read(several, window=window)), NO_CODE)
+        return np.where(labelled, _whole_codes(mask, data.read(1, window=window), labelled), NO_CODE)
 
     return read
+
+
+def _band_codes(mask: Mask, values: np.ndarray) -> np.ndarray:
+    """The number, from 1, of the band that is not 0: (band, y, x) -> (y, x) of int32; NO_CODE where all are."""
+    on = values != 0
+    several = int((on.sum(axis=0) > 1).sum())
+    if several:
+        raise ValueError(
+            f"{mask.path}: {several} pixels have several bands that are not 0: a pixel can be of one class only"
+        )
+    return np.where(on.any(axis=0), on.argmax(axis=0) + 1, NO_CODE).astype(np.int32)
+
+
+def _whole_codes(mask: Mask, values: np.ndarray, labelled: np.ndarray) -> np.ndarray:
+    """Values as class codes, int32; takes what is not finite out of `labelled`, refuses fractions and what no int32 can hold."""
+    if values.dtype.kind == "f":
+        labelled &= np.isfinite(values)
+        values = np.where(labelled, values, 0)
+        broken = values[values != np.rint(values)]
+        if broken.size:
+            raise ValueError(f"{mask.path} holds fractions such as {broken[0]:g}, not class codes. Is it the mask?")
+    if values.dtype.name not in ("uint8", "int8", "uint16", "int16", "int32"):
+        wide = values[labelled & ((values < CODES[0]) | (values > CODES[1]))]
+        if wide.size:
+            raise ValueError(
+                f"{mask.path} holds {wide[0]:.0f} (at {wide.size} px or more): class codes go from {CODES[0]} to {CODES[1]}. If it "
+                f"stands for no label: gdal_edit.py -a_nodata {wide[0]:.0f} {mask.path.name}. If not, give the class another code"
+            )
+    return values.astype(np.int32)

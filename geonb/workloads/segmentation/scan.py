@@ -19,6 +19,7 @@ from geonb.workloads.segmentation import masks
 from geonb.workloads.segmentation.masks import Mask
 
 BLANKS = ("pixels_zero", "pixels_full")
+TOLD = 1e-3  # share of blank pixels from which they are told
 COUNTS = ("pixels_valid", "pixels_labelled", "pixels_not_finite", *BLANKS)
 CACHE_BYTES = 128 * 2**20  # of decoded blocks that GDAL keeps; its default grows with the machine
 
@@ -96,6 +97,30 @@ def blanks(inputs: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarra
     """Where valid pixels are 0 in all channels, and where all hold the largest number of their type: (y, x) bool each."""
     full = np.iinfo(inputs.dtype).max if inputs.dtype.kind in "iu" else np.inf
     return valid & (inputs == 0).all(axis=0), valid & (inputs == full).all(axis=0)
+
+
+def remarks(images: Sequence[Image], found: Sequence[dict]) -> list[str]:
+    """What was found in the pixels and nobody can decide, or was decided by a rule: a sentence a kind, with its cure."""
+    kinds: dict[str, list[str]] = {}
+    for image, counts in zip(images, found, strict=True):
+        valid, names = counts["pixels_valid"], ", ".join(path.name for path in image.paths[:3])
+        top = np.iinfo(image.dtype).max if np.dtype(image.dtype).kind in "iu" else np.inf
+        cure = "in all bands count as data. If that says there is none: gdal_edit.py -a_nodata"
+        told = {
+            f"that are {value} {cure} {value} FILE": counts[kind] for kind, value in zip(BLANKS, (0, top), strict=True)
+        }
+        told = {text: n * (n > TOLD * valid) for text, n in told.items()}
+        told["that hold no number in some band, or one beyond 1e30, were taken for no data"] = counts[
+            "pixels_not_finite"
+        ]
+        for text, n in told.items():
+            if n:
+                kinds.setdefault(f"Pixels {text}", []).append(f"{names} ({n:,}, {n / max(n, valid):.1%})")
+        if any(fill is not None for fill in image.fill):
+            kinds.setdefault("Pixels that are 0 were taken for no data, as the publisher has it", []).append(names)
+    most = 5
+    more = {text: f" and {len(files) - most} more" if len(files) > most else "" for text, files in kinds.items()}
+    return [f"{text}: {', '.join(files[:most])}{more[text]}." for text, files in kinds.items()]
 
 
 def _count(codes: np.ndarray) -> dict[int, int]:

@@ -149,12 +149,13 @@ def _preparation(pairs: dataset.Pairs, sums: dict[str, str]) -> dict:
         "classes": pairs.classes and [list(c.values()) for c in pairs.classes],
         "sources": [
             {
-                "name": image.name, "image": [sums[str(p)] for p in image.paths], "bands": image.bands,
+                "name": image.name, "image": [sums[str(p)] for p in image.files], "bands": image.bands,
                 "channels": image.channels, "mask": [sums[str(p)] for p in mask.files], "column": mask.column,
                 "layer": mask.layer, "read": mask.read, "own": mask.classes and [list(c.values()) for c in mask.classes],
                 "grid": [image.shape, list(image.transform)], "data_shape": image.data_shape, "dtype": image.dtype,
                 "resampling": image.resampling, "dataset": image.dataset,
                 "preprocess": image.preprocess and preprocessing.source_of(image.preprocess),
+                **({"buffer_m": mask.buffer_m} if mask.buffer_m else {}),
             }
             for image, mask in pairs
         ],
@@ -180,5 +181,6 @@ def _write_table(folder: Path, cut: dict, files: dict, dataset_name: str, notes:
     pruned = root.attrs.get("pruned", [])
     return {
         "classes": classes, "statistics": training_statistics(groups, split), "parameters": cut, "sources": sources,
-        "split": split, "pruned": pruned, "notes": [*notes, *(f"Left out: {text}" for text in pruned)],
+        "split": split, "pruned": pruned,
+        "notes": [*notes, *root.attrs.get("remarks", []), *(f"Left out: {text}" for text in pruned)],
     }  # fmt: skip

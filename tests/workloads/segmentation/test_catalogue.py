@@ -202,11 +202,11 @@ def test_a_column_of_names_and_a_map(place):
 
 
 def test_two_classes_may_become_one(place):
-    pairs = opened(changed(place, "one", map={"wood": "field", "lake": "ignore"}), "one")
-    assert [c["name"] for c in masks.real_classes(pairs.classes)] == ["field"]
+    pairs = opened(changed(place, "one", map={"wood": "field"}), "one")
+    assert [c["name"] for c in masks.real_classes(pairs.classes)] == ["field", "lake"]
     made = segmentation_store.write_store(pairs, **SMALL, root=place.folder)
     valid = (place.one.inputs != 0).all(axis=0)
-    expected = np.where(np.isin(place.one.codes, (1, 2)) & valid, 0, 255)
+    expected = np.array([255, 0, 0, 255, 255, 1])[np.where(valid, place.one.codes, 0)]
     np.testing.assert_array_equal(made.arrays["image"]["targets"], expected)
 
 
@@ -486,6 +486,22 @@ def test_a_function_that_came_with_a_catalogue_runs_once_somebody_here_named_it(
     with pytest.raises(ValueError, match="changed since"):
         opened(place, "one")
     assert made.meta["datasets"][0]["preprocess"] == "own.py:same" and not mark.exists()
+
+
+def test_settings_that_would_be_ignored_or_refused_late(scene):
+    def faults(**values):
+        return "\n".join(catalogue.check_settings(values, scene.folder))
+
+    pair = {"images": str(scene.image), "masks": str(scene.mask)}
+    assert (
+        not faults() and not faults(**pair, classes=scene.classes, bands="1,4") and not faults(datasets="a", bands=None)
+    )
+    assert not faults(bands="50, blue,3")
+    assert "masks are not given" in faults(images="a.tif") and "images are not given" in faults(masks="a.tif")
+    assert "classes, bands: not used beside `datasets`" in faults(datasets="a", bands="1", classes="1=a")
+    assert "the example scene has its own" in faults(classes="1=a,2=b")
+    assert "no band 99" in faults(**pair, bands="99") and "image.tif" in faults(**pair, bands="99")
+    assert "the example scene has no band 99. Its bands: blue" in faults(bands="99")
 
 
 # ---- small, empty and blank

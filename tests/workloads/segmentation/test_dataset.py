@@ -237,12 +237,21 @@ def test_no_overlap_shows_both_in_degrees(scene, tmp_path):
     refused(scene.image, mask, "image.tif", "far.tif", "do not overlap", "(-81.0, 36.1", "(-78.7")
 
 
-@pytest.mark.parametrize("which", ["image", "mask"])
-def test_no_crs(scene, tmp_path, which):
-    values = {"image": scene.inputs, "mask": scene.codes}[which]
-    bare = write_raster(tmp_path / "bare.tif", values, crs=None)
-    pair = (bare, scene.mask) if which == "image" else (scene.image, bare)
-    refused(*pair, "bare.tif has no CRS", "gdal_edit.py -a_srs")
+def test_no_crs(scene, tmp_path):
+    bare = write_raster(tmp_path / "bare.tif", scene.inputs, crs=None)
+    refused(bare, scene.mask, "bare.tif has no CRS", "gdal_edit.py -a_srs")
+
+
+def test_images_without_masks_and_masks_without_images(scene):
+    with pytest.raises(ValueError, match=r"masks = None: give both"):
+        dataset.open_pairs(str(scene.image), None)
+    with pytest.raises(ValueError, match=r"images = None, masks = .*: give both"):
+        dataset.open_pairs(None, str(scene.mask))
+
+
+def test_an_image_given_twice(scene, tmp_path, monkeypatch):
+    monkeypatch.chdir(scene.folder)
+    refused(f"{scene.image},image.tif", scene.mask, "image.tif is given 2 times", "Name it once")
 
 
 def test_code_not_in_the_table(scene):
@@ -298,6 +307,16 @@ def test_fractions_in_a_mask(scene, tmp_path):
 
 def test_three_images_for_two_masks(scene):
     refused(f"{scene.image},{scene.image},{scene.image}", f"{scene.mask},{scene.mask}", "3 images", "2 masks")
+
+
+def test_names_with_brackets_spaces_and_commas(scene, tmp_path):
+    for name in ("scene [1] 2020.tif", "field, north.tif", "größe 5%.tif"):
+        shutil.copy(scene.image, tmp_path / name)
+        for given in (str(tmp_path / name), [tmp_path / name]):
+            pairs = dataset.open_pairs(given, str(scene.mask), CLASSES)
+            assert [image.paths for image in pairs.images] == [(tmp_path / name,)]
+        shutil.copy(scene.mask, tmp_path / f"m {name}")
+        np.testing.assert_array_equal(read_all(pairs_of(tmp_path / name, tmp_path / f"m {name}"))[2], scene.codes)
 
 
 def test_unknown_band(scene):

@@ -1,0 +1,232 @@
+"""Labels: rasters of codes, colours or a band a class, polygons; what is left out, repaired or refused, and with which words."""
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from rasterio.crs import CRS
+from scenes import GRID, write_raster
+
+from geonb.rasters import images
+from geonb.workloads.segmentation import dataset, masks
+
+WEST, NORTH = GRID["west"], GRID["north"]
+LAB = np.repeat(np.repeat([[0, 1, 2, 1]], 10, axis=1), 30, axis=0).astype(np.uint8)  # 30 x 40 px
+TABLE = [
+    {"code": c, "name": n, "colour": k} for c, n, k in ((0, "a", "#ffffff"), (1, "b", "#ff0000"), (2, "c", "#00ff00"))
+]
+COLOURS = np.array([[255, 255, 255], [255, 0, 0], [0, 255, 0]], np.uint8)
+
+
+@pytest.fixture
+def image(tmp_path):
+    values = np.random.default_rng(0).integers(1, 200, (2, *LAB.shape)).astype(np.uint8)
+    return write_raster(tmp_path / "image.tif", values)
+
+
+def codes_of(pairs, i=0):
+    with masks.reader(pairs.images[i], pairs.masks[i], pairs.classes) as read:
+        return read(slice(0, pairs.images[i].shape[0]), slice(0, pairs.images[i].shape[1]))[2]
+
+
+def refused(image, mask, *words, **options):
+    with pytest.raises(ValueError) as caught:
+        dataset.scan(dataset.open_pairs(str(image), str(mask), **options))
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+# ---- bands
+
+
+def test_three_bands_that_look_like_colours_are_not_codes(image, tmp_path):
+    mask = write_raster(tmp_path / "rgb.tif", COLOURS[LAB].transpose(2, 0, 1), photometric="RGB")
+    refused(image, mask, "rgb.tif has 3 bands", "look like colours: rgb.tif:read=rgb", "code, name and colour")
+    pairs = dataset.scan(dataset.open_pairs(str(image), f"{mask}:read=rgb", TABLE))
+    np.testing.assert_array_equal(codes_of(pairs), LAB)
+
+
+def test_a_band_a_class_is_read_as_such_when_asked_for(image, tmp_path):
+    hot = np.stack([code == LAB for code in range(3)]).astype(np.uint8)
+    mask = write_raster(tmp_path / "hot.tif", hot)
+    refused(image, mask, "hot.tif has 3 bands", "It looks one-hot", "hot.tif:read=one-hot")
+    pairs = dataset.scan(dataset.open_pairs(str(image), f"{mask}:read=one-hot", "1=a,2=b,3=c"))
+    np.testing.assert_array_equal(codes_of(pairs), LAB + 1)
+    hot[:, :5] = 0
+    hot[2, 29, 39] = 255  # of two classes
+    write_raster(mask, hot, nodata=0)
+    refused(image, f"{mask}:read=one-hot", "hot.tif: 1 pixels have several bands")
+    hot[1, 29, 39] = 0
+    pairs = dataset.open_pairs(str(image), f"{write_raster(mask, hot, nodata=0)}:read=one-hot")
+    codes = codes_of(pairs)
+    assert (codes[:5] == images.NO_CODE).all() and codes[29, 39] == 3
+    np.testing.assert_array_equal(codes[5:29], LAB[5:29] + 1)
+
+
+def test_other_bands_are_surplus(image, tmp_path):
+    mask = write_raster(tmp_path / "two.tif", np.stack([LAB, LAB * 7]))
+    refused(image, mask, "two.tif has 2 bands", "gdal_translate -b 1 two.tif")
+    one = write_raster(tmp_path / "one.tif", LAB)
+    refused(image, f"{one}:read=one-hot", "one.tif has one band")
+    refused(image, f"{one}:layer=main", "layer: not an option of such a file")
+    refused(image, f"{one}:buffer=-1", "buffer=-1 is not known", "read=codes|rgb|one-hot")
+
+
+def test_a_palette_is_a_raster_of_codes(image, tmp_path):
+    with rasterio.open(write_raster(tmp_path / "palette.tif", LAB), "r+") as data:
+        data.write_colormap(1, {i: (*map(int, c), 255) for i, c in enumerate(COLOURS)})
+    np.testing.assert_array_equal(codes_of(dataset.open_pairs(str(image), str(tmp_path / "palette.tif"))), LAB)
+
+
+# ---- codes
+
+
+def test_nodata_that_is_a_class_is_refused(image, tmp_path):
+    mask = write_raster(tmp_path / "mask.tif", LAB.clip(0, 1), nodata=0)
+    refused(
+        image, mask, "nodata value 0 is the code of class ground", "-unsetnodata mask.tif", classes="0=ground,1=house"
+    )
+    refused(image, mask, "all labels are of one class, class 1", "-unsetnodata mask.tif")
+    black = np.array([[0, 0, 0], [255, 0, 0]], np.uint8)[LAB.clip(0, 1)].transpose(2, 0, 1)
+    table = [TABLE[0] | {"colour": "#000000"}, TABLE[1]]
+    rgb = write_raster(tmp_path / "rgb.tif", black, nodata=0)
+    refused(image, f"{rgb}:read=rgb", "nodata value 0 is the colour of class a", classes=table)
+    write_raster(mask, LAB, nodata=0)
+    assert dataset.scan(dataset.open_pairs(str(image), str(mask), "0=ignore,1=b,2=c")).found[0]["codes"] == {
+        1: 600,
+        2: 300,
+    }
+
+
+@pytest.mark.parametrize(
+    ("dtype", "nothing", "told"),
+    [("uint32", 4294967295, None), ("int64", 2**32, None), ("float64", 1e12, None), ("uint32", 4294967295, 4294967295)],
+)
+def test_codes_that_no_class_may_have_are_refused_not_wrapped(image, tmp_path, dtype, nothing, told):
+    values = LAB.astype(dtype)
+    values[:5] = nothing
+    mask = write_raster(tmp_path / "mask.tif", values, nodata=told)
+    if told is None:
+        refused(image, mask, f"mask.tif holds {nothing:.0f}", f"gdal_edit.py -a_nodata {nothing:.0f} mask.tif")
+        return
+    codes = codes_of(dataset.scan(dataset.open_pairs(str(image), str(mask))))
+    assert (codes[:5] == images.NO_CODE).all()
+    np.testing.assert_array_equal(codes[5:], LAB[5:])
+
+
+def test_a_table_holds_codes_that_a_class_may_have(tmp_path):
+    with pytest.raises(ValueError, match="code 4294967296: give codes from -2147483647 to 2147483647"):
+        masks.read_classes("0=a,4294967296=b")
+    (tmp_path / "c.csv").write_text("code,name\n1,NA\n2,\n")
+    with pytest.raises(ValueError, match="each name once"):
+        masks.read_classes(str(tmp_path / "c.csv"))
+    (tmp_path / "c.csv").write_text("code,name\n1,NA\n2,None\n")
+    assert [c["name"] for c in masks.read_classes(tmp_path / "c.csv")] == ["NA", "None"]
+
+
+# ---- without a place
+
+
+@pytest.mark.parametrize("driver", ["PNG", "GTiff"])
+def test_a_mask_that_does_not_say_where_it_lies_takes_the_images_grid(image, tmp_path, driver):
+    mask = tmp_path / f"mask.{driver.lower()[-4:]}"
+    with rasterio.open(mask, "w", driver=driver, width=40, height=30, count=1, dtype="uint8") as data:
+        data.write(LAB, 1)
+    pairs = dataset.open_pairs(str(image), str(mask), notes=("Mine.",))
+    np.testing.assert_array_equal(codes_of(pairs), LAB)
+    assert pairs.notes == ("Mine.", f"{mask.name} has no CRS: it was laid on image.tif, pixel by pixel (30 x 40 px).")
+    half = codes_of(dataset.resample(dataset.open_pairs(str(image), str(mask)), 20.0))
+    np.testing.assert_array_equal(half, LAB[::2, ::2])
+
+
+def test_a_mask_of_another_size_or_another_transform_takes_no_grid(image, tmp_path):
+    small = tmp_path / "small.png"
+    with rasterio.open(small, "w", driver="PNG", width=39, height=30, count=1, dtype="uint8") as data:
+        data.write(LAB[:, 1:], 1)
+    refused(image, small, "small.png has no CRS and has 30 x 39 px", "image.tif (30 x 40 px)", "gdal_edit.py -a_srs")
+    refused(
+        image,
+        write_raster(tmp_path / "far.tif", LAB, crs=None, west=WEST + 10),
+        "far.tif has no CRS and lies elsewhere",
+    )
+    same = write_raster(tmp_path / "same.tif", LAB, crs=None)
+    np.testing.assert_array_equal(codes_of(dataset.open_pairs(str(image), str(same))), LAB)
+    other = write_raster(tmp_path / "other.tif", np.ones((2, *LAB.shape), np.uint8), west=WEST + 1000)
+    refused(f"{image},{other}", same, "or on several images")
+
+
+# ---- geometries
+
+
+def frame_of(shapes, classes, crs=GRID["crs"]):
+    return gpd.GeoDataFrame({"class": classes}, geometry=shapes, crs=crs)
+
+
+def at(*corners):
+    return [(WEST + 10 * x, NORTH - 10 * y) for x, y in corners]
+
+
+SQUARE = shapely.Polygon(at((1, 1), (9, 1), (9, 9), (1, 9)))
+BOWTIE = shapely.Polygon(at((12, 2.2), (20, 10.2), (20, 2.2), (12, 10.2)))
+ROAD = shapely.LineString(at((2, 20.5), (38, 20.5)))
+
+
+def test_null_empty_and_crossed_geometries_are_dealt_with_and_told(image, tmp_path):
+    overlapping = shapely.MultiPolygon([shapely.box(*b) for b in ((WEST + 250, NORTH - 90, WEST + 310, NORTH - 30),
+                                                                  (WEST + 290, NORTH - 90, WEST + 350, NORTH - 30))])  # fmt: skip
+    frame = frame_of([SQUARE, BOWTIE, overlapping, None, shapely.Polygon()], [1, 2, 3, 1, 1])
+    frame.to_file(tmp_path / "odd.gpkg")
+    pairs = dataset.open_pairs(str(image), str(tmp_path / "odd.gpkg"))
+    codes = codes_of(pairs)
+    assert (codes == 1).sum() == 64
+    y, x = np.indices(LAB.shape) + 0.5
+    inside = (x > 12) & (x < 20) & (np.abs(y - 6.2) < np.abs(x - 16))  # two triangles
+    np.testing.assert_array_equal(codes == 2, inside)
+    assert (codes[3:9, 25:35] == 3).all() and (codes == 3).sum() == 60, "no hole where the parts overlap"
+    assert pairs.notes == (
+        "odd.gpkg: 2 polygons cross or overlap themselves, and were repaired.",
+        "odd.gpkg: 2 of 5 geometries are null or empty, and left out.",
+    )
+
+
+def test_lines_and_points_need_a_width(image, tmp_path):
+    point = shapely.Point(*at((30, 5))[0])
+    frame_of([ROAD, point, SQUARE], ["road", "tree", "house"]).to_file(tmp_path / "roads.geojson", driver="GeoJSON")
+    lonlat = frame_of([ROAD, point, SQUARE], ["road", "tree", "house"]).to_crs("EPSG:4326")
+    lonlat.to_file(tmp_path / "lonlat.gpkg")
+    for name in ("roads.geojson", "lonlat.gpkg"):
+        refused(
+            image,
+            tmp_path / name,
+            f"{name}: 2 of 3 geometries cover no ground (LineString, Point)",
+            f"{name}:buffer=2.5",
+        )
+        pairs = dataset.open_pairs(str(image), f"{tmp_path / name}:buffer=15")
+        codes, number = codes_of(pairs), {c["name"]: c["code"] for c in pairs.classes}
+        road = codes == number["road"]
+        assert road[19:22, 2:38].all() and road[:, 10].sum() == 3, "15 m to each side of a pixel centre"
+        assert (codes == number["tree"]).sum() == 4 and abs((codes == number["house"]).sum() - 64) <= 2
+        assert pairs.notes == (f"{name}: 2 lines or points became areas, 15 m to each side.",)
+
+
+def test_a_file_of_several_layers_needs_one_named(image, tmp_path):
+    frame_of([SQUARE, BOWTIE], [1, 2]).to_file(tmp_path / "two.gpkg", layer="old")
+    frame_of([SQUARE, BOWTIE], [5, 6]).to_file(tmp_path / "two.gpkg", layer="landuse")
+    refused(
+        image, tmp_path / "two.gpkg", "two.gpkg has several layers: old, landuse", "two.gpkg:column=class,layer=old"
+    )
+    refused(image, f"{tmp_path}/two.gpkg:layer=new", "two.gpkg has no layer 'new': old, landuse")
+    assert set(np.unique(codes_of(dataset.open_pairs(str(image), f"{tmp_path}/two.gpkg:layer=landuse")))) == {
+        images.NO_CODE, 5, 6,
+    }  # fmt: skip
+
+
+def test_classes_of_polygons_beyond_what_a_class_may_have(image, tmp_path):
+    frame_of([SQUARE, BOWTIE], [1, 2**32 + 1]).to_file(tmp_path / "wide.gpkg")
+    refused(image, tmp_path / "wide.gpkg", "4294967297 is no class code", "column class")
+
+
+def test_polygons_of_a_local_system(image, tmp_path):
+    site = CRS.from_wkt('LOCAL_CS["building site",UNIT["metre",1]]').to_wkt()
+    frame_of([SQUARE], [1], crs=site).to_file(tmp_path / "site.gpkg")
+    refused(image, tmp_path / "site.gpkg", "site.gpkg has a local CRS")
