@@ -10,11 +10,12 @@ import json
 import os
 import secrets
 import shutil
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from geonb.base.threads import spread
 
@@ -59,7 +60,15 @@ def whole_file(file: Path, ending: str = "") -> Iterator[Path]:
     ----------
     ending : str
         Of the name to write under, for a library that goes by it.
+
+    Raises
+    ------
+    ValueError
+        If `file` is a folder or a device, which a file would take the place of.
     """
+    if file.exists() and not file.is_file():
+        kind = "a folder" if file.is_dir() else "a device"
+        raise ValueError(f"{file} is {kind}, no file: nothing was written there. Give the name of a file.")
     # a name of each writer's own, on whatever node: two that write at once each replace the file, the later one stays
     partial = file.with_name(f"{file.name}.{secrets.token_hex(4)}.partial{ending}")
     try:
@@ -110,6 +119,40 @@ def write_text(file: Path, text: str) -> None:
 def write_json(file: Path, content: dict) -> None:
     """Write JSON whole or not at all."""
     write_text(file, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """What a JSON file says, which must be a mapping.
+
+    Raises
+    ------
+    FileNotFoundError, PermissionError
+        If it is not there, or may not be read.
+    ValueError
+        If it is not JSON, or holds no mapping; names it.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file} is not readable JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{file} must hold a mapping, found {type(content).__name__}")
+    return content
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Print at once; where nobody hears it (a closed pipe, a terminal that hung up, a full disk), all that follows goes nowhere."""
+    stream = stream or sys.stdout
+    try:
+        print(text, file=stream, flush=True)
+    except OSError:
+        mute(stream)
+
+
+def mute(stream: TextIO) -> None:
+    """Let all that is printed go nowhere; else what was not heard would end the interpreter with a code of its own."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def fingerprint(path: Path) -> dict:

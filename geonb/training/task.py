@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from geonb import registry
 from geonb.base import specs
 from geonb.base.conventions import VERSION
-from geonb.base.files import whole_file, write_text
+from geonb.base.files import read_json, whole_file, write_text
 from geonb.base.metrics import lower_is_better
 from geonb.base.run_folder import RunFolder
 from geonb.store.loaders import data_module
@@ -197,8 +198,9 @@ def train(
                      "patience": patience, "seed": seed, "precision": precision_of(precision), "store": store.meta["key"]},
     }  # fmt: skip
     path = Path(run.checkpoints) / CARD
-    if path.exists() and _same_training(json.loads(path.read_text()), card):
-        return path
+    with suppress(OSError, ValueError):  # no card yet, or one that cannot be read: it is made again
+        if _same_training(read_json(path), card):
+            return path
     if workers is None:
         workers = 2 if torch.cuda.is_available() else 0
     torch.manual_seed(seed)
@@ -310,11 +312,11 @@ def load_model(path: str | Path, weights: str | None = None, workload: str | Non
     """
     card_path = _card_path(Path(path))
     try:
-        card = json.loads(card_path.read_text())
+        card = read_json(card_path)
         name = _chosen(card, card_path, weights)
         kind = _kind(card, card_path, workload)
         task = kind(card, weights=False)
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError) as error:
+    except (KeyError, TypeError, AttributeError) as error:  # ValueErrors of these name the file
         raise ValueError(
             f"{card_path} is no model card ({error!r}). It was damaged, or not written by geonb: train again."
         ) from error

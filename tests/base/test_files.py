@@ -45,6 +45,22 @@ def test_leavings_of_a_kill_are_swept_but_not_what_somebody_may_be_writing(tmp_p
     assert names(tmp_path) == ["a[1].csv", young.name, other.name]
 
 
+def test_only_files_are_replaced(tmp_path):
+    os.mkfifo(tmp_path / "device")
+    (tmp_path / "folder").mkdir()
+    for name, kind in (("device", "a device"), ("folder", "a folder")):
+        with pytest.raises(ValueError, match=rf"{name} is {kind}, no file: nothing was written"):
+            files.write_text(tmp_path / name, "text")
+    assert (tmp_path / "device").is_fifo() and names(tmp_path) == ["device", "folder"]
+
+
+@pytest.mark.parametrize("text", ["null", "[1]", "3", "{", "[" * 100_000, "\udcff".encode(errors="surrogateescape")])
+def test_json_that_is_no_mapping_is_told_with_its_name(tmp_path, text):
+    (tmp_path / "a.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError, match=r"a\.json (is not readable JSON|must hold a mapping)"):
+        files.read_json(tmp_path / "a.json")
+
+
 def test_threads_that_write_one_file_do_not_mix(tmp_path):
     texts = [str(i) * 100_000 for i in range(4)]
     writers = [threading.Thread(target=files.write_text, args=(tmp_path / "a.txt", text)) for text in texts]
