@@ -176,9 +176,10 @@ def _settled(paths: Iterable[Path]) -> list[dict[str, Any]]:
 
 def _simulated(path: Path) -> bool:
     from geonb.runs.report import simulated
+    from geonb.runs.run import Run
 
     try:
-        return simulated(path, json.loads((path / "run.json").read_text()))
+        return simulated(path, Run(path).info)
     except (OSError, ValueError):
         return False
 

@@ -13,8 +13,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from geonb.base.files import read_json
 from geonb.runs.html import render_notebook
 from geonb.runs.page import SIMULATED, day, interval, seconds, section, state_mark, table, whole, write
+from geonb.runs.run import read_info
 
 LIMIT_MB = 15
 
@@ -120,12 +122,11 @@ def _add_notebook(path: Path, saving: int, sections: list[tuple[str, str, str]],
 def _info(folder: Path) -> tuple[dict[str, Any], str | None]:
     """run.json, and what is wrong with it."""
     try:
-        info = json.loads((folder / "run.json").read_text())
+        return read_info(folder), None
     except FileNotFoundError:
         return {}, "There is no run.json: this folder is no run, or one that was never begun."
     except (OSError, ValueError) as error:
         return {}, f"run.json cannot be read ({error})."
-    return (info, None) if isinstance(info, dict) else ({}, "run.json holds no mapping.")
 
 
 def _titles(folder: Path, info: dict[str, Any]) -> dict[str, str]:
@@ -192,7 +193,7 @@ def simulated(folder: Path, info: dict[str, Any]) -> bool:
     path = _store_path(folder, info)
     try:
         if path is not None and (path / "store.json").is_file():
-            return bool(json.loads((path / "store.json").read_text()).get("simulated"))
+            return bool(read_json(path / "store.json").get("simulated"))
         return bool(read_scores(folder / "scores.nc").attrs.get("simulated"))
     except (OSError, ValueError):
         return False  # the section about the data says what could not be read

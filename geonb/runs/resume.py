@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geonb import parameters
 from geonb.base import project
+from geonb.base.files import read_json
 from geonb.rasters import images
 
 if TYPE_CHECKING:
@@ -55,8 +57,8 @@ def signature(plan: Plan, step: Step, upstream: str | None) -> dict[str, Any]:
     info = plan.run.info
     store = step.values.get("store") or info.get("store") if step.number > 1 else None
     key = None
-    if store and (plan.root / store / "store.json").is_file():
-        key = json.loads((plan.root / store / "store.json").read_text(encoding="utf-8")).get("key")
+    with suppress(OSError, ValueError):  # the step that opens it tells what is wrong with it
+        key = read_json(plan.root / store / "store.json").get("key") if store else None
     return {
         "notebook": _sum([[c["cell_type"], "".join(c["source"])] for c in cells]),
         "files": _sum(files),

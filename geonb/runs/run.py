@@ -7,8 +7,12 @@ cell, peak memory of each step), ``checkpoints/``, executed ``notebooks/``, pred
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import platform
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from geonb import registry
 from geonb.base.conventions import VERSION, refuse
-from geonb.base.files import locked, write_text
+from geonb.base.files import locked, read_json, write_text
 from geonb.base.project import plain_name, project_root
 
 if TYPE_CHECKING:
@@ -27,7 +31,12 @@ if TYPE_CHECKING:
     from geonb.store.store import Store
 
 FORMAT = 1
-STATES = ("running", "done", "failed", "stopped", "interactive")
+STATES = ("running", "done", "failed", "stopped", "died", "interactive")  # died: by `read_info`, nobody could write it
+LOCK = ".running.lock"  # held by the process that runs a run, and by its kernels
+FORMS: dict[str, tuple[type, ...]] = {
+    "state": (str,), "started": (str,), "steps": (dict,), "name": (str,), "workload": (str,), "store": (str, type(None)),
+    "ended": (str, type(None)), "headline": (dict, type(None)), "training": (dict, type(None)),
+}  # fmt: skip
 ADJECTIVES = (
     "amber brave bright calm clear cool crisp deft early eager fair fleet fond free fresh gentle glad golden grand green "
     "happy hardy honest keen kind light lively lucid mellow merry mild neat nimble noble patient plain proud quick quiet "
@@ -61,8 +70,8 @@ class Run:
 
     @property
     def info(self) -> dict[str, Any]:
-        """``run.json`` as a dict; FileNotFoundError or ValueError if it is missing or broken."""
-        return _read_json(self.path / "run.json")
+        """``run.json`` as a dict, see :func:`read_info`; FileNotFoundError or ValueError if it is missing or broken."""
+        return read_info(self.path)
 
     @property
     def store(self) -> Path | None:
@@ -153,6 +162,7 @@ def new_run(workload: str, parameters: dict[str, Any] | None = None, root: Path 
     from geonb.runs import environment
 
     folder = Path(root or project_root()) / "runs" / folder_name(workload)
+    path: Path | None = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path = _take_name(folder)
@@ -172,6 +182,8 @@ def new_run(workload: str, parameters: dict[str, Any] | None = None, root: Path 
         }
         _write_json(path / "run.json", info)
     except OSError as error:
+        if path is not None:
+            shutil.rmtree(path, ignore_errors=True)
         raise PermissionError(
             f"Cannot write a run folder in {folder}: {error.strerror or error}. Check the permissions and the space left, or "
             "work in a checkout of your own."
@@ -206,7 +218,7 @@ def open_run(workload: str, run: str | Path = "latest", root: Path | None = None
     given = Path(run)
     for path in (folder / given, root / given, given):
         if str(run) != "latest" and (path / "run.json").is_file():
-            return Run(path.resolve())
+            return Run(_plain(path))
     matches = [p for p in there if p.name.partition("_")[2] == str(run)]
     if len(matches) == 1:
         return Run(matches[0])
@@ -219,6 +231,11 @@ def open_run(workload: str, run: str | Path = "latest", root: Path | None = None
     raise FileNotFoundError(f"{what} in {folder}. There are: {names}. Make one with: geonb run {workload}")
 
 
+def _plain(path: Path) -> Path:
+    """A path from the root, without ".."; links in it stay: runs/ may be one, to a larger disk."""
+    return Path(os.path.abspath(path))  # noqa: PTH100
+
+
 def find_run(run: str | Path = "latest", root: Path | None = None) -> Run:
     """Open a run of any workload, by name, its two words, path, or "latest"; raises as :func:`open_run`."""
     root = Path(root or project_root())
@@ -228,7 +245,7 @@ def find_run(run: str | Path = "latest", root: Path | None = None) -> Run:
         return Run(there[-1])
     for candidate in (root / path, path):
         if (candidate / "run.json").is_file():
-            return Run(candidate.resolve())
+            return Run(_plain(candidate))
     matches = [p for p in there if str(run) in (p.name, p.name.partition("_")[2])]
     if len(matches) == 1:
         return Run(matches[0])
@@ -291,7 +308,7 @@ def check_run(path: Path | str | Run, workload: str | None = None, deep: bool = 
     faults: list[str] = []
     info: dict[str, Any] = {}
     try:
-        info = _read_json(path / "run.json")
+        info = read_info(path, whole=False)
     except (OSError, ValueError) as error:
         faults.append(str(error))
     faults += [f"{name} is missing" for name in ("parameters.yaml", "environment.txt") if not (path / name).is_file()]
@@ -362,24 +379,80 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def read_info(path: Path, whole: bool = True) -> dict[str, Any]:
+    """What ``run.json`` says, and in place of "running" the state "died" where the process that ran it is gone.
+
+    Parameters
+    ----------
+    path : run folder
+    whole : bool
+        False lets pass that something is missing.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is missing.
+    ValueError
+        If it is no JSON, or says something of another type; names the file.
+    """
+    file = path / "run.json"
+    if not file.is_file():
+        raise FileNotFoundError(f"No {file.name} in {path}: this is no run folder.")
+    info = read_json(file)
+    faults = [f"lacks {key!r}" for key in ("state", "started", "steps") if whole and key not in info]
+    faults += [
+        f"has {info[k]!r:.40} as {k!r}" for k, kinds in FORMS.items() if k in info and not isinstance(info[k], kinds)
+    ]
+    steps = info.get("steps", {})
+    faults += (
+        [f"has {v!r:.40} as step {k!r}" for k, v in steps.items() if not isinstance(v, dict)] if not faults else []
+    )
+    if faults:
+        raise ValueError(f"{file} {', '.join(faults)}: it was damaged. Bring it back, or start a run of your own.")
+    if info.get("state") == "running" and not _is_run(path, info):
+        gone = f"the process that ran it ({info.get('pid')} on {info.get('host', 'this machine')}) is gone, killed or with its machine"
+        info["state"] = "died"
+        info["steps"] = {
+            name: step | {"state": "died", "error": gone} if step.get("state") == "running" else step
+            for name, step in steps.items()
+        }
+    return info
+
+
+def this_process() -> dict[str, Any]:
+    """What `run.json` keeps of the process that runs it: number, start (a number is given again), machine."""
+    import psutil
+
+    return {"pid": os.getpid(), "pid_started": psutil.Process().create_time(), "host": platform.node()}
+
+
+def _is_run(path: Path, info: dict[str, Any]) -> bool:
+    """Whether the process of `run.json` is there. Processes of another machine cannot be seen, but the lock they hold."""
+    import psutil
+
+    if info.get("host", platform.node()) != platform.node():
+        try:
+            with (path / LOCK).open() as handle:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError:  # held, or the disk knows no locks
+            return True
+        return False
+    try:
+        process = psutil.Process(int(info["pid"]))
+        began = info.get("pid_started", process.create_time())
+        return abs(process.create_time() - began) < 5 and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.Error, KeyError, TypeError, ValueError, OverflowError):
+        return False
+
+
 def _write_json(file: Path, facts: dict[str, Any]) -> None:
     write_text(file, json.dumps(facts, indent=1, default=_jsonable) + "\n")
 
 
 def _jsonable(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else str(value)
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        raise FileNotFoundError(f"No {file.name} in {file.parent}: this is no run folder.")
-    try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file} is not readable JSON: {error}") from error
-    if not isinstance(facts, dict):
-        raise ValueError(f"{file} must hold a mapping, found {type(facts).__name__}")
-    return facts
 
 
 def _take_name(folder: Path) -> Path:

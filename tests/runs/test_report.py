@@ -134,7 +134,7 @@ def test_failed_run_shows_its_error(run):
     [
         (lambda run: (run / "run.json").write_text("{"), "run.json cannot be read"),
         (lambda run: (run / "run.json").unlink(), "There is no run.json"),
-        (lambda run: (run / "run.json").write_text("[1]"), "run.json holds no mapping"),
+        (lambda run: (run / "run.json").write_text("[1]"), "must hold a mapping"),
         (lambda run: (run / "scores.nc").write_bytes(b"cut off"), "Could not be read"),
         (lambda run: (run / "notebooks" / "02_training.ipynb").write_text('{"cells": ['), "It may have been cut off"),
         (lambda run: set_info(run, store="data/segmentation/gone"), "Could not be read: FileNotFoundError"),

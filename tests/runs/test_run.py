@@ -1,11 +1,16 @@
 """Run folders: nobody shares one, facts are not lost, faults are told together."""
 
+import fcntl
 import json
 import multiprocessing
+import os
+import subprocess
 import sys
+import time
 import types
 from pathlib import Path
 
+import psutil
 import pytest
 import xarray as xr
 import yaml
@@ -212,10 +217,38 @@ def test_the_table_says_why_a_run_is_broken_or_unfinished(tmp_path):
         "No run.json" in told["junk"] and "not readable JSON" in told[torn.name] and "lacks 'state'" in told[odd.name]
     )
     assert told[failed.name] == "02_training failed: the loss became NaN"
-    assert "02_training is running, or was killed" in told[running.name]
+    assert "02_training died: the process that ran it" in told[running.name]
     assert "not scored yet" in told[alone.name]
     assert table["state"][["junk", torn.name, odd.name, nonsense.name]].tolist() == ["broken"] * 4
     assert str(tmp_path) not in told["junk"].split(":")[0]
+
+
+def test_a_run_is_running_as_long_as_its_process_is(tmp_path):
+    run = made(tmp_path, state="running", **runs_run.this_process())
+    assert run.info["state"] == "running"
+    process = subprocess.Popen([sys.executable, "-c", "pass"])
+    deadline = time.monotonic() + 20
+    while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    for gone in ({"pid": process.pid}, {"pid": None}, {"pid": "x"}, {"pid": 2**40}, {"pid_started": 1.0}):
+        run = made(tmp_path, state="running", **runs_run.this_process() | gone)
+        assert run.info["state"] == "died", gone
+    process.wait()
+    run = made(tmp_path, state="running", pid=os.getpid())  # of an earlier geonb
+    assert run.info["state"] == "running"
+
+
+def test_a_run_of_another_machine_is_running_as_long_as_its_lock_is_held(tmp_path):
+    run = made(
+        tmp_path, state="running", pid=1, pid_started=0.0, host="elsewhere", steps={"02_x": {"state": "running"}}
+    )
+    assert run.info["state"] == "died" == run.info["steps"]["02_x"]["state"]
+    with (run.path / runs_run.LOCK).open("w") as held:
+        assert run.info["state"] == "died"
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert run.info["state"] == "running" == run.info["steps"]["02_x"]["state"]
+    assert runs_run.check_run(run)["state"] == "died"
 
 
 def test_parameters_that_differ_come_first_and_alone_in_the_short_table(tmp_path):
