@@ -1,18 +1,25 @@
 """``geonb ...``: run notebooks, list runs, write reports, look at the machine, start JupyterLab.
 
-Exit codes: 0 done, 2 user error (nothing ran), 3 a cell failed, 4 the kernel died or memory ran out, 5 stopped by a signal
-or a time limit (resumable).
+Exit codes: 0 done, 2 user error (nothing ran), 3 a cell failed (or the report, or geonb itself), 4 the kernel died or memory ran
+out, 5 stopped by a signal or a time limit (resumable). There is no other way out, and each but 0 comes with a sentence.
 """
 
 import argparse
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from geonb.base.files import mute, say
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-EPILOG = """exit codes: 0 done; 2 user error, nothing ran; 3 a cell failed; 4 the kernel died or memory ran out;
-5 stopped by a signal or a time limit (resume with --resume)"""
+EPILOG = """exit codes: 0 done; 2 user error, nothing ran; 3 a cell failed (or the report, or geonb itself); 4 the kernel died or
+memory ran out; 5 stopped by a signal or a time limit (resume with --resume)"""
+SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)  # beside SIGINT, which Python turns into KeyboardInterrupt
 TEXTS: dict[str, Any] = {"dest": "texts", "metavar": "NAME=VALUE", "action": "append", "default": []}
 
 
@@ -20,13 +27,75 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        return options.command(options)
-    except (ValueError, FileNotFoundError, PermissionError, ConnectionError) as error:
-        print(error.args[0] if len(error.args) == 1 else error, file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # `geonb runs | head`
-        sys.stderr.close()
-        return 0
+        with _stoppable():
+            _refuse_empty(options)
+            return options.command(options)
+    except KeyboardInterrupt as stopped:
+        code, told = 5, f"Stopped by {stopped.args[0] if stopped.args else 'SIGINT'}."
+    except MemoryError:
+        code, told = 4, "Memory ran out. Ask for less at once, or for a machine with more memory."
+    except (ValueError, OSError, ImportError) as error:
+        code, told = 2, _sentence(error)
+    except Exception as error:
+        code, told = 3, f"geonb itself failed ({type(error).__name__}: {error}). {_kept()}"
+    say(told, sys.stderr)
+    return code
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Signals end a command as Ctrl-C does; what is ignored (``nohup``) stays so. A run stops more calmly, see the runner."""
+
+    def stop(signum: int, frame: Any) -> None:
+        raise KeyboardInterrupt(signal.Signals(signum).name)
+
+    here = threading.current_thread() is threading.main_thread()
+    taken = [signum for signum in SIGNALS if here and signal.getsignal(signum) is signal.SIG_DFL]
+    for signum in taken:
+        signal.signal(signum, stop)
+    try:
+        yield
+    finally:
+        for signum in taken:
+            signal.signal(signum, signal.SIG_DFL)
+
+
+def _refuse_empty(options: argparse.Namespace) -> None:
+    """An empty text is a shell's variable that was never set: taken for nothing, another run would be made or reported."""
+    for name, value in vars(options).items():
+        if value == "":
+            raise ValueError(f"{name} is an empty text. Leave it out, or say what it is.")
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        name = str(error.filename)
+        return f"{name if len(name) <= 200 else f'{name[:200]}...'}: {error.strerror}."
+    return str(error.args[0] if len(error.args) == 1 else error)
+
+
+def _kept() -> str:
+    """Keep the traceback of a fault of ours in a file; say where it lies."""
+    import tempfile
+    import traceback
+
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="geonb-", suffix=".log", delete=False) as log:
+            traceback.print_exc(file=log)
+    except OSError:
+        return f"Please report it:\n{traceback.format_exc()}"
+    return f"Please report it, with {log.name}, which says where."
+
+
+def _show(text: str) -> None:
+    """Print what was asked for; a pipe that was closed (`geonb runs | head`) has heard enough."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        mute(sys.stdout)
+    except OSError as error:
+        mute(sys.stdout)
+        raise OSError(error.errno, error.strerror, "standard output") from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -119,13 +188,14 @@ def _run(options: argparse.Namespace) -> int:
     from geonb.runs import plan, runner
 
     if options.parameters:
-        print(plan.describe(options.workload))
+        _show(plan.describe(options.workload))
         return 0
+    runner.check_limit(options.cell_timeout)
     texts = dict(_pair(text) for text in options.texts)
     planned = plan.prepare(options.workload, texts=texts, steps=options.steps, resume=options.resume, file=options.file)
     code, message = runner.run_steps(planned, cell_timeout_s=options.cell_timeout)
     if message:
-        print(message, file=sys.stderr)
+        say(message, sys.stderr)
     return code
 
 
@@ -143,10 +213,10 @@ def _runs(options: argparse.Namespace) -> int:
 
     frame = run_table.table(query=options.query, sort=options.sort, columns="all" if options.all else "short")
     if frame.empty:
-        print("No runs yet. Make one with: geonb run segmentation" if not options.query else "No run fits that query.")
+        _show("No runs yet. Make one with: geonb run segmentation" if not options.query else "No run fits that query.")
         return 0
-    fitting = sys.stdout.isatty() and not options.all
-    print(run_table.as_text(frame, shutil.get_terminal_size().columns if fitting else None))
+    fitting = sys.stdout is not None and sys.stdout.isatty() and not options.all
+    _show(run_table.as_text(frame, shutil.get_terminal_size().columns if fitting else None))
     return 0
 
 
@@ -163,12 +233,12 @@ def _report(options: argparse.Namespace) -> int:
     if options.out and len(folders) < 2:
         raise ValueError(f"--out is where a comparison goes, and that needs two runs or more, not {len(folders)}.")
     for folder in folders:
-        print(f"Report: {runs_report.write_report(folder)}")
+        _show(f"Report: {runs_report.write_report(folder)}")
     if len(folders) > 1:
         from geonb.runs import compare
 
-        print(f"Index: {runs_report.write_index(folders, root / 'runs' / 'index.html')}")
-        print(f"Comparison: {compare.write_comparison(folders, options.out, options.sort)}")
+        _show(f"Index: {runs_report.write_index(folders, root / 'runs' / 'index.html')}")
+        _show(f"Comparison: {compare.write_comparison(folders, options.out, options.sort)}")
     return 0
 
 
@@ -199,7 +269,7 @@ def _fetch(options: argparse.Namespace) -> int:
             f"{record.name} has nothing to fetch: its example data come with the first run of notebook 01."
         )
     texts = dict(_pair(text) for text in options.texts)
-    print("\n".join(download.fetch_all(record.fetch, folder, options.names, texts, options.dry_run)))
+    _show("\n".join(download.fetch_all(record.fetch, folder, options.names, texts, options.dry_run)))
     return 0
 
 
@@ -226,7 +296,7 @@ def _doctor(options: argparse.Namespace) -> int:
     from geonb import doctor
 
     text, missing = doctor.examine()
-    print(text)
+    _show(text)
     return 2 if missing else 0
 
 

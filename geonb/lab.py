@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 import sys
+from importlib.util import find_spec
 
 from geonb.base import project
 
@@ -23,6 +24,10 @@ def serve(port: int | None = None) -> int:
         If `port` is taken.
     """
     root = project.project_root()
+    if find_spec("jupyterlab") is None:
+        raise ModuleNotFoundError(
+            "JupyterLab is not installed in this environment: `geonb doctor` tells how to get it."
+        )
     port = free_port(port)
     token = secrets.token_hex(24)
     print(connection(port, token), flush=True)

@@ -1,7 +1,9 @@
 """The command line: exit codes, what is printed, and how fast it answers."""
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -64,6 +66,18 @@ def test_exit_codes(project, reported, kernel, capsys, state, code):
         (["run", RECORD, "-f", "gone.yaml"], "No parameter file gone.yaml"),
         (["run", RECORD, "--resume"], "No run yet"),
         (["run", RECORD, "--steps", "9"], "name no step"),
+        (["run", RECORD, "--steps", "1-99999999999"], "name no step"),
+        (["run", RECORD, "--steps", "1-999999999"], "name no step"),
+        (["run", RECORD, "--cell-timeout", "-5"], "The time limit of a cell, -5 s"),
+        (["run", RECORD, "--cell-timeout", "0"], "The time limit of a cell, 0 s"),
+        (["run", RECORD, "--resume", ""], "resume is an empty text"),
+        (["run", RECORD, "-f", ""], "file is an empty text"),
+        (["run", RECORD, "-f", "x" * 5000], "File name too long"),
+        (["run", RECORD, "--resume", "x" * 5000], "File name too long"),
+        (["run", RECORD, "-p", f"table={'x' * 5000}"], "no such file"),
+        (["run", RECORD, "-p", "table="], "is empty"),
+        (["run", "..:x"], "Cannot import '..'"),
+        (["report", "x" * 5000], "File name too long"),
         (["report", "nope"], "No run 'nope'"),
         (["runs", "--sort", "nope"], "Columns:"),
         (["lab", "--port", "99999999"], "Port 99999999 cannot be used"),
@@ -74,6 +88,85 @@ def test_user_errors_exit_with_2_and_run_nothing(project, reported, kernel, caps
         runs.new_run("tiny", {}, project)
     assert cli.main(arguments) == 2
     assert says in capsys.readouterr().err and kernel.ran == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (ValueError("a wrong value"), 2, "a wrong value"),
+        (OSError(28, "No space left on device", "runs/x"), 2, "runs/x: No space left on device."),
+        (ModuleNotFoundError("No module named 'x'"), 2, "No module named 'x'"),
+        (MemoryError(), 4, "Memory ran out"),
+        (KeyboardInterrupt("SIGTERM"), 5, "Stopped by SIGTERM."),
+        (KeyboardInterrupt(), 5, "Stopped by SIGINT."),
+        (TypeError("of ours"), 3, "geonb itself failed (TypeError: of ours). Please report it, with "),
+    ],
+)
+def test_every_way_out_has_a_code_and_a_sentence(project, monkeypatch, capsys, error, code, says):
+    def table(**options):
+        raise error
+
+    monkeypatch.setattr("geonb.runs.run_table.table", table)
+    assert cli.main(["runs"]) == code
+    told = capsys.readouterr().err
+    assert says in told and "Traceback" not in told
+    if code == 3:
+        log = Path(re.search(r"with (\S+\.log)", told)[1])
+        assert "TypeError: of ours" in log.read_text() and "Traceback" in log.read_text()
+        log.unlink()
+
+
+def test_a_page_takes_the_place_of_files_only(project, reported, monkeypatch, capsys):
+    from geonb.base import files
+
+    made = [runs.new_run("tiny", {}, project) for _ in range(2)]
+    os.mkfifo("device")
+    for out, says in (("device", "is a device, no file"), ("runs", "is a folder, no file")):
+        monkeypatch.setattr("geonb.runs.compare.write_comparison", lambda *a: files.write_text(Path(a[1]), "page"))
+        assert cli.main(["report", *(run.name for run in made), "--out", out]) == 2
+        assert says in capsys.readouterr().err
+    assert Path("device").is_fifo()
+
+
+def test_nobody_listens(project):
+    """A closed pipe has heard enough; a full disk is told."""
+    command = [sys.executable, "-m", "geonb.cli", "runs"]
+    read, write = os.pipe()
+    os.close(read)
+    assert subprocess.run(command, stdout=write, check=False).returncode == 0
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "standard output: No space left on device.\n")
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_ends_any_command_with_a_sentence(signum):
+    waits = (
+        "import time, sys\nfrom geonb import cli\ncli._runs = lambda o: (print('here', flush=True), time.sleep(60))\n"
+    )
+    command = [sys.executable, "-c", waits + "sys.exit(cli.main(['runs']))"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout.readline() == "here\n"
+        running.send_signal(signum)
+        assert running.wait(20) == 5
+        assert running.stderr.read() == f"Stopped by {signum.name}.\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["null", "[]", "{}", '{"state": 3, "started": "", "steps": {}}', '{"state": "", "started": "", "steps": [1]}'],
+)
+@pytest.mark.parametrize(
+    "arguments", [["run", RECORD, "--resume"], ["run", RECORD, "--steps", "3"], ["runs"], ["report"]]
+)
+def test_a_run_json_that_says_nothing_is_told(project, kernel, capsys, text, arguments):
+    run = runs.new_run("tiny", {}, project)
+    (run.path / "run.json").write_text(text)
+    code = cli.main(arguments)
+    shown = capsys.readouterr()
+    assert code == (2 if arguments[0] == "run" else 0) and "itself failed" not in shown.err and kernel.ran == []
+    told = (run.path / "report.html").read_text() if arguments[0] == "report" else shown.out + shown.err
+    assert "run.json" in told and ("mapping" in told or "was damaged" in told)
 
 
 def test_parameters_are_shown_without_running(project, kernel, capsys):

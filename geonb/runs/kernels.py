@@ -50,9 +50,11 @@ LAUNCH = (
 )
 STALL_S = 20.0  # kernel idle, answer missing
 START_STALL_S = 180.0  # kernel alive, cell never begun
-MEMORY_ERRORS = ("MemoryError", "_ArrayMemoryError", "OutOfMemoryError")
+# the first line of an error in a traceback, also of one that another error was made of
+MEMORY_ERRORS = re.compile(r"^(?:[\w.]+\.)?(?:MemoryError|_ArrayMemoryError|\w*OutOfMemoryError)\b", re.MULTILINE)
 MEMORY_TEXT = re.compile(
-    r"out of memory|can't allocate memory|Cannot allocate memory|Unable to allocate", re.IGNORECASE
+    r"out of memory|can(?:'t|not) allocate memory|unable to allocate|bad_alloc|ALLOC_FAILED|killed by signal: (?:9|Killed)",
+    re.IGNORECASE,
 )
 QUIET = logging.getLogger("geonb.runs.kernels")
 QUIET.addHandler(logging.NullHandler())
@@ -79,7 +81,7 @@ class Outcome:
 
 
 class Stop:
-    """A signal handler: the first signal ends the kernel calmly, the second has its usual effect."""
+    """A signal handler: the first signal ends the kernel calmly, the second the run wherever it is."""
 
     def __init__(self) -> None:
         self.reason = ""
@@ -87,7 +89,7 @@ class Stop:
 
     def __call__(self, signum: int, frame: Any = None) -> None:
         self.reason = signal.Signals(signum).name
-        signal.signal(signum, signal.SIG_DFL if signum != signal.SIGINT else signal.default_int_handler)
+        signal.signal(signum, signal.default_int_handler)  # KeyboardInterrupt, whichever it is
         # A kill is what every step is built to be resumed from. A soft interrupt would be caught by training loops,
         # which return as if they had finished.
         if self.kernel:
@@ -173,9 +175,8 @@ def execute(
 
 
 def _is_memory(error: papermill.PapermillExecutionError) -> bool:
-    return error.ename in MEMORY_ERRORS or (
-        error.ename in ("RuntimeError", "OSError") and bool(MEMORY_TEXT.search(error.evalue))
-    )
+    told = ANSI.sub("", "\n".join(error.traceback))
+    return bool(MEMORY_ERRORS.search(f"{error.ename}\n{told}") or MEMORY_TEXT.search(error.evalue))
 
 
 class _Recorder(NotebookExecutionManager):
@@ -244,6 +245,8 @@ class _Manager(AsyncKernelManager):
 
 class _Client(PapermillNotebookClient):
     """papermill's client, with a guard against lost wake-ups and the ways a kernel can end told apart."""
+
+    stalled, heard, idle = "", 0.0, 0.0  # a kernel may end before its first cell
 
     def execute(self, folder: Path, kernel: dict[str, Any]) -> Any:
         self.reset_execution_trackers()

@@ -15,10 +15,13 @@ ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 class Log:
-    """A text file of what the cells print, as it comes; a bar that redraws its line is written now and then."""
+    """A text file of what the cells print, as it comes; a bar that redraws its line is written now and then.
+
+    A disk that is full costs lines of the log, not the run: what matters on it fails by itself.
+    """
 
     def __init__(self, file: Path, on_line: Callable[[str], None] = lambda line: None, every_s: float = 30.0) -> None:
-        self.file = file.open("a", encoding="utf-8", buffering=1)
+        self.file = file.open("ab", buffering=0)
         self.on_line, self.every_s = on_line, every_s
         self.pending: dict[str, str] = {}
         self.redrawn = -1e9
@@ -32,14 +35,18 @@ class Log:
             rest = shown if rest[-1] != "\r" else shown + "\r"
             if shown and time.monotonic() - self.redrawn > self.every_s:
                 self.redrawn = time.monotonic()
-                self.file.write(shown + "\n")
+                self._put(shown)
         self.pending[stream] = rest
 
     def _line(self, line: str, stream: str) -> None:
         line = last_drawn(line)
-        self.file.write(line + "\n")
+        self._put(line)
         if stream == "stdout":
             self.on_line(line)
+
+    def _put(self, line: str) -> None:
+        with suppress(OSError):
+            self.file.write(f"{line}\n".encode(errors="backslashreplace"))
 
     def flush(self) -> None:
         for stream, rest in self.pending.items():

@@ -6,15 +6,18 @@ does from a shell. Everything is checked before the first kernel starts.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
+import shutil
 import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
     from geonb.runs.kernels import Outcome, Stop
 
 LOCK_WAIT_S = 10.0
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+RESERVE, RESERVE_BYTES = ".reserve", 2**18  # room for a run's last word, kept in case its disk is full by then
+LONGEST_S = 366 * 86_400
 
 
 def run(
@@ -63,11 +69,28 @@ def run(
     RuntimeError
         If a step failed or was stopped; the message says where, why, and what resumes it.
     """
+    check_limit(cell_timeout_s)
     plan = prepare(workload, parameters, steps=steps, resume=resume, file=file, root=root)
     code, message = run_steps(plan, cell_timeout_s=cell_timeout_s)
     if code:
         raise RuntimeError(message)
     return plan.run
+
+
+def check_limit(cell_timeout_s: int | None) -> None:
+    """Refuse a time limit that is none.
+
+    Raises
+    ------
+    ValueError
+        Unless it is a whole number of seconds from 1, or None.
+    """
+    known = cell_timeout_s is None or (type(cell_timeout_s) is int and 1 <= cell_timeout_s <= LONGEST_S)
+    if not known:
+        raise ValueError(
+            f"The time limit of a cell, {cell_timeout_s} s, is none. Give whole seconds, 1 to {LONGEST_S} (a year), or leave it "
+            "out for no limit."
+        )
 
 
 def run_steps(plan: Plan, *, cell_timeout_s: int | None = None, out: TextIO | None = None) -> tuple[int, str]:
@@ -78,22 +101,80 @@ def run_steps(plan: Plan, *, cell_timeout_s: int | None = None, out: TextIO | No
     (exit code, message)
         0 done, 3 a cell failed, 4 the kernel died or memory ran out, 5 stopped by a signal or a time limit. The message is
         empty when all is done, else it says where, why, and what resumes the run.
+
+    Raises
+    ------
+    ValueError, OSError
+        If the run is in use, or its folder cannot be written: nothing was run.
     """
     from geonb.runs import kernels
 
     out = out or sys.stdout
     stop = kernels.Stop()
     with _locked(plan.run) as lock, _signals(stop):
-        # the record's texts are kept, for who reads the run without knowing the workload
-        plan.run.update(state="running", ended=None, pid=os.getpid(), **runs_run.facts_of(plan.workload))
-        files.write_text(plan.run.path / "parameters.yaml", runs_run.parameters_text(plan.workload, plan.settings))
-        plan.run.notebooks.mkdir(exist_ok=True)
-        _say(out, f"{plan.workload}: {plan.run.path.relative_to(plan.root)}")
-        kernels.sweep(_label(plan.run))  # the lock is ours, so what carries this label is dead
-        code, message = _each_step(plan, stop, lock, cell_timeout_s, out)
-        plan.run.update(state={0: "done", 5: "stopped"}.get(code, "failed"), ended=runs_run.now(), pid=None)
+        _begin(plan)
+        try:
+            files.write_text(plan.run.path / "parameters.yaml", runs_run.parameters_text(plan.workload, plan.settings))
+            plan.run.notebooks.mkdir(exist_ok=True)
+            files.say(f"{plan.workload}: {plan.run.path.relative_to(plan.root)}", out)
+            kernels.sweep(_label(plan.run))  # the lock is ours, so what carries this label is dead
+            code, message = _each_step(plan, stop, lock, cell_timeout_s, out)
+        except (Exception, KeyboardInterrupt) as error:
+            code, message = _broken_off(plan, stop, error)
+        if unsaid := _settle(plan.run, code, message):
+            code, message = code or 3, message + unsaid
         report = _report(plan.run)
     return (code, f"{message}\n{report}") if code else _finish(plan, report, out)
+
+
+def _begin(plan: Plan) -> None:
+    """Sweep what a kill left half-written (the lock is ours: nobody but a report is writing), keep some room, say that we run."""
+    run, reserve = plan.run, plan.run.path / RESERVE
+    for folder in (run.path, run.notebooks, run.checkpoints):
+        for left in folder.glob("*.partial*"):
+            if left.is_file() and not left.name.startswith("report.html"):
+                left.unlink(missing_ok=True)
+    try:
+        reserve.write_bytes(os.urandom(RESERVE_BYTES))  # zeros would take no room on some disks
+        # the record's texts are kept, for who reads the run without knowing the workload
+        run.update(state="running", ended=None, **runs_run.this_process(), **runs_run.facts_of(plan.workload))
+    except OSError as error:
+        reserve.unlink(missing_ok=True)
+        raise OSError(
+            error.errno, f"{error.strerror}. Nothing was run. See to it, and run again", str(run.path)
+        ) from error
+
+
+def _broken_off(plan: Plan, stop: Stop, error: BaseException) -> tuple[int, str]:
+    """What becomes of a run when running it fails, and not a cell: the disk is full, somebody pressed Ctrl-C twice, a fault of ours."""
+    if isinstance(error, KeyboardInterrupt):
+        return 5, f"Stopped by {stop.reason or 'SIGINT'}.\n{_resume_line(plan)}"
+    told = f"{type(error).__name__}: {error}"
+    if isinstance(error, MemoryError):
+        return 4, f"Memory ran out beside the kernel ({told}).\n{_resume_line(plan)}"
+    if isinstance(error, (OSError, ValueError)):
+        return 3, f"The run could not go on: {told}{_full(plan, told)}\n{_resume_line(plan)}"
+    log = plan.run.path / "log.txt"
+    with suppress(OSError), log.open("a", encoding="utf-8") as file:
+        file.write("".join(traceback.format_exception(error)))
+    return 3, f"geonb itself failed ({told}). Please report it, with the end of {log}.\n{_resume_line(plan)}"
+
+
+def _settle(run: runs_run.Run, code: int, message: str) -> str:
+    """Write how the run ended; where even that fails, a line that says so."""
+    state = {0: "done", 5: "stopped"}.get(code, "failed")
+    with suppress(OSError):
+        (run.path / RESERVE).unlink(missing_ok=True)
+    try:
+        open_steps = [name for name, step in run.info["steps"].items() if step.get("state") == "running"]
+        told = " ".join(message.split("\n")[:1]) or None
+        steps = {
+            name: {"state": state, "ended": runs_run.now(), "exit_code": code, "error": told} for name in open_steps
+        }
+        run.update(state=state, ended=runs_run.now(), pid=None, steps=steps)
+    except (OSError, ValueError) as error:
+        return f"\nIts state could not be written ({error}): `geonb runs` will show it as died."
+    return ""
 
 
 def _each_step(plan: Plan, stop: Stop, lock: int, limit_s: int | None, out: TextIO) -> tuple[int, str]:
@@ -105,13 +186,13 @@ def _each_step(plan: Plan, stop: Stop, lock: int, limit_s: int | None, out: Text
         changed = changes(plan.run, step, before, inputs)
         if again or changed:
             if not again and before.get("state") == "done":
-                _say(out, f"{step.name:<28} was done, but runs again: {changed} changed")
+                files.say(f"{step.name:<28} was done, but runs again: {changed} changed", out)
             again = True
             outcome = _run_step(plan, step, inputs, stop, lock, limit_s, out)
             if outcome.exit_code:
                 return outcome.exit_code, explain(plan, step, outcome)
         else:
-            _say(out, f"{step.name:<28} done before ({before['ended'][:16]}), same parameters and inputs: skipped")
+            files.say(f"{step.name:<28} done before ({before['ended'][:16]}), same parameters and inputs: skipped", out)
         upstream = step.name
         if stop.reason:
             return 5, f"Stopped by {stop.reason} after {step.name}.\n{_resume_line(plan)}"
@@ -143,14 +224,15 @@ def _run_step(plan: Plan, step: Step, inputs: dict, stop: Stop, lock: int, limit
                 on_cell=lambda cell, of, title: _advance(bar, cell, of, title),
             )
         except OSError as error:  # the disk is full, or the folder went away
-            outcome = kernels.Outcome("failed", error=f"{type(error).__name__}: {error}")
+            state = "died" if error.errno == errno.ENOMEM else "failed"
+            outcome = kernels.Outcome(state, error=f"{type(error).__name__}: {error}")
     facts = {name: getattr(outcome, name) for name in ("cells", "seconds", "peak_memory_mb", "exit_code")}
     state = {"died": "failed"}.get(outcome.state, outcome.state)
     plan.run.update(
         steps={step.name: facts | {"state": state, "ended": runs_run.now(), "error": outcome.error or None}}
     )
     word = "done" if outcome.state == "done" else outcome.state.upper()
-    _say(out, f"{step.name:<28} {word:<7} {_span(outcome.seconds):>10}   peak {_size(outcome.peak_memory_mb)}")
+    files.say(f"{step.name:<28} {word:<7} {_span(outcome.seconds):>10}   peak {_size(outcome.peak_memory_mb)}", out)
     return outcome
 
 
@@ -181,10 +263,19 @@ def explain(plan: Plan, step: Step, outcome: Outcome) -> str:
         f"Partial notebook: {partial.relative_to(plan.root)}",
         f"Log: {(plan.run.path / 'log.txt').relative_to(plan.root)}",
     ]
+    lines += filter(None, [_full(plan, outcome.error).strip()])
     if outcome.state == "died" and "memory" in outcome.error.lower():
         lines.append("Give less at once (a smaller `batch` or `patch`), or ask for more memory, then:")
     lines.append(_resume_line(plan))
     return "\n".join(lines)
+
+
+def _full(plan: Plan, error: str) -> str:
+    """How much room there is, where an error says that there is none."""
+    if not any(words in error for words in ("No space left", "Disk quota exceeded")):
+        return ""
+    free = shutil.disk_usage(plan.run.path).free
+    return f"\nOn the disk of {plan.run.path} {free / 1e6:,.1f} MB are free. Free some space, then:"
 
 
 def _resume_line(plan: Plan) -> str:
@@ -199,7 +290,7 @@ def _report(run: runs_run.Run) -> str:
         from geonb.runs import report as runs_report
 
         return f"Report: {runs_report.write_report(run.path)}"
-    except Exception as error:  # a report must never hide how the run ended
+    except (Exception, KeyboardInterrupt) as error:  # a report must never hide how the run ended
         return f"The report could not be made: {type(error).__name__}: {error}\nTry again with: geonb report {two_words(run)}"
 
 
@@ -208,11 +299,11 @@ def _finish(plan: Plan, report: str, out: TextIO) -> tuple[int, str]:
         try:
             from geonb import scores
 
-            _say(out, "\n" + scores.summary(plan.run.path))
+            files.say("\n" + scores.summary(plan.run.path), out)
         except Exception as error:
-            _say(out, f"The scores could not be shown: {type(error).__name__}: {error}")
+            files.say(f"The scores could not be shown: {type(error).__name__}: {error}", out)
     if report.startswith("Report: "):
-        _say(out, report)
+        files.say(report, out)
         return 0, ""
     return 3, report
 
@@ -220,7 +311,7 @@ def _finish(plan: Plan, report: str, out: TextIO) -> tuple[int, str]:
 @contextmanager
 def _locked(run: runs_run.Run) -> Iterator[int]:
     """Hold a run folder for ourselves; the kernels inherit the lock, so that it lasts as long as the last of them."""
-    with (run.path / ".running.lock").open("a") as handle:
+    with (run.path / runs_run.LOCK).open("a") as handle:
         deadline = time.monotonic() + LOCK_WAIT_S  # a kernel whose runner was killed needs a moment to end
         while True:
             try:
@@ -238,10 +329,12 @@ def _locked(run: runs_run.Run) -> Iterator[int]:
 
 @contextmanager
 def _signals(stop: Stop) -> Iterator[None]:
-    """Let signals stop the run calmly; only a main thread may ask for them."""
+    """Let signals stop the run calmly; only a main thread may ask for them. With ``nohup`` a terminal may hang up."""
     with ExitStack() as restore:
         if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+            for signum in SIGNALS:
+                if signum == signal.SIGHUP and signal.getsignal(signum) is signal.SIG_IGN:
+                    continue
                 restore.callback(signal.signal, signum, signal.signal(signum, stop))
         yield
 
@@ -276,11 +369,7 @@ def _show_epoch(line: str, bar: Any, out: TextIO) -> None:
     """Show what the training says of an epoch; the rest of what cells print is in the log."""
     if line.startswith("epoch "):
         with bar.external_write_mode(file=out):
-            _say(out, f"  {line}")
-
-
-def _say(out: TextIO, line: str) -> None:
-    print(line, file=out, flush=True)
+            files.say(f"  {line}", out)
 
 
 def _span(seconds: float) -> str:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -137,7 +138,7 @@ def test_output_widgets_do_not_hang(project, reported, leaves_nothing):
 
 
 @pytest.mark.notebook
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
 def test_a_signal_stops_calmly_and_resumably(project, reported, leaves_nothing, signum):
     usual = signal.getsignal(signum)
 
@@ -159,11 +160,47 @@ def test_after_kill_9_the_kernel_ends_and_the_run_resumes(project, reported, lea
         wait_for(lambda: any("about to sleep" in p.read_text() for p in project.glob("runs/tiny/*/log.txt")))
         running.kill()
     wait_for(lambda: not psutil.pid_exists(int((project / "notebooks" / "kernel.pid").read_text())), 3)
-    assert runs.open_run("tiny").info["state"] == "running"
+    left = runs.open_run("tiny")
+    written = json.loads((left.path / "run.json").read_text())
+    assert written["state"] == "running" == written["steps"]["02_tiny"]["state"], "nobody was there to write it"
+    assert left.info["state"] == "died" == left.info["steps"]["02_tiny"]["state"]
+    row = runs.table().iloc[0]
+    assert row["state"] == "died" and row["fault"].startswith(
+        f"02_tiny died: the process that ran it ({running.pid} on "
+    )
+    (left.path / "run.json.7.partial").touch()
     run, code, message = start(resume=True, mode="ok")
     assert code == 0, message
     assert "01_dataset_tiny              done before" in capsys.readouterr().out
     assert {s["state"] for s in run.info["steps"].values()} == {"done"} and len(run.info["steps"]) == 3
+    assert not list(run.path.rglob("*.partial*")) and not (run.path / runner.RESERVE).exists()
+
+
+@pytest.mark.notebook
+def test_a_signal_before_the_first_cell_stops_too(project, reported, leaves_nothing, monkeypatch):
+    @contextmanager
+    def at_once(stop):
+        stop.reason = "SIGTERM"
+        yield
+
+    monkeypatch.setattr(runner, "_signals", at_once)
+    run, code, message = start(steps="1")
+    assert code == 5 and "Stopped by SIGTERM" in message, message
+    assert run.info["state"] == "stopped" == run.info["steps"]["01_dataset_tiny"]["state"] and reported == [run.path]
+
+
+@pytest.mark.notebook
+def test_who_hung_up_finds_the_run_stopped_and_its_report(project, leaves_nothing):
+    """SIGHUP with a terminal that takes nothing more, as after a lost connection."""
+    read, write = os.pipe()
+    with subprocess.Popen([*GEONB, "run", RECORD, "-p", "mode=sleep"], stdout=write, stderr=write) as running:
+        os.close(write)
+        wait_for(lambda: any("about to sleep" in p.read_text() for p in project.glob("runs/tiny/*/log.txt")))
+        os.close(read)
+        running.send_signal(signal.SIGHUP)
+        assert running.wait(30) == 5
+    run = runs.open_run("tiny")
+    assert run.info["state"] == "stopped" and "Stopped by SIGHUP" in (run.path / "report.html").read_text()
 
 
 @pytest.mark.notebook
@@ -230,6 +267,109 @@ def test_a_full_disk_is_a_failure_with_its_cause(project, reported, monkeypatch)
     assert code == 3 and "No space left on device" in message and run.info["state"] == "failed"
 
 
+def test_on_a_full_disk_the_last_word_is_written_where_room_was_kept(project, reported, monkeypatch):
+    """What every write of a full disk does: no space, until the room that was kept is given back."""
+    from geonb.runs import kernels
+
+    sync, full = os.fsync, []
+
+    def fsync(descriptor):
+        if full and any(project.glob(f"runs/tiny/*/{runner.RESERVE}")):
+            raise OSError(28, "No space left on device")
+        sync(descriptor)
+
+    monkeypatch.setattr("geonb.base.files.os.fsync", fsync)
+    monkeypatch.setattr(kernels, "execute", lambda *a, **k: full.append(1) or kernels.Outcome("done"))
+    run, code, message = start()
+    assert (
+        code == 3
+        and "could not go on: OSError" in message
+        and "MB are free. Free some space, then:\nResume with" in message
+    )
+    assert run.info["state"] == "failed" == run.info["steps"]["01_dataset_tiny"]["state"] and reported == [run.path]
+    assert not list(run.path.rglob("*.partial*")) and not (run.path / runner.RESERVE).exists()
+
+
+def test_a_disk_that_is_full_from_the_start_runs_nothing(project, reported, monkeypatch):
+    planned = plan.prepare(RECORD)
+    before = (planned.run.path / "run.json").read_text()
+
+    def fsync(descriptor):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("geonb.base.files.os.fsync", fsync)
+        with pytest.raises(OSError, match="No space left"):
+            runner.run_steps(planned)
+        with pytest.raises(PermissionError, match="No space left"):
+            plan.prepare(RECORD)
+    assert (planned.run.path / "run.json").read_text() == before and reported == []
+    assert [p.name for p in (project / "runs" / "tiny").iterdir()] == [planned.run.name]
+    assert not list(planned.run.path.rglob("*.partial*")) and not (planned.run.path / runner.RESERVE).exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (TypeError("of ours"), 3, "geonb itself failed (TypeError: of ours)"),
+        (MemoryError("no room"), 4, "Memory ran out beside the kernel"),
+        (OSError(12, "Cannot allocate memory"), 4, "Cannot allocate memory"),
+        (KeyboardInterrupt(), 5, "Stopped by SIGINT"),
+    ],
+)
+def test_a_run_that_breaks_off_by_itself_says_how(project, reported, monkeypatch, error, code, says):
+    from geonb.runs import kernels
+
+    def execute(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(kernels, "execute", execute)
+    run, found, message = start()
+    assert (found, run.info["state"]) == (code, "stopped" if code == 5 else "failed") and says in message
+    step = run.info["steps"]["01_dataset_tiny"]
+    assert step["state"] == run.info["state"] and step["exit_code"] == code and step["error"] and "--resume" in message
+    assert ("Traceback" in (run.path / "log.txt").read_text()) == (code == 3) and reported == [run.path]
+
+
+def test_time_limits_that_are_none(project):
+    for limit in (-5, 0, 10**12, 1.5, True):
+        with pytest.raises(ValueError, match="time limit of a cell"):
+            runner.run(RECORD, cell_timeout_s=limit)
+    assert not (project / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "traceback", "memory"),
+    [
+        ("MemoryError", "", "", True),
+        ("OutOfMemoryError", "CUDA out of memory. Tried to allocate 20 GiB", "", True),
+        ("RuntimeError", "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory", "", True),
+        ("RuntimeError", "DataLoader worker (pid 7) is killed by signal: Killed.", "", True),
+        ("OSError", "[Errno 12] Cannot allocate memory", "", True),
+        (
+            "ValueError",
+            "a.tif cannot be read",
+            "numpy._core._exceptions._ArrayMemoryError: Unable to allocate 8 GiB",
+            True,
+        ),
+        (
+            "ValueError",
+            "a.tif cannot be read",
+            "\x1b[31mMemoryError\x1b[39m      Traceback (most recent call last)",
+            True,
+        ),
+        ("ValueError", "the loss became NaN", "     3 except MemoryError: # is caught", False),
+        ("KeyError", "memory", "", False),
+    ],
+)
+def test_memory_that_ran_out_is_recognised_however_it_is_told(name, value, traceback, memory):
+    from types import SimpleNamespace
+
+    from geonb.runs import kernels
+
+    assert kernels._is_memory(SimpleNamespace(ename=name, evalue=value, traceback=traceback.split("\n"))) == memory
+
+
 def test_a_report_that_fails_hides_nothing(project, monkeypatch, reported):
     from geonb.runs import kernels
 
@@ -255,3 +395,14 @@ def test_a_redrawn_line_is_written_now_and_then(tmp_path):
     log.close()
     assert (tmp_path / "log.txt").read_text() == "0%\n100%\nepoch 1 done\nno newline\n"
     assert lines == ["epoch 1 done", "no newline"]
+
+
+def test_a_log_that_cannot_be_written_ends_nothing(tmp_path):
+    from geonb.runs import monitor
+
+    heard = []
+    log = monitor.Log(Path("/dev/full"), on_line=heard.append)
+    for text in ("one\n", "two\n", "three"):
+        log.write(text)
+    log.close()
+    assert heard == ["one", "two", "three"]
