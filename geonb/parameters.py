@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from geonb.registry import Workload
 
 TYPES = {"int": int, "float": float, "bool": bool, "str": str, "None": type(None)}
+LONGEST = 300  # letters of a value in a message
 SET_BY_RUNNER = ("workload", "run")
 _WRAPPED = textwrap.TextWrapper(120, initial_indent=" " * 8, subsequent_indent=" " * 12, break_on_hyphens=False)
 
@@ -43,8 +44,8 @@ class Declared(NamedTuple):
 PARAMETERS: dict[str, Parameter] = {
     "workload": Parameter('a workload\'s name, or an import path "package.module:RECORD"'),
     "run": Parameter('run folder: "latest", a name, or a path'),
-    "store": Parameter("sample store (folder)"),
-    "shares": Parameter("share of training, validation and test [%]"),
+    "store": Parameter("sample store (folder)", files=True, check="geonb.store.store:sealed_at"),
+    "shares": Parameter("share of training, validation and test [%]", check="geonb.store.windows:read_shares"),
     "seed": Parameter("seed of every random draw", 0, 2**32 - 1),
     "network": Parameter("architecture and its options, name:key=value,key=value"),
     "loss": Parameter("loss and its options, name:key=value"),
@@ -77,7 +78,7 @@ PARAMETERS: dict[str, Parameter] = {
     "overwrite": Parameter("replace maps that another model or another raster left under the same name"),
     "polygons": Parameter("polygons as GeoPackage too, from this area [m2]", 0, 1e12),
     "overlap": Parameter("share of a window that its neighbour covers too [0-0.9]", 0, 0.9),
-    "draws": Parameter("bootstrap draws of the intervals", 1, 1_000_000),
+    "draws": Parameter("bootstrap draws of the intervals", 1, 100_000),
     "method": Parameter(
         "reduction to two dimensions: pca, umap, isomap, tsne, or two of the embedding's, dims:3-7",
         check="geonb.embeddings.planes:check_method",
@@ -237,6 +238,8 @@ def check(
             value = values.get(name, line.default)
             meaning = meaning_of(name, workload)
             fault = _fault_of_type(value, line.annotation) or _fault_of_value(value, meaning, root)
+            if value == "" != line.default:
+                fault = "is empty: leave it out, or say what it is"
             if (
                 not fault and name in values and root is not None
             ):  # defaults are tested; their checks would import torch
@@ -368,7 +371,9 @@ def _fault_of_check(value: Any, meaning: Parameter, root: Path | None = None) ->
         return None
     try:
         files_of(value, meaning, root)
-    except (ValueError, FileNotFoundError) as error:
+    except OSError as error:
+        return error.strerror or str(error)
+    except ValueError as error:
         return str(error)
     return None
 
@@ -377,6 +382,8 @@ def _told(name: str, value: Any, fault: str, text: str) -> str:
     """A fault with the parameter, its value and its help, each once."""
     given = f"{name} = {value!r}"
     said = fault if given in fault else f"{given}: {fault}"
+    if len(whole := str(value)) > LONGEST:
+        said = said.replace(whole, f"{whole[:LONGEST]}...")
     return redacted(f"{said} ({text})").replace("\n", "\n  ")
 
 
@@ -423,7 +430,7 @@ def load_yaml(path: Path | str) -> dict[str, Any]:
         raise ValueError(
             f"{path}, line {line}: {error.problem}. Only plain values are read; tags that build objects are never run."
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not readable YAML: {error}") from error
     if values is None:
         return {}

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from tiny import write_notebook
 
-from geonb import parameters, registry
+from geonb import cli, parameters, registry
 from geonb.base import specs
 from geonb.parameters import Declared
 from geonb.registry import Parameter
@@ -159,6 +159,8 @@ def test_yaml_says_what_it_looks_like(tmp_path):
         ("a: [1, 2]", "lists and mappings"),
         ("- 1", "name: value"),
         ("a: {", "not readable YAML"),
+        ("a: " + "9" * 5000, "not readable YAML"),
+        ("a: " + "[" * 20_000, "not readable YAML"),
     ],
 )
 def test_yaml_that_is_no_flat_mapping_is_refused(tmp_path, monkeypatch, text, says):
@@ -223,3 +225,106 @@ def test_a_password_in_an_address_is_neither_taken_nor_shown(name):
         "https://example.org:8080/a.tif",
     ):
         assert settled(name=fine)["02"]["name"] == fine
+LONG = "x" * 5000
+REFUSED = {
+    "segmentation": [
+        "shares=nan/20/20",
+        "shares=60/20/x",
+        "shares=-10/60/50",
+        "shares=inf/1/1",
+        "shares=0/50/50",
+        "shares=60/40",
+        "shares=1e99/0/0",
+        f"shares={LONG}",
+        "network=unet:encoder_depth=9",
+        "network=unet:decoder_channels=a-b",
+        "network=unet:encoder_depth=-1",
+        "network=unet:encoder_depth=nan",
+        "network=unet:decoder_channels=99999999-99999999-64-32-16",
+        "network=segmentalist:initial_filters=65536",
+        "network=segmentalist:layer_blocks=999999999-2",
+        "network=segmentalist:initial_kernel=99999999999",
+        f"network={LONG}",
+        "loss=dice:weight=1e99",
+        "loss=dice:weight=1e-99",
+        "loss=weighted-bce:pos_weight=nan",
+        "loss=bce+",
+        f"loss={LONG}",
+        "shares=80/0/20",
+        "rasters=/",
+        "store=/tmp",
+        f"store={LONG}",
+        "method=dims:3-7-9",
+        "method=dims:3-3",
+        "method=dims:1e99",
+        f"name={LONG}",
+        "name=///",
+        "draws=1000000",
+        "weights=swa",
+        "samples=10 clusters=14",
+        "patch=64 block=32",
+        "network=fpn:encoder=resnet18 patch=100",
+        "classes=1=a,2=b loss=cross-entropy:class_weights=1-2-4 images=x masks=x",
+        f"images={LONG}",
+        "images=",
+        "epochs=nan",
+        "lr=1e99",
+        "seed=-1",
+        "polygons=nan",
+        "optimizer=adamw:amsgrad=1",
+        "optimizer=adamw:eps=nan",
+        "augment=noise:std=1e99",
+        "resolution=inf",
+        f"rasters={LONG}",
+    ],
+    "conflict": [
+        "shares=nan/20/20",
+        "sampler=shuffle:balance=class",
+        "network=unet_lstm:filters=1024,depth=8",
+        "loss=bce:weight=1e99",
+        "events=/",
+        "covariates=/",
+        "loss=ssim:sigma=5 windows=events:size=16",
+        "network=convlstm:head=none,structure=2/2 outcomes=by-type",
+        "network=convlstm:structure=a/b",
+        "steps=1e99",
+        "period=1990-13:2019-12",
+        "channels=",
+        f"region={LONG}",
+        f"events={LONG}",
+        "event=deaths:where_prec=nan",
+        "windows=events:draws=-1",
+    ],
+    "clouds": [
+        "triplets=99999999999/1/1",
+        "triplets=nan/1/1",
+        "triplets=1/1",
+        "sampler=shuffle:balance=class",
+        "network=resnet18:dims=10 method=dims:3-10",
+        "network=vit_tiny_patch16_224 patch=8",
+        "network=resnet18:dims=1e99",
+        "loss=infonce:temperature=1e-300",
+        "loss=triplet:margin=inf",
+        "channels=a,a",
+        "channels=,",
+        "bounds=nan,0,1,1",
+        "region=box:0,0,0,0",
+        "split=auto:apart_h=-1",
+        "tile_km=nan",
+        "distance=1e99",
+        f"scenes={LONG}",
+        "shares=-10/60/50",
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("workload", "texts"), [(name, texts) for name, all_texts in REFUSED.items() for texts in all_texts]
+)
+def test_what_the_text_tells_is_refused_before_anything_runs(workload, texts, monkeypatch, capsys):
+    monkeypatch.setattr("geonb.runs.run.new_run", lambda *arguments: pytest.fail("would run"))
+    given = re.split(r" (?=\w+=)", texts)
+    assert cli.main(["run", workload, *(part for text in given for part in ("-p", text))]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("Parameters are not right") and "itself failed" not in told
+    assert any(text.partition("=")[0] in told for text in given) and len(told) < 20_000

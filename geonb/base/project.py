@@ -54,7 +54,7 @@ def find_files(value: str, root: Path) -> dict[str, list[Path]]:
     for part in split_files(value, [Path(root)]):
         plain = _plain(part)
         path = Path(root, Path(plain).expanduser())
-        if plain.startswith("/vsi") or path.exists():
+        if plain.startswith("/vsi") or is_there(path):
             found[part] = [path]
         elif any(c in plain for c in "*?["):
             anchor = Path(path.anchor)
@@ -62,6 +62,14 @@ def find_files(value: str, root: Path) -> dict[str, list[Path]]:
         else:
             found[part] = []
     return found
+
+
+def is_there(path: Path) -> bool:
+    """Whether something is at a path; at one that no disk could hold (5,000 letters) there is nothing."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def project_root(start: Path | str | None = None) -> Path:
@@ -158,6 +166,18 @@ def plain_name(name: str, what: str) -> str:
             f"{what} = {name!r} is no name for a folder: it may not be empty, hold a slash or begin with a dot"
         )
     return name
+
+
+def check_name(name: str) -> None:
+    """Refuse what no folder can be called by.
+
+    Raises
+    ------
+    ValueError
+        If it has no letter or digit, or more than 100 letters.
+    """
+    if len(name.encode(errors="replace")) > 100 or not any(c.isalnum() for c in name):
+        raise ValueError("must be 1 to 100 letters, at least one of them a letter or a digit: a folder is called by it")
 
 
 def slug(name: str) -> str:

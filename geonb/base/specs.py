@@ -66,6 +66,8 @@ class Option:
             ends += [f"to {self.most:.10g}"] if self.most is not None else []
             ends += [f"to below {self.below:.10g}"] if self.below is not None else []
             words.insert(0, " ".join([NUMBERS[self.kind], *ends]))
+        if words and self.default is None and "none" not in self.choices:
+            words.append("none")
         return ", or ".join(words)
 
     def take(self, value: Any) -> Any:
@@ -322,14 +324,17 @@ def load(path: str) -> Any:
     ValueError
         If the module or the name in it cannot be imported; says which, and from where Python looked.
     """
-    module, _, attribute = path.partition(":")
+    name, _, attribute = path.partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        module = importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name and not module.startswith(error.name):
+        if error.name and not name.startswith(error.name):
             raise  # the module was found; one of its own imports is missing
         raise ValueError(
-            f"Cannot import {module!r} (from {path!r}): {error}. Install it into this environment or add its folder to PYTHONPATH."
+            f"Cannot import {name!r} (from {path!r}): {error}. Install it into this environment or add its folder to PYTHONPATH."
         ) from error
-    except AttributeError as error:
-        raise ValueError(f"Module {module!r} has no {attribute!r} (from {path!r}).") from error
+    except Exception as error:  # whatever a module may raise; or the name is none
+        raise ValueError(f"Cannot import {name!r} (from {path!r}): {type(error).__name__}: {error}.") from error
+    if not hasattr(module, attribute):
+        raise ValueError(f"Module {name!r} has no {attribute!r} (from {path!r}).")
+    return getattr(module, attribute)

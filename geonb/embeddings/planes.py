@@ -43,8 +43,15 @@ def parse_method(method: str) -> tuple[str, tuple[int, ...]]:
 
 
 def check_method(method: str) -> str:
-    """Refuse a method that there is not."""
-    parse_method(method)
+    """Refuse a method that there is not, or dimensions that make no plane.
+
+    Raises
+    ------
+    ValueError
+    """
+    name, dims = parse_method(method)
+    if name == "dims" and len({*dims}) != 2:
+        raise ValueError(f"method = {method!r} must name two dimensions, each once, as dims:3-7")
     return method
 
 

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from geonb import parameters, registry
 from geonb.base import project, specs, trust
 from geonb.base.conventions import refuse
+from geonb.base.files import read_json
 from geonb.runs import run as runs_run
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def prepare(
         _may_run({k: v for k, v in kept.items() if k not in given}, record, f"the run {found.name}")
         given = kept | given
     settled = parameters.check(declared, given, record, root)
+    refuse("Parameters are not right, nothing was run", _together(flat(settled), record, root, chosen), mark="  ")
     if record.check and record.dataset.endswith(f"/{chosen[0]}.ipynb"):
         faults = specs.load(record.check)(flat(settled), root)
         refuse("Parameters are not right, nothing was run", faults, mark="  ")
@@ -113,6 +115,30 @@ def _may_run(values: Mapping[str, Any], record: Workload, whose: str | None) -> 
             except ValueError as error:
                 faults.append(str(error))
     refuse("Parameters are not right, nothing was run", faults, mark="  ")
+
+
+def _together(values: Mapping[str, Any], record: Workload, root: Path, chosen: Sequence[str]) -> list[str]:
+    """What parameters that every workload has, right each by itself, cannot be together in the chosen steps."""
+    faults = []
+    numbers, shares = {number_of(step) for step in chosen}, str(values.get("shares"))
+    if {1, 2} <= numbers and re.fullmatch(r"[^/]+/\s*0*(\.0*)?\s*/[^/]+", shares):
+        faults.append(
+            f"shares = {shares!r}: nothing is left for validation, by which the weights of a training are chosen"
+        )
+    if values.get("weights") == "swa":
+        from geonb.training.optimizers import check_optimizer
+
+        optimizer = str(values.get("optimizer") or record.defaults.get("optimizer") or "adamw")
+        if check_optimizer(optimizer)[2]["swa"] is None:
+            faults.append(f"weights = 'swa': optimizer = {optimizer!r} averages none. Add swa, as adamw:swa=0.75")
+    clusters, samples = values.get("clusters"), values.get("samples")
+    if clusters and samples and clusters > samples:
+        faults.append(f"clusters = {clusters}: of samples = {samples} windows there are no more kinds than that")
+    if store := values.get("store"):
+        kind = read_json(Path(root, Path(store).expanduser()) / "store.json").get("kind", "patches")
+        if record.stores and kind not in record.stores:
+            faults.append(f"store = {store!r} holds {kind}; {record.name} takes {', '.join(record.stores)}")
+    return faults
 
 
 def describe(workload: str, root: Path | None = None) -> str:
@@ -154,12 +180,12 @@ def choose(notebooks: Mapping[str, Path], steps: str | None) -> list[str]:
     wanted: set[int] = set()
     faults = []
     for part in str(steps).split(","):
-        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
-        span = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
-        unknown = [n for n in span if n not in numbers.values()]
-        if not span or unknown:
+        match = re.fullmatch(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        span = {n for n in numbers.values() if first <= n <= last}
+        if not {first, last} <= span:
             faults.append(part.strip())
-        wanted |= set(span)
+        wanted |= span
     if faults:
         raise ValueError(
             f"Steps {steps!r}: {', '.join(map(repr, faults))} name no step. Write numbers or ranges, as 1-3 or 2,4. "
@@ -185,14 +211,18 @@ def _existing(
                 f"{error.args[0]}\nStep {first} needs a sample store too: begin with step 1 (`geonb run {workload}`)."
             ) from None
         return None  # step 2 finds the newest sample store by itself
+    if not found.path.is_relative_to(root / "runs"):
+        raise ValueError(
+            f"{found.path} is no run of this project, {root}. Go on with it in the checkout that it lies in."
+        )
     info = found.info
     if info.get("workload", record.name) != record.name:
         raise ValueError(
             f"{found.path} is a run of {info['workload']}, not of {record.name}. Give the workload it is of: "
             f"geonb run {info['workload']} --resume {two_words(found)}"
         )
-    needed = [n for n in info["steps"] if 1 < int(n[:2]) < min(first, 4)]
-    unfinished = [n for n in needed if info["steps"][n]["state"] != "done" and n not in chosen]
+    needed = [n for n in info["steps"] if 1 < number_of(n) < min(first, 4)]
+    unfinished = [n for n in needed if info["steps"][n].get("state") != "done" and n not in chosen]
     if unfinished:
         raise ValueError(
             f"{', '.join(chosen)} needs {', '.join(unfinished)}, unfinished in {found.name}. "

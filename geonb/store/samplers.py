@@ -42,6 +42,17 @@ def check_sampler(spec: str) -> tuple[str, dict[str, Any]]:
     return check_options("sampler", spec, OPTIONS)
 
 
+def check_unlabelled(spec: str) -> None:
+    """Refuse what :func:`check_sampler` refuses, and to balance the classes of samples that have none.
+
+    Raises
+    ------
+    ValueError
+    """
+    if check_sampler(spec)[1]["balance"] == "class":
+        raise ValueError(f"sampler = {spec!r}: there are no classes to balance. Leave balance=class out.")
+
+
 class Order:
     """The keys of an epoch's windows, in the order in which they are seen; (seed, epoch) alone decides it.
 

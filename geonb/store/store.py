@@ -55,7 +55,7 @@ class Store(ABC):
     @classmethod
     def open(cls, folder: str | Path) -> Self:
         """The store of this kind in a folder; :func:`open_store` asks the folder for its kind."""
-        return cls(Path(folder), json.loads((Path(folder) / "store.json").read_text()))
+        return cls(Path(folder), base_files.read_json(Path(folder) / "store.json"))
 
     @cached_property
     def index(self) -> pd.DataFrame:
@@ -152,6 +152,22 @@ def row_attrs(row: pd.Series) -> dict:
     return {k: v.item() if hasattr(v, "item") else str(v) for k, v in row.items() if not pd.isna(v)}
 
 
+def sealed_at(spec: str, root: Path) -> list[Path]:
+    """The folder of the sample store that a parameter names, looked for from the project root.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As :func:`open_store`, or if its seal says too little.
+    """
+    store = open_store(Path(root, Path(spec).expanduser()))
+    if missing := [key for key in META_KEYS if key not in store.meta]:
+        raise ValueError(
+            f"{store.path / 'store.json'} has no {', '.join(missing)}: it was damaged. Run notebook 01 again."
+        )
+    return [store.path]
+
+
 def open_store(path: str | Path | None = None, workload: str | None = None) -> Store:
     """Open a sample store.
 
@@ -176,7 +192,7 @@ def open_store(path: str | Path | None = None, workload: str | None = None) -> S
         state = "an unfinished or damaged store (no store.json)" if folder.is_dir() else "no sample store"
         notebook = f"01_dataset_{workload}" if workload else "01_dataset_*"
         raise FileNotFoundError(f"At {path} there is {state}. Run notebooks/{notebook}.ipynb first, or set `store`.")
-    meta = json.loads((folder / "store.json").read_text())
+    meta = base_files.read_json(folder / "store.json")
     try:
         kind = registry.store_of(str(meta.get("kind", "patches")))
     except ValueError as error:
@@ -362,7 +378,7 @@ def check_store(path: str | Path, deep: bool = False) -> Store:
     folder, faults = Path(path), []
     try:
         store = open_store(folder)
-    except (FileNotFoundError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"{folder} is not a sample store: store.json: {error}") from None
     meta = store.meta
     faults += [f"store.json has no {k!r}" for k in META_KEYS if k not in meta]

@@ -34,7 +34,8 @@ def read_shares(shares: str | tuple[float, ...]) -> tuple[float, float, float]:
     except ValueError:
         values = np.empty(0)
     total = values.sum()
-    if len(values) != 3 or (values < 0).any() or values[0] == 0 or min(abs(total - 1), abs(total - 100)) > 1e-6:
+    whole = min(abs(total - 1), abs(total - 100)) < 1e-6  # not so of nan
+    if len(values) != 3 or (values < 0).any() or values[0] == 0 or not whole:
         raise ValueError(
             f"shares = {shares!r} is not train/val/test in percent. Give three that add up to 100: 60/20/20"
         )

@@ -24,6 +24,7 @@ TABLE = {
         "way": Option("none", choices=("none", "short", "long"), help="how"),
         "rate": Option(None, float, 0, choices=("auto",)),
         "on": Option(False, bool),
+        "off": Option(None, bool),
     },
     "another": {},
     "third": {},
@@ -54,10 +55,10 @@ def test_bad_specifications_are_refused(text):
     [
         ("built", {"size": 4, "share": 0.5, "way": None}),
         ("built:size=2,way=any", {"size": 2, "share": 0.5, "way": "any"}),
-        ("other", {"way": "none", "rate": None, "on": False}),
-        ("other:way=none,rate=none,on=true", {"way": "none", "rate": None, "on": True}),
-        ("other:way=false,rate=2", {"way": "none", "rate": 2.0, "on": False}),
-        ("other:rate=auto", {"way": "none", "rate": "auto", "on": False}),
+        ("other", {"way": "none", "rate": None, "on": False, "off": None}),
+        ("other:way=none,rate=none,on=true", {"way": "none", "rate": None, "on": True, "off": None}),
+        ("other:way=false,rate=2,off=none", {"way": "none", "rate": 2.0, "on": False, "off": None}),
+        ("other:rate=auto,off=false", {"way": "none", "rate": "auto", "on": False, "off": False}),
     ],
 )
 def test_what_is_right_comes_with_its_defaults(text, options):
@@ -85,7 +86,8 @@ def test_what_is_right_comes_with_its_defaults(text, options):
         ("built:share=nan", "share = 'nan' must be a number"),
         ("other:way=shot", "way = 'shot' must be one of none, short, long. Did you mean 'short'?"),
         ("other:way=1", "way = 1 must be one of none, short, long"),
-        ("other:rate=-1", "rate = -1 must be a number of 0 or more, or one of auto"),
+        ("other:rate=-1", "rate = -1 must be a number of 0 or more, or one of auto, or none"),
+        ("other:off=1", "off = 1 must be true or false, or none"),
         ("other:on=1", "on = 1 must be true or false"),
     ],
 )
@@ -117,7 +119,16 @@ def test_the_help_shows_every_name_option_default_and_range():
     shown = list(specs.describe_table(TABLE))
     assert shown == [
         "built: size=4 (whole 2 to 8), share=0.5 (above 0 to below 1), way",
-        "other: way=none (one of none, short, long; how), rate (0 or more, or one of auto), on=false (true or false)",
+        "other: way=none (one of none, short, long; how), rate (0 or more, or one of auto, or none), on=false (true or false), "
+        "off (true or false, or none)",
         "another, third",
     ]
     assert "fourth: deep=1-2" in specs.describe_table(TABLE | {"fourth": {"deep": Option([1, 2])}})
+
+
+@pytest.mark.parametrize("path", ["..:x", ":x", "nosuch:x", "raising:x", "os:nosuch", "os"])
+def test_what_cannot_be_imported_is_told(tmp_path, monkeypatch, path):
+    (tmp_path / "raising.py").write_text("1 / 0")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ValueError, match=r"Cannot import|has no"):
+        specs.load(path)

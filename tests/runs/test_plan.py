@@ -45,7 +45,7 @@ def test_choosing_steps(steps, numbers):
     assert "".join(n[1] for n in plan.choose(names, steps)) == numbers
 
 
-@pytest.mark.parametrize("steps", ["0", "3-1", "a", "1-", "", "4"])
+@pytest.mark.parametrize("steps", ["0", "3-1", "1-99999999999", "2-999999999", "9" * 5000, "a", "1-", "", "4"])
 def test_steps_that_are_none(steps):
     with pytest.raises(ValueError, match="name no step"):
         plan.choose({f"0{n}_x": None for n in (1, 2, 3)}, steps)
@@ -137,3 +137,13 @@ def test_a_received_run_and_received_parameters_run_nothing_that_they_name(code,
     trust.trust(str(project / "own.py:scale"))
     assert plan.prepare(RECORD, resume=True).settings["mode"] == "own.py:scale"
     assert not code.exists()
+
+
+def test_a_link_to_a_larger_disk_is_part_of_the_project(project, tmp_path_factory):
+    (project / "runs").symlink_to(tmp_path_factory.mktemp("scratch"))
+    run = runs.new_run(RECORD, {}, project)
+    assert plan.prepare(RECORD, resume=run.name).run == run
+    elsewhere = tmp_path_factory.mktemp("other")
+    other = runs.new_run(RECORD, {}, elsewhere)
+    with pytest.raises(ValueError, match="no run of this project"):
+        plan.prepare(RECORD, resume=str(other.path))

@@ -28,6 +28,7 @@ RECORD = Workload(
     tiles="geonb.workloads.clouds.store:anchor_tiles",
     explore="geonb.workloads.clouds.explore:show",
     headline="triplet_accuracy",
+    check="geonb.workloads.clouds.dataset:check_settings",
     fetch=(GOES,),
     stores={"triplets": "geonb.workloads.clouds.store:TripletStore"},
     figures=TILES,
@@ -64,7 +65,7 @@ RECORD = Workload(
         ),
         "network": Parameter(
             "a backbone of timm and its options, name:key=value,key=value",
-            check="geonb.workloads.clouds.networks:check_network",
+            check="geonb.workloads.clouds.networks:check_build",
             options="geonb.workloads.clouds.networks:OPTIONS",
         ),
         "loss": Parameter(
@@ -73,12 +74,19 @@ RECORD = Workload(
             options="geonb.workloads.clouds.losses:OPTIONS",
         ),
         "channels": Parameter(
-            "channels by name, true-colour, or a function path.py:name; None: the scenes' own", code=True
+            "channels by name, true-colour, or a function path.py:name; None: the scenes' own",
+            code=True,
+            check="geonb.workloads.clouds.channels:check_channels",
         ),
         "region": Parameter(
             "box:W,S,E,N, the part of the scenes to use [degrees]", check="geonb.workloads.clouds.grids:parse_region"
         ),
         "faults": Parameter("what becomes of scenes that cannot be used", choices=("skip", "raise")),
+        "sampler": Parameter(
+            "order and balance of training windows, name:key=value",
+            check="geonb.store.samplers:check_unlabelled",
+            options="geonb.store.samplers:OPTIONS",
+        ),
         "rasters": Parameter(
             "not used: scenes come with the store", check="geonb.workloads.clouds.predict:refuse_rasters"
         ),

@@ -40,6 +40,17 @@ class Choice:
         return known
 
 
+def check_channels(channels: str) -> None:
+    """Refuse names of which there is none or one twice; a function is looked for when it is used, and not run for this.
+
+    Raises
+    ------
+    ValueError
+    """
+    if ":" not in channels:
+        choose(channels)
+
+
 def choose(channels: str | None) -> Choice:
     """Read `channels`.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -66,6 +66,36 @@ def open_scenes(
         return pictures.open_pictures(folder, patch, channels=channels, bounds=bounds, region=region, pixel_m=pixel_m)
     settings = Settings(channels, bounds, region, pixel_m, patch, min_valid, faults)
     return examples.modis_scene(**vars(settings)) if spec is None else read_files(spec, settings)
+
+
+def check_settings(values: dict[str, Any], root: Path) -> list[str]:
+    """What cannot be right together, as far as the parameters alone tell: every fault.
+
+    Parameters
+    ----------
+    values : dict
+        Parameters of all notebooks, by name; None where the workload has a default.
+    root : Path
+        Where files are looked for from.
+    """
+    network, patch, method = (values.get(name) for name in ("network", "patch", "method"))
+    if not network:
+        return []
+    from geonb.embeddings.planes import parse_method
+    from geonb.workloads.clouds.networks import check_network, check_size
+
+    faults = []
+    try:
+        if patch:
+            check_size(network, 3, patch)  # a backbone takes any number of channels
+    except ValueError as error:
+        faults.append(str(error))
+    dims = check_network(network)[1]["dims"]
+    if over := [dim for dim in parse_method(method or "pca")[1] if dim >= dims]:
+        faults.append(
+            f"method = {method!r}: network = {network!r} gives {dims} dimensions, counted from 0: there is no {over[0]}"
+        )
+    return faults
 
 
 def scene_files(spec: str, root: Path) -> list[Path]:

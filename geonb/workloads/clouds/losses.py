@@ -86,9 +86,9 @@ class InfoNCE:
 
 LOSSES: dict[str, type[TripletLoss] | type[InfoNCE]] = {"infonce": InfoNCE, "triplet": TripletLoss}
 _OPTIONS = {
-    "margin": Option(None, float, above=0, help="squared distance"),
-    "temperature": Option(None, float, above=0),
-    "apart": Option(None, float, 0, help="tiles; 0: none is left out"),
+    "margin": Option(None, float, 1e-6, 1e6, help="squared distance"),
+    "temperature": Option(None, float, 1e-3, 1e3),
+    "apart": Option(None, float, 0, 1e6, help="tiles; 0: none is left out"),
 }
 OPTIONS = {name: options_of(loss, _OPTIONS) for name, loss in LOSSES.items()}
 

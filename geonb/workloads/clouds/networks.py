@@ -7,6 +7,7 @@ normalisation, dropout, two linear layers. ``head=linear`` has the last of them 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from geonb.base.specs import Option, check_options, parse_spec
+from geonb.training.devices import check_weights
 
 _OPTIONS = {
     "dims": Option(100, int, 2, 4096, help="length of the vector"),
@@ -70,6 +72,19 @@ def build_network(spec: str, channels: int, patch: int, weights: bool = True) ->
     """
     name, options = check_network(spec)
     return Embedder(name, channels, patch, weights and options["weights"] == "imagenet", options)
+
+
+def check_build(spec: str) -> None:
+    """Refuse a network that is not known or cannot be held, whatever the tiles: from shapes alone, no weight is made.
+
+    Raises
+    ------
+    ValueError
+        As :func:`check_network` and :func:`geonb.training.devices.check_weights`.
+    """
+    check_network(spec)
+    with suppress(RuntimeError, AssertionError), torch.device("meta"):  # of the tiles' side, which is not known yet
+        check_weights(build_network(spec, 3, 224, weights=False), spec)
 
 
 def check_size(spec: str, channels: int, patch: int) -> None:

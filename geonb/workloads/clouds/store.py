@@ -41,6 +41,7 @@ APART_H = 12.0
 _APART = {"apart_h": Option(APART_H, float, 0, 1e6, help="scenes of a place closer in time are one take, hours")}
 SPLIT = {"auto": _APART, "scene": _APART, "area": _APART}
 COUNTS = "3000/600/600"
+MOST = 10_000_000  # triplets of a split; their table alone is a gigabyte
 
 
 @dataclass(frozen=True, repr=False)
@@ -324,15 +325,16 @@ def read_counts(counts: str | dict[str, int]) -> dict[str, int]:
     Raises
     ------
     ValueError
-        If there are not three whole numbers, or train and val are not above 0.
+        If there are not three whole numbers, train and val are not above 0, or one is above :data:`MOST`.
     """
     try:
         values = list(counts.values()) if isinstance(counts, dict) else [int(part) for part in str(counts).split("/")]
     except ValueError:
         values = []
-    if len(values) != 3 or min(values) < 0 or min(values[:2]) == 0:
+    if len(values) != 3 or min(values) < 0 or min(values[:2]) == 0 or max(values) > MOST:
         raise ValueError(
-            f"triplets = {counts!r} are not train/val/test. Give three whole numbers, the first two above 0: 2000/500/1000"
+            f"triplets = {counts!r} are not train/val/test. Give three whole numbers up to {MOST:,}, the first two above 0: "
+            "2000/500/1000"
         )
     return dict(zip(SPLITS, values, strict=True))
 

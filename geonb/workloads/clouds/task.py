@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geonb.store.samplers import check_sampler
+from geonb.store.samplers import check_unlabelled
 from geonb.training.augmentation import check_augment
 from geonb.training.optimizers import check_optimizer
 from geonb.training.task import Trainable, check_all
@@ -62,7 +62,7 @@ class Triplet(Trainable):
             lambda: check_size(network, channels, store.meta["parameters"]["patch"]),
             lambda: build_loss(loss),
             lambda: check_augment(augment, channels),
-            lambda: _check_sampler(sampler),
+            lambda: check_unlabelled(sampler),
             lambda: check_optimizer(optimizer),
         ]
         check_all(store, checks)
@@ -165,8 +165,3 @@ def collapse(near: Tensor, far: Tensor, scale: float, trained_far: float = 0.0) 
     if won < chance and float(near.mean()) > 100 * scale:
         return f"neighbours are {float(near.mean()):.2g} apart, where {scale:g} is asked for, and no nearer than distant tiles: it diverged"
     return ""
-
-
-def _check_sampler(sampler: str) -> None:
-    if check_sampler(sampler)[1]["balance"] == "class":
-        raise ValueError(f"sampler = {sampler!r}: tiles have no classes to balance. Leave balance=class out.")

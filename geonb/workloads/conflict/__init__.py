@@ -80,7 +80,7 @@ RECORD = Workload(
         "horizon": Parameter("months ahead that are forecast", 1, 36),
         "network": Parameter(
             "architecture and its options, name:key=value,key=value",
-            check="geonb.workloads.conflict.networks:check_network",
+            check="geonb.workloads.conflict.networks:check_build",
             options="geonb.workloads.conflict.networks:OPTIONS",
         ),
         "loss": Parameter(
@@ -96,6 +96,11 @@ RECORD = Workload(
             "flips,rotations of training windows (rotations need square ones), or none",
             check="geonb.workloads.conflict.loaders:check_turns",
             options="geonb.training.augmentation:TURNS",
+        ),
+        "sampler": Parameter(
+            "order and balance of training windows, name:key=value",
+            check="geonb.store.samplers:check_unlabelled",
+            options="geonb.store.samplers:OPTIONS",
         ),
         "rasters": Parameter(
             "not used: forecasts are of the store's region", check="geonb.workloads.conflict.dataset:refuse_rasters"

@@ -104,10 +104,12 @@ def check_settings(values: dict[str, Any], root: Path) -> list[str]:
     size = check_windows(values["windows"]).get("size")
     faults = []
     for check in (
+        lambda: _files(values.get("events"), root),
         lambda: _check_channels(values, root),
         lambda: _check_months(values),
         lambda: _check_size(size, values["region"]),
         lambda: _check_peepholes(size, values.get("network")),
+        lambda: _check_learning(size, values),
     ):
         try:
             check()
@@ -142,6 +144,28 @@ def _check_peepholes(size: int | None, network: str | None) -> None:
     from geonb.workloads.conflict.networks import check_size
 
     check_size(network, size, size)
+
+
+def _check_learning(size: int | None, values: dict[str, Any]) -> None:
+    """Whether the network has outputs enough, and windows that were cut to a size are large enough for the loss."""
+    network, loss = values.get("network"), values.get("loss")
+    if not (network or loss):
+        return
+    import torch
+
+    from geonb.workloads.conflict.losses import build_loss
+    from geonb.workloads.conflict.networks import build_network
+
+    outcomes = len(cube.list_outcomes(values["outcomes"]))
+    built = build_loss(loss or "bce", outcomes)
+    if size and size < built.least_side:
+        raise ValueError(
+            f"loss = {loss!r} compares maps of {built.least_side} cells a side or more; windows = {values['windows']!r} have {size}. "
+            "Give a smaller sigma (ssim:sigma=0.5), larger windows, or another loss."
+        )
+    if network:
+        with torch.device("meta"):  # built without its numbers
+            build_network(network, 1, outcomes * (2 if built.needs_deaths else 1), values["horizon"])
 
 
 def check_period(spec: str) -> tuple[str | None, str | None]:
@@ -224,7 +248,8 @@ def open_events(spec: str | None = None, faults: str = "raise") -> pd.DataFrame:
 
 
 def _files(spec: str | None, root: Path | None = None) -> list[Path]:
-    found = project.find_files(spec, root or project.project_root()) if spec else {}
+    named = project.find_files(spec, root or project.project_root()) if spec else {}
+    found = {pattern: [path for path in paths if path.is_file()] for pattern, paths in named.items()}
     missing = [pattern for pattern, paths in found.items() if not paths]
     if missing:
         raise ValueError(f"No file {', '.join(missing)}. Give paths from here or from the project root, or globs.")

@@ -113,7 +113,7 @@ class Hurdle(Term):
 
 
 LOSSES: dict[str, type[Term]] = {"bce": BCE, "focal": Focal, "hurdle": Hurdle, "mse": MSE, "ssim": SSIM}
-_ABOVE_0 = Option(None, float, above=0)
+_ABOVE_0 = Option(None, float, 1e-6, 1e6)  # beyond, float32 holds the sum no more
 _OPTIONS = {
     "alpha": Option(None, float, 0, 1),
     "gamma": Option(None, float, 0.1, 10),

@@ -10,9 +10,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from geonb.base.specs import Option, check_options, options_of
+from geonb.training.devices import check_weights
 from geonb.workloads.conflict.convlstm import HEADS, PEEPHOLES, EncoderDecoder, check_structure
 from geonb.workloads.conflict.unet_lstm import NORMS, RECURRENT, UNetLSTM
 
@@ -146,6 +148,18 @@ def check_size(spec: str, height: int, width: int) -> None:
             f"{size[0]} x {size[1]}. Give size={height if height == width else f'{height}-{width}'}, "
             "or peephole=channel, which takes any size."
         )
+
+
+def check_build(spec: str) -> None:
+    """Refuse a network that cannot be built or held, before any compute: from shapes alone, no weight is made.
+
+    Raises
+    ------
+    ValueError
+        As :func:`build_network` and :func:`geonb.training.devices.check_weights`.
+    """
+    with torch.device("meta"):
+        check_weights(build_network(spec, channels=1, outputs=1, horizon=1), spec)
 
 
 def describe_network(spec: str, channels: int, outputs: int, horizon: int) -> dict[str, Any]:

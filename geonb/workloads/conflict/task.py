@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from geonb.store.samplers import check_sampler, order_of
+from geonb.store.samplers import check_unlabelled, order_of
+from geonb.training.devices import machine_bytes
 from geonb.training.optimizers import check_optimizer
 from geonb.training.task import Trainable, check_all
 from geonb.workloads.conflict.losses import build_loss
@@ -52,7 +52,7 @@ class Forecast(Trainable):
             lambda: _check_network(store, network, loss),
             lambda: _check_loss(store, loss),
             lambda: check_optimizer(optimizer),
-            lambda: _check_sampler(sampler),
+            lambda: check_unlabelled(sampler),
             lambda: store.windows("train", augment),
         ]
         check_all(store, checks)
@@ -191,13 +191,6 @@ def kept_bytes(network: str, channels: int, outputs: int, steps: int, horizon: i
     return sum(tensor.untyped_storage().nbytes() for key, tensor in kept.items() if key not in weights)
 
 
-def machine_bytes() -> int:
-    """Memory of the device that trains: the GPU's, else all of the machine's."""
-    if torch.cuda.is_available():
-        return torch.cuda.mem_get_info()[1]
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
 # exp(16) - 1 is 8.9 million: a wild extrapolation must not become infinite
 MOST_LOG_DEATHS = 16.0
 
@@ -275,11 +268,6 @@ def _check_loss(store: Store, loss: str) -> None:
         )
     if faults:
         raise ValueError("\n".join(faults))
-
-
-def _check_sampler(sampler: str) -> None:
-    if check_sampler(sampler)[1]["balance"] == "class":
-        raise ValueError(f"sampler = {sampler!r}: a forecast has no classes to balance. Leave balance=class out.")
 
 
 def _sizes(store: Store) -> list[tuple[int, int]]:

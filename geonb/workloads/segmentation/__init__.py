@@ -57,10 +57,10 @@ RECORD = Workload(
         "patch": Parameter("side of a window [px]", 8, 8192),
         "stride": Parameter("distance of neighbouring windows [px]", 1, 8192),
         "block": Parameter("side of the blocks dealt to the splits [px]", 8, 65536),
-        "name": Parameter("first part of the sample store's name"),
+        "name": Parameter("first part of the sample store's name", check="geonb.base.project:check_name"),
         "network": Parameter(
             "architecture and its options, name:key=value,key=value",
-            check="geonb.workloads.segmentation.networks:check_network",
+            check="geonb.workloads.segmentation.networks:check_build",
             options="geonb.workloads.segmentation.networks:OPTIONS",
         ),
         "loss": Parameter(

@@ -300,7 +300,12 @@ def open_datasets(datasets: str, resolution: float | None = None, **facts: Any) 
 
 
 def check_settings(values: Mapping[str, Any], root: Path) -> list[str]:
-    """What parameters, right each by itself, cannot be together: of the sources, what would be ignored or refused only later."""
+    """What parameters, right each by itself, cannot be together: of windows and network, and of the sources what would be ignored."""
+    return [*dataset.fit_faults(values), *_source_faults(values)]
+
+
+def _source_faults(values: Mapping[str, Any]) -> list[str]:
+    """What of the sources would be ignored, or refused only later."""
     given = {name: values[name] for name in ("images", "masks", "classes", "bands") if values.get(name) is not None}
     if values.get("datasets") is not None:
         surplus = f"{', '.join(given)}: not used beside `datasets`, whose catalogue says it of each. Leave out one or the other"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from geonb.base.project import expand_files as _expand
 from geonb.rasters import grids
 from geonb.rasters import images as rasters_images
 from geonb.rasters.images import Image, choose_bands, open_image, stack, unique
+from geonb.store.windows import check_sizes
 from geonb.workloads.segmentation import scan as segmentation_scan
 from geonb.workloads.segmentation.masks import (
     Mask,
@@ -506,6 +507,25 @@ def _channel_faults(a: Pairs, b: Pairs) -> list[str]:
         f"{a.name} has the {len(mine)} bands {', '.join(mine)}, {b.name} has the {len(theirs)} bands {', '.join(theirs)}: "
         "choose the same ones, in one order, with `bands`"
     ]
+
+
+def fit_faults(values: Mapping[str, Any]) -> list[str]:
+    """What sizes, network, loss and class table, right each by itself, cannot be together, as far as the parameters tell."""
+    faults: list[str] = []
+    patch, network, loss, classes = (values.get(name) for name in ("patch", "network", "loss", "classes"))
+    attempt(faults, check_sizes, {}, patch, values["stride"], values["block"], values["seed"])
+    if values.get("rasters"):  # those to predict, two notebooks later
+        attempt(faults, project.existing_files, values["rasters"])
+    if network:
+        from geonb.workloads.segmentation.networks import check_size
+
+        attempt(faults, check_size, network, patch, patch)
+    table = attempt(faults, read_classes, classes) if loss and classes and "=" in classes else None
+    if table:
+        from geonb.workloads.segmentation.losses import build_loss
+
+        attempt(faults, build_loss, loss, len(real_classes(table)))
+    return faults
 
 
 def attempt(faults: list[str], function: Callable[..., Any], *arguments: Any) -> Any:

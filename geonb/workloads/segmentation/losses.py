@@ -22,6 +22,7 @@ from torch.nn import functional
 from geonb.base.conventions import IGNORE
 from geonb.base.specs import Option, check_sum, options_of
 
+SMALLEST, LARGEST = 1e-6, 1e6  # of weights: beyond, float32 holds the sum no more
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -193,9 +194,9 @@ def signed_distances(targets: np.ndarray, classes: list[int]) -> np.ndarray:
 
 
 def _class_weights(value: Any) -> list[float]:
-    if not isinstance(value, list) or not all(isinstance(v, int | float) and 0 <= v < float("inf") for v in value):
+    if not isinstance(value, list) or not all(isinstance(v, int | float) and 0 <= v <= LARGEST for v in value):
         raise ValueError(
-            "must be a number, 0 or more, for each class, as class_weights=1-2-4 or class_weights=[1,0.5,2]"
+            f"must be a number, 0 to {LARGEST:g}, for each class, as class_weights=1-2-4 or class_weights=[1,0.5,2]"
         )
     if not any(value):
         raise ValueError("is 0 for all classes: nothing would count")
@@ -216,13 +217,13 @@ LOSSES: dict[str, Callable[..., Loss]] = {
     "tversky": tversky,
     "weighted-bce": weighted_bce,
 }
-_SHARE, _POSITIVE = Option(None, float, 0, 1), Option(None, float, 0)
+_SHARE, _POSITIVE = Option(None, float, 0, 1), Option(None, float, 0, LARGEST)
 _OPTIONS = {
     "alpha": _SHARE, "beta": _SHARE, "gamma": Option(None, float, 0.1, 10), "label_smoothing": Option(None, float, 0, below=1),
-    "pos_weight": Option(None, float, above=0), "smooth": _POSITIVE, "start": _POSITIVE, "end": _POSITIVE,
+    "pos_weight": Option(None, float, SMALLEST, LARGEST), "smooth": _POSITIVE, "start": _POSITIVE, "end": _POSITIVE,
     "class_weights": Option(read=_class_weights, help="one a class, as 1-2-4"),
 }  # fmt: skip
-_WEIGHT = {"weight": Option(1.0, float, above=0, help="in a sum")}
+_WEIGHT = {"weight": Option(1.0, float, SMALLEST, LARGEST, help="in a sum")}
 OPTIONS = {name: options_of(make, _OPTIONS) | _WEIGHT for name, make in LOSSES.items()}
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from geonb.base.specs import Option, check_options, options_of, parse_spec
+from geonb.training.devices import check_weights
 from geonb.workloads.segmentation import segmentalist
 from geonb.workloads.segmentation.segmentalist import Segmentalist
 
@@ -123,24 +124,48 @@ def build_network(spec: str, channels: int, classes: int, weights: bool = True) 
     pretrained = options.get("encoder_weights")
     try:
         network = architecture(in_channels=channels, classes=classes, **options)
-    except (OSError, RuntimeError) as error:
-        if pretrained is None:
-            raise
+    except MemoryError:
+        raise
+    except Exception as error:  # a library's, of a dozen kinds
+        if pretrained is None or not isinstance(error, (OSError, RuntimeError)):
+            told = str(error) or type(error).__name__
+            raise ValueError(f"The options of network = {spec!r} do not go together: {told}") from error
         raise ConnectionError(
             f"The weights {pretrained!r} of {options['encoder_name']!r} are not on disk and could not be fetched ({error}). "
             "Build the network once where there is a network (a login node), or leave `weights` out to start at random."
         ) from error
-    except (AssertionError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"The options of network = {spec!r} do not go together: {error}") from error
     if architecture is not Segmentalist and set(options) & _SIZES:
         _check_output(network, spec, channels)
     return network
 
 
+def check_build(spec: str) -> None:
+    """Refuse a network that cannot be built or held, before any compute: from shapes alone, no weight is made.
+
+    Raises
+    ------
+    ValueError
+        As :func:`build_network` and :func:`geonb.training.devices.check_weights`.
+    """
+    try:
+        with torch.device("meta"):
+            network = build_network(spec, channels=3, classes=2, weights=False)
+    except ValueError as error:
+        if "meta tensor" not in str(error):
+            raise
+        network = build_network(
+            spec, channels=3, classes=2, weights=False
+        )  # some ask their own numbers while they are built
+    check_weights(network, spec)
+
+
 def _check_output(network: nn.Module, spec: str, channels: int) -> None:
     network.eval()
-    with torch.no_grad():
-        given = network(torch.zeros(1, channels, 128, 128)).shape[-1]
+    try:
+        with torch.no_grad():
+            given = network(torch.zeros(1, channels, 128, 128)).shape[-1]
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise ValueError(f"The options of network = {spec!r} do not go together: {error}") from error
     network.train()
     if given != 128:
         raise ValueError(

@@ -8,6 +8,7 @@ rounded up, and what is enlarged takes the size of its skip.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,20 +28,24 @@ def _odd(value: int) -> int:
     return value
 
 
-def _list(value: Any) -> list[int]:
+def _list(value: Any, most: int = 1000) -> list[int]:
     """Numbers, 1 or more each; one may stand alone."""
     value = [value] if _whole(value) else value
-    if not isinstance(value, list | tuple) or not value or not all(map(_whole, value)):
-        raise ValueError("must be a whole number, 1 or more, for each stage, as 2-2-2-2")
+    if not isinstance(value, list | tuple) or not 1 <= len(value) <= 16 or not all(map(_whole, value)):
+        raise ValueError("must be a whole number, 1 or more, for each of up to 16 stages, as 2-2-2-2")
+    if max(value) > most:
+        raise ValueError(f"must be whole numbers up to {most:,}")
     return list(value)
 
 
 _OPTIONS = {
     "layer_blocks": Option(read=_list, help="residual blocks of each stage"),
-    "initial_filters": Option(None, int, 1),
-    "residual_filters": Option(read=_list, help="of each stage; else initial_filters, doubled at each"),
-    "initial_kernel": Option(None, int, 1, read=_odd, help="odd"),
-    "cardinality": Option(None, int, 1),
+    "initial_filters": Option(None, int, 1, 65536),
+    "residual_filters": Option(
+        read=partial(_list, most=65536), help="of each stage; else initial_filters, doubled at each"
+    ),
+    "initial_kernel": Option(None, int, 1, 101, read=_odd, help="odd"),
+    "cardinality": Option(None, int, 1, 65536),
     "attention": Option(choices=("none", "spatial", "channel_spatial")),
     "cbam": Option(choices=(False, True, "encoder", "decoder")),
     "pyramid_pooling": Option(choices=(False, True, "context", "input")),
