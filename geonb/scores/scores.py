@@ -76,14 +76,12 @@ def score(run: RunFolder, predictions: xr.DataTree, *, draws: int = 1000, seed: 
     return scores
 
 
-FORMER = {f"{what}_pixels": f"{what}_samples" for what in ("n", "bin", "source")}
-
-
 def read_scores(path: str | Path) -> xr.Dataset:
     """A scores.nc, read whole; what earlier versions of geonb called otherwise has its name of today."""
     with xr.open_dataset(path, engine="h5netcdf") as opened:
         scores = opened.load()
-    return scores.rename({old: new for old, new in FORMER.items() if old in scores})
+    former = (str(name) for name in scores.data_vars if str(name).endswith("_pixels"))
+    return scores.rename({name: f"{name.removesuffix('_pixels')}_samples" for name in former})
 
 
 def check_scores(path: str | Path, told: Mapping[str, Any] | None = None) -> None:

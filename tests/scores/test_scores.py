@@ -11,6 +11,7 @@ from sklearn import metrics
 from geonb import scores as s
 from geonb.base import conventions
 from geonb.scores.comparison import of_split
+from geonb.scores.scores import read_scores
 from geonb.workloads.segmentation import boundary
 from geonb.workloads.segmentation import scores as segmentation_scores
 
@@ -348,7 +349,7 @@ def test_each_source_is_scored_as_if_it_were_alone():
     np.testing.assert_allclose(
         scores["constituent_score"].sel(constituent="old"), scores["source_score"].sel(source="c")
     )
-    assert scores["constituent_pixels"].sum() == scores["n_samples"].sum()
+    assert scores["constituent_samples"].sum() == scores["n_samples"].sum()
     assert "constituent_score" not in segmentation_scores.score_classes(tree(), draws=0)
 
 
@@ -408,3 +409,10 @@ def test_two_runs_are_compared_over_the_same_blocks():
     del twin.attrs["workload"]
     with pytest.raises(ValueError, match=r"do not say of which workload they are .* run 04_analytics again"):
         s.compare(one, twin, "mean_iou")
+
+
+def test_scores_of_before_have_the_names_of_today(tmp_path):
+    old = xr.Dataset({"n_pixels": ("split", [7]), "source_pixels": (("split", "source"), [[3, 4]]), "score": 0.5})
+    old.to_netcdf(tmp_path / "scores.nc", engine="h5netcdf")
+    found = read_scores(tmp_path / "scores.nc")
+    assert set(found) == {"n_samples", "source_samples", "score"} and found["source_samples"].values.tolist() == [[3, 4]]

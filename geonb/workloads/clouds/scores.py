@@ -66,7 +66,7 @@ def score_triplets(predictions: xr.DataTree, draws: int = 1000, seed: int = 0) -
         return _resampled(found, inside, draws, key)
 
     variables: dict = by_split(resample, mine, seed, dict.fromkeys(("score", "gain"), ("model", "split", "metric")))
-    counts = {"pixels": lambda inside: int(inside.sum()), "blocks": lambda inside: len(np.unique(found.unit[inside]))}
+    counts = {"samples": lambda inside: int(inside.sum()), "blocks": lambda inside: len(np.unique(found.unit[inside]))}
     variables |= by_group(resample, by_source, "source", seed, counts)
     variables |= _by_scene(found, data, draws, seed) | _by_place(found, data)
     variables |= _histograms(found) | blocks.block_variables(found, data)

@@ -81,7 +81,7 @@ def score_classes(
 
     variables = by_split(resample, mine, seed, DIMS | {"gain": ("model", "split", "metric")})
     pixels = blocks.table[0][:, columns(number)["confusion"]].sum(-1)
-    counts = {"pixels": lambda inside: int(pixels[inside].sum()), "blocks": lambda inside: int(inside.sum())}
+    counts = {"samples": lambda inside: int(pixels[inside].sum()), "blocks": lambda inside: int(inside.sum())}
     for dim, group_of in {"source": blocks.sources, "constituent": datasets}.items():
         of_block, groups = np.array(group_of)[blocks.source], list(dict.fromkeys(group_of))
         if dim == "source" or len(groups) > 1:
