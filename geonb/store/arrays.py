@@ -1,4 +1,8 @@
-"""The arrays of a sample store: every source on its own grid in one Zarr, and what is counted over them."""
+"""The arrays of a sample store: every source on its own grid in one Zarr, and what is counted over them; how any Zarr is written.
+
+Every chunk carries the format's checksum, and chunks of nothing but zeros are written like any other, so that a chunk that is
+missing or was changed always means damage.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,16 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from geonb.base import threads
 from geonb.base.conventions import IGNORE
 from geonb.rasters import grids
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 CHUNK_PX = 512
 TILE_PX = 2 * CHUNK_PX  # side of the rectangles in which arrays are filled and counted
@@ -22,6 +29,25 @@ PLANES = ("inputs", "targets", "valid")
 def strips(rows: int) -> list[slice]:
     """Strips of rows for threads to share; whole chunks, so that no two threads write into one."""
     return grids.strips(rows, -(-TILE_PX // CHUNK_PX) * CHUNK_PX)
+
+
+def compressors(level: int = 0) -> list[Any]:
+    """What chunks are packed with: Zstandard, and a checksum that every reader of Zarr compares (crc32c)."""
+    from zarr.codecs import Crc32cCodec, ZstdCodec
+
+    return [ZstdCodec(level=level), Crc32cCodec()]
+
+
+def summed(data: xr.Dataset, level: int = 0) -> xr.Dataset:
+    """The Dataset, all of whose variables, coordinates too, will be written with `compressors`."""
+    for variable in data.variables.values():
+        variable.encoding["compressors"] = compressors(level)
+    return data
+
+
+def writable(group: Any) -> dict[str, Any]:
+    """The arrays of a Zarr group by name, open for writing; of zeros, too, every chunk is written."""
+    return {name: array.with_config({"write_empty_chunks": True}) for name, array in group.arrays()}
 
 
 def source_facts(name: str, crs: Any, transform: Any, shape: tuple[int, int]) -> dict:
@@ -97,11 +123,10 @@ def moments_of(values: np.ndarray) -> tuple[int, Any, Any]:
 
 @contextmanager
 def quiet_zarr() -> Iterator[None]:
-    """Without the warnings that text and gathered metadata are extensions of Zarr 3: xarray reads both."""
+    """Without the warnings that text and gathered metadata are extensions of Zarr 3, and a manifest no part of it."""
+    told = "does not have a Zarr V3 specification|Consolidated metadata|not recognized as a component"
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="(?s).*(does not have a Zarr V3 specification|Consolidated metadata).*"
-        )
+        warnings.filterwarnings("ignore", message=f"(?s).*({told}).*")
         yield
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from geonb.base.files import enough_space, locked, whole_folder
 from geonb.rasters import grids
 from geonb.store.arrays import TILE_PX
+from geonb.store.sealing import named
 
 if TYPE_CHECKING:
     from geonb.store.store import Store
@@ -60,22 +61,34 @@ def memory_map(store: Store, planes: Mapping[str, Plane]) -> Path:
     ------
     OSError
         No space left: says how much is needed.
+    ValueError
+        If a chunk of the arrays is gone or damaged; names the file.
     """
     arrays = (store.path / "arrays.zarr").resolve()
     folder = scratch_folder() / arrays.stem
     files = [folder / f"{name}.npy" for name in planes]
-    if all(file.is_file() for file in files):
+    if all(map(_there, files)):
         return folder
     import zarr
 
     with locked(folder.with_name(f"{folder.name}.lock")):
-        if not all(file.is_file() for file in files):  # they may have come while we waited
-            group: Any = zarr.open_group(arrays, mode="r")
-            need = sum(group[plane.array].nbytes for plane in planes.values())
-            with enough_space(folder.parent, need), whole_folder(folder) as partial:
-                for name, plane in planes.items():
-                    _decode(group[plane.array], partial / f"{name}.npy", plane.channels)
+        if not all(map(_there, files)):  # they may have come while we waited
+            with named(store.path):
+                group: Any = zarr.open_group(arrays, mode="r")
+                need = sum(group[plane.array].nbytes for plane in planes.values())
+                with enough_space(folder.parent, need), whole_folder(folder) as partial:
+                    for name, plane in planes.items():
+                        _decode(group[plane.array], partial / f"{name}.npy", plane.channels)
     return folder
+
+
+def _there(file: Path) -> bool:
+    """Whether a memory map can be opened; one that was cut short cannot."""
+    try:
+        np.load(file, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return False
+    return True
 
 
 def _decode(array: Any, file: Path, channels: bool) -> None:

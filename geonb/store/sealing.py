@@ -1,16 +1,26 @@
-"""How a sample store is made: found again, or its arrays, its table and, last, its seal; one writer at a time, whole or not at all."""
+"""How a sample store is made: found again, or its arrays, its table and, last, its seal; one writer at a time, whole or not at all.
+
+What is damaged, by the manifest of the store or of its arrays, is made again; what is whole is never touched.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from geonb.base import manifest
 from geonb.base.conventions import VERSION
 from geonb.base.files import enough_space, key_of, locked, sweep, whole_folder, write_json
+from geonb.base.manifest import missing, write_manifest
 from geonb.base.project import plain_name, project_root
 
 FORMAT = 1
+CURE = (
+    "Run notebook 01 again with the same settings, or geonb run <workload> --resume: what is damaged is made again. If you changed a "
+    "file on purpose, delete the manifest.json beside it."
+)
 TABLE_BYTES = 10_000_000  # what a table and a seal may need
 
 
@@ -64,7 +74,7 @@ def make_store(
     said = {"geonb": VERSION, "format": FORMAT, "workload": workload, "kind": kind, "name": name, "key": key, **facts}
     said |= {"inputs": [file | {"path": seen_from(base, file["path"])} for file in files], **(more or {})}
     folder, prepared = home / f"{plain_name(name, 'name')}-{key[:8]}", home / ".arrays" / f"{arrays_key}.zarr"
-    if not finished(folder):
+    if not finished(folder) or damage(folder):
         seal(folder, prepared, write_arrays, lambda partial: said | write_table(partial))
     return folder
 
@@ -90,16 +100,21 @@ def seal(
     """
     home = folder.parent
     with locked(home / ".lock"):
-        if finished(folder):  # it may have come while we waited
+        found = damage(folder) if finished(folder) else []
+        if finished(folder) and not found:  # it may have come while we waited
             return
+        for fault in found:
+            print(f"{folder.name}: {fault}; it is made again")
         sweep(home)
         sweep(prepared.parent)
-        if not prepared.is_dir():
+        if not prepared.is_dir() or missing(prepared):
             with whole_folder(prepared) as partial:
                 write_arrays(partial)
+                write_manifest(partial)
         with enough_space(home, TABLE_BYTES), whole_folder(folder) as partial:
             (partial / "arrays.zarr").symlink_to(Path("..") / prepared.parent.name / prepared.name)
             write_json(partial / "store.json", write_table(partial))
+            write_manifest(partial)
 
 
 def check_import(file: str | Path, folder: str | Path) -> tuple[Path, Path]:
@@ -120,6 +135,19 @@ def check_import(file: str | Path, folder: str | Path) -> tuple[Path, Path]:
     if not file.is_file() or not h5py.is_hdf5(file):
         raise ValueError(f"{file} is not an HDF5 file")
     return file, folder
+
+
+def damage(folder: Path, deep: bool = False, most: int | None = None) -> list[str]:
+    """What of a finished store, or of its arrays, is gone or changed since; see :func:`geonb.base.manifest.missing`."""
+    if not (folder / "arrays.zarr").is_dir():
+        return ["arrays.zarr cannot be opened: it is gone", *missing(folder, deep)]
+    return missing(folder, deep) + [f"arrays.zarr/{fault}" for fault in missing(folder / "arrays.zarr", deep, most)]
+
+
+def named(folder: Path | str) -> AbstractContextManager[None]:
+    """Read a store's arrays in here, where something missing is refused and a damaged chunk is named."""
+    head = f"The arrays of the sample store {folder} are damaged"
+    return manifest.named(Path(folder) / "arrays.zarr", head, CURE)
 
 
 def finished(folder: Path) -> bool:

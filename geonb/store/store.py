@@ -3,7 +3,8 @@
     data/<workload>/<name>-<key>/
         arrays.zarr     -> ../.arrays/<key>.zarr: a group a source; shared by all windows and splits of the same inputs
         index.parquet   a row a window (GeoParquet)
-        store.json      written last: without it there is no store
+        store.json      the seal: without it there is no store
+        manifest.json   what must be there, bytes and sums; the arrays have one of their own
         proof.json      what `check_split` proved, and of which table; anew when it is gone or of another
 
 Both keys are hashes of what went in, so that the same inputs and parameters find the same folder again.
@@ -11,7 +12,6 @@ Both keys are hashes of what went in, so that the same inputs and parameters fin
 
 from __future__ import annotations
 
-import json
 import shutil
 from abc import ABC, abstractmethod
 from contextlib import suppress
@@ -26,8 +26,9 @@ from geonb import registry
 from geonb.base import files as base_files
 from geonb.base import specs
 from geonb.base.conventions import VERSION, refuse
+from geonb.base.manifest import QUICK, gathered, refuse_damaged
 from geonb.base.project import project_root
-from geonb.store.sealing import FORMAT, finished, seen_from
+from geonb.store.sealing import CURE, FORMAT, damage, finished, named, seen_from
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -182,9 +183,18 @@ def open_store(path: str | Path | None = None, workload: str | None = None) -> S
     ------
     FileNotFoundError
         Names the notebook that writes one.
+    ValueError
+        If its seal cannot be read, or a file of it is gone or cut short; names the file. Chunks of large arrays are looked for when
+        they are read.
     """
     if path is None:
         return _newest(workload)
+    store = _opened(path, workload)
+    refuse_damaged(f"The sample store {store.path} is damaged", damage(store.path, most=QUICK), CURE)
+    return store
+
+
+def _opened(path: str | Path, workload: str | None = None) -> Store:
     folder = Path(path).expanduser()
     if not folder.is_absolute() and not folder.exists():
         folder = project_root() / folder
@@ -192,7 +202,10 @@ def open_store(path: str | Path | None = None, workload: str | None = None) -> S
         state = "an unfinished or damaged store (no store.json)" if folder.is_dir() else "no sample store"
         notebook = f"01_dataset_{workload}" if workload else "01_dataset_*"
         raise FileNotFoundError(f"At {path} there is {state}. Run notebooks/{notebook}.ipynb first, or set `store`.")
-    meta = base_files.read_json(folder / "store.json")
+    try:
+        meta = base_files.read_json(folder / "store.json")
+    except ValueError as error:
+        raise ValueError(f"{error}. {CURE}") from error
     try:
         kind = registry.store_of(str(meta.get("kind", "patches")))
     except ValueError as error:
@@ -306,8 +319,8 @@ def _runs_of(folder: Path) -> list[str]:
     project_folder = folder.parents[min(2, len(folder.parents) - 1)]
     for file in sorted(project_folder.glob("runs/*/*/run.json")):
         try:
-            used = json.loads(file.read_text(encoding="utf-8")).get("store")
-        except (OSError, ValueError, AttributeError):  # a broken run.json tells nothing
+            used = base_files.read_json(file).get("store")
+        except (OSError, ValueError):  # a broken run.json tells nothing
             continue
         if used and Path(project_folder, used).resolve() == folder.resolve():
             found.append(file.parent.name)
@@ -333,7 +346,8 @@ def check_split(store: Store) -> dict:
     if store.unproved or not isinstance(fresh, Provable):
         raise ValueError(f"{store.path}: its split cannot be checked; {store.unproved}")
     of = _what_a_proof_is_of(store)  # before the table is read: what changes meanwhile is proved again
-    proof = fresh.check_split()
+    with named(store.path):
+        proof = fresh.check_split()
     with suppress(OSError):  # somebody else's store, or a full disk: whoever asks next proves it again
         base_files.write_json(store.path / PROOF, {"of": of, "proof": proof})
     return proof
@@ -345,8 +359,8 @@ def proof_of(store: Store) -> dict:
     Returns and raises as `check_split`.
     """
     try:
-        kept = json.loads((store.path / PROOF).read_text())
-    except (FileNotFoundError, ValueError):
+        kept = base_files.read_json(store.path / PROOF)
+    except (OSError, ValueError):
         return check_split(store)
     return kept["proof"] if kept.get("of") == _what_a_proof_is_of(store) else check_split(store)
 
@@ -364,7 +378,7 @@ def check_store(path: str | Path, deep: bool = False) -> Store:
     ----------
     path : path
     deep : bool
-        Also read every label.
+        Also compare the sums of the files, decode every chunk, and read every label.
 
     Returns
     -------
@@ -373,18 +387,18 @@ def check_store(path: str | Path, deep: bool = False) -> Store:
     Raises
     ------
     ValueError
-        Listing every fault: seal, keys, arrays, chunks, coordinates, CRS, table, windows, statistics, classes.
+        Listing every fault: files, seal, keys, arrays, chunks, coordinates, CRS, table, windows, statistics, classes.
     """
-    folder, faults = Path(path), []
+    folder = Path(path)
     try:
-        store = open_store(folder)
+        store = _opened(folder)
     except (OSError, ValueError) as error:
         raise ValueError(f"{folder} is not a sample store: store.json: {error}") from None
-    meta = store.meta
+    meta, faults = store.meta, damage(store.path, deep)
     faults += [f"store.json has no {k!r}" for k in META_KEYS if k not in meta]
     if meta.get("format") != FORMAT:
         faults.append(f"store.json is of format {meta.get('format')}, this geonb reads {FORMAT}: run notebook 01 again")
     if not faults:
-        faults += store.faults(deep)
+        faults += gathered(store.faults, deep)
     refuse(f"The sample store {folder} is damaged", faults, most=len(faults))
     return store

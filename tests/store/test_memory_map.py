@@ -78,3 +78,24 @@ def test_scratch_of_somebody_else_is_not_used(monkeypatch, tmp_path):
     monkeypatch.setattr(type(folder), "stat", lambda self, **k: SimpleNamespace(st_uid=12345, st_mode=0o40700))
     with pytest.raises(PermissionError, match="Set GEONB_SCRATCH"):
         memory.scratch_folder()
+
+
+def test_a_map_that_was_cut_short_is_made_again(small_store, monkeypatch, tmp_path):
+    monkeypatch.setenv("GEONB_SCRATCH", str(tmp_path))
+    folder = small_store.windows().folder
+    file = folder / "image-targets.npy"
+    whole = file.read_bytes()
+    for left in (whole[: len(whole) // 2], whole[:9], b""):
+        file.write_bytes(left)
+        small_store.windows()
+        assert file.read_bytes() == whole
+
+
+def test_no_map_is_made_of_arrays_that_lost_a_chunk(small_store, monkeypatch, tmp_path):
+    home = shutil.copytree(small_store.path.parent, tmp_path / "segmentation", symlinks=True)
+    monkeypatch.setenv("GEONB_SCRATCH", str(tmp_path / "scratch"))
+    copied = segmentation_store.PatchStore.open(home / small_store.path.name)
+    next((copied.path / "arrays.zarr").resolve().glob("image/targets/c/*/*")).unlink()
+    with pytest.raises(ValueError, match=r"(?s)are damaged:\n- image/targets/c/0/0 is missing\n.*notebook 01"):
+        copied.windows()
+    assert not list((tmp_path / "scratch").glob("*/*.npy"))

@@ -38,7 +38,6 @@ def write_scenes(scenes: Scenes, folder: Path) -> None:
 def _write_series(series: Series, folder: Path) -> dict:
     import dask.array as da
     import zarr
-    from zarr.codecs import ZstdCodec
 
     from geonb.rasters import images
 
@@ -53,13 +52,13 @@ def _write_series(series: Series, folder: Path) -> dict:
     data = data.drop_vars(PLANES).assign({k: (*plane, attrs[k]) for k, plane in empty.items()})
     data = data.assign_coords(time=series.times, label=("time", np.array(series.labels, dtype="U")))
     side = min(arrays.CHUNK_PX, max(series.shape))
-    coding = {"compressors": [ZstdCodec(level=3)]}
+    coding = {"compressors": arrays.compressors(3)}
     encoding = {"inputs": coding | {"chunks": (1, shape[1], side, side)}, "valid": coding | {"chunks": (1, side, side)}}
-    encoding["time"] = {"units": "milliseconds since 1970-01-01", "dtype": "int64"}
+    encoding["time"] = coding | {"units": "milliseconds since 1970-01-01", "dtype": "int64"}
     with arrays.quiet_zarr():
-        data.to_zarr(folder, group=series.name, mode="a", compute=False, encoding=encoding, consolidated=False)
-    group = zarr.open_group(folder, path=series.name, mode="r+")
-    to = {v: group[v].with_config({"write_empty_chunks": True}) for v in PLANES}
+        options: dict[str, Any] = {"mode": "a", "compute": False, "consolidated": False, "write_empty_chunks": True}
+        arrays.summed(data).to_zarr(folder, group=series.name, encoding=encoding, **options)
+    to = arrays.writable(zarr.open_group(folder, path=series.name, mode="r+"))
     valid = []
     for i in range(len(series)):
         inputs, inside = series.read(i)

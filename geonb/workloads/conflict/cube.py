@@ -339,20 +339,19 @@ def _covariates(plan: Plan, interpolate: Sequence[str]) -> xr.Dataset:
 def _lay_out(folder: Path, plan: Plan, held: xr.Dataset) -> Any:
     """Lay out the group, all but the months written; returns its Zarr group, open for writing."""
     import zarr
-    from zarr.codecs import ZstdCodec
 
-    data = _described(plan, held)
+    data = arrays.summed(_described(plan, held), level=1)
     chunks = {"monthly": (MONTHS_CHUNK, 1), "yearly": (MONTHS_CHUNK, 1), "static": (1,)}
-    data["time"].encoding = {"units": "days since 1970-01-01", "dtype": "int32"}
+    data["time"].encoding |= {"units": "days since 1970-01-01", "dtype": "int32"}
     for name, variable in data.data_vars.items():
         variable.encoding.pop("grid_mapping", None)
         variable.attrs["grid_mapping"] = "spatial_ref"
         front = zip(chunks.get(str(name), ()), variable.shape, strict=False)
         variable.encoding["chunks"] = (*(min(c, n) for c, n in front), *plan.region.shape)
-        variable.encoding["compressors"] = [ZstdCodec(level=1)]
+    options: dict[str, Any] = {"group": "grid", "mode": "a", "consolidated": False, "write_empty_chunks": True}
     with arrays.quiet_zarr():
-        data.drop_vars("monthly").to_zarr(folder, group="grid", mode="a", consolidated=False)
-        data[["monthly"]].to_zarr(folder, group="grid", mode="a", compute=False, consolidated=False)
+        data.drop_vars("monthly").to_zarr(folder, **options)
+        data[["monthly"]].to_zarr(folder, compute=False, **options)
     return zarr.open_group(folder, path="grid", mode="r+")
 
 
@@ -409,7 +408,7 @@ def countries_of(events: pd.DataFrame, region: priogrid.Region) -> np.ndarray:
 
 def _fill_months(group: Any, plan: Plan, used: pd.DataFrame) -> None:
     """Write the monthly channels, each by a thread of its own, twelve months at a time."""
-    to, cells = group["monthly"].with_config({"write_empty_chunks": True}), plan.region.valid.size
+    to, cells = arrays.writable(group)["monthly"], plan.region.valid.size
     names = {r["name"]: r["position"] for r in plan.channels if r["kind"] == "monthly"}
     channels = [(k, match) for name, k in names.items() if (match := PATTERN.fullmatch(name))]
     cases = {suffix: _cases(used, cells, suffix) for suffix in {match["suffix"] or "" for _, match in channels}}

@@ -172,17 +172,20 @@ def _read_arrays(data: Any, folder: Path) -> None:
     n, steps, channels, height, width = predictor.shape
     group = zarr.open_group(folder, mode="w").create_group(WINDOWS)
     some = min(SAMPLES_AT_ONCE, n)
-    inputs = group.create_array(
-        "inputs", shape=predictor.shape, chunks=(some, steps, channels, height, width), dtype="float32",
-        dimension_names=("sample", "step", "channel", "y", "x"),
+    coding: dict[str, Any] = {"dtype": "float32", "compressors": arrays.compressors()}
+    group.create_array(
+        "inputs", shape=predictor.shape, chunks=(some, steps, channels, height, width),
+        dimension_names=("sample", "step", "channel", "y", "x"), **coding,
     )  # fmt: skip
-    targets = group.create_array(
-        "targets", shape=(n, height, width), chunks=(some, height, width), dtype="float32",
-        dimension_names=("sample", "y", "x"),
+    group.create_array(
+        "targets", shape=(n, height, width), chunks=(some, height, width), dimension_names=("sample", "y", "x"), **coding,
     )  # fmt: skip
+    inputs, targets = (arrays.writable(group)[name] for name in ("inputs", "targets"))
     for start in range(0, n, some):
         inputs[start : start + some] = predictor[start : start + some].astype(np.float32)
         targets[start : start + some] = truth[start : start + some].reshape(-1, height, width).astype(np.float32)
+    with arrays.quiet_zarr():
+        zarr.consolidate_metadata(folder)
 
 
 def _write_table(folder: Path, data: Any, about: dict, shares: tuple[float, ...]) -> dict:
@@ -309,7 +312,7 @@ def _read_cube_arrays(data: Any, folder: Path) -> None:
         options = {"chunks": tuple(about["chunks"])} if about["chunks"] else {}
         array = group.create_array(
             name, shape=copy.shape, dtype="str" if text else copy.dtype, dimension_names=about["dimensions"],
-            attributes=about["attributes"], **options,
+            attributes=about["attributes"], compressors=arrays.compressors(), config={"write_empty_chunks": True}, **options,
         )  # fmt: skip
         if text:
             array[:] = copy.asstr()[:]

@@ -9,7 +9,8 @@ import numpy as np
 
 from geonb.base import conventions, files, threads
 from geonb.rasters import images
-from geonb.store.arrays import CHUNK_PX, PLANES, quiet_zarr, seal, source_facts, strips
+from geonb.store import arrays
+from geonb.store.arrays import CHUNK_PX, quiet_zarr, seal, source_facts, strips
 from geonb.workloads.segmentation import dataset, masks, scan
 
 
@@ -57,7 +58,6 @@ def create_group(folder: Path, name: str, data: Any) -> Any:
     """Lay out one source, still without pixels, as CF with coordinates and CRS; returns its Zarr group, open for writing."""
     import dask.array as da
     import zarr
-    from zarr.codecs import ZstdCodec
 
     rows, columns = data.sizes["y"], data.sizes["x"]
     data["targets"] = ("y", "x"), da.zeros((rows, columns), dtype="uint8", chunks=-1)
@@ -66,21 +66,17 @@ def create_group(folder: Path, name: str, data: Any) -> Any:
         variable.encoding.pop("grid_mapping", None)
         variable.attrs["grid_mapping"] = "spatial_ref"
     chunk = (min(CHUNK_PX, rows), min(CHUNK_PX, columns))
-    coding = {"compressors": [ZstdCodec(level=1)]}
+    coding = {"compressors": arrays.compressors(1)}
     encoding = {v: {**coding, "chunks": chunk} for v in ("valid", "targets")}
     encoding["inputs"] = {**coding, "chunks": (data.sizes["channel"], *chunk)}
     with quiet_zarr():
-        data.to_zarr(folder, group=name, mode="a", compute=False, encoding=encoding, consolidated=False)
+        options: dict[str, Any] = {"mode": "a", "compute": False, "consolidated": False, "write_empty_chunks": True}
+        arrays.summed(data).to_zarr(folder, group=name, encoding=encoding, **options)
     return zarr.open_group(folder, path=name, mode="r+")
 
 
-def writable(group: Any) -> dict[str, Any]:
-    """The pixel arrays of a group. Chunks of zeros are written like any other: a missing chunk always means damage."""
-    return {v: group[v].with_config({"write_empty_chunks": True}) for v in PLANES}
-
-
 def _fill(group: Any, image: images.Image, mask: masks.Mask, classes: tuple[dict, ...], rows: slice) -> None:
-    to = writable(group)
+    to = arrays.writable(group)
     with masks.reader(image, mask, classes) as read:
         for x in strips(image.shape[1]):
             inputs, valid, codes = read(rows, x)

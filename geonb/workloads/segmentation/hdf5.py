@@ -180,7 +180,7 @@ def _read_arrays(data: Any, meta: dict, folder: Path) -> None:
         group = segmentation_arrays.create_group(
             folder, source["name"], images.frame(*empty, transform, about["crs_wkt"], channels)
         )
-        to = segmentation_arrays.writable(group)
+        to = arrays.writable(group)
         for y, x in grids.tiles(shape, arrays.TILE_PX):  # every chunk is there, also between the windows
             to["inputs"][:, y, x], to["valid"][y, x], to["targets"][y, x] = 0, False, 255
         for split in conventions.SPLITS:

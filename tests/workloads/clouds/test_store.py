@@ -4,6 +4,7 @@ import json
 import shutil
 
 import geopandas as gpd
+import harm
 import made_scenes
 import numpy as np
 import pytest
@@ -195,7 +196,7 @@ def test_another_split_or_size_does_not_write_the_scenes_again(made):
     ],
 )
 def test_damage_is_named(made, tmp_path, change, said):
-    shutil.copytree(made.path, tmp_path / "store", symlinks=False)
+    harm.unsealed(shutil.copytree(made.path, tmp_path / "store", symlinks=False))
     meta = json.loads((tmp_path / "store" / "store.json").read_text())
     change(meta)
     (tmp_path / "store" / "store.json").write_text(json.dumps(meta))
@@ -204,7 +205,7 @@ def test_damage_is_named(made, tmp_path, change, said):
 
 
 def test_a_missing_chunk_is_named(made, tmp_path):
-    shutil.copytree(made.path, tmp_path / "store", symlinks=False)
+    harm.unsealed(shutil.copytree(made.path, tmp_path / "store", symlinks=False))
     chunk = next(p for p in (tmp_path / "store" / "arrays.zarr").rglob("inputs/c/3/**/*") if p.is_file())
     chunk.unlink()
     with pytest.raises(ValueError, match="1 chunks are missing"):

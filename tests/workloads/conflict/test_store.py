@@ -5,6 +5,7 @@ import shutil
 
 import geopandas as gpd
 import h5py
+import harm
 import made_cubes
 import numpy as np
 import pandas as pd
@@ -25,9 +26,8 @@ def cube_store(tmp_path_factory):
 
 @pytest.fixture
 def copied(cube_store, tmp_path):
-    """A store to damage, with arrays of its own."""
-    shutil.copytree(cube_store.path, tmp_path / "store", symlinks=False)
-    return tmp_path / "store"
+    """A store to damage, with arrays of its own and no manifest, which would tell of all of it."""
+    return harm.unsealed(shutil.copytree(cube_store.path, tmp_path / "store", symlinks=False))
 
 
 def edit(folder, change):
@@ -274,7 +274,7 @@ def test_a_leak_planted_into_whole_regions_is_caught(whole_region, tmp_path):
     found = whole_region.check_split()
     assert (found["leaks"], found["smallest_gap_months"]) == (0, 9)
     assert "6 months in, 3 ahead; origins of two splits are at least 9 months apart" in found["said"]
-    shutil.copytree(whole_region.path, tmp_path / "store", symlinks=False)
+    harm.unsealed(shutil.copytree(whole_region.path, tmp_path / "store", symlinks=False))
     index = gpd.read_parquet(tmp_path / "store" / "index.parquet")
     last = int(np.flatnonzero(index["split"] == "train")[-1])
     index.loc[last, "t"] += 1  # one month later: its last target is the first that the validation sees
