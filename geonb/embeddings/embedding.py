@@ -13,9 +13,12 @@ import numpy as np
 import xarray as xr
 
 from geonb.base.files import whole_folder
+from geonb.base.manifest import missing, refuse_damaged, write_manifest
 from geonb.embeddings.planes import check_method
 from geonb.embeddings.trees import check_clusters, check_examples, check_grouping
 from geonb.rasters.grids import lonlat
+from geonb.store.arrays import quiet_zarr, summed
+from geonb.store.sealing import named
 from geonb.training.devices import best_device
 
 if TYPE_CHECKING:
@@ -72,18 +75,22 @@ def embed(
     ``store.labels``) where the store has labels, and ``margin`` (how well the network did on it, larger is better) where the task
     has ``margins(store, rows)``.
     """
-    windows, rows = store.windows(), draw_rows(store.index, samples, seed)
-    vectors, labels = _encode(model, windows, rows, batch, store.labels if store.legend else None)
-    about = store.index.iloc[rows]
-    columns: dict[str, tuple] = {name: ("sample", about[name].to_numpy()) for name in ("y", "x", "height", "width")}
-    columns |= {name: ("sample", about[name].astype(str).to_numpy(dtype=object)) for name in ("source", "split")}
-    lon, lat = positions(store, about)
-    columns |= {"row": ("sample", rows), "time": ("sample", _times(about))}
-    columns |= {"lon": ("sample", lon, {"units": "degrees_east"}), "lat": ("sample", lat, {"units": "degrees_north"})}
-    if labels:
-        columns["label"] = ("sample", np.array(labels, dtype=object))
-    if hasattr(model, "margins"):
-        columns["margin"] = ("sample", np.asarray(model.margins(store, rows), np.float32))
+    with named(store.path):
+        windows, rows = store.windows(), draw_rows(store.index, samples, seed)
+        vectors, labels = _encode(model, windows, rows, batch, store.labels if store.legend else None)
+        about = store.index.iloc[rows]
+        columns: dict[str, tuple] = {name: ("sample", about[name].to_numpy()) for name in ("y", "x", "height", "width")}
+        columns |= {name: ("sample", about[name].astype(str).to_numpy(dtype=object)) for name in ("source", "split")}
+        lon, lat = positions(store, about)
+        columns |= {"row": ("sample", rows), "time": ("sample", _times(about))}
+        columns |= {
+            "lon": ("sample", lon, {"units": "degrees_east"}),
+            "lat": ("sample", lat, {"units": "degrees_north"}),
+        }
+        if labels:
+            columns["label"] = ("sample", np.array(labels, dtype=object))
+        if hasattr(model, "margins"):
+            columns["margin"] = ("sample", np.asarray(model.margins(store, rows), np.float32))
     data = xr.Dataset(
         {"embedding": (("sample", "dim"), vectors)},
         coords=columns,
@@ -162,10 +169,10 @@ def positions(store: Store, about: pd.DataFrame) -> tuple[np.ndarray, np.ndarray
 
 
 def _write(data: xr.Dataset, path: Path) -> None:
-    # Fixed-width text is part of the Zarr 3 specification; variable-length text is not yet.
     text = {name: data[name].astype(str) for name in data.coords if data[name].dtype == object}
-    with whole_folder(path) as partial:
-        data.assign_coords(text).to_zarr(partial, zarr_format=2, consolidated=True)
+    with whole_folder(path) as partial, quiet_zarr():
+        summed(data.assign_coords(text)).to_zarr(partial, zarr_format=3, consolidated=True, write_empty_chunks=True)
+        write_manifest(partial)
 
 
 def open_embeddings(path: str | Path) -> xr.Dataset:
@@ -175,11 +182,16 @@ def open_embeddings(path: str | Path) -> xr.Dataset:
     ------
     FileNotFoundError
         If there is none; names the notebook that writes it.
+    ValueError
+        If a file of it is gone or cut short; names the file.
     """
     if not Path(path).exists():
         raise FileNotFoundError(
             f"No embeddings at {path}. Run notebooks/05_interpretation.ipynb first, or give another `run`."
         )
+    refuse_damaged(
+        f"The embeddings {path} are damaged", missing(Path(path)), "Run notebooks/05_interpretation.ipynb again."
+    )
     return xr.open_zarr(path)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -48,22 +49,41 @@ def show(workload: str, notebook: str, *subject: Any) -> None:
     from IPython.display import Markdown, display
 
     subjects = dict(zip(registry.GIVES.get(notebook, ()), subject, strict=False))
-    for figure in registry.get(workload).figures.get(notebook, ()):
-        drawn: Any = ()
-        if figure.draw:
-            draw = specs.load(figure.draw)
-            wanted = inspect.signature(draw).parameters
-            drawn = draw(**{name: value for name, value in subjects.items() if name in wanted})
-        if drawn is None:
-            continue
-        display(Markdown(f"### {figure.title}\n\n{figure.text}" if figure.title else figure.text))
-        for one in drawn if isinstance(drawn, list | tuple) else [drawn]:
-            display(one)
+    with _named(*subject):
+        for figure in registry.get(workload).figures.get(notebook, ()):
+            drawn: Any = ()
+            if figure.draw:
+                draw = specs.load(figure.draw)
+                wanted = inspect.signature(draw).parameters
+                drawn = draw(**{name: value for name, value in subjects.items() if name in wanted})
+            if drawn is None:
+                continue
+            display(Markdown(f"### {figure.title}\n\n{figure.text}" if figure.title else figure.text))
+            for one in drawn if isinstance(drawn, list | tuple) else [drawn]:
+                display(one)
 
 
 def explore(workload: str, predictions: xr.DataTree, store: Store) -> Any:
     """A workload's map to look around in: live in JupyterLab, frozen in a report."""
-    return specs.load(registry.get(workload).explore)(predictions, store.arrays)
+    with _named(predictions, store):
+        return specs.load(registry.get(workload).explore)(predictions, store.arrays)
+
+
+@contextmanager
+def _named(*subject: Any) -> Iterator[None]:
+    """What is drawn in here from a store or from predictions, and fails for a damaged chunk, names it."""
+    import xarray as xr
+
+    from geonb.prediction import predictions
+    from geonb.store import sealing, store
+
+    with ExitStack() as reading:
+        for one in subject:
+            if isinstance(one, store.Store):
+                reading.enter_context(sealing.named(one.path))
+            elif isinstance(one, xr.DataTree) and "source" in one.encoding:
+                reading.enter_context(predictions.named(one.encoding["source"]))
+        yield
 
 
 def tiles_of(workload: str, store: Store) -> Callable[[np.ndarray], np.ndarray]:

@@ -13,6 +13,7 @@ import zarr
 
 from geonb.base.conventions import IGNORE
 from geonb.prediction.baselines import Baseline
+from geonb.store.arrays import quiet_zarr, summed, writable
 from geonb.training.devices import best_device
 
 if TYPE_CHECKING:
@@ -164,8 +165,8 @@ class Writer:
     """The open arrays of one source in predictions.zarr, written band by band."""
 
     def __init__(self, path: Path, source: str, layout: Layout) -> None:
-        group = zarr.open_group(path, mode="r+")[source]
-        self.arrays, self.fill = {name: group[name] for name in layout.variables}, layout.fill
+        arrays = writable(zarr.open_group(path, mode="r+")[source])
+        self.arrays, self.fill = {name: arrays[name] for name in layout.variables}, layout.fill
 
     def write(self, model: int, row: int, values: np.ndarray, valid: np.ndarray, column: int = 0) -> int:
         """Write a band of rows from `column` on, a piece at a time to keep copies small; gives the row after it."""
@@ -184,8 +185,6 @@ def create_scene(
     """Lay out a source's group: coordinates and what is known of the scene whole, predictions empty."""
     import dask.array as da
 
-    from geonb.store.arrays import quiet_zarr
-
     rows, columns = scene.sizes["y"], scene.sizes["x"]
     chunk = (min(height, rows), min(CHUNK_PX, columns))
     empty = {}
@@ -196,9 +195,10 @@ def create_scene(
     coords = {"x": scene["x"], "y": scene["y"], "spatial_ref": scene["spatial_ref"]}
     predicted = xr.Dataset(empty, coords={"model": list(models), **layout.coords, **coords})
     # A group begun before an interruption is laid out again; its bands are listed as done only after this.
-    options: dict[str, Any] = {"group": source, "zarr_format": 3, "consolidated": False}
+    options: dict[str, Any] = {"group": source, "zarr_format": 3, "consolidated": False, "write_empty_chunks": True}
     with quiet_zarr():
-        predicted.to_zarr(path, mode="a", compute=False, **options)
+        summed(predicted).to_zarr(path, mode="a", compute=False, **options)
     known = scene[[v for v in ("truth", "split", "block") if v in scene]]
     if known.data_vars:
-        known.chunk({"y": chunk[0], "x": chunk[1]}).drop_encoding().to_zarr(path, mode="a", **options)
+        known = known.chunk({"y": chunk[0], "x": chunk[1]}).drop_encoding()
+        summed(known).to_zarr(path, mode="a", **options)

@@ -7,7 +7,6 @@ dim holds the network first, then every baseline. What groups and variables ther
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,8 @@ import numpy as np
 from geonb import registry
 from geonb.base import specs
 from geonb.base.conventions import refuse
+from geonb.base.files import read_json
+from geonb.base.manifest import gathered, missing, refuse_damaged
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -33,21 +34,23 @@ def check_predictions(path: str | Path, workload: str | None = None, deep: bool 
     workload : str, optional
         Name or import path of the record. None: what the predictions say, else the run.json beside them.
     deep : bool
-        Also read every value; else a few rows or times of each array.
+        Also compare the sums of the files, decode every chunk, and read every value; else a few rows or times of each array.
 
     Raises
     ------
     FileNotFoundError
         If there are none; names the notebook that writes them.
     ValueError
-        One, listing every fault found: seal, models, variables, dims, coordinates, CRS, values out of range.
+        One, listing every fault found: files, seal, models, variables, dims, coordinates, CRS, values out of range.
     """
-    from geonb.prediction.predictions import open_predictions
+    from geonb.prediction.predictions import CURE, opened
 
     path = Path(path)
+    if path.is_dir():
+        refuse_damaged(f"{path} is damaged", missing(path, deep), CURE)
     try:
-        tree = open_predictions(path)
-    except (OSError, KeyError, ValueError) as error:
+        tree = opened(path)
+    except Exception as error:  # whatever Zarr and xarray make of broken metadata
         if not path.exists():
             raise
         raise ValueError(f"{path} is no predictions.zarr of geonb: it cannot be opened ({error}).") from error
@@ -57,9 +60,9 @@ def check_predictions(path: str | Path, workload: str | None = None, deep: bool 
         record = _record_of(tree, path, workload)
     except ValueError as error:
         faults.append(str(error))
-    faults += _model_faults(tree, record)
+    faults += gathered(_model_faults, tree, record)
     if record is not None and record.check_predictions:
-        faults += specs.load(record.check_predictions)(tree, deep)
+        faults += gathered(specs.load(record.check_predictions), tree, deep)
     refuse(f"{path} is not a predictions.zarr of geonb", faults)
 
 
@@ -82,10 +85,10 @@ def _record_of(tree: xr.DataTree, path: Path, workload: str | None) -> registry.
 def _beside(path: Path) -> str | None:
     """The workload in the run.json of the folder; None where there is none to read, which `check_run` tells of."""
     try:
-        info = json.loads((path.parent / "run.json").read_text())
+        info = read_json(path.parent / "run.json")
     except (OSError, ValueError):
         return None
-    return (info.get("record") or info.get("workload")) if isinstance(info, dict) else None
+    return info.get("record") or info.get("workload")
 
 
 def _model_faults(tree: xr.DataTree, record: registry.Workload | None) -> Iterator[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,13 @@ import xarray as xr
 import zarr
 
 from geonb import registry
-from geonb.base import specs
-from geonb.base.files import whole_file
+from geonb.base import manifest, specs
+from geonb.base.conventions import short
+from geonb.base.files import read_json, whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     import pandas as pd
 
@@ -29,17 +32,25 @@ if TYPE_CHECKING:
     from geonb.training.task import Trainable
 
 
+CURE = (
+    "Run notebooks/03_prediction.ipynb again, or geonb run <workload> --resume without --steps: what is damaged is made again. If you "
+    "changed a file on purpose, delete the manifest.json beside it."
+)
+
+
 class Done:
     """Which rows of which scene and model are on disk: a list beside the array, because a chunk may be half of two bands.
 
-    Another ``stamp`` (model, overlap, ...) means other predictions: what is there is removed and begins anew.
+    Another ``stamp`` (model, overlap, ...) means other predictions: what is there is removed and begins anew, as is what is damaged.
     """
 
     def __init__(self, path: Path, stamp: dict[str, Any]) -> None:
         self.file = path.with_name(path.name + ".done.json")
         stamp = json.loads(json.dumps(stamp))
-        self.state = json.loads(self.file.read_text()) if self.file.exists() else {}
-        if self.state.get("stamp") != stamp or not path.exists():
+        self.state: dict[str, Any] = {}
+        with suppress(OSError, ValueError):  # gone or broken, it tells of nothing that is done
+            self.state = read_json(self.file)
+        if self.state.get("stamp") != stamp or not path.exists() or manifest.missing(path):
             if path.exists():
                 shutil.rmtree(path)
             self.state = {"stamp": stamp, "rows": {}}
@@ -61,7 +72,7 @@ class Done:
 def seal(
     path: Path, run: RunFolder, store: Store, card: dict[str, Any], models: Sequence[str], precision: str, **own: Any
 ) -> None:
-    """Write what every predictions.zarr says at its root, and what is the workload's `own`: it is whole from now on.
+    """Write what every predictions.zarr says at its root, what is the workload's `own`, and its manifest: it is whole from now on.
 
     Parameters
     ----------
@@ -77,9 +88,11 @@ def seal(
         "headline": record.headline, "network": card["network"], "precision": precision, "geonb": card.get("geonb", ""),
         "models": list(models), **own, "complete": 1,
     }  # fmt: skip
+    (path / manifest.MANIFEST).unlink(missing_ok=True)  # of a kill in between nobody shall think that it was damage
     with quiet_zarr():
         zarr.open_group(path, mode="r+").attrs.update(attributes)  # writes what was gathered before anew, texts and all
         zarr.consolidate_metadata(path)
+    manifest.write_manifest(path)
 
 
 def predict(
@@ -93,18 +106,30 @@ def predict(
     seed: int = 0,
 ) -> Path:
     """Predict with a workload's own function, network and baselines side by side: its record's ``predict``."""
+    from geonb.store import sealing
     from geonb.training.task import precision_of
 
     record = registry.known(model.card["workload"])
     baselines = [specs.load(name)(store, seed) for name in record.baselines]
     function = specs.load(record.predict)
-    return function(run, store, model, baselines, overlap=overlap, batch=batch, precision=precision_of(precision))
+    with sealing.named(store.path):
+        return function(run, store, model, baselines, overlap=overlap, batch=batch, precision=precision_of(precision))
 
 
 def export(run: RunFolder, model: Trainable, rasters: str | None = None, **settings: Any) -> pd.DataFrame:
     """Export with a workload's own function: its record's ``export``."""
     record = registry.known(model.card["workload"])
-    return specs.load(record.export)(run, model, rasters, **settings)
+    with named(run.predictions):
+        report = specs.load(record.export)(run, model, rasters, **settings)
+    folder = Path(run.path)
+    maps = [p for p in (folder / "maps").glob("*") if p.is_file() and p.suffix not in (".gpkg", ".xml", ".partial")]
+    manifest.note_made(folder, *(str(p.relative_to(folder)) for p in sorted(maps)))  # a GIS may write into a GeoPackage
+    return report
+
+
+def named(path: str | Path) -> AbstractContextManager[None]:
+    """What reads these predictions in here, and fails for a damaged chunk, names it; see :func:`geonb.base.manifest.named`."""
+    return manifest.named(Path(path), f"The predictions {path} are damaged", CURE)
 
 
 def open_predictions(path: str | Path) -> xr.DataTree:
@@ -114,11 +139,26 @@ def open_predictions(path: str | Path) -> xr.DataTree:
     ------
     FileNotFoundError
         If there are none; names the notebook that writes them.
+    ValueError
+        If a file of them is gone or cut short; names the file.
     """
+    found = manifest.missing(Path(path), most=manifest.QUICK)
+    manifest.refuse_damaged(f"The predictions {path} are damaged", found, CURE)
+    try:
+        return opened(path)
+    except Exception as error:  # whatever Zarr and xarray make of broken metadata
+        if not Path(path).exists():
+            raise
+        raise ValueError(f"The predictions {path} cannot be opened ({short(error)}). {CURE}") from error
+
+
+def opened(path: str | Path) -> xr.DataTree:
+    """As `open_predictions`, whatever may be wrong with them."""
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(
             f"No predictions at {path}. Run notebooks/03_prediction.ipynb first, or give another `run`."
         )
     # "all": a group's CRS may be named by its variables only, as rioxarray writes it
-    return xr.open_datatree(path, engine="zarr", chunks={}, consolidated=False, decode_coords="all")
+    whole = (path / manifest.MANIFEST).is_file()  # what was gathered once they were is only then what there is
+    return xr.open_datatree(path, engine="zarr", chunks={}, consolidated=whole, decode_coords="all")

@@ -18,6 +18,8 @@ from geonb import registry
 from geonb.base import specs
 from geonb.base.conventions import refuse
 from geonb.base.files import whole_file
+from geonb.base.manifest import gathered, note_made
+from geonb.prediction.predictions import named
 from geonb.scores.verdicts import headline
 
 if TYPE_CHECKING:
@@ -59,7 +61,8 @@ def score(run: RunFolder, predictions: xr.DataTree, *, draws: int = 1000, seed: 
     """
 
     record = registry.known(run.info.get("record") or run.workload)
-    scores = specs.load(record.score)(predictions, draws=draws, seed=seed)
+    with named(run.predictions):
+        scores = specs.load(record.score)(predictions, draws=draws, seed=seed)
     if record.lower_is_better is not None:  # a metric of the workload's own: whoever reads the scores must know
         scores = scores.assign_attrs(headline=record.headline, lower_is_better=int(record.lower_is_better))
     if record.units:
@@ -68,7 +71,9 @@ def score(run: RunFolder, predictions: xr.DataTree, *, draws: int = 1000, seed: 
     packed = {name: {"zlib": True} for name in scores.data_vars if str(name).startswith("block_")}
     with whole_file(path) as partial:
         scores.to_netcdf(partial, engine="h5netcdf", encoding=packed)
-    table(scores).to_csv(path.with_suffix(".csv"), index=False)
+    with whole_file(path.with_suffix(".csv")) as partial:
+        table(scores).to_csv(partial, index=False)
+    note_made(Path(run.path), "scores.nc", "scores.csv")
     told = {"headline": headline(scores, record.headline), "precision": scores.attrs.get("precision")}
     if "val" in scores["split"].values:  # what a run may be chosen by
         told["validation"] = headline(scores, record.headline, "val")
@@ -99,7 +104,7 @@ def check_scores(path: str | Path, told: Mapping[str, Any] | None = None) -> Non
     """
     try:
         scores = read_scores(path)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # whatever HDF5 and xarray make of a broken file
         raise ValueError(f"{path} cannot be read ({error}). Run 04_analytics again.") from error
     dims, faults = ("model", "split", "metric"), []
     for name in ("score", "score_low", "score_high", "gain"):
@@ -108,7 +113,7 @@ def check_scores(path: str | Path, told: Mapping[str, Any] | None = None) -> Non
         elif scores[name].dims != dims:
             faults.append(f"{name} has dims {scores[name].dims}, not {dims}")
     if not faults:
-        faults += _value_faults(scores, told or {})
+        faults += gathered(_value_faults, scores, told or {})
     refuse(f"{path} is not a scores.nc of geonb", faults)
 
 

@@ -48,7 +48,11 @@ def pretend(monkeypatch, folder, index, legend, windows):
             return inputs.flatten(2).mean(-1)
 
     Model.sizes = []
-    store = type("Store", (), {"index": index, "meta": {"simulated": False, "notes": []}, "legend": legend})()
+    store = type(
+        "Store",
+        (),
+        {"path": folder / "store", "index": index, "meta": {"simulated": False, "notes": []}, "legend": legend},
+    )()
     store.windows, store.labels = lambda: windows, lambda items: ["one"] * len(items)
     monkeypatch.setattr(embedding, "positions", lambda *_: (np.zeros(len(index)), np.zeros(len(index))))
     return type("Run", (), {"path": folder, "embeddings": folder / "embeddings.zarr"})(), store, Model()

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import fake_cubes
 import forecasting
+import harm
 import made_scenes
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from untrained import untrained
 
 import geonb
 from geonb import registry
+from geonb.base import manifest
 from geonb.prediction import predictions
 from geonb.prediction.faults import check_predictions
 from geonb.store.arrays import quiet_zarr
@@ -78,7 +80,7 @@ def damage(whole, tmp_path):
 
     def told(workload, how, group=None, deep=False):
         path = tmp_path / "predictions.zarr"
-        shutil.copytree(whole[workload], path)
+        harm.unsealed(shutil.copytree(whole[workload], path))
         group = group or group_of(path, workload)
         with xr.open_datatree(path, engine="zarr", consolidated=False) as tree:
             data = tree[group].to_dataset().load().drop_encoding()
@@ -199,8 +201,8 @@ def test_an_embedding_that_is_unknown_where_there_are_data_is_named(damage, whol
 
 
 def without(path, target, *attributes):
-    """A copy whose root lacks attributes."""
-    shutil.copytree(path, target)
+    """A copy whose root lacks attributes, and which says nothing of its files."""
+    harm.unsealed(shutil.copytree(path, target))
     root = zarr.open_group(target, mode="r+")
     for name in attributes:
         del root.attrs[name]
@@ -237,6 +239,51 @@ def test_earlier_predictions_that_name_no_models_need_as_many_as_the_record_has(
     check_predictions(without(whole["clouds"], tmp_path / "a.zarr", "models"))
     with pytest.raises(ValueError, match=r"3 models \(network, never, climatology\), but .*'conflict' has 5 baselines"):
         check_predictions(without(whole["conflict"], tmp_path / "b.zarr", "models"))
+
+
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_every_harm_to_every_file_is_named_and_nothing_else_is_raised(whole, workload):
+    passed, unnamed = [], []
+    for file, kind in harm.each(whole[workload]):
+        if (file.name, kind) == (manifest.MANIFEST, "deleted"):  # as an earlier geonb would have written it
+            continue
+        with harm.harmed(file, kind):
+            try:
+                check_predictions(whole[workload], deep=True)
+                passed.append((kind, file))
+            except ValueError as error:
+                if file.name not in str(error) or "03_prediction" not in str(error):
+                    unnamed.append((kind, file, str(error)))
+            if kind != "flipped":
+                with pytest.raises(ValueError, match=f"(?s){file.name}.*03_prediction"):
+                    predictions.open_predictions(whole[workload])
+    assert passed == [] and unnamed == []
+    check_predictions(whole[workload], deep=True)
+
+
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_of_earlier_predictions_what_cannot_be_read_is_told(whole, workload, tmp_path):
+    path = harm.unsealed(shutil.copytree(whole[workload], tmp_path / "p.zarr"))
+    check_predictions(path, deep=True)
+    for file, kind in harm.each(path):
+        if file.name == "zarr.json" and kind in ("cut", "emptied"):
+            with harm.harmed(file, kind):
+                for check in (check_predictions, predictions.open_predictions):
+                    with pytest.raises(ValueError, match=r"p\.zarr"):
+                        check(path)
+    chunk = max((f for f in harm.files_of(path) if f.name != "zarr.json"), key=lambda file: file.stat().st_size)
+    with harm.harmed(chunk, "flipped"), pytest.raises(ValueError, match=f"(?s){chunk.name} is damaged.*03_prediction"):
+        check_predictions(path, deep=True)
+
+
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_every_chunk_carries_a_sum_and_is_there(whole, workload):
+    for file in whole[workload].rglob("zarr.json"):
+        about = json.loads(file.read_text())
+        if about["node_type"] == "array":
+            assert about["codecs"][-1]["name"] == "crc32c", file
+            chunks = np.ceil(np.divide(about["shape"], about["chunk_grid"]["configuration"]["chunk_shape"]))
+            assert len([f for f in file.parent.rglob("*") if f.is_file() and f != file]) == int(np.prod(chunks)), file
 
 
 def test_what_is_no_predictions_at_all(tmp_path):

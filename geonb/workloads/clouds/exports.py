@@ -11,6 +11,7 @@ import xarray as xr
 from affine import Affine
 from rasterio.enums import ColorInterp
 
+from geonb.base.files import whole_file
 from geonb.prediction.predictions import open_predictions
 from geonb.rasters.cog import TargetGrid, new_cog
 from geonb.workloads.clouds.explore_tiles import Clouds
@@ -63,10 +64,12 @@ def export_embeddings(run: RunFolder, model: Trainable, rasters: str | None = No
             rows.append(_write_rgb(colours.isel(time=t), folder, name, t))
     table = predictions["triplets"].to_dataset().sel(model="network", drop=True)
     columns = ("split", "source", "time", "lon", "lat", "near", "far")
-    table[[name for name in columns if name in table]].to_dataframe().to_csv(folder / "triplets.csv", index_label="row")
+    with whole_file(folder / "triplets.csv") as partial:
+        table[[name for name in columns if name in table]].to_dataframe().to_csv(partial, index_label="row")
     rows.append({"file": "triplets.csv", "state": "done", "reason": "distances of the network, a row a triplet"})
     report = pd.DataFrame(rows)
-    report.to_csv(folder / "report.csv", index=False)
+    with whole_file(folder / "report.csv") as partial:
+        report.to_csv(partial, index=False)
     return report
 
 

@@ -18,7 +18,7 @@ import zarr
 
 from geonb.base.conventions import SPLITS
 from geonb.prediction.baselines import Baseline
-from geonb.store.arrays import quiet_zarr
+from geonb.store.arrays import quiet_zarr, summed, writable
 from geonb.training.devices import best_device
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def predict_triplets(
         if done.rows(name, "created") is None:
             _create(path, store, name, corners, model.card)
             done.mark(name, "created", 1)
-        group = zarr.open_group(path, mode="r+")[name]
+        group = writable(zarr.open_group(path, mode="r+")[name])
         for t in range(done.rows(name, "embedding") or 0, group["valid"].shape[0]):
             vectors, valid = embed_scene(store, name, t, corners, embed, batch)
             group["embedding"][t], group["valid"][t] = vectors, valid
@@ -212,7 +212,9 @@ def _write_triplets(
     )
     data = data if store.placed else data.drop_vars(["lon", "lat"])
     with quiet_zarr():
-        data.to_zarr(path, group="triplets", mode="a", zarr_format=3, consolidated=False)
+        summed(data).to_zarr(
+            path, group="triplets", mode="a", zarr_format=3, consolidated=False, write_empty_chunks=True
+        )
 
 
 def _create(path: Path, store: TripletStore, name: str, corners: tuple, card: dict) -> None:
@@ -244,8 +246,9 @@ def _create(path: Path, store: TripletStore, name: str, corners: tuple, card: di
     geo = (centre["x"][0] - step_x / 2, step_x, 0, centre["y"][0] - step_y / 2, 0, step_y)
     data["spatial_ref"].attrs["GeoTransform"] = " ".join(map(repr, map(float, geo)))
     data["time"].encoding = {"units": "milliseconds since 1970-01-01", "dtype": "int64"}
+    options: dict[str, Any] = {"mode": "a", "compute": False, "consolidated": False, "write_empty_chunks": True}
     with quiet_zarr():
-        data.to_zarr(path, group=name, mode="a", compute=False, zarr_format=3, consolidated=False)
+        summed(data).to_zarr(path, group=name, zarr_format=3, **options)
 
 
 def triplet_faults(tree: xr.DataTree, deep: bool = False) -> Iterator[str]:

@@ -19,6 +19,7 @@ import xarray as xr
 import zarr
 
 from geonb.prediction.predictions import Done, seal
+from geonb.store.arrays import quiet_zarr, summed, writable
 from geonb.training.devices import best_device
 from geonb.workloads.conflict.baselines import deaths_of, events_of, has_deaths
 from geonb.workloads.conflict.windows import with_months
@@ -86,7 +87,7 @@ def predict_region(
     if done.rows("grid", "created") is None:
         _create(path, store, names, origins, draws)
         done.mark("grid", "created", 1)
-    arrays = zarr.open_group(path, mode="r+")["grid"]
+    arrays = writable(zarr.open_group(path, mode="r+")["grid"])
     region = RegionForecast(store, model, 0.5 if overlap is None else overlap, batch, precision, draws, seed)
     for m, name in enumerate(names):
         forecast = region.forecast if name == "network" else baselines[m - 1].forecast
@@ -257,12 +258,11 @@ def _create(
     path: Path, store: CubeStore, models: Sequence[str], origins: Sequence[tuple[int, str]], draws: int
 ) -> None:
     """Lay out the group: what is known whole, forecasts empty."""
-    from geonb.store.arrays import quiet_zarr
-
+    options: dict[str, Any] = {"mode": "a", "compute": False, "consolidated": False, "write_empty_chunks": True}
     with quiet_zarr():
         data = _layout(store, models, origins, draws)
-        data.to_zarr(path, group="grid", mode="a", compute=False, zarr_format=3, consolidated=False)
-    arrays = zarr.open_group(path, mode="r+")["grid"]
+        summed(data).to_zarr(path, group="grid", zarr_format=3, **options)
+    arrays = writable(zarr.open_group(path, mode="r+")["grid"])
     for i, (t, _) in enumerate(origins):
         arrays["truth"][:, i], deaths = _came_true(store, t)
         if has_deaths(store):
@@ -329,17 +329,18 @@ def _came_true(store: CubeStore, t: int) -> tuple[np.ndarray, np.ndarray | None]
 
 
 def _write(arrays: Any, m: int, i: int, forecast: Mapping[str, np.ndarray | None], valid: np.ndarray) -> None:
-    """Write one origin of one model."""
-    inside = {k: np.where(valid, v, np.nan) for k, v in forecast.items() if v is not None and "country" not in k}
+    """Write one origin of one model; what it does not forecast is written as not known, so that every chunk is there."""
+    inside = {k: v if "country" in k else np.where(valid, v, np.nan) for k, v in forecast.items() if v is not None}
     arrays["probability"][m, :, i] = inside["probability"]
-    if "deaths_mean" in arrays and "deaths" in inside:
-        arrays["deaths_mean"][m, :, i] = inside["deaths"]
-    if "spread" in inside:
+    if "deaths_mean" in arrays:
+        arrays["deaths_mean"][m, :, i] = inside.get("deaths", np.nan)
+    if m:
+        return  # the rest is of the network's draws
+    if "spread" in arrays:
         arrays["spread"][:, i] = inside["spread"]
-        arrays["country_cells"][:, :, i] = forecast["country_cells"]
-    if "quantile" in inside:
-        arrays["deaths_quantile"][:, :, i] = inside["quantile"]
-        arrays["country_deaths"][:, :, i] = forecast["country_deaths"]
+    drawn = {"country_cells": "country_cells", "deaths_quantile": "quantile", "country_deaths": "country_deaths"}
+    for name in drawn.keys() & arrays.keys():
+        arrays[name][:, :, i] = inside.get(drawn[name], np.nan)
 
 
 def forecast_faults(tree: xr.DataTree, deep: bool = False) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import contextlib
 from types import SimpleNamespace
 
+import harm
 import made_scenes
 import numpy as np
 import pytest
@@ -153,7 +154,7 @@ def test_predictions_that_are_damaged_are_refused(predicted, tmp_path):
 
     import zarr
 
-    shutil.copytree(predicted[0].predictions, tmp_path / "p.zarr")
+    harm.unsealed(shutil.copytree(predicted[0].predictions, tmp_path / "p.zarr"))
     shutil.rmtree(tmp_path / "p.zarr" / "triplets" / "far")
     zarr.consolidate_metadata(tmp_path / "p.zarr")
     with pytest.raises(ValueError, match="triplets: no far"):
