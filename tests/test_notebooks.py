@@ -98,7 +98,9 @@ def test_a_sixth_workload_runs_through_the_shared_notebooks(project, monkeypatch
         assert list(scores["model"].values) == ["network", "same-everywhere"]
         network, mean = scores["score"].sel(split="test", metric="rmse").values
         assert 0 < network < mean, "less is better, and it has learnt something"
-    assert f"{network:.3f} [" in geonb.scores.summary(run.path), "a metric that the spine does not know leads, too"
+    assert f"{network:.3f} [" in geonb.scores.summary(geonb.scores.read_scores(run.scores)), (
+        "a metric that the spine does not know leads, too"
+    )
     report = (run.path / "report.html").read_text()
     assert registry.get("toy:RECORD").question in report and "imulated" in report
 

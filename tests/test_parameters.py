@@ -225,6 +225,8 @@ def test_a_password_in_an_address_is_neither_taken_nor_shown(name):
         "https://example.org:8080/a.tif",
     ):
         assert settled(name=fine)["02"]["name"] == fine
+
+
 LONG = "x" * 5000
 REFUSED = {
     "segmentation": [

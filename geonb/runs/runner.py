@@ -299,7 +299,7 @@ def _finish(plan: Plan, report: str, out: TextIO) -> tuple[int, str]:
         try:
             from geonb import scores
 
-            files.say("\n" + scores.summary(plan.run.path), out)
+            files.say("\n" + scores.summary(scores.read_scores(plan.run.scores)), out)
         except Exception as error:
             files.say(f"The scores could not be shown: {type(error).__name__}: {error}", out)
     if report.startswith("Report: "):

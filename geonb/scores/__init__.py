@@ -5,7 +5,7 @@ from __future__ import annotations
 from geonb.base.lazy import names_of
 
 _WHERE = {
-    "geonb.scores.scores": "check_scores compare score table",
-    "geonb.scores.verdicts": "SUMMARY headline summary verdict",
+    "geonb.scores.scores": "check_scores compare read_scores score table",
+    "geonb.scores.verdicts": "headline summary verdict",
 }
 __getattr__, __dir__, __all__ = names_of(__name__, _WHERE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
@@ -54,11 +53,8 @@ def headline(scores: xr.Dataset, metric: str, split: str = "test") -> Headline:
     return out
 
 
-def summary(path: str | Path, split: str = "test") -> str:
-    """The test scores of a run as a small text table, network beside baselines (for a terminal)."""
-    from geonb.scores.scores import read_scores
-
-    scores = read_scores(Path(path) / "scores.nc")
+def summary(scores: xr.Dataset, split: str = "test") -> str:
+    """The test scores as a small text table, network beside baselines (for a terminal)."""
     at = scores.sel(split=split)
     counted = f"{int(at['n_samples']):,} {scores.attrs.get('unit', 'pixels')} in {int(at['n_blocks'])} blocks"
     head = f"{split} split: {counted}; 95 % block-bootstrap intervals"

@@ -415,4 +415,6 @@ def test_scores_of_before_have_the_names_of_today(tmp_path):
     old = xr.Dataset({"n_pixels": ("split", [7]), "source_pixels": (("split", "source"), [[3, 4]]), "score": 0.5})
     old.to_netcdf(tmp_path / "scores.nc", engine="h5netcdf")
     found = read_scores(tmp_path / "scores.nc")
-    assert set(found) == {"n_samples", "source_samples", "score"} and found["source_samples"].values.tolist() == [[3, 4]]
+    assert set(found) == {"n_samples", "source_samples", "score"} and found["source_samples"].values.tolist() == [
+        [3, 4]
+    ]
