@@ -26,7 +26,7 @@ def make(folder: Path) -> None:
     import pyarrow as pa
     from pyarrow import csv
 
-    from geonb.workloads.conflict import events, examples, priogrid
+    from geonb.workloads.conflict import event_files, examples, priogrid
 
     rng = np.random.default_rng(0)
     land = priogrid.select_region("globe")
@@ -36,7 +36,7 @@ def make(folder: Path) -> None:
     latitude, longitude = latitude + rng.uniform(-0.24, 0.24, EVENTS), longitude + rng.uniform(-0.24, 0.24, EVENTS)
     first = np.datetime64(f"{YEARS[0]}-01-01")
     day = (first + rng.integers(0, 365 * (YEARS[1] - YEARS[0] + 1), EVENTS)).astype(str)
-    same = {"relid": "SIM-1", "conflict_name": events.SIMULATED, "source_article": "no such article " * 20}
+    same = {"relid": "SIM-1", "conflict_name": event_files.SIMULATED, "source_article": "no such article " * 20}
     same |= {"country": "Nowhere", "country_id": 1, "where_prec": 1, "date_prec": 1, "low": 0}
     best = rng.geometric(0.25, EVENTS) - 1
     columns = {"id": np.arange(EVENTS), **{k: [v] * EVENTS for k, v in same.items()}, "latitude": latitude}

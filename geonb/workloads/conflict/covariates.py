@@ -5,8 +5,6 @@ Tollefsen, Strand and Buhaug 2012, "PRIO-GRID: A unified spatial data structure"
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,15 +13,17 @@ import numpy as np
 import pandas as pd
 
 from geonb.workloads.conflict import priogrid
-from geonb.workloads.conflict.events import Paths, named_files, refuse_all
+from geonb.workloads.conflict.event_files import Paths, named_files
+from geonb.workloads.conflict.events import FEW, refuse_all
+from geonb.workloads.conflict.tables import BROKEN, Table, read_columns, read_table
 
 if TYPE_CHECKING:
     import xarray as xr
 
 PLACES = ("gid", "year", "row", "col", "xcoord", "ycoord")  # the published tables' own columns
 CHUNK_ROWS = 400_000
-NOT_TABLES = pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError
-UNREADABLE = *NOT_TABLES, zipfile.BadZipFile, zlib.error, EOFError
+KEYS = ("gid", "year", "ycoord", "xcoord")
+CODES = tuple(-(10.0**n - 1) for n in range(2, 7))  # -99, -999, ...: how tables without a sign for it say unknown
 
 
 def list_columns(paths: Paths | None) -> dict[str, list[str]]:
@@ -38,17 +38,22 @@ def list_columns(paths: Paths | None) -> dict[str, list[str]]:
     faults: list[str] = []
     for path in named_files(paths):
         try:
-            names = _names(path)
+            names = _names(read_table(path))
         except FileNotFoundError:
             faults.append(f"{path} is not there")
             continue
-        except UNREADABLE as error:
-            faults.append(f"{path} is empty, damaged or no CSV ({error})")
+        except BROKEN as error:
+            faults.append(f"{path} is damaged or no CSV ({error})")
+            continue
+        except ValueError as error:
+            faults.append(str(error))
             continue
         if "gid" not in names:
             faults.append(f"{path} has no column gid; it has {', '.join(names[:20])}")
+        if twice := {name for name in names if name and names.count(name) > 1}:
+            faults.append(f"{path} has columns of the same name: {', '.join(sorted(twice))}")
         known = columns["yearly" if "year" in names else "static"]
-        known += [n for n in names if n not in PLACES and n not in known]
+        known += [n for n in names if n and n not in PLACES and n not in known]
     cure = "\nGive PRIO-GRID CSVs: gid, year, variables (yearly) or gid, variables (static)."
     refuse_all("The covariate files cannot be used", faults, cure)
     columns["static"] = [n for n in columns["static"] if n not in columns["yearly"]]
@@ -100,15 +105,20 @@ def read_covariates(
     for path in files:
         try:
             pieces += _pieces(path, columns, region, years)
-        except UNREADABLE as error:
+        except BROKEN as error:
             faults.append(f"{path} is damaged ({error}). Fetch it again")
         except ValueError as error:
-            faults.append(f"{path}{error}")
+            faults.append(str(error) if str(error).startswith(str(path)) else f"{path}{error}")
     refuse_all("The covariate files have faults", faults)
     data = {}
     for name in columns:
         yearly = name in there["yearly"]
         known, values = _scatter(pieces, name, region, yearly)
+        where = region.spec or "around the events"
+        if code := _code(values[..., region.valid]):
+            faults.append(
+                f"{name} is {code:.0f} in cells of the region {where}, far below all else: a code for unknown? Leave such fields empty"
+            )
         if yearly:
             rule = "interpolated" if name.startswith(tuple(interpolate)) else "carried"
             values, attrs = _over_years(values, known, years, rule, region)
@@ -117,42 +127,81 @@ def read_covariates(
         dims = ("year", "y", "x") if yearly else ("y", "x")
         if np.isnan(values[..., region.valid]).all():
             faults.append(
-                f"{name} has no value in any cell of the region {region.spec or 'around the events'}: leave it out"
+                f"{name} has no value in any cell of the region {where} (west, south, east, north: {region.bounds}): give a file of "
+                "that part of the world, or leave the channel out"
             )
         data[name] = xr.Variable(dims, values, attrs | {"kind": "yearly" if yearly else "static"})
     refuse_all("The covariate files have faults", faults)
     return xr.Dataset(data, {"year": years, "y": region.latitude, "x": region.longitude})
 
 
-def _names(path: Path) -> list[str]:
-    return pd.read_csv(path, nrows=0, encoding="utf-8-sig").columns.tolist()
+def _names(table: Table) -> list[str]:
+    """The columns by name, those of places and years in small letters."""
+    names = [name.strip() for name in table.header]
+    return [name.lower() if name.lower() in PLACES else name for name in names]
 
 
 def _pieces(path: Path, columns: Sequence[str], region: priogrid.Region, years: np.ndarray) -> list[pd.DataFrame]:
     """Rows of one file inside the region: place (flat index), year (0 of a static file), and those of the variables it has."""
-    names = _names(path)
-    keys = ["gid", "year"] if "year" in names else ["gid"]
+    table = read_table(path)
+    names = _names(table)
     columns = [name for name in columns if name in names]
     if not columns:
         return []
+    keys = [name for name in KEYS if name in names]
     pieces: list[pd.DataFrame] = []
     seen: set[int] = set()
-    for chunk in pd.read_csv(
-        path, usecols=[*keys, *columns], chunksize=CHUNK_ROWS, encoding="utf-8-sig", low_memory=False
-    ):
+    rows = far = 0
+    for chunk in read_columns(table, {name: names.index(name) for name in (*keys, *columns)}, CHUNK_ROWS):
         _check_numbers(chunk, keys, columns)
         seen |= set(chunk["year"].unique()) if "year" in keys else set()
+        rows += len(chunk)
+        if {"xcoord", "ycoord"} <= set(keys):
+            far += int(priogrid.far_from(chunk["gid"], chunk["ycoord"], chunk["xcoord"]).sum())
         place = region.places(chunk["gid"].to_numpy(np.int64))
         inside = place >= 0
-        rows = chunk[inside]
-        year = rows["year"].astype(np.int16) if "year" in keys else np.int16(0)
-        pieces.append(rows[columns].astype(np.float32).assign(place=place[inside].astype(np.int32), year=year))
+        if not inside.any():
+            continue
+        within = chunk[inside]
+        year = within["year"].astype(np.int16) if "year" in keys else np.int16(0)
+        pieces.append(within[columns].astype(np.float32).assign(place=place[inside].astype(np.int32), year=year))
+    if far > FEW * rows:
+        raise ValueError(
+            f": for {far:,} of {rows:,} rows gid is not the cell at ycoord and xcoord, so it is no number of PRIO-GRID's (a database's "
+            "number of the row?). Give the table with PRIO-GRID's gid"
+        )
     if "year" in keys and not seen & set(years.tolist()):
         span = f"{min(seen)} to {max(seen)}" if seen else "none"
         raise ValueError(
             f" has years {span}, and none of the cube's {years[0]} to {years[-1]}. Give a file of those years, or another period"
         )
+    _refuse_twice(pieces, columns, region)
     return pieces
+
+
+def _refuse_twice(pieces: list[pd.DataFrame], columns: Sequence[str], region: priogrid.Region) -> None:
+    """Refuse a file that says two things of one cell and year."""
+    if not pieces:
+        return
+    table, key = pd.concat(pieces), ["place", "year"]
+    table = table[table.duplicated(key, keep=False)]
+    for name in columns:
+        given = table[[*key, name]].dropna().drop_duplicates()
+        if (other := given[given.duplicated(key, keep=False)]).empty:
+            continue
+        row = other.iloc[0]
+        gid, when = region.gid.ravel()[int(row["place"])], f" of {row['year']:.0f}" if row["year"] else ""
+        values = other.loc[(other[key] == row[key]).all(axis=1), name].tolist()
+        raise ValueError(
+            f": {name} of gid {gid}{when} is given more than once, as {' and '.join(f'{v:.6g}' for v in values[:3])}. Give each cell one "
+            + ("row a year" if when else "row, or the years in a column called year")
+        )
+
+
+def _code(values: np.ndarray) -> float | None:
+    """A value that is no measurement: -99, -999 ... where the next one up is not half as low."""
+    low = float(np.nanmin(values, initial=np.inf))
+    return low if low in CODES and np.nanmin(values, initial=np.inf, where=values != low) > low / 2 else None
 
 
 def _check_numbers(chunk: pd.DataFrame, keys: list[str], columns: Sequence[str]) -> None:
@@ -160,7 +209,7 @@ def _check_numbers(chunk: pd.DataFrame, keys: list[str], columns: Sequence[str])
     texts = [c for c in (*keys, *columns) if chunk[c].dtype.kind not in "iuf"]
     if texts:
         raise ValueError(f": text for a number ({', '.join(f'{c} = {_first_text(chunk[c])!r}' for c in texts)}, ...)")
-    for name, high in zip(keys, (priogrid.CELLS, 9999), strict=False):
+    for name, high in zip(KEYS[: 1 + ("year" in keys)], (priogrid.CELLS, 9999), strict=False):
         wrong = chunk[name][~(chunk[name].between(1, high) & (chunk[name] % 1 == 0))]
         if len(wrong):
             raise ValueError(f": {name} must be a whole number from 1 to {high}, not {wrong.iloc[0]:.10g}")

@@ -25,13 +25,14 @@ from geonb.store import arrays
 from geonb.workloads.conflict import covariates as conflict_covariates
 from geonb.workloads.conflict import events as conflict_events
 from geonb.workloads.conflict import priogrid
-from geonb.workloads.conflict.events import Paths
+from geonb.workloads.conflict.event_files import Paths
 
 if TYPE_CHECKING:
     import xarray as xr
 
 VERSION = 1  # raise it when the same events and settings give other arrays, so that no older cube is found again
 MONTHS_CHUNK = 12
+MOST_HALF_LIFE = 10_000  # months; of a much longer one, float32 keeps nothing but zeros
 COUNTED = ("count", "best", "high", "low")
 UNITS = {"event": "1", "count": "events", "best": "deaths", "high": "deaths", "low": "deaths", "months_since": "months"}
 SUFFIXES = {"": None} | {f"_{name}": code for code, name in conflict_events.TYPES.items()}
@@ -41,7 +42,7 @@ PATTERN = re.compile(
 )
 FORMS = (
     "event, count, best, high, low (each also with _state, _nonstate or _onesided), log1p_ or sqrt_<count, best, high or low>, "
-    "months_since, history_<half-life in months> (also sqrt_), or a column of the covariate files (also log1p_<column>)"
+    "months_since, history_<half-life in months, up to 10000> (also sqrt_), or a column of the covariate files (also log1p_<column>)"
 )
 EVENT_RULES = ("deaths", "any")
 OUTCOMES = {
@@ -124,7 +125,7 @@ def check_channels(
 
 def _kind(name: str, available: Mapping[str, Sequence[str]]) -> str | None:
     match = PATTERN.fullmatch(name)
-    if match and _may_scale(match) and float(match["half"] or 1) > 0:
+    if match and _may_scale(match) and 0 < float(match["half"] or 1) <= MOST_HALF_LIFE:
         return "monthly"
     return next((k for k in ("yearly", "static") if {name, name.removeprefix("log1p_")} & set(available[k])), None)
 

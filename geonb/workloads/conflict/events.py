@@ -5,62 +5,61 @@ The data: UCDP Georeferenced Event Dataset (Sundberg and Melander 2013, Journal 
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-import zipfile
-import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from geonb.workloads.conflict import priogrid
+from geonb.workloads.conflict import priogrid, tables
+from geonb.workloads.conflict.event_files import SPELLINGS, EventFile, Paths, lacking_pages, open_files
 
-# the spellings UCDP and those who republish it have used; the first found counts (shapefiles cut names at ten letters)
-SPELLINGS = {
-    "id": ("id", "event_id", "eventid"),
-    "gid": ("priogrid_gid", "prio_grid", "prio_gid", "priogrid", "priogrid_g", "pg_id", "gid"),
-    "latitude": ("latitude", "lat"),
-    "longitude": ("longitude", "lon", "long"),
-    "date_start": ("date_start", "start_date", "datestart"),
-    "date_end": ("date_end", "end_date", "dateend"),
-    "type": ("type_of_violence", "type_of_vi", "typeofviolence", "violence_type", "type"),
-    "best": ("best", "best_est", "best_estimate", "deaths_best"),
-    "high": ("high", "high_est", "high_estimate", "deaths_high"),
-    "low": ("low", "low_est", "low_estimate", "deaths_low"),
-    "where_prec": ("where_prec", "whereprec", "where_precision"),
-    "date_prec": ("date_prec", "dateprec", "event_prec", "date_precision"),
-    "country_id": ("country_id", "countryid", "country_gwno", "gwnoloc", "gwno"),
-    "country": ("country", "country_name"),
-}
-NEEDED = ("date_start", "type", "best")
 TYPES = {1: "state", 2: "nonstate", 3: "onesided"}  # UCDP's codes: state-based, non-state, one-sided
-DTYPES = {
+DTYPES: dict[str, Any] = {
     "id": np.int64, "gid": np.int32, "row": np.int16, "column": np.int16, "month_start": np.int32,
     "month_end": np.int32, "type": np.int8, "best": np.int32, "high": np.int32, "low": np.int32, "where_prec": np.int8,
     "date_prec": np.int8, "country_id": np.int32,
 }  # fmt: skip
-TABLES, SHAPES = (".csv", ".tsv", ".txt", ".zip"), (".geojson", ".json", ".gpkg", ".shp", ".fgb")
 CHUNK_ROWS = 50_000
-SIMULATED = "simulated by geonb"
 MONTH = r"\d{4}-(0[1-9]|1[0-2])(-\d{2}|$)"
 MONTH_RULES = ("start", "end", "spread")
-Paths = str | Path | Iterable[str | Path]
-Faulty = dict[tuple[Path, str], tuple[int, dict]]  # file, fault -> how many events, and the first of them
 YEARS = (1900, 2099)  # beyond these a date is a slip of the pen, and would make a cube of a thousand years
 MOST = 2**31 - 1  # deaths that the table can hold
+FEW = 0.01  # share of a file's events up to which a contradiction is UCDP's own, and counted; above, the file is another than it seems
+FAULTS, OVERLAPS = ("raise", "drop"), ("raise", "first", "both")
+FAR = "priogrid_gid is neither the cell at latitude and longitude nor one beside it; leave one of the two out, if the other is right"
+TWICE = "id is that of an earlier event of the file, which is another"
+ALIKE = ["month_start", "month_end", "gid", "type", "best"]  # what the same killings share in two releases
 
 
-def read_events(paths: Paths, faults: str = "raise") -> pd.DataFrame:
+@dataclass
+class Found:
+    """What was noticed while files were read, beside their events.
+
+    Attributes
+    ----------
+    faulty : fault -> how many events, and the first of them
+    counts : what was odd -> how many events
+    countries : country_id -> name
+    numbered : name of a file whose column gid is no cell's number -> how many events disagree, and of how many
+    recoded : name of a file that is not in UTF-8 -> the first name that was read as Windows-1252
+    """
+
+    faulty: dict[str, tuple[int, dict]] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    countries: dict[int, str] = field(default_factory=dict)
+    numbered: dict[str, tuple[int, int]] = field(default_factory=dict)
+    recoded: dict[str, str] = field(default_factory=dict)
+
+
+def read_events(paths: Paths, faults: str = "raise", overlap: str = "raise") -> pd.DataFrame:
     """Read UCDP event files into one compact table.
 
     Global and candidate releases, the export of the Humanitarian Data Exchange (its row of HXL tags is skipped), a zipped
-    CSV, GeoJSON; columns in any order and either spelling. Only the columns needed are read, in pieces, so that a global file stays small.
+    CSV, GeoJSON, pages of UCDP's web service (JSON); columns in any order and either spelling. Only the columns needed are
+    read, in pieces, so that a global file stays small.
 
     Parameters
     ----------
@@ -69,6 +68,9 @@ def read_events(paths: Paths, faults: str = "raise") -> pd.DataFrame:
         candidate ones.
     faults : str
         ``raise``: one error that lists every fault of every file; ``drop``: faulty events are left out and counted.
+    overlap : str
+        What becomes of events of months, countries and types that an earlier file covers, under ids of their own:
+        ``raise``: an error, where they are more than a few; ``first``: left out and counted; ``both``: kept and counted.
 
     Returns
     -------
@@ -76,37 +78,63 @@ def read_events(paths: Paths, faults: str = "raise") -> pd.DataFrame:
         id; gid, as UCDP published it, else from the coordinates; row, column (0 is the south-west); month_start,
         month_end (months since 1970-01); type (1 state-based, 2 non-state, 3 one-sided); best, high, low (deaths, -1 where
         the file has no such column); where_prec, date_prec (-1 unknown); country_id (Gleditsch-Ward, 0 unknown).
-        attrs: ``report`` (what was counted), ``countries`` (names by country_id), ``columns``, ``simulated``.
+        attrs: ``report`` (what was counted, see `remarks`), ``countries`` (names by country_id), ``columns``, ``simulated``.
 
     Raises
     ------
     ValueError
-        Files not there, columns missing, dates that are none, end before start, negative deaths, a type of violence that
-        is not 1-3, coordinates off the globe: all of them, with the first event each.
+        Files not there, columns missing, lines that are no rows, dates that are none, end before start, negative deaths, a
+        type of violence that is not 1-3, coordinates off the globe or in another cell than the one published: all of them,
+        with the first event each. Releases that overlap.
     """
-    if faults not in ("raise", "drop"):
-        raise ValueError(f"faults = {faults!r} is not allowed: raise or drop.")
-    files = _existing(paths)
-    heads = {path: _head(path) for path in files}
-    refuse_all(
-        "The event files cannot be used", [text for path, head in heads.items() for text in _missing(path, head)]
-    )
-    faulty: Faulty = {}
-    countries: dict[int, str] = {}
-    pieces, counts = [], Counter[str]()
-    for number, path in enumerate(files):
-        for chunk in _chunks(path, heads[path]):
-            table, wrong = _tidy(chunk, countries, counts)
-            for text, rows in wrong.items():
-                n, first = faulty.get((path, text), (0, rows.iloc[0].to_dict()))
-                faulty[path, text] = n + len(rows), first
-            pieces.append(table.assign(file=np.int16(number)))
+    for name, value, allowed in (("faults", faults, FAULTS), ("overlap", overlap, OVERLAPS)):
+        if value not in allowed:
+            raise ValueError(f"{name} = {value!r} is not allowed: {', '.join(allowed[:-1])} or {allowed[-1]}.")
+    files = open_files(paths)
+    lacks = [text for file in files for text in file.lacks()] + lacking_pages(files)
+    refuse_all("The event files cannot be used", lacks)
+    pieces, found = [], []
+    for number, file in enumerate(files):
+        table, noticed = _read(file)
+        pieces.append(table.assign(file=np.int16(number)))
+        found.append(noticed)
     if faults == "raise":
-        lines = [f"{path}: {_told(text, *facts)}" for (path, text), facts in faulty.items()]
+        lines = [
+            f"{file.path}: {_told(text, *facts)}"
+            for file, noticed in zip(files, found, strict=True)
+            for text, facts in noticed.faulty.items()
+        ]
         cure = "\nCorrect the files, or leave such events out and count them: faults = drop."
         refuse_all("The events have faults", lines, cure)
-    events = pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame(columns=[*DTYPES, "file"])
-    return _joined(events, files, heads, faulty, counts, countries)
+    return _joined(pd.concat(pieces, ignore_index=True), files, found, overlap)
+
+
+def remarks(report: dict[str, Any]) -> list[str]:
+    """What `read_events` and the cube counted that a reader of the results must know: a sentence each.
+
+    Parameters
+    ----------
+    report : dict
+        attrs["report"] of the events, or of a store.
+    """
+    said = [
+        f"{name}: the column gid is another cell than the coordinates for {n:,} of {both:,} events, so it is no number of PRIO-GRID's: "
+        "the coordinates count."
+        for name, (n, both) in report.get("numbered", {}).items()
+    ]
+    said += [f"{k} is not in UTF-8: read as Windows-1252, as in {v!r}." for k, v in report.get("recoded", {}).items()]
+    numbers = {
+        "Cell numbers that are not the cell at their event's coordinates, and count nevertheless": "gid_disagrees",
+        "Events left out because an earlier one has their id": "duplicate_ids",
+        "Events left out because an earlier file covers their months": "overlapping_left_out",
+        "Months before the first event read, which count as peaceful (do the files cover them?)": "months_before_events",
+        "Months after the last event read, which count as peaceful (do the files cover them?)": "months_after_events",
+    }
+    counts = {text: report.get(key, 0) for text, key in numbers.items()}
+    kept = sum(report.get("overlapping_files", {}).values()) - report.get("overlapping_left_out", 0)
+    counts["Events in months that an earlier file covers, so that deaths may count twice"] = kept
+    counts["Events left out for their faults"] = sum(report.get("faulty_dropped", {}).values())
+    return said + [f"{text}: {n:,}." for text, n in counts.items() if n]
 
 
 def refuse_all(head: str, faults: list[str], cure: str = "") -> None:
@@ -115,198 +143,149 @@ def refuse_all(head: str, faults: list[str], cure: str = "") -> None:
         raise ValueError("\n  ".join([f"{head}:", *faults]) + cure)
 
 
-def _joined(
-    events: pd.DataFrame, files: list[Path], heads: dict[Path, dict], faulty: Faulty, counts: Counter, countries: dict
-) -> pd.DataFrame:
+def _joined(events: pd.DataFrame, files: list[EventFile], found: list[Found], overlap: str) -> pd.DataFrame:
     """Drop duplicates and gather what was noticed."""
     numbered = events["id"] >= 0
     again = events.duplicated("id") & numbered
     per_file = events["file"].value_counts().sort_index()
+    counts, dropped = sum((noticed.counts for noticed in found), Counter[str]()), Counter[str]()
+    for noticed in found:
+        dropped.update({text: n for text, (n, _) in noticed.faulty.items()})
+    refuse_all("The event files cannot be used together", _foreign_ids(events, again, files))
+    events = events[~again]
+    over, texts = _overlaps(events, files)
+    if overlap == "raise":
+        cure = (
+            "\nIf they are releases of the same data, name the better one first (final before candidate) and leave the others' events of "
+            "its months out: faults = raise:overlap=first. If they hold different events, keep all: faults = raise:overlap=both."
+        )
+        refuse_all("The event files overlap", texts, cure)
+    leave = over & (overlap == "first")
     report = {
-        "files": {p.name: int(per_file.get(n, 0)) for n, p in enumerate(files)},
-        "events": len(events) - int(again.sum()),
+        "files": {file.path.name: int(per_file.get(n, 0)) for n, file in enumerate(files)},
+        "events": len(events) - int(leave.sum()),
         "duplicate_ids": int(again.sum()),
         "without_id": int((~numbered).sum()),
-        "faulty_dropped": {text: sum(f[0] for (_, t), f in faulty.items() if t == text) for _, text in faulty},
-        "simulated": any(h["simulated"] for h in heads.values()),
-        "hxl_rows_skipped": sum(h["hxl"] for h in heads.values()),
+        "faulty_dropped": dict(dropped),
+        "simulated": any(file.simulated for file in files),
+        "hxl_rows_skipped": sum(isinstance(file.rows, tables.Table) and file.rows.tags for file in files),
         **{k: counts[k] for k in ("gid_from_coordinates", "gid_disagrees", "best_outside_low_high", "spans_months")},
-        "overlapping_files": _overlaps(events, files),
+        "numbered": {k: v for noticed in found for k, v in noticed.numbered.items()},
+        "recoded": {k: v for noticed in found for k, v in noticed.recoded.items()},
+        "overlapping_files": {str(files[n].path): int(k) for n, k in events["file"][over].value_counts().items()},
+        "overlapping_left_out": int(leave.sum()),
     }
-    events = events.loc[~again, list(DTYPES)].reset_index(drop=True)
-    columns = sorted(set.intersection(*(set(h["columns"]) for h in heads.values())))
+    countries = {k: v for noticed in reversed(found) for k, v in noticed.countries.items()}
+    events = events.loc[~leave, list(DTYPES)].reset_index(drop=True)
+    columns = sorted(set.intersection(*(set(file.columns) for file in files)))
     events.attrs = {"report": report, "countries": countries, "columns": columns, "simulated": report["simulated"]}
     return events
 
 
-def _overlaps(events: pd.DataFrame, files: list[Path]) -> dict[str, int]:
-    """Events in months that an earlier file covers too: under other ids they would count twice."""
-    overlaps: dict[str, int] = {}
-    last: dict[int, int] = {}
-    for number, path in enumerate(files):
-        months = events.loc[events["file"] == number, ["month_start", "country_id"]]
-        before = np.array([last.get(c, -(10**6)) for c in months["country_id"].to_numpy()])
-        if n := int((months["month_start"].to_numpy() <= before).sum()):
-            overlaps[str(path)] = n
-        for country, month in months.groupby("country_id")["month_start"].max().items():
-            last[country] = max(last.get(country, month), month)
-    return overlaps
+def _foreign_ids(events: pd.DataFrame, again: pd.Series, files: list[EventFile]) -> list[str]:
+    """Files whose ids are, for most that an earlier file has too, those of other events: each numbers its own."""
+    both = events[again].merge(events[~again], on="id", suffixes=("", "_before"))
+    both["other"] = (both["month_start"] != both["month_start_before"]) & (both["gid"] != both["gid_before"])
+    return [
+        f"{files[number].path}: {len(same):,} of its events have the id of an event of an earlier file, but {n:,} are of another month and "
+        "cell, so these ids are the file's own. Number the events of all files as one, or take the column out"
+        for number, same in both.groupby("file")
+        if (n := int(same["other"].sum())) > len(same) / 2
+    ]
 
 
-def named_files(paths: Paths | None) -> list[Path]:
-    """One file, several, or those that a text names with commas between them; none of nothing."""
-    if isinstance(paths, str):
-        return [Path(part.strip()) for part in paths.split(",") if part.strip()]
-    return [paths] if isinstance(paths, Path) else [Path(p) for p in paths or ()]
+def _overlaps(events: pd.DataFrame, files: list[EventFile]) -> tuple[np.ndarray, list[str]]:
+    """Which events lie in months, countries and are of types that an earlier file covers; the files where these are many.
+
+    Under ids of their own they would count twice. A file covers the months from its first to its last event.
+    """
+    parts = [events[events["file"] == number] for number in range(len(files))]
+    spans = [(part["month_start"].min(), part["month_start"].max()) for part in parts]  # NaN of none
+    over, texts = pd.Series(False, events.index), []
+    for number, part in enumerate(parts):
+        for file, before, (first, last) in zip(files, parts[:number], spans, strict=False):
+            inside = part[(part["month_start"] >= first) & (part["month_end"] <= last)]
+            if inside.empty or (
+                file.total and file.total == files[number].total
+            ):  # pages of one answer are one release
+                continue
+            known = [*before["country_id"].unique(), 0]  # an event of an unknown country may be of any
+            there = inside["country_id"].isin(known) | (before["country_id"] == 0).any()
+            inside = inside[there & inside["type"].isin(before["type"].unique())]
+            over[inside.index] = True
+            if len(inside) > FEW * min(len(part), len(before)):
+                alike = len(inside[ALIKE].merge(before[ALIKE].drop_duplicates()))
+                texts.append(
+                    f"{files[number].path}: {len(inside):,} of its {len(part):,} events lie in months and countries that {file.path} "
+                    f"covers too, so that deaths would count twice; {alike:,} have the month, cell, type and deaths of an event there"
+                )
+    return over.to_numpy(), texts
 
 
-def _existing(paths: Paths) -> list[Path]:
-    files = named_files(paths)
-    faults = [f"not there: {p}" for p in files if not p.exists()]
-    faults += [f"of no kind that can be read: {p}" for p in files if p.suffix.lower() not in TABLES + SHAPES]
-    if faults or not files:
-        what = "; ".join(faults) or "none is named"
+def _read(file: EventFile) -> tuple[pd.DataFrame, Found]:
+    """A file's events, with what was noticed of them; a column gid that numbers something else than cells is left out."""
+    found = Found()
+    pieces = [_tidy(chunk, found) for chunk in file.chunks(CHUNK_ROWS)]
+    table = pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame(columns=[*DTYPES, "far"])
+    far, both = int(table["far"].sum()), found.counts["placed_twice"]
+    anyones = (
+        file.columns.get("gid", "").strip().lower() == "gid"
+    )  # PRIO's name for it in its tables, and many a database's
+    if anyones and far > FEW * both:
+        table, found = _read(file.without("gid"))
+        found.numbered[file.path.name] = far, both
+        return table, found
+    if anyones and not both and len(table) > 9 and (np.diff(table["gid"]) > 0).all():
         raise ValueError(
-            f"Event files: {what}. Give UCDP GED files ({', '.join(TABLES + SHAPES)}), separated by commas."
+            f"{file.path}: the column gid rises from row to row, from {table['gid'].iloc[0]} to {table['gid'].iloc[-1]}, as a database's "
+            "number of the row does, and no coordinates tell. Give latitude and longitude; or if these are PRIO-GRID's cells, "
+            "name the column priogrid_gid."
         )
-    return files
+    wrong = table["far"].astype(bool)
+    if far <= FEW * both:
+        found.faulty.pop(FAR, None)
+        wrong = wrong & False
+    again = table.duplicated("id") & (table["id"] >= 0) & ~table.duplicated([*DTYPES])
+    if again.any():
+        found.faulty[TWICE] = int(again.sum()), table.loc[again, ["id"]].iloc[0].to_dict()
+    for code, name in found.countries.items():
+        if (read := tables.mended(name)) != name:
+            found.countries[code] = read
+            found.recoded.setdefault(file.path.name, read)
+    return table.loc[~(wrong | again), [*DTYPES]], found
 
 
-@contextmanager
-def _unbroken(path: Path) -> Iterator[None]:
-    """While a file is read: what a damaged one makes the libraries say becomes an error with its name."""
-    import pyogrio
-
-    broken = (zipfile.BadZipFile, zlib.error, EOFError, csv.Error, pd.errors.ParserError)
-    try:
-        yield
-    except (*broken, pyogrio.errors.DataSourceError, RuntimeError) as error:  # RuntimeError: a zip with a password
-        raise ValueError(f"{path} is damaged or not what its name says ({error}). Fetch it again.") from error
-
-
-def _head(path: Path) -> dict[str, Any]:
-    """What a file's first rows say: its columns under our names, how to read it, whether it is simulated."""
-    with _unbroken(path):
-        header, names, more = _table_head(path) if path.suffix.lower() in TABLES else _layer_head(path)
-    columns: dict[str, str] = {}
-    for ours, spellings in SPELLINGS.items():
-        there = (header[names.index(spelling)] for spelling in spellings if spelling in names)
-        if theirs := next((name for name in there if name not in columns.values()), None):
-            columns[ours] = theirs
-    return {"header": header, "columns": columns, **more}
-
-
-def _table_head(path: Path) -> tuple[list[str], list[str], dict[str, Any]]:
-    """Names of the columns as they are, the same plainly spelt, and how to read a CSV."""
-    with _open(path) as file:
-        first = file.readline()
-        _refuse_text(path, first)
-        sep = max(",;\t", key=first.count)
-        header, second = next(csv.reader([first], delimiter=sep), []), next(csv.reader(file, delimiter=sep), [])
-    names = [name.strip().lstrip("\ufeff").strip('"').lower().replace(" ", "_") for name in header]
-    hxl = sum(v.strip().startswith("#") for v in second) >= 2
-    return header, names, {"sep": sep, "hxl": int(hxl), "simulated": SIMULATED in second}
-
-
-def _layer_head(path: Path) -> tuple[list[str], list[str], dict[str, Any]]:
-    """The same of a vector file, and whether it has points."""
-    import pyogrio
-
-    info = pyogrio.read_info(path)
-    header = list(info["fields"])
-    first = pyogrio.read_dataframe(path, max_features=1, read_geometry=False)
-    point = "point" in str(info.get("geometry_type", "")).lower()
-    more = {"hxl": 0, "simulated": SIMULATED in first.astype(str).to_numpy(), "geometry": point}
-    return header, [name.lower() for name in header], more
-
-
-def _refuse_text(path: Path, first: str) -> None:
-    """Refuse what is no table by its first line."""
-    if not first.strip("\ufeff \r\n"):
-        raise ValueError(f"{path} is empty, or its first line is: a header of column names must stand there.")
-    if first.lstrip().startswith("<"):
-        raise ValueError(f"{path} is a web page, not a table ({first.strip()[:60]!r}). Fetch the file itself.")
-    if "\0" in first:
-        raise ValueError(f"{path} is no text in UTF-8 (perhaps UTF-16, or no text at all). Save it as CSV in UTF-8.")
-
-
-def _open(path: Path) -> Any:
-    """A text file, also out of a zip."""
-    if path.suffix.lower() != ".zip":
-        return path.open(encoding="utf-8-sig", errors="replace", newline="")
-    archive = zipfile.ZipFile(path)
-    inside = [n for n in archive.namelist() if n.lower().endswith(".csv") and not n.startswith("__MACOSX")]
-    if len(inside) != 1:
-        raise ValueError(
-            f"{path} holds {len(inside)} CSV files ({', '.join(inside[:5])}); it must hold one. Unpack it."
-        )
-    return io.TextIOWrapper(archive.open(inside[0]), encoding="utf-8-sig", errors="replace", newline="")
-
-
-def _missing(path: Path, head: dict[str, Any]) -> list[str]:
-    """What a file lacks, in UCDP's words."""
-    lacks = [name for name in NEEDED if name not in head["columns"]]
-    texts = [f"{path}: no column for {n}; it may be called {', '.join(SPELLINGS[n])}" for n in lacks]
-    placed = {"latitude", "longitude"} <= head["columns"].keys() or head.get("geometry")
-    if "gid" not in head["columns"] and not placed:
-        texts.append(f"{path}: neither priogrid_gid nor latitude and longitude, so no event has a place")
-    if texts:
-        texts[-1] += f". It has: {', '.join(str(h) for h in head['header'][:40])}"
-    return texts
-
-
-def _chunks(path: Path, head: dict[str, Any]) -> Iterator[pd.DataFrame]:
-    """The columns needed under our names, some thousand rows at a time."""
-    ours = {theirs: name for name, theirs in head["columns"].items()}
-    with _unbroken(path):
-        if "sep" not in head:
-            yield _layer(path, ours, head["geometry"])
-            return
-        dates = {theirs: str for theirs, name in ours.items() if name.startswith("date_") and name != "date_prec"}
-        skip = [1] if head["hxl"] else None
-        with _open(path) as file:
-            options = {"usecols": list(ours), "sep": head["sep"], "dtype": dates, "chunksize": CHUNK_ROWS}
-            for chunk in pd.read_csv(file, skiprows=skip, low_memory=False, **options):
-                yield chunk.rename(columns=ours)
-
-
-def _layer(path: Path, ours: dict[str, str], has_points: bool) -> pd.DataFrame:
-    """A vector file's columns under our names; places and days as a table has them."""
-    import geopandas as gpd
-
-    frame = gpd.read_file(path, columns=list(ours)).rename(columns=ours)
-    if has_points and not {"latitude", "longitude"} <= set(frame):
-        points = frame.geometry.to_crs(4326) if frame.crs is not None else frame.geometry
-        frame["latitude"], frame["longitude"] = points.y, points.x
-    frame = pd.DataFrame(frame.drop(columns="geometry", errors="ignore"))
-    for name in ("date_start", "date_end"):
-        if name in frame and frame[name].dtype.kind == "M":
-            frame[name] = frame[name].dt.strftime("%Y-%m-%d")
-    return frame
-
-
-def _tidy(chunk: pd.DataFrame, countries: dict, counts: Counter) -> tuple[pd.DataFrame, dict[str, pd.Series]]:
-    """Numbers, cells and months of some rows; the rows that cannot be used by what is wrong with them."""
+def _tidy(chunk: pd.DataFrame, found: Found) -> pd.DataFrame:
+    """Numbers, cells and months of those rows that can be used; `far` says whether place and cell number contradict each other."""
     values = {name: _numbers(chunk, name) for name in SPELLINGS if name not in ("date_start", "date_end", "country")}
     start = _days(chunk["date_start"])
     end = _days(chunk["date_end"]) if "date_end" in chunk else start
-    values["gid"], off, disagrees, computed = _cells(values["gid"], values["latitude"], values["longitude"])
+    gid, off, both, disagrees, computed = _cells(values["gid"], values["latitude"], values["longitude"])
+    values["gid"] = gid
     wrong = _faults(values, start, end, off)
     good = ~np.logical_or.reduce(list(wrong.values()))
+    far = good & both & priogrid.far_from(gid, values["latitude"], values["longitude"])
+    for text, mask in (wrong | {FAR: far}).items():
+        if mask.any():
+            n, first = found.faulty.get(text, (0, chunk[mask].iloc[0].to_dict()))
+            found.faulty[text] = n + int(mask.sum()), first
     known = [name for name in DTYPES if name in values]
-    table = {k: np.nan_to_num(values[k][good], nan=0 if k == "country_id" else -1) for k in known}
+    table = {k: _held(values[k][good], k) for k in known}
     table["month_start"], table["month_end"] = (d[good].astype("datetime64[M]").astype(np.int64) for d in (start, end))
     table["row"], table["column"] = priogrid.cell_of(table["gid"])
-    counts["gid_from_coordinates"] += int((computed & good).sum())
-    counts["gid_disagrees"] += int((disagrees & good).sum())
     low, best, high = (table[k] for k in ("low", "best", "high"))
-    counts["best_outside_low_high"] += int((((high >= 0) & (high < best)) | (low > best)).sum())
-    counts["spans_months"] += int((table["month_end"] > table["month_start"]).sum())
+    found.counts.update(
+        placed_twice=int((both & good).sum()),
+        gid_from_coordinates=int((computed & good).sum()),
+        gid_disagrees=int((disagrees & good).sum()),
+        best_outside_low_high=int((((high >= 0) & (high < best)) | (low > best)).sum()),
+        spans_months=int((table["month_end"] > table["month_start"]).sum()),
+    )
     if "country" in chunk:
         named = pd.Series(chunk["country"].to_numpy()[good], table["country_id"].astype(int)).dropna()
-        countries |= {int(k): str(v) for k, v in named[~named.index.duplicated()].items() if k not in countries}
-    rows = {text: chunk[mask] for text, mask in wrong.items() if mask.any()}
-    return pd.DataFrame({k: table[k].astype(dtype) for k, dtype in DTYPES.items()}), rows
+        names = {int(k): str(v) for k, v in named[~named.index.duplicated()].items()}
+        found.countries |= {k: v for k, v in names.items() if k not in found.countries}
+    return pd.DataFrame({k: table[k].astype(dtype) for k, dtype in DTYPES.items()}).assign(far=far[good])
 
 
 def _faults(
@@ -341,14 +320,23 @@ def _numbers(chunk: pd.DataFrame, name: str) -> np.ndarray:
     return pd.to_numeric(chunk[name], errors="coerce").to_numpy(np.float64, na_value=np.nan)
 
 
+def _held(values: np.ndarray, name: str) -> np.ndarray:
+    """Numbers as the table can hold them; what is none, below 0 or too large is unknown."""
+    unknown = 0 if name == "country_id" else -1
+    return np.where((values >= 0) & (values <= np.iinfo(DTYPES[name]).max), values, unknown)
+
+
 def _days(texts: pd.Series) -> np.ndarray:
-    """Days as datetime64[s], NaT where a text is no date; the time of day does not matter."""
+    """Days as datetime64[s], of 2009-06-09 or, with points, 09.06.2009; NaT of other texts. The time of day does not matter."""
     days = texts.astype("string").str.strip().str.slice(0, 10)
-    return pd.to_datetime(days, format="%Y-%m-%d", errors="coerce").to_numpy("datetime64[s]")
+    found = pd.to_datetime(days, format="%Y-%m-%d", errors="coerce").to_numpy("datetime64[s]", copy=True)
+    if (other := np.isnat(found)).any():
+        found[other] = pd.to_datetime(days[other], format="%d.%m.%Y", errors="coerce").to_numpy("datetime64[s]")
+    return found
 
 
 def _cells(gid: np.ndarray, latitude: np.ndarray, longitude: np.ndarray) -> tuple[np.ndarray, ...]:
-    """gid as published, else from the coordinates (0: neither); off the globe; disagreeing; computed."""
+    """gid as published, else from the coordinates (0: neither); off the globe; having both; these disagreeing; computed."""
     placed = ~(np.isnan(latitude) | np.isnan(longitude))
     off = placed & ((np.abs(latitude) > 90) | (np.abs(longitude) > 180))
     own = np.zeros(len(gid), np.int64)
@@ -356,7 +344,7 @@ def _cells(gid: np.ndarray, latitude: np.ndarray, longitude: np.ndarray) -> tupl
     own[inside] = priogrid.gid_of(latitude[inside], longitude[inside])
     published = (gid >= 1) & (gid <= priogrid.CELLS) & (gid == np.floor(gid))
     out = np.where(published, np.nan_to_num(gid), own).astype(np.int64)
-    return out, off, published & inside & (out != own), inside & ~published
+    return out, off, published & inside, published & inside & (out != own), inside & ~published
 
 
 def _told(text: str, n: int, first: dict) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from geonb.base.files import whole_file
-from geonb.workloads.conflict import events, priogrid
+from geonb.workloads.conflict import event_files, priogrid
 
 VERSION = 1  # raise it with every change of the numbers, so that no older file is taken for this one
 ROWS, COLUMNS = 30, 30
@@ -129,7 +129,7 @@ def _as_ged(
     high = best + np.where(rng.random(n) < 0.3, rng.integers(1, 6, n) + best // 3, 0)
     high = np.maximum(high, 1)  # an event with best 0 is one that may have killed
     names = {v: k for k, v in COUNTRIES.items()}
-    said = np.full(n, events.SIMULATED)
+    said = np.full(n, event_files.SIMULATED)
     frame: dict[str, Any] = {
         "id": 0, "relid": "SIM", "year": start.astype("datetime64[Y]").astype(int) + 1970, "active_year": 1,
         "type_of_violence": kind + 1, "conflict_name": said, "dyad_name": said, "side_a": "simulated", "side_b": "simulated",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from geonb.base.conventions import short
 from geonb.base.project import NATURAL_EARTH
 
 if TYPE_CHECKING:
@@ -78,6 +79,13 @@ def centre_of(gid: Any) -> tuple[Any, Any]:
     """Latitude and longitude of the cells' centres, degrees."""
     row, column = cell_of(gid)
     return (row + 0.5) * RESOLUTION_DEG - 90, (column + 0.5) * RESOLUTION_DEG - 180
+
+
+def far_from(gid: Any, latitude: Any, longitude: Any) -> np.ndarray:
+    """Whether places lie neither in a cell nor in one beside it; False where a place is not known."""
+    y, x = centre_of(gid)
+    aside = np.abs((np.asarray(longitude) - x + 180) % 360 - 180)
+    return (np.abs(np.asarray(latitude) - y) > 1.5 * RESOLUTION_DEG) | (aside > 1.5 * RESOLUTION_DEG)
 
 
 @dataclass(frozen=True)
@@ -224,10 +232,25 @@ def _around(text: str, cells: np.ndarray, **more: Any) -> Region:
     return Region(text, int(rows[0]), int(columns[0]), cells[y, x].copy(), **more)
 
 
+def check_country(text: str) -> None:
+    """Refuse a country that is not given by its number, as ``country:475`` is; whether there are events of it is seen later.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    code = text.removeprefix("country:").strip()
+    if not code.isdecimal():
+        raise ValueError(
+            f"region = {text!r}: {code!r} is no number. Write the country's country_id of UCDP (Gleditsch-Ward), as country:475."
+        )
+
+
 def _country(text: str, events: pd.DataFrame | None) -> Region:
     code = text.removeprefix("country:").strip()
     known = sorted(set(events["country_id"].unique()) - {0}) if events is not None else []
-    if events is None or not code.isdigit() or int(code) not in known:
+    if events is None or not code.isdecimal() or int(code) not in known:
         there = ", ".join(str(k) for k in known[:20]) + (" ..." if len(known) > 20 else "")
         raise ValueError(
             f"region = {text!r}: no event has that country_id. There are: {there or 'none'}. Take one of those, or a box."
@@ -262,7 +285,14 @@ def _file(text: str) -> Region:
 
     if not Path(text).exists():
         raise ValueError(f"region = {text!r}: there is no such file. Allowed: {SPECS}.")
-    frame = gpd.read_parquet(text) if text.endswith(".parquet") else gpd.read_file(text, columns=[])
+    try:
+        frame = gpd.read_parquet(text) if text.endswith(".parquet") else gpd.read_file(text, columns=[])
+    except Exception as error:  # each reader has its own kinds
+        raise ValueError(
+            f"region = {text!r} is not a vector file that can be opened ({short(error)}). Fetch it again."
+        ) from None
+    if "geometry" not in frame:
+        raise ValueError(f"region = {text!r}: the file has no geometries. Give one with outlines.")
     frame = frame[~(frame.geometry.isna() | frame.geometry.is_empty)]
     if frame.crs is None:
         raise ValueError(

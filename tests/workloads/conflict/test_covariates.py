@@ -100,11 +100,21 @@ def test_filling_is_what_pandas_does(values, rule):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "bad.csv is empty, damaged or no CSV"),
+        (b"", "bad.csv is empty"),
         (b"gid,year,pop\n1,2000,3\n1,2001,many\n", "pop = 'many'"),
         (b"gid,year,pop\n1,2000,3\n999999,2000,3\n", "gid must be a whole number from 1 to 259200, not 999999"),
         (b"gid,year,pop\n1,2000,3\n1,,3\n", "year must be a whole number from 1 to 9999, not nan"),
-        (b'gid,year,pop\n1,2000,3\n1,2001,"3\n1,2002', "bad.csv is damaged"),
+        (b'gid,year,pop\n1,2000,3\n1,2001,"3\n1,2002', "bad.csv is damaged:\n- line 3: a quote opens"),
+        (b"gid,year,pop\n1,2000,3\n1,2001,1,234\n", "bad.csv is damaged:\n- line 3: 4 fields, but 3 columns"),
+        (b"gid,year,pop\n1,2000,3\n1,2001", "line 3, the last, ends after 2 of 3 fields"),
+        (b"gid,year,pop,pop\n1,2000,3,4\n", "bad.csv has columns of the same name: pop"),
+        (b"gid,year,pop\n1,2000,3\n1,2000,4\n", "pop of gid 1 of 2000 is given more than once, as 3 and 4"),
+        (b"gid,period,pop\n1,2000,3\n1,2001,4\n", "pop of gid 1 is given more than once, .* a column called year"),
+        (b"gid,year,pop\n1,2000,3\n2,2000,-99\n", "pop is -99 in cells of the region globe, far below all else"),
+        (
+            b"gid,xcoord,ycoord,pop\n1,9.25,8.75,3\n2,9.75,8.75,4\n",
+            "for 2 of 2 rows gid is not the cell at ycoord and xcoord",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named_with_the_value(tmp_path, content, says):
@@ -115,5 +125,44 @@ def test_a_file_that_cannot_be_read_is_named_with_the_value(tmp_path, content, s
 
 def test_a_zip_that_is_none_is_named(tmp_path):
     (tmp_path / "bad.zip").write_bytes(b"PK\x03\x04 cut")
-    with pytest.raises(ValueError, match=r"bad.zip is empty, damaged or no CSV \(File is not a zip file"):
+    with pytest.raises(ValueError, match=r"bad.zip is damaged or no CSV \(File is not a zip file"):
         covariates.list_columns(tmp_path / "bad.zip")
+
+
+def test_tables_of_r_and_of_spreadsheets_read_as_the_plain_one(tmp_path):
+    plain = write(
+        tmp_path / "plain.csv", gid=[A, B, C, D] * 2, year=[2000] * 4 + [2001] * 4, light=np.arange(8) / 8, pop=range(8)
+    )
+    header, *rows = plain.read_text().splitlines()
+    ways = {
+        "table": [header, *(f'"{n}",{row}' for n, row in enumerate(rows, 1))],
+        "csv": ['"",' + header, *(f'"{n}",{row}' for n, row in enumerate(rows, 1))],
+        "csv2": [line.replace(",", ";").replace(".", ",") for line in [header, *rows]],
+        "ends": [header, *(f"{row}," for row in rows)],
+        "capitals": [header.replace("gid", "GID").replace("year", "Year"), *rows],
+    }
+    expected = covariates.read_covariates(plain, ["light", "pop"], REGION, [2000, 2001])
+    np.testing.assert_array_equal(expected["light"], np.arange(8).reshape(2, 2, 2) / 8)
+    for name, lines in ways.items():
+        (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n")
+        assert covariates.list_columns(tmp_path / f"{name}.csv") == {"yearly": ["light", "pop"], "static": []}
+        read = covariates.read_covariates(tmp_path / f"{name}.csv", ["light", "pop"], REGION, [2000, 2001])
+        assert read.identical(expected), name
+
+
+def test_static_values_of_another_part_of_the_world_are_named(tmp_path, files):
+    there = (np.arange(230, 240)[:, None] * 720 + np.arange(500, 520)).ravel()
+    far = write(tmp_path / "far.csv", gid=there, ttime_mean=there / 2.0)
+    with pytest.raises(
+        ValueError, match=r"ttime_mean has no value in any cell of the region box:0,0,1,1 \(west, .*0.0, 0.0, 1.0, 1.0"
+    ):
+        covariates.read_covariates(far, ["ttime_mean"], REGION, [2000])
+    both = covariates.read_covariates([far, *files], ["ttime_mean"], REGION, [2000])
+    np.testing.assert_array_equal(both["ttime_mean"], [[0.0, NAN], [NAN, 3.5]])
+
+
+def test_rows_that_complete_each_other_and_cold_places_are_no_faults(tmp_path):
+    parts = write(tmp_path / "a.csv", gid=[A, A, B], year=[2000] * 3, pop=[1, NAN, 2], temp=[NAN, -99.0, -98.0])
+    read = covariates.read_covariates(parts, ["pop", "temp"], REGION, [2000])
+    np.testing.assert_array_equal(read["temp"][0], [[-99, -98], [NAN, NAN]])
+    np.testing.assert_array_equal(read["pop"][0], [[1, 2], [NAN, NAN]])

@@ -84,11 +84,66 @@ def test_without_a_gid_it_comes_from_the_coordinates_also_on_the_maps_edges(tmp_
     assert read.attrs["report"]["gid_from_coordinates"] == 3
 
 
-def test_a_gid_that_disagrees_is_kept_as_published_and_counted(tmp_path):
-    read = events.read_events(write(tmp_path / "a.csv", {"priogrid_gid": 5}, {}, {"priogrid_gid": np.nan}))
-    assert read["gid"].tolist() == [5, ROW["priogrid_gid"], ROW["priogrid_gid"]]
+def test_a_few_cell_numbers_that_disagree_count_as_published_and_are_told(tmp_path):
+    beside = ROW["priogrid_gid"] + 1
+    read = events.read_events(write(tmp_path / "a.csv", {"priogrid_gid": beside}, {}, {"priogrid_gid": np.nan}))
+    assert read["gid"].tolist() == [beside, ROW["priogrid_gid"], ROW["priogrid_gid"]], "rounding on an edge"
     report = read.attrs["report"]
     assert (report["gid_disagrees"], report["gid_from_coordinates"]) == (1, 1)
+    assert events.remarks(report) == [
+        "Cell numbers that are not the cell at their event's coordinates, and count nevertheless: 1."
+    ]
+    far = write(tmp_path / "b.csv", *[{}] * 150, {"priogrid_gid": 5})
+    assert events.read_events(far)["gid"].tolist()[-1] == 5 and events.remarks(events.read_events(far).attrs["report"])
+
+
+def test_cell_numbers_and_coordinates_that_contradict_each_other_are_refused(tmp_path):
+    path = write(tmp_path / "a.csv", *[{}] * 40, {"priogrid_gid": 5}, {"priogrid_gid": 5, "longitude": -171.0})
+    with pytest.raises(
+        ValueError, match=r"2 events: priogrid_gid is neither the cell .*first: event 41 \(.*priogrid_gid 5"
+    ):
+        events.read_events(path)
+    read = events.read_events(path, faults="drop")
+    assert len(read) == 40 and sum(read.attrs["report"]["faulty_dropped"].values()) == 2
+    assert "Events left out for their faults: 2." in events.remarks(read.attrs["report"])
+
+
+@pytest.mark.parametrize("placed", ["geometry", "multipoint", "columns"])
+def test_a_database_s_number_of_the_row_is_not_taken_for_a_cell(tmp_path, placed):
+    """Points that went through a spatial database, whose primary key is called gid."""
+    random = np.random.default_rng(0)
+    places = np.round(random.normal([9, 8], 1.5, (300, 2)), 6).tolist()
+    rows = [
+        {k: v for k, v in (ROW | {"id": n, "gid": n}).items() if k not in ("priogrid_gid", "latitude", "longitude")}
+        | ({"latitude": y, "longitude": x} if placed == "columns" else {})
+        for n, (y, x) in enumerate(places, 1)
+    ]
+    kind = "MultiPoint" if placed == "multipoint" else "Point"
+    features = [
+        {"type": "Feature", "properties": row,
+         "geometry": {"type": kind, "coordinates": [[x, y]] if kind == "MultiPoint" else [x, y]}}
+        for row, (y, x) in zip(rows, places, strict=True)
+    ]  # fmt: skip
+    (tmp_path / "a.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    read = events.read_events(tmp_path / "a.geojson")
+    expected = [int((y + 90) // 0.5) * 720 + int((x + 180) // 0.5) + 1 for y, x in places]
+    assert read["gid"].tolist() == expected and read["id"].tolist() == list(range(1, 301))
+    (said,) = events.remarks(read.attrs["report"])
+    assert "another cell than the coordinates for 300 of 300 events" in said and "a.geojson" in said
+    pd.DataFrame(rows).drop(columns=["latitude", "longitude"], errors="ignore").to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(
+        ValueError, match=r"the column gid rises from row to row, from 1 to 300.*name the column priogrid_gid"
+    ):
+        events.read_events(tmp_path / "a.csv")
+
+
+def test_a_column_gid_that_is_prio_s_counts_also_without_coordinates(tmp_path):
+    frame = table(*({} for _ in range(20)), {"latitude": np.nan}).rename(columns={"priogrid_gid": "gid"})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    read = events.read_events(tmp_path / "a.csv")
+    assert set(read["gid"]) == {ROW["priogrid_gid"]} and not events.remarks(read.attrs["report"])
+    frame.drop(columns=["latitude", "longitude"]).to_csv(tmp_path / "a.csv", index=False)
+    pd.testing.assert_frame_equal(events.read_events(tmp_path / "a.csv"), read)
 
 
 def test_of_the_same_id_the_first_file_wins(tmp_path):
@@ -98,8 +153,73 @@ def test_of_the_same_id_the_first_file_wins(tmp_path):
     )
     read = events.read_events(f"{final}, {candidate}")
     assert read["best"].tolist() == [3, 4, 3] and read["id"].tolist() == [1, 2, 9]
-    assert read.attrs["report"]["duplicate_ids"] == 1
-    assert read.attrs["report"]["overlapping_files"] == {str(candidate): 1}
+    assert read.attrs["report"]["duplicate_ids"] == 1 and read.attrs["report"]["overlapping_files"] == {}
+    assert events.remarks(read.attrs["report"]) == ["Events left out because an earlier one has their id: 1."]
+
+
+def test_an_id_that_is_none_is_refused_and_a_row_that_is_there_twice_counts_once(tmp_path):
+    path = write(tmp_path / "a.csv", *({"id": 7, "best": best} for best in (1, 2, 2, 1)))
+    with pytest.raises(ValueError, match=r"1 event: id is that of an earlier event of the file, .*first: event 7"):
+        events.read_events(path)
+    assert events.read_events(path, "drop")["best"].tolist() == [1]
+
+
+def test_files_that_number_their_events_each_for_itself_lose_none(tmp_path):
+    first = write(tmp_path / "a.csv", *[{}] * 20)
+    there = {"latitude": 4.1, "longitude": 7.1, "priogrid_gid": int(priogrid.gid_of(4.1, 7.1))}
+    second = write(tmp_path / "b.csv", *[there | {"date_start": "2010-01-01", "date_end": "2010-01-01"}] * 20)
+    with pytest.raises(ValueError, match=r"b.csv: 20 of its events have the id .* 20 are of another month and cell"):
+        events.read_events([first, second])
+
+
+def monthly(first, months, start=1, **more):
+    """Two events a month, of two kinds."""
+    days = [str(day)[:10] for day in pd.date_range(f"{first}-05", periods=months, freq=pd.DateOffset(months=1))]
+    return [
+        {"id": start + n, "date_start": day, "date_end": day, "type_of_violence": 1 + n % 2, "best": n % 9, "high": 9, "low": 0}
+        | more
+        for n, day in enumerate(day for day in days for _ in range(2))
+    ]  # fmt: skip
+
+
+def test_releases_of_the_same_months_are_refused_until_one_counts(tmp_path):
+    """The same killings under the ids of a final and of a candidate release, of which the last three months are new."""
+    final = write(tmp_path / "final.csv", *monthly("2010-01", 24))
+    late = [row | {"id": 900 + row["id"]} for row in monthly("2010-01", 24)[42:]]
+    candidate = write(tmp_path / "candidate.csv", *late, *monthly("2012-01", 3, 5000))
+    with pytest.raises(ValueError) as error:
+        events.read_events([final, candidate])
+    for says in ("6 of its 12 events", f"that {final} covers", "6 have the month", "faults = raise:overlap=first"):
+        assert says in str(error.value)
+    once = events.read_events([final, candidate], overlap="first")
+    expected = [*range(1, 49), *range(5000, 5006)]
+    assert once["id"].tolist() == expected and once["best"].sum() == sum(
+        r["best"] for r in [*monthly("2010-01", 24), *monthly("2012-01", 3)]
+    )
+    assert once.attrs["report"]["overlapping_left_out"] == 6 and once.attrs["report"]["events"] == len(once)
+    assert events.remarks(once.attrs["report"]) == ["Events left out because an earlier file covers their months: 6."]
+    both = events.read_events([final, candidate], overlap="both")
+    assert len(both) == 60 and "deaths may count twice: 6." in events.remarks(both.attrs["report"])[0]
+    assert both.attrs["report"]["overlapping_files"] == {str(candidate): 6}
+    with pytest.raises(ValueError, match="6 of its 48 events"):
+        events.read_events([candidate, final])  # as a glob orders them
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"country_id": 520},
+        {"type_of_violence": 3},
+        {"date_end": "2012-01-01"},  # the month after's, though it began in the last one
+        {"date_start": "2012-01-01", "date_end": "2012-01-02"},
+        {"date_start": "2009-12-01", "date_end": "2009-12-02"},
+    ],
+)
+def test_files_that_hold_other_events_do_not_overlap(tmp_path, more):
+    first = write(tmp_path / "a.csv", *monthly("2010-01", 24))
+    second = write(tmp_path / "b.csv", *monthly("2011-12", 1, 900, **more))
+    read = events.read_events([first, second])
+    assert len(read) == 50 and not events.remarks(read.attrs["report"])
 
 
 FAULTS = [
@@ -113,7 +233,7 @@ FAULTS = [
     ({"latitude": 90.5}, "latitude not in -90 to 90"),
     ({"longitude": 181}, "longitude not in -180 to 180"),
     ({"priogrid_gid": 0, "latitude": np.nan}, "no cell"),
-    ({"priogrid_gid": "", "latitude": "10,25"}, r"no cell.*first: event \d+ \(latitude '10,25'"),
+    ({"priogrid_gid": "", "latitude": "10,25"}, r"no cell.*first: event \d+ \(.*latitude '10,25'"),
     ({"date_start": "1009-06-09"}, "date_start or date_end not in the years 1900 to 2099"),
     ({"date_end": "2909-06-09"}, "date_start or date_end not in the years 1900 to 2099"),
     ({"best": "1e12"}, "deaths not whole numbers"),
@@ -140,6 +260,48 @@ def test_all_faults_are_listed_at_once_with_their_numbers(tmp_path, monkeypatch)
     for says in {says for _, says in FAULTS if "first" not in says}:
         assert says in str(error.value)
     assert "2 events: negative deaths; first: event 4" in str(error.value)
+
+
+def test_numbers_that_the_table_cannot_hold_are_unknown_not_others(tmp_path):
+    read = events.read_events(write(tmp_path / "a.csv", {"where_prec": 257, "date_prec": -99, "country_id": -99}))
+    assert read.loc[0, ["where_prec", "date_prec", "country_id"]].tolist() == [-1, -1, 0]
+
+
+def test_letters_that_are_no_utf8_are_read_and_told(tmp_path):
+    path = write(tmp_path / "a.csv", {"country": "Côte d'Açai"}, {})
+    path.write_bytes(path.read_text().encode("latin-1"))
+    read = events.read_events(path)
+    assert read.attrs["countries"] == {475: "Côte d'Açai"}
+    assert events.remarks(read.attrs["report"]) == [
+        'a.csv is not in UTF-8: read as Windows-1252, as in "Côte d\'Açai".'
+    ]
+
+
+def test_a_table_of_r_reads_as_the_plain_one(tmp_path):
+    """write.table names no column for its row names; others end each line with a separator, or write decimal commas."""
+    plain = write(tmp_path / "plain.csv", *({"id": 99 + n, "best": n, "latitude": 10.2 + n / 800} for n in range(60)))
+    header, *rows = plain.read_text().splitlines()
+    ways = {
+        "table": [header, *(f'"{n}",{row}' for n, row in enumerate(rows, 1))],
+        "ends": [header, *(f"{row}," for row in rows)],
+        "csv2": [line.replace(",", ";").replace(".", ",") for line in [header, *rows]],
+    }
+    ways["spreadsheet"] = [
+        "sep=;",
+        *(line.replace("2009-06-09 00:00:00,000", "09.06.2009 00:00") for line in ways["csv2"]),
+    ]
+    for name, lines in ways.items():
+        (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n")
+        pd.testing.assert_frame_equal(events.read_events(tmp_path / f"{name}.csv"), events.read_events(plain))
+
+
+def test_events_within_a_broken_quote_are_not_lost(tmp_path):
+    path = write(tmp_path / "a.csv", *({"country": "Nowhere"} for _ in range(3000)))
+    lines = path.read_text().splitlines()
+    lines[500], lines[2500] = lines[500].replace("Nowhere", '"Nowhere'), lines[2500].replace("Nowhere", 'Nowhere"')
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(ValueError, match=r"a.csv is damaged:\n- line 501: a quote opens a text there"):
+        events.read_events(path, "drop")
 
 
 def test_missing_columns_of_all_files_are_listed(tmp_path):

@@ -1,0 +1,77 @@
+"""Files of events that are no CSV: answers of the web service, layers."""
+
+import json
+
+import geopandas as gpd
+import pandas as pd
+import pytest
+import shapely
+
+from geonb.workloads.conflict import events
+
+ROWS = [
+    {
+        "id": n, "type_of_violence": 1, "where_prec": 1, "latitude": 10.2, "longitude": 9.1, "priogrid_gid": 144379, "best": n,
+        "country": "Nigeria", "country_id": 475, "date_prec": 1, "date_start": f"2009-0{1 + n % 9}-09T00:00:00",
+        "date_end": f"2009-0{1 + n % 9}-09T00:00:00", "high": n, "low": n,
+    }
+    for n in range(1, 8)
+]  # fmt: skip
+
+
+def plain(tmp_path):
+    pd.DataFrame(ROWS).to_csv(tmp_path / "plain.csv", index=False)
+    return events.read_events(tmp_path / "plain.csv")
+
+
+def page(path, rows, total, more):
+    path.write_text(json.dumps({"TotalCount": total, "TotalPages": 2, "NextPageUrl": more, "Result": rows}))
+    return path
+
+
+def test_pages_of_the_web_service_read_as_the_table_and_none_may_be_missing(tmp_path):
+    first = page(
+        tmp_path / "page0.json", ROWS[::2], 7, "https://ucdpapi.pcr.uu.se/api/gedevents/25.1?pagesize=4&page=1"
+    )
+    second = page(tmp_path / "page1.json", ROWS[1::2], 7, "")
+    read = events.read_events([first, second]).sort_values("id", ignore_index=True)
+    pd.testing.assert_frame_equal(read, plain(tmp_path))
+    with pytest.raises(ValueError, match=r"page0.json: 4 of the 7 events that the web service found.*name all pages"):
+        events.read_events(first)
+
+
+def test_a_list_of_records_reads_as_the_table(tmp_path):
+    (tmp_path / "list.json").write_text("\ufeff" + json.dumps(ROWS), encoding="utf-8")
+    pd.testing.assert_frame_equal(events.read_events(tmp_path / "list.json"), plain(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('{"TotalCount": 1, "Result": [{"id": 1', "a.json is damaged or not what its name says"),
+        ('{"TotalCount": 0, "Result": []}', "a.json: no column for date_start"),
+        ('{"Result": "none"}', "a.json holds no list of events"),
+        ("[1, 2]", "a.json holds no list of events"),
+        ('{"message": "no such version"}', "a.json is damaged or not what its name says"),
+    ],
+)
+def test_json_that_holds_no_events_is_named(tmp_path, content, says):
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(ValueError, match=says):
+        events.read_events(tmp_path / "a.json")
+
+
+def test_of_several_layers_none_is_taken_without_a_word(tmp_path):
+    frame = gpd.GeoDataFrame(ROWS, geometry=[shapely.Point(9.1, 10.2)] * len(ROWS), crs=4326)
+    frame.to_file(tmp_path / "a.gpkg", layer="deaths")
+    pd.testing.assert_frame_equal(events.read_events(tmp_path / "a.gpkg"), plain(tmp_path))
+    frame.to_file(tmp_path / "a.gpkg", layer="others")
+    with pytest.raises(ValueError, match=r"a.gpkg holds 2 layers \(deaths, others\)"):
+        events.read_events(tmp_path / "a.gpkg")
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path):
+    frame = pd.DataFrame(ROWS)
+    pd.concat([frame, frame[["best"]] + 1], axis=1).to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(ValueError, match="the column best is there twice"):
+        events.read_events(tmp_path / "a.csv")
