@@ -55,7 +55,11 @@ RECORD = Workload(
     },
     parameters={
         "events": Parameter("UCDP GED files, comma separated or a glob", files=True),
-        "faults": Parameter("what becomes of faulty events", choices=("raise", "drop")),
+        "faults": Parameter(
+            "what becomes of faulty events, and of months that two files cover",
+            check="geonb.workloads.conflict.dataset:check_faults",
+            options="geonb.workloads.conflict.dataset:FAULTS",
+        ),
         "covariates": Parameter("PRIO-GRID yearly and static CSV files, comma separated or a glob", files=True),
         "region": Parameter(
             "box:W,S,E,N, country:GWNO, africa, globe, or a vector file",
@@ -98,7 +102,7 @@ RECORD = Workload(
             options="geonb.training.augmentation:TURNS",
         ),
         "sampler": Parameter(
-            "order and balance of training windows, name:key=value",
+            "order and balance of training windows, name:key=value; there are no classes to balance",
             check="geonb.store.samplers:check_unlabelled",
             options="geonb.store.samplers:OPTIONS",
         ),

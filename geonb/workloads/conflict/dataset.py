@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,8 +13,8 @@ from geonb.base.specs import Option, check_options, parse_spec
 from geonb.store.windows import read_shares
 from geonb.workloads.conflict import cube, examples
 from geonb.workloads.conflict.covariates import list_columns
-from geonb.workloads.conflict.events import TYPES, month_of, month_text, read_events
-from geonb.workloads.conflict.priogrid import VECTORS, select_region
+from geonb.workloads.conflict.events import OVERLAPS, TYPES, YEARS, month_of, month_text, read_events
+from geonb.workloads.conflict.priogrid import ROWS, VECTORS, check_country, select_region
 from geonb.workloads.conflict.store import CubeStore, write_cube_store
 from geonb.workloads.conflict.windows import check_fit, check_length, read_ends, split_months
 
@@ -35,15 +36,33 @@ _EVENT = {
     "months": Option("start", choices=("start", "end", "spread"), help="of an event that lasts longer"),
 }
 EVENT = {"deaths": _EVENT, "any": _EVENT}
+_OVERLAP = "events in months that an earlier file covers: left out (first) or kept (both)"
+FAULTS = {
+    "raise": {"overlap": Option("raise", choices=OVERLAPS, help=_OVERLAP)},
+    "drop": {"overlap": Option("first", choices=OVERLAPS, help=_OVERLAP)},
+}
+MOST_WINDOWS = 20_000_000  # some 2 GB while they are placed; the original had 700,000 of the globe
 WINDOWS = {
     "events": {
-        "size": Option(16, int, 1, 2**15 - 1, help="cells"),
+        "size": Option(16, int, 1, ROWS, help="cells"),
         "draws": Option(5, int, 1, 2**15 - 1, help="windows an event"),
         "min_events": Option(25, int, 0, 2**15 - 1, help="in a window's input months"),
         "outliers": Option("none", choices=("none", "lof", "kmeans"), help="isolated events seed no window"),
     },
     "region": {},
 }
+
+
+def check_faults(spec: str) -> tuple[str, str]:
+    """What becomes of faulty events, ``raise`` or ``drop`` (left out), and of those in months that an earlier file covers (``overlap``).
+
+    Raises
+    ------
+    ValueError
+        For another rule or option.
+    """
+    rule, options = check_options("faults", spec, FAULTS)
+    return rule, options["overlap"]
 
 
 def check_event(spec: str) -> dict[str, Any]:
@@ -168,6 +187,17 @@ def _check_learning(size: int | None, values: dict[str, Any]) -> None:
             build_network(network, 1, outcomes * (2 if built.needs_deaths else 1), values["horizon"])
 
 
+def _check_draws(plan: cube.Plan, draws: int) -> None:
+    """Refuse more windows than can be placed in memory."""
+    inside = plan.placed["month"].between(plan.first, plan.last) & (plan.region.places(plan.placed["gid"]) >= 0)
+    seeds = int((~plan.placed[inside].duplicated(["month", "gid"])).sum())
+    if seeds * draws > MOST_WINDOWS:
+        raise ValueError(
+            f"draws = {draws} (in `windows`) for {seeds:,} months and cells with an event are {seeds * draws:,} windows: more than "
+            f"{MOST_WINDOWS:,} cannot be placed. Give at most {MOST_WINDOWS // seeds}, a smaller `region`, or windows=region"
+        )
+
+
 def check_period(spec: str) -> tuple[str | None, str | None]:
     """First and last month of ``"1990-01:2019-12"``; either may be left out.
 
@@ -183,6 +213,8 @@ def check_period(spec: str) -> tuple[str | None, str | None]:
         )
     first, last = first.strip(), last.strip()
     months = [month_of(month) for month in (first, last) if month]
+    if odd := [m for m in (first, last) if m and not YEARS[0] <= int(m[:4]) <= YEARS[1]]:
+        raise ValueError(f"period = {spec!r}: {' and '.join(odd)} is not in the years {YEARS[0]} to {YEARS[1]}.")
     if len(months) == 2 and months[0] > months[1]:
         raise ValueError(f"period = {spec!r} ends before it starts.")
     return first or None, last or None
@@ -196,7 +228,9 @@ def check_region(spec: str, root: Path | None = None) -> None:
     ValueError
         See :func:`geonb.workloads.conflict.priogrid.select_region`.
     """
-    if not spec.startswith("country:"):
+    if spec.startswith("country:"):
+        check_country(spec)
+    else:
         select_region(_region_file(spec, root) or spec)
 
 
@@ -228,7 +262,7 @@ def open_events(spec: str | None = None, faults: str = "raise") -> pd.DataFrame:
     spec : str, optional
         Files, comma separated or a glob; looked for from here and from the project root.
     faults : str
-        ``raise`` or ``drop``, see :func:`geonb.workloads.conflict.events.read_events`.
+        See :func:`check_faults` and :func:`geonb.workloads.conflict.events.read_events`.
 
     Returns
     -------
@@ -240,7 +274,7 @@ def open_events(spec: str | None = None, faults: str = "raise") -> pd.DataFrame:
         Every fault of the files.
     """
     files = [examples.simulated_conflict()] if spec is None else _files(spec)
-    events = read_events(files, faults)
+    events = read_events(files, *check_faults(faults))
     if not len(events):
         raise ValueError(f"The event files hold no event: {', '.join(map(str, files))}. Give files with events.")
     events.attrs["paths"] = [str(file) for file in files]
@@ -249,6 +283,8 @@ def open_events(spec: str | None = None, faults: str = "raise") -> pd.DataFrame:
 
 def _files(spec: str | None, root: Path | None = None) -> list[Path]:
     named = project.find_files(spec, root or project.project_root()) if spec else {}
+    if odd := [part for part in named if re.search(r":\w+=", part)]:
+        raise ValueError(f"{', '.join(odd)}: files of events and covariates take no options. Write the path alone.")
     found = {pattern: [path for path in paths if path.is_file()] for pattern, paths in named.items()}
     missing = [pattern for pattern, paths in found.items() if not paths]
     if missing:
@@ -316,6 +352,7 @@ def write_conflict_store(
     cube.check_inputs(plan.channels)
     check_fit(cut.get("size"), *plan.region.shape)
     check_length(steps, horizon, plan.months)
+    _check_draws(plan, cut.get("draws", 0))
     split_months(plan.months, steps, horizon, shares, plan.first)
     plan = replace(plan, region=replace(plan.region, spec=region or ""))  # told as it was given, not as a path
     simulated = bool(events.attrs.get("simulated"))

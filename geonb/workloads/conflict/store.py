@@ -25,7 +25,7 @@ from geonb.workloads.conflict import faults as conflict_faults
 from geonb.workloads.conflict import leakage
 from geonb.workloads.conflict import windows as conflict_windows
 from geonb.workloads.conflict.arrays import GROUP, MONTHS_AT_ONCE, years_of
-from geonb.workloads.conflict.events import month_of
+from geonb.workloads.conflict.events import month_of, remarks
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -286,7 +286,7 @@ def write_cube_store(
         No space left: says how much is needed; nothing half-written remains.
     """
     conflict_windows.check_windows(chunk_size, steps, horizon, draws, min_events, outliers, seed)
-    facts = {"title": "", "notes": [], "attribution": "", "simulated": False} | dict(meta or {})
+    facts: dict[str, Any] = {"title": "", "notes": [], "attribution": "", "simulated": False} | dict(meta or {})
     proposed = facts.pop("name", None)
     title = project.slug(str(name or proposed or workload))
     cut = {
@@ -298,14 +298,14 @@ def write_cube_store(
     files = fingerprints(inputs)
     folder = make_store(
         "sequences", write,
-        lambda path: {"parameters": {**cut, "recipe": recipe}, **_write_table(path, cut, title)},
+        lambda path: {"parameters": {**cut, "recipe": recipe}, **_write_table(path, cut, title, facts["notes"])},
         recipe={"format": FORMAT, "recipe": recipe, "inputs": [f["sha256"] for f in files]}, cut=cut, facts=facts,
         files=files, name=title, workload=workload, root=root,
     )  # fmt: skip
     return CubeStore.open(folder)
 
 
-def _write_table(folder: Path, cut: dict, dataset: str) -> dict:
+def _write_table(folder: Path, cut: dict, dataset: str, notes: Sequence[str]) -> dict:
     """Split, windows and statistics from a finished cube; gives what the seal says of them."""
     import zarr
 
@@ -335,6 +335,7 @@ def _write_table(folder: Path, cut: dict, dataset: str) -> dict:
     return {
         "datasets": [{"name": dataset}], "classes": [], "channels": channels, "outcomes": facts["outcomes"],
         "sources": [source], "split": split, "statistics": statistics, "report": facts.get("report", {}),
+        "notes": [*notes, *remarks(facts.get("report", {}))],
     }  # fmt: skip
 
 

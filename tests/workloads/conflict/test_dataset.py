@@ -9,10 +9,10 @@ import pytest
 import shapely
 import xarray as xr
 
-from geonb import parameters, scores
+from geonb import scores
 from geonb.base.project import project_root
 from geonb.runs import plan
-from geonb.workloads.conflict import RECORD, cube, dataset
+from geonb.workloads.conflict import cube, dataset
 
 SETTINGS = {
     "covariates": None, "region": None, "period": None, "channels": "event,log1p_best", "outcomes": "any", "network": None,
@@ -46,6 +46,11 @@ def write_events(path, months=120, **changes):
         ("shares", "train:2014-12,val:2010-12", ("train must end before val",)),
         ("period", "2019-13:", ("'2019-13' is no month",)),
         ("period", "2019-12:1990-01", ("ends before it starts",)),
+        ("period", "0001-01:9999-12", ("0001-01 and 9999-12 is not in the years 1900 to 2099",)),
+        ("windows", "events:size=5000", ("size = 5000", "1 to 360")),
+        ("region", "country:abc", ("'abc' is no number", "country:475")),
+        ("faults", "drop:overlap=newest", ("one of raise, first, both",)),
+        ("faults", "ignore", ("Known: drop, raise",)),
     ],
 )  # fmt: skip
 def test_a_parameter_names_all_its_faults(check, spec, says):
@@ -84,6 +89,15 @@ def test_the_runner_refuses_them_and_makes_no_run(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"nothing was run:\n  channels: unknown channel 'bset'"):
         plan.prepare("conflict", {"channels": "event,bset"}, root=tmp_path)
     assert not (tmp_path / "runs").exists() and not (tmp_path / "data").exists()
+    for name, value, says in (
+        ("augment", "noise", "noise is made for images"),
+        ("sampler", "shuffle:balance=class", "no classes to balance"),
+        ("region", "country:abc", "'abc' is no number"),
+        ("faults", "raise:overlap=newest", "one of raise, first, both"),
+        ("channels", "history_99999999", "unknown channel 'history_99999999'"),
+    ):
+        with pytest.raises(ValueError, match=f"(?s)nothing was run.*{says}"):
+            plan.prepare("conflict", {name: value}, root=tmp_path)
     with pytest.raises(
         ValueError, match=r"(?m)^  windows = 'events:size=0' is not right:\n  - size = 0 must be"
     ):  # the value once
@@ -100,6 +114,7 @@ def test_the_runner_refuses_them_and_makes_no_run(tmp_path, monkeypatch):
         ({"region": "box:-60,-40,-50,-30"}, "No event from .* lies in the region"),
         ({"period": "2030-01:2039-12"}, "hold events from 2000-02 to 2010-01. Choose a `period`"),
         ({"event": "deaths:where_prec=2"}, "no such column"),
+        ({"windows": "events:size=4,draws=32767,min_events=1"}, r"are 2\d,\d{3},\d{3} windows: .*Give at most \d+"),
     ],
 )
 def test_what_a_file_does_not_allow_leaves_no_cube(tmp_path, settings, says):
@@ -122,7 +137,40 @@ def test_faulty_events_are_left_out_on_demand_and_told(tmp_path):
         dataset.open_events(path)
     found = dataset.open_events(path, "drop")
     assert len(found) == 719 and dataset.summarise(found)["left out: negative deaths"] == "1"
-    assert parameters.meaning_of("faults", RECORD).choices == ("raise", "drop")
+    assert dataset.check_faults("drop") == ("drop", "first") and dataset.check_faults("raise") == ("raise", "raise")
+
+
+def test_two_releases_of_the_same_months_make_no_store_before_one_counts(tmp_path):
+    """The second lists the last year again, under other ids."""
+    first = write_events(tmp_path / "a.csv")
+    again = pd.read_csv(first).tail(72)
+    again.assign(id=again["id"] + 10_000).to_csv(tmp_path / "b.csv", index=False)
+    both = f"{first},{tmp_path / 'b.csv'}"
+    with pytest.raises(
+        ValueError, match=r"(?s)b.csv: 72 of its 72 events lie .*72 have the month.*raise:overlap=first"
+    ):
+        dataset.open_events(both)
+    stores = {how: dataset.open_events(both, f"raise:overlap={how}") for how in ("first", "both")}
+    assert [int(found["best"].sum()) for found in stores.values()] == [
+        pd.read_csv(first)["best"].sum(),
+        pd.read_csv(first)["best"].sum() + again["best"].sum(),
+    ]
+    made = dataset.write_conflict_store(stores["first"], root=tmp_path)
+    assert made.meta["notes"] == ["Events left out because an earlier file covers their months: 72."]
+
+
+def test_a_period_beyond_the_events_is_told(tmp_path):
+    found = dataset.open_events(str(write_events(tmp_path / "a.csv")))
+    made = dataset.write_conflict_store(found, root=tmp_path, period="1999-06:2011-01")
+    assert made.meta["notes"] == [
+        "Months before the first event read, which count as peaceful (do the files cover them?): 8.",
+        "Months after the last event read, which count as peaceful (do the files cover them?): 12.",
+    ]
+
+
+def test_files_take_no_options(tmp_path):
+    with pytest.raises(ValueError, match=r"a\.csv:overlap=first: files of events and covariates take no options"):
+        dataset.open_events(f"{write_events(tmp_path / 'a.csv')}:overlap=first")
 
 
 def test_files_without_an_event_say_so(tmp_path):
@@ -166,6 +214,13 @@ def test_a_region_from_a_file_is_looked_for_from_the_project_and_follows_its_con
         assert store.meta["report"]["region"]["spec"] == "mine.geojson"
     assert list(shapes.values()) == [(8, 8), (8, 4)], "another content is another store"
     assert store.meta["inputs"][-1]["path"] == "mine.geojson"
+
+
+@pytest.mark.parametrize("name", ["mine.geojson", "mine.gpkg", "mine.parquet"])
+def test_a_region_file_that_is_damaged_is_named(tmp_path, name):
+    (tmp_path / name).write_bytes(b"no shapes")
+    with pytest.raises(ValueError, match=f"{name}.* is not a vector file that can be opened"):
+        dataset.check_region(name, tmp_path)
 
 
 def test_a_store_says_what_it_is_made_of(tmp_path):
