@@ -207,7 +207,9 @@ def _mask(value: str | dict, _: Path) -> dict[str, str]:
         return {"read": value}
     else:
         pairs = [re.split(r"\s*[:=]\s*", part.strip(), maxsplit=1) for part in value.split(",")]
-        options = {pair[0]: pair[-1] for pair in pairs if len(pair) == 2}
+        options = {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
+        if len(options) < len(pairs):
+            raise ValueError(f"mask = {value!r}: write {KEYS['mask'][1]}, each once")
     if set(options) - {"column", "layer", "buffer"} or "column" not in options:
         raise ValueError(f"mask = {value!r}: write {KEYS['mask'][1]}")
     return {str(k): str(v) for k, v in options.items()}

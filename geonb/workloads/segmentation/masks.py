@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from geonb import parameters
 from geonb.base import files as base_files
 from geonb.base import project
 from geonb.base.conventions import IGNORE, short
@@ -84,10 +85,12 @@ def read_classes(classes: str | Path | dict | list | None) -> list[dict] | None:
     try:
         codes = [int(e["code"]) for e in entries]
         names = [str(e["name"]).strip() for e in entries]
+        if any(e["name"] is None or isinstance(e["name"], bool) for e in entries):  # YAML reads a bare yes or no so
+            raise TypeError
     except (KeyError, ValueError, TypeError):
         raise ValueError(
             f'classes = {str(classes)!r} is not a class table. Give "1=developed,2=water", or a .csv, .yaml or .json file '
-            "with code and name (and colour)"
+            "with code and name (and colour); names such as 'yes' in quotes"
         ) from None
     real = [n for n in names if n != "ignore"]
     if len(set(codes)) < len(codes) or len(set(real)) < len(real) or not all(real) or not 0 < len(real) <= IGNORE:
@@ -121,15 +124,18 @@ def _class_file(path: Path) -> list[dict]:
     if found is None:
         raise ValueError(f"There is no class table {path}")
     path = found
-    if path.suffix.lower() == ".csv":
-        import pandas as pd
-
-        return pd.read_csv(path, dtype=str, skipinitialspace=True, keep_default_na=False).to_dict("records")
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text())  # reads JSON too
-    except yaml.YAMLError as error:
+        if path.suffix.lower() == ".csv":
+            import pandas as pd
+
+            # a class may be called NA or None
+            return pd.read_csv(path, dtype=str, skipinitialspace=True, keep_default_na=False).to_dict("records")
+        content = yaml.load(
+            path.read_text(encoding="utf-8"), parameters._loader()
+        )  # reads JSON too; refuses codes twice
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a class table: {short(error)}") from None
     return _entries(content.get("classes", content) if isinstance(content, dict) else content)
 

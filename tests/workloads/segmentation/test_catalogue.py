@@ -148,6 +148,13 @@ def test_a_class_that_yaml_takes_for_true(tmp_path):
         catalogue.read_catalogue(tmp_path / "datasets.yaml")
 
 
+@pytest.mark.parametrize("mask", ["column: kind, main", "column: kind, column: other"])
+def test_a_word_about_a_mask_that_is_not_understood_is_not_passed_over(tmp_path, mask):
+    file = write_catalogue(tmp_path, a={"images": "x.tif", "masks": "m.gpkg", "mask": mask})
+    with pytest.raises(ValueError, match=f"mask = '{mask}'"):
+        catalogue.read_catalogue(file)
+
+
 # ---- masks
 
 

@@ -212,6 +212,20 @@ def test_wrong_class_tables(table):
         masks.read_classes(table)
 
 
+def test_class_names_of_files_stay_what_they_are(tmp_path):
+    (tmp_path / "c.csv").write_text("code,name\n1,NA\n2,None\n")
+    assert [c["name"] for c in masks.read_classes(tmp_path / "c.csv")] == ["NA", "None"]
+    wrong = {
+        "c.yaml": b"1: field\n1: wood\n", "d.yaml": b"1: yes\n", "e.yaml": b"1:\n2: wood\n", "e.csv": b"code,name\n1,\n",
+        "f.csv": "code,name\n1,Wälder\n".encode("latin-1"),
+    }  # fmt: skip
+    for file, content in wrong.items():
+        (tmp_path / file).write_bytes(content)
+        with pytest.raises(ValueError, match="class") as error:
+            masks.read_classes(tmp_path / file)
+        assert file in str(error.value)
+
+
 # ---- what is refused
 
 
