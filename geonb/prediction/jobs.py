@@ -204,9 +204,9 @@ def cleaned(job: Job) -> Iterator[None]:
 
 
 def clean(job: Job) -> None:
-    """Remove a raster's working store."""
-    shutil.rmtree(job.work, ignore_errors=True)
+    """Remove a raster's working store; the list of its rows first, which must not tell of rows that are going."""
     job.work.with_name(job.work.name + ".done.json").unlink(missing_ok=True)
+    shutil.rmtree(job.work, ignore_errors=True)
 
 
 def _done(job: Job) -> Done:

@@ -51,6 +51,7 @@ class Done:
         with suppress(OSError, ValueError):  # gone or broken, it tells of nothing that is done
             self.state = read_json(self.file)
         if self.state.get("stamp") != stamp or not path.exists() or manifest.missing(path):
+            self.file.unlink(missing_ok=True)  # first: it must not tell of rows that are going
             if path.exists():
                 shutil.rmtree(path)
             self.state = {"stamp": stamp, "rows": {}}
@@ -89,6 +90,8 @@ def seal(
         "models": list(models), **own, "complete": 1,
     }  # fmt: skip
     (path / manifest.MANIFEST).unlink(missing_ok=True)  # of a kill in between nobody shall think that it was damage
+    for left in path.rglob("*.partial"):  # of chunks that were being written at a kill
+        left.unlink()
     with quiet_zarr():
         zarr.open_group(path, mode="r+").attrs.update(attributes)  # writes what was gathered before anew, texts and all
         zarr.consolidate_metadata(path)

@@ -227,6 +227,27 @@ def test_interrupted_it_goes_on_and_still_knows_the_damage(model, tmp_path, monk
         assert labels.tags()["GEONB_UNREADABLE"] == "rows 0-32, columns 32-64"
 
 
+def test_killed_while_a_failed_raster_is_cleared_away_it_begins_anew(model, tmp_path, monkeypatch):
+    """What is left must not count as predicted: chunks that are gone would read as zeros."""
+    path = image_like(tmp_path / "r.tif", (256, 64))
+    once = many.predict_raster(model, path, tmp_path / "once")
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            many.predict_raster(model, path, tmp_path / "twice")
+    (job,) = many.plan(model, [path], tmp_path / "twice").jobs
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs.shutil, "rmtree", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            jobs.clean(job)
+    for chunk in job.work.glob("scene/*/c/**/*"):
+        if chunk.is_file():
+            chunk.unlink()
+    twice = many.predict_raster(model, path, tmp_path / "twice")
+    for kind in ("class", "probability"):
+        np.testing.assert_array_equal(read(once[kind]), read(twice[kind]))
+
+
 def test_a_wide_raster_is_done_in_stripes_and_goes_on_where_it_was(model, tmp_path, monkeypatch):
     path = image_like(tmp_path / "wide.tif", (1100, 150))
     once = many.predict_raster(model, path, tmp_path / "once")

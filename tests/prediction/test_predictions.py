@@ -9,6 +9,7 @@ from untrained import untrained
 
 from geonb import prediction, registry
 from geonb.prediction import bands as prediction_bands
+from geonb.prediction import predictions
 from geonb.prediction.faults import check_predictions
 from geonb.rasters import cog
 from geonb.workloads.segmentation import baselines, predict
@@ -134,3 +135,23 @@ def test_faults_are_all_listed(tmp_path):
     )
     with pytest.raises(FileNotFoundError, match="03_prediction"):
         prediction.open_predictions(tmp_path / "none.zarr")
+
+
+class Killed(BaseException):
+    """As if the process had been killed there."""
+
+
+@pytest.mark.parametrize("again", [{"model": 1}, {"model": 2}])
+def test_a_list_of_rows_never_outlives_the_rows(tmp_path, monkeypatch, again):
+    """Killed while the rows of another model are removed, and then asked for either model's."""
+    path = tmp_path / "predictions.zarr"
+    predictions.Done(path, {"model": 1}).mark("scene", "network", 64)
+
+    def cut_short(path, **options):
+        raise Killed
+
+    monkeypatch.setattr(predictions.shutil, "rmtree", cut_short)
+    with pytest.raises(Killed):
+        predictions.Done(path, {"model": 2})
+    monkeypatch.undo()
+    assert predictions.Done(path, again).rows("scene", "network") is None
