@@ -87,6 +87,7 @@ def fetch(
     source = Source("", source) if isinstance(source, str) else source
     path, url = Path(path), source.address
     path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
     with files.locked(path.with_name(f".{path.name}.lock")):
         wanted = (sha256 or recorded(path) or "").lower() or None
         if path.exists():
@@ -98,7 +99,6 @@ def fetch(
         else:
             if url:
                 check_address(url)
-            partial = path.with_name(f"{path.name}.partial")
             try:
                 if not url:
                     raise FileNotFoundError(
@@ -119,7 +119,7 @@ def fetch(
                 _forget(partial)
                 raise
             partial.replace(path)
-            _forget(partial)
+        _forget(partial)
         if not _sum_path(path).exists():
             _record(path)
     return path

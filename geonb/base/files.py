@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -36,17 +37,18 @@ def locked(path: Path) -> Iterator[None]:
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
     """A folder that appears whole or not at all; call under a lock. A folder of that name is replaced."""
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial, before = (folder.with_name(f"{folder.name}{ending}") for ending in (".partial", ".before.partial"))
+    for left in (partial, before):
+        shutil.rmtree(left, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         yield partial
         if folder.exists():  # without its seal, or damaged
-            shutil.rmtree(folder)
+            folder.rename(before)  # removing takes time, and a kill meanwhile would leave a half
         partial.rename(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    finally:
+        for left in (partial, before):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 @contextmanager
@@ -83,6 +85,21 @@ def whole_file(file: Path, ending: str = "") -> Iterator[Path]:
             with suppress(OSError):  # its writer may be done with it by now
                 if left.name.startswith(partial.name) or time.time() - left.stat().st_mtime > OLD_S:
                     left.unlink()
+
+
+@contextmanager
+def shared_folder(folder: Path, prefix: str) -> Iterator[Path]:
+    """A folder in `folder` for as long as this lasts, to be seen by other processes; those of killed owners are swept."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(f"{prefix}*.partial"):
+        with suppress(OSError), (left / ".lock").open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # refused while its owner lives
+            shutil.rmtree(left, ignore_errors=True)
+    with (
+        tempfile.TemporaryDirectory(prefix=prefix, suffix=".partial", dir=folder) as place,
+        locked(Path(place) / ".lock"),
+    ):
+        yield Path(place)
 
 
 def sweep(folder: Path) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from geonb.base import files as base_files
 from geonb.base.conventions import refuse, short
 from geonb.prediction.bands import PixelModel, class_names, pixel_model
-from geonb.prediction.jobs import Job, file_key, model_key, outputs, run_job
+from geonb.prediction.jobs import Job, clean, file_key, model_key, outputs, run_job
 from geonb.rasters.reading import check_raster, functions_of
 
 if TYPE_CHECKING:
@@ -145,6 +145,7 @@ def plan(
         )  # fmt: skip
         row["Mpx"] = job.mpx
         if job.all_there:
+            clean(job)  # where a kill came before it was done
             row |= {"state": "already there", "seconds": 0.0} | outputs(job)
         else:
             jobs.append(job)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geonb.base.files import shared_folder
 from geonb.prediction import jobs as prediction_jobs
 
 if TYPE_CHECKING:
@@ -83,11 +83,10 @@ def _saved(model: PixelModel, folder: Path) -> Iterator[Path]:
     """The model as two files for the workers, whichever weights it holds; beside the outputs, which all workers see."""
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".model-", suffix=".partial", dir=folder) as place:
-        (Path(place) / "model.json").write_text(json.dumps(model.card))
-        save_file({k: v.cpu().contiguous() for k, v in model.state_dict().items()}, Path(place) / "weights.safetensors")
-        yield Path(place)
+    with shared_folder(folder, ".model-") as place:
+        (place / "model.json").write_text(json.dumps(model.card))
+        save_file({k: v.cpu().contiguous() for k, v in model.state_dict().items()}, place / "weights.safetensors")
+        yield place
 
 
 def _loaded(folder: Path, workload: str) -> PixelModel:

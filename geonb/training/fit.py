@@ -254,7 +254,7 @@ def _usable(folder: Path, card: dict[str, Any]) -> Path | None:
         return folder / LAST if (folder / LAST).exists() else None
     for old in folder.glob("*.ckpt"):
         old.unlink()
-    stamp.write_text(wanted)
+    write_text(stamp, wanted)
     return None
 
 

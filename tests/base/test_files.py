@@ -98,3 +98,36 @@ def test_parts_of_a_file_that_lie_beside_it(tmp_path):
     assert [Path(f["path"]).name for f in files.fingerprints([tmp_path / "c.tif", tmp_path / "a.shp"])] == [
         "c.tif", "a.shp", "a.dbf", "a.PRJ",
     ]  # fmt: skip
+
+
+class Killed(BaseException):
+    """As if the process had been killed there."""
+
+
+def test_a_folder_is_replaced_at_once_though_removing_the_old_one_takes_time(tmp_path, monkeypatch):
+    folder = tmp_path / "store"
+    folder.mkdir()
+    (folder / "seal").touch()
+    (folder / "table").touch()
+
+    def cut_short(path, **options):
+        if path.exists():
+            next(path.iterdir()).unlink()
+            raise Killed
+
+    with pytest.raises(Killed), files.whole_folder(folder) as partial:
+        (partial / "new").touch()
+        monkeypatch.setattr(files.shutil, "rmtree", cut_short)
+    assert [p.name for p in folder.iterdir()] == ["new"]
+    monkeypatch.undo()
+    with files.whole_folder(folder):
+        pass
+    assert [p.name for p in tmp_path.iterdir()] == ["store"], "what was put aside is swept"
+
+
+def test_a_shared_folder_is_swept_once_its_owner_is_dead(tmp_path):
+    (tmp_path / ".model-dead.partial").mkdir()
+    (tmp_path / ".model-dead.partial" / ".lock").touch()
+    with files.shared_folder(tmp_path, ".model-") as one, files.shared_folder(tmp_path, ".model-") as two:
+        assert set(tmp_path.iterdir()) == {one, two}
+    assert list(tmp_path.iterdir()) == []

