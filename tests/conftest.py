@@ -8,7 +8,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
-import scenes
+
+pytest.register_assert_rewrite("killing")  # its asserts tell what they compared, as those of tests do
+
+import scenes  # noqa: E402
 
 from geonb.base import trust
 

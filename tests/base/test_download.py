@@ -1,7 +1,12 @@
+import contextlib
 import hashlib
+import random
+import signal
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import killing
 import pytest
 
 from geonb import cli
@@ -14,7 +19,7 @@ SUM = hashlib.sha256(BODY).hexdigest()
 class Server(BaseHTTPRequestHandler):
     """Serves BODY as its class variables say, and keeps what was asked."""
 
-    body, tag, ranges, cuts, asked = BODY, '"one"', True, 0, ()
+    body, tag, ranges, cuts, asked, pause_s = BODY, '"one"', True, 0, (), 0.0
 
     def do_GET(self):
         kind = type(self)
@@ -34,7 +39,10 @@ class Server(BaseHTTPRequestHandler):
         if kind.cuts:
             kind.cuts -= 1
             rest = rest[: len(rest) // 2]
-        self.wfile.write(rest)
+        with contextlib.suppress(ConnectionError):  # who asked was killed
+            for at in range(0, len(rest), 1 << 17):
+                self.wfile.write(rest[at : at + (1 << 17)])
+                time.sleep(kind.pause_s)
         return None
 
     def log_message(self, *_):
@@ -256,3 +264,25 @@ def test_the_file_is_called_as_the_address_says_and_a_folder_is_none(server, tmp
         with pytest.raises(ValueError, match=r"names a folder, not a file.*GEONB_URL_THEIRS"):
             download.fetch_all([source], tmp_path / "in")
     assert files(tmp_path / "in") == ["file.zip", "file.zip.sha256"] and len(server.asked) == 1
+
+
+@pytest.mark.timeout(killing.TIMEOUT_S)
+def test_geonb_fetch_killed_at_any_moment_goes_on(server, tmp_path):
+    """At every change on disk and while the body comes; what is left in the end is the file and its sum."""
+    (tmp_path / "project" / "notebooks").mkdir(parents=True)
+    server.pause_s = 0.02
+    fetching = killing.Killable(tmp_path / "project", tmp_path / "kept", GEONB_URL_UCDP_GED=server.url)
+    asked = (killing.command, "fetch", "conflict", "ucdp_ged")
+    folder = fetching.root / "data" / "downloads" / "conflict"
+    fetching.save("before")
+    assert fetching.run(*asked) == 0, fetching.printed()
+    kinds, draw = [kind for kind, _ in fetching.seen()], random.Random(killing.SEED)
+    for place in [draw.randrange(len(kinds)) for _ in range(killing.KILLS)]:
+        fetching.restore("before")
+        moment = killing.Moment(kinds[place], kinds[: place + 1].count(kinds[place]))
+        assert fetching.run(*asked, at=moment) == -signal.SIGKILL, fetching.printed()
+        fetching.run(*asked, after_s=draw.uniform(0, 0.3))
+        fetching.check_nothing_is_left()
+        assert fetching.run(*asked) == 0, fetching.printed()
+        assert (folder / "file.zip").read_bytes() == BODY, moment
+        assert files(folder) == ["file.zip", "file.zip.sha256"], moment
