@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
-from geonb.base import threads
+from geonb.base import threads, times
 from geonb.base.conventions import IGNORE
 from geonb.rasters import grids
 
@@ -85,6 +86,11 @@ def transform_of(group: Any) -> Any:
     from affine import Affine
 
     return Affine.from_gdal(*map(float, grid_of(group)[1].split()))
+
+
+def times_of(group: Any) -> pd.DatetimeIndex:
+    """Times of a source's Zarr group, UTC; NaT where unknown. Their units stand with them: days, milliseconds, or finer ones."""
+    return times.decoded(group["time"][:], group["time"].attrs)
 
 
 def merged(moments: Iterable[tuple[int, Any, Any]]) -> dict:

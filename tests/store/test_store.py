@@ -520,6 +520,15 @@ def test_hdf5_there_and_back(small_store, tmp_path):
     assert store.check_split(back) == store.check_split(small_store)
 
 
+def test_hdf5_times_are_read_by_the_unit_beside_them(small_store, tmp_path):
+    file = hdf5.export_hdf5(small_store, tmp_path / "small.h5")
+    with h5py.File(file, "r+") as data:
+        data["index/time"][:] = 1_585_742_400
+        data["index/time"].attrs["units"] = "seconds since 1970-01-01"
+    back = store.open_store(hdf5.import_hdf5(file, tmp_path / "segmentation" / "back"))
+    assert (back.index["time"] == pd.Timestamp("2020-04-01T12:00", tz="UTC")).all()
+
+
 def test_hdf5_samples_are_placed(small_store, tmp_path):
     file = hdf5.export_hdf5(small_store, tmp_path / "small.h5")
     with h5py.File(file) as data:

@@ -54,7 +54,7 @@ def _write_series(series: Series, folder: Path) -> dict:
     side = min(arrays.CHUNK_PX, max(series.shape))
     coding = {"compressors": arrays.compressors(3)}
     encoding = {"inputs": coding | {"chunks": (1, shape[1], side, side)}, "valid": coding | {"chunks": (1, side, side)}}
-    encoding["time"] = coding | {"units": "milliseconds since 1970-01-01", "dtype": "int64"}
+    encoding["time"] = coding | {"units": "milliseconds since 1970-01-01", "dtype": "int64"}  # or finer, if need be
     with arrays.quiet_zarr():
         options: dict[str, Any] = {"mode": "a", "compute": False, "consolidated": False, "write_empty_chunks": True}
         arrays.summed(data).to_zarr(folder, group=series.name, encoding=encoding, **options)
@@ -66,11 +66,6 @@ def _write_series(series: Series, folder: Path) -> dict:
         valid.append(int(inside.sum()))
     facts = arrays.source_facts(series.name, series.crs, series.transform, series.shape)
     return facts | {"scenes": len(series), "valid": valid}
-
-
-def times_of(group: Any) -> np.ndarray:
-    """Times of a series' Zarr group: datetime64; what is not known is the smallest number."""
-    return group["time"][:].astype("datetime64[ms]").astype("datetime64[ns]")
 
 
 def valid_shares(valid: np.ndarray, corners: np.ndarray, patch: int) -> np.ndarray:

@@ -23,6 +23,7 @@ import pandas as pd
 
 from geonb.base import download
 from geonb.base.specs import Option, pick
+from geonb.base.times import stamp
 from geonb.workloads.clouds import GOES
 from geonb.workloads.clouds.frames import time_of_name
 from geonb.workloads.clouds.goes import SAME_SCAN_S
@@ -89,10 +90,9 @@ def read_options(options: Mapping[str, str]) -> Wish:
 
 
 def _time(text: str) -> pd.Timestamp:
-    time = pd.to_datetime(text, utc=True)
-    if pd.isna(time):
+    if pd.isna(time := stamp(text)):
         raise ValueError(text)
-    return time.tz_localize(None)
+    return time
 
 
 def _channels(text: str) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from geonb.base.conventions import SPLITS, refuse
 from geonb.base.files import fingerprints
 from geonb.base.specs import Option, check_options
 from geonb.rasters import grids
-from geonb.store import store
+from geonb.store import arrays, store
 from geonb.store.faults import column_faults, statistics_faults
 from geonb.store.leakage import ground_leaks
 from geonb.store.sealing import FORMAT, make_store
@@ -173,7 +173,18 @@ class TripletStore(store.Store):
         found += clouds_arrays.array_faults(self.path, self.meta, deep)
         if missing := column_faults(self.path, INDEX_COLUMNS):
             return found + missing
-        return found + [f"index.parquet: {f}" for f in self._leaks()[0][:20]]
+        found += [f"index.parquet: {f}" for f in self._leaks()[0][:20]]
+        return found or self._odd_times()
+
+    def _odd_times(self) -> list[str]:
+        """Times in the table that are not those of the arrays: earlier versions misread all that were no whole milliseconds."""
+        mine = self.index["time"].dt.tz_localize(None).to_numpy("M8[ns]")
+        own = np.array(
+            [self.times[s].to_numpy()[t] for s, t in zip(self.index["source"], self.index["t"], strict=True)], "M8[ns]"
+        )
+        odd = int(((mine != own) & ~(np.isnat(mine) & np.isnat(own))).sum())
+        told = f"index.parquet: the times of {odd} triplets are not those of their scenes. Make the store again with notebook 01"
+        return [told] if odd else []
 
 
 def shown(inputs: np.ndarray, valid: np.ndarray, statistics: dict) -> np.ndarray:
@@ -357,7 +368,7 @@ def _write_table(folder: Path, cut: dict, areas: list[Area], table: pd.DataFrame
         options = {k: cut[k] for k in ("counts", "patch", "distance", "min_distant", "min_valid", "seed")}
         table = triplets.cut_triplets(areas, split["takes"], valid_shares, **options)
     table = table.assign(block=triplets.blocks_of(table, split["takes"], split["method"], patch))
-    times = {name: pd.DatetimeIndex(clouds_arrays.times_of(root[name])) for name in whole}
+    times = {name: arrays.times_of(root[name]) for name in whole}
     table = _typed(table, times, patch, dataset)
     refuse("These triplets would leak between the splits", _leaks(root, table, split, cut)[0], most=10)
     tiles = triplets.tiles_table(table)

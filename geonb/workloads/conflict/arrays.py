@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
@@ -21,12 +19,3 @@ def years_of(times: pd.DatetimeIndex, years: np.ndarray) -> np.ndarray:
             f"The yearly channels have the years {years.min()} to {years.max()}, not all of {times.year.unique()}"
         )
     return at
-
-
-def times_of(group: Any) -> pd.DatetimeIndex:
-    """The months of a cube's Zarr group; in the file they count days since an epoch of its own."""
-    import xarray as xr
-
-    attrs = {k: group["time"].attrs[k] for k in ("units", "calendar") if k in group["time"].attrs}
-    coded = xr.Dataset({"time": ("time", group["time"][:], attrs)})
-    return pd.DatetimeIndex(xr.decode_cf(coded)["time"].to_numpy())

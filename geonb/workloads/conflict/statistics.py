@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from geonb.base.threads import spread
-from geonb.workloads.conflict.arrays import MONTHS_AT_ONCE, times_of
+from geonb.store.arrays import times_of
+from geonb.workloads.conflict.arrays import MONTHS_AT_ONCE
 
 
 def check_standardise(standardise: str | Sequence[str], inputs: Sequence[dict]) -> list[bool]:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from geonb.base import conventions, files
+from geonb.base import conventions, files, times
 from geonb.rasters import grids, images
 from geonb.store import arrays
 from geonb.store.sealing import check_import, seal
@@ -201,9 +201,7 @@ def _read_index(data: Any) -> Any:
     columns = {}
     for name, values in data["index"].items():
         if "units" in values.attrs:
-            columns[name] = pd.DatetimeIndex(
-                values[:].view("datetime64[ns]"), tz="UTC"
-            )  # the least number is "no time"
+            columns[name] = times.decoded(values[:], values.attrs).tz_localize("UTC")
         else:
             columns[name] = values.asstr()[:] if values.dtype.kind == "O" else values[:]
     index = pd.DataFrame(columns)

@@ -7,10 +7,13 @@ import geopandas as gpd
 import harm
 import made_scenes
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
+import zarr
 
 from geonb import store
+from geonb.store import arrays
 from geonb.workloads.clouds import dataset
 from geonb.workloads.clouds import store as clouds_store
 from geonb.workloads.clouds.loaders import Triplets
@@ -227,3 +230,28 @@ def test_settings_that_cannot_be_are_refused_before_anything_is_written(tmp_path
     with pytest.raises(ValueError, match=said):
         made_scenes.store(tmp_path, **options)
     assert not (tmp_path / "data").exists()
+
+
+def test_a_store_whose_times_are_finer_than_milliseconds_is_read_by_its_units(made, tmp_path):
+    group = zarr.open_group((made.path / "arrays.zarr").resolve(), mode="r", use_consolidated=False)[made.sources[0]]
+    finer = made.times[made.sources[0]] + pd.Timedelta(1, "ns")
+    copy = zarr.create_group(tmp_path / "a.zarr")
+    for units, dtype in (("nanoseconds since 1970-01-01", "int64"), ("days since 2020-04-01", "float64")):
+        numbers = (
+            finer.asi8
+            if dtype == "int64"
+            else (made.times[made.sources[0]] - pd.Timestamp("2020-04-01")) / pd.Timedelta("1D")
+        )
+        copy.create_array("time", data=np.asarray(numbers, dtype), overwrite=True, attributes={"units": units})
+        expected = finer if dtype == "int64" else made.times[made.sources[0]]
+        assert arrays.times_of(copy).equals(expected)
+    assert arrays.times_of(group).equals(made.times[made.sources[0]])
+
+
+def test_a_table_with_other_times_than_its_scenes_is_found(made, tmp_path):
+    shutil.copytree(made.path, tmp_path / "store", symlinks=False)
+    table = gpd.read_parquet(tmp_path / "store" / "index.parquet")
+    table["time"] += pd.Timedelta(days=50_000)
+    table.to_parquet(tmp_path / "store" / "index.parquet", index=False)
+    with pytest.raises(ValueError, match="the times of 110 triplets are not those of their scenes"):
+        store.check_store(tmp_path / "store")

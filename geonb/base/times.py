@@ -1,0 +1,137 @@
+"""Times out of numbers and texts: read with the unit or the form that stands beside them; what nothing tells stays NaT."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+# the year in four digits and first: 1-2-2000 may be of January or of February
+SINCE = re.compile(r"(\w+)\s+since\s+(\d{4}-\d{1,2}-\d{1,2}(?!\d).*|\d{8}(?!\d).*)", re.IGNORECASE)
+EPOCH = re.compile(r"(?<![a-z])(epoch|unix|posix)(?![a-z])", re.IGNORECASE)
+LETTERS = re.compile(r"(?<![a-z])YYYY(MMDD(HH(MM(SS)?)?)?|DDD|MM)(?![a-z])", re.IGNORECASE)
+UNITS = {  # as UDUNITS may write them -> as xarray reads them
+    short: unit
+    for unit, shorts in {
+        "days": "days day d", "hours": "hours hour hr h", "minutes": "minutes minute min", "seconds": "seconds second sec s",
+        "milliseconds": "milliseconds millisecond msec ms", "microseconds": "microseconds microsecond us",
+        "nanoseconds": "nanoseconds nanosecond ns",
+    }.items()
+    for short in shorts.split()
+}  # fmt: skip
+YEARS = 1700, 2200  # what nanoseconds since 1970 can hold, and no 9999 that stands for none
+STEPS = {"%S": "seconds", "%M": "minutes", "%H": "hours", "%d": "days", "%j": "days", "%m": "months", "%Y": "years"}
+
+
+def decoded(values: Any, attrs: Mapping[str, Any]) -> pd.DatetimeIndex:
+    """The times that numbers or texts stand for.
+
+    Parameters
+    ----------
+    values : array (time,) of numbers, texts or datetime64
+    attrs : mapping
+        What stands beside them, as CF has it: ``units``, with ``calendar``, ``scale_factor``, ``add_offset``, ``_FillValue``
+        and ``missing_value``. Units without ``since`` are read where they, ``long_name`` or ``name`` tell the form:
+        ``day as %Y%m%d.%f``, ``YYYYMMDDHH``, ``seconds, unix epoch``.
+
+    Returns
+    -------
+    DatetimeIndex (time,), UTC without a zone; NaT where a value is missing, and everywhere if nothing says what it counts
+    """
+    values = np.ravel(values)
+    if values.dtype.kind == "M":
+        return pd.DatetimeIndex(values).as_unit("ns")
+    if values.dtype.kind not in "iuf":  # texts
+        return pd.DatetimeIndex([stamp(value) for value in values]).as_unit("ns")
+    units, *about = (_text(attrs.get(key, "")) for key in ("units", "long_name", "name"))
+    read: Callable[..., pd.DatetimeIndex] | None = None
+    good = _known(values, attrs)
+    if (since := SINCE.fullmatch(re.sub(r"\s*\(.*\)$", "", units))) and since[1].lower() in UNITS:
+        read = partial(_counted, attrs, f"{UNITS[since[1].lower()]} since {since[2]}")
+    elif form := form_in(" ".join([units, *about])):
+        read = partial(_written, form)
+    elif unit := _epoch(units, *about):
+        read = partial(_counted, attrs, f"{unit} since 1970-01-01")
+    times = np.full(len(values), "NaT", "M8[ns]")
+    if read and good.any():
+        times[good] = read(values[good])
+    return pd.DatetimeIndex(times)
+
+
+def stamp(text: Any) -> pd.Timestamp:
+    """UTC time of a text that begins with the year, as ISO 8601 does; NaT of any other: 04/05/2020 may be of April or of May.
+
+    >>> stamp("2020-04-01T14:15:00+02:00")
+    Timestamp('2020-04-01 12:15:00')
+    >>> stamp("12:15")
+    NaT
+    """
+    text = re.sub(r"\s*(UTC|GMT)$", "Z", _text(text).replace("/", "-"))
+    if not re.match(r"\d{4}-?\d\d-?\d\d(?!\d)", text):
+        return pd.NaT
+    time = pd.to_datetime(re.sub(r"(?<=\d)[_ ](?=\d)", "T", text), format="ISO8601", errors="coerce", utc=True)
+    return time.tz_localize(None) if not pd.isna(time) and YEARS[0] < time.year < YEARS[1] else pd.NaT
+
+
+def form_in(text: str) -> str:
+    """The form of dates written as one number that a text tells, as strftime has it; empty if none.
+
+    >>> form_in("day as %Y%m%d.%f"), form_in("time, YYYYMMDDHH"), form_in("hours")
+    ('%Y%m%d', '%Y%m%d%H', '')
+    """
+    if (match := re.search("(%[YmdjHMS])+", text)) and "%Y" in match[0]:
+        return match[0]
+    if not (match := LETTERS.search(text)):
+        return ""
+    return "%Y%j" if match[1].upper() == "DDD" else "%Y%m%d%H%M%S"[: len(match[0]) - 2]
+
+
+def _text(value: Any) -> str:
+    value = value.item() if isinstance(value, np.ndarray) and value.size == 1 else value
+    return (value.decode() if isinstance(value, bytes) else str(value)).strip()
+
+
+def _known(values: np.ndarray, attrs: Mapping[str, Any]) -> np.ndarray:
+    """Which numbers are none of the fills, neither those named nor NetCDF's own (9.97e36), and no NaT."""
+    fills = np.concatenate([np.ravel(attrs.get(key, [])) for key in ("_FillValue", "missing_value")])
+    good = np.abs(values) < 1e19 if values.dtype.kind == "f" else values > np.iinfo(np.int64).min
+    with np.errstate(invalid="ignore", over="ignore"):
+        return good & ~np.isin(values, fills.astype(values.dtype) if fills.dtype.kind in "iuf" else [])
+
+
+def _epoch(units: str, *about: str) -> str:
+    """The unit of numbers that are said to count from the epoch of Unix; empty if they are not, or no unit is said."""
+    words = " ".join([units, *about]).replace("_", " ")
+    if not EPOCH.search(words) or re.search(r"\d", words.replace("1970", "")):
+        return ""
+    return next((UNITS[word] for word in re.findall(r"[a-z]+", words.lower()) if word in UNITS), "")
+
+
+def _counted(attrs: Mapping[str, Any], units: str, values: np.ndarray) -> pd.DatetimeIndex:
+    import xarray as xr
+
+    told = {"units": units} | {k: attrs[k] for k in ("calendar", "scale_factor", "add_offset") if k in attrs}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            coded = xr.decode_cf(xr.Dataset({"time": ("time", values, told)}))
+        return pd.DatetimeIndex(coded["time"].to_numpy()).as_unit("ns")
+    except Exception:  # a date that is none, a calendar that is not ours: each library says it in its own way
+        return pd.DatetimeIndex(np.full(len(values), "NaT", "M8[ns]"))
+
+
+def _written(form: str, values: np.ndarray) -> pd.DatetimeIndex:
+    """Numbers whose digits are a date, 20200401.5 for noon: what is behind the point is a share of the last unit."""
+    whole, exact = np.floor(values), 2 ** (np.finfo(values.dtype).nmant if values.dtype.kind == "f" else 63)
+    digits = len(pd.Timestamp(0).strftime(form))
+    texts = pd.Series([str(int(number)).zfill(digits) for number in whole])
+    found = pd.to_datetime(texts, format=form, errors="coerce")
+    sure = (found.dt.strftime(form) == texts) & found.dt.year.between(*YEARS) & (whole < exact)
+    found = found.where(sure).astype("M8[ns]")
+    step = next(unit for code, unit in STEPS.items() if code in form)
+    return pd.DatetimeIndex(found + (found + pd.DateOffset(**{step: 1}) - found) * (values - whole))

@@ -1,0 +1,109 @@
+"""Times out of numbers: right in every unit and form that files have, NaT where nothing tells what the numbers count."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from geonb.base import times
+
+DAYS = pd.DatetimeIndex(["2020-04-01T12:00", "2020-04-05T12:00", "2020-04-09T18:00"]).as_unit("ns")
+SECONDS = (DAYS - pd.Timestamp("1970-01-01")) // pd.Timedelta("1s")
+
+
+def read(values, units="", **attrs):
+    found = times.decoded(np.array(values), {"units": units} | attrs)
+    assert found.unit == "ns" and found.tz is None
+    return found.round("ms")
+
+
+@pytest.mark.parametrize(
+    ("values", "units"),
+    [
+        (SECONDS, "seconds since 1970-01-01"),
+        (SECONDS * 1000, "milliseconds since 1970-01-01"),
+        (SECONDS * 10**9, "nanoseconds since 1970-01-01T00:00:00Z"),
+        (SECONDS / 3600, "hours since 1970-01-01 00:00:00 UTC"),
+        (SECONDS / 86400, "days since 1970-1-1 00:00:0.0"),
+        (SECONDS / 60, "min since 1970-01-01"),
+        (SECONDS, "s since 19700101"),
+        (SECONDS / 3600 + 2, b"hours since 1970-01-01 00:00:00 +02:00"),
+        (SECONDS / 3600 - 3.5, "hours since 1970-01-01 00:00:00 -03:30"),
+        ([20200401.5, 20200405.5, 20200409.75], "day as %Y%m%d.%f"),
+        ([2020040112, 2020040512, 2020040918], "YYYYMMDDHH"),
+        ([202004011200, 202004051200, 202004091800], "%Y%m%d%H%M"),
+        ([2020092.5, 2020096.5, 2020100.75], "YYYYDDD"),
+        (SECONDS.astype(float), "seconds, unix epoch"),
+    ],
+)
+def test_every_unit_and_form_gives_the_same_times(values, units):
+    assert read(values, units).equals(DAYS)
+
+
+def test_name_and_long_name_may_tell_what_units_do_not():
+    assert read([2020040112, 2020040512, 2020040918], long_name="time, YYYYMMDDHH").equals(DAYS)
+    assert read(SECONDS * 1000, "ms", name="unix_time").equals(DAYS)
+    assert read(SECONDS / 3600, "hours since 1970-01-01", long_name="YYYYMMDDHH").equals(DAYS), "units come first"
+
+
+@pytest.mark.parametrize(
+    ("values", "attrs"),
+    [
+        (SECONDS, {}),
+        (SECONDS, {"units": "seconds"}),
+        (SECONDS * 10**9, {"standard_name": "time"}),
+        (SECONDS / 3600, {"units": "hours"}),
+        (SECONDS / 86400, {"units": "days since launch"}),
+        ([1, 2, 3], {"units": "days since 01-02-2020"}),  # of January or of February
+        ([1, 2, 3], {"units": "months since 2020-01-01"}),
+        ([1, 2, 3], {"units": "days since 2020-13-01"}),
+        ([1, 2, 3], {"units": "days since 2020-01-01", "calendar": "360_day"}),
+        (SECONDS, {"name": "unix_time"}),  # seconds or milliseconds?
+        (SECONDS, {"units": "seconds", "long_name": "since epoch 2000"}),
+        (np.float32([20200401.5, 20200405.5, 20200409.75]), {"units": "day as %Y%m%d.%f"}),  # has not so many digits
+        ([20201301, 202041, 99991231], {"units": "YYYYMMDD"}),
+    ],
+)
+def test_what_nothing_tells_stays_unknown(values, attrs):
+    assert times.decoded(np.array(values), attrs).isna().all()
+
+
+@pytest.mark.parametrize(
+    ("values", "attrs"),
+    [
+        ([np.nan, *SECONDS[1:]], {}),
+        ([-999.0, *SECONDS[1:]], {"missing_value": np.float32(-999)}),
+        ([9.969209968386869e36, *SECONDS[1:]], {}),
+        ([1e20, *SECONDS[1:]], {}),
+        (np.array([np.iinfo(np.int64).min, *SECONDS[1:]]), {}),
+    ],
+)
+def test_one_time_that_is_none_leaves_the_others(values, attrs):
+    found = read(values, "seconds since 1970-01-01", **attrs)
+    assert found[0] is pd.NaT and found[1:].equals(DAYS[1:])
+
+
+def test_packed_times_and_such_that_carry_their_unit_in_their_type():
+    packed = {"scale_factor": 0.5, "add_offset": 10.0}
+    assert [t.hour for t in read([0, 4], "hours since 2020-04-01", **packed)] == [10, 12]
+    assert times.decoded(DAYS.to_numpy().astype("M8[s]"), {}).equals(DAYS)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2020-04-01T12:00:16.4Z", "2020-04-01 12:00:16.400"),
+        (b"2020-04-01 14:15:00+02:00", "2020-04-01 12:15"),
+        ("2020-04-01_12:05:00", "2020-04-01 12:05"),
+        ("2020/04/01 12:05 UTC", "2020-04-01 12:05"),
+        ("20200401T120500Z", "2020-04-01 12:05"),
+        ("2020-04-01", "2020-04-01"),
+        ("12:05", "NaT"),
+        ("10", "NaT"),
+        ("04/05/2020", "NaT"),
+        ("2020", "NaT"),
+        ("9999-12-31", "NaT"),
+        ("none", "NaT"),
+    ],
+)
+def test_texts_begin_with_the_year_or_are_unknown(text, expected):
+    assert str(times.stamp(text)) == str(pd.Timestamp(expected))
