@@ -53,6 +53,26 @@ def write_cf(
     return path
 
 
+def write_plain(path: Path, values: np.ndarray, attrs: dict, **more: tuple) -> Path:
+    """Write tb (time, lat, lon) or (lat, lon) as a hand-made file is: attributes of any type; more variables as (dims, values, attrs)."""
+    import h5netcdf
+
+    dims = ("time", "lat", "lon")[-values.ndim :]
+    rows, columns = values.shape[-2:]
+    found = {
+        "lat": (("lat",), 20 - 0.05 * np.arange(rows), {"units": "degrees_north"}),
+        "lon": (("lon",), -60 + 0.05 * np.arange(columns), {"units": "degrees_east"}),
+        "tb": (dims, values, {"units": "K"} | attrs),
+    }
+    with h5netcdf.File(path, "w") as file:
+        file.dimensions = dict(zip(dims, values.shape, strict=True))
+        for name, (over, numbers, about) in (found | more).items():
+            variable = file.create_variable(name, over, data=numbers)
+            for key, value in about.items():
+                variable.attrs[key] = value
+    return path
+
+
 def scan_angles(shape: tuple[int, int], factor: float = 1, corner=(-0.012, 0.052)) -> tuple[np.ndarray, np.ndarray]:
     """y (rows,) from the north and x (columns,), rad: pixels of `factor` x 2 km right and below a corner (x, y)."""
     step = STEP_RAD * factor

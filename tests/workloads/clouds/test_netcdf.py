@@ -5,7 +5,7 @@ import pandas as pd
 import pyproj
 import pytest
 import xarray as xr
-from scene_files import VIEW, textured, write_cf
+from scene_files import VIEW, textured, write_cf, write_plain
 
 from geonb.rasters import grids
 from geonb.workloads.clouds import dataset, netcdf
@@ -135,6 +135,58 @@ def test_times_in_other_places(tmp_path):
     data.assign_attrs(time_coverage_start="2020-04-01T14:15:00+02:00").to_netcdf(tmp_path / "attribute.nc")
     times = [first(tmp_path / f"{n}.nc")[0].times[0] for n in ("scalar", "name_20200401T1210", "attribute", "x")]
     assert [str(t) for t in times] == ["2020-04-01 12:05:00", "2020-04-01 12:10:00", "2020-04-01 12:15:00", "NaT"]
+
+
+HOLE = np.zeros((20, 24), bool)
+HOLE[:4] = True
+WARM = (270 + textured((20, 24)) / 10).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("number", "attrs"),
+    [
+        (np.float32(-999.9), {"missing_value": np.float64(-999.9)}),
+        (np.float32(1e20), {"missing_value": np.float64(1e20)}),
+        (np.float32(-999.9), {"missing_value": np.float32(-999.9)}),
+        (np.float32(-999.9), {"missing_value": np.array([-1.5, -999.9])}),
+        (np.float32(-999), {"missing_value": "-999.0"}),
+        (np.float32(-999), {"missing_value": np.int16(-999)}),
+        (np.float32(9.969209968386869e36), {}),
+        (np.float32(-999.9), {"valid_range": np.array([150.0, 350.0])}),
+        (np.float64(-999.9), {"missing_value": np.float32(-999.9)}),
+        (np.float64(np.inf), {}),
+    ],
+)
+def test_fills_of_another_type_than_the_data_are_no_data(tmp_path, number, attrs):
+    values = np.where(HOLE, number, WARM).astype(number.dtype)
+    (frame,) = netcdf.open_netcdf(write_plain(tmp_path / "a_20200401.nc", values, attrs), {})
+    inputs, valid = frame.layers[0].load(slice(0, 20), slice(0, 24))
+    assert (valid == ~HOLE).all()
+    np.testing.assert_allclose(inputs[0][valid], WARM[valid], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("raw", "attrs"),
+    [
+        (-999, {"_FillValue": np.float64(-999)}),
+        (-9999, {"missing_value": np.float64(-99.99)}),  # of what the numbers unpack to
+        (-32767, {}),  # NetCDF's own, of what was never written
+        (-1, {"missing_value": "-1"}),
+    ],
+)
+def test_fills_of_packed_numbers(raw, attrs):
+    numbers = np.array([raw, 0, 100], np.int16)
+    values, valid = clouds_values.decode(numbers, {"scale_factor": 0.01} | attrs)
+    assert valid.tolist() == [False, True, True] and values[1:].tolist() == pytest.approx([0, 1])
+
+
+def test_a_limit_in_doubles_keeps_the_single_that_was_rounded_down():
+    numbers = np.float32([0.1, 0.7, 0.8])
+    assert clouds_values.decode(numbers, {"valid_range": np.array([0.1, 0.7])})[1].tolist() == [True, True, False]
+
+
+def test_the_highest_count_of_an_unsigned_sensor_is_a_count():
+    assert clouds_values.decode(np.array([0, 65535], np.uint16), {})[1].all()
 
 
 def write_view(path, units, per_m, lon_0=-75.0, step=2000.0):
