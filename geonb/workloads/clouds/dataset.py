@@ -34,9 +34,11 @@ def open_scenes(
     ----------
     spec : str, optional
         NetCDF, Zarr, GeoTIFF or plain images: files, globs or folders, comma separated. Files of GOES ABI with one channel
-        each become scenes of all their channels. ``file.nc:longitude_of_projection_origin=9.5`` sets right what a file says
-        wrongly of its grid. A folder of triplets as pictures (:mod:`geonb.workloads.clouds.triplet_files`) is taken as it
-        is. None is the MODIS scene of `geonb.workloads.clouds.examples`.
+        each become scenes of all their channels. What a file says wrongly or not at all is said behind its name:
+        ``file.nc:longitude_of_projection_origin=9.5`` of its grid; ``file.nc:time=hours since 1970-01-01``, or a form as
+        ``time=%Y%m%d%H``, a variable or, of one scene, a date; ``file.tif:nodata=0``. A folder of triplets as pictures
+        (:mod:`geonb.workloads.clouds.triplet_files`) is taken as it is. None is the MODIS scene of
+        `geonb.workloads.clouds.examples`.
     channels : str, optional
         Names, ``true-colour`` or a function; see `geonb.workloads.clouds.channels.choose`. None takes a scene's own.
     bounds : str, degrees

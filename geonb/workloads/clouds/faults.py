@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 FLAT = 1 / 50  # less contrast than this share of a bright scene's is none: night
 BRIGHT = 0.9  # quantile of the set's contrasts that counts as a bright scene's: most may be of the night
 LOOK_PX = 100_000  # pixels from which a scene's contrast is told
+HELD = 0.001  # share of the pixels from which on one number far from the others is no chance
+BLANK = (
+    0.01,
+    0.05,
+)  # shares of all pixels and of those at the rim that are 0 in every channel, from which on they may be none
 
 
 @dataclass
@@ -32,6 +37,7 @@ class Look:
     channels: tuple[dict, ...] = ()
     dtype: str = ""
     spread: np.ndarray = field(init=False)  # (channel,): p99 - p1 of the valid pixels
+    fill: tuple[float, float] | None = None  # a number that looks like no data, though nothing says so; its share
 
     @property
     def kind(self) -> tuple:
@@ -104,7 +110,11 @@ def scan(
                     f"its {rows} x {columns} px are smaller than a tile of {patch} px. Give a smaller `patch`"
                 )
             look.channels, inputs, valid = clouds_channels.render(frame, choice, look.grid)
-            look.dtype, look.spread = inputs.dtype.name, _spread(inputs, valid)
+            step = max(1, int(np.sqrt(valid.size / LOOK_PX)))
+            thin, there = inputs[:, ::step, ::step], valid[::step, ::step]
+            known = thin[:, there].astype(np.float64)
+            look.dtype, look.spread = inputs.dtype.name, _spread(known)
+            look.fill = _far(known) or _blank(thin, there)
             share = float(valid.mean())
             if share == 0:
                 raise ValueError("none of its pixels is valid")
@@ -117,14 +127,54 @@ def scan(
     return kept
 
 
-def _spread(inputs: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """p99 - p1 of each channel's valid pixels; of every so-manieth where there are many."""
-    step = max(1, int(np.sqrt(valid.size / LOOK_PX)))
-    inputs, valid = inputs[:, ::step, ::step], valid[::step, ::step]
-    if not valid.any():
-        return np.zeros(len(inputs))
-    low, high = np.percentile(inputs[:, valid].astype(np.float64), (1, 99), axis=1)
+def _spread(known: np.ndarray) -> np.ndarray:
+    """p99 - p1 of each channel's valid pixels (channel, pixel)."""
+    if not known.size:
+        return np.zeros(len(known))
+    low, high = np.percentile(known, (1, 99), axis=1)
     return high - low
+
+
+def _far(known: np.ndarray) -> tuple[float, float] | None:
+    """A number far from all others of a channel (channel, pixel), and its share: as -999 among temperatures.
+
+    Between the two lies next to nothing, only what resampling has mixed of both; saturated clouds have grey ones beside them.
+    """
+    for plane in known if known.size else ():
+        for number in (plane.min(), plane.max()):
+            rest = plane[plane != number]
+            held = plane.size - rest.size
+            if held < HELD * plane.size or not rest.size:
+                continue
+            low, middle, high = np.percentile(rest, (25, 50, 75))
+            gap = abs(middle - number)
+            if gap > 5 * (high - low) > 0 and np.count_nonzero(np.abs(rest - number) < gap / 2) < held / 2:
+                return float(number), held / plane.size
+    return None
+
+
+def _blank(inputs: np.ndarray, valid: np.ndarray) -> tuple[float, float] | None:
+    """0 and its share, where pixels (channel, y, x) at the rim of what is valid are 0 in every channel: beside the Earth's disk."""
+    from scipy.ndimage import binary_erosion
+
+    zero = (inputs == 0).all(axis=0)
+    rim = valid & ~binary_erosion(valid)
+    if not rim.any() or zero[rim].mean() < BLANK[1] or not BLANK[0] <= (share := float(zero[valid].mean())) < 1:
+        return None
+    return 0.0, share
+
+
+def unnamed_fills(looks: list[Look]) -> list[str]:
+    """What is said of numbers that look like no data and are taken as data."""
+    found: dict[float, list[tuple[float, Look]]] = {}
+    for look in looks:
+        if look.fill is not None:
+            found.setdefault(look.fill[0], []).append((look.fill[1], look))
+    return [
+        f"{number:.6g} fills up to {max(share for share, _ in of):.1%} of {len(of)} scenes, first of {of[0][1].where}, and looks as if it "
+        f"stood for no data, but no file says so: it counts as data. If it is none, say so in `scenes`: FILE:nodata={number:.6g}."
+        for number, of in found.items()
+    ]
 
 
 def with_contrast(looks: list[Look], left_out: list[Left]) -> list[Look]:

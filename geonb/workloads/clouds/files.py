@@ -17,7 +17,7 @@ from geonb.base import project
 from geonb.base.conventions import short
 from geonb.rasters import images
 from geonb.workloads.clouds import netcdf, values
-from geonb.workloads.clouds.frames import Frame, Layer, time_of_name
+from geonb.workloads.clouds.frames import Frame, Layer, time_given, time_of_name
 from geonb.workloads.clouds.grids import LONLAT, Box
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ def find(spec: str, places: list[Path] | None = None) -> list[Found]:
     Parameters
     ----------
     spec : str
-        ``file.nc:longitude_of_projection_origin=9.5`` sets an attribute of the file's grid mapping right.
+        ``file.nc:longitude_of_projection_origin=9.5`` sets an attribute of the file's grid mapping right,
+        ``file.nc:time=hours since 1970-01-01`` its times, ``file.nc:nodata=-999`` what stands for none.
     places : list of Path, optional
         Where relative paths are looked for, the first place with something first; by default here, then in the checkout.
 
@@ -71,11 +72,11 @@ def _options(part: str, faults: list[str]) -> dict[str, Any]:
         for text in texts.split(","):
             key, _, value = (t.strip() for t in text.partition("="))
             try:
-                options[key] = float(value)
+                options[key] = value if key == "time" else float(value)  # 20200401 is a date
             except ValueError:
                 options[key] = value
-            if not value:
-                faults.append(f"{part}: {text!r} is not attribute=value")
+            if not value or (key == "nodata" and not isinstance(options[key], float)):
+                faults.append(f"{part}: {text!r} is not {'nodata=number' if key == 'nodata' else 'attribute=value'}")
     return options
 
 
@@ -113,12 +114,14 @@ def open_file(path: Path, bounds: Box | None = None, options: dict[str, Any] | N
     """
     if path.suffix.lower() in NETCDF or values.engine(path):
         return netcdf.open_netcdf(path, options or {})
+    options = dict(options or {})
+    given, nodata = options.pop("time", None), options.pop("nodata", None)
     if options:
         raise ValueError(f"{', '.join(options)}: only the grid mapping of a NetCDF or Zarr file can be set right")
-    return [_open_raster(path, bounds)]
+    return [_open_raster(path, bounds, given, nodata)]
 
 
-def _open_raster(path: Path, bounds: Box | None) -> Frame:
+def _open_raster(path: Path, bounds: Box | None, given: str | None, nodata: float | None) -> Frame:
     import rasterio
     from rasterio.errors import RasterioIOError
 
@@ -137,18 +140,19 @@ def _open_raster(path: Path, bounds: Box | None) -> Frame:
     if image.transform.e > 0 or image.transform.a < 0:
         raise ValueError("its rows run from the south or its columns from the east. Make it north-up, with gdalwarp")
     parts = [image] if pictures else [images.choose_bands(image, str(i + 1)) for i in range(len(image.bands))]
-    layers = tuple(_raster_layer(path, part, colours) for part in parts)
-    return Frame(layers, time_of_name(path.name), path.stem, timed_by="name")
+    layers = tuple(_raster_layer(path, part, colours, nodata) for part in parts)
+    time = time_of_name(path.name) if given is None else time_given(path.stem, given)
+    return Frame(layers, time, path.stem, timed_by="name" if given is None else "file")
 
 
-def _raster_layer(path: Path, image: images.Image, colours: list[str]) -> Layer:
+def _raster_layer(path: Path, image: images.Image, colours: list[str], nodata: float | None) -> Layer:
     units = "digital number" if image.dtype == "uint8" else "1"
     channels = []
     for name, (_, number) in zip(image.channels, image.bands, strict=True):
         colour = colours[number - 1]
         named = colour if name.startswith("band ") and colour in ("red", "green", "blue") else name
         channels.append({"name": named, "units": units})
-    load = partial(_read_raster, image)
+    load = partial(_read_raster, image, nodata)
     return Layer(path, tuple(channels), image.crs, image.transform, image.shape, image.dtype, load)
 
 
@@ -168,7 +172,9 @@ def _place(data: DatasetReader, bounds: Box | None) -> tuple[CRS, Affine] | None
     return CRS.from_string(LONLAT), transform  # a world file has no room for a CRS
 
 
-def _read_raster(image: images.Image, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
+def _read_raster(
+    image: images.Image, nodata: float | None, rows: slice, columns: slice
+) -> tuple[np.ndarray, np.ndarray]:
     with images.quiet(), images.reader(image) as read:
         inputs, valid, _ = read(rows, columns)
-    return inputs, valid
+    return inputs, valid if nodata is None else valid & ~values.holds(inputs, nodata).all(axis=0)

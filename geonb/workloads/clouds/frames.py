@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from geonb.base import times
+
 if TYPE_CHECKING:
     from affine import Affine
     from rasterio.crs import CRS
@@ -99,3 +101,24 @@ def time_of_name(name: str) -> pd.Timestamp:
             if 1950 <= time.year < 2100:
                 return time
     return pd.NaT
+
+
+def time_given(stem: str, given: str) -> pd.Timestamp:
+    """Time of a file as somebody says it, UTC: a date, or the form of one in its name, as strptime has it.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+
+    >>> time_given("img_01042020", "%d%m%Y")
+    Timestamp('2020-04-01 00:00:00')
+    """
+    form = "%" in given
+    time = pd.to_datetime(stem, format=given, exact=False, errors="coerce") if form else times.stamp(given)
+    if pd.isna(time):
+        raise ValueError(
+            f"time = {given!r} is {f'no form of a date in {stem}' if form else 'no date'}. Give a date, as 2020-04-01T12:00, or "
+            "the form of the one in the file's name, as %d%m%Y"
+        )
+    return time

@@ -7,9 +7,11 @@ are unpacked as they are read; counts without them keep their type.
 from __future__ import annotations
 
 import json
-import re
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,9 +19,10 @@ import pandas as pd
 import xarray as xr
 from affine import Affine
 
+from geonb.base import times as base_times
 from geonb.base.conventions import short
 from geonb.workloads.clouds import goes
-from geonb.workloads.clouds.frames import Frame, Layer, time_of_name
+from geonb.workloads.clouds.frames import Frame, Layer, time_given, time_of_name
 from geonb.workloads.clouds.grids import LONLAT, Grid
 from geonb.workloads.clouds.values import Variable, dtype, load, opened, plain
 
@@ -40,18 +43,23 @@ def open_netcdf(path: Path, options: dict[str, Any]) -> list[Frame]:
     Parameters
     ----------
     options : dict
-        Attributes of the grid mapping that are to be other ones than the file's.
+        ``time``: a date, the units or the form of the file's times, or the variable that holds them. ``nodata``: the number
+        that stands for none. Others are attributes of the grid mapping that are to be other ones than the file's.
 
     Raises
     ------
     ValueError
         No image in it, no georeference, uneven coordinates; does not name the file.
     """
+    notes: list[str] = []
+    options = dict(options)
+    given, nodata = options.pop("time", None), options.pop("nodata", None)
     with opened(path) as data:
         y_dim, x_dim = _spatial_dims(data)
-        variables, time_dim = _variables(data, y_dim, x_dim)
-        times, timed_by = _times(data, time_dim, path)
-        notes: list[str] = []
+        found, time_dim = _variables(data, y_dim, x_dim)
+        more = {} if nodata is None else {"nodata": nodata}
+        variables = [replace(v, attrs=v.attrs | more) for v in found]
+        times, timed_by = _times(data, time_dim, path, notes) if given is None else _given(data, time_dim, path, given)
         mapping = _mapping(data, variables[0].name, options)
         if "longitude_of_projection_origin" not in options:
             mapping = _rapid_scan(mapping, data, variables[0].name, times, notes)
@@ -147,47 +155,48 @@ def _channels(data: xr.Dataset, name: str, band_dim: str | None, dims: tuple, al
     return [variable((*single, (band_dim, i)), channel | {"name": n}) for i, n in enumerate(names)]
 
 
-def _times(data: xr.Dataset, time_dim: str | None, path: Path) -> tuple[list[pd.Timestamp], str]:
-    """UTC times of the frames; of a file without any, what its name tells."""
+def _times(data: xr.Dataset, time_dim: str | None, path: Path, notes: list[str]) -> tuple[list[pd.Timestamp], str]:
+    """UTC times of the frames; of a file without any, what its name tells. What cannot be read is noted."""
     start = data.attrs.get("time_coverage_start")
-    if time_dim is None and start is not None and (time := _stamp(str(start))) is not pd.NaT:
-        return [time], "file"
+    if time_dim is None and start is not None and (time := base_times.stamp(start)) is not pd.NaT:
+        return [time.round("ms")], "file"
     names = [time_dim] if time_dim else [n for n in ("time", "t") if n in data.variables and data[n].size == 1]
-    for name in names:
-        if name in data.variables:
-            found = _decoded(data[name])
-            if not all(pd.isna(t) for t in found):
-                return found, "file"
+    for name in (n for n in names if n in data.variables):
+        found = _decoded(data[name])
+        if not all(pd.isna(t) for t in found):
+            return found, "file"
+        units = plain(data[name].attrs.get("units", "none"))
+        notes.append(
+            f"Times are unknown where nothing tells since when or in which form a file's {name} counts (units: {units}). Say it in "
+            "`scenes`, as FILE:time=hours since 1970-01-01, or FILE:time=%Y%m%d%H."
+        )
     by_name = time_of_name(path.name)
     count = data.sizes[time_dim] if time_dim else 1
     return ([by_name], "name") if count == 1 else ([pd.NaT] * count, "file")
 
 
-def _stamp(text: str) -> pd.Timestamp:
-    time = pd.to_datetime(text, errors="coerce", utc=True)
-    return pd.NaT if pd.isna(time) else time.tz_localize(None)
+def _given(data: xr.Dataset, time_dim: str | None, path: Path, given: str) -> tuple[list[pd.Timestamp], str]:
+    """UTC times of the frames as somebody says: by a date, by units, by a form, or in which variable they stand."""
+    count = data.sizes[time_dim] if time_dim else 1
+    name = next((n for n in (given, time_dim, "time", "t") if n in data.variables and data[n].size == count), None)
+    if name is not None and (name == given or " since " in given or base_times.form_in(given)):
+        found = _decoded(data[name], {} if name == given else {"units": given})
+        if not all(pd.isna(t) for t in found):
+            return found, "file"
+        if count > 1 or "%" not in given:  # else the form may be that of its name
+            raise ValueError(f"time = {given!r} reads none of the {count} times in its {name}")
+    if count > 1:
+        raise ValueError(
+            f"time = {given!r}, but it has {count} scenes. Give the units of their times, as hours since 1970-01-01, their form, "
+            f"as %Y%m%d%H, or the variable that holds them. Its variables: {', '.join(map(str, data.variables))}"
+        )
+    return [time_given(path.stem, given)], "file"
 
 
-def _decoded(variable: xr.DataArray) -> list[pd.Timestamp]:
-    """Times of a variable by its units and calendar; NaT where they cannot be read as UTC."""
-    name = variable.name
-    values = np.atleast_1d(variable.values)
-    if values.dtype.kind in "OSUT":
-        return [_stamp(v.decode() if isinstance(v, bytes) else str(v)) for v in values]
-    units = str(variable.attrs.get("units", ""))
-    # an offset behind the epoch, "... 00:00:00 +02:00": counted here, so that it does not hang on the decoder
-    zone = re.search(r"(\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?)\s*([+-])(\d{1,2}):?(\d{2})$", units)
-    attrs = dict(variable.attrs)
-    shift = pd.Timedelta(0)
-    if zone:
-        attrs["units"] = units[: zone.start(2)].strip()
-        shift = pd.Timedelta(hours=int(zone[3]), minutes=int(zone[4])) * (1 if zone[2] == "+" else -1)
-    try:
-        decoded = xr.decode_cf(xr.Dataset({name: ("i", values, attrs)}))[name].values
-    except Exception:  # units that are none, a calendar unknown
-        return [pd.NaT] * len(values)
-    found = [pd.to_datetime(str(t) if values.dtype.kind == "O" else t, errors="coerce") for t in decoded]
-    return [pd.NaT if pd.isna(t) else pd.Timestamp(t) - shift for t in found]
+def _decoded(variable: xr.DataArray, told: Mapping[str, str] = MappingProxyType({})) -> list[pd.Timestamp]:
+    """Times of a variable by what stands beside it, or else is `told`: whole milliseconds, as days in floats can tell them."""
+    attrs = {"name": variable.name, **variable.attrs, **told}
+    return list(base_times.decoded(variable.values, attrs).round("ms"))
 
 
 def _mapping(data: xr.Dataset, name: str, options: dict[str, Any]) -> dict:

@@ -84,7 +84,7 @@ def read_files(spec: str, settings: Settings) -> Scenes:
     frames = _open_all(found, bounds, left_out)
     looks = faults.scan(frames, choice, region, settings.pixel_m, settings.side_px, settings.min_valid, left_out)
     looks = faults.alike(faults.with_contrast(looks, left_out), left_out)
-    notes = [note for look in looks for note in look.frame.notes]
+    notes = [*(note for look in looks for note in look.frame.notes), *faults.unnamed_fills(looks)]
     series = _series(looks, choice, left_out, notes)
     lines = faults.told(left_out)
     if lines and (settings.faults == "raise" or not series):
@@ -92,7 +92,9 @@ def read_files(spec: str, settings: Settings) -> Scenes:
         raise ValueError(f"{head} {spec}:\n" + "\n".join(f"  {line}" for line in lines))
     recipe = choice.recipe | {k: getattr(settings, k) for k in ("bounds", "region", "pixel_m", "min_valid")}
     mappings = {path.name: options for path, options in found if options}
-    recipe |= {"patch": settings.side_px, "grid_mapping": mappings, "version": 1}
+    # raised when the same files give other pixels or times, so that no older store is found again
+    version = 1 if all(path.suffix.lower() in files.RASTERS for path, _ in found) else 2
+    recipe |= {"patch": settings.side_px, "grid_mapping": mappings, "version": version}
     return _scenes(series, looks, notes, lines, recipe)
 
 
@@ -150,7 +152,8 @@ def _in_time(members: list[Look], left_out: list[Left], notes: list[str]) -> lis
         notes.append("Times are those that the names of the files tell.")
     undated = sorted((look for look in members if pd.isna(look.frame.time)), key=lambda look: look.frame.label)
     if undated:
-        notes.append(f"{len(undated)} scenes have no time: they stand last, in order of their names.")
+        names = ", ".join(look.frame.label for look in undated[:3]) + ", ..." * (len(undated) > 3)
+        notes.append(f"{len(undated)} scenes have no time: they stand last, in order of their names ({names}).")
     kept: list[Look] = []
     for look in order:
         if kept and kept[-1].frame.time == look.frame.time:

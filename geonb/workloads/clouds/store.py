@@ -303,6 +303,12 @@ def _settle(
     method, areas = triplets.split_scenes(shapes, takes, shares, by, patch, seed)
     notes = []
     reach = min(triplets.MIN_DISTANT, max(0.7 * triplets.reach_of(areas, patch), distance))
+    undated = sum(int(s.times.isna().sum()) for s in scenes.series)
+    if undated and apart_h > 0:
+        notes.append(
+            f"{undated} scenes have no time, so nobody knows which show the same clouds: they are one take with all scenes of their "
+            "place. Give their times (scenes=FILE:time=...), or split=auto:apart_h=0 if each is of other hours."
+        )
     alone = any(len(triplets.takes_in(areas, takes, s)) < 2 for s in SPLITS if counts[s])
     if min_distant is None and reach < triplets.MIN_DISTANT and alone:
         notes.append(

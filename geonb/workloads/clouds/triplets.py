@@ -58,7 +58,8 @@ def takes_of(
 
     Parameters
     ----------
-    times : series -> times of its scenes; one without a time (NaT) is a take of its own
+    times : series -> times of its scenes; one without a time (NaT) may be of the hours of any other, and shares its take with
+        all whose grounds it overlaps, unless `apart_h` is 0
     bounds : series -> (west, south, east, north), degrees
     apart_h : float, h
 
@@ -78,9 +79,13 @@ def takes_of(
         soon = [other for other in last.values() if time - scenes[other][1] < pd.Timedelta(hours=apart_h)]
         pairs += [(k, other) for other in soon if _touch(bounds[name], bounds[scenes[other][0]])]
         last[name] = k
+    undated = [k for k, (_, time) in enumerate(scenes) if pd.isna(time)]
+    if apart_h > 0:
+        for name, k in {scenes[k][0]: k for k in undated}.items():
+            pairs += [(k, other) for other, (place, _) in enumerate(scenes) if _touch(bounds[name], bounds[place])]
     graph = coo_array((np.ones(len(pairs)), np.reshape(pairs, (-1, 2)).T.astype(int)), shape=(len(scenes),) * 2)
     take = connected_components(graph, directed=False)[1]
-    order = [*timed, *(k for k, (_, time) in enumerate(scenes) if pd.isna(time))]
+    order = [*timed, *undated]
     number = {old: new for new, old in enumerate(dict.fromkeys(take[order]))}
     found: dict[str, list[int]] = {name: [] for name in times}
     for (name, _), old in zip(scenes, take, strict=True):
@@ -127,7 +132,8 @@ def split_scenes(
     if number < len(wanted):
         raise ValueError(
             f"split = 'scene' deals whole scenes, and there are {number} that are independent (of other times or places) for "
-            f"{len(wanted)} splits. Use split = 'area', give more scenes, a smaller `apart_h`, or a share of 0"
+            f"{len(wanted)} splits; those of one place without a time count as one. Use split = 'area', give more scenes, their times "
+            "(file.nc:time=...), a smaller `apart_h`, or a share of 0"
         )
     sizes = np.bincount([take for t in takes.values() for take in t], minlength=number)
     owner = _deal_in_order(sizes, [p for _, p in wanted])

@@ -326,6 +326,23 @@ def test_times_in_names(name, time):
     assert str(files.time_of_name(name)) == str(pd.Timestamp(time))
 
 
+def test_the_name_of_a_picture_may_say_its_time_and_what_is_no_data(tmp_path):
+    values = textured((20, 24)).astype(np.uint8)
+    values[:5, :6] = 0
+    path = write_raster(tmp_path / "img_01042020.tif", values)
+    found = open_scenes(str(path), patch=8)
+    assert found.series[0].times.isna().all() and found.series[0].read(0)[1].all()
+    (note,) = [n for n in found.notes if "nodata" in n]
+    assert note.startswith("0 fills up to 6.2% of 1 scenes") and str(path) in note
+    told = open_scenes(f"{path}:time=%d%m%Y,nodata=0", patch=8)
+    assert told.series[0].times.tolist() == [pd.Timestamp("2020-04-01")] and not told.notes
+    assert (told.series[0].read(0)[1] == (values > 0)).all()
+    with pytest.raises(ValueError, match="sweep: only the grid mapping"):
+        open_scenes(f"{path}:sweep=x", patch=8)
+    with pytest.raises(ValueError, match="no form of a date in img_01042020"):
+        open_scenes(f"{path}:time=%Y-%m-%d", patch=8)
+
+
 def test_summary_and_dataset_for_people(good):
     found = open_scenes(str(good), patch=16)
     row = dataset.summarise(found).loc["good"]

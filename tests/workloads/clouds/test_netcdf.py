@@ -137,6 +137,68 @@ def test_times_in_other_places(tmp_path):
     assert [str(t) for t in times] == ["2020-04-01 12:05:00", "2020-04-01 12:10:00", "2020-04-01 12:15:00", "NaT"]
 
 
+WHEN = pd.DatetimeIndex(["2020-04-01T12:00", "2020-04-05T12:00", "2020-04-09T18:00"], name="time").as_unit("ns")
+HOURS = np.asarray((WHEN - pd.Timestamp("1970-01-01")) / pd.Timedelta("1h"))
+
+
+def write_times(path, numbers, attrs):
+    values = textured((len(numbers), 20, 24)).astype(np.float32)
+    return write_plain(path, values, {}, time=(("time",), np.asarray(numbers), attrs))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "attrs"),
+    [
+        ([20200401.5, 20200405.5, 20200409.75], {"units": "day as %Y%m%d.%f", "calendar": "proleptic_gregorian"}),
+        ([2020040112, 2020040512, 2020040918], {"long_name": "time, YYYYMMDDHH"}),
+        (HOURS / 24, {"units": "days since 1970-01-01"}),
+    ],
+)
+def test_times_in_forms_that_the_file_names(tmp_path, numbers, attrs):
+    found = dataset.open_scenes(str(write_times(tmp_path / "a.nc", numbers, attrs)), patch=8)
+    assert found.series[0].times.equals(WHEN) and not found.notes
+
+
+@pytest.mark.parametrize(("numbers", "attrs"), [(HOURS, {"units": "hours"}), (HOURS * 3600, {"standard_name": "time"})])
+def test_numbers_that_count_from_nobody_knows_when_are_no_times(tmp_path, numbers, attrs):
+    path = write_times(tmp_path / "a.nc", numbers, attrs)
+    found = dataset.open_scenes(str(path), patch=8)
+    assert found.series[0].times.isna().all() and found.series[0].labels == ("a 0", "a 1", "a 2")
+    assert any(f"(units: {attrs.get('units', 'none')})" in n and "FILE:time=hours since" in n for n in found.notes)
+    assert any("3 scenes have no time" in n and "(a 0, a 1, a 2)" in n for n in found.notes)
+    unit = "hours" if "units" in attrs else "seconds"
+    told = dataset.open_scenes(f"{path}:time={unit} since 1970-01-01 00:00:00", patch=8)
+    assert told.series[0].times.equals(WHEN) and not told.notes and told.recipe != found.recipe
+    assert [f"{label}" for label in told.series[0].labels] == [f"{time:%Y-%m-%d %H:%M}" for time in WHEN]
+
+
+def test_times_as_they_are_told_in_the_name(tmp_path):
+    form = [1042020, 5042020, 9042020]
+    days = WHEN.normalize()
+    path = write_times(tmp_path / "a.nc", [20200401, 20200405, 20200409], {})
+    assert dataset.open_scenes(f"{path}:time=%Y%m%d", patch=8).series[0].times.equals(days)
+    more = {"begin": (("time",), HOURS, {"units": "hours since 1970-01-01"})}
+    write_plain(tmp_path / "b.nc", textured((3, 20, 24)).astype("f4"), {}, time=(("time",), np.array(form), {}), **more)
+    assert dataset.open_scenes(f"{tmp_path / 'b.nc'}:time=begin", patch=8).series[0].times.equals(WHEN)
+    assert dataset.open_scenes(f"{tmp_path / 'b.nc'}:time=%d%m%Y", patch=8).series[0].times.equals(days)
+    write_plain(tmp_path / "c_01042020.nc", textured((20, 24)).astype("f4"), {})
+    for given, expected in (
+        ("%d%m%Y", "2020-04-01"),
+        ("2020-04-01T14:00+02:00", "2020-04-01T12:00"),
+        ("20200401", "2020-04-01"),
+    ):
+        (time,) = dataset.open_scenes(f"{tmp_path / 'c_01042020.nc'}:time={given}", patch=8).series[0].times
+        assert time == pd.Timestamp(expected)
+    for given, says in (
+        ("2020-04-01", r"has 3 scenes. Give the units.*Its variables: (.*, )?begin"),
+        ("hours since then", "reads none of the 3 times in its time"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            dataset.open_scenes(f"{tmp_path / 'b.nc'}:time={given}", patch=8)
+    with pytest.raises(ValueError, match="time = 'noon' is no date"):
+        dataset.open_scenes(f"{tmp_path / 'c_01042020.nc'}:time=noon", patch=8)
+
+
 HOLE = np.zeros((20, 24), bool)
 HOLE[:4] = True
 WARM = (270 + textured((20, 24)) / 10).astype(np.float32)
@@ -187,6 +249,18 @@ def test_a_limit_in_doubles_keeps_the_single_that_was_rounded_down():
 
 def test_the_highest_count_of_an_unsigned_sensor_is_a_count():
     assert clouds_values.decode(np.array([0, 65535], np.uint16), {})[1].all()
+
+
+def test_a_number_that_looks_like_no_data_is_told_and_can_be_said(tmp_path):
+    values = np.where(HOLE, np.float32(-999.9), WARM)
+    path = write_plain(tmp_path / "a_20200401.nc", values, {})
+    (note,) = [n for n in dataset.open_scenes(str(path), patch=8).notes if "nodata" in n]
+    assert note.startswith("-999.9 fills up to 1") and str(path) in note and note.endswith("FILE:nodata=-999.9.")
+    (frame,) = netcdf.open_netcdf(path, {"nodata": -999.9})
+    assert (frame.layers[0].load(slice(0, 20), slice(0, 24))[1] == ~HOLE).all()
+    assert not any("nodata" in n for n in dataset.open_scenes(f"{path}:nodata=-999.9", patch=8).notes)
+    with pytest.raises(ValueError, match="'nodata=none' is not nodata=number"):
+        dataset.open_scenes(f"{path}:nodata=none", patch=8)
 
 
 def write_view(path, units, per_m, lon_0=-75.0, step=2000.0):

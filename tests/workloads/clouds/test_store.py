@@ -232,6 +232,24 @@ def test_settings_that_cannot_be_are_refused_before_anything_is_written(tmp_path
     assert not (tmp_path / "data").exists()
 
 
+FIRST = pd.Timestamp("2020-04-01T00:10:20")
+
+
+@pytest.mark.parametrize("units", ["days", "seconds"])
+def test_times_that_are_no_whole_milliseconds_come_back_as_they_were(tmp_path, units):
+    """Days as floats are rounded in the file; half-hourly scenes of twelve hours are one take."""
+    times = pd.date_range(FIRST, periods=24, freq="30min")
+    counted = np.asarray((times - pd.Timestamp("1970-01-01")) / pd.Timedelta(f"1{units[0]}"))
+    values = made_scenes.scene_files.textured((24, 80, 80)).astype("f4")
+    coded = (("time",), counted, {"units": f"{units} since 1970-01-01"})
+    made_scenes.scene_files.write_plain(tmp_path / "a.nc", values, {}, time=coded)
+    found = dataset.open_scenes(str(tmp_path / "a.nc"), patch=16)
+    samples = clouds_store.write_triplet_store(found, patch=16, counts="20/5/5", root=tmp_path)
+    assert samples.times[samples.sources[0]].equals(times.as_unit("ns"))
+    assert (samples.index["time"].dt.tz_localize(None) == times[samples.index["t"]]).all()
+    assert samples.meta["split"]["method"] == "area" and store.check_store(samples.path)
+
+
 def test_a_store_whose_times_are_finer_than_milliseconds_is_read_by_its_units(made, tmp_path):
     group = zarr.open_group((made.path / "arrays.zarr").resolve(), mode="r", use_consolidated=False)[made.sources[0]]
     finer = made.times[made.sources[0]] + pd.Timedelta(1, "ns")
@@ -255,3 +273,17 @@ def test_a_table_with_other_times_than_its_scenes_is_found(made, tmp_path):
     table.to_parquet(tmp_path / "store" / "index.parquet", index=False)
     with pytest.raises(ValueError, match="the times of 110 triplets are not those of their scenes"):
         store.check_store(tmp_path / "store")
+
+
+def test_scenes_without_a_time_are_not_dealt_as_if_they_were_of_other_days(tmp_path):
+    values = made_scenes.scene_files.textured((6, 160, 192)).astype("f4")
+    path = made_scenes.scene_files.write_plain(tmp_path / "a.nc", values, {})
+    found = dataset.open_scenes(str(path), patch=16)
+    options = {"patch": 16, "counts": "20/5/5", "root": tmp_path}
+    samples = clouds_store.write_triplet_store(found, **options)
+    assert samples.meta["split"]["method"] == "area"
+    assert any("6 scenes have no time, so nobody knows" in note for note in samples.meta["notes"])
+    with pytest.raises(ValueError, match="there are 1 that are independent"):
+        clouds_store.write_triplet_store(found, split="scene", **options)
+    alone = clouds_store.write_triplet_store(found, split="auto:apart_h=0", **options)
+    assert alone.meta["split"]["method"] == "scene" and not any("nobody knows" in note for note in alone.meta["notes"])

@@ -45,8 +45,13 @@ def test_a_take_that_bridges_two_joins_them():
     assert len({takes[k][0] for k in takes}) == 1
 
 
-def test_scenes_without_a_time_are_takes_of_their_own():
-    assert triplets.takes_of({"a": hours(0, None, None)}, BOX, apart_h=12) == {"a": [0, 1, 2]}
+def test_scenes_without_a_time_may_be_of_any_hour():
+    assert triplets.takes_of({"a": hours(0, 50, None, None)}, BOX, apart_h=12) == {"a": [0, 0, 0, 0]}
+    takes = triplets.takes_of({"a": hours(None), "b": hours(0, 50), "far": hours(0, 50)}, BOX, apart_h=12)
+    assert takes["a"] * 2 == takes["b"] and len({*takes["b"], *takes["far"]}) == 3
+    assert triplets.takes_of({"a": hours(0, None, None)}, BOX, apart_h=0) == {"a": [0, 1, 2]}, (
+        "each is said to stand alone"
+    )
 
 
 def test_scenes_are_dealt_in_order_of_time_and_takes_stay_whole():
