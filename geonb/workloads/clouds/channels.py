@@ -95,15 +95,19 @@ def layers(frame: Frame, choice: Choice) -> tuple[Layer, ...]:
     ValueError
         If it has not the channels asked for: names those it has.
     """
-    wanted = _wanted(frame, choice)
+    wanted, every = _wanted(frame, choice), (*frame.layers, *frame.others)
+    own = [c["name"] for layer in every for c in layer.channels]
     if not wanted:
+        if not frame.layers:
+            raise ValueError(
+                f"all it has are coordinates, angles or flags: name in `channels` what to use, {', '.join(own)}"
+            )
         return frame.layers
-    own = [c["name"] for c in frame.channels]
     missing = [n for n in wanted if n not in own]
     if missing:
         asked = f" for {TRUE_COLOUR[0]}" if choice.true_colour else ""
         raise ValueError(f"it has no channel {', '.join(missing)}{asked}. Its channels: {', '.join(own)}")
-    return tuple(layer for layer in frame.layers if {c["name"] for c in layer.channels} & set(wanted))
+    return tuple(layer for layer in every if {c["name"] for c in layer.channels} & set(wanted))
 
 
 def _wanted(frame: Frame, choice: Choice) -> tuple[str, ...]:

@@ -40,7 +40,8 @@ def open_scenes(
         (:mod:`geonb.workloads.clouds.triplet_files`) is taken as it is. None is the MODIS scene of
         `geonb.workloads.clouds.examples`.
     channels : str, optional
-        Names, ``true-colour`` or a function; see `geonb.workloads.clouds.channels.choose`. None takes a scene's own.
+        Names, ``true-colour`` or a function; see `geonb.workloads.clouds.channels.choose`. None takes a scene's own, without
+        coordinates, angles, flags and others to which CF gives a role beside them: those are taken if they are named.
     bounds : str, degrees
         ``W,S,E,N`` of the outer edges of plain images that do not say where they lie.
     region : str, degrees

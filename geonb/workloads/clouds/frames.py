@@ -53,11 +53,12 @@ class Frame:
     attribution: str = ""
     simulated: bool = False
     notes: tuple[str, ...] = ()
+    others: tuple[Layer, ...] = ()  # coordinates, angles, flags: channels only if they are asked for by name
 
     @property
     def files(self) -> tuple[Path, ...]:
         """The files it is read from, each once."""
-        return tuple(dict.fromkeys(layer.file for layer in self.layers))
+        return tuple(dict.fromkeys(layer.file for layer in (*self.layers, *self.others)))
 
     @property
     def channels(self) -> tuple[dict, ...]:

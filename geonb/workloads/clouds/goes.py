@@ -109,7 +109,8 @@ def _joined(frames: list[Frame]) -> Frame:
         return frames[0]
     layers = sorted((layer for frame in frames for layer in frame.layers), key=lambda layer: layer.channels[0]["name"])
     time = min(frame.time for frame in frames)
-    return replace(frames[0], layers=tuple(layers), time=time, label=f"{time:%Y-%m-%d %H:%M:%S}")
+    others = tuple(layer for frame in frames for layer in frame.others)
+    return replace(frames[0], layers=tuple(layers), others=others, time=time, label=f"{time:%Y-%m-%d %H:%M:%S}")
 
 
 def true_colour(reflectance: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ are unpacked as they are read; counts without them keep their type.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -30,7 +31,13 @@ if TYPE_CHECKING:
     from rasterio.crs import CRS
 
 ROWS = ("y", "lat", "latitude", "northing", "rows", "projection_y_coordinate")
-FLAGS = {"flag_values", "flag_masks", "flag_meanings"}  # a variable with any of these is no image
+FLAGS = {"flag_values", "flag_masks", "flag_meanings"}
+# attributes of CF that name variables which serve others, and are no images themselves
+SERVING = ("coordinates", "ancillary_variables", *xr.conventions.CF_RELATED_DATA)
+# standard names and units of places, angles and quality
+ROLES = re.compile(
+    "(grid_)?(latitude|longitude)|time|.* since .*|.*_angle|.*(quality|status)_flag|degrees?_?(north|east|n|e)", re.I
+)
 COLUMNS = ("x", "lon", "longitude", "easting", "columns", "projection_x_coordinate")
 BANDS = ("channel", "band", "bands", "wavelength")
 STRAIGHT_PX = 0.1  # how far a coordinate may be from the straight line through its ends: rounding, no other spacing
@@ -56,9 +63,9 @@ def open_netcdf(path: Path, options: dict[str, Any]) -> list[Frame]:
     given, nodata = options.pop("time", None), options.pop("nodata", None)
     with opened(path) as data:
         y_dim, x_dim = _spatial_dims(data)
-        found, time_dim = _variables(data, y_dim, x_dim)
+        images, others, time_dim = _variables(data, y_dim, x_dim, notes)
         more = {} if nodata is None else {"nodata": nodata}
-        variables = [replace(v, attrs=v.attrs | more) for v in found]
+        variables = [replace(v, attrs=v.attrs | more) for v in (*images, *others)]
         times, timed_by = _times(data, time_dim, path, notes) if given is None else _given(data, time_dim, path, given)
         mapping = _mapping(data, variables[0].name, options)
         if "longitude_of_projection_origin" not in options:
@@ -75,7 +82,8 @@ def open_netcdf(path: Path, options: dict[str, Any]) -> list[Frame]:
             read = partial(load, path, variable, (y_dim, x_dim), place, turned, shape)
             layers.append(Layer(path, (variable.channel,), crs, transform, shape, kind, read))
         label = path.stem if not time_dim else f"{path.stem} {i}" if pd.isna(time) else f"{time:%Y-%m-%d %H:%M}"
-        frames.append(Frame(tuple(layers), time, label, key, timed_by, **facts))
+        own, rest = tuple(layers[: len(images)]), tuple(layers[len(images) :])
+        frames.append(Frame(own, time, label, key, timed_by, others=rest, **facts))
     return frames
 
 
@@ -99,31 +107,48 @@ def _spatial_dim(data: xr.Dataset, what: str, standard: tuple[str, ...], axis: s
     )
 
 
-def _variables(data: xr.Dataset, y_dim: str, x_dim: str) -> tuple[tuple[Variable, ...], str | None]:
-    """The channels, and the dimension of time if there is one."""
-    images = [
-        str(n)
-        for n, v in data.data_vars.items()
-        if {y_dim, x_dim} <= set(v.dims) and v.dtype.kind in "iuf" and not FLAGS & set(v.attrs)
-    ]
-    if not images:
+def _variables(
+    data: xr.Dataset, y_dim: str, x_dim: str, notes: list[str]
+) -> tuple[list[Variable], list[Variable], str | None]:
+    """The channels, what is one only if it is asked for by name, and the dimension of time if there is one."""
+    planes = [str(n) for n, v in data.data_vars.items() if {y_dim, x_dim} <= set(v.dims) and v.dtype.kind in "iuf"]
+    if not planes:
         there = ", ".join(map(str, data.data_vars))
         raise ValueError(f"it has no numeric variable over ({y_dim}, {x_dim}). Its variables: {there}")
-    time_dim = _time_dim(data, images, (y_dim, x_dim))
-    images = [n for n in images if not time_dim or time_dim in data[n].dims]  # others, as an elevation, do not change
-    found: list[Variable] = []
+    time_dim, serving = _time_dim(data, planes, (y_dim, x_dim)), _serving(data)
+    steady = {n for n in planes if time_dim and time_dim not in data[n].dims}  # as an elevation: it does not change
+    others = [n for n in planes if n in serving | steady]
+    images = [n for n in planes if n not in others]
+    if said := [n for n in others if not FLAGS & set(data[n].attrs)]:
+        notes.append(
+            f"Coordinates, bounds, angles, quality or the same at all times, by what a file says, so no channels: {', '.join(said)}. "
+            "To have one, name it in `channels`."
+        )
+    found: dict[str, list[Variable]] = {}
     faults = []
-    for name in images:
+    for name in planes:
         more = [str(d) for d in data[name].dims if d not in (y_dim, x_dim, time_dim) and data.sizes[d] > 1]
         if len(more) > 1 or any(d.lower() not in BANDS for d in more):
             faults.append(f"{name} has the dimensions {', '.join(map(str, data[name].dims))}")
             continue
-        found += _channels(data, name, more[0] if more else None, (y_dim, x_dim, time_dim), len(images) == 1)
-    if not found:
+        alone = len(images) == 1 and name in images
+        found[name] = _channels(data, name, more[0] if more else None, (y_dim, x_dim, time_dim), alone)
+    if not any(name in found for name in images or others):
         raise ValueError(
             f"besides rows, columns, time and one of {', '.join(BANDS)} there are more: {'; '.join(faults)}"
         )
-    return tuple(found), time_dim
+    channels, more_channels = ([v for n in names for v in found.get(n, ())] for names in (images, others))
+    return channels, more_channels, time_dim
+
+
+def _serving(data: xr.Dataset) -> set[str]:
+    """Variables that CF gives another role than that of data: named so by others, or flags, places and angles themselves."""
+    told = [{k: str(plain(v)) for k, v in a.items()} for a in (data.attrs, *(v.attrs for v in data.variables.values()))]
+    named = {name for attrs in told for key in SERVING for name in attrs.get(key, "").split()}
+    for name, attrs in zip(map(str, data.variables), told[1:], strict=True):
+        if FLAGS & set(attrs) or any(ROLES.fullmatch(attrs.get(key, "").strip()) for key in ("standard_name", "units")):
+            named.add(name)
+    return named
 
 
 def _time_dim(data: xr.Dataset, images: list, spatial: tuple[str, str]) -> str | None:

@@ -199,6 +199,52 @@ def test_times_as_they_are_told_in_the_name(tmp_path):
         dataset.open_scenes(f"{tmp_path / 'c_01042020.nc'}:time=noon", patch=8)
 
 
+def place(role="standard_name"):
+    """Longitude of every pixel, told to be one by its standard name, its units, or by the image."""
+    lon = np.broadcast_to(np.linspace(-60, -58, 24), (20, 24)).astype("f4") + textured((20, 24)) * 1e-3
+    told = {"standard_name": {"standard_name": "longitude"}, "units": {"units": "degrees_east"}}.get(role, {})
+    return ("lat", "lon"), lon, told
+
+
+@pytest.mark.parametrize("role", ["standard_name", "units", "coordinates", "ancillary_variables", "cell_measures"])
+def test_what_serves_an_image_is_no_channel_unless_it_is_named(tmp_path, role):
+    values, named = textured((20, 24)).astype("f4"), {"cell_measures": "area: where"}.get(role, "where more")
+    attrs = {role: named} if role not in ("standard_name", "units") else {}
+    path = write_plain(tmp_path / "a_20200401.nc", values, attrs, where=place(role))
+    found = dataset.open_scenes(str(path), patch=8)
+    assert [c["name"] for c in found.channels] == ["tb"]
+    assert any(": where. To have one, name it in `channels`" in note for note in found.notes)
+    both = dataset.open_scenes(str(path), patch=8, channels="where,tb").series[0]
+    assert both.channels == ("where", "tb")
+    inputs, valid = both.read(0)
+    own, _ = found.series[0].read(0)
+    np.testing.assert_array_equal(inputs[1], own[0])
+    assert valid.any() and np.ptp(inputs[0][valid]) > 1.5
+
+
+def test_angles_flags_and_what_does_not_change_are_no_channels_either(tmp_path):
+    values = textured((2, 20, 24)).astype("f4")
+    dims, numbers, _ = place()
+    more = {
+        "time": (("time",), HOURS[:2], {"units": "hours since 1970-01-01"}),
+        "sun": (("time", *dims), values, {"standard_name": "solar_zenith_angle", "units": "degree"}),
+        "good": (("time", *dims), values.astype("i2"), {"standard_name": "toa_brightness_temperature status_flag"}),
+        "flags": (("time", *dims), values.astype("i1"), {"flag_masks": np.int8(1)}),
+        "height": (dims, numbers, {"units": "m"}),
+    }
+    found = dataset.open_scenes(str(write_plain(tmp_path / "a.nc", values, {}, **more)), patch=8)
+    assert [c["name"] for c in found.channels] == ["tb"]
+    assert any("so no channels: sun, good, height. To" in note for note in found.notes)
+    named = dataset.open_scenes(str(tmp_path / "a.nc"), patch=8, channels="height,tb")
+    assert [c["name"] for c in named.channels] == ["height", "tb"] and len(named) == 2
+    write_plain(tmp_path / "b.nc", numbers, {"standard_name": "longitude"})
+    with pytest.raises(
+        ValueError, match="all it has are coordinates, angles or flags: name in `channels` what to use, tb"
+    ):
+        dataset.open_scenes(str(tmp_path / "b.nc"), patch=8)
+    assert dataset.open_scenes(str(tmp_path / "b.nc"), patch=8, channels="tb").channels[0]["name"] == "tb"
+
+
 HOLE = np.zeros((20, 24), bool)
 HOLE[:4] = True
 WARM = (270 + textured((20, 24)) / 10).astype(np.float32)
