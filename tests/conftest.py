@@ -13,7 +13,7 @@ pytest.register_assert_rewrite("killing")  # its asserts tell what they compared
 
 import scenes  # noqa: E402
 
-from geonb.base import trust
+from geonb.base import trust  # noqa: E402
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests beside each other must not fight for the cores
 
