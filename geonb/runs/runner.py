@@ -253,7 +253,8 @@ def _before(plan: Plan) -> str | None:
 
 def explain(plan: Plan, step: Step, outcome: Outcome) -> str:
     """Tell where and why a step ended, what the cell printed last, where the partial notebook lies, what resumes the run."""
-    where = f'{step.name}, cell {outcome.cell} of {outcome.n_cells} ("{outcome.title}"): '
+    at = f', cell {outcome.cell} of {outcome.n_cells} ("{outcome.title}")' if outcome.n_cells else ""
+    where = f"{step.name}{at}: "
     error = outcome.error.strip().splitlines() or ["ended without a message"]
     lines = ["", where + error[0], *error[1:30]]
     if outcome.printed:

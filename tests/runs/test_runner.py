@@ -257,6 +257,17 @@ def test_resume_runs_what_changed_and_what_follows(project, reported, capsys):
     assert again(mode="ok") == "23"
 
 
+def test_with_nohup_a_terminal_may_hang_up():
+    from geonb.runs import kernels
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with runner._signals(stop := kernels.Stop()):
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN and signal.getsignal(signal.SIGTERM) is stop
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_full_disk_is_a_failure_with_its_cause(project, reported, monkeypatch):
     from geonb.runs import kernels
 
