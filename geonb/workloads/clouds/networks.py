@@ -7,7 +7,6 @@ normalisation, dropout, two linear layers. ``head=linear`` has the last of them 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -83,8 +82,12 @@ def check_build(spec: str) -> None:
         As :func:`check_network` and :func:`geonb.training.devices.check_weights`.
     """
     check_network(spec)
-    with suppress(RuntimeError, AssertionError), torch.device("meta"):  # of the tiles' side, which is not known yet
-        check_weights(build_network(spec, 3, 224, weights=False), spec)
+    try:
+        with torch.device("meta"):
+            network = build_network(spec, 3, 224, weights=False)
+    except Exception:  # of the tiles' side, which is not known yet; see `check_size`
+        return
+    check_weights(network, spec)
 
 
 def check_size(spec: str, channels: int, patch: int) -> None:

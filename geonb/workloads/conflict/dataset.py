@@ -123,7 +123,7 @@ def check_settings(values: dict[str, Any], root: Path) -> list[str]:
     size = check_windows(values["windows"]).get("size")
     faults = []
     for check in (
-        lambda: _files(values.get("events"), root),
+        lambda: _files("events", values.get("events"), root),
         lambda: _check_channels(values, root),
         lambda: _check_months(values),
         lambda: _check_size(size, values["region"]),
@@ -138,7 +138,7 @@ def check_settings(values: dict[str, Any], root: Path) -> list[str]:
 
 
 def _check_channels(values: dict[str, Any], root: Path) -> None:
-    columns = list_columns(_files(values.get("covariates"), root))
+    columns = list_columns(_files("covariates", values.get("covariates"), root))
     cube.check_inputs(cube.check_channels(values["channels"], columns, values["outcomes"]))
 
 
@@ -273,7 +273,7 @@ def open_events(spec: str | None = None, faults: str = "raise") -> pd.DataFrame:
     ValueError
         Every fault of the files.
     """
-    files = [examples.simulated_conflict()] if spec is None else _files(spec)
+    files = [examples.simulated_conflict()] if spec is None else _files("events", spec)
     events = read_events(files, *check_faults(faults))
     if not len(events):
         raise ValueError(f"The event files hold no event: {', '.join(map(str, files))}. Give files with events.")
@@ -281,14 +281,16 @@ def open_events(spec: str | None = None, faults: str = "raise") -> pd.DataFrame:
     return events
 
 
-def _files(spec: str | None, root: Path | None = None) -> list[Path]:
+def _files(what: str, spec: str | None, root: Path | None = None) -> list[Path]:
     named = project.find_files(spec, root or project.project_root()) if spec else {}
     if odd := [part for part in named if re.search(r":\w+=", part)]:
         raise ValueError(f"{', '.join(odd)}: files of events and covariates take no options. Write the path alone.")
     found = {pattern: [path for path in paths if path.is_file()] for pattern, paths in named.items()}
     missing = [pattern for pattern, paths in found.items() if not paths]
     if missing:
-        raise ValueError(f"No file {', '.join(missing)}. Give paths from here or from the project root, or globs.")
+        raise ValueError(
+            f"{what}: no file {', '.join(missing)}. Give files from here or from the project root, or globs."
+        )
     return [path for paths in found.values() for path in paths]
 
 
@@ -344,7 +346,7 @@ def write_conflict_store(
         Every fault of the settings, events and covariates, before anything is written.
     """
     start, stop = check_period(period) if period else (None, None)
-    files, shapes = _files(covariates), _region_file(region)
+    files, shapes = _files("covariates", covariates), _region_file(region)
     recipe: dict[str, Any] = {"channels": channels, "start": start, "stop": stop, "region": region}
     recipe |= {"outcomes": outcomes} | check_event(event)
     cut = check_windows(windows)

@@ -32,7 +32,7 @@ def _list(value: Any, most: int = 1000) -> list[int]:
     """Numbers, 1 or more each; one may stand alone."""
     value = [value] if _whole(value) else value
     if not isinstance(value, list | tuple) or not 1 <= len(value) <= 16 or not all(map(_whole, value)):
-        raise ValueError("must be a whole number, 1 or more, for each of up to 16 stages, as 2-2-2-2")
+        raise ValueError("must be a whole number, 1 or more, for each stage (16 at most), as 2-2-2-2")
     if max(value) > most:
         raise ValueError(f"must be whole numbers up to {most:,}")
     return list(value)

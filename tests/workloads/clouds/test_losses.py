@@ -64,7 +64,8 @@ def test_specifications():
     assert build_loss("triplet") == TripletLoss(1.0) and build_loss("triplet:margin=2") == TripletLoss(2.0)
     assert build_loss("infonce:apart=0") == InfoNCE(0.1, 0.0)
     for spec, said in {
-        "contrastive": "Unknown loss 'contrastive'. Known: infonce, triplet", "triplet:margin=0": "margin = 0 must be a number above 0",
+        "contrastive": "Unknown loss 'contrastive'. Known: infonce, triplet",
+        "triplet:margin=0": "margin = 0 must be a number from 1e-06 to 1000000",
         "infonce:margin=1,temperature=true": "infonce has no 'margin'; it takes temperature, apart",
         "infonce:temperature=0": "temperature = 0 must be", "infonce:apart=-1": "apart = -1 must be",
     }.items():  # fmt: skip

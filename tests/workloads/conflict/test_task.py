@@ -163,7 +163,7 @@ def test_all_mistakes_are_told_before_anything_is_computed(tmp_path, monkeypatch
         ({"network": "convlstm:peephole=pixel"}, {}, r"Windows of 8 x 8 cells don't fit"),
         ({"network": "convlstm:structure=2/2,head=none"}, {"outcomes": 3}, r"reads 3 outputs off 2 hidden"),
         ({"network": "convlstm:structure=5/5,head=none", "loss": "hurdle"}, {"outcomes": 3}, r"reads 6 outputs off 5"),
-        ({"sampler": "blocks:balance=class"}, {}, r"a forecast has no classes to balance"),
+        ({"sampler": "blocks:balance=class"}, {}, r"there are no classes to balance"),
     ],
 )
 def test_what_does_not_fit_the_store_is_refused(settings, store, told, tmp_path, monkeypatch):

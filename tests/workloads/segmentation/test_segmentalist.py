@@ -180,7 +180,7 @@ def test_a_single_sample_trains():
         ("downsample=strides", "must be one of pool, stride. Did you mean 'stride'"),
         ("layer_blocks=2-0", r"layer_blocks = \[2, 0\] must be a whole number, 1 or more, for each stage"),
         ("layer_blocks=many", "layer_blocks = 'many'"),
-        ("initial_filters=0", "initial_filters = 0 must be a whole number of 1 or more"),
+        ("initial_filters=0", "initial_filters = 0 must be a whole number from 1 to 65536"),
         ("initial_filters=true", "initial_filters = True must be a whole number"),
         ("initial_kernel=4", "initial_kernel = 4 must be an odd number"),
         ("residual_filters=8-16", r"residual_filters = \[8, 16\]; give 4 whole numbers"),
