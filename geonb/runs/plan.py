@@ -93,7 +93,7 @@ def prepare(
     planned = [Step(name, notebooks[name], declared[name], settled[name]) for name in chosen]
     if found and not resume and planned[0].number == 2 and _differs(found, planned[0]):
         found = _branch(workload, found, settled, root)  # other settings: another experiment on the same samples
-    run = found or runs_run.new_run(workload, flat(settled), root)
+    run = found or runs_run.new_run(workload, flat(settled), root, "stopped")
     if found and not os.access(run.path / "run.json", os.W_OK):
         raise PermissionError(f"Cannot write in {run.path}. Check its permissions, or start a run of your own.")
     return Plan(workload, record, root, run, planned, flat(settled), bool(resume))
@@ -237,7 +237,7 @@ def _differs(found: runs_run.Run, step: Step) -> bool:
 
 
 def _branch(workload: str, found: runs_run.Run, settled: Mapping[str, dict], root: Path) -> runs_run.Run:
-    made = runs_run.new_run(workload, flat(settled), root)
+    made = runs_run.new_run(workload, flat(settled), root, "stopped")
     info = found.info
     kept = {name: record for name, record in info["steps"].items() if name.startswith("01")}
     made.notebooks.mkdir()

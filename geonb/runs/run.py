@@ -145,7 +145,9 @@ class Run:
         return str(value.relative_to(root)) if value.is_relative_to(root) else str(value)
 
 
-def new_run(workload: str, parameters: dict[str, Any] | None = None, root: Path | None = None) -> Run:
+def new_run(
+    workload: str, parameters: dict[str, Any] | None = None, root: Path | None = None, state: str = "interactive"
+) -> Run:
     """Make a run folder that nobody else has, with its parameters and its environment.
 
     Parameters
@@ -153,6 +155,7 @@ def new_run(workload: str, parameters: dict[str, Any] | None = None, root: Path 
     workload : a known name, or an import path whose record's name becomes the folder
     parameters : what was settled, for ``parameters.yaml``
     root : project root
+    state : what it is until somebody runs it; of notebooks that are run by hand, "interactive"
 
     Raises
     ------
@@ -174,7 +177,7 @@ def new_run(workload: str, parameters: dict[str, Any] | None = None, root: Path 
             "name": path.name,
             "workload": folder.name,
             **facts_of(workload),
-            "state": "interactive",
+            "state": state,
             "store": None,
             "started": now(),
             "ended": None,
