@@ -77,6 +77,20 @@ def test_files_of_one_scan_are_one_scene(tmp_path):
     assert "G16" in found.attribution and "NOAA" in found.attribution
 
 
+def test_scans_put_together_along_t_keep_their_times(tmp_path):
+    """Seconds since noon of 2000, in floats that are no whole milliseconds."""
+    starts = ["2020-04-01T12:00:16.4321987", "2020-04-01T12:10:16.4321987"]
+    paths = [write_abi(tmp_path, 13, textured((40, 48), k), start) for k, start in enumerate(starts)]
+    scans = [xr.open_dataset(p, decode_cf=False, engine="h5netcdf").load().set_coords("t") for p in paths]
+    both = xr.concat(
+        scans, "t", data_vars=["Rad", "DQF"], coords="minimal", compat="override", combine_attrs="override"
+    )
+    (tmp_path / "both").mkdir()
+    both.to_netcdf(tmp_path / "both" / "a.nc", engine="h5netcdf")
+    series = read(tmp_path / "both" / "a.nc")[0].series[0]
+    assert [str(t) for t in series.times] == ["2020-04-01 12:00:16.432000", "2020-04-01 12:10:16.432000"]
+
+
 def test_mesoscale_sectors_half_a_minute_apart_stay_apart(tmp_path):
     for second, sector in (("00.0", "M1"), ("30.0", "M2"), ("59.0", "M1")):
         write_abi(tmp_path, 13, textured((40, 48)), f"2020-04-01T12:00:{second}", sector=sector)
