@@ -5,7 +5,7 @@ by then. A moment is the n-th time that a process is about to change something o
 remove, to make a folder. Python tells of each (its audit events), so that one seed means the same moments in every run. What GDAL,
 HDF5 and Arrow write past Python is written under a partial name, and its renaming is seen; kills at random times fall in between.
 
-    GEONB_KILL_SEED=7 GEONB_KILLS=200 pytest tests -k kills      other moments, and more: so many in every step
+    GEONB_KILL_SEED=7 GEONB_KILLS=200 pytest tests -k kill      other moments, and more: so many in every step
 """
 
 import csv
