@@ -10,6 +10,7 @@ import os
 import pickle
 import sys
 import warnings
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -248,14 +249,26 @@ def _settle_average(
 
 
 def _usable(folder: Path, card: dict[str, Any]) -> Path | None:
-    """The last checkpoint if this very training wrote it; leftovers of another one are removed."""
+    """The last checkpoint if this very training wrote it; leftovers of another one, and damaged ones, are removed."""
     stamp, wanted = folder / "training.txt", repr(sorted(card.items()))
-    if stamp.exists() and stamp.read_text() == wanted:
-        return folder / LAST if (folder / LAST).exists() else None
+    if stamp.exists() and stamp.read_text(errors="replace") == wanted:
+        damaged = [file.name for file in sorted(folder.glob("*.ckpt")) if not _whole(file)]
+        if not damaged:
+            return folder / LAST if (folder / LAST).exists() else None
+        print(f"{', '.join(damaged)} in {folder} cannot be read: it trains from the beginning", flush=True)
     for old in folder.glob("*.ckpt"):
         old.unlink()
     write_text(stamp, wanted)
     return None
+
+
+def _whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint is what was written: it is a zip archive, which has a sum of each of its members."""
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:
+            return archive.testzip() is None
+    except Exception:  # zipfile raises half a dozen kinds for bytes that are no archive
+        return False
 
 
 def _quiet() -> None:

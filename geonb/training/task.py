@@ -21,12 +21,13 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from geonb import registry
-from geonb.base import specs
+from geonb.base import manifest, specs
 from geonb.base.conventions import VERSION
 from geonb.base.files import read_json, whole_file, write_text
 from geonb.base.metrics import lower_is_better
 from geonb.base.run_folder import RunFolder
 from geonb.store.loaders import data_module
+from geonb.store.sealing import named
 from geonb.training.fit import fit
 from geonb.training.optimizers import build_optimizer, check_optimizer, first_averaged
 
@@ -189,25 +190,26 @@ def train(
     """
     record = registry.get(workload)
     kind = task_of(record)
-    kind.check(store, network, loss, augment, sampler, optimizer)
-    kind.check_memory(store, network, batch, precision_of(precision))
+    with named(store.path):
+        kind.check(store, network, loss, augment, sampler, optimizer)
+        kind.check_memory(store, network, batch, precision_of(precision))
+        of_store = kind.card_of(store)
     card = {
-        "geonb": VERSION, "workload": workload, "task": record.task, "network": network, "loss": loss, "lr": lr,
-        **kind.card_of(store),
+        "geonb": VERSION, "workload": workload, "task": record.task, "network": network, "loss": loss, "lr": lr, **of_store,
         "training": {"augment": augment, "sampler": sampler, "optimizer": optimizer, "epochs": epochs, "batch": batch,
                      "patience": patience, "seed": seed, "precision": precision_of(precision), "store": store.meta["key"]},
     }  # fmt: skip
     path = Path(run.checkpoints) / CARD
-    with suppress(OSError, ValueError):  # no card yet, or one that cannot be read: it is made again
-        if _same_training(read_json(path), card):
-            return path
+    if _trained(path, card):
+        return path
     if workers is None:
         workers = 2 if torch.cuda.is_available() else 0
     torch.manual_seed(seed)
     task = kind(card)
     told = {"headline": record.headline, "lower_is_better": record.lower_is_better}
     lower = lower_is_better(task.metric.removeprefix("val_"), told)
-    found = fit(task, run, store, card["training"], workers, lower)
+    with named(store.path):
+        found = fit(task, run, store, card["training"], workers, lower)
     kept = found["checkpoints"]
     chosen = min(kept, key=lambda name: kept[name]["val_loss"])
     best = {**kept[chosen], "epochs_run": found["epochs_run"]}
@@ -234,8 +236,14 @@ def check_all(store: Store, checks: Iterable[Callable[[], Any]]) -> None:
         raise ValueError(faults[0] if len(faults) == 1 else "Cannot train:\n" + "\n".join(f"- {f}" for f in faults))
 
 
-def _same_training(old: dict[str, Any], new: dict[str, Any]) -> bool:
-    return all(old.get(key) == value for key, value in json.loads(json.dumps(new)).items() if key != "geonb")
+def _trained(path: Path, new: dict[str, Any]) -> bool:
+    """Whether this very training has ended, and what it left is whole."""
+    try:
+        old = read_json(path)
+    except (OSError, ValueError):  # none, or damaged
+        return False
+    same = all(old.get(key) == value for key, value in json.loads(json.dumps(new)).items() if key != "geonb")
+    return same and not manifest.faults(path.parent, old.get("files", {}), deep=True)
 
 
 def _save(states: dict[str, dict[str, Tensor]], path: Path, card: dict[str, Any]) -> None:
@@ -249,7 +257,10 @@ def _save(states: dict[str, dict[str, Tensor]], path: Path, card: dict[str, Any]
         # each tensor a copy of its own: the format refuses shared memory
         with whole_file(target) as partial:
             save_file({key: value.detach().cpu().clone().contiguous() for key, value in states[name].items()}, partial)
-    write_text(path, json.dumps(card, indent=1))
+    files = manifest.held(path.parent, [FILES[name] for name in states])
+    write_text(path, json.dumps({**card, "files": files}, indent=1))
+    run = path.parents[1]
+    manifest.note_made(run, "log.csv", *(f"{path.parent.name}/{name}" for name in (path.name, *files)))
 
 
 def task_of(record: registry.Workload) -> type[Trainable]:
@@ -313,7 +324,12 @@ def load_model(path: str | Path, weights: str | None = None, workload: str | Non
     card_path = _card_path(Path(path))
     try:
         card = read_json(card_path)
-        name = _chosen(card, card_path, weights)
+    except ValueError as error:
+        raise ValueError(
+            f"{card_path} is no model card ({error}). It was damaged, or not written by geonb: train again."
+        ) from error
+    try:
+        name, best = _chosen(card, card_path, weights), card["best"]
         kind = _kind(card, card_path, workload)
         task = kind(card, weights=False)
     except (KeyError, TypeError, AttributeError) as error:  # ValueErrors of these name the file
@@ -321,6 +337,12 @@ def load_model(path: str | Path, weights: str | None = None, workload: str | Non
             f"{card_path} is no model card ({error!r}). It was damaged, or not written by geonb: train again."
         ) from error
     weights_path = card_path.with_name(FILES[name])
+    if weights_path.is_file() and weights_path.name in card.get("files", {}):
+        found = manifest.faults(card_path.parent, {weights_path.name: card["files"][weights_path.name]}, deep=True)
+        cure = f"Copy it again, with the {CARD} beside it, or train again."
+        manifest.refuse_damaged(
+            f"{weights_path} is not the safetensors file that was written with its card", found, cure
+        )
     try:
         task.load_state_dict(load_file(weights_path))
     except FileNotFoundError as error:
@@ -337,7 +359,7 @@ def load_model(path: str | Path, weights: str | None = None, workload: str | Non
         ) from error
     # whatever is done with it from here on is done by the record that was chosen above, not by the card's word for it
     task.card = {**card, "workload": workload or card["workload"]}
-    task.card |= {"weights": name, "best": {**card["best"], **card.get("checkpoints", {}).get(name, {})}}
+    task.card |= {"weights": name, "best": {**best, **card.get("checkpoints", {}).get(name, {})}}
     return task.eval()
 
 

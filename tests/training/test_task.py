@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import harm
 import pytest
 import torch
 
@@ -417,6 +418,41 @@ def test_a_pickle_in_the_place_of_the_last_checkpoint_is_never_executed(small_st
     torch.save(Bomb(), run.checkpoints / fit.LAST)
     with pytest.raises(ValueError, match=r"cannot be read"):
         training_task.train(run, small_store, **{**SETTINGS, "epochs": 1})
+
+
+@pytest.mark.parametrize("file", ["last.ckpt", "best-loss.ckpt"])
+@pytest.mark.parametrize("kind", ["emptied", "cut", "flipped"])
+def test_a_damaged_checkpoint_is_told_and_training_begins_anew(
+    file, kind, trained, small_store, tmp_path, monkeypatch, capsys
+):
+    run = folder(tmp_path / "damaged")
+    steps = len(small_store.index.query("split == 'train'")) // 8
+    killed_at(steps + 1, monkeypatch, run, small_store, **SETTINGS)
+    harm.HARMS[kind](run.checkpoints / file)
+    training_task.train(run, small_store, **SETTINGS)
+    assert f"{file} in {run.checkpoints} cannot be read: it trains from the beginning" in capsys.readouterr().out
+    assert same(weights(run), weights(trained))
+    assert (run.path / "log.csv").read_text() == (trained.path / "log.csv").read_text()
+
+
+@pytest.mark.parametrize("kind", harm.HARMS)
+@pytest.mark.parametrize("file", [training_task.WEIGHTS, training_task.CARD])
+def test_a_damaged_model_is_refused_and_trained_again(file, kind, trained, small_store):
+    before = weights(trained)
+    with harm.harmed(trained.checkpoints / file, kind):
+        if (file, kind) != (training_task.CARD, "flipped"):  # of the card the run keeps the sum
+            with pytest.raises((ValueError, FileNotFoundError), match=file):
+                training_task.load_model(trained.path)
+            training_task.train(trained, small_store, **SETTINGS)
+            assert same(weights(trained), before)
+
+
+@pytest.mark.parametrize("text", ["null", "[]", "{}", "3", "{", '{"best": {}}'])
+def test_a_card_that_is_something_else_is_no_model_card(text, trained, tmp_path):
+    shutil.copytree(trained.checkpoints, tmp_path / "checkpoints")
+    (tmp_path / "checkpoints" / training_task.CARD).write_text(text)
+    with pytest.raises(ValueError, match=r"model\.json is no model card"):
+        training_task.load_model(tmp_path)
 
 
 def test_a_missing_model_says_where_it_was_looked_for(tmp_path):
