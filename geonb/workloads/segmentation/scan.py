@@ -105,9 +105,9 @@ def remarks(images: Sequence[Image], found: Sequence[dict]) -> list[str]:
     for image, counts in zip(images, found, strict=True):
         valid, names = counts["pixels_valid"], ", ".join(path.name for path in image.paths[:3])
         top = np.iinfo(image.dtype).max if np.dtype(image.dtype).kind in "iu" else np.inf
-        cure = "in all bands count as data. If that says there is none: gdal_edit.py -a_nodata"
+        cure = "in all bands count as data. If {0} means no data there: gdal_edit.py -a_nodata {0} FILE"
         told = {
-            f"that are {value} {cure} {value} FILE": counts[kind] for kind, value in zip(BLANKS, (0, top), strict=True)
+            f"that are {value} {cure.format(value)}": counts[kind] for kind, value in zip(BLANKS, (0, top), strict=True)
         }
         told = {text: n * (n > TOLD * valid) for text, n in told.items()}
         told["that hold no number in some band, or one beyond 1e30, were taken for no data"] = counts[

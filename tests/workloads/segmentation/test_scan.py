@@ -44,7 +44,7 @@ def test_blank_pixels_that_count_as_data_are_told_with_their_number(scene, tmp_p
     n = int((inputs == 0).all(axis=0).sum())
     said = "\n".join(remarks_of(scene, write_raster(tmp_path / "plain.tif", inputs), tmp_path))
     assert (
-        f"Pixels that are 0 in all bands count as data. If that says there is none: gdal_edit.py -a_nodata 0 FILE: plain.tif ({n},"
+        f"Pixels that are 0 in all bands count as data. If 0 means no data there: gdal_edit.py -a_nodata 0 FILE: plain.tif ({n},"
         in said
     )
     assert "that are 65535 in all bands" in said and "plain.tif (128," in said
