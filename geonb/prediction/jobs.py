@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import xarray as xr
 
@@ -57,11 +59,13 @@ class Job:
 
     @property
     def maps_there(self) -> bool:
-        return key_in(self.class_map) == key_in(self.probability_map) == self.key
+        return all(key_in(path) == self.key and _whole(path) for path in (self.class_map, self.probability_map))
 
     @property
     def all_there(self) -> bool:
-        return self.maps_there and (self.polygons is None or key_in(self.outlines) == self.outlines_key)
+        if self.polygons is not None and not (key_in(self.outlines) == self.outlines_key and _whole(self.outlines)):
+            return False
+        return self.maps_there
 
     def others(self) -> list[Path]:
         """Files where the outputs go that are not these outputs."""
@@ -241,6 +245,19 @@ def key_in(path: Path) -> str | None:
             return data.tags().get(KEY)
     except (rasterio.RasterioIOError, OSError, RuntimeError):  # pyogrio's errors are RuntimeErrors
         return None
+
+
+def _whole(path: Path) -> bool:
+    """Whether an output is there to its end: a map's pixels, a GeoPackage's pages. What a damage left half is made again."""
+    if path.suffix != ".gpkg":
+        from geonb.rasters.cog import cut_short
+
+        return not cut_short(path)
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as pages:
+            return bool(pages.execute("PRAGMA quick_check").fetchone() == ("ok",))
+    except sqlite3.Error:
+        return False
 
 
 def model_key(model: PixelModel) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,21 @@ def new_cog(
         with rasterio.open(plain, "w", **_profile(grid, count, dtype, nodata)) as target:
             yield target
         copy(plain, partial, driver="COG", **cog)
+
+
+def cut_short(path: str | Path) -> bool:
+    """Whether a GeoTIFF ends before its pixels do: of a file whose copy or disk failed, the header may be all there is."""
+    size = Path(path).stat().st_size
+    with rasterio.open(path) as data:
+        (height, width), bands = data.block_shapes[0], {1, data.count}
+        places = product(range(-(-data.width // width)), range(-(-data.height // height)), bands)
+        for x, y, band in places:
+            at, length = (
+                int(data.get_tag_item(f"BLOCK_{what}_{x}_{y}", "TIFF", band) or 0) for what in ("OFFSET", "SIZE")
+            )
+            if at + length > size:
+                return True
+    return False
 
 
 def _pieces(shape: tuple[int, int], side: int = 2048) -> Iterator[tuple[Window, dict[str, slice]]]:

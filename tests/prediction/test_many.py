@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import geopandas as gpd
+import harm
 import numpy as np
 import pandas as pd
 import pytest
@@ -163,6 +164,21 @@ def test_what_is_there_is_kept_and_what_is_others_is_refused(model, small_store,
     os.utime(a, ns=(1, 1))  # another file now
     with pytest.raises(ValueError, match="a_class"):
         many.predict_rasters(other, [a], out)
+
+
+@pytest.mark.parametrize("name", ["a_class.tif", "a_probability.tif", "a_polygons.gpkg"])
+def test_a_map_that_was_cut_short_is_not_already_there(name, model, tmp_path):
+    a, out = image_like(tmp_path / "a.tif"), tmp_path / "out"
+    many.predict_rasters(model, [a], out, polygons=0.0)
+    whole = {path.name: path.read_bytes() for path in out.iterdir()}
+    harm.cut(out / name)
+    assert jobs.key_in(out / name) is not None or name.endswith(".gpkg"), "its header is whole"
+    report = many.predict_rasters(model, [a], out, polygons=0.0, overwrite=name.endswith(".gpkg"))
+    assert states(report) == {"a.tif": "done"}
+    for map_ in ("a_class.tif", "a_probability.tif"):
+        assert (out / map_).read_bytes() == whole[map_]
+    assert len(gpd.read_file(out / "a_polygons.gpkg"))
+    assert states(many.predict_rasters(model, [a], out, polygons=0.0)) == {"a.tif": "already there"}
 
 
 def test_files_of_one_stem_do_not_collide(model, tmp_path):
