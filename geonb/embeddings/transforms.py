@@ -16,6 +16,7 @@ import numpy as np
 import xarray as xr
 
 from geonb.base.files import whole_file, write_json
+from geonb.base.manifest import note_made
 from geonb.embeddings.planes import parse_method
 from geonb.embeddings.trees import LETTERS, NOISE, nearest_centre, values_of, weighted_centres
 
@@ -166,7 +167,11 @@ def keep(folder: str | Path, embeddings: xr.Dataset, letters: Sequence[str], **p
     """Write the kinds of some letters, under the name "kinds", and planes under theirs; returns name -> card."""
     made = {"kinds": kinds_transform(embeddings, letters)}
     made |= {name: plane_transform(embeddings, plane) for name, plane in planes.items()}
-    return {name: save(transform, folder, name) for name, transform in made.items()}
+    cards = {name: save(transform, folder, name) for name, transform in made.items()}
+    run = Path(folder).parent
+    files = [p for card in cards.values() for p in (card, card.with_suffix(".safetensors"))]
+    note_made(run, *(str(p.relative_to(run)) for p in files))
+    return cards
 
 
 def load(folder: str | Path, name: str) -> Transform:

@@ -216,6 +216,11 @@ def _existing(
             f"{found.path} is no run of this project, {root}. Go on with it in the checkout that it lies in."
         )
     info = found.info
+    steps = info.get("steps")
+    if not isinstance(steps, dict) or not all(isinstance(step, dict) for step in steps.values()):
+        raise ValueError(
+            f"{found.path / 'run.json'} is damaged: it tells of no steps. Begin anew: geonb run {workload}"
+        )
     if info.get("workload", record.name) != record.name:
         raise ValueError(
             f"{found.path} is a run of {info['workload']}, not of {record.name}. Give the workload it is of: "

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from geonb.base.files import read_json
+from geonb.base.manifest import note_made
 from geonb.runs.html import render_notebook
 from geonb.runs.page import SIMULATED, day, interval, seconds, section, state_mark, table, whole, write
 from geonb.runs.run import read_info
@@ -48,7 +50,10 @@ def write_report(run_path: str | Path, limit_mb: float = LIMIT_MB) -> Path:
         page = _page(folder, saving)
         if len(page.encode()) <= limit_mb * 1e6:
             break
-    return write(folder / "report.html", page)
+    written = write(folder / "report.html", page)
+    with suppress(OSError, ValueError):  # a run.json that is broken, as the report says, or of somebody else
+        note_made(folder, "report.html")
+    return written
 
 
 def write_index(run_paths: Iterable[str | Path], out: str | Path) -> Path:

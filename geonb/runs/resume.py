@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,18 +12,21 @@ from typing import TYPE_CHECKING, Any
 from geonb import parameters
 from geonb.base import project
 from geonb.base.files import read_json
+from geonb.base.manifest import faults, missing
 from geonb.rasters import images
+from geonb.runs.run import notebook_faults
+from geonb.store.sealing import damage
 
 if TYPE_CHECKING:
     from geonb.runs.plan import Plan, Step
     from geonb.runs.run import Run
 
-# What a shared step leaves in its run folder; without it the step is not done, whatever run.json says.
+# What a shared step leaves in its run folder; without it, or if it is damaged, the step is not done, whatever run.json says.
 OUTPUTS = {
-    "02_training": "checkpoints/model.json",
-    "03_prediction": "predictions.zarr",
-    "04_analytics": "scores.nc",
-    "05_interpretation": "embeddings.zarr",
+    "02_training": ("checkpoints/model.json", "checkpoints/", "log.csv"),
+    "03_prediction": ("predictions.zarr", "maps/"),
+    "04_analytics": ("scores.nc", "scores.csv"),
+    "05_interpretation": ("embeddings.zarr", "transforms/"),
 }
 WORDS = {
     "notebook": "the notebook",
@@ -57,7 +60,7 @@ def signature(plan: Plan, step: Step, upstream: str | None) -> dict[str, Any]:
     info = plan.run.info
     store = step.values.get("store") or info.get("store") if step.number > 1 else None
     key = None
-    with suppress(OSError, ValueError):  # the step that opens it tells what is wrong with it
+    with suppress(OSError, ValueError):  # a store that is gone or damaged has none: the step that opens it tells
         key = read_json(plan.root / store / "store.json").get("key") if store else None
     return {
         "notebook": _sum([[c["cell_type"], "".join(c["source"])] for c in cells]),
@@ -74,13 +77,25 @@ def changes(run: Run, step: Step, before: Mapping[str, Any], inputs: Mapping[str
     old = before.get("parameters", {})
     found = [name for name in dict.fromkeys([*old, *step.values]) if old.get(name) != step.values.get(name)]
     found += [word for part, word in WORDS.items() if before.get("inputs", {}).get(part) != inputs[part]]
-    if not (run.notebooks / f"{step.name}.ipynb").is_file():
+    if list(notebook_faults(run.notebooks / f"{step.name}.ipynb")):
         found.append("the executed notebook")
-    if step.name in OUTPUTS and not (run.path / OUTPUTS[step.name]).exists():
-        found.append(f"{OUTPUTS[step.name]}, which is gone")
-    if step.number == 1 and run.store and not (run.store / "store.json").is_file():
-        found.append("the sample store, which is gone")
-    return ", ".join(found)
+    if step.number == 1 and run.store:
+        if not (run.store / "store.json").is_file():
+            found.append("the sample store, which is gone")
+        else:
+            found += [f"the sample store, which is damaged ({fault})" for fault in damage(run.store)[:1]]
+    return ", ".join(found + _damaged(run, OUTPUTS.get(step.name, ())))
+
+
+def _damaged(run: Run, outputs: Sequence[str]) -> list[str]:
+    """The first of a step's outputs that is gone or damaged: chunks by their number and size, other files by their sums."""
+    if outputs and not (run.path / outputs[0]).exists():
+        return [f"{outputs[0]}, which is gone"]
+    made = {name: what for name, what in (run.info.get("made") or {}).items() if name.startswith(tuple(outputs))}
+    found = faults(run.path, made, deep=True) if outputs else []
+    arrays = [output for output in outputs if output.endswith(".zarr")]
+    found += [f"{output}/{fault}" for output in arrays for fault in missing(run.path / output)]
+    return [f"what it made ({fault})" for fault in found[:1]]
 
 
 def _stat(path: Path) -> list[Any]:

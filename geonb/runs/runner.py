@@ -21,7 +21,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from geonb.base import files
+from geonb.base import files, manifest
 from geonb.runs import run as runs_run
 from geonb.runs.plan import Plan, Step, number_of, prepare, two_words
 from geonb.runs.resume import changes, signature
@@ -124,6 +124,7 @@ def run_steps(plan: Plan, *, cell_timeout_s: int | None = None, out: TextIO | No
         if unsaid := _settle(plan.run, code, message):
             code, message = code or 3, message + unsaid
         report = _report(plan.run)
+        manifest.note_made(plan.run.path, "parameters.yaml", "environment.txt")
     return (code, f"{message}\n{report}") if code else _finish(plan, report, out)
 
 
@@ -231,6 +232,7 @@ def _run_step(plan: Plan, step: Step, inputs: dict, stop: Stop, lock: int, limit
     plan.run.update(
         steps={step.name: facts | {"state": state, "ended": runs_run.now(), "error": outcome.error or None}}
     )
+    manifest.note_made(plan.run.path, f"notebooks/{step.name}.ipynb")
     word = "done" if outcome.state == "done" else outcome.state.upper()
     files.say(f"{step.name:<28} {word:<7} {_span(outcome.seconds):>10}   peak {_size(outcome.peak_memory_mb)}", out)
     return outcome
