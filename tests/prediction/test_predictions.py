@@ -73,6 +73,25 @@ def test_pixel_linear_is_scikit_learns_regression_on_the_bands(small_store):
     np.testing.assert_allclose(found.reshape(len(expected[0]), 6).T, expected, atol=1e-5)
 
 
+def test_baselines_learn_from_every_labelled_pixel_of_the_training_windows_alone(small_store):
+    targets, counts = small_store.arrays["image"]["targets"].to_numpy(), {"train": 0, "all": 0}
+    for row in small_store.index.itertuples():
+        here = np.bincount(targets[row.y : row.y + 16, row.x : row.x + 16].ravel(), minlength=256)[:3]
+        counts["all"] += here
+        counts["train"] += here * (row.split == "train")
+    _, labels = baselines.training_pixels(small_store)
+    assert np.bincount(labels).tolist() == counts["train"].tolist() != counts["all"].tolist()
+    guessed = baselines.majority(small_store)(np.zeros((4, 1, 1), np.float32))[:, 0, 0]
+    np.testing.assert_allclose(guessed, counts["train"] / counts["train"].sum(), rtol=1e-6)
+
+
+def test_a_class_that_training_lacks_has_no_chance_and_moves_no_other(monkeypatch):
+    bands, labels = np.array([[0.0], [1], [0.2], [0.8]]), np.array([0, 2, 0, 2])
+    monkeypatch.setattr(baselines, "training_pixels", lambda store, seed: (bands, labels))
+    guess = baselines.pixel_linear(SimpleNamespace(classes=["a", "b", "c"]))(np.array([[[0.0, 1]]]))
+    assert (guess[1] == 0).all() and guess[0, 0, 0] > 0.5 > guess[0, 0, 1] and guess[2, 0, 1] > 0.5 > guess[2, 0, 0]
+
+
 def test_interrupted_it_goes_on_bit_for_bit(predicted, small_store, model, tmp_path, monkeypatch):
     run, found = folder(tmp_path), [baselines.majority(small_store), baselines.pixel_linear(small_store)]
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+import shapely
 from affine import Affine
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from rasterio.crs import CRS
 from rasterio.transform import from_origin
@@ -86,6 +87,26 @@ def test_overlap():
     assert grids.overlap(here, (CRS.from_epsg(4326), (-81.01, 36.1, -80.9, 36.3)))
     assert not grids.overlap(here, (CRS.from_epsg(4326), (10.0, 50.0, 11.0, 51.0)))
     assert not grids.overlap(here, (UTM, (501_000, 4_000_000, 502_000, 4_001_000)))  # they touch
+
+
+def test_a_pixel_belongs_to_what_covers_its_centre():
+    transform = from_origin(0, 40, 10, 10)  # centres at 5, 15, 25, 35 m
+    shapes = [(shapely.box(6, 6, 36, 34), 7), (shapely.box(24, 0, 40, 16), 8)]
+    burnt = grids.burn(shapes, transform, (slice(0, 4), slice(0, 5)), -1)
+    assert burnt.tolist() == [[-1, -1, -1, -1, -1], [-1, 7, 7, 7, -1], [-1, 7, 8, 8, -1], [-1, -1, 8, 8, -1]]
+    assert grids.burn(shapes, transform, (slice(2, 4), slice(1, 4)), -1).tolist() == [[7, 8, 8], [-1, 8, 8]]
+    assert grids.burn([], transform, (slice(0, 2), slice(0, 1)), -1).tolist() == [[-1], [-1]]
+
+
+@given(st.lists(st.tuples(st.floats(0, 90), st.floats(0, 60)), min_size=3, max_size=3))
+def test_a_burnt_triangle_is_that_of_shapely(corners):
+    triangle, transform = shapely.Polygon(corners), from_origin(0, 60, 10, 10)
+    assume(triangle.area > 1e-3)
+    y, x = grids.centres(transform, (6, 9))
+    points = shapely.points(*np.meshgrid(x, y))
+    clear = shapely.distance(triangle.boundary, points) > 1e-6  # a centre on the line may go either way
+    burnt = grids.burn([(triangle, 1)], transform, (slice(0, 6), slice(0, 9)), 0)
+    assert (burnt == shapely.covers(triangle, points))[clear].all()
 
 
 def test_a_crs_is_called_by_its_name_and_code_or_by_its_projection():

@@ -32,6 +32,17 @@ def test_weights_sum_to_one_at_every_pixel(length, overlap):
     np.testing.assert_allclose(total, 1, rtol=1e-5)
 
 
+def test_the_overlap_is_a_share_of_the_window():
+    assert offsets(40, 16, 0.25) == [0, 12, 24] and offsets(40, 16, 0.75) == [0, 4, 8, 12, 16, 20, 24]
+    assert offsets(39, 16, 0) == [0, 16, 23] and offsets(5, 16, 0.5) == [0]
+
+
+def test_weights_fall_off_alike_on_both_sides():
+    first, second = blend_weights(24, 16, [0, 8])
+    np.testing.assert_allclose(first, second[::-1], rtol=1e-6)
+    assert (first[:8] == 1).all() and (np.diff(first[8:]) < 0).all() and first[-1] < 0.02
+
+
 def pixelwise(inputs):
     return inputs.sigmoid()
 

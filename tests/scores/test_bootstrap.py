@@ -26,6 +26,14 @@ def test_scores_and_gains_come_from_the_same_draws_of_blocks():
     assert "count_low" in told and "count_gain" not in told
 
 
+def test_a_draw_is_of_as_many_blocks_as_there_are_each_as_likely():
+    drawn = bootstrap.draw(5, 4000, [3])
+    assert drawn.shape == (4000, 5) and (drawn.sum(axis=1) == 5).all()
+    np.testing.assert_allclose(drawn.mean(axis=0), 1, atol=0.06)
+    np.testing.assert_allclose(drawn.var(axis=0), 1 - 1 / 5, atol=0.1)  # of a multinomial; 1 if each were drawn alone
+    assert (drawn == bootstrap.draw(5, 4000, [3])).all() and (drawn != bootstrap.draw(5, 4000, [4])).any()
+
+
 def test_one_block_or_no_draw_has_no_interval():
     for table, draws in ((TABLE[:, :1], 200), (TABLE, 0)):
         told = bootstrap.resampled(table, shares, draws, [1])
@@ -56,4 +64,5 @@ def test_groups_stand_beside_their_splits_in_the_order_of_the_dims():
     assert {name.removeprefix("place_") for name in told} == {
         *(f"{kind}{end}" for kind in ("score", "gain") for end in ("", "_low", "_high")), "blocks",
     }  # fmt: skip
-    assert len({tuple(seed) for seed in seeds}) == 4, "groups must not share their draws"
+    bootstrap.by_split(resample, [np.ones(3, bool)] * 2, 7, {"score": ("model", "split", "metric")})
+    assert len({tuple(seed) for seed in seeds}) == 6, "neither groups nor splits share their draws"

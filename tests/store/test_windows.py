@@ -37,6 +37,13 @@ def test_split_meets_the_shares_of_every_class():
         np.testing.assert_allclose(held, SHARES, atol=0.03)
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_equal_blocks_are_dealt_by_their_number(seed):
+    for number, held in ((10, [6, 2, 2]), (20, [12, 4, 4]), (5, [3, 1, 1])):
+        split = windows.spatial_split(np.ones((number, 1), int), SHARES, seed)
+        assert np.bincount(split, minlength=4)[1:].tolist() == held
+
+
 def test_split_follows_its_seed():
     counts = counts_of()
     one, again, other = (windows.spatial_split(counts, SHARES, seed) for seed in (1, 1, 2))
@@ -88,6 +95,23 @@ def test_shares_of_valid_and_labelled_pixels_match_a_plain_count():
         assert [r.valid_share, r.labelled_share] == pytest.approx(expected[r.y, r.x])
 
 
+def test_just_enough_valid_pixels_are_enough_and_without_a_label_there_is_no_window():
+    valid, none = np.zeros((4, 4), bool), np.zeros((4, 4), bool)
+    valid[:2, :2] = True
+
+    def cut(labelled, min_valid):
+        planes = lambda rows: (valid[rows], labelled[rows])  # noqa: E731
+        return len(windows.cut_patches(np.ones((1, 1), int), 4, (4, 4), 4, 4, planes, min_valid))
+
+    assert [cut(valid, 0.25), cut(valid, 0.26), cut(none, 0.25)] == [1, 0, 0]
+
+
+def test_the_block_of_a_window_lies_under_its_centre():
+    table = windows.cut_patches(np.ones((2, 3), int), 4, (8, 12), 4, 1, everything((8, 12)))
+    number = np.kron(np.arange(6).reshape(2, 3), np.ones((4, 4), int))
+    assert len(table) == 5 * 9 and table["block"].tolist() == number[table["y"] + 2, table["x"] + 2].tolist()
+
+
 @given(st.data())
 @settings(max_examples=40, deadline=None)
 def test_no_split_shares_a_pixel_with_another(data):
@@ -124,6 +148,9 @@ def test_no_leak_and_the_gap():
     )
     blocks = {"block": 4, "blocks": {"s": [[1, 0, 0, 3, 3]]}}
     assert leakage.leaks(far, {"s": (4, 20)}, blocks) == ([], 9.0)
+    two = pd.concat([far, far.assign(source="t", x=[0, 7])], ignore_index=True)
+    blocks = {"block": 4, "blocks": blocks["blocks"] | {"t": [[1, 3, 3]]}}
+    assert leakage.leaks(two, {"t": (4, 12), "s": (4, 20)}, blocks) == ([], 3.0)
 
 
 @pytest.mark.parametrize(
@@ -142,6 +169,14 @@ def test_planted_faults_are_found(changes, message):
     assert pd.Series(faults).str.contains(message).any(), faults
 
 
+@pytest.mark.parametrize(("y", "x"), [(3, 4), (5, 4), (4, 3), (4, 5)])
+def test_a_pixel_in_the_next_block_is_one_too_many_on_any_side(y, x):
+    blocks = {"block": 4, "blocks": {"s": [[1, 1, 1], [1, 3, 1], [1, 1, 1]]}}
+    table = pd.DataFrame({"source": "s", "y": [4, y], "x": [4, x], "height": 4, "width": 4, "split": "test"})
+    faults, _ = leakage.leaks(table, {"s": (12, 12)}, blocks)
+    assert faults == [f"test window 1 (s y {y}, x {x}, 4 px) reaches into a block of another split"]
+
+
 def test_sizes_are_refused_together():
     with pytest.raises(ValueError, match=r"(?s)patch = 0 px.*stride = -1 px"):
         windows.check_sizes({"a": (10, 10)}, 0, -1, 5)
@@ -157,3 +192,5 @@ def test_the_same_ground_seen_by_two_sources():
     (fault,) = leakage.ground_leaks(index, outlines)
     assert fault.startswith("a and b show the same ground in 1 pairs")
     assert leakage.ground_leaks(index, np.array([box(0, 0, 2, 2), box(2, 0, 4, 2), box(0, 0, 2, 2)])) == []
+    small = np.array([box(0, 0, 10, 10), box(9, 9, 9.5, 9.5), box(20, 0, 21, 1)])
+    assert len(leakage.ground_leaks(index, small)) == 1, "all of a small window within a large one"

@@ -100,6 +100,17 @@ def test_whole_blocks_are_averaged_exactly():
     np.testing.assert_allclose(found, values.reshape(2, 10, 4, 15, 4).mean((2, 4)), rtol=1e-5)
 
 
+def test_half_of_a_pixel_must_be_valid():
+    values, valid = np.random.default_rng(0).uniform(1, 2, (1, 4, 16)).astype(np.float32), np.zeros((4, 16), bool)
+    for k, number in enumerate((0, 7, 9, 16)):  # of the 16 that make a coarse pixel
+        valid[:, 4 * k : 4 * k + 4] = (np.arange(16) < number).reshape(4, 4)
+    own = CRS.from_epsg(32620), Affine(500, 0, 500_000, 0, -500, 1_600_000), (4, 16)
+    found, there = clouds_grids.warp(values, valid, own, (own[0], own[1] * Affine.scale(4), (1, 4)))
+    means = [values[0, :, 4 * k : 4 * k + 4][valid[:, 4 * k : 4 * k + 4]].mean() for k in (2, 3)]
+    assert there.tolist() == [[False, False, True, True]]
+    np.testing.assert_allclose(found[0, 0], [0, 0, *means], rtol=1e-5)
+
+
 def test_counts_are_rounded_to_the_nearest_not_down():
     values = np.random.default_rng(0).integers(0, 256, (1, 40, 60)).astype(np.uint8)
     own = CRS.from_epsg(32620), Affine(500, 0, 500_000, 0, -500, 1_600_000), (40, 60)
@@ -120,6 +131,15 @@ def test_a_part_of_a_grid_is_read_untouched(row, column, rows, columns):
     expected = values[0, row : row + rows, column : column + columns]
     assert (valid == (expected > 100)).all()
     assert (found[0] == np.where(expected > 100, expected, 0)).all() and found.dtype == np.uint16
+
+
+def test_half_a_pixel_aside_is_another_grid():
+    values = np.add.outer(10 * np.arange(20), np.arange(20)).astype(np.float32)[None]
+    crs, transform = CRS.from_epsg(32620), Affine(500, 0, 500_000, 0, -500, 1_600_000)
+    layer = layer_of(values, np.ones((20, 20), bool), crs, transform)
+    for down, right in ((0.5, 0), (0, 0.5)):
+        found, _ = clouds_grids.bring(layer, (crs, transform * Affine.translation(4 + right, 4 + down), (8, 8)))
+        np.testing.assert_allclose(found[0], values[0, 4:12, 4:12] + 10 * down + right, atol=1e-3)
 
 
 def test_degrees_come_to_metres_of_their_own_size():

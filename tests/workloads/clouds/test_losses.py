@@ -31,6 +31,13 @@ def test_infonce_is_the_cross_entropy_over_the_tiles_that_count(n, seed, apart):
     assert float(InfoNCE(0.3, apart)(vectors, places)) == pytest.approx(total / n, rel=1e-6)
 
 
+def test_the_triplet_loss_by_hand():
+    """Squared distances 1 and 4 to the neighbours, 4 and 9 to the distant tiles: (1 - 4 + 6 + 4 - 9 + 6) / 2."""
+    vectors = torch.tensor([[0.0, 0], [0, 0], [1, 0], [0, 2], [0, 2], [3, 0]])
+    assert TripletLoss(6.0)(vectors).item() == 2 and TripletLoss(5.0)(vectors).item() == 1
+    assert TripletLoss(4.5)(vectors).item() == 0.75, "the second lies far enough apart"
+
+
 def test_infonce_compares_in_float32_also_under_autocast():
     vectors, places = torch.randn(30, 8, generator=torch.Generator().manual_seed(3)), torch.zeros(30, 4)
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -141,6 +141,15 @@ def test_few_levels_of_distance_cost_next_to_nothing(tree, scored, monkeypatch):
     assert (told["low"] + told["high"]) / 2 == pytest.approx(told["difference"], abs=0.03)
 
 
+def test_a_group_in_one_block_has_a_score_and_no_interval():
+    near, far, unit = np.array([[1.0, 3, 1, 1]]), np.array([[2.0, 2, 2, 2]]), np.array([0, 0, 0, 1])
+    split, block = np.full(4, "test"), (np.full(2, "test"), np.arange(2))
+    distances = clouds_blocks.Distances(["network"], near, far, np.zeros((2, 1, 4), int), split, split, unit, *block)
+    told = clouds_blocks.accuracy_by_group(distances, "scene", np.array([0, 0, 1, 1]), 2, 50, 0)
+    score, low, high = (told[f"scene_score{end}"][1][0, 2] for end in ("", "_low", "_high"))
+    assert score.tolist() == [0.5, 1] and np.isnan([low[0], high[0]]).all() and (low[1], high[1]) == (1, 1)
+
+
 def test_blocks_not_triplets_are_resampled():
     """The same triplets ten times over tell no more, if their copies lie in the same blocks."""
     tree = made.made_predictions(200)

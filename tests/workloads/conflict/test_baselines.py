@@ -79,6 +79,15 @@ def test_a_sample_of_rows_stands_for_all_of_them(store):
     assert intercept[0] == pytest.approx(model.intercept_[0], rel=0.02)
 
 
+def test_a_history_is_judged_by_months_later_than_those_it_was_fitted_to():
+    """The first feature tells events of the first six origins and misleads in the last two; the second tells little, always."""
+    random, origin = np.random.default_rng(0), np.repeat(np.arange(8), 100)
+    features = random.choice([-1.0, 1.0], (800, 2))
+    events = np.where(origin < 6, features[:, 0], -features[:, 0])[:, None] > 0
+    losses = baselines._losses_later(features, events, np.ones(800), origin)
+    assert losses[0] > 2 and losses[1] == pytest.approx(np.log(2), abs=0.05)
+
+
 @pytest.mark.parametrize("make", EVERY)
 def test_probabilities_are_calibrated_and_beat_never(store, make):
     baseline = make(store)

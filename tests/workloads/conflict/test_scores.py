@@ -13,7 +13,7 @@ from sklearn import metrics as sk
 from geonb import scores
 from geonb.plots.scores import reliability, score_table, skill
 from geonb.workloads.conflict import cells as conflict_cells
-from geonb.workloads.conflict.scores import METRICS, score_forecasts, weights_of
+from geonb.workloads.conflict.scores import METRICS, mean_of_outcomes, score_forecasts, weights_of
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +111,20 @@ def test_crps_is_that_of_the_ensemble_by_a_loop(tree, scored):
     for model, expected in values.items():
         found = float(scored.score.sel(model=model, split="test", metric="crps"))
         assert found == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+def test_draws_of_months_leave_the_cells_alone_and_those_of_cells_the_months():
+    both, months, cells = (weights_of(3, 4, 500, [1], how).reshape(500, 3, 4) for how in ("both", "months", "cells"))
+    for weights in (both, months, cells):
+        assert (weights.sum(axis=(1, 2)) == 12).all()
+    assert (months == months[:, :, :1]).all() and (cells == cells[:, :1]).all()
+    assert (months[:, :, 0].sum(axis=1) == 3).all() and (cells[:, 0].sum(axis=1) == 4).all()
+    assert (both == months * cells).all() and (both.var(axis=0) > 0.8).all()
+
+
+def test_an_outcome_without_a_score_is_left_out_of_the_mean():
+    values = np.array([[[1.0], [3]], [[np.nan], [3]], [[np.nan], [np.nan]]])  # (model, outcome, metric)
+    np.testing.assert_array_equal(mean_of_outcomes(values), [[2], [3], [np.nan]])
 
 
 def test_intervals_are_those_of_a_bootstrap_written_out(tree):
