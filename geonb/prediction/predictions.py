@@ -50,7 +50,11 @@ class Done:
         self.state: dict[str, Any] = {}
         with suppress(OSError, ValueError):  # gone or broken, it tells of nothing that is done
             self.state = read_json(self.file)
-        if self.state.get("stamp") != stamp or not path.exists() or manifest.missing(path):
+        same = self.state.get("stamp") == stamp and path.exists()
+        found = manifest.missing(path) if same else []
+        for fault in found:
+            print(f"{path.name}/{fault}; it is predicted again")
+        if found or not same:
             self.file.unlink(missing_ok=True)  # first: it must not tell of rows that are going
             if path.exists():
                 shutil.rmtree(path)

@@ -242,7 +242,10 @@ def _trained(path: Path, new: dict[str, Any]) -> bool:
     except (OSError, ValueError):  # none, or damaged
         return False
     same = all(old.get(key) == value for key, value in json.loads(json.dumps(new)).items() if key != "geonb")
-    return same and not manifest.faults(path.parent, old.get("files", {}), deep=True)
+    found = manifest.faults(path.parent, old.get("files", {}), deep=True) if same else []
+    for fault in found:
+        print(f"{path.parent.name}/{fault}; it is trained again", flush=True)
+    return same and not found
 
 
 def _save(states: dict[str, dict[str, Tensor]], path: Path, card: dict[str, Any]) -> None:
