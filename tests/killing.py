@@ -54,6 +54,7 @@ PRODUCTS = (
 # what a step of the command line leaves when it is in the middle, for half of the kills; the others come at random times
 FIRST = {"01": "data/*/.arrays/*.partial", "02": "{run}/checkpoints/last.ckpt", "03": "{run}/predictions.zarr.done.json",
          "04": "{run}/scores.nc*", "05": "{run}/embeddings.zarr*", "06": "nothing"}  # fmt: skip
+BEGUN = re.compile(rb"^=== (\d+)[^\n]*\n[^=]*?^--- cell 1", re.MULTILINE)  # in log.txt
 TOKEN = "GEONB_KILLED"  # in the environment of all that a killed process started
 HEAVY = ("cartopy.crs", "cartopy.feature", "geopandas", "h5netcdf", "holoviews", "ipywidgets", "matplotlib.pyplot", "pyarrow.parquet",
          "pyogrio", "rioxarray", "scipy.cluster.hierarchy", "segmentation_models_pytorch", "sklearn.cluster", "sklearn.decomposition",
@@ -330,7 +331,7 @@ class Chain(Killable):
         self.restore(f"before {self.steps[0]}")
         arguments = [part for key, value in self.settings.items() for part in ("-p", f"{key}={value}")]
         run, told = None, []
-        for step, turn in product(self.steps, range(rounds)):
+        for step, _ in product(self.steps, range(rounds)):
             signum = signals[len(told) % len(signals)]
             with self._geonb("run", self.workload, *arguments) as process:
                 run = self._in_the_middle(process, step, draw.uniform(0, self.seconds[step] + 2))
@@ -341,11 +342,11 @@ class Chain(Killable):
             check_whole(self.root)
             age(self.root)
             said = f"seed {SEED}, {told}\n{self.printed()}"
-            if signum == signal.SIGKILL:
-                assert code == -signum, said
-            else:  # a signal that comes with the last word changes nothing
-                assert code == 5 or (code == 0 and (step, turn) == (self.steps[-1], rounds - 1)), said
-                assert _state(run) == ("stopped" if code else "done"), said
+            if code == 0:  # it came with the last word
+                assert step in self.steps[-2:] and _state(run) == "done", said
+            else:
+                assert code == (-signum if signum == signal.SIGKILL else 5), said
+                assert signum == signal.SIGKILL or _state(run) == "stopped", said
             arguments = ["--resume", run.name]
         with self._geonb("run", self.workload, *arguments) as process:
             assert process.wait(5 * HANGS_S) == 0, f"seed {SEED}, {told}\n{self.printed()}"
@@ -373,15 +374,15 @@ class Chain(Killable):
             process.wait()
 
     def _in_the_middle(self, process: subprocess.Popen, step: str, delay_s: float) -> Path:
-        """Wait until a step has begun its cells, and then for what it makes first, at most so many seconds; gives the run folder."""
+        """Wait until a step, or one after it, has begun its cells, then for what it makes first, so many seconds at most; gives the run."""
         deadline, until, folders = time.monotonic() + HANGS_S, None, []
         before = {p: p.stat().st_size for p in self.run_folder.parent.glob("*/log.txt")}
         while process.poll() is None and time.monotonic() < min(deadline, until or deadline):
             logs = [p for p in self.run_folder.parent.glob("*/log.txt") if p.parent != self.run_folder]
             folders = [log.parent for log in logs]
             if logs and until is None:
-                _, begun, told = logs[0].read_bytes()[before.get(logs[0], 0) :].partition(f"=== {step} ".encode())
-                until = time.monotonic() + delay_s if begun and b"--- cell 1" in told else None
+                begun = BEGUN.findall(logs[0].read_bytes()[before.get(logs[0], 0) :])
+                until = time.monotonic() + delay_s if any(number >= step[:2].encode() for number in begun) else None
             if until and any(self.root.glob(FIRST[step[:2]].format(run=folders[0].relative_to(self.root)))):
                 break
             time.sleep(0.01)
