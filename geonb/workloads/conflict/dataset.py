@@ -14,6 +14,7 @@ from geonb.store.windows import read_shares
 from geonb.workloads.conflict import cube, examples
 from geonb.workloads.conflict.covariates import list_columns
 from geonb.workloads.conflict.events import OVERLAPS, TYPES, YEARS, month_of, month_text, read_events
+from geonb.workloads.conflict.events import remarks as remarks  # for notebook 01, where `events` is a parameter
 from geonb.workloads.conflict.priogrid import ROWS, VECTORS, check_country, select_region
 from geonb.workloads.conflict.store import CubeStore, write_cube_store
 from geonb.workloads.conflict.windows import check_fit, check_length, read_ends, split_months

@@ -15,6 +15,7 @@ from shapely import box
 
 from geonb import store
 from geonb.base import trust
+from geonb.base.manifest import MANIFEST
 from geonb.rasters import grids, images, preprocessing
 from geonb.workloads.segmentation import catalogue, dataset, masks
 from geonb.workloads.segmentation import store as segmentation_store
@@ -292,6 +293,7 @@ def test_an_overlap_planted_between_splits_is_found(place):
     test = table.index[(table["dataset"] == "two") & (table["split"] == "test")][0]
     table.loc[test, "geometry"] = table.geometry[train]
     table.to_parquet(made.path / "index.parquet", index=False)
+    (made.path / MANIFEST).unlink()  # as if it had been written so
     with pytest.raises(ValueError, match="one-image and two-image show the same ground"):
         store.check_split(store.open_store(made.path))
 
@@ -497,7 +499,8 @@ def test_a_function_that_came_with_a_catalogue_runs_once_somebody_here_named_it(
 
 def test_settings_that_would_be_ignored_or_refused_late(scene):
     def faults(**values):
-        return "\n".join(catalogue.check_settings(values, scene.folder))
+        sizes = {"patch": 32, "stride": None, "block": 64, "seed": 0}
+        return "\n".join(catalogue.check_settings(sizes | values, scene.folder))
 
     pair = {"images": str(scene.image), "masks": str(scene.mask)}
     assert (
