@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 PIP     = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help install demo test lint lab bench clean
+.PHONY: help install demo test mutate lint lab bench clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -27,6 +27,9 @@ demo: install    ## segment a real Landsat scene, source to report (about 5 minu
 
 test: $(VENV)/.installed-dev  ## every test a laptop can run
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+mutate: $(VENV)/.installed-dev  ## plant faults in the maths, one after the other: does a test notice each? (some minutes)
+	$(BIN)/python -m tests.mutations
 
 lint: $(VENV)/.installed-dev  ## style, types, which layer imports which, notebooks without outputs (a minute)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
