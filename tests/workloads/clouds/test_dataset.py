@@ -388,8 +388,8 @@ def test_scenes_are_looked_at_one_by_one(tmp_path):
     found = open_scenes(str(tmp_path))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert len(found) == 16  # a scene, its mask, what both are cut from, and what they are compared by
-    assert peak < 8 * 4 * np.prod(shape), f"{peak / 4 / np.prod(shape):.1f} scenes at once"
+    assert len(found) == 16  # a scene, its mask, what both are cut from, what they are compared by and what fills are looked for in
+    assert peak < 10 * 4 * np.prod(shape), f"{peak / 4 / np.prod(shape):.1f} scenes at once"
 
 
 def test_channels_of_several_layers_keep_their_order(good):
