@@ -388,7 +388,8 @@ def test_scenes_are_looked_at_one_by_one(tmp_path):
     found = open_scenes(str(tmp_path))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert len(found) == 16  # a scene, its mask, what both are cut from, what they are compared by and what fills are looked for in
+    # a scene, its mask, what both are cut from, what they are compared by and what fills are looked for in
+    assert len(found) == 16
     assert peak < 10 * 4 * np.prod(shape), f"{peak / 4 / np.prod(shape):.1f} scenes at once"
 
 
