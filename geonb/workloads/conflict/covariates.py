@@ -160,8 +160,6 @@ def _pieces(path: Path, columns: Sequence[str], region: priogrid.Region, years: 
             far += int(priogrid.far_from(chunk["gid"], chunk["ycoord"], chunk["xcoord"]).sum())
         place = region.places(chunk["gid"].to_numpy(np.int64))
         inside = place >= 0
-        if not inside.any():
-            continue
         within = chunk[inside]
         year = within["year"].astype(np.int16) if "year" in keys else np.int16(0)
         pieces.append(within[columns].astype(np.float32).assign(place=place[inside].astype(np.int32), year=year))

@@ -38,7 +38,6 @@ BROKEN = (
     RuntimeError,
 )
 NUMBER = re.compile(r'"?-?\d+(\.\d*)?"?')
-QUOTED = re.compile(rb'"[^"]*"')
 STRAY = re.compile(r"\\x([89a-f][0-9a-f])")  # how `open_text` leaves a byte that is no UTF-8
 
 
@@ -126,11 +125,9 @@ def read_columns(
     except pd.errors.ParserError as error:
         refuse(f"{table.path} is damaged", _row_faults(table, endless="EOF inside string" in str(error)))
         raise
-    # pandas says nothing of fields without a name, of rows within quotes and of missing fields
-    lines, surplus, cut = _scan(table)
-    if (
-        surplus or cut or table.strict or lines != count + table.skip
-    ):  # a line more is a line break in quotes, or an empty one
+    # pandas says nothing of fields without a name, of missing ones and of rows within quotes; there, lines are more than rows
+    lines, odd, cut = _scan(table)
+    if odd or table.strict or lines != count + table.skip:
         refuse(f"{table.path} is damaged", _row_faults(table, cut))
 
 
@@ -202,14 +199,25 @@ def _named(path: Path, header: list[str], rows: list[list[str]]) -> list[str]:
 
 
 def _scan(table: Table) -> tuple[int, bool, bool]:
-    """The number of lines; whether one may hold more fields than there are names; whether the last is cut short."""
-    sep, most = table.sep.encode(), len(table.header) - 1
-    lines, surplus, line = 0, False, b""
+    """The number of lines; whether one may have too many or too few fields, which pyarrow minds; whether the last has no end."""
+    import pyarrow as pa
+    from pyarrow import csv as arrow
+
+    lines, last, odd = 0, b"", False
     with _open_bytes(table.path) as file:
-        for line in file:
-            lines += 1
-            surplus = surplus or (line.count(sep) > most and QUOTED.sub(b"", line).count(sep) > most)
-    return lines, surplus, not line.endswith(b"\n") and line.count(sep) < most
+        while block := file.read(1 << 20):
+            lines, last = lines + block.count(b"\n"), block[-1:]
+    names = [str(place) for place in range(len(table.header))]
+    read = arrow.ReadOptions(column_names=names, skip_rows=table.skip)
+    parse = arrow.ParseOptions(delimiter=table.sep, newlines_in_values=True)
+    convert = arrow.ConvertOptions(include_columns=names[:1], column_types={"0": pa.binary()}, check_utf8=False)
+    try:
+        with _open_bytes(table.path) as file:
+            for _ in arrow.open_csv(file, read, parse, convert):
+                pass
+    except pa.ArrowInvalid:
+        odd = True
+    return lines + (last != b"\n"), odd, last != b"\n"
 
 
 def _row_faults(table: Table, cut: bool = False, endless: bool = False) -> list[str]:

@@ -125,3 +125,9 @@ def test_the_globe_wraps_and_counts_land_and_cells_with_events():
 def test_africa_is_the_seeds_box_snapped_outward():
     region = priogrid.select_region("africa")
     assert region.bounds == (-17.5, -35.0, 51.5, 37.5) and not region.wraps
+
+
+def test_a_place_is_far_from_a_cell_unless_it_lies_in_it_or_beside_it():
+    cell = priogrid.gid_of([10.25, 10.25, 10.25, 10.25, 10.25], [179.75, 8.25, 8.25, 8.25, 8.25])
+    latitude, longitude = [10.2, 10.2, 10.2, 11.1, np.nan], [-179.9, 8.9, 9.1, 8.3, 8.3]
+    assert priogrid.far_from(cell, latitude, longitude).tolist() == [False, False, True, True, False]

@@ -69,7 +69,8 @@ def test_a_table_without_rows_has_none(tmp_path):
 @pytest.mark.parametrize(
     "changed",
     [
-        [",".join(HEADER), *lines(before='"{}",', after=",")],  # which end has no name?
+        [",".join(HEADER), *lines(before='"{}",', after=",")],
+        [",".join(HEADER), *(f"{i + 1},{i},{i},{i}," for i in range(60))],  # which end has no name?
         [",".join(HEADER), *lines(before="7,")],
         [",".join(HEADER), *lines(after=",1,2")],
     ],
