@@ -96,7 +96,7 @@ def test_killed_at_any_change(project):
     disturb(project, [signal.SIGKILL], None)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
 def test_told_to_stop_at_any_change(project, signum):
     disturb(project, [signum], "open .running.lock")
 

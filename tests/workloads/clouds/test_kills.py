@@ -36,4 +36,4 @@ def test_nothing_is_written_under_the_name_that_others_read(chain, step):
 
 
 def test_geonb_run_broken_off_in_every_step(chain):
-    chain.disturb_command_line([signal.SIGKILL, signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
+    chain.disturb_command_line([signal.SIGKILL, signal.SIGINT, signal.SIGHUP, signal.SIGTERM])

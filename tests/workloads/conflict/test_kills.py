@@ -32,4 +32,4 @@ def test_nothing_is_written_under_the_name_that_others_read(chain, step):
 
 
 def test_geonb_run_broken_off_in_every_step(chain):
-    chain.disturb_command_line([signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGKILL])
+    chain.disturb_command_line([signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGHUP])

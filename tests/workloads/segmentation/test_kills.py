@@ -42,7 +42,7 @@ def test_nothing_is_written_under_the_name_that_others_read(chain, step):
 
 
 def test_geonb_run_broken_off_in_every_step(chain):
-    chain.disturb_command_line([signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
+    chain.disturb_command_line([signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 
 
 def test_many_rasters_over_dask_workers(chain):
