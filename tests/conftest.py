@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ import scenes  # noqa: E402
 
 from geonb.base import trust  # noqa: E402
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup, too: tests hang up on what they start
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests beside each other must not fight for the cores
 
 
