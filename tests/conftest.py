@@ -16,7 +16,9 @@ import scenes  # noqa: E402
 
 from geonb.base import trust  # noqa: E402
 
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup, too: tests hang up on what they start
+# tests interrupt and hang up on what they start, also where pytest itself runs under nohup or behind an "&"
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests beside each other must not fight for the cores
 
 
