@@ -148,7 +148,12 @@ def _files_of(module: str, path: str) -> list[Path | None]:
 
 
 def _spec(name: str, inside: Any) -> ModuleSpec | None:
-    for finder in sys.meta_path:
-        if (find := getattr(finder, "find_spec", None)) and (spec := find(name, inside)):
-            return spec
+    try:
+        for finder in sys.meta_path:
+            if (find := getattr(finder, "find_spec", None)) and (spec := find(name, inside)):
+                return spec
+    except KeyError:  # a folder without __init__.py in another such: Python asks for the outer one as it was imported
+        spec = ModuleSpec(name, None, is_package=True)
+        spec.submodule_search_locations = [str(Path(place, name.rpartition(".")[2])) for place in inside]
+        return spec
     return None

@@ -19,8 +19,10 @@ def executed(tmp_path, monkeypatch):
         f"import pathlib\npathlib.Path({str(mark)!r}).touch()\ndef scale(values):\n    return values\nother = scale\n"
     )
     (tmp_path / "lib" / "planted_package" / "inner").mkdir(parents=True)
+    (tmp_path / "lib" / "planted_folder" / "inner").mkdir(parents=True)  # without __init__.py
     for name in (
         "own.py",
+        "planted_folder/inner/deep.py",
         "planted_package/__init__.py",
         "planted_package/inner/__init__.py",
         "planted_package/inner/deep.py",
@@ -35,7 +37,9 @@ def another_process(monkeypatch):
     monkeypatch.setattr(trust, "_HERE", set())
 
 
-@pytest.mark.parametrize("path", ["own.py:scale", "planted_package.inner.deep:scale"])
+@pytest.mark.parametrize(
+    "path", ["own.py:scale", "planted_package.inner.deep:scale", "planted_folder.inner.deep:scale"]
+)
 def test_what_was_named_is_known_on_this_machine_until_it_changes(path, executed, tmp_path, monkeypatch):
     assert not trust.trusted(path)
     note = trust.trust(path)
@@ -43,14 +47,17 @@ def test_what_was_named_is_known_on_this_machine_until_it_changes(path, executed
     assert trust.trusted(path) and note.is_file() and note.parent == trust.folder()
     assert not trust.trusted(path.replace("scale", "other")), "another function of the same file"
     trust.demand(path)
-    source = tmp_path / "lib" / ("own.py" if ".py" in path else "planted_package/inner/deep.py")
+    place = path.partition(":")[0]
+    source = tmp_path / "lib" / (place if ".py" in path else place.replace(".", "/") + ".py")
     source.write_text(source.read_text() + "# changed\n")
     assert not trust.trusted(path)
     with pytest.raises(ValueError, match=rf"would run scale of .*{source.name}.*changed since.*geonb trust "):
         trust.demand(path)
     trust.trust(path)
     assert trust.trusted(path) and len(trust.listed()) == 2
-    assert not executed.exists() and "planted_package" not in sys.modules, "nothing is imported to find out"
+    assert not executed.exists() and not {"planted_package", "planted_folder"} & {*sys.modules}, (
+        "nothing is imported to find out"
+    )
 
 
 def test_the_packages_around_a_module_run_with_it_and_count(executed, tmp_path):
