@@ -105,8 +105,8 @@ def relative(path: Path | str) -> str:
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
 
-def existing_files(paths: str) -> list[Path]:
-    """Files by name or glob, comma separated, looked for from here and from the project root.
+def existing_files(paths: str, root: Path | None = None) -> list[Path]:
+    """Files by name or glob, comma separated, looked for from here and from the project root (`root`, if it is another's).
 
     Raises
     ------
@@ -114,21 +114,22 @@ def existing_files(paths: str) -> list[Path]:
         Listing every part at which there is nothing, and where it was looked for.
     """
     faults: list[str] = []
-    found = expand_files(paths, faults, "rasters")
+    found = expand_files(paths, faults, "rasters", root)
     refuse("These inputs cannot be used", faults)
     return found
 
 
-def expand_files(paths: str | list, faults: list[str], what: str) -> list[Path]:
+def expand_files(paths: str | list, faults: list[str], what: str, root: Path | None = None) -> list[Path]:
     """Files by name or glob, looked for from here, then from the project root (a notebook's "here" is its own folder)."""
     items = split_files(paths) if isinstance(paths, str) else [str(p) for p in paths]
     found: list[Path] = []
+    where = places() if root is None else [Path.cwd(), root]
     for item in items:
-        here = next((files for place in places() for files in [find_files(item, place).get(item)] if files), [])
+        here = next((files for place in where for files in [find_files(item, place).get(item)] if files), [])
         files = [path for path in here if path.is_file()]
         found += files
         if not files:
-            faults.append(f"{what}: no file is at {item} (looked from {' and '.join(map(str, places()))})")
+            faults.append(f"{what}: no file is at {item} (looked from {' and '.join(map(str, where))})")
     if not items:
         faults.append(f"{what}: no file is named")
     return found

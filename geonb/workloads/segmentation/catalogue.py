@@ -303,7 +303,7 @@ def open_datasets(datasets: str, resolution: float | None = None, **facts: Any) 
 
 def check_settings(values: Mapping[str, Any], root: Path) -> list[str]:
     """What parameters, right each by itself, cannot be together: of windows and network, and of the sources what would be ignored."""
-    return [*dataset.fit_faults(values), *_source_faults(values)]
+    return [*dataset.fit_faults(values, root), *_source_faults(values)]
 
 
 def _source_faults(values: Mapping[str, Any]) -> list[str]:

@@ -509,13 +509,13 @@ def _channel_faults(a: Pairs, b: Pairs) -> list[str]:
     ]
 
 
-def fit_faults(values: Mapping[str, Any]) -> list[str]:
+def fit_faults(values: Mapping[str, Any], root: Path) -> list[str]:
     """What sizes, network, loss and class table, right each by itself, cannot be together, as far as the parameters tell."""
     faults: list[str] = []
     patch, network, loss, classes = (values.get(name) for name in ("patch", "network", "loss", "classes"))
     attempt(faults, check_sizes, {}, patch, values["stride"], values["block"], values["seed"])
     if values.get("rasters"):  # those to predict, two notebooks later
-        attempt(faults, project.existing_files, values["rasters"])
+        attempt(faults, project.existing_files, values["rasters"], root)
     if network:
         from geonb.workloads.segmentation.networks import check_size
 
