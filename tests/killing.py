@@ -36,7 +36,7 @@ import psutil
 import geonb
 
 SEED = int(os.environ.get("GEONB_KILL_SEED", 0))
-KILLS = int(os.environ.get("GEONB_KILLS", 6))  # of each step of each workload
+KILLS = int(os.environ.get("GEONB_KILLS", 4))  # of each step of each workload: a dozen a kind of step
 IN_A_ROW = 3  # kills before something may come to its end
 TIMEOUT_S = 600 + 40 * KILLS
 HANGS_S = 120.0  # who takes longer than this hangs
