@@ -79,6 +79,7 @@ def whole_file(file: Path, ending: str = "") -> Iterator[Path]:
             plain = partial.with_name(f"{partial.name}-mode")
             plain.touch()
             partial.chmod(plain.stat().st_mode & 0o777)
+            plain.unlink()
         partial.replace(file)
     finally:
         for left in file.parent.glob(f"{glob.escape(file.name)}.*.partial*"):

@@ -118,6 +118,7 @@ def _fill(
             if onto.known is not None:
                 values[:, ~onto.known(piece["y"], piece["x"])] = NODATA
             target.write(values, window=window)
+    between.unlink()
 
 
 def _profile(grid: TargetGrid, count: int, dtype: str = "uint8", nodata: float | None = NODATA) -> dict[str, Any]:
@@ -150,6 +151,7 @@ def new_cog(
         with rasterio.open(plain, "w", **_profile(grid, count, dtype, nodata)) as target:
             yield target
         copy(plain, partial, driver="COG", **cog)
+        plain.unlink()  # before the map has its name: who finds it there never looks for what a kill left beside it
 
 
 def cut_short(path: str | Path) -> bool:
