@@ -20,6 +20,8 @@ from geonb.workloads.conflict import analytics, figures, score_figures
 from geonb.workloads.conflict.loaders import Sequences
 from geonb.workloads.conflict.task import Forecast
 
+BEGUN = {"state": "interactive", "started": "2026-11-22T10:00:00+00:00", "steps": {}}
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
@@ -122,7 +124,7 @@ def test_notebook_04_opens_store_and_network_once(model, store, tmp_path, monkey
         "chosen": "loss",
     }
     training_task._save({"loss": model.state_dict()}, folder / "checkpoints" / "model.json", card)
-    (folder / "run.json").write_text(json.dumps({"store": str(store.path.relative_to(root))}))
+    (folder / "run.json").write_text(json.dumps(BEGUN | {"store": str(store.path.relative_to(root))}))
     opened = Counter()
     for module, name in ((store_store, "open_store"), (training_task, "load_model")):
         real = getattr(module, name)
@@ -139,7 +141,7 @@ def test_a_run_asked_for_no_window_opens_no_network(tmp_path, monkeypatch):
     whole = small_cube_store(tmp_path, chunk_size=None)
     folder = tmp_path / "runs" / "conflict" / "2026-11-22_calm-heron"
     folder.mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps({"store": str(whole.path.relative_to(tmp_path))}))
+    (folder / "run.json").write_text(json.dumps(BEGUN | {"store": str(whole.path.relative_to(tmp_path))}))
     monkeypatch.setattr(training_task, "load_model", lambda *_: pytest.fail("loaded"))
     assert figures.window_scores(runs.Run(folder)) is None
 
