@@ -109,7 +109,7 @@ def kind_of(path: str) -> str:
         name = zarr[2].rpartition("/")[2]
         what = "description" if name.startswith((".z", "zarr.")) else "chunk"
         path = f"{zarr[1]}/{what}" + (".partial" if name.endswith(".partial") else "")
-    return re.sub(r"\.[0-9a-z_]{8}(?=\.partial)|[0-9a-f]{8,}|\d+", "#", path)
+    return re.sub(r"(?<=\.)[0-9a-z_]{8}(?=\.partial)|[0-9a-f]{8,}|\d+", "#", path)
 
 
 @functools.cache
