@@ -283,12 +283,10 @@ def _trust(options: argparse.Namespace) -> int:
         note = trust.trust(name)
         if not note.is_file():
             raise PermissionError(f"Cannot write {note}. Set XDG_STATE_HOME to a folder of yours that all nodes see.")
-        print(f"{name} may run where a file names it, until its source changes. Remove {note} to take that back.")
+        _show(f"{name} may run where a file names it, until its source changes. Remove {note} to take that back.")
     if not options.names:
-        print(
-            "\n".join(f"{note['since'][:16]}  {note['path']}" for note in trust.listed()) or "Nothing was allowed yet."
-        )
-        print(f"Kept in {trust.folder()}")
+        allowed = [f"{note['since'][:16]}  {note['path']}" for note in trust.listed()]
+        _show("\n".join([*(allowed or ["Nothing was allowed yet."]), f"Kept in {trust.folder()}"]))
     return 0
 
 

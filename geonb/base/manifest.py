@@ -9,6 +9,7 @@ earlier geonb, or of somebody who changed it on purpose and deleted the manifest
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -140,6 +141,8 @@ def _undecodable(folder: Path, name: str, chunks: int | None = None, decode: boo
         tasks = [(array, folder / name, name, at, len(grid) == chunks, decode) for at in grid]
         yield from filter(None, spread(_chunk_fault, tasks))
     except Exception as error:  # whatever zarr makes of broken metadata
+        if _of_machine(error):
+            raise
         yield f"{name} cannot be read: {type(error).__name__}: {short(error)}"
 
 
@@ -151,8 +154,16 @@ def _chunk_fault(array: Any, place: Path, name: str, at: tuple[int, ...], whole:
         if decode:
             array[tuple(slice(i * n, (i + 1) * n) for i, n in zip(at, array.chunks, strict=True))]
     except Exception as error:  # of a codec, or zarr's
+        if _of_machine(error):
+            raise
         return f"{name}/{key} is damaged ({short(error)})"
     return None
+
+
+def _of_machine(error: Exception) -> bool:
+    """Whether an error tells nothing of a file: memory or handles ran out, it may not be read, its disk does not answer."""
+    here = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR)  # these tell of the file
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno not in here)
 
 
 def _all_undecodable(folder: Path) -> Iterator[str]:
@@ -177,7 +188,7 @@ def named(folder: Path, head: str, cure: str) -> Iterator[None]:
         yield
     except Exception as error:
         frames = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
-        if any(name.split(".")[0] in ("zarr", "numcodecs") for name in frames):
+        if not _of_machine(error) and any(name.split(".")[0] in ("zarr", "numcodecs") for name in frames):
             refuse_damaged(head, missing(folder, deep=True), cure, error)
         raise
 

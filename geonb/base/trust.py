@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from geonb.base import project
-from geonb.base.files import write_json
+from geonb.base.files import read_json, write_json
 
 _HERE: set[str] = set()  # named in this process: where notes cannot be written, that is all there is
 
@@ -95,8 +95,10 @@ def listed() -> list[dict[str, Any]]:
     """All notes: ``path``, ``workload``, ``files`` and ``since`` of what was named on this machine."""
     notes = []
     for file in sorted(folder().glob("*.json")):
-        with suppress(OSError, ValueError):
-            notes.append(json.loads(file.read_text(encoding="utf-8")))
+        with suppress(OSError, ValueError):  # one that is broken tells nothing
+            note = read_json(file)
+            if {"path", "workload", "files", "since"} <= note.keys():
+                notes.append(note)
     return notes
 
 

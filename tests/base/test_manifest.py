@@ -1,5 +1,6 @@
 """What a folder holds is written down, and what of that is gone or changed is named."""
 
+import errno
 import json
 import shutil
 
@@ -127,6 +128,23 @@ def test_a_chunk_that_breaks_a_reading_is_named(whole):
         _ = 1 / 0
     with pytest.raises(IndexError), manifest.named(whole, "It is damaged", ""):
         array[9, 9]
+
+
+@pytest.mark.parametrize("error", [MemoryError("no room"), OSError(errno.EMFILE, "Too many open files")])
+def test_a_machine_that_cannot_read_is_no_damage(whole, error, monkeypatch):
+    """What is noted as damaged is made again: predictions of days must not go because memory ran out once."""
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(Crc32cCodec, "_decode_sync", fail)
+    array = zarr.open_array(whole / "a.zarr", path="grid/values", mode="r")
+    with pytest.raises(type(error), match=str(error)[-6:]), manifest.named(whole, "It is damaged", ""):
+        array[:]
+    with pytest.raises(type(error)):
+        manifest.missing(whole, deep=True)
+    monkeypatch.undo()
+    assert manifest.missing(whole) == manifest.missing(whole, deep=True) == []
 
 
 def test_a_check_that_stumbles_tells_what_it_found_before():
