@@ -65,7 +65,7 @@ _PUBLIC = {
     "open_store": "store.store",
     "check_store": "store.store",
     "check_split": "store.store",
-    "check_run": "runs.run",
+    "check_run": "runs.faults",
     "check_predictions": "prediction.faults",
     "train": "training.task",
     "load_model": "training.task",

@@ -14,7 +14,7 @@ from geonb.base import project
 from geonb.base.files import read_json
 from geonb.base.manifest import faults, missing
 from geonb.rasters import images
-from geonb.runs.run import notebook_faults
+from geonb.runs.faults import notebook_faults
 from geonb.store.sealing import damage
 
 if TYPE_CHECKING:

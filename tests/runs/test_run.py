@@ -7,19 +7,16 @@ import os
 import subprocess
 import sys
 import time
-import types
 from pathlib import Path
 
 import psutil
 import pytest
-import xarray as xr
 import yaml
-from made_forecasts import small_predictions, small_scores
 
-from geonb import registry
 from geonb.base import files, project
 from geonb.runs import run as runs_run
 from geonb.runs import run_table
+from geonb.runs.faults import check_run
 
 
 def made(root, **facts):
@@ -36,7 +33,7 @@ def test_a_new_run_says_what_it_is(tmp_path):
     assert yaml.safe_load((run.path / "parameters.yaml").read_text()) == {"epochs": 3, "lr": None} == run.parameters
     environment = (run.path / "environment.txt").read_text()
     assert "# python 3" in environment and "\nnumpy==" in environment and "# device: " in environment
-    assert runs_run.check_run(run)["state"] == "interactive" and run.store is None
+    assert check_run(run)["state"] == "interactive" and run.store is None
     assert not list(run.path.glob("*.partial*"))
 
 
@@ -111,58 +108,6 @@ def test_start_run_goes_on_with_the_same_settings_and_samples_only(tmp_path, mon
     (tmp_path / "data/tiny/b/store.json").write_text("{}")
     assert runs_run.start_run("tiny", lr=0.1, store=None) != first, "a newer sample store is another experiment"
     assert runs_run.start_run("tiny", first.name, lr=0.9) == first and first.info["training"] == {"lr": 0.9}
-
-
-def test_check_run_lists_every_fault(tmp_path):
-    run = made(tmp_path, state="odd", store="data/gone", steps={"01_x": {"state": "done"}, "02_y": {"state": "?"}})
-    (run.path / "environment.txt").unlink()
-    with pytest.raises(ValueError, match="not right") as error:
-        runs_run.check_run(run.path)
-    for fault in ("environment.txt", "'odd'", "data/gone", "01_x.ipynb is missing", "'?'"):
-        assert fault in str(error.value)
-    (run.path / "run.json").write_text("{")
-    with pytest.raises(ValueError, match="not readable JSON"):
-        runs_run.check_run(run.path)
-    with pytest.raises(ValueError, match=r"No run\.json"):
-        runs_run.check_run(tmp_path)
-
-
-def test_check_run_tells_what_is_wrong_with_what_the_run_made(tmp_path):
-    """Of another workload than segmentation; what a step is still writing is not yet wrong."""
-    scores, predictions = small_scores(), small_predictions()
-    run = runs_run.new_run("conflict", {}, tmp_path)
-    scores.to_netcdf(run.scores, engine="h5netcdf")
-    runs_run.check_run(run)
-    run.update(headline={"metric": "average_precision", "split": "test", "value": 2.0})
-    (tmp_path / "data" / "torn").mkdir(parents=True)
-    (tmp_path / "data" / "torn" / "store.json").write_text("{}")
-    run.update(store="data/torn")
-    predictions["grid"] = predictions["grid"].to_dataset().drop_vars("probability")
-    predictions.to_zarr(run.predictions)
-    with pytest.raises(ValueError) as error:
-        runs_run.check_run(run)
-    for fault in ("torn is damaged", "no probability", "run.json says average_precision 2.0"):
-        assert fault in str(error.value), str(error.value)
-    steps = {f"{n}_x": {"state": "running"} for n in ("01", "03", "04")}
-    run.update(steps=steps)
-    assert runs_run.check_run(run)["store"] == "data/torn"
-
-
-def test_check_run_of_a_workload_of_your_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(registry, "_NAMED", {})
-    record = registry.Workload("mine", "Mine", "What?", "01.ipynb", "mean_iou", check_predictions="my_package:faults")
-    module = types.ModuleType("my_package")
-    module.RECORD, module.faults = record, lambda tree, deep: [f"deep is {deep}"]
-    monkeypatch.setitem(sys.modules, "my_package", module)
-    run = made(tmp_path)
-    attrs = {"workload": "mine", "simulated": 1, "notes": [], "complete": 1}
-    xr.DataTree(xr.Dataset(attrs=attrs)).to_zarr(run.predictions)
-    with pytest.raises(ValueError, match="'mine' is not known in this process"):
-        runs_run.check_run(run)
-    with pytest.raises(ValueError, match="- deep is True"):
-        runs_run.check_run(run, "my_package:RECORD", deep=True)
-    with pytest.raises(ValueError, match="- deep is False"):  # named once, it is known
-        runs_run.check_run(run)
 
 
 def test_the_table_shows_broken_runs_and_sorts_best_first(tmp_path):
@@ -248,7 +193,7 @@ def test_a_run_of_another_machine_is_running_as_long_as_its_lock_is_held(tmp_pat
         assert run.info["state"] == "died"
         fcntl.flock(held, fcntl.LOCK_EX)
         assert run.info["state"] == "running" == run.info["steps"]["02_x"]["state"]
-    assert runs_run.check_run(run)["state"] == "died"
+    assert check_run(run)["state"] == "died"
 
 
 def test_parameters_that_differ_come_first_and_alone_in_the_short_table(tmp_path):
