@@ -30,7 +30,7 @@ from geonb.workloads.conflict.event_files import Paths
 if TYPE_CHECKING:
     import xarray as xr
 
-VERSION = 1  # raise it when the same events and settings give other arrays, so that no older cube is found again
+VERSION = 2  # raise it when the same events and settings give other arrays, so that no older cube is found again
 MONTHS_CHUNK = 12
 MOST_HALF_LIFE = 10_000  # months; of a much longer one, float32 keeps nothing but zeros
 COUNTED = ("count", "best", "high", "low")

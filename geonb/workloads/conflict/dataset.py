@@ -366,8 +366,9 @@ def write_conflict_store(
     own = "simulated-conflict" if simulated else Path(events.attrs["paths"][0]).name.split(".")[0]
     meta = {**meta, "name": name or own, "simulated": simulated}
     inputs = [*events.attrs["paths"], *files, *([shapes] if shapes else [])]
+    recipe |= {"cube": cube.VERSION, "rules": events.attrs.get("rules")}
     return write_cube_store(
-        partial(cube.write_cube, plan=plan), {**recipe, "cube": cube.VERSION}, inputs=inputs, meta=meta, steps=steps,
-        horizon=horizon, shares=shares, seed=seed, root=root, chunk_size=cut.get("size"),
+        partial(cube.write_cube, plan=plan), recipe, inputs=inputs, meta=meta, steps=steps, horizon=horizon,
+        shares=shares, seed=seed, root=root, chunk_size=cut.get("size"),
         **{k: cut[k] for k in ("draws", "min_events", "outliers") if k in cut},
     )  # fmt: skip

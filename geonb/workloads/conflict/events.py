@@ -78,7 +78,8 @@ def read_events(paths: Paths, faults: str = "raise", overlap: str = "raise") -> 
         id; gid, as UCDP published it, else from the coordinates; row, column (0 is the south-west); month_start,
         month_end (months since 1970-01); type (1 state-based, 2 non-state, 3 one-sided); best, high, low (deaths, -1 where
         the file has no such column); where_prec, date_prec (-1 unknown); country_id (Gleditsch-Ward, 0 unknown).
-        attrs: ``report`` (what was counted, see `remarks`), ``countries`` (names by country_id), ``columns``, ``simulated``.
+        attrs: ``report`` (what was counted, see `remarks`), ``countries`` (names by country_id), ``columns``, ``simulated``,
+        ``rules`` (`faults` and `overlap`).
 
     Raises
     ------
@@ -106,7 +107,7 @@ def read_events(paths: Paths, faults: str = "raise", overlap: str = "raise") -> 
         ]
         cure = "\nCorrect the files, or leave such events out and count them: faults = drop."
         refuse_all("The events have faults", lines, cure)
-    return _joined(pd.concat(pieces, ignore_index=True), files, found, overlap)
+    return _joined(pd.concat(pieces, ignore_index=True), files, found, {"faults": faults, "overlap": overlap})
 
 
 def remarks(report: dict[str, Any]) -> list[str]:
@@ -143,7 +144,7 @@ def refuse_all(head: str, faults: list[str], cure: str = "") -> None:
         raise ValueError("\n  ".join([f"{head}:", *faults]) + cure)
 
 
-def _joined(events: pd.DataFrame, files: list[EventFile], found: list[Found], overlap: str) -> pd.DataFrame:
+def _joined(events: pd.DataFrame, files: list[EventFile], found: list[Found], rules: dict[str, str]) -> pd.DataFrame:
     """Drop duplicates and gather what was noticed."""
     numbered = events["id"] >= 0
     again = events.duplicated("id") & numbered
@@ -154,13 +155,13 @@ def _joined(events: pd.DataFrame, files: list[EventFile], found: list[Found], ov
     refuse_all("The event files cannot be used together", _foreign_ids(events, again, files))
     events = events[~again]
     over, texts = _overlaps(events, files)
-    if overlap == "raise":
+    if rules["overlap"] == "raise":
         cure = (
             "\nIf they are releases of the same data, name the better one first (final before candidate) and leave the others' events of "
             "its months out: faults = raise:overlap=first. If they hold different events, keep all: faults = raise:overlap=both."
         )
         refuse_all("The event files overlap", texts, cure)
-    leave = over & (overlap == "first")
+    leave = over & (rules["overlap"] == "first")
     report = {
         "files": {file.path.name: int(per_file.get(n, 0)) for n, file in enumerate(files)},
         "events": len(events) - int(leave.sum()),
@@ -179,6 +180,7 @@ def _joined(events: pd.DataFrame, files: list[EventFile], found: list[Found], ov
     events = events.loc[~leave, list(DTYPES)].reset_index(drop=True)
     columns = sorted(set.intersection(*(set(file.columns) for file in files)))
     events.attrs = {"report": report, "countries": countries, "columns": columns, "simulated": report["simulated"]}
+    events.attrs["rules"] = rules
     return events
 
 

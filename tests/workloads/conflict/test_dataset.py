@@ -155,8 +155,11 @@ def test_two_releases_of_the_same_months_make_no_store_before_one_counts(tmp_pat
         pd.read_csv(first)["best"].sum(),
         pd.read_csv(first)["best"].sum() + again["best"].sum(),
     ]
+    twice = dataset.write_conflict_store(stores["both"], root=tmp_path)
     made = dataset.write_conflict_store(stores["first"], root=tmp_path)
     assert made.meta["notes"] == ["Events left out because an earlier file covers their months: 72."]
+    deaths = {how: int(store.cube(["best"]).sum()) for how, store in {"first": made, "both": twice}.items()}
+    assert deaths == {how: int(found["best"].sum()) for how, found in stores.items()} and made.path != twice.path
 
 
 def test_a_period_beyond_the_events_is_told(tmp_path):
