@@ -76,8 +76,8 @@ def read_events(paths: Paths, faults: str = "raise", overlap: str = "raise") -> 
     -------
     DataFrame, a row an event, in the order of the files
         id; gid, as UCDP published it, else from the coordinates; row, column (0 is the south-west); month_start,
-        month_end (months since 1970-01); type (1 state-based, 2 non-state, 3 one-sided); best, high, low (deaths, -1 where
-        the file has no such column); where_prec, date_prec (-1 unknown); country_id (Gleditsch-Ward, 0 unknown).
+        month_end (months since 1970-01); type (1 state-based, 2 non-state, 3 one-sided); best, high, low (deaths; -1 high
+        and low of a file without that column); where_prec, date_prec (-1 unknown); country_id (Gleditsch-Ward, 0 unknown).
         attrs: ``report`` (what was counted, see `remarks`), ``countries`` (names by country_id), ``columns``, ``simulated``,
         ``rules`` (`faults` and `overlap`).
 
@@ -265,6 +265,7 @@ def _tidy(chunk: pd.DataFrame, found: Found) -> pd.DataFrame:
     gid, off, both, disagrees, computed = _cells(values["gid"], values["latitude"], values["longitude"])
     values["gid"] = gid
     wrong = _faults(values, start, end, off)
+    wrong |= {f"{k} is not a number": np.isnan(values[k]) for k in ("best", "high", "low") if k in chunk}
     good = ~np.logical_or.reduce(list(wrong.values()))
     far = good & both & priogrid.far_from(gid, values["latitude"], values["longitude"])
     for text, mask in (wrong | {FAR: far}).items():
@@ -302,7 +303,6 @@ def _faults(
         "date_end is not a date (YYYY-MM-DD)": np.isnat(end),
         "date_end before date_start": end < start,  # false where either is none
         f"date_start or date_end not in the years {YEARS[0]} to {YEARS[1]}": (strange.any(axis=0)),
-        "best is not a number": np.isnan(values["best"]),
         "negative deaths": (deaths < 0).any(axis=0),
         f"deaths not whole numbers up to {MOST}": (
             ((deaths > MOST) | ((deaths >= 0) & (deaths != np.floor(deaths)))).any(axis=0)

@@ -229,6 +229,8 @@ FAULTS = [
     ({"best": -1}, "negative deaths"),
     ({"low": -2}, "negative deaths"),
     ({"best": "many"}, "best is not a number"),
+    ({"high": ""}, r"high is not a number; first: event 2 \(high empty\)"),
+    ({"low": np.nan}, "low is not a number"),
     ({"type_of_violence": 4}, "type_of_violence is not 1, 2 or 3"),
     ({"latitude": 90.5}, "latitude not in -90 to 90"),
     ({"longitude": 181}, "longitude not in -180 to 180"),
