@@ -109,10 +109,10 @@ def read_columns(
     Raises
     ------
     ValueError
-        Once all is read: lists the lines of quotes that swallow rows, of rows with more fields than names, and of a last row
-        that is cut short.
+        Once all is read: lists the lines of quotes that swallow rows, of rows with more fields than names or without all that are
+        read, and of a last row that is cut short.
     """
-    count = 0
+    count, least = 0, max(places.values(), default=-1) + 1
     options: dict[str, Any] = {"sep": table.sep, "decimal": table.decimal, "chunksize": rows, "low_memory": False}
     options |= {"header": None, "skiprows": table.skip, "index_col": False}
     options |= {"dtype": {places[name]: str for name in texts}}
@@ -123,12 +123,12 @@ def read_columns(
                 count += len(chunk)
                 yield chunk[[*ours]].rename(columns=ours)
     except pd.errors.ParserError as error:
-        refuse(f"{table.path} is damaged", _row_faults(table, endless="EOF inside string" in str(error)))
+        refuse(f"{table.path} is damaged", _row_faults(table, least, endless="EOF inside string" in str(error)))
         raise
     # pandas says nothing of fields without a name, of missing ones and of rows within quotes; there, lines are more than rows
     lines, odd, cut = _scan(table)
     if odd or table.strict or lines != count + table.skip:
-        refuse(f"{table.path} is damaged", _row_faults(table, cut))
+        refuse(f"{table.path} is damaged", _row_faults(table, least, cut))
 
 
 def open_text(path: Path) -> io.TextIOWrapper:
@@ -220,41 +220,41 @@ def _scan(table: Table) -> tuple[int, bool, bool]:
     return lines + (last != b"\n"), odd, last != b"\n"
 
 
-def _row_faults(table: Table, cut: bool = False, endless: bool = False) -> list[str]:
+def _row_faults(table: Table, least: int, cut: bool = False, endless: bool = False) -> list[str]:
     """Lines that are no rows of the table, told by the csv module, which knows where it is; slower than pandas.
 
     Parameters
     ----------
+    least : int
+        Fields that each row must have; spreadsheets leave empty ones off its end.
     cut, endless : bool
         The file ends within a row, within quotes.
     """
     width, names = len(table.header), sum(map(bool, table.header))
-    faults: list[str] = []
+    faults: dict[int, str] = {}  # by line
     row: list[str] = []
-    begin, end = 1, 0
+    begin, end, lost = 1, 0, 0
     with open_text(table.path) as file:
         reader = csv.reader(file, delimiter=table.sep)
         try:
             for number, row in enumerate(reader):
                 begin, end = end + 1, reader.line_num
-                if number < table.skip or not row:
+                if number < table.skip or not "".join(row).strip():
                     continue
                 if lost := sum(_swallowed(text, row[0], table.sep, width) for text in row if "\n" in text):
-                    faults.append(
-                        f"line {begin}: {_quote(f'{lost} rows below are taken for its text, up to line {end}')}"
-                    )
-                elif any(row[width:]) or (table.strict and len(row) != width):
-                    faults.append(f"line {begin}: {len(row)} fields, but {names} columns have a name. {UNQUOTED}")
+                    faults[begin] = _quote(f"{lost} rows below are taken for its text, up to line {end}")
+                elif any(row[width:]) or len(row) < least or (table.strict and len(row) != width):
+                    faults[begin] = f"{len(row)} fields, but {names} columns have a name. {UNQUOTED}"
         except csv.Error:  # a field longer than any text
-            return [*faults, f"line {end + 1}: {_quote('it is not closed')}"]
+            faults[end + 1], endless, cut = _quote("it is not closed"), False, False
     if endless:
-        faults.append(f"line {begin}: {_quote('it is not closed')}")
-    elif cut and len(row) < width and not faults:
-        faults.append(f"line {begin}, the last, ends after {len(row)} of {width} fields. Fetch the file again")
-    return faults
+        faults[begin] = _quote("it is not closed")
+    elif cut and not lost and len(row) < width and not faults.keys() - {begin}:
+        faults[begin] = f"the last row ends after {len(row)} of {width} fields. Fetch the file again"
+    return [f"line {line}: {fault}" for line, fault in faults.items()]
 
 
-UNQUOTED = "Put texts that hold the separator in quotes"
+UNQUOTED = "Give every row all fields, and put texts that hold the separator in quotes"
 
 
 def _quote(what: str) -> str:

@@ -106,7 +106,7 @@ def test_filling_is_what_pandas_does(values, rule):
         (b"gid,year,pop\n1,2000,3\n1,,3\n", "year must be a whole number from 1 to 9999, not nan"),
         (b'gid,year,pop\n1,2000,3\n1,2001,"3\n1,2002', "bad.csv is damaged:\n- line 3: a quote opens"),
         (b"gid,year,pop\n1,2000,3\n1,2001,1,234\n", "bad.csv is damaged:\n- line 3: 4 fields, but 3 columns"),
-        (b"gid,year,pop\n1,2000,3\n1,2001", "line 3, the last, ends after 2 of 3 fields"),
+        (b"gid,year,pop\n1,2000,3\n1,2001", "line 3: the last row ends after 2 of 3 fields"),
         (b"gid,year,pop,pop\n1,2000,3,4\n", "bad.csv has columns of the same name: pop"),
         (b"gid,year,pop\n1,2000,3\n1,2000,4\n", "pop of gid 1 of 2000 is given more than once, as 3 and 4"),
         (b"gid,period,pop\n1,2000,3\n1,2001,4\n", "pop of gid 1 is given more than once, .* a column called year"),

@@ -131,12 +131,23 @@ def test_a_row_with_more_fields_than_names_is_refused(tmp_path):
         read(write(tmp_path / "a.csv", *ragged))
 
 
+def test_a_row_that_ends_before_a_column_that_is_read_is_refused(tmp_path):
+    text = [",".join([*HEADER, "notes", "more"]), *lines(after=",,")]
+    text[30] = text[30].removesuffix(",,")  # as Excel does with empty fields; nobody reads them
+    text[40] = "  "
+    expected = PLAIN.drop(39).reset_index(drop=True)
+    pd.testing.assert_frame_equal(read(write(tmp_path / "a.csv", *text)), expected, check_dtype=False)
+    text[20] = text[20].partition(",")[2].removesuffix(",,")  # read askew: its year would be its gid
+    with pytest.raises(ValueError, match=r"a.csv is damaged:\n- line 21: 3 fields, but 6 columns have a name"):
+        read(write(tmp_path / "a.csv", *text))
+
+
 def test_a_last_row_that_is_cut_is_refused_and_one_without_its_line_break_is_not(tmp_path):
     text = "\n".join([",".join(HEADER), *lines()])
     (tmp_path / "a.csv").write_text(text)
     pd.testing.assert_frame_equal(read(tmp_path / "a.csv"), PLAIN, check_dtype=False)
     (tmp_path / "a.csv").write_text(text[: -len("5,place 59")])
-    with pytest.raises(ValueError, match=r"line 61, the last, ends after 3 of 4 fields"):
+    with pytest.raises(ValueError, match=r"line 61: the last row ends after 3 of 4 fields"):
         read(tmp_path / "a.csv")
 
 
