@@ -127,6 +127,7 @@ def remarks(report: dict[str, Any]) -> list[str]:
     numbers = {
         "Cell numbers that are not the cell at their event's coordinates, and count nevertheless": "gid_disagrees",
         "Events left out because an earlier one has their id": "duplicate_ids",
+        "Events without a country_id, which count to no country": "without_country_id",
         "Events left out because an earlier file covers their months": "overlapping_left_out",
         "Months before the first event read, which count as peaceful (do the files cover them?)": "months_before_events",
         "Months after the last event read, which count as peaceful (do the files cover them?)": "months_after_events",
@@ -167,6 +168,7 @@ def _joined(events: pd.DataFrame, files: list[EventFile], found: list[Found], ru
         "events": len(events) - int(leave.sum()),
         "duplicate_ids": int(again.sum()),
         "without_id": int((~numbered).sum()),
+        "without_country_id": int((events["country_id"][~leave] == 0).sum()),
         "faulty_dropped": dict(dropped),
         "simulated": any(file.simulated for file in files),
         "hxl_rows_skipped": sum(isinstance(file.rows, tables.Table) and file.rows.tags for file in files),
@@ -286,7 +288,7 @@ def _tidy(chunk: pd.DataFrame, found: Found) -> pd.DataFrame:
     )
     if "country" in chunk:
         named = pd.Series(chunk["country"].to_numpy()[good], table["country_id"].astype(int)).dropna()
-        names = {int(k): str(v) for k, v in named[~named.index.duplicated()].items()}
+        names = {int(k): str(v) for k, v in named[~named.index.duplicated()].items() if k}
         found.countries |= {k: v for k, v in names.items() if k not in found.countries}
     return pd.DataFrame({k: table[k].astype(dtype) for k, dtype in DTYPES.items()}).assign(far=far[good])
 

@@ -354,6 +354,12 @@ def test_countries_without_a_name_are_none(tmp_path):
     assert read.attrs["countries"] == {520: "Somalia"}
 
 
+def test_the_unknown_country_has_no_name(tmp_path):
+    read = events.read_events(write(tmp_path / "a.csv", {"country_id": None, "country": "Afghanistan"}, {}))
+    assert read.attrs["countries"] == {475: "Nigeria"}
+    assert events.remarks(read.attrs["report"]) == ["Events without a country_id, which count to no country: 1."]
+
+
 def test_a_file_without_events_says_so(tmp_path):
     pd.DataFrame(columns=list(ROW)).to_csv(tmp_path / "a.csv", index=False)
     with pytest.raises(ValueError, match="hold no events"):
