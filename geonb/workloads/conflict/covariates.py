@@ -203,7 +203,7 @@ def _code(values: np.ndarray) -> float | None:
 
 
 def _check_numbers(chunk: pd.DataFrame, keys: list[str], columns: Sequence[str]) -> None:
-    """Refuse text for a number, and numbers of cells and years that there are not."""
+    """Refuse text for a number, numbers of cells and years that there are not, and those that are infinite."""
     texts = [c for c in (*keys, *columns) if chunk[c].dtype.kind not in "iuf"]
     if texts:
         raise ValueError(f": text for a number ({', '.join(f'{c} = {_first_text(chunk[c])!r}' for c in texts)}, ...)")
@@ -211,6 +211,11 @@ def _check_numbers(chunk: pd.DataFrame, keys: list[str], columns: Sequence[str])
         wrong = chunk[name][~(chunk[name].between(1, high) & (chunk[name] % 1 == 0))]
         if len(wrong):
             raise ValueError(f": {name} must be a whole number from 1 to {high}, not {wrong.iloc[0]:.10g}")
+    for name in columns:
+        if len(wrong := chunk[name][chunk[name].abs() > np.finfo(np.float32).max]):
+            raise ValueError(
+                f": {name} = {wrong.iloc[0]:g} is no finite number of float32. Leave fields that are not known empty"
+            )
 
 
 def _first_text(column: pd.Series) -> Any:

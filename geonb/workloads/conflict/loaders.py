@@ -84,7 +84,7 @@ class Months(Tensors):
             inputs *= self.scale
             inputs += self.shift
             if self.unknown:
-                np.nan_to_num(inputs, copy=False, nan=0)
+                np.nan_to_num(inputs, copy=False, posinf=0, neginf=0)
         return {
             "inputs": torch.from_numpy(inputs).permute(0, 1, 4, 2, 3),
             "targets": torch.from_numpy(targets),

@@ -110,6 +110,8 @@ def test_filling_is_what_pandas_does(values, rule):
         (b"gid,year,pop,pop\n1,2000,3,4\n", "bad.csv has columns of the same name: pop"),
         (b"gid,year,pop\n1,2000,3\n1,2000,4\n", "pop of gid 1 of 2000 is given more than once, as 3 and 4"),
         (b"gid,period,pop\n1,2000,3\n1,2001,4\n", "pop of gid 1 is given more than once, .* a column called year"),
+        (b"gid,year,pop\n1,2000,3\n2,2000,-inf\n", "bad.csv: pop = -inf is no finite number of float32"),
+        (b"gid,year,pop\n1,2000,3\n2,2000,1e39\n", r"bad.csv: pop = 1e\+39 is no finite number of float32"),
         (b"gid,year,pop\n1,2000,3\n2,2000,-99\n", "pop is -99 in cells of the region globe, far below all else"),
         (
             b"gid,xcoord,ycoord,pop\n1,9.25,8.75,3\n2,9.75,8.75,4\n",

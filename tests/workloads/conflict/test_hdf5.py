@@ -58,6 +58,13 @@ def test_their_file_becomes_a_store_to_train_on(theirs, tmp_path):
     assert torch.equal(batch["inputs"], again["inputs"])
 
 
+def test_infinite_numbers_are_as_unknown_as_nan(theirs, tmp_path):
+    with h5py.File(theirs[0], "r+") as data:
+        data["predictor"][15, 0, 1, 0, :3] = np.inf, -np.inf, np.nan
+    inputs = hdf5.import_sequences(theirs[0], tmp_path / "theirs").windows().batch([15])["inputs"]
+    assert inputs[0, 0, 1, 0, :3].tolist() == [0, 0, 0] and torch.isfinite(inputs).all()
+
+
 def test_nobody_can_check_its_leakage(theirs, tmp_path):
     store = hdf5.import_sequences(theirs[0], tmp_path / "theirs")
     assert store.georeferenced is False
