@@ -38,6 +38,8 @@ def test_pages_of_the_web_service_read_as_the_table_and_none_may_be_missing(tmp_
     pd.testing.assert_frame_equal(read, plain(tmp_path))
     with pytest.raises(ValueError, match=r"page0.json: 4 of the 7 events that the web service found.*name all pages"):
         events.read_events(first)
+    with pytest.raises(ValueError, match="4 of the 7 events"):
+        events.read_events([first, page(tmp_path / "again.json", ROWS[::2], 7, "")])
 
 
 def test_a_list_of_records_reads_as_the_table(tmp_path):
