@@ -127,6 +127,7 @@ def remarks(report: dict[str, Any]) -> list[str]:
     numbers = {
         "Cell numbers that are not the cell at their event's coordinates, and count nevertheless": "gid_disagrees",
         "Events left out because an earlier one has their id": "duplicate_ids",
+        "Events without an id, of which one that is listed twice counts twice": "without_id",
         "Events without a country_id, which count to no country": "without_country_id",
         "Events left out because an earlier file covers their months": "overlapping_left_out",
         "Months before the first event read, which count as peaceful (do the files cover them?)": "months_before_events",
@@ -189,10 +190,10 @@ def _joined(events: pd.DataFrame, files: list[EventFile], found: list[Found], ru
 def _foreign_ids(events: pd.DataFrame, again: pd.Series, files: list[EventFile]) -> list[str]:
     """Files whose ids are, for most that an earlier file has too, those of other events: each numbers its own."""
     both = events[again].merge(events[~again], on="id", suffixes=("", "_before"))
-    both["other"] = (both["month_start"] != both["month_start_before"]) & (both["gid"] != both["gid_before"])
+    both["other"] = np.any([both[k] != both[f"{k}_before"] for k in ("month_start", "gid", "type")], axis=0)
     return [
-        f"{files[number].path}: {len(same):,} of its events have the id of an event of an earlier file, but {n:,} are of another month and "
-        "cell, so these ids are the file's own. Number the events of all files as one, or take the column out"
+        f"{files[number].path}: {len(same):,} of its events have the id of an event of an earlier file, but {n:,} are of another month, "
+        "cell or type, so these ids are the file's own. Number the events of all files as one, or take the column out"
         for number, same in both.groupby("file")
         if (n := int(same["other"].sum())) > len(same) / 2
     ]
@@ -262,6 +263,7 @@ def _read(file: EventFile) -> tuple[pd.DataFrame, Found]:
 def _tidy(chunk: pd.DataFrame, found: Found) -> pd.DataFrame:
     """Numbers, cells and months of those rows that can be used; `far` says whether place and cell number contradict each other."""
     values = {name: _numbers(chunk, name) for name in SPELLINGS if name not in ("date_start", "date_end", "country")}
+    values["id"] = _ids(chunk, values["id"])
     start = _days(chunk["date_start"])
     end = _days(chunk["date_end"]) if "date_end" in chunk else start
     gid, off, both, disagrees, computed = _cells(values["gid"], values["latitude"], values["longitude"])
@@ -318,10 +320,21 @@ def _faults(
 
 
 def _numbers(chunk: pd.DataFrame, name: str) -> np.ndarray:
-    """A column as float64; NaN where it is missing or no number. Ids above 2**53 do not occur."""
+    """A column as float64; NaN where it is missing or no number."""
     if name not in chunk:
         return np.full(len(chunk), np.nan)
     return pd.to_numeric(chunk[name], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+
+
+def _ids(chunk: pd.DataFrame, numbers: np.ndarray) -> np.ndarray:
+    """Ids as int64: whole numbers that float64 holds, else a hash of the text; -1 where there is none, or one below 0."""
+    plain = (numbers == np.floor(numbers)) & (np.abs(numbers) <= 2**53)
+    ids = np.where(plain & (numbers >= 0), numbers, -1).astype(np.int64)
+    if "id" in chunk and not plain.all():
+        texts = chunk["id"].astype("string").str.strip().fillna("").to_numpy(object)
+        other = ~plain & (texts != "")
+        ids[other] = pd.util.hash_array(texts[other]) >> np.uint64(1)
+    return ids
 
 
 def _held(values: np.ndarray, name: str) -> np.ndarray:

@@ -168,8 +168,29 @@ def test_files_that_number_their_events_each_for_itself_lose_none(tmp_path):
     first = write(tmp_path / "a.csv", *[{}] * 20)
     there = {"latitude": 4.1, "longitude": 7.1, "priogrid_gid": int(priogrid.gid_of(4.1, 7.1))}
     second = write(tmp_path / "b.csv", *[there | {"date_start": "2010-01-01", "date_end": "2010-01-01"}] * 20)
-    with pytest.raises(ValueError, match=r"b.csv: 20 of its events have the id .* 20 are of another month and cell"):
+    with pytest.raises(
+        ValueError, match=r"b.csv: 20 of its events have the id .* 20 are of another month, cell or type"
+    ):
         events.read_events([first, second])
+    write(second, *[{"date_start": "2010-01-01", "date_end": "2010-01-01"}] * 20)  # of the same town
+    with pytest.raises(ValueError, match=r"b.csv: 20 of its events have the id .* 20 are of another month"):
+        events.read_events([first, second])
+
+
+@pytest.mark.parametrize("ids", [("NIG-1", "NIG-2"), (2**62 + 1, 2**62 + 2), ("1.5", "1")])
+def test_ids_that_are_no_small_numbers_tell_events_apart_too(tmp_path, ids):
+    path = write(tmp_path / "a.csv", {"id": ids[0]}, {"id": ids[1], "best": 4}, {"id": ids[0]})
+    read = events.read_events(path)
+    assert read["best"].tolist() == [3, 4] and (read["id"] >= 0).all()
+    assert read.attrs["report"]["duplicate_ids"] == 1
+
+
+def test_events_without_an_id_are_told(tmp_path):
+    read = events.read_events(write(tmp_path / "a.csv", {"id": ""}, {"id": ""}, {}))
+    assert read["id"].tolist() == [-1, -1, 3]
+    assert events.remarks(read.attrs["report"]) == [
+        "Events without an id, of which one that is listed twice counts twice: 2."
+    ]
 
 
 def monthly(first, months, start=1, **more):
