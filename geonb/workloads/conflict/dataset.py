@@ -37,11 +37,9 @@ _EVENT = {
     "months": Option("start", choices=("start", "end", "spread"), help="of an event that lasts longer"),
 }
 EVENT = {"deaths": _EVENT, "any": _EVENT}
-_OVERLAP = "events in months that an earlier file covers: left out (first) or kept (both)"
-FAULTS = {
-    "raise": {"overlap": Option("raise", choices=OVERLAPS, help=_OVERLAP)},
-    "drop": {"overlap": Option("first", choices=OVERLAPS, help=_OVERLAP)},
-}
+_OVERLAP = "events in months that an earlier file covers: refused (raise), left out (first) or kept (both)"
+_FAULTS = {"overlap": Option("raise", choices=OVERLAPS, help=_OVERLAP)}
+FAULTS = {"raise": _FAULTS, "drop": _FAULTS}
 MOST_WINDOWS = 20_000_000  # some 2 GB while they are placed; the original had 700,000 of the globe
 WINDOWS = {
     "events": {

@@ -160,7 +160,8 @@ def _joined(events: pd.DataFrame, files: list[EventFile], found: list[Found], ru
     if rules["overlap"] == "raise":
         cure = (
             "\nIf they are releases of the same data, name the better one first (final before candidate) and leave the others' events of "
-            "its months out: faults = raise:overlap=first. If they hold different events, keep all: faults = raise:overlap=both."
+            f"its months out: faults = {rules['faults']}:overlap=first. If they hold different events, keep all: "
+            f"faults = {rules['faults']}:overlap=both."
         )
         refuse_all("The event files overlap", texts, cure)
     leave = over & (rules["overlap"] == "first")

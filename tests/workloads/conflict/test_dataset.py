@@ -137,7 +137,7 @@ def test_faulty_events_are_left_out_on_demand_and_told(tmp_path):
         dataset.open_events(path)
     found = dataset.open_events(path, "drop")
     assert len(found) == 719 and dataset.summarise(found)["left out: negative deaths"] == "1"
-    assert dataset.check_faults("drop") == ("drop", "first") and dataset.check_faults("raise") == ("raise", "raise")
+    assert dataset.check_faults("drop") == ("drop", "raise") and dataset.check_faults("raise") == ("raise", "raise")
 
 
 def test_two_releases_of_the_same_months_make_no_store_before_one_counts(tmp_path):
@@ -150,6 +150,8 @@ def test_two_releases_of_the_same_months_make_no_store_before_one_counts(tmp_pat
         ValueError, match=r"(?s)b.csv: 72 of its 72 events lie .*72 have the month.*raise:overlap=first"
     ):
         dataset.open_events(both)
+    with pytest.raises(ValueError, match=r"(?s)b.csv: 72 of its 72 events lie .*drop:overlap=first"):
+        dataset.open_events(both, "drop")  # faulty events, not good ones
     stores = {how: dataset.open_events(both, f"raise:overlap={how}") for how in ("first", "both")}
     assert [int(found["best"].sum()) for found in stores.values()] == [
         pd.read_csv(first)["best"].sum(),
