@@ -153,7 +153,7 @@ def _pieces(path: Path, columns: Sequence[str], region: priogrid.Region, years: 
     seen: set[int] = set()
     rows = far = 0
     for chunk in read_columns(table, {name: names.index(name) for name in (*keys, *columns)}, CHUNK_ROWS):
-        _check_numbers(chunk, keys, columns)
+        chunk = _as_numbers(chunk, keys, columns)
         seen |= set(chunk["year"].unique()) if "year" in keys else set()
         rows += len(chunk)
         if {"xcoord", "ycoord"} <= set(keys):
@@ -202,11 +202,14 @@ def _code(values: np.ndarray) -> float | None:
     return low if low in CODES and np.nanmin(values, initial=np.inf, where=values != low) > low / 2 else None
 
 
-def _check_numbers(chunk: pd.DataFrame, keys: list[str], columns: Sequence[str]) -> None:
+def _as_numbers(chunk: pd.DataFrame, keys: list[str], columns: Sequence[str]) -> pd.DataFrame:
     """Refuse text for a number, numbers of cells and years that there are not, and those that are infinite."""
-    texts = [c for c in (*keys, *columns) if chunk[c].dtype.kind not in "iuf"]
-    if texts:
-        raise ValueError(f": text for a number ({', '.join(f'{c} = {_first_text(chunk[c])!r}' for c in texts)}, ...)")
+    texts = chunk.select_dtypes(exclude="number").astype("string")  # also numbers whose decimal sign shows late
+    numbers = texts.apply(pd.to_numeric, errors="coerce").astype(np.float64)
+    wrong = {name: texts[name][numbers[name].isna() & texts[name].notna()] for name in texts}
+    if told := [f"{name} = {values.iloc[0]!r}" for name, values in wrong.items() if len(values)]:
+        raise ValueError(f": text for a number ({', '.join(told)}, ...)")
+    chunk = chunk.assign(**numbers)
     for name, high in zip(KEYS[: 1 + ("year" in keys)], (priogrid.CELLS, 9999), strict=False):
         wrong = chunk[name][~(chunk[name].between(1, high) & (chunk[name] % 1 == 0))]
         if len(wrong):
@@ -216,12 +219,7 @@ def _check_numbers(chunk: pd.DataFrame, keys: list[str], columns: Sequence[str])
             raise ValueError(
                 f": {name} = {wrong.iloc[0]:g} is no finite number of float32. Leave fields that are not known empty"
             )
-
-
-def _first_text(column: pd.Series) -> Any:
-    """The first value that is no number."""
-    wrong = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
-    return wrong.iloc[0] if len(wrong) else column.iloc[0]
+    return chunk
 
 
 def _scatter(

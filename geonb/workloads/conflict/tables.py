@@ -38,6 +38,7 @@ BROKEN = (
     RuntimeError,
 )
 NUMBER = re.compile(r'"?-?\d+(\.\d*)?"?')
+DOTTED = re.compile(r"[-+]?\d*\.\d+(e[-+]?\d+)?", re.IGNORECASE)
 STRAY = re.compile(r"\\x([89a-f][0-9a-f])")  # how `open_text` leaves a byte that is no UTF-8
 
 
@@ -90,7 +91,7 @@ def read_table(path: Path) -> Table:
     tags = sum(value.strip().startswith("#") for value in first) >= 2
     below = [row for row in sample[tags:] if row]
     named = _named(path, header, below)
-    dotted = any(re.fullmatch(r"-?\d+\.\d+", field.strip()) for row in below for field in row)
+    dotted = any(DOTTED.fullmatch(field.strip()) for row in below for field in row)
     decimal = "," if sep == ";" and not dotted else "."
     return Table(path, named, sep, decimal, 1 + bool(told) + tags, tags, first, strict=named[1:] == header)
 

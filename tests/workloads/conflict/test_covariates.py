@@ -102,6 +102,7 @@ def test_filling_is_what_pandas_does(values, rule):
     [
         (b"", "bad.csv is empty"),
         (b"gid,year,pop\n1,2000,3\n1,2001,many\n", "pop = 'many'"),
+        (b"gid,year,pop\n1,2000,True\n1,2001,False\n", "pop = 'True'"),
         (b"gid,year,pop\n1,2000,3\n999999,2000,3\n", "gid must be a whole number from 1 to 259200, not 999999"),
         (b"gid,year,pop\n1,2000,3\n1,,3\n", "year must be a whole number from 1 to 9999, not nan"),
         (b'gid,year,pop\n1,2000,3\n1,2001,"3\n1,2002', "bad.csv is damaged:\n- line 3: a quote opens"),
@@ -150,6 +151,20 @@ def test_tables_of_r_and_of_spreadsheets_read_as_the_plain_one(tmp_path):
         assert covariates.list_columns(tmp_path / f"{name}.csv") == {"yearly": ["light", "pop"], "static": []}
         read = covariates.read_covariates(tmp_path / f"{name}.csv", ["light", "pop"], REGION, [2000, 2001])
         assert read.identical(expected), name
+
+
+@pytest.mark.parametrize("lights", [range(60), ["1.5E-05"] * 60, [".5"] * 60, ["+0.25"] * 60])
+def test_points_between_semicolons_are_decimal_signs_however_late_or_written(tmp_path, lights):
+    """The first fifty rows may say nothing of it."""
+    lights = [*lights, "12.5", ""]
+    rows = [f"{A};{1950 + n};{light}" for n, light in enumerate(lights)]
+    (tmp_path / "a.csv").write_text("\n".join(["gid;year;light", *rows]) + "\n")
+    read = covariates.read_covariates(tmp_path / "a.csv", ["light"], REGION, range(1950, 1950 + len(lights)))
+    expected = np.float32([*map(float, lights[:-1]), 12.5])  # the last one is carried
+    np.testing.assert_array_equal(read["light"][:, 0, 0], expected)
+    (tmp_path / "b.csv").write_text("\n".join(["gid;year;light", *rows[:-1], f"{A};2020;3,5"]) + "\n")
+    with pytest.raises(ValueError, match=r"b.csv: text for a number \(light = '3,5', ...\)"):
+        covariates.read_covariates(tmp_path / "b.csv", ["light"], REGION, [1950])
 
 
 def test_static_values_of_another_part_of_the_world_are_named(tmp_path, files):
