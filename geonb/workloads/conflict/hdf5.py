@@ -138,7 +138,7 @@ def import_sequences(
     with h5py.File(file) as data:
         exact = str(data.attrs.get("layout", "")) == "geonb" and "cube" in data
         if not exact:
-            _check(data, file)
+            _check(data, file, parts)
 
         def write_arrays(path: Path) -> None:
             with files.enough_space(path.parent, 4 * file.stat().st_size):
@@ -151,8 +151,10 @@ def import_sequences(
     return (CubeStore if exact else WindowStore).open(folder)
 
 
-def _check(data: Any, file: Path) -> None:
-    faults = [f"it has no dataset {name!r}" for name in ("predictor", "truth") if name not in data]
+def _check(data: Any, file: Path, shares: tuple[float, ...]) -> None:
+    none = np.dtype("O")  # a group has no dtype
+    dtypes = {name: getattr(data.get(name), "dtype", none) for name in ("predictor", "truth")}
+    faults = [f"it has no dataset {name!r} of numbers" for name, dtype in dtypes.items() if dtype.kind not in "biuf"]
     if not faults:
         shape, truth = data["predictor"].shape, data["truth"].shape
         if len(shape) != 5 or not all(shape):
@@ -161,7 +163,20 @@ def _check(data: Any, file: Path) -> None:
             faults.append(f"truth is {truth}, not {(shape[0], *shape[3:])}")
         if not faults and shape[0] < 3:
             faults.append(f"there are {shape[0]} samples: at least 3 are needed, one a split")
+        counts = _counts(data, shares)
+        whole = counts.shape == (3,) and counts.dtype.kind in "iu"
+        if not faults and not (whole and counts.min() >= 0 and counts[0] and counts.sum() == shape[0]):
+            faults.append(
+                f"train, val and test have {counts.tolist()} samples, not {shape[0]} together and one or more in train. Correct the "
+                "attribute splits, delete it to deal them by shares, or give other shares"
+            )
     conventions.refuse(f"{file} is not of the layout conflict_lstm", faults)
+
+
+def _counts(data: Any, shares: tuple[float, ...]) -> np.ndarray:
+    """The number of samples of train, val and test: as the file says, else by the order of the file."""
+    ends = np.round(np.cumsum([0, *shares]) * data["predictor"].shape[0])
+    return np.array(data.attrs.get("splits", np.diff(ends).astype(int)))
 
 
 def _read_arrays(data: Any, folder: Path) -> None:
@@ -183,7 +198,11 @@ def _read_arrays(data: Any, folder: Path) -> None:
     inputs, targets = (arrays.writable(group)[name] for name in ("inputs", "targets"))
     for start in range(0, n, some):
         inputs[start : start + some] = predictor[start : start + some].astype(np.float32)
-        targets[start : start + some] = truth[start : start + some].reshape(-1, height, width).astype(np.float32)
+        flags = truth[start : start + some].reshape(-1, height, width)
+        if (odd := flags[(flags != 0) & (flags != 1)]).size:
+            said = f"truth is {odd[0]:g} in samples from {start}"
+            raise ValueError(f"{data.filename}: {said}. Give 1 for an event and 0 for none.")
+        targets[start : start + some] = flags.astype(np.float32)
     with arrays.quiet_zarr():
         zarr.consolidate_metadata(folder)
 
@@ -191,10 +210,7 @@ def _read_arrays(data: Any, folder: Path) -> None:
 def _write_table(folder: Path, data: Any, about: dict, shares: tuple[float, ...]) -> dict:
     """The table of a store of samples; gives its seal."""
     n, steps, channels, height, width = data["predictor"].shape
-    counts = np.array(data.attrs.get("splits", [0]))
-    given = len(counts) == 3 and counts.sum() == n
-    if not given:
-        counts = np.diff(np.round(np.concatenate([[0], np.cumsum(shares)]) * n).astype(int))
+    counts = _counts(data, shares)
     code = np.repeat(np.arange(3), counts).astype(np.int8)
     index = pd.DataFrame(
         {
@@ -218,7 +234,7 @@ def _write_table(folder: Path, data: Any, about: dict, shares: tuple[float, ...]
         }
         for k, name in enumerate(names)
     ]  # fmt: skip
-    dealt = "as the file says" if given else "by the order of the file"
+    dealt = "as the file says" if "splits" in data.attrs else "by the order of the file"
     notes = [UNPLACED, f"The samples were dealt to the splits {dealt}."]
     source = {
         "name": WINDOWS, "crs": None, "shape": [height, width], "samples": n, "months": 0, "wraps": False, "pixel_m": None,

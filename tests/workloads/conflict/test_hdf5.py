@@ -134,6 +134,34 @@ def test_the_own_layout_comes_back_exactly(cube_store, tmp_path):
     assert back.grid.load().identical(cube_store.grid.load())
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda data: data.create_group("predictor"), "no dataset 'predictor' of numbers"),
+        (lambda data: data.create_dataset("predictor", data=[b"a"]), "no dataset 'predictor' of numbers"),
+        (lambda data: data.attrs.update(splits=20), "train, val and test have 20 samples, not 20 together"),
+        (lambda data: data.attrs.update(splits=[30, -5, -5]), r"have \[30, -5, -5\] samples"),
+        (lambda data: data.attrs.update(splits=[12.0, 4.0, 4.0]), r"have \[12.0, 4.0, 4.0\] samples"),
+        (lambda data: data.attrs.update(splits=[0, 20, 0]), r"have \[0, 20, 0\] samples"),
+        (lambda data: data["truth"].__setitem__((15, 0, 0), 7), "truth is 7 in samples from 0"),
+        (lambda data: data["truth"].__setitem__((15, 0, 0), np.nan), "truth is nan in samples from 0"),
+    ],
+)
+def test_what_others_wrote_is_checked_before_there_is_a_store(theirs, tmp_path, change, says):
+    with h5py.File(theirs[0], "r+") as data:
+        if "predictor" in says:
+            del data["predictor"]
+        change(data)
+    with pytest.raises(ValueError, match=f"theirs.hdf5[\\s\\S]*{says}"):
+        hdf5.import_sequences(theirs[0], tmp_path / "data/a")
+    assert not (tmp_path / "data/a").exists() and not list(tmp_path.rglob("*.zarr*"))
+
+
+def test_shares_that_leave_no_sample_to_train_on_are_refused(theirs, tmp_path):
+    with pytest.raises(ValueError, match=r"have \[0, 10, 10\] samples"):
+        hdf5.import_sequences(theirs[0], tmp_path / "a", (0.02, 0.49, 0.49))
+
+
 def test_files_of_another_kind_are_refused(cube_store, theirs, tmp_path):
     (tmp_path / "text.h5").write_text("no")
     with pytest.raises(ValueError, match="not an HDF5 file"):
