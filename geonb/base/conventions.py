@@ -22,8 +22,10 @@ def short(error: BaseException) -> str:
     return " ".join(str(error).split())[:160]
 
 
-def refuse(head: str, found: Collection[object], most: int = 20, mark: str = "- ") -> None:
-    """One ValueError that lists what was found, each once and after a `mark`, if anything was."""
+def refuse(head: str, found: Collection[object], most: int = 20, mark: str = "- ", cure: str = "") -> None:
+    """One ValueError that lists what was found, each once and after a `mark`, and then the `cure`, if anything was."""
     if each := list(dict.fromkeys(map(str, found))):
         rest = [f"... and {len(each) - most} more"] if len(each) > most else []
-        raise ValueError(f"{head}:\n" + "\n".join(f"{mark}{fault}" for fault in each[:most] + rest))
+        raise ValueError(
+            f"{head}:\n" + "\n".join(f"{mark}{fault}" for fault in each[:most] + rest) + f"\n{cure}" * bool(cure)
+        )

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from geonb.base.conventions import refuse
 from geonb.workloads.conflict import priogrid
 from geonb.workloads.conflict.event_files import Paths, named_files
-from geonb.workloads.conflict.events import FEW, refuse_all
+from geonb.workloads.conflict.events import FEW
 from geonb.workloads.conflict.tables import BROKEN, Table, read_columns, read_table
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ def list_columns(paths: Paths | None) -> dict[str, list[str]]:
             faults.append(f"{path} has columns of the same name: {', '.join(sorted(twice))}")
         known = columns["yearly" if "year" in names else "static"]
         known += [n for n in names if n and n not in PLACES and n not in known]
-    cure = "\nGive PRIO-GRID CSVs: gid, year, variables (yearly) or gid, variables (static)."
-    refuse_all("The covariate files cannot be used", faults, cure)
+    cure = "Give PRIO-GRID CSVs: gid, year, variables (yearly) or gid, variables (static)."
+    refuse("The covariate files cannot be used", faults, cure=cure)
     columns["static"] = [n for n in columns["static"] if n not in columns["yearly"]]
     return columns
 
@@ -109,7 +110,7 @@ def read_covariates(
             faults.append(f"{path} is damaged ({error}). Fetch it again")
         except ValueError as error:
             faults.append(str(error) if str(error).startswith(str(path)) else f"{path}{error}")
-    refuse_all("The covariate files have faults", faults)
+    refuse("The covariate files have faults", faults)
     data = {}
     for name in columns:
         yearly = name in there["yearly"]
@@ -131,7 +132,7 @@ def read_covariates(
                 "that part of the world, or leave the channel out"
             )
         data[name] = xr.Variable(dims, values, attrs | {"kind": "yearly" if yearly else "static"})
-    refuse_all("The covariate files have faults", faults)
+    refuse("The covariate files have faults", faults)
     return xr.Dataset(data, {"year": years, "y": region.latitude, "x": region.longitude})
 
 

@@ -171,16 +171,13 @@ def _check_learning(size: int | None, values: dict[str, Any]) -> None:
         return
     import torch
 
-    from geonb.workloads.conflict.losses import build_loss
+    from geonb.workloads.conflict.losses import build_loss, check_side
     from geonb.workloads.conflict.networks import build_network
 
     outcomes = len(cube.list_outcomes(values["outcomes"]))
     built = build_loss(loss or "bce", outcomes)
-    if size and size < built.least_side:
-        raise ValueError(
-            f"loss = {loss!r} compares maps of {built.least_side} cells a side or more; windows = {values['windows']!r} have {size}. "
-            "Give a smaller sigma (ssim:sigma=0.5), larger windows, or another loss."
-        )
+    if size:
+        check_side(loss or "bce", built, size)
     if network:
         with torch.device("meta"):  # built without its numbers
             build_network(network, 1, outcomes * (2 if built.needs_deaths else 1), values["horizon"])

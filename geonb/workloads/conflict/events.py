@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from geonb.base.conventions import refuse
 from geonb.workloads.conflict import priogrid, tables
 from geonb.workloads.conflict.event_files import SPELLINGS, EventFile, Paths, lacking_pages, open_files
 
@@ -93,7 +94,7 @@ def read_events(paths: Paths, faults: str = "raise", overlap: str = "raise") -> 
             raise ValueError(f"{name} = {value!r} is not allowed: {', '.join(allowed[:-1])} or {allowed[-1]}.")
     files = open_files(paths)
     lacks = [text for file in files for text in file.lacks()] + lacking_pages(files)
-    refuse_all("The event files cannot be used", lacks)
+    refuse("The event files cannot be used", lacks)
     pieces, found = [], []
     for number, file in enumerate(files):
         table, noticed = _read(file)
@@ -105,8 +106,8 @@ def read_events(paths: Paths, faults: str = "raise", overlap: str = "raise") -> 
             for file, noticed in zip(files, found, strict=True)
             for text, facts in noticed.faulty.items()
         ]
-        cure = "\nCorrect the files, or leave such events out and count them: faults = drop."
-        refuse_all("The events have faults", lines, cure)
+        cure = "Correct the files, or leave such events out and count them: faults = drop."
+        refuse("The events have faults", lines, cure=cure)
     return _joined(pd.concat(pieces, ignore_index=True), files, found, {"faults": faults, "overlap": overlap})
 
 
@@ -140,12 +141,6 @@ def remarks(report: dict[str, Any]) -> list[str]:
     return said + [f"{text}: {n:,}." for text, n in counts.items() if n]
 
 
-def refuse_all(head: str, faults: list[str], cure: str = "") -> None:
-    """One ValueError that lists every fault of some files, a line each, and what to do, if there is any."""
-    if faults:
-        raise ValueError("\n  ".join([f"{head}:", *faults]) + cure)
-
-
 def _joined(events: pd.DataFrame, files: list[EventFile], found: list[Found], rules: dict[str, str]) -> pd.DataFrame:
     """Drop duplicates and gather what was noticed."""
     numbered = events["id"] >= 0
@@ -154,16 +149,16 @@ def _joined(events: pd.DataFrame, files: list[EventFile], found: list[Found], ru
     counts, dropped = sum((noticed.counts for noticed in found), Counter[str]()), Counter[str]()
     for noticed in found:
         dropped.update({text: n for text, (n, _) in noticed.faulty.items()})
-    refuse_all("The event files cannot be used together", _foreign_ids(events, again, files))
+    refuse("The event files cannot be used together", _foreign_ids(events, again, files))
     events = events[~again]
     over, texts = _overlaps(events, files)
     if rules["overlap"] == "raise":
         cure = (
-            "\nIf they are releases of the same data, name the better one first (final before candidate) and leave the others' events of "
+            "If they are releases of the same data, name the better one first (final before candidate) and leave the others' events of "
             f"its months out: faults = {rules['faults']}:overlap=first. If they hold different events, keep all: "
             f"faults = {rules['faults']}:overlap=both."
         )
-        refuse_all("The event files overlap", texts, cure)
+        refuse("The event files overlap", texts, cure=cure)
     leave = over & (rules["overlap"] == "first")
     report = {
         "files": {file.path.name: int(per_file.get(n, 0)) for n, file in enumerate(files)},
@@ -423,7 +418,7 @@ def check_events(
                 f"no event from {month_text(first)} to {month_text(last)} with these settings: the files hold events from "
                 f"{held}. Choose a `period` within those, or weaker filters in `event`"
             )
-    refuse_all("The events cannot be used", faults)
+    refuse("The events cannot be used", faults)
 
 
 def select_events(events: pd.DataFrame, where_prec: int | None = None, date_prec: int | None = None) -> pd.DataFrame:

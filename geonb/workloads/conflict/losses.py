@@ -178,6 +178,21 @@ def build_loss(spec: str, outcomes: int = 1) -> ForecastLoss:
     return ForecastLoss([(options.pop("weight"), LOSSES[name](**options)) for name, options in terms], outcomes)
 
 
+def check_side(loss: str, built: ForecastLoss, side: int) -> None:
+    """Refuse windows of so many cells a side that are too small for a loss.
+
+    Raises
+    ------
+    ValueError
+        If it compares larger maps.
+    """
+    if side < built.least_side:
+        raise ValueError(
+            f"loss = {loss!r} compares maps of {built.least_side} cells a side or more; the windows have {side}. "
+            "Give a smaller sigma (ssim:sigma=0.5), larger windows, or another loss."
+        )
+
+
 def pixel_weights(rule: str | float | None, targets: Tensor, valid: Tensor) -> Tensor | None:
     """What a positive counts, to be multiplied with (sample, lead, outcome, y, x); None is 1. See :class:`BCE`."""
     if rule in (None, "none"):

@@ -13,7 +13,7 @@ from geonb.store.samplers import check_unlabelled, order_of
 from geonb.training.devices import machine_bytes
 from geonb.training.optimizers import check_optimizer
 from geonb.training.task import Trainable, check_all
-from geonb.workloads.conflict.losses import build_loss
+from geonb.workloads.conflict.losses import build_loss, check_side
 from geonb.workloads.conflict.networks import build_network, check_network, check_size
 
 if TYPE_CHECKING:
@@ -253,21 +253,14 @@ def _check_network(store: Store, network: str, loss: str) -> None:
 
 
 def _check_loss(store: Store, loss: str) -> None:
-    built, faults = build_loss(loss), []
+    built = build_loss(loss)
     lacking = [outcome["name"] for outcome in store.meta["outcomes"] if not outcome.get("deaths")]
     if built.needs_deaths and lacking:
-        faults.append(
+        raise ValueError(
             f"loss = {loss!r} learns deaths, but the store has none for {', '.join(lacking)}. "
             "Make it with deaths (notebook 01), or give a loss of events: bce, focal."
         )
-    side = min(min(size) for size in _sizes(store))
-    if side < built.least_side:
-        faults.append(
-            f"loss = {loss!r} compares maps of {built.least_side} cells a side or more; the windows have {side}. "
-            "Give a smaller sigma (ssim:sigma=0.5), larger windows, or another loss."
-        )
-    if faults:
-        raise ValueError("\n".join(faults))
+    check_side(loss, built, min(min(size) for size in _sizes(store)))
 
 
 def _sizes(store: Store) -> list[tuple[int, int]]:
