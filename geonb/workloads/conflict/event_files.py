@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from geonb.workloads.conflict.tables import BROKEN, Table, read_columns, read_table
+from geonb.workloads.conflict.tables import BROKEN, COMPRESSED, Table, read_columns, read_table
 
 # the spellings UCDP and those who republish it have used; the first found counts (shapefiles cut names at ten letters)
 SPELLINGS = {
@@ -35,7 +35,8 @@ SPELLINGS = {
 }
 NEEDED = ("date_start", "type", "best")
 TEXTS = ("date_start", "date_end")
-TABLES, SHAPES = (".csv", ".tsv", ".txt", ".zip"), (".geojson", ".json", ".gpkg", ".shp", ".fgb")
+TABLES = (".csv", ".tsv", ".txt", ".zip", *COMPRESSED)
+SHAPES = (".geojson", ".json", ".gpkg", ".shp", ".fgb")
 SIMULATED = "simulated by geonb"
 Paths = str | Path | Iterable[str | Path]
 
@@ -186,10 +187,17 @@ def lacking_pages(files: list[EventFile]) -> list[str]:
     return faults
 
 
+def list_layers(path: str | Path) -> list[str]:
+    """Names of a vector file's layers, but for the one in which QGIS keeps colours."""
+    import pyogrio
+
+    return [str(name) for name, _ in pyogrio.list_layers(path) if name != "layer_styles"]
+
+
 def _open_layer(path: Path) -> EventFile:
     import pyogrio
 
-    layers = [str(name) for name, _ in pyogrio.list_layers(path) if name != "layer_styles"]  # QGIS keeps colours there
+    layers = list_layers(path)
     if len(layers) != 1:
         raise ValueError(f"{path} holds {len(layers)} layers ({', '.join(layers[:9])}); it must hold one.")
     info = pyogrio.read_info(path, layer=layers[0])

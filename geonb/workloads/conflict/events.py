@@ -226,8 +226,7 @@ def _overlaps(events: pd.DataFrame, files: list[EventFile]) -> tuple[np.ndarray,
 def _read(file: EventFile) -> tuple[pd.DataFrame, Found]:
     """A file's events, with what was noticed of them; a column gid that numbers something else than cells is left out."""
     found = Found()
-    pieces = [_tidy(chunk, found) for chunk in file.chunks(CHUNK_ROWS)]
-    table = pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame(columns=[*DTYPES, "far"])
+    table = pd.concat([_tidy(chunk, found) for chunk in file.chunks(CHUNK_ROWS)], ignore_index=True)
     far, both = int(table["far"].sum()), found.counts["placed_twice"]
     anyones = (
         file.columns.get("gid", "").strip().lower() == "gid"

@@ -248,9 +248,10 @@ def check_country(text: str) -> None:
 
 
 def _country(text: str, events: pd.DataFrame | None) -> Region:
+    check_country(text)
     code = text.removeprefix("country:").strip()
     known = sorted(set(events["country_id"].unique()) - {0}) if events is not None else []
-    if events is None or not code.isdecimal() or int(code) not in known:
+    if events is None or int(code) not in known:
         there = ", ".join(str(k) for k in known[:20]) + (" ..." if len(known) > 20 else "")
         raise ValueError(
             f"region = {text!r}: no event has that country_id. There are: {there or 'none'}. Take one of those, or a box."
@@ -283,14 +284,20 @@ def _outline(name: str) -> Any:
 def _file(text: str) -> Region:
     import geopandas as gpd
 
+    from geonb.workloads.conflict.event_files import list_layers
+
     if not Path(text).exists():
         raise ValueError(f"region = {text!r}: there is no such file. Allowed: {SPECS}.")
+    parquet = text.lower().endswith(".parquet")
     try:
-        frame = gpd.read_parquet(text) if text.endswith(".parquet") else gpd.read_file(text, columns=[])
+        layers = [] if parquet else list_layers(text)
+        frame = gpd.read_parquet(text) if parquet else gpd.read_file(text, layer=layers[0], columns=[])
     except Exception as error:  # each reader has its own kinds
         raise ValueError(
             f"region = {text!r} is not a vector file that can be opened ({short(error)}). Fetch it again."
         ) from None
+    if len(layers) > 1:
+        raise ValueError(f"region = {text!r} holds {len(layers)} layers ({', '.join(layers[:9])}); it must hold one.")
     if "geometry" not in frame:
         raise ValueError(f"region = {text!r}: the file has no geometries. Give one with outlines.")
     frame = frame[~(frame.geometry.isna() | frame.geometry.is_empty)]

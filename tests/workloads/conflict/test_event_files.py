@@ -63,6 +63,12 @@ def test_json_that_holds_no_events_is_named(tmp_path, content, says):
         events.read_events(tmp_path / "a.json")
 
 
+def test_a_compressed_table_reads_as_the_table(tmp_path):
+    for name, way in {"a.csv.gz": "gzip", "a.csv.bz2": "bz2", "A.CSV.XZ": "xz"}.items():
+        pd.DataFrame(ROWS).to_csv(tmp_path / name, index=False, compression=way)
+        pd.testing.assert_frame_equal(events.read_events(tmp_path / name), plain(tmp_path))
+
+
 def test_of_several_layers_none_is_taken_without_a_word(tmp_path):
     frame = gpd.GeoDataFrame(ROWS, geometry=[shapely.Point(9.1, 10.2)] * len(ROWS), crs=4326)
     frame.to_file(tmp_path / "a.gpkg", layer="deaths")

@@ -69,7 +69,7 @@ def test_places_are_flat_indices_and_minus_one_outside():
         ("europe", "names no part"),
         ("none.geojson", "no such file"),
         ("country:99", "There are: 475"),
-        ("country:Mali", "There are: 475"),
+        ("country:Mali", "'Mali' is no number"),
     ],
 )
 def test_a_region_that_cannot_be_is_refused_with_what_can(spec, says):
@@ -111,6 +111,11 @@ def test_a_vector_file_gives_the_cells_whose_centre_it_holds_and_a_tiny_shape_th
     latitude, longitude = priogrid.centre_of(region.gid[region.valid])
     found = sorted(zip(latitude, longitude, strict=True))
     assert found == [(0.25, 0.25), (0.25, 0.75), (0.25, 1.25), (2.25, 3.25)]
+    shapes.to_parquet(tmp_path / "AREA.PARQUET")
+    assert (priogrid.select_region(tmp_path / "AREA.PARQUET").valid == region.valid).all()
+    shapes.to_file(tmp_path / "area.gpkg", layer="roads")
+    with pytest.raises(ValueError, match=r"area.gpkg' holds 2 layers \(area, roads\); it must hold one"):
+        priogrid.select_region(tmp_path / "area.gpkg")
 
 
 def test_the_globe_wraps_and_counts_land_and_cells_with_events():
