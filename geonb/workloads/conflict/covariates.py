@@ -43,6 +43,9 @@ def list_columns(paths: Paths | None) -> dict[str, list[str]]:
         except FileNotFoundError:
             faults.append(f"{path} is not there")
             continue
+        except PermissionError:
+            faults.append(f"{path} may not be read: get the permission")
+            continue
         except BROKEN as error:
             faults.append(f"{path} is damaged or no CSV ({error})")
             continue

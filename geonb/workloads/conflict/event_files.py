@@ -6,6 +6,7 @@ CSV, also in a zip; GeoJSON, GeoPackage and other vector files; JSON as UCDP's w
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -108,6 +109,7 @@ def open_files(paths: Paths) -> list[EventFile]:
     """
     files = named_files(paths)
     faults = [f"not there: {p}" for p in files if not p.exists()]
+    faults += [f"may not be read, get the permission: {p}" for p in files if p.exists() and not os.access(p, os.R_OK)]
     faults += [f"of no kind that can be read: {p}" for p in files if p.suffix.lower() not in TABLES + SHAPES]
     if faults or not files:
         what = "; ".join(faults) or "none is named"

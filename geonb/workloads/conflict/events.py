@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,8 +45,8 @@ class Found:
     faulty : fault -> how many events, and the first of them
     counts : what was odd -> how many events
     countries : country_id -> name
-    numbered : name of a file whose column gid is no cell's number -> how many events disagree, and of how many
-    recoded : name of a file that is not in UTF-8 -> the first name that was read as Windows-1252
+    numbered : path of a file whose column gid is no cell's number -> how many events disagree, and of how many
+    recoded : path of a file that is not in UTF-8 -> the first name that was read as Windows-1252
     """
 
     faulty: dict[str, tuple[int, dict]] = field(default_factory=dict)
@@ -120,11 +121,14 @@ def remarks(report: dict[str, Any]) -> list[str]:
         attrs["report"] of the events, or of a store.
     """
     said = [
-        f"{name}: the column gid is another cell than the coordinates for {n:,} of {both:,} events, so it is no number of PRIO-GRID's: "
-        "the coordinates count."
+        f"{Path(name).name}: the column gid is another cell than the coordinates for {n:,} of {both:,} events, so it is no number of "
+        "PRIO-GRID's: the coordinates count."
         for name, (n, both) in report.get("numbered", {}).items()
     ]
-    said += [f"{k} is not in UTF-8: read as Windows-1252, as in {v!r}." for k, v in report.get("recoded", {}).items()]
+    said += [
+        f"{Path(k).name} is not in UTF-8: read as Windows-1252, as in {v!r}."
+        for k, v in report.get("recoded", {}).items()
+    ]
     numbers = {
         "Cell numbers that are not the cell at their event's coordinates, and count nevertheless": "gid_disagrees",
         "Events left out because an earlier one has their id": "duplicate_ids",
@@ -161,7 +165,7 @@ def _joined(events: pd.DataFrame, files: list[EventFile], found: list[Found], ru
         refuse("The event files overlap", texts, cure=cure)
     leave = over & (rules["overlap"] == "first")
     report = {
-        "files": {file.path.name: int(per_file.get(n, 0)) for n, file in enumerate(files)},
+        "files": {str(file.path): int(per_file.get(n, 0)) for n, file in enumerate(files)},
         "events": len(events) - int(leave.sum()),
         "duplicate_ids": int(again.sum()),
         "without_id": int((~numbered).sum()),
@@ -233,7 +237,7 @@ def _read(file: EventFile) -> tuple[pd.DataFrame, Found]:
     )  # PRIO's name for it in its tables, and many a database's
     if anyones and far > FEW * both:
         table, found = _read(file.without("gid"))
-        found.numbered[file.path.name] = far, both
+        found.numbered[str(file.path)] = far, both
         return table, found
     if anyones and not both and len(table) > 9 and (np.diff(table["gid"]) > 0).all():
         raise ValueError(
@@ -251,7 +255,7 @@ def _read(file: EventFile) -> tuple[pd.DataFrame, Found]:
     for code, name in found.countries.items():
         if (read := tables.mended(name)) != name:
             found.countries[code] = read
-            found.recoded.setdefault(file.path.name, read)
+            found.recoded.setdefault(str(file.path), read)
     return table.loc[~(wrong | again), [*DTYPES]], found
 
 

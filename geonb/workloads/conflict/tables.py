@@ -157,7 +157,10 @@ def _open_bytes(path: Path) -> Any:
         raise ValueError(
             f"{path} holds {len(inside)} CSV files ({', '.join(inside[:5])}); it must hold one. Unpack it."
         )
-    return io.BufferedReader(archive.open(inside[0]), 1 << 20)
+    try:
+        return io.BufferedReader(archive.open(inside[0]), 1 << 20)
+    except RuntimeError as error:  # a password, or a method that Python does not know
+        raise ValueError(f"{path} cannot be read: {error}. Unpack it.") from None
 
 
 def _refuse_text(path: Path, first: str) -> None:

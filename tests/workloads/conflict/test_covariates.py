@@ -132,6 +132,15 @@ def test_a_zip_that_is_none_is_named(tmp_path):
         covariates.list_columns(tmp_path / "bad.zip")
 
 
+def test_a_file_that_may_not_be_read_is_not_called_damaged(files, monkeypatch):
+    def denied(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(covariates, "read_table", denied)  # root may read all
+    with pytest.raises(ValueError, match=r"yearly.csv may not be read: get the permission"):
+        covariates.list_columns(files)
+
+
 def test_tables_of_r_and_of_spreadsheets_read_as_the_plain_one(tmp_path):
     plain = write(
         tmp_path / "plain.csv", gid=[A, B, C, D] * 2, year=[2000] * 4 + [2001] * 4, light=np.arange(8) / 8, pop=range(8)

@@ -300,6 +300,18 @@ def test_letters_that_are_no_utf8_are_read_and_told(tmp_path):
     ]
 
 
+def test_files_of_one_name_are_told_apart(tmp_path):
+    paths = [tmp_path / year / "ged.csv" for year in ("2024", "2025")]
+    for n, path in enumerate(paths):
+        path.parent.mkdir()
+        days = {"date_start": f"201{n}-01-01", "date_end": f"201{n}-01-01"}
+        write(path, *({"id": 10 * n + i, "country": f"Côte {n}"} | days for i in range(n + 1)))
+        path.write_bytes(path.read_text().encode("latin-1"))
+    report = events.read_events(paths).attrs["report"]
+    assert report["files"] == {str(paths[0]): 1, str(paths[1]): 2}
+    assert report["recoded"] == {str(paths[0]): "Côte 0", str(paths[1]): "Côte 1"}
+
+
 def test_a_table_of_r_reads_as_the_plain_one(tmp_path):
     """write.table names no column for its row names; others end each line with a separator, or write decimal commas."""
     plain = write(tmp_path / "plain.csv", *({"id": 99 + n, "best": n, "latitude": 10.2 + n / 800} for n in range(60)))
@@ -353,6 +365,19 @@ def test_a_zip_that_is_damaged_inside_is_named(tmp_path):
     (tmp_path / "a.zip").write_bytes(content)
     with pytest.raises(ValueError, match=r"a.zip is damaged .*CRC"):
         events.read_events(tmp_path / "a.zip")
+
+
+def test_a_file_that_may_not_be_read_or_has_a_password_is_not_called_damaged(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(write(tmp_path / "a.csv", {}), "a.csv")
+    content = (tmp_path / "a.zip").read_bytes()
+    at = content.index(b"PK\x01\x02") + 8  # the entry's flags
+    (tmp_path / "a.zip").write_bytes(content[:at] + b"\x01" + content[at + 1 :])
+    with pytest.raises(ValueError, match=r"a.zip cannot be read: .*password required.*Unpack it"):
+        events.read_events(tmp_path / "a.zip")
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may read all
+    with pytest.raises(ValueError, match=r"may not be read, get the permission: .*a.csv"):
+        events.read_events(tmp_path / "a.csv")
 
 
 @pytest.mark.parametrize(
