@@ -298,24 +298,43 @@ def _pad(plane: np.ndarray, shape: tuple[int, int], fill: Any) -> np.ndarray:
 def _open_bands(image: Image, path: Path, stack_: ExitStack) -> Any:
     """A file, seen on the image's grid where that is not its own."""
     import rasterio
-    from rasterio.enums import ColorInterp, Resampling
+    from rasterio.enums import ColorInterp, MaskFlags, Resampling
     from rasterio.vrt import WarpedVRT
 
     data = stack_.enter_context(rasterio.open(path))
     if image.resampling is None:
         return data
     height, width = image.data_shape or image.shape
+    here = [i for i, (file, _) in enumerate(image.bands) if image.paths[file] == path]
+    if here and ColorInterp.alpha in data.colorinterp:
+        flags = data.mask_flag_enums[image.bands[here[0]][1] - 1]
+        if not (image.masked[here[0]] if MaskFlags.alpha in flags else _alpha(data)):
+            data = without_alpha(data, stack_)
     # a mask file is heeded when pixels are averaged, but only an alpha band hands it on
     flags = {flag.name for i in data.indexes for flag in data.mask_flag_enums[i - 1]}
     alpha = "per_dataset" in flags and ColorInterp.alpha not in data.colorinterp
     # the same CRS on both sides: of files that differ in its name only, none is to be moved
     options = {"src_crs": image.crs, "crs": image.crs, "transform": image.transform, "height": height, "width": width}
-    fill = next((image.fill[i] for i, (file, _) in enumerate(image.bands) if image.paths[file] == path), None)
+    fill = next((image.fill[i] for i in here), None)
     options |= (
         {} if fill is None else {"src_nodata": fill, "nodata": fill}
     )  # fills are not averaged with their neighbours
     resampling = Resampling[image.resampling]
     return stack_.enter_context(WarpedVRT(data, resampling=resampling, add_alpha=alpha, **options))
+
+
+def without_alpha(data: Any, stack_: ExitStack) -> Any:
+    """The file with its alpha band as one like the others: a warp would let it decide where there is data, whatever it holds."""
+    import rasterio
+    from rasterio import shutil
+    from rasterio.enums import ColorInterp
+
+    memory = stack_.enter_context(rasterio.MemoryFile(ext=".vrt"))
+    shutil.copy(data, memory.name, driver="VRT")
+    with rasterio.open(memory.name, "r+") as view:
+        plain = (ColorInterp.undefined if c == ColorInterp.alpha else c for c in view.colorinterp)
+        view.colorinterp = tuple(plain)
+    return stack_.enter_context(rasterio.open(memory.name))
 
 
 def _read_bands(files: list, image: Image, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:

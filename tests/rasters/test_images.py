@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import rasterio
 from rasterio.crs import CRS
+from rasterio.enums import ColorInterp
 from scenes import write_raster
 
 from geonb.rasters import images
@@ -22,8 +23,8 @@ def write_vrt(path, source, shape=(6, 8), dtype="Byte", more="", relative=1):
     return path
 
 
-def read(path, **options):
-    image = images.open_image(path)
+def read(path, bands=None, **options):
+    image = images.open_image(path, bands)
     image = images.resample(image, **options) if options else image
     with images.reader(image) as rectangle:
         return rectangle(slice(0, image.shape[0]), slice(0, image.shape[1]))[:2]
@@ -148,6 +149,26 @@ def test_a_tag_goes_before_the_publishers_rule(tmp_path):
     values = np.array([[0, 7, 1000, 1001]], np.uint16)
     path = write_raster(tmp_path / "T32TQM_20200601T101031_B02.tif", values, nodata=7)
     assert read(path)[1].tolist() == [[True, False, True, True]]
+
+
+@pytest.mark.parametrize("nodata", [None, 7])
+def test_near_infrared_that_gdal_calls_alpha_erases_no_other_band(tmp_path, nodata):
+    values = np.full((4, 8, 8), 100, np.uint8)
+    values[3, :4] = 0  # water
+    values[3, 4:, ::2] = 200
+    path = write_raster(tmp_path / "rgbn.tif", values, nodata=nodata)
+    with rasterio.open(path) as data:
+        assert data.colorinterp[3] == ColorInterp.alpha
+    for side, method in ((20.0, None), (5.0, "nearest")):
+        inputs, valid = read(path, resolution_m=side, method=method)
+        assert valid.all() and (inputs[:3] == 100).all()
+        half = inputs.shape[1] // 2
+        assert (inputs[3, :half] == 0).all() and inputs[3, half:].mean() == 150
+        inputs, valid = read(path, bands="1,2", resolution_m=side, method=method)
+        assert valid.all() and (inputs == 100).all()
+    values[3] = np.where(np.arange(8) < 4, 255, 0)  # this one is a mask
+    inputs, valid = read(write_raster(tmp_path / "rgba.tif", values), resolution_m=20.0)
+    assert len(inputs) == 3 and (valid == (np.arange(4) < 2)).all()
 
 
 # ---- where it lies
