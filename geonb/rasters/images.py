@@ -310,15 +310,14 @@ def _open_bands(image: Image, path: Path, stack_: ExitStack) -> Any:
         flags = data.mask_flag_enums[image.bands[here[0]][1] - 1]
         if not (image.masked[here[0]] if MaskFlags.alpha in flags else _alpha(data)):
             data = without_alpha(data, stack_)
-    # a mask file is heeded when pixels are averaged, but only an alpha band hands it on
+    # a mask file is heeded when pixels are averaged, but only an alpha band, or a nodata value, hands it on
     flags = {flag.name for i in data.indexes for flag in data.mask_flag_enums[i - 1]}
-    alpha = "per_dataset" in flags and ColorInterp.alpha not in data.colorinterp
+    alpha = "per_dataset" in flags and data.nodata is None and ColorInterp.alpha not in data.colorinterp
     # the same CRS on both sides: of files that differ in its name only, none is to be moved
     options = {"src_crs": image.crs, "crs": image.crs, "transform": image.transform, "height": height, "width": width}
     fill = next((image.fill[i] for i in here), None)
-    options |= (
-        {} if fill is None else {"src_nodata": fill, "nodata": fill}
-    )  # fills are not averaged with their neighbours
+    # fills are not averaged with their neighbours, nor where another band holds data
+    options |= {"unified_src_nodata": "NO"} | ({} if fill is None else {"src_nodata": fill, "nodata": fill})
     resampling = Resampling[image.resampling]
     return stack_.enter_context(WarpedVRT(data, resampling=resampling, add_alpha=alpha, **options))
 
@@ -352,10 +351,22 @@ def _read_bands(files: list, image: Image, rows: slice, columns: slice) -> tuple
         inputs[here] = data.read(numbers, window=window)
         for number, i in zip(numbers, here, strict=True):
             if image.masked[i]:
-                valid &= data.read_masks(number, window=window) > 0
+                valid &= holds_data(data, number, inputs[i], window)
             elif image.fill[i] is not None:
                 valid &= inputs[i] != image.fill[i]
     return inputs, valid
+
+
+def holds_data(data: Any, number: int, values: np.ndarray, window: Any) -> np.ndarray:
+    """Where a band holds data: by GDAL's mask; by its nodata value, which GDAL forgets beside a mask; by the alpha band that a
+    warp adds, which GDAL heeds in few types.
+    """
+    from rasterio.enums import ColorInterp, MaskFlags
+
+    flags, nodata = data.mask_flag_enums[number - 1], data.nodatavals[number - 1]
+    alpha = MaskFlags.all_valid in flags and data.colorinterp[-1] == ColorInterp.alpha
+    told = data.read(data.count, window=window) if alpha else data.read_masks(number, window=window)
+    return told > 0 if nodata is None or MaskFlags.nodata in flags else (told > 0) & (values != nodata)
 
 
 def resample(image: Image, resolution_m: float, method: str | None = None) -> Image:

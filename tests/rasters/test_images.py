@@ -124,6 +124,31 @@ def test_masks_beside_within_and_by_band(tmp_path):
     np.testing.assert_array_equal(valid, (values != 0).all(axis=0))
 
 
+@pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
+def test_a_mask_and_a_nodata_value_both_count(tmp_path, dtype, inside):
+    values = np.full((2, 6, 8), 100, dtype)
+    values[0, 0, 4], values[1, 2:4, 4:6] = 7, 7
+    hole = np.full((6, 8), 255, np.uint8)
+    hole[:, :2] = 0
+    told = (values != 7).all(axis=0)
+    for nodata, expected in ((7, told & (hole > 0)), (None, hole > 0)):
+        path = write_raster(tmp_path / "a.tif", values, nodata=nodata)
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=inside), rasterio.open(path, "r+") as data:
+            data.write_mask(hole)
+        np.testing.assert_array_equal(read(path)[1], expected)
+        inputs, valid = read(path, resolution_m=20.0)
+        np.testing.assert_array_equal(valid, expected.reshape(3, 2, 4, 2).any(axis=(1, 3)))
+        assert nodata is None or (inputs[:, valid] == 100).all()
+
+
+def test_nodata_of_one_band_is_not_averaged_where_another_holds_data(tmp_path):
+    values = np.full((2, 6, 8), 100, np.float32)
+    values[0, 0, 0] = -9999
+    inputs, valid = read(write_raster(tmp_path / "a.tif", values, nodata=-9999), resolution_m=20.0)
+    assert valid.all() and (inputs == 100).all()
+
+
 @pytest.mark.parametrize(
     ("name", "filled"),
     [
