@@ -330,10 +330,10 @@ def without_alpha(data: Any, stack_: ExitStack) -> Any:
 
     memory = stack_.enter_context(rasterio.MemoryFile(ext=".vrt"))
     shutil.copy(data, memory.name, driver="VRT")
-    with rasterio.open(memory.name, "r+") as view:
-        plain = (ColorInterp.undefined if c == ColorInterp.alpha else c for c in view.colorinterp)
-        view.colorinterp = tuple(plain)
-    return stack_.enter_context(rasterio.open(memory.name))
+    with quiet():
+        with rasterio.open(memory.name, "r+") as view:
+            view.colorinterp = [ColorInterp.undefined if c == ColorInterp.alpha else c for c in view.colorinterp]
+        return stack_.enter_context(rasterio.open(memory.name))
 
 
 def _read_bands(files: list, image: Image, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:

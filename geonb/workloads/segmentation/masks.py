@@ -480,9 +480,9 @@ def _raster_codes(mask: Mask, grid: tuple, classes: tuple[dict, ...] | None, sta
         data = stack.enter_context(rasterio.open(mask.path))
     if mask.read == "rgb":
         check_colours(mask, data.dtypes[0], data.count, classes)
-    several = {"rgb": [1, 2, 3]}.get(
-        mask.read, [i for i in data.indexes if data.colorinterp[i - 1] != ColorInterp.alpha]
-    )
+    if mask.read == "one-hot" and ColorInterp.alpha in data.colorinterp:  # so GDAL calls the fourth class
+        data = images.without_alpha(data, stack)
+    bands = {"codes": [1], "rgb": [1, 2, 3], "one-hot": list(data.indexes)}[mask.read]
     crs, transform, (height, width) = grid
     own = mask.grid or (data.crs, data.transform, data.shape)
     if not grids.same_grid(grid, own):
@@ -494,21 +494,22 @@ def _raster_codes(mask: Mask, grid: tuple, classes: tuple[dict, ...] | None, sta
 
     def read(rows: slice, columns: slice) -> np.ndarray:
         window = Window.from_slices(rows, columns)
-        labelled = data.read_masks(1, window=window) > 0
-        if mask.read != "codes" and data.nodata is not None:  # it is nodata where all of its bands are
-            labelled = (data.read_masks(several, window=window) > 0).any(axis=0)
+        values = data.read(bands, window=window)
+        known = np.stack([images.holds_data(data, *band, window) for band in zip(bands, values, strict=True)])
+        labelled = known.any(axis=0)  # nodata is a pixel where all of its bands are
         if mask.read == "rgb":
-            return np.where(labelled, colour_codes(data.read(several, window=window), classes or ()), NO_CODE)
-        if mask.read == "one-hot":
-            return np.where(labelled, _band_codes(mask, data.read(several, window=window)), NO_CODE)
-        return np.where(labelled, _whole_codes(mask, data.read(1, window=window), labelled), NO_CODE)
+            codes = colour_codes(values, classes or ())
+        elif mask.read == "one-hot":
+            codes = _band_codes(mask, (values != 0) & known & np.isfinite(values))
+        else:
+            codes = _whole_codes(mask, values[0], labelled)
+        return np.where(labelled, codes, NO_CODE)
 
     return read
 
 
-def _band_codes(mask: Mask, values: np.ndarray) -> np.ndarray:
-    """The number, from 1, of the band that is not 0: (band, y, x) -> (y, x) of int32; NO_CODE where all are."""
-    on = values != 0
+def _band_codes(mask: Mask, on: np.ndarray) -> np.ndarray:
+    """The number, from 1, of the band that is on: (band, y, x) bool -> (y, x) of int32; NO_CODE where none is."""
     several = int((on.sum(axis=0) > 1).sum())
     if several:
         raise ValueError(

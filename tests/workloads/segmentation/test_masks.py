@@ -6,6 +6,7 @@ import pytest
 import rasterio
 import shapely
 from rasterio.crs import CRS
+from rasterio.enums import ColorInterp
 from scenes import GRID, write_raster
 
 from geonb.rasters import images
@@ -61,6 +62,47 @@ def test_a_band_a_class_is_read_as_such_when_asked_for(image, tmp_path):
     codes = codes_of(pairs)
     assert (codes[:5] == images.NO_CODE).all() and codes[29, 39] == 3
     np.testing.assert_array_equal(codes[5:29], LAB[5:29] + 1)
+
+
+@pytest.mark.parametrize("on", [1, 255])
+def test_the_fourth_class_of_four_is_no_alpha_band(image, tmp_path, on):
+    lab = np.repeat(np.repeat([[0, 1, 2, 3]], 10, axis=1), 30, axis=0)
+    hot = np.stack([code == lab for code in range(4)]).astype(np.uint8) * on
+    mask = write_raster(tmp_path / "hot.tif", hot)
+    with rasterio.open(mask) as data:
+        assert data.colorinterp[3] == ColorInterp.alpha
+    pairs = dataset.scan(dataset.open_pairs(str(image), f"{mask}:read=one-hot", "1=a,2=b,3=c,4=d"))
+    np.testing.assert_array_equal(codes_of(pairs), lab + 1)
+    np.testing.assert_array_equal(codes_of(dataset.resample(pairs, 20.0)), (lab + 1)[::2, ::2])
+
+
+@pytest.mark.parametrize(("dtype", "nodata", "unknown"), [("uint8", 255, 255), ("float32", -1, -1), ("float32", None, np.nan)])
+def test_no_data_in_a_band_is_not_its_class(image, tmp_path, dtype, nodata, unknown):
+    hot = np.stack([code == LAB for code in range(3)]).astype(dtype)
+    hot[0, :2], hot[1:, :2] = unknown, 0
+    hot[1, 2] = unknown  # of the others there is one
+    mask = write_raster(tmp_path / "hot.tif", hot, nodata=nodata)
+    codes = codes_of(dataset.open_pairs(str(image), f"{mask}:read=one-hot"))
+    assert (codes[:2] == images.NO_CODE).all()
+    np.testing.assert_array_equal(codes[2], np.where(LAB[2] == 1, images.NO_CODE, LAB[2] + 1))
+    np.testing.assert_array_equal(codes[3:], LAB[3:] + 1)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32", "float32"])
+def test_what_a_mask_on_another_grid_does_not_reach_is_no_class(image, tmp_path, dtype):
+    mask = write_raster(tmp_path / "mask.tif", LAB[:20, :30].astype(dtype), west=WEST + 100, north=NORTH - 100)
+    codes = codes_of(dataset.open_pairs(str(image), str(mask)))
+    assert (codes[:10] == images.NO_CODE).all() and (codes[:, :10] == images.NO_CODE).all()
+    np.testing.assert_array_equal(codes[10:, 10:], LAB[:20, :30])
+
+
+def test_a_nodata_value_counts_beside_a_mask_file(image, tmp_path):
+    lab = LAB.copy()
+    lab[0, :3] = 9
+    mask = write_raster(tmp_path / "mask.tif", lab, nodata=9)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(mask, "r+") as data:
+        data.write_mask(np.full(LAB.shape, 255, np.uint8))
+    assert (codes_of(dataset.open_pairs(str(image), str(mask)))[0, :4] == (*[images.NO_CODE] * 3, 0)).all()
 
 
 def test_other_bands_are_surplus(image, tmp_path):
