@@ -111,7 +111,7 @@ def open_pairs(
         or another one: `roads.gpkg:column=kind,layer=main`; lines and points are given a width, `roads.gpkg:buffer=2.5` m to
         each side. `file.tif:read=rgb` holds class colours, `read=one-hot` a band a class, numbered from 1. As many as images
         (matched by stem where the stems agree, else by order), or one for all. Between polygons lies the class with code 0
-        where the table has one, else nothing is known. A raster that does not say where it lies takes the grid of its image,
+        where `classes` has one, else nothing is known. A raster that does not say where it lies takes the grid of its image,
         where they have as many pixels.
     classes : str, optional
         "1=developed,2=water", a .csv, .yaml or .json file (code, name, colour), or None: what is found in the masks.
@@ -144,6 +144,8 @@ def open_pairs(
             if mask.grid is None:
                 _check_overlap(image, mask, areas[mask], faults)
     refuse("These inputs cannot be used", faults)
+    # by the table that was given: one made of the codes found would turn what is not known into a class
+    mask_items = [replace(mask, background=mask.is_vector and _ground(table) is not None) for mask in mask_items]
     facts["notes"] = tuple(dict.fromkeys(notes))
     names = unique([image.name for image in opened])
     opened = [replace(im, name=name, channels=opened[0].channels) for im, name in zip(opened, names, strict=True)]
@@ -386,10 +388,22 @@ def _check_masks(
         table = class_table({i: {"name": name} for i, name in enumerate(names, start=1)})
     for mask, shapes in polygons.items():
         try:
-            polygon_codes(shapes, table)
+            codes = polygon_codes(shapes, table)
         except ValueError as error:
             faults.append(f"{mask.path}, column {mask.column}: {error}")
+            continue
+        if ground := _ground(table):
+            notes.append(f"{mask.path.name}: between the polygons lies class {ground['name']} (code 0).")
+        elif not table and (codes == 0).any():
+            notes.append(
+                f"{mask.path.name}: between the polygons nothing is known; `classes` with a name for code 0 would make it that."
+            )
     return table, areas
+
+
+def _ground(table: list[dict] | None) -> dict | None:
+    """The class with code 0, if the table has one."""
+    return next((c for c in real_classes(table or ()) if c["code"] == 0), None)
 
 
 def _take_grids(

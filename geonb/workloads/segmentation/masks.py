@@ -47,6 +47,7 @@ class Mask:
     layer: str | None = None
     read: str = "codes"  # or "rgb", or "one-hot": the number of the band that is not 0
     buffer_m: float | None = None  # half the width of lines, radius of points
+    background: bool = False  # whether between polygons lies the class with code 0, else nothing is known
     grid: tuple | None = field(default=None, hash=False)
     classes: tuple[dict, ...] | None = field(default=None, hash=False)
 
@@ -350,8 +351,6 @@ def open_codes(
         return _raster_codes(mask, (crs, transform, shape), classes, stack)
     polygons = _polygons_once(mask, crs)
     codes = polygon_codes(polygons, classes)
-    # between the polygons lies the class with code 0 if there is one, else nothing is known
-    background = 0 if any(c["code"] == 0 for c in real_classes(classes or ())) else NO_CODE
 
     def read(rows: slice, columns: slice) -> np.ndarray:
         import shapely
@@ -360,7 +359,7 @@ def open_codes(
         area = grids.bounds(corner, (rows.stop - rows.start, columns.stop - columns.start))
         near = np.sort(polygons.sindex.query(shapely.box(*area)))
         shapes = list(zip(polygons.geometry.to_numpy()[near], codes[near].tolist(), strict=True))
-        return grids.burn(shapes, transform, (rows, columns), int(background))
+        return grids.burn(shapes, transform, (rows, columns), 0 if mask.background else int(NO_CODE))
 
     return read
 

@@ -156,6 +156,7 @@ def _preparation(pairs: dataset.Pairs, sums: dict[str, str]) -> dict:
                 "resampling": image.resampling, "dataset": image.dataset,
                 "preprocess": image.preprocess and preprocessing.source_of(image.preprocess),
                 **({"buffer_m": mask.buffer_m} if mask.buffer_m else {}),
+                **({"background": False} if mask.is_vector and not mask.background else {}),
             }
             for image, mask in pairs
         ],

@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
+import zarr
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from scenes import GRID, write_raster
 
 from geonb.rasters import images
 from geonb.workloads.segmentation import dataset, masks
+from geonb.workloads.segmentation.arrays import write_arrays
 
 WEST, NORTH = GRID["west"], GRID["north"]
 LAB = np.repeat(np.repeat([[0, 1, 2, 1]], 10, axis=1), 30, axis=0).astype(np.uint8)  # 30 x 40 px
@@ -261,6 +263,25 @@ def test_a_file_of_several_layers_needs_one_named(image, tmp_path):
     assert set(np.unique(codes_of(dataset.open_pairs(str(image), f"{tmp_path}/two.gpkg:layer=landuse")))) == {
         images.NO_CODE, 5, 6,
     }  # fmt: skip
+
+
+def test_between_polygons_nothing_is_known_unless_the_table_that_was_given_says_it(image, tmp_path):
+    other = shapely.box(WEST + 200, NORTH - 200, WEST + 300, NORTH - 100)
+    frame_of([SQUARE, other], [0, 1]).to_file(tmp_path / "p.gpkg")
+    mask = str(tmp_path / "p.gpkg")
+    untold = dataset.open_pairs(str(image), mask)
+    assert untold.notes == (
+        "p.gpkg: between the polygons nothing is known; `classes` with a name for code 0 would make it that.",
+    )
+    told = dataset.open_pairs(str(image), mask, "0=ground,1=house")
+    assert told.notes == ("p.gpkg: between the polygons lies class ground (code 0).",)
+    for pairs, ground in ((untold, 64), (told, LAB.size - 100)):
+        scanned = dataset.scan(pairs)
+        assert scanned.found[0]["codes"] == {0: ground, 1: 100}
+        write_arrays(pairs, tmp_path / f"{ground}.zarr")
+        written = zarr.open_group(tmp_path / f"{ground}.zarr", mode="r")["image"]["targets"][:]
+        for targets in (written, masks.to_xarray(*next(iter(scanned)), scanned.classes).targets.to_numpy()):
+            assert ((targets == 0).sum(), (targets == 1).sum()) == (ground, 100)
 
 
 def test_classes_of_polygons_beyond_what_a_class_may_have(image, tmp_path):
