@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 COLOUR = 2**24  # codes from here on are colours that no class has
 CODES = -(2**31) + 1, 2**31 - 1  # least and largest that a class may have
+REACH_M = 2e6  # from the centre of a plane, up to where its metres are true to 2 %
 VECTORS = (".shp", ".gpkg", ".geojson", ".json", ".fgb", ".parquet")
 # Twenty colours that stay apart, for classes whose colour nobody gave (after P. Green-Armytage 2010).
 PALETTE = (
@@ -272,9 +273,7 @@ def _areas(mask: Mask, shapes: gpd.GeoSeries) -> tuple[np.ndarray, list[str]]:
                 f"{mask.path}: {thin.sum()} of {len(found)} geometries cover no ground ({kinds}). Give half their width in "
                 f"metres, {mask.path.name}:buffer=2.5, or take them out"
             )
-        plane = shapes.crs if shapes.crs.is_projected else shapes.estimate_utm_crs()
-        radius = mask.buffer_m / plane.axis_info[0].unit_conversion_factor
-        found[thin] = shapes[thin].to_crs(plane).buffer(radius).to_crs(shapes.crs).to_numpy()
+        found[thin] = _widened(mask, shapes[thin]).to_numpy()
         notes.append(f"{mask.path.name}: {thin.sum()} lines or points became areas, {mask.buffer_m:g} m to each side.")
     odd = ~shapely.is_valid(found) | (shapely.get_type_id(found) == shapely.GeometryType.GEOMETRYCOLLECTION)
     if odd.any():
@@ -284,6 +283,23 @@ def _areas(mask: Mask, shapes: gpd.GeoSeries) -> tuple[np.ndarray, list[str]]:
         found[odd] = [shapely.union_all(part[shapely.get_dimensions(part) == 2]) for part in parts]
         notes.append(f"{mask.path.name}: {odd.sum()} polygons cross or overlap themselves, and were repaired.")
     return found, notes
+
+
+def _widened(mask: Mask, shapes: gpd.GeoSeries) -> gpd.GeoSeries:
+    """Lines and points with their width: in metres on the ground, which those of a CRS need not be."""
+    from pyproj import Geod
+
+    west, south, east, north = shapes.to_crs("OGC:CRS84").total_bounds
+    lon, lat = (west + east) / 2, (south + north) / 2
+    corners = [west, west, east, east], [south, north, south, north]
+    reach = max(Geod(ellps="WGS84").inv([lon] * 4, [lat] * 4, *corners)[2])
+    if not reach < REACH_M:
+        raise ValueError(
+            f"{mask.path}: its lines and points lie up to {reach / 1e3:,.0f} km from their centre: a width in metres can be given "
+            f"up to {REACH_M / 1e3:,.0f} km. Cut out what the images need"
+        )
+    plane = f"+proj=aeqd +lat_0={lat} +lon_0={lon} +datum=WGS84 +units=m"
+    return shapes.to_crs(plane).buffer(mask.buffer_m).to_crs(shapes.crs)
 
 
 def polygon_codes(polygons: gpd.GeoDataFrame, classes: Sequence[dict] | None) -> np.ndarray:

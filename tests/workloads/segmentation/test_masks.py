@@ -6,6 +6,7 @@ import pytest
 import rasterio
 import shapely
 import zarr
+from pyproj import Geod
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from scenes import GRID, write_raster
@@ -251,6 +252,28 @@ def test_lines_and_points_need_a_width(image, tmp_path):
         assert road[19:22, 2:38].all() and road[:, 10].sum() == 3, "15 m to each side of a pixel centre"
         assert (codes == number["tree"]).sum() == 4 and abs((codes == number["house"]).sum() - 64) <= 2
         assert pairs.notes == (f"{name}: 2 lines or points became areas, 15 m to each side.",)
+
+
+@pytest.mark.parametrize(
+    ("crs", "start", "end"),
+    [
+        ("EPSG:3857", (10.0, 60.0), (10.001, 60.0)),  # whose metres are half as long there
+        ("EPSG:4326", (10.0, -85.0), (10.01, -85.0)),  # beyond UTM
+        ("EPSG:2264", (-78.6, 35.7), (-78.601, 35.7)),  # in feet
+    ],
+)
+def test_a_width_is_in_metres_on_the_ground(tmp_path, crs, start, end):
+    line = gpd.GeoSeries([shapely.LineString([start, end])], crs="EPSG:4326").to_crs(crs)
+    frame_of(line.to_list(), [1], crs=crs).to_file(tmp_path / "road.gpkg")
+    area = masks.read_polygons(masks.Mask(tmp_path / "road.gpkg", buffer_m=5.0)).to_crs("EPSG:4326").geometry[0]
+    geod = Geod(ellps="WGS84")
+    length = geod.inv(*start, *end)[2]
+    assert abs(geod.geometry_area_perimeter(area)[0]) == pytest.approx(10 * length + np.pi * 25, rel=0.01)
+
+
+def test_no_width_is_in_metres_across_a_continent(image, tmp_path):
+    frame_of([shapely.Point(0, 0), shapely.Point(60, 0)], [1, 2], crs="EPSG:4326").to_file(tmp_path / "wide.gpkg")
+    refused(image, f"{tmp_path}/wide.gpkg:buffer=2", "wide.gpkg: its lines and points lie up to 3,340 km from their centre")
 
 
 def test_a_file_of_several_layers_needs_one_named(image, tmp_path):
