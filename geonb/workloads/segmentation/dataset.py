@@ -419,7 +419,8 @@ def _take_grids(
         alone = all(
             grids.same_grid(image.grid, im.grid) for im, other in zip(images, masks, strict=True) if other == mask
         )
-        if shape == image.shape and alone and (transform.is_identity or transform.almost_equals(image.transform)):
+        same = transform.is_identity or grids.same_grid((image.crs, transform, shape), image.grid)
+        if shape == image.shape and alone and same:
             notes.append(
                 f"{mask.path.name} has no CRS: it was laid on {image.paths[0].name}, pixel by pixel ({shape[0]} x {shape[1]} px)."
             )

@@ -200,6 +200,15 @@ def test_a_mask_of_another_size_or_another_transform_takes_no_grid(image, tmp_pa
     refused(f"{image},{other}", same, "or on several images")
 
 
+def test_a_pixel_of_a_hundred_thousandth_of_a_degree_is_a_pixel(tmp_path):
+    grid = {"crs": "EPSG:4326", "west": 10.0, "north": 50.0, "pixel_m": 8e-6}  # degrees, a metre or so
+    image = write_raster(tmp_path / "image.tif", np.ones(LAB.shape, np.uint8), **grid)
+    same = write_raster(tmp_path / "same.tif", LAB, **grid | {"crs": None})
+    np.testing.assert_array_equal(codes_of(dataset.open_pairs(str(image), str(same))), LAB)
+    off = write_raster(tmp_path / "off.tif", LAB, **grid | {"crs": None, "west": 10.0 + 8e-6})
+    refused(image, off, "off.tif has no CRS and lies elsewhere")
+
+
 # ---- geometries
 
 
