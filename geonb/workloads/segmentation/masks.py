@@ -89,11 +89,14 @@ def read_classes(classes: str | Path | dict | list | None) -> list[dict] | None:
         names = [str(e["name"]).strip() for e in entries]
         if any(e["name"] is None or isinstance(e["name"], bool) for e in entries):  # YAML reads a bare yes or no so
             raise TypeError
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, OverflowError):
         raise ValueError(
             f'classes = {str(classes)!r} is not a class table. Give "1=developed,2=water", or a .csv, .yaml or .json file '
             "with code and name (and colour); names such as 'yes' in quotes"
         ) from None
+    given = [e["code"] for e in entries]
+    if odd := [g for g, c in zip(given, codes, strict=True) if isinstance(g, bool) or float(g) != c]:
+        raise ValueError(f"classes = {str(classes)!r}: code {odd[0]!r} is no whole number")
     real = [n for n in names if n != "ignore"]
     if len(set(codes)) < len(codes) or len(set(real)) < len(real) or not all(real) or not 0 < len(real) <= IGNORE:
         raise ValueError(
@@ -101,7 +104,10 @@ def read_classes(classes: str | Path | dict | list | None) -> list[dict] | None:
         )
     if wide := [code for code in codes if not CODES[0] <= code <= CODES[1]]:
         raise ValueError(f"classes = {str(classes)!r}: code {wide[0]}: give codes from {CODES[0]} to {CODES[1]}")
-    return class_table(dict(zip(codes, entries, strict=True)))
+    try:
+        return class_table(dict(zip(codes, entries, strict=True)))
+    except ValueError as error:
+        raise ValueError(f"classes = {str(classes)!r}: {error}") from None
 
 
 def class_table(entries: dict[int, dict]) -> list[dict]:
@@ -114,10 +120,12 @@ def class_table(entries: dict[int, dict]) -> list[dict]:
 
 def _colour(entry: dict) -> str | None:
     given = entry.get("colour") or entry.get("color")
-    if not isinstance(given, str):
+    if given is None or given == "":
         return None
-    from matplotlib.colors import to_hex
+    from matplotlib.colors import is_color_like, to_hex
 
+    if not isinstance(given, str) or not is_color_like(given):
+        raise ValueError(f"colour {given!r} of class {entry['name']} is none. Write \"#rrggbb\" in quotes, or a name such as red")
     return to_hex(given)
 
 
@@ -137,8 +145,8 @@ def _class_file(path: Path) -> list[dict]:
         content = yaml.load(
             path.read_text(encoding="utf-8"), parameters._loader()
         )  # reads JSON too; refuses codes twice
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a class table: {short(error)}") from None
+    except (yaml.YAMLError, ValueError) as error:  # pandas' are ValueErrors
+        raise ValueError(f"{path} is not a class table: {short(error)}. Names with commas go in quotes") from None
     return _entries(content.get("classes", content) if isinstance(content, dict) else content)
 
 
@@ -235,6 +243,8 @@ def read_polygons(mask: Mask) -> gpd.GeoDataFrame:
             f"{mask.path} has a local CRS ({frame.crs.name}): nobody knows where on Earth it lies. Give it another"
         )
     values = frame[mask.column]
+    if values.dtype.kind not in "iufb":
+        values = values.map(lambda text: text.strip() or None if isinstance(text, str) else text)
     if values.isna().any():
         raise ValueError(f"{mask.path}: {int(values.isna().sum())} polygons have no {mask.column}. Fill or delete them")
     if values.dtype.kind == "f":
@@ -252,6 +262,8 @@ def read_polygons(mask: Mask) -> gpd.GeoDataFrame:
 def _layer(mask: Mask, layers: Any) -> str | None:
     """The layer that is named, or the only one that holds geometries; None where there is none."""
     names = layers["name"][layers["geometry_type"].notna()].tolist()
+    if mask.layer and not names:
+        raise ValueError(f"{mask.path} has no layer with geometries ({', '.join(layers['name'])}). Name another file")
     if (len(names) > 1 and mask.layer is None) or mask.layer not in (None, *names):
         what = "has several layers" if mask.layer is None else f"has no layer {mask.layer!r}"
         raise ValueError(
@@ -444,6 +456,7 @@ def lies_nowhere(path: Path) -> tuple | None:
 def check_bands(mask: Mask, image: images.Image) -> None:
     """Refuse a mask of codes that has several bands, and say what it looks like; one of a band a class that has but one."""
     import rasterio
+    from rasterio.errors import RasterioError
 
     numbers = [number for _, number in image.bands]
     if (mask.read == "codes") == (len(numbers) == 1) or mask.read == "rgb":
@@ -452,9 +465,12 @@ def check_bands(mask: Mask, image: images.Image) -> None:
         raise ValueError(
             f"{mask.path} has one band: read=one-hot needs a band for each class. Is it a raster of class codes?"
         )
-    with images.quiet(), rasterio.open(mask.path) as data:
-        step = max(1, max(data.shape) // 512)
-        look = data.read(numbers, out_shape=(len(numbers), -(-data.height // step), -(-data.width // step)))
+    try:
+        with images.quiet(), rasterio.open(mask.path) as data:
+            step = max(1, max(data.shape) // 512)
+            look = data.read(numbers, out_shape=(len(numbers), -(-data.height // step), -(-data.width // step)))
+    except RasterioError as error:
+        raise ValueError(f"{mask.path} cannot be read: truncated or damaged ({short(error)}). Copy it again") from None
     if look.max() < 2 and (look.sum(axis=0) <= 1).all():
         cure = f"It looks one-hot (0 and 1, one band at a pixel): {mask.path.name}:read=one-hot takes the band's number as code"
     elif image.dtype == "uint8" and len(numbers) == 3:

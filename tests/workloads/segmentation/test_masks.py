@@ -2,6 +2,8 @@
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
+import pyogrio
 import pytest
 import rasterio
 import shapely
@@ -108,6 +110,12 @@ def test_a_nodata_value_counts_beside_a_mask_file(image, tmp_path):
     assert (codes_of(dataset.open_pairs(str(image), str(mask)))[0, :4] == (*[images.NO_CODE] * 3, 0)).all()
 
 
+def test_a_truncated_mask_of_three_bands_is_named(image, tmp_path):
+    mask = write_raster(tmp_path / "rgb.tif", np.random.default_rng(0).integers(0, 9, (3, 600, 600)).astype(np.uint8))
+    mask.write_bytes(mask.read_bytes()[:50_000])
+    refused(image, mask, "rgb.tif cannot be read: truncated or damaged", "Copy it again")
+
+
 def test_other_bands_are_surplus(image, tmp_path):
     mask = write_raster(tmp_path / "two.tif", np.stack([LAB, LAB * 7]))
     refused(image, mask, "two.tif has 2 bands", "gdal_translate -b 1 two.tif")
@@ -167,6 +175,25 @@ def test_a_table_holds_codes_that_a_class_may_have(tmp_path):
         masks.read_classes(str(tmp_path / "c.csv"))
     (tmp_path / "c.csv").write_text("code,name\n1,NA\n2,None\n")
     assert [c["name"] for c in masks.read_classes(tmp_path / "c.csv")] == ["NA", "None"]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("c.json", '[{"code": 1.5, "name": "a"}]', ("code 1.5 is no whole number",)),
+        ("c.yaml", "1: a\n.inf: b\n", ("is not a class table",)),
+        ("c.yaml", "true: a\nfalse: b\n", ("code True is no whole number",)),
+        ("c.yaml", "1: {name: a, colour: [255, 0, 0]}", ("colour [255, 0, 0] of class a is none", '"#rrggbb" in quotes')),
+        ("c.csv", "code,name,colour\n1,a,rouge\n", ("colour 'rouge' of class a is none",)),
+        ("c.csv", "code,name\n1,Wood\n2,Grass, dry\n", ("line 3", "Names with commas go in quotes")),
+        ("c.csv", "", ("is not a class table",)),
+    ],
+)
+def test_a_class_table_is_refused_by_file_and_entry(tmp_path, file, content, words):
+    (tmp_path / file).write_text(content)
+    with pytest.raises(ValueError) as caught:
+        masks.read_classes(str(tmp_path / file))
+    assert all(word in str(caught.value) for word in (file, *words)), str(caught.value)
 
 
 # ---- without a place
@@ -295,6 +322,18 @@ def test_a_file_of_several_layers_needs_one_named(image, tmp_path):
     assert set(np.unique(codes_of(dataset.open_pairs(str(image), f"{tmp_path}/two.gpkg:layer=landuse")))) == {
         images.NO_CODE, 5, 6,
     }  # fmt: skip
+
+
+def test_tables_are_no_layers(image, tmp_path):
+    pyogrio.write_dataframe(pd.DataFrame({"class": [1]}), tmp_path / "tab.gpkg", layer="tab")
+    refused(image, f"{tmp_path}/tab.gpkg:layer=tab", "tab.gpkg has no layer with geometries (tab)")
+
+
+def test_names_are_read_without_the_blanks_around_them(image, tmp_path):
+    frame_of([SQUARE, BOWTIE], ["water ", "water"]).to_file(tmp_path / "names.gpkg")
+    assert [c["name"] for c in dataset.open_pairs(str(image), str(tmp_path / "names.gpkg")).classes] == ["water"]
+    frame_of([SQUARE, BOWTIE, ROAD], ["water", " ", ""]).to_file(tmp_path / "blank.gpkg")
+    refused(image, tmp_path / "blank.gpkg", "blank.gpkg: 2 polygons have no class. Fill or delete them")
 
 
 def test_between_polygons_nothing_is_known_unless_the_table_that_was_given_says_it(image, tmp_path):
