@@ -424,7 +424,7 @@ def load_yaml(path: Path | str) -> dict[str, Any]:
             f"No parameter file {path}. See notebooks/parameters/ for the ones that come with geonb."
         )
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _loader())  # a SafeLoader
+        values = yaml.load(path.read_text(encoding="utf-8"), yaml_loader())  # a SafeLoader
     except yaml.constructor.ConstructorError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         raise ValueError(
@@ -446,7 +446,8 @@ def load_yaml(path: Path | str) -> dict[str, Any]:
     return values
 
 
-def _loader() -> type:
+def yaml_loader() -> type:
+    """A SafeLoader that refuses keys given twice, and reads numbers as they are written: decimal, dates as text."""
     import yaml
 
     class Flat(yaml.SafeLoader):

@@ -206,7 +206,8 @@ def scan(pairs: Pairs, workers: int | None = None) -> Pairs:
     for (image, mask), counts in zip(pairs, found, strict=True):
         if counts:
             table = mask.classes or pairs.classes or ()
-            _check_codes(mask, counts, table, faults)
+            if table:  # none yet where another mask could not be read
+                _check_codes(mask, counts, table, faults)
             empty = _emptiness(image, mask, counts, table, pairs.prune)
             if empty:
                 (pruned if pairs.prune else faults).append(empty)
@@ -300,13 +301,8 @@ def _mask_items(masks: str | list, faults: list[str]) -> list[Mask]:
             continue
         these = [Mask(p, **given) for p in _expand([path], faults, "masks")]
         for mask in these:
-            surplus = (
-                {"read"}
-                if mask.is_vector and mask.read != "codes"
-                else set()
-                if mask.is_vector
-                else set(given) - {"read"}
-            )
+            surplus = {"read"} if mask.is_vector else {k.removesuffix("_m") for k in given} - {"read"}
+            surplus -= {"read"} if mask.read == "codes" else set()
             faults += [f"masks: {item}: {', '.join(sorted(surplus))}: not an option of such a file"] * bool(surplus)
         found += these
     return found

@@ -143,7 +143,7 @@ def _class_file(path: Path) -> list[dict]:
             # a class may be called NA or None
             return pd.read_csv(path, dtype=str, skipinitialspace=True, keep_default_na=False).to_dict("records")
         content = yaml.load(
-            path.read_text(encoding="utf-8"), parameters._loader()
+            path.read_text(encoding="utf-8"), parameters.yaml_loader()
         )  # reads JSON too; refuses codes twice
     except (yaml.YAMLError, ValueError) as error:  # pandas' are ValueErrors
         raise ValueError(f"{path} is not a class table: {short(error)}. Names with commas go in quotes") from None
@@ -252,9 +252,12 @@ def read_polygons(mask: Mask) -> gpd.GeoDataFrame:
             raise ValueError(f"{mask.path}: column {mask.column} holds fractions, not class codes. Name another column")
         values = values.astype("int64")
     shapes, notes = _areas(mask, frame.geometry)
-    if left_out := everything - len(frame):
-        notes.append(f"{mask.path.name}: {left_out} of {everything} geometries are null or empty, and left out.")
     polygons = gpd.GeoDataFrame({"value": values.to_numpy()}, geometry=shapes, crs=frame.crs)
+    polygons = polygons[~polygons.geometry.is_empty].reset_index(drop=True)
+    if polygons.empty:
+        raise ValueError(f"{mask.path} holds no polygons: none of its {everything} geometries covers any ground")
+    if left_out := everything - len(polygons):
+        notes.append(f"{mask.path.name}: {left_out} of {everything} geometries are null, empty or without area, and left out.")
     polygons.attrs["notes"] = notes
     return polygons
 
@@ -293,7 +296,8 @@ def _areas(mask: Mask, shapes: gpd.GeoSeries) -> tuple[np.ndarray, list[str]]:
         valid = shapely.make_valid(found[odd], method="structure", keep_collapsed=False)
         parts = [shapely.get_parts(shape) for shape in valid]
         found[odd] = [shapely.union_all(part[shapely.get_dimensions(part) == 2]) for part in parts]
-        notes.append(f"{mask.path.name}: {odd.sum()} polygons cross or overlap themselves, and were repaired.")
+        if repaired := int((~shapely.is_empty(found[odd])).sum()):
+            notes.append(f"{mask.path.name}: {repaired} polygons cross or overlap themselves, and were repaired.")
     return found, notes
 
 

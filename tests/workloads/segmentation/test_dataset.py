@@ -284,6 +284,14 @@ def test_truncated(scene, tmp_path):
     refused(tmp_path / "cut.tif", scene.mask, "cut.tif", "truncated or damaged")
 
 
+def test_one_truncated_mask_is_no_fault_of_the_others(scene, tmp_path):
+    cut = tmp_path / "cut.tif"
+    cut.write_bytes(scene.mask.read_bytes()[:-4000])
+    image = write_raster(tmp_path / "other.tif", scene.inputs)
+    text = refused(f"{scene.image},{image}", f"{scene.mask},{cut}", "cut.tif", "truncated or damaged", classes=None)
+    assert "mask.tif" not in text and text.count("- ") == 1
+
+
 def test_all_faults_of_a_set_come_together(scene, tmp_path):
     bare = write_raster(tmp_path / "bare.tif", scene.inputs, crs=None)
     text = refused(

@@ -122,6 +122,7 @@ def test_other_bands_are_surplus(image, tmp_path):
     one = write_raster(tmp_path / "one.tif", LAB)
     refused(image, f"{one}:read=one-hot", "one.tif has one band")
     refused(image, f"{one}:layer=main", "layer: not an option of such a file")
+    refused(image, f"{one}:buffer=2", ": buffer: not an option of such a file")
     refused(image, f"{one}:buffer=-1", "buffer=-1 is not known", "read=codes|rgb|one-hot")
 
 
@@ -266,8 +267,17 @@ def test_null_empty_and_crossed_geometries_are_dealt_with_and_told(image, tmp_pa
     assert (codes[3:9, 25:35] == 3).all() and (codes == 3).sum() == 60, "no hole where the parts overlap"
     assert pairs.notes == (
         "odd.gpkg: 2 polygons cross or overlap themselves, and were repaired.",
-        "odd.gpkg: 2 of 5 geometries are null or empty, and left out.",
+        "odd.gpkg: 2 of 5 geometries are null, empty or without area, and left out.",
     )
+
+
+def test_a_polygon_that_collapses_is_left_out_not_repaired(image, tmp_path):
+    flat = shapely.Polygon(at((1, 20), (9, 20), (1, 20)))
+    frame_of([SQUARE, flat], [1, 2]).to_file(tmp_path / "one.gpkg")
+    pairs = dataset.open_pairs(str(image), str(tmp_path / "one.gpkg"))
+    assert pairs.notes == ("one.gpkg: 1 of 2 geometries are null, empty or without area, and left out.",)
+    frame_of([flat], [1]).to_file(tmp_path / "none.gpkg")
+    refused(image, tmp_path / "none.gpkg", "none.gpkg holds no polygons: none of its 1 geometries covers any ground")
 
 
 def test_lines_and_points_need_a_width(image, tmp_path):
