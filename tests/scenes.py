@@ -48,6 +48,12 @@ def write_raster(
     return path
 
 
+def look_at(path: Path) -> None:
+    """Leave beside a raster what a GIS does when somebody looks at it."""
+    band = '<PAMRasterBand band="1"><Metadata><MDI key="STATISTICS_MEAN">1</MDI></Metadata></PAMRasterBand>'
+    path.with_name(f"{path.name}.aux.xml").write_text(f"<PAMDataset>{band}</PAMDataset>")
+
+
 def make_scene(folder: Path, shape=(96, 128), seed=0) -> Scene:
     """Fields of three classes with a signature each, a corner without data, some pixels without label."""
     from scipy.ndimage import gaussian_filter

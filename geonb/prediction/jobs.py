@@ -273,5 +273,9 @@ def file_key(path: Path) -> list[Any]:
     """What tells a raster from another, or from itself after a change, without reading it: path, bytes, time of change; and
     those of all that is read with it.
     """
-    status = [(file, file.stat()) for file in images.files_of(path)]
-    return [fact for file, now in status for fact in (str(file), now.st_size, now.st_mtime_ns)]
+
+    def stamp(file: Path) -> list[Any]:
+        now = file.stat()
+        return [str(file), now.st_size, now.st_mtime_ns]
+
+    return [fact for stamped in images.stamps(images.files_of(path), stamp) for fact in stamped]

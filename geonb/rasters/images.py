@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 import numpy as np
 
@@ -64,17 +65,13 @@ class Image:
         """(crs, transform, shape)"""
         return self.crs, self.transform, self.shape
 
-    @property
-    def files(self) -> list[Path]:
-        """Every file that is read for it, see `files_of`."""
-        return [file for path in self.paths for file in files_of(path)]
-
 
 def files_of(path: str | Path) -> list[Path]:
     """Every file on disk that is read for one, itself first.
 
-    Of a raster those that GDAL names (the sources of a VRT with theirs; masks, overviews, metadata, world files); of other
-    formats what `geonb.base.files` knows. An archive stands for what is read in it; what lies behind an address is not told.
+    Of a raster those that GDAL names (the sources of a VRT with theirs; masks, metadata, world files) but for overviews, which
+    tell nothing new; of other formats what `geonb.base.files` knows. An archive stands for what is read in it; what lies behind
+    an address is not told.
     """
     import rasterio
     from rasterio.errors import RasterioError
@@ -84,9 +81,33 @@ def files_of(path: str | Path) -> list[Path]:
     while todo:
         with quiet(), suppress(RasterioError), rasterio.open(todo.pop()) as data:
             new = {name: file for name in data.files if (file := _on_disk(name)) and file not in found}
-            found |= dict.fromkeys(new.values())
+            found |= dict.fromkeys(file for file in new.values() if file.suffix.lower() != ".ovr")
             todo += list(new) * (data.driver == "VRT")
     return list(found)
+
+
+def stamps(files: Iterable[Path], stamp: Callable[[Path], Any]) -> list[Any]:
+    """What tells files from others, and from themselves after a change: a stamp of each.
+
+    Of GDAL's .aux.xml it is what is said there beside statistics, which a GIS writes when somebody looks at a raster; none where
+    that is all.
+    """
+    said = [(file, _beside_statistics(file) if file.name.lower().endswith(".aux.xml") else None) for file in files]
+    return [stamp(file) if text is None else [file.name, text] for file, text in said if text != ""]
+
+
+def _beside_statistics(file: Path) -> str | None:
+    """What GDAL's metadata beside a raster says but for statistics; None where it cannot be read so."""
+    try:
+        root = ElementTree.parse(file).getroot()
+    except (OSError, ElementTree.ParseError):
+        return None
+    for parent in reversed(list(root.iter())):  # what becomes empty goes, too
+        for child in list(parent):
+            emptied = child.tag in ("Metadata", "PAMRasterBand") and not len(child)
+            if emptied or child.tag == "Histograms" or child.get("key", "").startswith("STATISTICS_"):
+                parent.remove(child)
+    return ElementTree.canonicalize(ElementTree.tostring(root, "unicode"), strip_text=True) if len(root) else ""
 
 
 def _on_disk(name: str) -> Path | None:

@@ -56,7 +56,7 @@ def signature(plan: Plan, step: Step, upstream: str | None) -> dict[str, Any]:
                 paths = [file for path in paths for file in ([path] if path.is_dir() else images.files_of(path))]
             if meaning.files:  # a data set stands for files that it does not name
                 paths += parameters.files_of(value, meaning, plan.root)
-            files += [[name, *_stat(path)] for path in paths]
+            files += [[name, *stamp] for stamp in images.stamps(paths, _stat)]
     info = plan.run.info
     store = step.values.get("store") or info.get("store") if step.number > 1 else None
     key = None

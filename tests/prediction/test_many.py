@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import rasterio
 import torch
-from scenes import write_raster
+from scenes import look_at, write_raster
 from untrained import untrained
 
 from geonb import prediction
@@ -144,6 +144,7 @@ def test_what_is_there_is_kept_and_what_is_others_is_refused(model, small_store,
     before = (out / "a_class.tif").stat().st_mtime_ns
     with monkeypatch.context() as patch:
         patch.setattr(jobs, "predict_band", lambda *_, **__: pytest.fail("predicted again"))
+        look_at(a)
         assert states(many.predict_rasters(model, [a], out)) == {"a.tif": "already there"}
         report = many.predict_rasters(model, [a], out, polygons=0.0)  # from the maps that are there
         assert states(report) == {"a.tif": "done"} and (out / "a_polygons.gpkg").is_file()

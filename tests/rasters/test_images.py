@@ -72,6 +72,35 @@ def test_metadata_and_world_files_count(tmp_path):
     assert names(tmp_path / "b.png") == ["b.png", "b.pgw"]
 
 
+AUX = """<PAMDataset>{0}<PAMRasterBand band="1">{1}<Histograms><HistItem><HistMin>1</HistMin></HistItem></Histograms>
+<Metadata><MDI key="STATISTICS_MEAN">{2}</MDI></Metadata></PAMRasterBand></PAMDataset>"""
+
+
+@pytest.mark.filterwarnings("ignore:statistics")
+def test_looking_at_a_raster_is_no_change_of_it(tmp_path):
+    path = write_raster(tmp_path / "a.tif", np.ones((64, 64), np.uint8))
+
+    def stamps():
+        return images.stamps(images.files_of(path), lambda file: [file.name, file.read_bytes()])
+
+    first = stamps()
+    (tmp_path / "a.tif.ovr").write_bytes(path.read_bytes())
+    with rasterio.open(path) as data:
+        data.statistics(1)
+        assert f"{path}.ovr" in data.files
+    side = tmp_path / "a.tif.aux.xml"
+    assert "STATISTICS_MEAN" in side.read_text() and side in images.files_of(path) and stamps() == first
+    side.write_text(AUX.format("", "", 1))
+    assert stamps() == first
+    side.write_text(AUX.format("", "<NoDataValue>1</NoDataValue>", 1))
+    told = stamps()
+    side.write_text(AUX.format("", "<NoDataValue>1</NoDataValue>", 2))
+    assert told != first and stamps() == told, "other statistics beside the same nodata value"
+    for content in (AUX.format("", "<NoDataValue>2</NoDataValue>", 1), AUX.format("<SRS>EPSG:32618</SRS>", "", 1), "<PAM"):
+        side.write_text(content)
+        assert stamps() not in (first, told)
+
+
 # ---- where there is data
 
 

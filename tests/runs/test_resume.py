@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import rasterio
-from scenes import write_raster
+from scenes import look_at, write_raster
 from tiny import RECORD
 
 from geonb.runs import plan, resume
@@ -35,3 +35,10 @@ def test_a_tile_of_a_vrt_its_mask_and_a_shapefiles_table_are_inputs(project):
         data.write_mask(np.zeros((6, 8), np.uint8))
     os.utime(tile, (0, 0))
     assert files_of(project, "mosaic.vrt") != after["mosaic.vrt"] and files_of(project, "tile.tif") != after["tile.tif"]
+
+
+def test_looking_at_a_raster_makes_no_step_run_again(project):
+    tile = write_raster(project / "tile.tif", np.ones((6, 8), np.uint8))
+    before = files_of(project, "tile.tif")
+    look_at(tile)
+    assert files_of(project, "tile.tif") == before

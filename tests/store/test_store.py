@@ -17,9 +17,11 @@ import rioxarray
 import xarray as xr
 from rasterio.shutil import copy
 from rasterio.windows import Window
-from scenes import make_scene, write_raster
+from scenes import look_at, make_scene, write_raster
+from shapely import box
 
 from geonb.base import conventions, files
+from geonb.rasters import images
 from geonb.store import arrays, store
 from geonb.workloads.segmentation import arrays as segmentation_arrays
 from geonb.workloads.segmentation import dataset, hdf5
@@ -204,6 +206,21 @@ def test_what_is_read_with_an_input_counts_too(scene, tmp_path):
         data.write_mask(hole)
     third = made()
     assert third.path != second.path and (third.arrays["mosaic"]["targets"][50:60] == 255).all()
+    look_at(own.folder / "tile.tif")
+    look_at(own.mask)
+    assert made().path == third.path
+
+
+def test_each_file_is_looked_at_once(scene, tmp_path, monkeypatch):
+    own = make_scene(tmp_path / "files")
+    second = write_raster(own.folder / "second.tif", own.inputs, nodata=0, west=600_000.0)
+    areas = gpd.GeoDataFrame({"class": [1, 2]}, geometry=[box(5e5, 3.9e6, 7e5, 3.9995e6), box(5e5, 3.9995e6, 7e5, 4e6)])
+    areas.set_crs("EPSG:32617").to_file(own.folder / "areas.gpkg")
+    looked = []
+    monkeypatch.setattr(images, "files_of", lambda path: looked.append(path.name) or [path])
+    pairs = dataset.open_pairs(f"{own.image},{second}", str(own.folder / "areas.gpkg"), "1=south,2=north")
+    segmentation_store.write_store(pairs, **SMALL, root=tmp_path)
+    assert sorted(looked) == ["areas.gpkg", "image.tif", "second.tif"]
 
 
 def test_without_its_seal_it_is_made_again(scene, tmp_path):

@@ -87,10 +87,10 @@ class Pairs:
         }
 
     @property
-    def files(self) -> list[Path]:
-        """Every file that is read, a VRT's sources and a shapefile's parts included, each once."""
-        images, masks = (file for i in self.images for file in i.files), (file for m in self.masks for file in m.files)
-        return sorted({*images, *masks})
+    def files(self) -> dict[Path, list[Path]]:
+        """Every file that is read, a VRT's sources and a shapefile's parts included, by the one that is named."""
+        named = {path for image in self.images for path in image.paths} | {mask.path for mask in self.masks}
+        return {path: rasters_images.files_of(path) for path in sorted(named)}
 
 
 def open_pairs(

@@ -57,11 +57,6 @@ class Mask:
         """Whether the file holds polygons."""
         return self.path.suffix.lower() in VECTORS
 
-    @property
-    def files(self) -> list[Path]:
-        """Every file that is read for it, itself first."""
-        return base_files.with_sides(self.path) if self.is_vector else images.files_of(self.path)
-
 
 def read_classes(classes: str | Path | dict | list | None) -> list[dict] | None:
     """Read a class table: "1=developed,2=water", a .csv, .yaml or .json file, or a mapping, with code, name and colour.
@@ -398,7 +393,7 @@ def open_codes(
 
 def _polygons_once(mask: Mask, crs: Any) -> gpd.GeoDataFrame:
     """The polygons in an image's CRS: read and indexed once for all threads that burn them, and all images of that CRS."""
-    state = tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in mask.files)
+    state = tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in base_files.with_sides(mask.path))
     with _READING:
         return _read_once(mask.path, mask.column, mask.layer, mask.buffer_m, crs.to_wkt(), state)
 

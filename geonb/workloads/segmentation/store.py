@@ -115,14 +115,17 @@ def write_store(
         "seed": int(seed), "min_valid": float(min_valid),
     }  # fmt: skip
     base = Path(root) if root else project_root()
-    inputs = base_files.fingerprints(pairs.files)
+    read = pairs.files
+    inputs = base_files.fingerprints(sorted({file for found in read.values() for file in found}))
+    sums = {Path(i["path"]): i["sha256"] for i in inputs}
+    contents = {path: images.stamps(found, sums.__getitem__) for path, found in read.items()}
     files = {i.name: ([seen_from(base, path) for path in i.paths], seen_from(base, m.path)) for i, m in pairs}
     datasets = [d | {"preprocess": d["preprocess"] and _function(base, d["preprocess"])} for d in pairs.datasets]
     facts = {k: getattr(pairs, k) for k in ("title", "simulated", "notes", "attribution", "channels")}
     folder = make_store(
         "patches", lambda path: arrays.write_arrays(pairs, path),
         lambda path: _write_table(path, cut, files, datasets[0]["name"], facts["notes"]),
-        recipe=_preparation(pairs, {i["path"]: i["sha256"] for i in inputs}), cut=cut, facts=facts, files=inputs,
+        recipe=_preparation(pairs, contents), cut=cut, facts=facts, files=inputs,
         name=_slug(name or pairs.name), workload=workload, root=root, more={"datasets": datasets},
     )  # fmt: skip
     return PatchStore.open(folder)
@@ -142,15 +145,15 @@ def _largest(pairs: dataset.Pairs) -> dict[str, tuple[int, int]]:
     return {f"{image.name}, resampled" if image.resampling else image.name: image.shape for image in largest.values()}
 
 
-def _preparation(pairs: dataset.Pairs, sums: dict[str, str]) -> dict:
+def _preparation(pairs: dataset.Pairs, contents: dict[Path, list]) -> dict:
     """What the arrays depend on, and nothing else: contents of files, choice of bands, reading of masks, classes."""
     return {
         "format": FORMAT, "prune": pairs.prune,
         "classes": pairs.classes and [list(c.values()) for c in pairs.classes],
         "sources": [
             {
-                "name": image.name, "image": [sums[str(p)] for p in image.files], "bands": image.bands,
-                "channels": image.channels, "mask": [sums[str(p)] for p in mask.files], "column": mask.column,
+                "name": image.name, "image": [s for p in image.paths for s in contents[p]], "bands": image.bands,
+                "channels": image.channels, "mask": contents[mask.path], "column": mask.column,
                 "layer": mask.layer, "read": mask.read, "own": mask.classes and [list(c.values()) for c in mask.classes],
                 "grid": [image.shape, list(image.transform)], "data_shape": image.data_shape, "dtype": image.dtype,
                 "resampling": image.resampling, "dataset": image.dataset,
