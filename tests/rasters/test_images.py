@@ -96,7 +96,11 @@ def test_looking_at_a_raster_is_no_change_of_it(tmp_path):
     told = stamps()
     side.write_text(AUX.format("", "<NoDataValue>1</NoDataValue>", 2))
     assert told != first and stamps() == told, "other statistics beside the same nodata value"
-    for content in (AUX.format("", "<NoDataValue>2</NoDataValue>", 1), AUX.format("<SRS>EPSG:32618</SRS>", "", 1), "<PAM"):
+    for content in (
+        AUX.format("", "<NoDataValue>2</NoDataValue>", 1),
+        AUX.format("<SRS>EPSG:32618</SRS>", "", 1),
+        "<PAM",
+    ):
         side.write_text(content)
         assert stamps() not in (first, told)
 

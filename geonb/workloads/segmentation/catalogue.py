@@ -90,7 +90,7 @@ def read_catalogue(file: str | Path | None = None) -> dict[str, dict]:
             "another: file.yaml:a+b"
         )
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), parameters.yaml_loader())  # a SafeLoader; refuses names twice
+        content = yaml.load(path.read_text(encoding="utf-8"), parameters.yaml_loader())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a catalogue that can be read: {conventions.short(error)}") from None
     if not isinstance(content, dict) or not content:

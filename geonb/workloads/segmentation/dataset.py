@@ -391,9 +391,8 @@ def _check_masks(
         if ground := _ground(table):
             notes.append(f"{mask.path.name}: between the polygons lies class {ground['name']} (code 0).")
         elif not table and (codes == 0).any():
-            notes.append(
-                f"{mask.path.name}: between the polygons nothing is known; `classes` with a name for code 0 would make it that."
-            )
+            cure = "`classes` with a name for code 0 would make it that"
+            notes.append(f"{mask.path.name}: between the polygons nothing is known; {cure}.")
     return table, areas
 
 

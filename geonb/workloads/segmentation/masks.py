@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -120,7 +120,9 @@ def _colour(entry: dict) -> str | None:
     from matplotlib.colors import is_color_like, to_hex
 
     if not isinstance(given, str) or not is_color_like(given):
-        raise ValueError(f"colour {given!r} of class {entry['name']} is none. Write \"#rrggbb\" in quotes, or a name such as red")
+        raise ValueError(
+            f'colour {given!r} of class {entry["name"]} is none. Write "#rrggbb" in quotes, or a name such as red'
+        )
     return to_hex(given)
 
 
@@ -137,9 +139,7 @@ def _class_file(path: Path) -> list[dict]:
 
             # a class may be called NA or None
             return pd.read_csv(path, dtype=str, skipinitialspace=True, keep_default_na=False).to_dict("records")
-        content = yaml.load(
-            path.read_text(encoding="utf-8"), parameters.yaml_loader()
-        )  # reads JSON too; refuses codes twice
+        content = yaml.load(path.read_text(encoding="utf-8"), parameters.yaml_loader())  # reads JSON too
     except (yaml.YAMLError, ValueError) as error:  # pandas' are ValueErrors
         raise ValueError(f"{path} is not a class table: {short(error)}. Names with commas go in quotes") from None
     return _entries(content.get("classes", content) if isinstance(content, dict) else content)
@@ -252,7 +252,8 @@ def read_polygons(mask: Mask) -> gpd.GeoDataFrame:
     if polygons.empty:
         raise ValueError(f"{mask.path} holds no polygons: none of its {everything} geometries covers any ground")
     if left_out := everything - len(polygons):
-        notes.append(f"{mask.path.name}: {left_out} of {everything} geometries are null, empty or without area, and left out.")
+        what = "geometries are null, empty or without area, and left out"
+        notes.append(f"{mask.path.name}: {left_out} of {everything} {what}.")
     polygons.attrs["notes"] = notes
     return polygons
 
@@ -506,7 +507,7 @@ def _raster_codes(mask: Mask, grid: tuple, classes: tuple[dict, ...] | None, sta
     from rasterio.vrt import WarpedVRT
     from rasterio.windows import Window
 
-    with images.quiet() if mask.grid else ExitStack():
+    with images.quiet() if mask.grid else nullcontext():
         data = stack.enter_context(rasterio.open(mask.path))
     if mask.read == "rgb":
         check_colours(mask, data.dtypes[0], data.count, classes)
@@ -526,7 +527,7 @@ def _raster_codes(mask: Mask, grid: tuple, classes: tuple[dict, ...] | None, sta
         window = Window.from_slices(rows, columns)
         values = data.read(bands, window=window)
         known = np.stack([images.holds_data(data, *band, window) for band in zip(bands, values, strict=True)])
-        labelled = known.any(axis=0)  # nodata is a pixel where all of its bands are
+        labelled: np.ndarray = known.any(axis=0)  # nodata is a pixel where all of its bands are
         if mask.read == "rgb":
             codes = colour_codes(values, classes or ())
         elif mask.read == "one-hot":

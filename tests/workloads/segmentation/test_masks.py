@@ -81,7 +81,9 @@ def test_the_fourth_class_of_four_is_no_alpha_band(image, tmp_path, on):
     np.testing.assert_array_equal(codes_of(dataset.resample(pairs, 20.0)), (lab + 1)[::2, ::2])
 
 
-@pytest.mark.parametrize(("dtype", "nodata", "unknown"), [("uint8", 255, 255), ("float32", -1, -1), ("float32", None, np.nan)])
+@pytest.mark.parametrize(
+    ("dtype", "nodata", "unknown"), [("uint8", 255, 255), ("float32", -1, -1), ("float32", None, np.nan)]
+)
 def test_no_data_in_a_band_is_not_its_class(image, tmp_path, dtype, nodata, unknown):
     hot = np.stack([code == LAB for code in range(3)]).astype(dtype)
     hot[0, :2], hot[1:, :2] = unknown, 0
@@ -184,7 +186,11 @@ def test_a_table_holds_codes_that_a_class_may_have(tmp_path):
         ("c.json", '[{"code": 1.5, "name": "a"}]', ("code 1.5 is no whole number",)),
         ("c.yaml", "1: a\n.inf: b\n", ("is not a class table",)),
         ("c.yaml", "true: a\nfalse: b\n", ("code True is no whole number",)),
-        ("c.yaml", "1: {name: a, colour: [255, 0, 0]}", ("colour [255, 0, 0] of class a is none", '"#rrggbb" in quotes')),
+        (
+            "c.yaml",
+            "1: {name: a, colour: [255, 0, 0]}",
+            ("colour [255, 0, 0] of class a is none", '"#rrggbb" in quotes'),
+        ),
         ("c.csv", "code,name,colour\n1,a,rouge\n", ("colour 'rouge' of class a is none",)),
         ("c.csv", "code,name\n1,Wood\n2,Grass, dry\n", ("line 3", "Names with commas go in quotes")),
         ("c.csv", "", ("is not a class table",)),
@@ -319,7 +325,9 @@ def test_a_width_is_in_metres_on_the_ground(tmp_path, crs, start, end):
 
 def test_no_width_is_in_metres_across_a_continent(image, tmp_path):
     frame_of([shapely.Point(0, 0), shapely.Point(60, 0)], [1, 2], crs="EPSG:4326").to_file(tmp_path / "wide.gpkg")
-    refused(image, f"{tmp_path}/wide.gpkg:buffer=2", "wide.gpkg: its lines and points lie up to 3,340 km from their centre")
+    refused(
+        image, f"{tmp_path}/wide.gpkg:buffer=2", "wide.gpkg: its lines and points lie up to 3,340 km from their centre"
+    )
 
 
 def test_a_file_of_several_layers_needs_one_named(image, tmp_path):
