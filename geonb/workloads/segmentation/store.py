@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from geonb.workloads.segmentation.loaders import Windows
 
 
+# Raised where the same files come to other arrays, so that none of before is taken for them
+READING = 2
 INDEX_COLUMNS = ("source", "y", "x", "height", "width", "split", "block", "time", "valid_share", "geometry")
 
 
@@ -148,7 +150,7 @@ def _largest(pairs: dataset.Pairs) -> dict[str, tuple[int, int]]:
 def _preparation(pairs: dataset.Pairs, contents: dict[Path, list]) -> dict:
     """What the arrays depend on, and nothing else: contents of files, choice of bands, reading of masks, classes."""
     return {
-        "format": FORMAT, "prune": pairs.prune,
+        "format": FORMAT, "reading": READING, "prune": pairs.prune,
         "classes": pairs.classes and [list(c.values()) for c in pairs.classes],
         "sources": [
             {
