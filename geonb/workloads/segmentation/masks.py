@@ -527,7 +527,7 @@ def _raster_codes(mask: Mask, grid: tuple, classes: tuple[dict, ...] | None, sta
         window = Window.from_slices(rows, columns)
         values = data.read(bands, window=window)
         known = np.stack([images.holds_data(data, *band, window) for band in zip(bands, values, strict=True)])
-        labelled: np.ndarray = known.any(axis=0)  # nodata is a pixel where all of its bands are
+        labelled = np.any(known, axis=0)  # nodata is a pixel where all of its bands are
         if mask.read == "rgb":
             codes = colour_codes(values, classes or ())
         elif mask.read == "one-hot":
