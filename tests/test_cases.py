@@ -111,7 +111,7 @@ def test_polygons_of_odd_geometry(case):
     for name in ("labels.shp", "text.gpkg"):
         store = samples(image, folder / name)
         assert (labels(store) == expected).all()
-        assert "repaired" in store.meta["notes"][0] and "null or empty" in store.meta["notes"][1]
+        assert "repaired" in store.meta["notes"][0] and "1 of 4 geometries are null" in store.meta["notes"][1]
     refused(lambda: samples(image, folder / "two.gpkg"), "buildings_old, landuse", "layer=")
     refused(lambda: samples(image, folder / "nan.gpkg"), "1 polygons have no class")
     refused(lambda: samples(image, folder / "lines.geojson"), "cover no ground", ":buffer=")
