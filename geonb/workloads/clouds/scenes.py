@@ -19,6 +19,8 @@ from geonb.workloads.clouds import channels, faults, files, goes, grids
 from geonb.workloads.clouds.series import PATCH, Scenes, Series
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from geonb.workloads.clouds.channels import Choice
     from geonb.workloads.clouds.faults import Left, Look
     from geonb.workloads.clouds.frames import Frame
@@ -91,11 +93,20 @@ def read_files(spec: str, settings: Settings) -> Scenes:
         head = "Scenes are not right in" if series else "No scene remains of"
         raise ValueError(f"{head} {spec}:\n" + "\n".join(f"  {line}" for line in lines))
     recipe = choice.recipe | {k: getattr(settings, k) for k in ("bounds", "region", "pixel_m", "min_valid")}
-    mappings = {path.name: options for path, options in found if options}
-    # raised when the same files give other pixels or times, so that no older store is found again
-    version = 1 if all(path.suffix.lower() in files.RASTERS for path, _ in found) else 2
-    recipe |= {"patch": settings.side_px, "grid_mapping": mappings, "version": version}
+    # the version is raised when the same files give other pixels, so that no older store is found again
+    recipe |= {"patch": settings.side_px, "version": 3, **_order(series, dict(found))}
     return _scenes(series, looks, notes, lines, recipe)
+
+
+def _order(series: list[Series], found: dict[Path, dict[str, Any]]) -> dict[str, Any]:
+    """What the store's arrays hold besides pixels, by the names of files, too; files are counted in the order of their hashes."""
+    paths = sorted({path for s in series for of_one in s.files for path in of_one})
+    number = {path: i for i, path in enumerate(paths)}
+    told = [
+        [s.name, list(s.labels), list(map(str, s.times)), [[number[path] for path in of_one] for of_one in s.files]]
+        for s in series
+    ]
+    return {"series": told, "options": [found[path] for path in paths]}
 
 
 def _open_all(found: list[files.Found], bounds: Box | None, left_out: list[Left]) -> list[Frame]:

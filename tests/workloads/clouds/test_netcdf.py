@@ -340,7 +340,7 @@ def test_what_a_file_says_wrongly_can_be_set_right(tmp_path):
     series, _, _ = first(f"{path}:longitude_of_projection_origin=-75.2")
     found = dataset.open_scenes(f"{path}:longitude_of_projection_origin=-75.2", patch=8)
     assert grids.crs_name(series.crs) == "geostationary, 75.2°W"
-    assert found.recipe["grid_mapping"] == {"a.nc": {"longitude_of_projection_origin": -75.2}}
+    assert found.recipe["options"] == [{"longitude_of_projection_origin": -75.2}]
     with pytest.raises(ValueError, match=r"has no longitude that could be set right. It has: grid_mapping_name"):
         dataset.open_scenes(f"{path}:longitude=9", patch=8)
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 import zarr
+from scene_files import textured
 
 from geonb import store
 from geonb.base.manifest import MANIFEST
@@ -289,3 +290,36 @@ def test_scenes_without_a_time_are_not_dealt_as_if_they_were_of_other_days(tmp_p
         clouds_store.write_triplet_store(found, split="scene", **options)
     alone = clouds_store.write_triplet_store(found, split="auto:apart_h=0", **options)
     assert alone.meta["split"]["method"] == "scene" and not any("nobody knows" in note for note in alone.meta["notes"])
+
+
+def test_scenes_whose_files_are_named_anew_are_written_with_their_new_times(tmp_path):
+    def made(*names):
+        for i, name in enumerate(names):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            values = textured((96, 128), i).astype("f4")
+            made_scenes.scene_files.write_plain(tmp_path / name, values, {})
+        scenes = dataset.open_scenes(",".join(str(tmp_path / name) for name in names), patch=16)
+        options = {"patch": 16, "counts": "10/5/5", "split": "auto:apart_h=0", "root": tmp_path}
+        return scenes, clouds_store.write_triplet_store(scenes, **options)
+
+    scenes, unnamed = made("a/s1.nc", "a/s2.nc", "a/s3.nc", "a/s4.nc")
+    assert scenes.series[0].times.isna().all()
+    days = [f"s{i}_2020040{i}.nc" for i in (1, 2, 3, 4)]
+    for dates in (days, days[::-1]):  # the same times, of other files
+        scenes, named = made(*(f"{folder}/{name}" for folder, name in zip("abcd", dates, strict=True)))
+        (root,) = (zarr.open_group(named.path / "arrays.zarr", mode="r")[s.name] for s in scenes.series)
+        assert arrays.times_of(root).equals(scenes.series[0].times) and not scenes.series[0].times.hasnans
+        assert (root["inputs"][0] == scenes.series[0].read(0)[0]).all()
+    assert named.path.name != unnamed.path.name
+
+
+def test_options_of_files_of_one_name_are_told_apart(tmp_path):
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        made_scenes.scene_files.write_plain(tmp_path / folder / "x.nc", textured((20, 24)).astype("f4"), {})
+
+    def recipe(*numbers):
+        named = (f"{tmp_path / folder / 'x.nc'}:nodata={n}" for folder, n in zip("ab", numbers, strict=True))
+        return dataset.open_scenes(",".join(named), patch=8).recipe
+
+    assert recipe(0, -1) != recipe(-2, -1) and recipe(0, -1) != recipe(-1, 0)
