@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ import pandas as pd
 SINCE = re.compile(r"(\w+)\s+since\s+(\d{4}-\d{1,2}-\d{1,2}(?!\d).*|\d{8}(?!\d).*)", re.IGNORECASE)
 EPOCH = re.compile(r"(?<![a-z])(epoch|unix|posix)(?![a-z])", re.IGNORECASE)
 LETTERS = re.compile(r"(?<![a-z])YYYY(MMDD(HH(MM(SS)?)?)?|DDD|MM)(?![a-z])", re.IGNORECASE)
+YEAR = re.compile("%[YyG]")
 UNITS = {  # as UDUNITS may write them -> as xarray reads them
     short: unit
     for unit, shorts in {
@@ -76,6 +77,17 @@ def stamp(text: Any) -> pd.Timestamp:
         return pd.NaT
     time = pd.to_datetime(re.sub(r"(?<=\d)[_ ](?=\d)", "T", text), format="ISO8601", errors="coerce", utc=True)
     return time.tz_localize(None) if not pd.isna(time) and YEARS[0] < time.year < YEARS[1] else pd.NaT
+
+
+def formed(texts: Iterable[str], form: str, exact: bool = True) -> pd.DatetimeIndex:
+    """Times that texts tell in a form, as strptime has it: UTC; NaT where they do not, or tell no year or one of no date.
+
+    >>> formed(["05/04/2020 14:00 +0200", "2020"], "%d/%m/%Y %H:%M %z")
+    DatetimeIndex(['2020-04-05 12:00:00', 'NaT'], dtype='datetime64[ns]', freq=None)
+    """
+    found = pd.to_datetime(pd.Series(texts, dtype=str), format=form, exact=exact, errors="coerce", utc=True)
+    found = found.where(found.dt.year.between(*YEARS) & bool(YEAR.search(form)))
+    return pd.DatetimeIndex(found.dt.tz_localize(None), name=None).as_unit("ns")
 
 
 def form_in(text: str) -> str:

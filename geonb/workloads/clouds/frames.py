@@ -116,7 +116,12 @@ def time_given(stem: str, given: str) -> pd.Timestamp:
     Timestamp('2020-04-01 00:00:00')
     """
     form = "%" in given
-    time = pd.to_datetime(stem, format=given, exact=False, errors="coerce") if form else times.stamp(given)
+    if form and not times.YEAR.search(given):
+        raise ValueError(f"time = {given!r} tells no year: give the form of a whole date, as %d%m%Y")
+    # where a number in front of it is no date of these centuries, the next one may be
+    rest = [stem[match.start() :] for match in re.finditer(r"(?<!\d)\w", stem)]
+    found = times.formed(rest, given, exact=False).dropna() if form else [times.stamp(given)]
+    time = found[0] if len(found) else pd.NaT
     if pd.isna(time):
         raise ValueError(
             f"time = {given!r} is {f'no form of a date in {stem}' if form else 'no date'}. Give a date, as 2020-04-01T12:00, or "

@@ -13,7 +13,7 @@ from rasterio.transform import from_origin
 from scene_files import textured, write_cf
 from scenes import write_raster
 
-from geonb.workloads.clouds import channels, dataset, files
+from geonb.workloads.clouds import channels, dataset, files, frames
 from geonb.workloads.clouds.dataset import open_scenes
 
 DAY = pd.Timestamp("2020-04-01 12:00")
@@ -324,6 +324,33 @@ def test_all_wrong_settings_are_told_at_once(good):
 )
 def test_times_in_names(name, time):
     assert str(files.time_of_name(name)) == str(pd.Timestamp(time))
+
+
+@pytest.mark.parametrize(
+    ("stem", "form", "expected"),
+    [
+        ("msg_12345678_20200401", "%Y%m%d", "2020-04-01"),  # the first is of the year 1234
+        ("a_20200401T1400+0200", "%Y%m%dT%H%M%z", "2020-04-01 12:00"),
+        ("a_200401", "%y%m%d", "2020-04-01"),
+        ("2020-W14-3", "%G-W%V-%u", "2020-04-01"),
+    ],
+)
+def test_a_form_gives_utc_of_these_centuries(stem, form, expected):
+    time = frames.time_given(stem, form)
+    assert time == pd.Timestamp(expected) and time.tz is None
+
+
+@pytest.mark.parametrize(
+    ("stem", "form", "says"),
+    [
+        ("a_1230", "%H%M", "tells no year"),
+        ("msg_12345678", "%Y%m%d", "no form of a date"),
+        ("a_20201301", "%Y-%m-%d", "no form of a date"),
+    ],
+)
+def test_a_form_without_a_date_is_refused(stem, form, says):
+    with pytest.raises(ValueError, match=says):
+        frames.time_given(stem, form)
 
 
 def test_the_name_of_a_picture_may_say_its_time_and_what_is_no_data(tmp_path):
