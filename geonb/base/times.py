@@ -14,7 +14,10 @@ import pandas as pd
 # the year in four digits and first: 1-2-2000 may be of January or of February
 SINCE = re.compile(r"(\w+)\s+since\s+(\d{4}-\d{1,2}-\d{1,2}(?!\d).*|\d{8}(?!\d).*)", re.IGNORECASE)
 EPOCH = re.compile(r"(?<![a-z])(epoch|unix|posix)(?![a-z])", re.IGNORECASE)
-LETTERS = re.compile(r"(?<![a-z])YYYY(MMDD(HH(MM(SS)?)?)?|DDD|MM)(?![a-z])", re.IGNORECASE)
+CODES = re.compile(r"%[a-z](?:[-_/:.T ]*%[a-z])*", re.IGNORECASE)
+LETTERS = re.compile(
+    r"(?<![a-z])YYYY(MMDD(HH(MM(SS)?)?)?|DDD|MM)(?![a-z]|[-_/:.T ]+(?:HH|MM|SS|DD))", re.IGNORECASE
+)
 YEAR = re.compile("%[YyG]")
 UNITS = {  # as UDUNITS may write them -> as xarray reads them
     short: unit
@@ -38,7 +41,7 @@ def decoded(values: Any, attrs: Mapping[str, Any]) -> pd.DatetimeIndex:
     attrs : mapping
         What stands beside them, as CF has it: ``units``, with ``calendar``, ``scale_factor``, ``add_offset``, ``_FillValue``
         and ``missing_value``. Units without ``since`` are read where they, ``long_name`` or ``name`` tell the form:
-        ``day as %Y%m%d.%f``, ``YYYYMMDDHH``, ``seconds, unix epoch``.
+        ``day as %Y%m%d.%f``, ``YYYYMMDDHH``, ``seconds, unix epoch``; of texts, the units may: ``%d/%m/%Y``.
 
     Returns
     -------
@@ -47,9 +50,11 @@ def decoded(values: Any, attrs: Mapping[str, Any]) -> pd.DatetimeIndex:
     values = np.ravel(values)
     if values.dtype.kind == "M":
         return pd.DatetimeIndex(values).as_unit("ns")
-    if values.dtype.kind not in "iuf":  # texts
-        return pd.DatetimeIndex([stamp(value) for value in values]).as_unit("ns")
     units, *about = (_text(attrs.get(key, "")) for key in ("units", "long_name", "name"))
+    if values.dtype.kind not in "iuf":
+        texts = [_text(value) for value in values]
+        told = formed(texts, units[units.index("%") :]) if "%" in units else [stamp(text) for text in texts]
+        return pd.DatetimeIndex(told).as_unit("ns")
     read: Callable[..., pd.DatetimeIndex] | None = None
     good = _known(values, attrs)
     if (since := SINCE.fullmatch(re.sub(r"\s*\(.*\)$", "", units))) and since[1].lower() in UNITS:
@@ -91,13 +96,14 @@ def formed(texts: Iterable[str], form: str, exact: bool = True) -> pd.DatetimeIn
 
 
 def form_in(text: str) -> str:
-    """The form of dates written as one number that a text tells, as strftime has it; empty if none.
+    """The form of dates written as one number that a text tells, as strftime has it; empty if none, or none of one number.
 
-    >>> form_in("day as %Y%m%d.%f"), form_in("time, YYYYMMDDHH"), form_in("hours")
-    ('%Y%m%d', '%Y%m%d%H', '')
+    >>> form_in("day as %Y%m%d.%f"), form_in("time, YYYYMMDDHH"), form_in("%Y%m%d.%H%M"), form_in("hours")
+    ('%Y%m%d', '%Y%m%d%H', '', '')
     """
-    if (match := re.search("(%[YmdjHMS])+", text)) and "%Y" in match[0]:
-        return match[0]
+    if match := CODES.search(text):
+        form = match[0].removesuffix(".%f")
+        return form if "%Y" in form and re.fullmatch("(%[YmdjHMS])+", form) else ""
     if not (match := LETTERS.search(text)):
         return ""
     return "%Y%j" if match[1].upper() == "DDD" else "%Y%m%d%H%M%S"[: len(match[0]) - 2]

@@ -61,6 +61,10 @@ def test_name_and_long_name_may_tell_what_units_do_not():
         (SECONDS, {"units": "seconds", "long_name": "since epoch 2000"}),
         (np.float32([20200401.5, 20200405.5, 20200409.75]), {"units": "day as %Y%m%d.%f"}),  # has not so many digits
         ([20201301, 202041, 99991231], {"units": "YYYYMMDD"}),
+        ([20200401.1230, 20200405.1230], {"units": "%Y%m%d.%H%M"}),  # half past twelve is no .123 of a day
+        ([20200401.1230, 20200405.1230], {"long_name": "YYYYMMDD.hhmm"}),
+        ([1850, 1851], {"units": "%Y-%m-%d"}),
+        (["12:15", "12:30"], {"units": "%H:%M"}),
     ],
 )
 def test_what_nothing_tells_stays_unknown(values, attrs):
@@ -86,6 +90,21 @@ def test_packed_times_and_such_that_carry_their_unit_in_their_type():
     packed = {"scale_factor": 0.5, "add_offset": 10.0}
     assert [t.hour for t in read([0, 4], "hours since 2020-04-01", **packed)] == [10, 12]
     assert times.decoded(DAYS.to_numpy().astype("M8[s]"), {}).equals(DAYS)
+
+
+@pytest.mark.parametrize(
+    ("text", "form", "expected"),
+    [
+        ("2020-05-04", "%Y-%d-%m", "2020-04-05"),
+        (b"05/04/2020", "%d/%m/%Y", "2020-04-05"),
+        ("05/04/2020 02:00 +0200", "%d/%m/%Y %H:%M %z", "2020-04-05"),
+        ("2020-04-05", "%d/%m/%Y", "NaT"),
+        ("05/04/1234", "%d/%m/%Y", "NaT"),
+    ],
+)
+def test_texts_are_read_in_the_form_that_is_told(text, form, expected):
+    (found,) = times.decoded(np.array([text], object), {"units": form})
+    assert str(found) == str(pd.Timestamp(expected))
 
 
 @pytest.mark.parametrize(

@@ -204,7 +204,7 @@ def _given(data: xr.Dataset, time_dim: str | None, path: Path, given: str) -> tu
     """UTC times of the frames as somebody says: by a date, by units, by a form, or in which variable they stand."""
     count = data.sizes[time_dim] if time_dim else 1
     name = next((n for n in (given, time_dim, "time", "t") if n in data.variables and data[n].size == count), None)
-    if name is not None and (name == given or " since " in given or base_times.form_in(given)):
+    if name is not None and (name == given or " since " in given or "%" in given or base_times.form_in(given)):
         found = _decoded(data[name], {} if name == given else {"units": given})
         if not all(pd.isna(t) for t in found):
             return found, "file"

@@ -189,6 +189,11 @@ def test_times_as_they_are_told_in_the_name(tmp_path):
     ):
         (time,) = dataset.open_scenes(f"{tmp_path / 'c_01042020.nc'}:time={given}", patch=8).series[0].times
         assert time == pd.Timestamp(expected)
+    write_plain(tmp_path / "d_2020-04-01.nc", textured((20, 24)).astype("f4"), {}, time=((), 1850, {}))
+    assert dataset.open_scenes(f"{tmp_path / 'd_2020-04-01.nc'}:time=%Y-%m-%d", patch=8).series[0].times[0] == days[0]
+    when = (("time",), np.array([b"01/04/2020", b"05/04/2020", b"09/04/2020"]), {})
+    write_plain(tmp_path / "e.nc", textured((3, 20, 24)).astype("f4"), {}, time=when)
+    assert dataset.open_scenes(f"{tmp_path / 'e.nc'}:time=%d/%m/%Y", patch=8).series[0].times.equals(days)
     for given, says in (
         ("2020-04-01", r"has 3 scenes. Give the units.*Its variables: (.*, )?begin"),
         ("hours since then", "reads none of the 3 times in its time"),
