@@ -13,7 +13,8 @@ import pandas as pd
 
 # the year in four digits and first: 1-2-2000 may be of January or of February
 SINCE = re.compile(r"(\w+)\s+since\s+(\d{4}-\d{1,2}-\d{1,2}(?!\d).*|\d{8}(?!\d).*)", re.IGNORECASE)
-EPOCH = re.compile(r"(?<![a-z])(epoch|unix|posix)(?![a-z])", re.IGNORECASE)
+EPOCH = re.compile(r"\b(unix|posix|1970 epoch|(since|from) (the )?(1970|epoch(?! of)))\b", re.IGNORECASE)
+OTHER = re.compile(r"\b(gps|tai|j2000|launch|mission|model)\b", re.IGNORECASE)  # epochs, which begin at other times
 CODES = re.compile(r"%[a-z](?:[-_/:.T ]*%[a-z])*", re.IGNORECASE)
 LETTERS = re.compile(
     r"(?<![a-z])YYYY(MMDD(HH(MM(SS)?)?)?|DDD|MM)(?![a-z]|[-_/:.T ]+(?:HH|MM|SS|DD))", re.IGNORECASE
@@ -125,7 +126,7 @@ def _known(values: np.ndarray, attrs: Mapping[str, Any]) -> np.ndarray:
 def _epoch(units: str, *about: str) -> str:
     """The unit of numbers that are said to count from the epoch of Unix; empty if they are not, or no unit is said."""
     words = " ".join([units, *about]).replace("_", " ")
-    if not EPOCH.search(words) or re.search(r"\d", words.replace("1970", "")):
+    if not EPOCH.search(words) or OTHER.search(words) or re.search(r"\d", words.replace("1970", "")):
         return ""
     return next((UNITS[word] for word in re.findall(r"[a-z]+", words.lower()) if word in UNITS), "")
 

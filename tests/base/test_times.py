@@ -33,6 +33,8 @@ def read(values, units="", **attrs):
         ([202004011200, 202004051200, 202004091800], "%Y%m%d%H%M"),
         ([2020092.5, 2020096.5, 2020100.75], "YYYYDDD"),
         (SECONDS.astype(float), "seconds, unix epoch"),
+        (SECONDS, "seconds since the epoch"),
+        (SECONDS, "seconds since 1970"),
     ],
 )
 def test_every_unit_and_form_gives_the_same_times(values, units):
@@ -59,6 +61,11 @@ def test_name_and_long_name_may_tell_what_units_do_not():
         ([1, 2, 3], {"units": "days since 2020-01-01", "calendar": "360_day"}),
         (SECONDS, {"name": "unix_time"}),  # seconds or milliseconds?
         (SECONDS, {"units": "seconds", "long_name": "since epoch 2000"}),
+        (SECONDS, {"units": "seconds", "long_name": "time since the GPS epoch"}),
+        (SECONDS, {"units": "seconds", "long_name": "since the epoch of the model"}),
+        (SECONDS, {"units": "seconds since epoch", "long_name": "mission_time"}),
+        (SECONDS, {"units": "seconds", "long_name": "epoch"}),
+        ([1, 2, 3], {"units": "days", "long_name": "day of 1970"}),
         (np.float32([20200401.5, 20200405.5, 20200409.75]), {"units": "day as %Y%m%d.%f"}),  # has not so many digits
         ([20201301, 202041, 99991231], {"units": "YYYYMMDD"}),
         ([20200401.1230, 20200405.1230], {"units": "%Y%m%d.%H%M"}),  # half past twelve is no .123 of a day
