@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -11,24 +10,27 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from geonb.base.fills import fills, holds
+
 # the year in four digits and first: 1-2-2000 may be of January or of February
 SINCE = re.compile(r"(\w+)\s+since\s+(\d{4}-\d{1,2}-\d{1,2}(?!\d).*|\d{8}(?!\d).*)", re.IGNORECASE)
 EPOCH = re.compile(r"\b(unix|posix|1970 epoch|(since|from) (the )?(1970|epoch(?! of)))\b", re.IGNORECASE)
 OTHER = re.compile(r"\b(gps|tai|j2000|launch|mission|model)\b", re.IGNORECASE)  # epochs, which begin at other times
 CODES = re.compile(r"%[a-z](?:[-_/:.T ]*%[a-z])*", re.IGNORECASE)
-LETTERS = re.compile(
-    r"(?<![a-z])YYYY(MMDD(HH(MM(SS)?)?)?|DDD|MM)(?![a-z]|[-_/:.T ]+(?:HH|MM|SS|DD))", re.IGNORECASE
-)
+LETTERS = re.compile(r"(?<![a-z])YYYY(MMDD(HH(MM(SS)?)?)?|DDD|MM)(?![a-z]|[-_/:.T ]+(?:HH|MM|SS|DD))", re.IGNORECASE)
 YEAR = re.compile("%[YyG]")
-UNITS = {  # as UDUNITS may write them -> as xarray reads them
+UNITS = {  # as UDUNITS may write them -> as pandas reads them
     short: unit
     for unit, shorts in {
-        "days": "days day d", "hours": "hours hour hr h", "minutes": "minutes minute min", "seconds": "seconds second sec s",
+        "days": "days day d", "hours": "hours hour hrs hr h", "minutes": "minutes minute mins min",
+        "seconds": "seconds second secs sec s",
         "milliseconds": "milliseconds millisecond msec ms", "microseconds": "microseconds microsecond us",
         "nanoseconds": "nanoseconds nanosecond ns",
     }.items()
     for short in shorts.split()
 }  # fmt: skip
+CALENDARS = "standard", "gregorian", "proleptic_gregorian"
+GREGORIAN = 1582, 10, 15  # dates of the standard calendar before it are Julian ones
 YEARS = 1700, 2200  # what nanoseconds since 1970 can hold, and no 9999 that stands for none
 STEPS = {"%S": "seconds", "%M": "minutes", "%H": "hours", "%d": "days", "%j": "days", "%m": "months", "%Y": "years"}
 
@@ -58,12 +60,12 @@ def decoded(values: Any, attrs: Mapping[str, Any]) -> pd.DatetimeIndex:
         return pd.DatetimeIndex(told).as_unit("ns")
     read: Callable[..., pd.DatetimeIndex] | None = None
     good = _known(values, attrs)
-    if (since := SINCE.fullmatch(re.sub(r"\s*\(.*\)$", "", units))) and since[1].lower() in UNITS:
-        read = partial(_counted, attrs, f"{UNITS[since[1].lower()]} since {since[2]}")
+    if since := _since(units):
+        read = None if unread(attrs) else partial(_counted, attrs, UNITS[since[1].lower()], since[2])
     elif form := form_in(" ".join([units, *about])):
         read = partial(_written, form)
     elif unit := _epoch(units, *about):
-        read = partial(_counted, attrs, f"{unit} since 1970-01-01")
+        read = partial(_counted, attrs, unit, "1970-01-01")
     times = np.full(len(values), "NaT", "M8[ns]")
     if read and good.any():
         times[good] = read(values[good])
@@ -110,17 +112,39 @@ def form_in(text: str) -> str:
     return "%Y%j" if match[1].upper() == "DDD" else "%Y%m%d%H%M%S"[: len(match[0]) - 2]
 
 
+def unread(attrs: Mapping[str, Any]) -> str:
+    """What stands beside times that count since a date, and cannot be counted here; empty if nothing does.
+
+    >>> unread({"units": "months since 2020-01-01"}), unread({"units": "days since 2020-01-01", "calendar": "360_day"})
+    ('unit months', 'calendar 360_day')
+    """
+    if not (since := _since(_text(attrs.get("units", "")))):
+        return ""
+    if since[1].lower() not in UNITS:
+        return f"unit {since[1]}"
+    calendar = _calendar(attrs)
+    return "" if calendar in CALENDARS else f"calendar {calendar}"
+
+
+def _since(units: str) -> re.Match[str] | None:
+    return SINCE.fullmatch(re.sub(r"\s*\(.*\)$", "", units))
+
+
+def _calendar(attrs: Mapping[str, Any]) -> str:
+    return _text(attrs.get("calendar", "")).lower() or CALENDARS[0]
+
+
 def _text(value: Any) -> str:
     value = value.item() if isinstance(value, np.ndarray) and value.size == 1 else value
     return (value.decode() if isinstance(value, bytes) else str(value)).strip()
 
 
 def _known(values: np.ndarray, attrs: Mapping[str, Any]) -> np.ndarray:
-    """Which numbers are none of the fills, neither those named nor NetCDF's own (9.97e36), and no NaT."""
-    fills = np.concatenate([np.ravel(attrs.get(key, [])) for key in ("_FillValue", "missing_value")])
-    good = np.abs(values) < 1e19 if values.dtype.kind == "f" else values > np.iinfo(np.int64).min
-    with np.errstate(invalid="ignore", over="ignore"):
-        return good & ~np.isin(values, fills.astype(values.dtype) if fills.dtype.kind in "iuf" else [])
+    """Which numbers are finite and none of the fills."""
+    good = np.isfinite(values)
+    for fill in fills(values.dtype, attrs):
+        good &= ~holds(values, fill)
+    return good
 
 
 def _epoch(units: str, *about: str) -> str:
@@ -131,17 +155,29 @@ def _epoch(units: str, *about: str) -> str:
     return next((UNITS[word] for word in re.findall(r"[a-z]+", words.lower()) if word in UNITS), "")
 
 
-def _counted(attrs: Mapping[str, Any], units: str, values: np.ndarray) -> pd.DatetimeIndex:
-    import xarray as xr
-
-    told = {"units": units} | {k: attrs[k] for k in ("calendar", "scale_factor", "add_offset") if k in attrs}
+def _counted(attrs: Mapping[str, Any], unit: str, since: str, values: np.ndarray) -> pd.DatetimeIndex:
+    """Numbers that count units since a date of any year; NaT of those beyond all dates, as fills are that nobody names."""
+    times = np.full(len(values), "NaT", "M8[ns]")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            coded = xr.decode_cf(xr.Dataset({"time": ("time", values, told)}))
-        return pd.DatetimeIndex(coded["time"].to_numpy()).as_unit("ns")
-    except Exception:  # a date that is none, a calendar that is not ours: each library says it in its own way
-        return pd.DatetimeIndex(np.full(len(values), "NaT", "M8[ns]"))
+        start = pd.to_datetime(since, utc=True).tz_localize(None)
+    except ValueError:  # a date that is none
+        return pd.DatetimeIndex(times)
+    day = start.normalize()
+    days = int(day.to_datetime64().astype("M8[D]").astype(int))
+    if _calendar(attrs) != "proleptic_gregorian" and (day.year, day.month, day.day) < GREGORIAN:
+        century = (day.year - (day.month < 3)) // 100
+        days += century - century // 4 - 2
+    if "scale_factor" in attrs or "add_offset" in attrs:
+        values = values * float(_text(attrs.get("scale_factor", 1))) + float(_text(attrs.get("add_offset", 0)))
+    step = pd.Timedelta(1, unit)
+    first, last = (pd.Timestamp(year, 1, 1).timestamp() for year in YEARS)
+    seconds = values.astype(np.float64) * step.total_seconds() + days * 86400
+    near = (seconds > first) & (seconds < last)
+    counts = values[near].astype(np.int64 if values.dtype.kind in "iu" else np.float64)
+    whole, rest = np.divmod(counts, pd.Timedelta("1D") // step)  # nanoseconds since an old date are too many to hold
+    clock = (start - day).to_numpy() + np.round(rest * step.as_unit("ns").value).astype("m8[ns]")
+    times[near] = (days + whole.astype(np.int64)).astype("M8[D]") + clock
+    return pd.DatetimeIndex(times)
 
 
 def _written(form: str, values: np.ndarray) -> pd.DatetimeIndex:

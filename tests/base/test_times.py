@@ -28,6 +28,7 @@ def read(values, units="", **attrs):
         (SECONDS, "s since 19700101"),
         (SECONDS / 3600 + 2, b"hours since 1970-01-01 00:00:00 +02:00"),
         (SECONDS / 3600 - 3.5, "hours since 1970-01-01 00:00:00 -03:30"),
+        (SECONDS / 3600 - 6, "hrs since 1970-01-01 06:00"),
         ([20200401.5, 20200405.5, 20200409.75], "day as %Y%m%d.%f"),
         ([2020040112, 2020040512, 2020040918], "YYYYMMDDHH"),
         ([202004011200, 202004051200, 202004091800], "%Y%m%d%H%M"),
@@ -86,11 +87,36 @@ def test_what_nothing_tells_stays_unknown(values, attrs):
         ([9.969209968386869e36, *SECONDS[1:]], {}),
         ([1e20, *SECONDS[1:]], {}),
         (np.array([np.iinfo(np.int64).min, *SECONDS[1:]]), {}),
+        (np.array([-9223372036854775806, *SECONDS[1:]]), {}),  # NetCDF's own of int64
+        (np.array([-2147483647, *SECONDS[1:]], np.int32), {}),  # and of int32: it would be of 1901
+        ([1e18, *SECONDS[1:]], {}),
+        ([-999.0, *SECONDS[1:]], {"_FillValue": -999.0, "missing_value": "-999"}),
     ],
 )
 def test_one_time_that_is_none_leaves_the_others(values, attrs):
     found = read(values, "seconds since 1970-01-01", **attrs)
     assert found[0] is pd.NaT and found[1:].equals(DAYS[1:])
+
+
+@pytest.mark.parametrize(
+    ("number", "units", "calendar", "expected"),
+    [
+        (17_714_064, "hours since 0001-01-01 00:00:0.0", "proleptic_gregorian", "2021-10-24"),  # as datetime has it
+        (
+            17_714_064,
+            "hours since 0001-01-01 00:00:0.0",
+            "standard",
+            "2021-10-22",
+        ),  # the Julian 1 January: two days before
+        (1, "days since 1582-10-04 12:00", "", "NaT"),  # read, but before there are any images
+        (160_000, "days since 1582-10-04", "gregorian", "2020-11-06"),  # the day before the 15th
+        (160_000, "days since 1582-10-15", "gregorian", "2020-11-07"),
+        (44_286.5, "days since 1900-01-01", "standard", "2021-04-02 12:00"),
+    ],
+)
+def test_calendars_before_1582(number, units, calendar, expected):
+    (found,) = read([number], units, calendar=calendar)
+    assert str(found) == str(pd.Timestamp(expected))
 
 
 def test_packed_times_and_such_that_carry_their_unit_in_their_type():

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geonb.base import project
+from geonb.base import fills, project
 from geonb.base.conventions import short
 from geonb.rasters import images
 from geonb.workloads.clouds import netcdf, values
@@ -177,4 +177,4 @@ def _read_raster(
 ) -> tuple[np.ndarray, np.ndarray]:
     with images.quiet(), images.reader(image) as read:
         inputs, valid, _ = read(rows, columns)
-    return inputs, valid if nodata is None else valid & ~values.holds(inputs, nodata).all(axis=0)
+    return inputs, valid if nodata is None else valid & ~fills.holds(inputs, nodata).all(axis=0)

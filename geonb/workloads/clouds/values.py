@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from geonb.base import fills
 from geonb.base.conventions import short
 from geonb.workloads.clouds import goes
 
@@ -141,63 +142,22 @@ def decode(raw: np.ndarray, attrs: dict) -> tuple[np.ndarray, np.ndarray]:
     if "scale_factor" in attrs or "add_offset" in attrs:
         scale, offset = (float(plain(attrs.get(k, v))) for k, v in (("scale_factor", 1), ("add_offset", 0)))
         values = (raw * scale + offset).astype(np.float32)
-    for fill in _fills(raw.dtype, attrs):
+    for fill in fills.fills(raw.dtype, attrs):
         packed = raw.dtype.kind == "f" or fill % 1 == 0  # whole numbers cannot be 9999.9, but what they unpack to can
-        valid &= ~holds(raw if packed else values, fill)
+        valid &= ~fills.holds(raw if packed else values, fill)
     if "nodata" in attrs:  # of somebody who saw the values
-        valid &= ~holds(values, attrs["nodata"])
+        valid &= ~fills.holds(values, attrs["nodata"])
     for limit, outside in zip(_limits(attrs), (np.less, np.greater), strict=True):
         if limit is None:
             continue
         if raw.dtype.kind in "iu" and np.asarray(limit).dtype.kind == "f":  # of the unpacked type, so in its units
             valid &= ~outside(values, limit)
         else:
-            valid &= ~outside(*_alike(raw, _like(limit, raw.dtype, attrs)))
+            valid &= ~outside(*fills.alike(raw, fills.like(limit, raw.dtype, attrs)))
     return values, valid
-
-
-def holds(values: np.ndarray, number: Any) -> np.ndarray:
-    """Where an array holds a number that may have been written in another type."""
-    return np.equal(*_alike(values, np.asarray(number)[()]))
-
-
-def _alike(values: np.ndarray, number: Any) -> tuple[np.ndarray, Any]:
-    """Both in the coarser type of two floats, as one of them was rounded to it: -999.9 in doubles is -999.9000244 in singles."""
-    if values.dtype.kind != "f":
-        return values, number
-    kind = min(values.dtype, number.dtype, key=lambda d: d.itemsize) if number.dtype.kind == "f" else values.dtype
-    with np.errstate(over="ignore"):
-        return values.astype(kind, copy=False), number.astype(kind)
-
-
-def _fills(dtype: np.dtype, attrs: dict) -> Iterator[Any]:
-    """Numbers that stand for none: those that attributes name, as text too, and NetCDF's own of what was never written.
-
-    The library's default of unsigned numbers and of bytes is their highest, which a bright cloud may have: it does not count.
-    """
-    from h5netcdf.legacyapi import default_fillvals
-
-    for key in ("_FillValue", "missing_value"):
-        for fill in np.ravel(attrs.get(key, [])):
-            try:
-                yield _like(float(fill) if isinstance(fill, str | bytes) else fill, dtype, attrs)
-            except ValueError:  # a word
-                continue
-    own = default_fillvals.get(f"{dtype.kind}{dtype.itemsize}")
-    counts = dtype.kind == "i" and dtype.itemsize > 1 and "_FillValue" not in attrs
-    if own is not None and (dtype.kind == "f" or counts):
-        yield np.asarray(own, dtype)[()]
 
 
 def _limits(attrs: dict) -> tuple[Any, Any]:
     low, high = attrs.get("valid_min"), attrs.get("valid_max")
     both = np.ravel(attrs.get("valid_range", []))
     return (both[0], both[1]) if len(both) == 2 else (low, high)
-
-
-def _like(value: Any, dtype: np.dtype, attrs: dict) -> Any:
-    """An attribute's number in the type of the data, which NetCDF's classic types could not call unsigned either."""
-    value = np.asarray(value).ravel()
-    if dtype.kind == "u" and value.dtype.kind == "i" and str(attrs.get("_Unsigned", "")).lower() == "true":
-        value = value.astype(dtype.str.replace("u", "i")).view(dtype)
-    return value[0]
