@@ -10,6 +10,7 @@ from threading import RLock
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from geonb.base import fills
@@ -151,13 +152,34 @@ def decode(raw: np.ndarray, attrs: dict) -> tuple[np.ndarray, np.ndarray]:
         if limit is None:
             continue
         if raw.dtype.kind in "iu" and np.asarray(limit).dtype.kind == "f":  # of the unpacked type, so in its units
-            valid &= ~outside(values, limit)
+            valid &= ~outside(*fills.alike(values, limit))
         else:
             valid &= ~outside(*fills.alike(raw, fills.like(limit, raw.dtype, attrs)))
     return values, valid
 
 
 def _limits(attrs: dict) -> tuple[Any, Any]:
-    low, high = attrs.get("valid_min"), attrs.get("valid_max")
-    both = np.ravel(attrs.get("valid_range", []))
-    return (both[0], both[1]) if len(both) == 2 else (low, high)
+    """The least and the greatest valid number, None where there is none.
+
+    Raises
+    ------
+    ValueError
+        Texts that are no numbers, or a range of other than two: names the attribute.
+    """
+    limits = [_numbers(attrs, key, 1)[0] if key in attrs else None for key in ("valid_min", "valid_max")]
+    low, high = _numbers(attrs, "valid_range", 2) if "valid_range" in attrs else limits
+    return low, high
+
+
+def _numbers(attrs: dict, key: str, count: int) -> np.ndarray:
+    told = plain(attrs[key])
+    numbers = np.ravel(attrs[key]) if not isinstance(told, str) else np.array(told.replace(",", " ").split())
+    try:
+        numbers = numbers if numbers.dtype.kind in "iuf" else pd.to_numeric(numbers)
+    except ValueError:
+        numbers = numbers[:0]
+    if len(numbers) != count:
+        raise ValueError(
+            f"its attribute {key} = {told!r} is not {'a number' if count == 1 else f'{count} numbers'}: set it right in the file"
+        )
+    return numbers

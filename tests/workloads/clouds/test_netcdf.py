@@ -298,6 +298,38 @@ def test_a_limit_in_doubles_keeps_the_single_that_was_rounded_down():
     assert clouds_values.decode(numbers, {"valid_range": np.array([0.1, 0.7])})[1].tolist() == [True, True, False]
 
 
+def test_a_limit_in_doubles_keeps_the_packed_number_that_is_it():
+    attrs = {"scale_factor": 0.1, "valid_range": np.array([0, 1.1])}
+    assert clouds_values.decode(np.array([-1, 0, 11, 12], np.int16), attrs)[1].tolist() == [False, True, True, False]
+
+
+@pytest.mark.parametrize(
+    "attrs",
+    [
+        {"valid_min": "0", "valid_max": b"250"},
+        {"valid_range": "0 250"},
+        {"valid_range": "0, 250.0"},
+        {"valid_range": np.array(["0", "250"], object)},
+    ],
+)
+@pytest.mark.parametrize("dtype", ["i2", "f4"])
+def test_limits_may_be_texts(attrs, dtype):
+    assert clouds_values.decode(np.array([-1, 0, 250, 251], dtype), attrs)[1].tolist() == [False, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("attrs", "says"),
+    [
+        ({"valid_min": "none"}, "attribute valid_min = 'none' is not a number"),
+        ({"valid_range": np.array([0, 1, 2])}, r"attribute valid_range = \[0, 1, 2\] is not 2 numbers"),
+        ({"valid_range": "0-250"}, "attribute valid_range = '0-250' is not 2 numbers"),
+    ],
+)
+def test_limits_that_are_none_are_refused(attrs, says):
+    with pytest.raises(ValueError, match=says):
+        clouds_values.decode(np.zeros(2, "i2"), attrs)
+
+
 def test_the_highest_count_of_an_unsigned_sensor_is_a_count():
     assert clouds_values.decode(np.array([0, 65535], np.uint16), {})[1].all()
 
