@@ -40,6 +40,25 @@ ROLES = re.compile(
 )
 COLUMNS = ("x", "lon", "longitude", "easting", "columns", "projection_x_coordinate")
 BANDS = ("channel", "band", "bands", "wavelength")
+LATITUDE, LONGITUDE = ("lat", "latitude"), ("lon", "longitude")
+DEGREES = re.compile("degrees?_?(north|east|n|e)", re.IGNORECASE)
+# units of coordinates, as files write them -> metres, radians; those that are not told are the CRS's own
+LENGTHS_M = {
+    unit: length
+    for length, units in {
+        1.0: "m metre metres meter meters", 1000.0: "km kilometre kilometres kilometer kilometers",
+        0.3048: "ft foot feet", 1200 / 3937: "us-ft us_survey_foot us_survey_feet",
+    }.items()
+    for unit in units.split()
+}  # fmt: skip
+ANGLES_RAD = {
+    unit: angle
+    for angle, units in {
+        1.0: "rad radian radians", 1e-3: "mrad milliradian milliradians", 1e-6: "urad microradian microradians",
+        np.pi / 180: "deg degree degrees",
+    }.items()
+    for unit in units.split()
+}  # fmt: skip
 STRAIGHT_PX = 0.1  # how far a coordinate may be from the straight line through its ends: rounding, no other spacing
 RAPID_SCAN_DEG = 9.5  # where EUMETSAT rectifies rapid scans of SEVIRI (Meteosat Rapid Scan Service), every 5 minutes
 
@@ -292,13 +311,19 @@ def _crs(mapping: dict, data: xr.Dataset, y_dim: str, x_dim: str) -> CRS:
 
     if mapping:
         return _crs_of(json.dumps(mapping, default=str))
-    named = y_dim.lower() in ("lat", "latitude") or data[y_dim].attrs.get("standard_name") == "latitude"
-    if named or "degree" in str(data[x_dim].attrs.get("units", "")):
+    if all(_is_degrees(data[dim], names) for dim, names in ((y_dim, LATITUDE), (x_dim, LONGITUDE))):
         return CRS.from_string(LONLAT)
     raise ValueError(
-        f"it has no grid mapping (CRS) and {x_dim} is not in degrees, so no georeference. Write one, for instance with "
-        "rioxarray: data.rio.write_crs(...)"
+        f"it has no grid mapping (CRS), and {y_dim} and {x_dim} are no latitude and longitude, so no georeference. Write one, "
+        "for instance with rioxarray: data.rio.write_crs(...)"
     )
+
+
+def _is_degrees(variable: xr.DataArray, names: tuple[str, str]) -> bool:
+    """Whether a coordinate is a latitude or a longitude by what it is called, and none of a rotated grid."""
+    standard, units = (str(plain(variable.attrs.get(key, ""))) for key in ("standard_name", "units"))
+    own = str(variable.name).lower() in names or standard in names
+    return not standard.startswith("grid_") and (own or bool(DEGREES.fullmatch(units)))
 
 
 @lru_cache(maxsize=64)
@@ -319,15 +344,21 @@ def _coordinate(variable: xr.DataArray, mapping: dict, crs: CRS) -> np.ndarray:
     attrs = variable.attrs
     values = variable.values.astype(np.float64)
     values = values * float(attrs.get("scale_factor", 1)) + float(attrs.get("add_offset", 0))
-    units = str(attrs.get("units", "")).lower()
+    told = str(plain(attrs.get("units", ""))).strip()
+    *times, units = re.split(r"(?<=\d) ", told.lower())  # 0.3048 metre, as PROJ has feet
+    units = DEGREES.sub("degree", units).replace(" ", "_")
     if mapping.get("grid_mapping_name") == "geostationary":
-        angles = not units and np.abs(values).max() < 1
-        per_unit = {"degree": np.pi / 180, "degrees": np.pi / 180, "microradian": 1e-6, "microradians": 1e-6}
-        if angles or units.startswith("rad") or units in per_unit:
-            return values * per_unit.get(units, 1) * float(mapping["perspective_point_height"])
-    if units in ("km", "kilometer", "kilometers", "kilometre", "kilometres") and crs.is_projected:
-        return values * 1000 / crs.linear_units_factor[1]
-    return values
+        height = float(mapping["perspective_point_height"])
+        factors = LENGTHS_M | {unit: angle * height for unit, angle in ANGLES_RAD.items()}
+        if units in ("", "1") and np.abs(values).max() < 1:
+            units = "rad"
+    elif crs.is_projected:
+        factors = {unit: length / crs.linear_units_factor[1] for unit, length in LENGTHS_M.items()}
+    else:
+        factors = {unit: float(np.degrees(angle)) for unit, angle in ANGLES_RAD.items()}
+    if units not in ("", *factors):
+        raise ValueError(f"its coordinate {variable.name} is in {told!r}. Write it in one of {', '.join(factors)}")
+    return values * (np.prod([float(number) for number in times]) * factors.get(units, 1))
 
 
 def _facts(data: xr.Dataset, name: str) -> dict:

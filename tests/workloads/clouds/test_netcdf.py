@@ -362,7 +362,16 @@ def write_view(path, units, per_m, lon_0=-75.0, step=2000.0):
 
 @pytest.mark.parametrize(
     ("units", "per_m"),
-    [("rad", 1 / 35786023.0), ("", 1 / 35786023.0), ("m", 1), ("km", 1e-3), ("microradian", 1e6 / 35786023.0)],
+    [
+        ("rad", 1 / 35786023.0),
+        ("", 1 / 35786023.0),
+        ("1", 1 / 35786023.0),
+        ("mrad", 1e3 / 35786023.0),
+        ("deg", 180 / np.pi / 35786023.0),
+        ("microradian", 1e6 / 35786023.0),
+        ("m", 1),
+        ("km", 1e-3),
+    ],
 )
 def test_units_of_a_geostationary_view(tmp_path, units, per_m):
     series, _, _ = first(write_view(tmp_path / "a.nc", units, per_m))
@@ -370,6 +379,82 @@ def test_units_of_a_geostationary_view(tmp_path, units, per_m):
     x, y = pyproj.Transformer.from_crs("OGC:CRS84", series.crs, always_xy=True).transform(-68.0, 14.0)
     satellite = pyproj.Proj(proj="geos", h=35786023.0, lon_0=-75, sweep="x", a=6378137.0, b=6356752.31414)
     assert (x, y) == pytest.approx(satellite(-68.0, 14.0), abs=0.01)
+
+
+def write_places(path, y, x, crs=None, y_attrs=None, x_attrs=None, names=("y", "x")):
+    """vis over two coordinates, with the grid mapping of a CRS if there is one."""
+    data = xr.Dataset(
+        {"vis": (names, textured((len(y), len(x))).astype(np.uint8), {"grid_mapping": "crs"} if crs else {})},
+        {names[0]: (names[0], y, y_attrs or {}), names[1]: (names[1], x, x_attrs or {})},
+    )
+    if crs:
+        data["crs"] = ((), 0, pyproj.CRS(crs).to_cf())
+    data.to_netcdf(path, engine="h5netcdf")
+    return path
+
+
+NORTH, EAST = 20 - 0.5 * np.arange(20), 5 + 0.5 * np.arange(30)
+
+
+@pytest.mark.parametrize(
+    ("crs", "units", "per_unit"),
+    [
+        ("EPSG:4326", "radian", np.pi / 180),
+        ("EPSG:4326", "degrees_north", 1),
+        ("EPSG:2263", "m", 1200 / 3937),  # feet of the US survey
+        ("EPSG:2263", "us-ft", 1),
+        ("EPSG:2263", "US survey foot", 1),
+        ("EPSG:2263", "0.304800609601219 metre", 1),
+        ("EPSG:2263", "", 1),
+    ],
+)
+def test_coordinates_come_in_the_unit_of_their_crs(tmp_path, crs, units, per_unit):
+    attrs = {"units": units}
+    path = write_places(tmp_path / "a.nc", NORTH * per_unit, EAST * per_unit, crs, attrs, attrs)
+    (frame,) = netcdf.open_netcdf(path, {})
+    assert tuple(frame.layers[0].transform)[:6] == pytest.approx((0.5, 0, 4.75, 0, -0.5, 20.25))
+
+
+def test_latitudes_and_longitudes_in_radians_need_no_grid_mapping(tmp_path):
+    attrs = {"units": "radian"}
+    path = write_places(tmp_path / "a.nc", *np.radians([NORTH, EAST[:20]]), None, attrs, attrs, ("lat", "lon"))
+    (frame,) = netcdf.open_netcdf(path, {})
+    assert tuple(frame.layers[0].transform)[:6] == pytest.approx((0.5, 0, 4.75, 0, -0.5, 20.25))
+
+
+@pytest.mark.parametrize(
+    ("crs", "attrs", "names", "says"),
+    [
+        (None, {"units": "degrees"}, ("rlat", "rlon"), "rlat and rlon are no latitude and longitude"),
+        (None, {"units": "degrees_north", "standard_name": "grid_latitude"}, ("lat", "lon"), "no grid mapping"),
+        (None, {"units": "degrees"}, ("y", "x"), "y and x are no latitude and longitude"),
+        (
+            "EPSG:32620",
+            {"units": "degrees"},
+            ("y", "x"),
+            "its coordinate y is in 'degrees'. Write it in one of m, metre",
+        ),
+        ("EPSG:4326", {"units": "m"}, ("y", "x"), "its coordinate y is in 'm'. Write it in one of rad, "),
+    ],
+)
+def test_coordinates_in_other_units_are_refused(tmp_path, crs, attrs, names, says):
+    x_attrs = attrs | {"axis": "X"}
+    path = write_places(tmp_path / "a.nc", NORTH, EAST, crs, attrs | {"axis": "Y"}, x_attrs, names)
+    with pytest.raises(ValueError, match=says):
+        netcdf.open_netcdf(path, {})
+    with pytest.raises(ValueError, match="its coordinate y is in '1'"):
+        netcdf.open_netcdf(write_view(tmp_path / "b.nc", "1", 1), {})  # metres, or columns, but no angles
+
+
+def test_a_rotated_grid_is_placed_by_its_mapping(tmp_path):
+    attrs = {"units": "degrees"}
+    names = ("rlat", "rlon")
+    rotated = (
+        "+proj=ob_tran +o_proj=longlat +o_lat_p=39.25 +o_lon_p=0 +lon_0=18 +datum=WGS84 +to_meter=0.0174532925199433"
+    )
+    path = write_places(tmp_path / "a.nc", NORTH, EAST, rotated, attrs | {"axis": "Y"}, attrs | {"axis": "X"}, names)
+    (frame,) = netcdf.open_netcdf(path, {})
+    assert tuple(frame.layers[0].transform)[:6] == pytest.approx((0.5, 0, 4.75, 0, -0.5, 20.25))
 
 
 def test_what_a_file_says_wrongly_can_be_set_right(tmp_path):
