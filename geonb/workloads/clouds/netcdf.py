@@ -134,27 +134,32 @@ def _variables(
     if not planes:
         there = ", ".join(map(str, data.data_vars))
         raise ValueError(f"it has no numeric variable over ({y_dim}, {x_dim}). Its variables: {there}")
-    time_dim, serving = _time_dim(data, planes, (y_dim, x_dim)), _serving(data)
+    serving = _serving(data)
+    time_dim = _time_dim(data, [n for n in planes if n not in serving] or planes, (y_dim, x_dim))
     steady = {n for n in planes if time_dim and time_dim not in data[n].dims}  # as an elevation: it does not change
     others = [n for n in planes if n in serving | steady]
     images = [n for n in planes if n not in others]
-    if said := [n for n in others if not FLAGS & set(data[n].attrs)]:
-        notes.append(
-            f"Coordinates, bounds, angles, quality or the same at all times, by what a file says, so no channels: {', '.join(said)}. "
-            "To have one, name it in `channels`."
-        )
     found: dict[str, list[Variable]] = {}
-    faults = []
+    faults: dict[str, str] = {}
     for name in planes:
         more = [str(d) for d in data[name].dims if d not in (y_dim, x_dim, time_dim) and data.sizes[d] > 1]
         if len(more) > 1 or any(d.lower() not in BANDS for d in more):
-            faults.append(f"{name} has the dimensions {', '.join(map(str, data[name].dims))}")
+            faults[name] = f"{name} has the dimensions {', '.join(map(str, data[name].dims))}"
             continue
         alone = len(images) == 1 and name in images
         found[name] = _channels(data, name, more[0] if more else None, (y_dim, x_dim, time_dim), alone)
+    head = f"besides rows, columns, time and one of {', '.join(BANDS)} there are more"
     if not any(name in found for name in images or others):
-        raise ValueError(
-            f"besides rows, columns, time and one of {', '.join(BANDS)} there are more: {'; '.join(faults)}"
+        raise ValueError(f"{head}: {'; '.join(faults.values())}")
+    if deep := [fault for name, fault in faults.items() if name in images]:
+        notes.append(
+            f"No channels, as {head}: {'; '.join(deep)}. To have one, write a plane of it: data.isel(level=0)."
+        )
+    known = {v.quality[0] for variables in found.values() for v in variables if v.quality}
+    if said := [n for n in others if n in found and n not in known]:
+        notes.append(
+            f"Coordinates, bounds, angles, flags, quality or alike at all times, by what a file says, so no channels: {', '.join(said)}. "
+            "To have one, name it in `channels`."
         )
     channels, more_channels = ([v for n in names for v in found.get(n, ())] for names in (images, others))
     return channels, more_channels, time_dim

@@ -239,7 +239,7 @@ def test_angles_flags_and_what_does_not_change_are_no_channels_either(tmp_path):
     }
     found = dataset.open_scenes(str(write_plain(tmp_path / "a.nc", values, {}, **more)), patch=8)
     assert [c["name"] for c in found.channels] == ["tb"]
-    assert any("so no channels: sun, good, height. To" in note for note in found.notes)
+    assert any("so no channels: sun, good, flags, height. To" in note for note in found.notes)
     named = dataset.open_scenes(str(tmp_path / "a.nc"), patch=8, channels="height,tb")
     assert [c["name"] for c in named.channels] == ["height", "tb"] and len(named) == 2
     write_plain(tmp_path / "b.nc", numbers, {"standard_name": "longitude"})
@@ -248,6 +248,29 @@ def test_angles_flags_and_what_does_not_change_are_no_channels_either(tmp_path):
     ):
         dataset.open_scenes(str(tmp_path / "b.nc"), patch=8)
     assert dataset.open_scenes(str(tmp_path / "b.nc"), patch=8, channels="tb").channels[0]["name"] == "tb"
+
+
+def test_channels_that_cannot_be_are_told(tmp_path):
+    values = textured((2, 20, 24)).astype("f4")
+    dims = ("time", "lat", "lon")
+    time = (("time",), HOURS[:2], {"units": "hours since 1970-01-01"})
+    levels = (("time", "level", "lat", "lon"), np.stack([values, values], axis=1), {})
+    path = write_plain(tmp_path / "a.nc", values, {}, time=time, T=levels)
+    found = dataset.open_scenes(str(path), patch=8)
+    assert [c["name"] for c in found.channels] == ["tb"]
+    assert any("T has the dimensions time, level, lat, lon" in note for note in found.notes)
+    data = {"flag_values": np.int8([0, 1]), "flag_meanings": "clear cloud"}
+    found = dataset.open_scenes(
+        str(write_plain(tmp_path / "b.nc", values, {}, time=time, kind=(dims, values, data))), patch=8
+    )
+    assert any("so no channels: kind. To" in note for note in found.notes)
+
+
+def test_flags_of_several_times_do_not_make_an_image_steady(tmp_path):
+    flags = (("time", "lat", "lon"), np.zeros((2, 20, 24), "i1"), {"flag_masks": np.int8(1)})
+    path = write_plain(tmp_path / "a_20200401.nc", textured((20, 24)).astype("f4"), {}, flags=flags)
+    found = dataset.open_scenes(str(path), patch=8)
+    assert [c["name"] for c in found.channels] == ["tb"] and len(found) == 1
 
 
 HOLE = np.zeros((20, 24), bool)
