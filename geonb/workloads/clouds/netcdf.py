@@ -83,6 +83,8 @@ def open_netcdf(path: Path, options: dict[str, Any]) -> list[Frame]:
     with opened(path) as data:
         y_dim, x_dim = _spatial_dims(data)
         images, others, time_dim = _variables(data, y_dim, x_dim, notes)
+        if empty := [dim for dim in data[(images or others)[0].name].dims if not data.sizes[dim]]:
+            raise ValueError(f"it has no scene: its {empty[0]} has length 0")
         more = {} if nodata is None else {"nodata": nodata}
         variables = [replace(v, attrs=v.attrs | more) for v in (*images, *others)]
         times, timed_by = _times(data, time_dim, path, notes) if given is None else _given(data, time_dim, path, given)

@@ -89,7 +89,7 @@ def read_files(spec: str, settings: Settings) -> Scenes:
     notes = [*(note for look in looks for note in look.frame.notes), *faults.unnamed_fills(looks)]
     series = _series(looks, choice, left_out, notes)
     lines = faults.told(left_out)
-    if lines and (settings.faults == "raise" or not series):
+    if not series or (lines and settings.faults == "raise"):
         head = "Scenes are not right in" if series else "No scene remains of"
         raise ValueError(f"{head} {spec}:\n" + "\n".join(f"  {line}" for line in lines))
     recipe = choice.recipe | {k: getattr(settings, k) for k in ("bounds", "region", "pixel_m", "min_valid")}

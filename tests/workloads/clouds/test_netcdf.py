@@ -539,6 +539,10 @@ def test_double_precision_comes_as_single(tmp_path):
         (lambda d: d.drop_vars(["x", "y"]), "no coordinate of its rows"),
         (lambda d: d.assign_coords(x=np.geomspace(1, 1000, 30)), "x is not evenly spaced"),
         (lambda d: d.drop_vars("vis"), "no numeric variable"),
+        (
+            lambda d: d.assign(vis=d.vis.expand_dims(time=pd.DatetimeIndex([]))),
+            "it has no scene: its time has length 0",
+        ),
         (lambda d: d.expand_dims(member=[1, 2]), "vis has the dimensions member, y, x"),
         (
             lambda d: d.assign(crs=d.crs.assign_attrs(crs_wkt="nonsense", spatial_ref="no")),
