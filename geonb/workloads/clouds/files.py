@@ -139,7 +139,8 @@ def _open_raster(path: Path, bounds: Box | None, given: str | None, nodata: floa
     image = images.open_image(path, place=place)
     if image.transform.e > 0 or image.transform.a < 0:
         raise ValueError("its rows run from the south or its columns from the east. Make it north-up, with gdalwarp")
-    parts = [image] if pictures else [images.choose_bands(image, str(i + 1)) for i in range(len(image.bands))]
+    whole = pictures or nodata is not None  # a number stands for none where all bands hold it
+    parts = [image] if whole else [images.choose_bands(image, str(i + 1)) for i in range(len(image.bands))]
     layers = tuple(_raster_layer(path, part, colours, nodata) for part in parts)
     time = time_of_name(path.name) if given is None else time_given(path.stem, given)
     return Frame(layers, time, path.stem, timed_by="name" if given is None else "file")

@@ -370,6 +370,20 @@ def test_the_name_of_a_picture_may_say_its_time_and_what_is_no_data(tmp_path):
         open_scenes(f"{path}:time=%Y-%m-%d", patch=8)
 
 
+@pytest.mark.parametrize("name", ["a_20200401.tif", "a_20200401.png"])
+def test_a_number_told_to_be_no_data_is_none_where_all_bands_hold_it(tmp_path, name):
+    values = np.stack([textured((20, 24), i) for i in range(3)]).astype(np.uint8)
+    values[:, :5, :6] = 0
+    values[1, 10, 10] = 0
+    driver = {"driver": "PNG"} if name.endswith("png") else {}
+    path = write_raster(tmp_path / name, values, **driver)
+    (series,) = open_scenes(f"{path}:nodata=0", patch=8).series
+    inputs, valid = series.read(0)
+    assert len(inputs) == 3 and (valid == (values > 0).any(axis=0)).all() and inputs[1, 10, 10] == 0
+    (green,) = open_scenes(f"{path}:nodata=0", patch=8, channels=series.channels[1]).series
+    assert (green.read(0)[1] == valid).all()
+
+
 def test_summary_and_dataset_for_people(good):
     found = open_scenes(str(good), patch=16)
     row = dataset.summarise(found).loc["good"]
