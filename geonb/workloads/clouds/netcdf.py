@@ -212,18 +212,31 @@ def _times(data: xr.Dataset, time_dim: str | None, path: Path, notes: list[str])
     if time_dim is None and start is not None and (time := base_times.stamp(start)) is not pd.NaT:
         return [time.round("ms")], "file"
     names = [time_dim] if time_dim else [n for n in ("time", "t") if n in data.variables and data[n].size == 1]
+    unknown = []
     for name in (n for n in names if n in data.variables):
         found = _decoded(data[name])
         if not all(pd.isna(t) for t in found):
             return found, "file"
-        units = plain(data[name].attrs.get("units", "none"))
-        notes.append(
-            f"Times are unknown where nothing tells since when or in which form a file's {name} counts (units: {units}). Say it in "
-            "`scenes`, as FILE:time=hours since 1970-01-01, or FILE:time=%Y%m%d%H."
-        )
-    by_name = time_of_name(path.name)
+        unknown.append(_unknown(data[name]))
     count = data.sizes[time_dim] if time_dim else 1
-    return ([by_name], "name") if count == 1 else ([pd.NaT] * count, "file")
+    if count == 1 and (by_name := time_of_name(path.name)) is not pd.NaT:
+        return [by_name], "name"
+    notes += unknown
+    return [pd.NaT] * count, "file"
+
+
+def _unknown(variable: xr.DataArray) -> str:
+    """What is said of times that cannot be read."""
+    if why := base_times.unread(variable.attrs):
+        return (
+            f"Times are unknown where a file's {variable.name} counts in {why}, which is not read. Write it as days since a date of the "
+            "standard calendar, or say in `scenes` which variable tells the times: FILE:time=VARIABLE."
+        )
+    units = plain(variable.attrs.get("units", "none"))
+    return (
+        f"Times are unknown where nothing tells since when or in which form a file's {variable.name} counts (units: {units}). Say it in "
+        "`scenes`, as FILE:time=hours since 1970-01-01, or FILE:time=%Y%m%d%H."
+    )
 
 
 def _given(data: xr.Dataset, time_dim: str | None, path: Path, given: str) -> tuple[list[pd.Timestamp], str]:
@@ -231,11 +244,15 @@ def _given(data: xr.Dataset, time_dim: str | None, path: Path, given: str) -> tu
     count = data.sizes[time_dim] if time_dim else 1
     name = next((n for n in (given, time_dim, "time", "t") if n in data.variables and data[n].size == count), None)
     if name is not None and (name == given or " since " in given or "%" in given or base_times.form_in(given)):
-        found = _decoded(data[name], {} if name == given else {"units": given})
+        told = {} if name == given else {"units": given}
+        found = _decoded(data[name], told)
         if not all(pd.isna(t) for t in found):
             return found, "file"
         if count > 1 or "%" not in given:  # else the form may be that of its name
-            raise ValueError(f"time = {given!r} reads none of the {count} times in its {name}")
+            why = base_times.unread({**data[name].attrs, **told})
+            raise ValueError(
+                f"time = {given!r} reads none of the {count} times in its {name}{why and f' ({why} is not read)'}"
+            )
     if count > 1:
         raise ValueError(
             f"time = {given!r}, but it has {count} scenes. Give the units of their times, as hours since 1970-01-01, their form, "

@@ -172,6 +172,22 @@ def test_numbers_that_count_from_nobody_knows_when_are_no_times(tmp_path, number
     assert [f"{label}" for label in told.series[0].labels] == [f"{time:%Y-%m-%d %H:%M}" for time in WHEN]
 
 
+@pytest.mark.parametrize(
+    ("attrs", "why"),
+    [
+        ({"units": "days since 2020-01-01", "calendar": "360_day"}, "calendar 360_day"),
+        ({"units": "months since 2020-01-01"}, "unit months"),
+    ],
+)
+def test_what_cannot_be_counted_is_said_and_no_cure_that_is_none(tmp_path, attrs, why):
+    path = write_times(tmp_path / "a.nc", [1, 2, 3], attrs)
+    found = dataset.open_scenes(str(path), patch=8)
+    (note,) = [n for n in found.notes if "Times are unknown" in n]
+    assert f"counts in {why}, which is not read" in note and "hours since" not in note
+    with pytest.raises(ValueError, match=rf"reads none of the 3 times in its time \({why} is not read\)"):
+        dataset.open_scenes(f"{path}:time={attrs['units']}", patch=8)
+
+
 def test_times_as_they_are_told_in_the_name(tmp_path):
     form = [1042020, 5042020, 9042020]
     days = WHEN.normalize()
