@@ -21,10 +21,8 @@ FLAT = 1 / 50  # less contrast than this share of a bright scene's is none: nigh
 BRIGHT = 0.9  # quantile of the set's contrasts that counts as a bright scene's: most may be of the night
 LOOK_PX = 100_000  # pixels from which a scene's contrast is told
 HELD = 0.001  # share of the pixels from which on one number far from the others is no chance
-BLANK = (
-    0.01,
-    0.05,
-)  # shares of all pixels and of those at the rim that are 0 in every channel, from which on they may be none
+# shares of all pixels and of those at the rim that are 0 in every channel, from which on they may be none
+BLANK, BLANK_RIM = 0.01, 0.05
 
 
 @dataclass
@@ -159,7 +157,7 @@ def _blank(inputs: np.ndarray, valid: np.ndarray) -> tuple[float, float] | None:
 
     zero = (inputs == 0).all(axis=0)
     rim = valid & ~binary_erosion(valid)
-    if not rim.any() or zero[rim].mean() < BLANK[1] or not BLANK[0] <= (share := float(zero[valid].mean())) < 1:
+    if not rim.any() or zero[rim].mean() < BLANK_RIM or not BLANK <= (share := float(zero[valid].mean())) < 1:
         return None
     return 0.0, share
 

@@ -37,7 +37,7 @@ def find(spec: str, places: list[Path] | None = None) -> list[Found]:
     ----------
     spec : str
         ``file.nc:longitude_of_projection_origin=9.5`` sets an attribute of the file's grid mapping right,
-        ``file.nc:time=hours since 1970-01-01`` its times, ``file.nc:nodata=-999`` what stands for none.
+        ``file.nc:time=hours since 1970-01-01`` its times, ``file.nc:nodata=-999`` what stands for none; of a raster these two.
     places : list of Path, optional
         Where relative paths are looked for, the first place with something first; by default here, then in the checkout.
 
@@ -117,7 +117,9 @@ def open_file(path: Path, bounds: Box | None = None, options: dict[str, Any] | N
     options = dict(options or {})
     given, nodata = options.pop("time", None), options.pop("nodata", None)
     if options:
-        raise ValueError(f"{', '.join(options)}: only the grid mapping of a NetCDF or Zarr file can be set right")
+        raise ValueError(
+            f"{', '.join(options)}: only the grid mapping of a NetCDF or Zarr file can be set right; of a raster say time, nodata"
+        )
     return [_open_raster(path, bounds, given, nodata)]
 
 

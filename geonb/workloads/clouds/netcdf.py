@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 ROWS = ("y", "lat", "latitude", "northing", "rows", "projection_y_coordinate")
 FLAGS = {"flag_values", "flag_masks", "flag_meanings"}
 # attributes of CF that name variables which serve others, and are no images themselves
-SERVING = ("coordinates", "ancillary_variables", *xr.conventions.CF_RELATED_DATA)
+SERVING = (
+    *("coordinates", "ancillary_variables", "bounds", "grid_mapping", "climatology", "geometry", "node_coordinates"),
+    *("node_count", "part_node_count", "interior_ring", "cell_measures", "formula_terms"),
+)
 # standard names and units of places, angles and quality
 ROLES = re.compile(
     "(grid_)?(latitude|longitude)|time|.* since .*|.*_angle|.*(quality|status)_flag|degrees?_?(north|east|n|e)", re.I
@@ -242,6 +245,8 @@ def _unknown(variable: xr.DataArray) -> str:
 def _given(data: xr.Dataset, time_dim: str | None, path: Path, given: str) -> tuple[list[pd.Timestamp], str]:
     """UTC times of the frames as somebody says: by a date, by units, by a form, or in which variable they stand."""
     count = data.sizes[time_dim] if time_dim else 1
+    if given in data.variables and data[given].dtype == "S1":  # letters in a dimension of their own
+        data = data.assign({given: xr.decode_cf(data[[given]], decode_times=False)[given]})
     name = next((n for n in (given, time_dim, "time", "t") if n in data.variables and data[n].size == count), None)
     if name is not None and (name == given or " since " in given or "%" in given or base_times.form_in(given)):
         told = {} if name == given else {"units": given}

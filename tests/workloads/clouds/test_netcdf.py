@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import h5netcdf
 import numpy as np
 import pandas as pd
 import pyproj
@@ -186,6 +187,24 @@ def test_what_cannot_be_counted_is_said_and_no_cure_that_is_none(tmp_path, attrs
     assert f"counts in {why}, which is not read" in note and "hours since" not in note
     with pytest.raises(ValueError, match=rf"reads none of the 3 times in its time \({why} is not read\)"):
         dataset.open_scenes(f"{path}:time={attrs['units']}", patch=8)
+
+
+def test_a_time_that_the_name_tells_is_not_told_to_be_unknown(tmp_path):
+    path = write_plain(
+        tmp_path / "a_20200401.nc", textured((20, 24)).astype("f4"), {}, time=((), 12.0, {"units": "hours"})
+    )
+    found = dataset.open_scenes(str(path), patch=8)
+    assert found.series[0].times[0] == pd.Timestamp("2020-04-01")
+    assert found.notes == ("Times are those that the names of the files tell.",)
+
+
+def test_times_written_letter_by_letter(tmp_path):
+    texts = np.array([f"{time:%Y-%m-%d_%H:%M:%S}" for time in WHEN], "S19")
+    path = write_times(tmp_path / "a.nc", [1, 2, 3], {})
+    with h5netcdf.File(path, "a") as file:
+        file.dimensions["strlen"] = 19
+        file.create_variable("Times", ("time", "strlen"), data=texts.view("S1").reshape(3, 19))
+    assert dataset.open_scenes(f"{path}:time=Times", patch=8).series[0].times.equals(WHEN)
 
 
 def test_times_as_they_are_told_in_the_name(tmp_path):
