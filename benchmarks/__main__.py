@@ -26,6 +26,7 @@ NAMES = (
     "convlstm",
     "triplets",
     "interpretation",
+    "checksums",
     "startup",
 )
 HERE = Path(__file__).parent
