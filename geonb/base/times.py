@@ -155,6 +155,7 @@ def _epoch(units: str, *about: str) -> str:
     return next((UNITS[word] for word in re.findall(r"[a-z]+", words.lower()) if word in UNITS), "")
 
 
+@np.errstate(over="ignore")
 def _counted(attrs: Mapping[str, Any], unit: str, since: str, values: np.ndarray) -> pd.DatetimeIndex:
     """Numbers that count units since a date of any year; NaT of those beyond all dates, as fills are that nobody names."""
     times = np.full(len(values), "NaT", "M8[ns]")
