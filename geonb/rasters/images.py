@@ -337,8 +337,11 @@ def _open_bands(image: Image, path: Path, stack_: ExitStack) -> Any:
     # the same CRS on both sides: of files that differ in its name only, none is to be moved
     options = {"src_crs": image.crs, "crs": image.crs, "transform": image.transform, "height": height, "width": width}
     fill = next((image.fill[i] for i in here), None)
-    # fills are not averaged with their neighbours, nor where another band holds data
-    options |= {"unified_src_nodata": "NO"} | ({} if fill is None else {"src_nodata": fill, "nodata": fill})
+    # fills are not averaged with their neighbours, be there data in another band; beside a mask each band counts for itself,
+    # as GDAL forgets the mask else
+    options |= {"unified_src_nodata": "NO" if "per_dataset" in flags else "PARTIAL"} | (
+        {} if fill is None else {"src_nodata": fill, "nodata": fill}
+    )
     resampling = Resampling[image.resampling]
     return stack_.enter_context(WarpedVRT(data, resampling=resampling, add_alpha=alpha, **options))
 

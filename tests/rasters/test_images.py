@@ -178,8 +178,15 @@ def test_a_mask_and_a_nodata_value_both_count(tmp_path, dtype, inside):
 def test_nodata_of_one_band_is_not_averaged_where_another_holds_data(tmp_path):
     values = np.full((2, 6, 8), 100, np.float32)
     values[0, 0, 0] = -9999
-    inputs, valid = read(write_raster(tmp_path / "a.tif", values, nodata=-9999), resolution_m=20.0)
+    values[1, 2:4, 2:4], values[:, 4, 5] = -9999, -9999
+    path = write_raster(tmp_path / "a.tif", values, nodata=-9999)
+    inputs, valid = read(path, resolution_m=20.0)
+    assert (inputs[:, valid] == 100).all() and valid.sum() == 11 and not valid[1, 1]
+    inputs, valid = read(path, bands="1", resolution_m=20.0)
     assert valid.all() and (inputs == 100).all()
+    inputs, valid = read(path, resolution_m=5.0)
+    assert (inputs[:, valid] == 100).all()
+    np.testing.assert_array_equal(valid[8:], (values[0, 4:] > 0).repeat(2, axis=0).repeat(2, axis=1))
 
 
 @pytest.mark.parametrize(
