@@ -70,9 +70,12 @@ MUTANTS = [
     ),
     *inside(
         "workloads/segmentation/masks.py",
-        "workloads/segmentation/test_dataset.py::test_a_mask_in_another_crs_is_warped_as_rioxarray_does "
-        "test_labels_are_places_in_the_class_table",
+        "workloads/segmentation/test_dataset.py::test_a_mask_in_another_crs_is_warped_as_rioxarray_does",
         ("class codes are interpolated", "resampling=Resampling.nearest", "resampling=Resampling.bilinear"),
+    ),
+    *inside(
+        "workloads/segmentation/class_tables.py",
+        "workloads/segmentation/test_class_tables.py::test_labels_are_places_in_the_class_table",
         ("what is not valid keeps its label", "return np.where(valid, index, np.uint8(IGNORE))", "return index"),
     ),
     *inside(

@@ -51,7 +51,7 @@ RECORD = Workload(
         ),
         "resolution": Parameter("pixel side that everything is resampled to [m]", 1e-3, 1e6),
         "classes": Parameter(
-            'class table: a file, or "1=forest,2=water"', check="geonb.workloads.segmentation.masks:read_classes"
+            'class table: a file, or "1=forest,2=water"', check="geonb.workloads.segmentation.class_tables:read_classes"
         ),
         "bands": Parameter("bands to use, comma separated"),
         "patch": Parameter("side of a window [px]", 8, 8192),

@@ -11,7 +11,7 @@ from geonb.base import conventions, files, threads
 from geonb.rasters import images
 from geonb.store import arrays
 from geonb.store.arrays import CHUNK_PX, quiet_zarr, seal, source_facts, strips
-from geonb.workloads.segmentation import dataset, masks, scan
+from geonb.workloads.segmentation import class_tables, dataset, masks, scan
 
 
 def write_arrays(pairs: dataset.Pairs, folder: Path, workers: int | None = None) -> None:
@@ -44,7 +44,7 @@ def write_arrays(pairs: dataset.Pairs, folder: Path, workers: int | None = None)
             for _ in threads.spread(_fill, tasks, workers):
                 pass
         said = {"pruned": list(pairs.pruned), "remarks": scan.remarks(pairs.images, pairs.found)}
-        seal(folder, facts, classes=masks.real_classes(pairs.classes or ()), **said)
+        seal(folder, facts, classes=class_tables.real_classes(pairs.classes or ()), **said)
 
 
 def _empty(image: images.Image) -> tuple[Any, Any]:
@@ -81,4 +81,4 @@ def _fill(group: Any, image: images.Image, mask: masks.Mask, classes: tuple[dict
         for x in strips(image.shape[1]):
             inputs, valid, codes = read(rows, x)
             to["inputs"][:, rows, x], to["valid"][rows, x] = inputs, valid
-            to["targets"][rows, x] = masks.targets(codes, valid, classes, mask.classes)
+            to["targets"][rows, x] = class_tables.targets(codes, valid, classes, mask.classes)

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 from geonb import parameters
 from geonb.base import conventions, project, specs, trust
 from geonb.rasters import grids, images
-from geonb.workloads.segmentation import dataset, examples, masks
+from geonb.workloads.segmentation import class_tables, dataset, examples
 from geonb.workloads.segmentation.dataset import Pairs
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def _classes(value: Any, folder: Path) -> list[dict]:
         value = str(folder / value) if "=" not in value else value
     names = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
     _no_bool([c.get("name") if isinstance(c, dict) else c for c in names])
-    return masks.read_classes(value) or []
+    return class_tables.read_classes(value) or []
 
 
 def _map(value: dict, _: Path) -> dict[str, str]:

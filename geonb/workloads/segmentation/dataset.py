@@ -22,18 +22,16 @@ from geonb.rasters import images as rasters_images
 from geonb.rasters.images import Image, choose_bands, open_image, stack, unique
 from geonb.store.windows import check_sizes
 from geonb.workloads.segmentation import scan as segmentation_scan
+from geonb.workloads.segmentation.class_tables import class_table, read_classes, real_classes
 from geonb.workloads.segmentation.masks import (
     Mask,
     check_bands,
     check_colours,
     check_nodata,
-    class_table,
     code_text,
     lies_nowhere,
     polygon_codes,
-    read_classes,
     read_polygons,
-    real_classes,
 )
 
 MASK_OPTIONS = {"column": None, "layer": None, "read": ("codes", "rgb", "one-hot"), "buffer": None}

@@ -17,7 +17,7 @@ from geonb import store
 from geonb.base import trust
 from geonb.base.manifest import MANIFEST
 from geonb.rasters import grids, images, preprocessing
-from geonb.workloads.segmentation import catalogue, dataset, masks
+from geonb.workloads.segmentation import catalogue, class_tables, dataset, masks
 from geonb.workloads.segmentation import store as segmentation_store
 
 SMALL = {"patch": 16, "stride": 8, "block": 16}
@@ -211,7 +211,7 @@ def test_a_column_of_names_and_a_map(place):
 
 def test_two_classes_may_become_one(place):
     pairs = opened(changed(place, "one", map={"wood": "field"}), "one")
-    assert [c["name"] for c in masks.real_classes(pairs.classes)] == ["field", "lake"]
+    assert [c["name"] for c in class_tables.real_classes(pairs.classes)] == ["field", "lake"]
     made = segmentation_store.write_store(pairs, **SMALL, root=place.folder)
     valid = (place.one.inputs != 0).all(axis=0)
     expected = np.array([255, 0, 0, 255, 255, 1])[np.where(valid, place.one.codes, 0)]

@@ -1,6 +1,5 @@
 """Sources, images and masks: what is read, and what is refused with which words."""
 
-import json
 import shutil
 
 import geopandas as gpd
@@ -48,21 +47,6 @@ def test_scan_counts(scene):
     (found,) = pairs.found
     assert found["codes"] == dict(zip(codes.tolist(), counts.tolist(), strict=True))
     assert found["pixels_valid"] == valid.sum() and found["pixels_not_finite"] == 0
-
-
-def test_labels_are_places_in_the_class_table(scene):
-    pairs = pairs_of(scene.image, scene.mask)
-    data = masks.to_xarray(pairs.images[0], pairs.masks[0], pairs.classes)
-    place = {0: 255, 1: 0, 2: 1, 5: 2}
-    expected = np.vectorize(place.get)(scene.codes)
-    np.testing.assert_array_equal(data["targets"], np.where(data["valid"], expected, 255))
-
-
-@pytest.mark.parametrize("table", ["-3=a,70000=b,2=c", "2=a,1=b,9=c"])
-def test_codes_of_any_size_find_their_class(table):
-    classes = tuple(masks.read_classes(table))
-    codes = np.array([[c["code"] for c in classes] + [8, images.NO_CODE]])
-    assert masks.targets(codes, np.ones((1, 5), bool), classes).tolist() == [[0, 1, 2, 255, 255]]
 
 
 def test_to_xarray_has_the_coordinates_that_rioxarray_reads(scene):
@@ -192,38 +176,6 @@ def test_a_fourth_band_called_alpha_is_data_unless_it_is_a_mask(scene, tmp_path)
 
 
 # ---- class tables
-
-
-def test_class_tables_from_text_and_files(tmp_path):
-    expected = [(1, "field", "#aabbcc"), (2, "wood", "#00ff00")]
-    rows = [{"code": c, "name": n, "colour": k} for c, n, k in expected]
-    (tmp_path / "c.csv").write_text("code,name,colour\n1,field,#aabbcc\n2, wood,#00ff00\n")
-    (tmp_path / "c.json").write_text(json.dumps(rows))
-    (tmp_path / "c.yaml").write_text("1: {name: field, colour: '#aabbcc'}\n2: {name: wood, colour: lime}\n")
-    for file in ("c.csv", "c.json", "c.yaml"):
-        assert masks.read_classes(str(tmp_path / file)) == rows, file
-    assert [c["name"] for c in masks.read_classes("1 = field , 2=wood")] == ["field", "wood"]
-    assert masks.read_classes(None) is None
-
-
-@pytest.mark.parametrize("table", ["field,wood", "1=", "1=a,1=b", "1=a,2=a", "x=a", "0=ignore", "nothing.csv"])
-def test_wrong_class_tables(table):
-    with pytest.raises(ValueError, match="class"):
-        masks.read_classes(table)
-
-
-def test_class_names_of_files_stay_what_they_are(tmp_path):
-    (tmp_path / "c.csv").write_text("code,name\n1,NA\n2,None\n")
-    assert [c["name"] for c in masks.read_classes(tmp_path / "c.csv")] == ["NA", "None"]
-    wrong = {
-        "c.yaml": b"1: field\n1: wood\n", "d.yaml": b"1: yes\n", "e.yaml": b"1:\n2: wood\n", "e.csv": b"code,name\n1,\n",
-        "f.csv": "code,name\n1,Wälder\n".encode("latin-1"),
-    }  # fmt: skip
-    for file, content in wrong.items():
-        (tmp_path / file).write_bytes(content)
-        with pytest.raises(ValueError, match="class") as error:
-            masks.read_classes(tmp_path / file)
-        assert file in str(error.value)
 
 
 # ---- what is refused

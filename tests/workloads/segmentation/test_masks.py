@@ -170,39 +170,6 @@ def test_codes_that_no_class_may_have_are_refused_not_wrapped(image, tmp_path, d
     np.testing.assert_array_equal(codes[5:], LAB[5:])
 
 
-def test_a_table_holds_codes_that_a_class_may_have(tmp_path):
-    with pytest.raises(ValueError, match="code 4294967296: give codes from -2147483647 to 2147483647"):
-        masks.read_classes("0=a,4294967296=b")
-    (tmp_path / "c.csv").write_text("code,name\n1,NA\n2,\n")
-    with pytest.raises(ValueError, match="each name once"):
-        masks.read_classes(str(tmp_path / "c.csv"))
-    (tmp_path / "c.csv").write_text("code,name\n1,NA\n2,None\n")
-    assert [c["name"] for c in masks.read_classes(tmp_path / "c.csv")] == ["NA", "None"]
-
-
-@pytest.mark.parametrize(
-    ("file", "content", "words"),
-    [
-        ("c.json", '[{"code": 1.5, "name": "a"}]', ("code 1.5 is no whole number",)),
-        ("c.yaml", "1: a\n.inf: b\n", ("is not a class table",)),
-        ("c.yaml", "true: a\nfalse: b\n", ("code True is no whole number",)),
-        (
-            "c.yaml",
-            "1: {name: a, colour: [255, 0, 0]}",
-            ("colour [255, 0, 0] of class a is none", '"#rrggbb" in quotes'),
-        ),
-        ("c.csv", "code,name,colour\n1,a,rouge\n", ("colour 'rouge' of class a is none",)),
-        ("c.csv", "code,name\n1,Wood\n2,Grass, dry\n", ("line 3", "Names with commas go in quotes")),
-        ("c.csv", "", ("is not a class table",)),
-    ],
-)
-def test_a_class_table_is_refused_by_file_and_entry(tmp_path, file, content, words):
-    (tmp_path / file).write_text(content)
-    with pytest.raises(ValueError) as caught:
-        masks.read_classes(str(tmp_path / file))
-    assert all(word in str(caught.value) for word in (file, *words)), str(caught.value)
-
-
 # ---- without a place
 
 
