@@ -491,8 +491,9 @@ def _json(path: Path) -> Any:
 
 def _csv(path: Path) -> Any:
     with path.open(newline="") as file:
-        # in a report how long it took, and whether maps were there already
-        return [{k: v for k, v in row.items() if k not in ("seconds", "state")} for row in csv.DictReader(file)]
+        # in a report how long it took, whether maps were there already, and in which run's folder they lie
+        told = [{k: v for k, v in row.items() if k not in ("seconds", "state")} for row in csv.DictReader(file)]
+        return [{k: v.rpartition("/")[2] for k, v in row.items()} for row in told]
 
 
 def _netcdf(path: Path) -> Any:
