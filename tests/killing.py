@@ -486,7 +486,8 @@ def _equal(name: str, one: Any, two: Any) -> None:
 
 
 def _json(path: Path) -> Any:
-    return json.loads(path.read_text())
+    told = json.loads(path.read_text())
+    return {k: v for k, v in told.items() if k != "run"} if isinstance(told, dict) else told  # whose colours they are
 
 
 def _csv(path: Path) -> Any:

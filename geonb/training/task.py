@@ -22,7 +22,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from geonb import registry
 from geonb.base import manifest, specs
 from geonb.base.conventions import VERSION
-from geonb.base.files import read_json, whole_file, write_text
+from geonb.base.files import key_of, read_json, whole_file, write_text
 from geonb.base.metrics import lower_is_better
 from geonb.base.run_folder import RunFolder
 from geonb.store.loaders import data_module
@@ -242,10 +242,16 @@ def _trained(path: Path, new: dict[str, Any]) -> bool:
     except (OSError, ValueError):  # none, or damaged
         return False
     same = all(old.get(key) == value for key, value in json.loads(json.dumps(new)).items() if key != "geonb")
-    found = manifest.faults(path.parent, old.get("files", {}), deep=True) if same else []
+    found = [*_changed(old), *manifest.faults(path.parent, old.get("files", {}), deep=True)] if same else []
     for fault in found:
         print(f"{path.parent.name}/{fault}; it is trained again", flush=True)
     return same and not found
+
+
+def _changed(card: dict[str, Any]) -> list[str]:
+    """What is wrong with a card that says its own sum; those of an earlier geonb do not."""
+    kept = {key: value for key, value in card.items() if key != "sum"}
+    return [f"{CARD} is not what was written: its sum differs"] * (card.get("sum", key_of(kept)) != key_of(kept))
 
 
 def _save(states: dict[str, dict[str, Tensor]], path: Path, card: dict[str, Any]) -> None:
@@ -260,7 +266,8 @@ def _save(states: dict[str, dict[str, Tensor]], path: Path, card: dict[str, Any]
         with whole_file(target) as partial:
             save_file({key: value.detach().cpu().clone().contiguous() for key, value in states[name].items()}, partial)
     files = manifest.held(path.parent, [FILES[name] for name in states])
-    write_text(path, json.dumps({**card, "files": files}, indent=1))
+    card = {**card, "files": files}
+    write_text(path, json.dumps({**card, "sum": key_of(card)}, indent=1))
     run = path.parents[1]
     manifest.note_made(run, "log.csv", *(f"{path.parent.name}/{name}" for name in (path.name, *files)))
 
@@ -359,8 +366,11 @@ def load_model(path: str | Path, weights: str | None = None, workload: str | Non
         raise ValueError(
             f"The weights in {weights_path} don't fit the network of {card_path} ({card['network']}): {error}"
         ) from error
+    cure = "Copy it again, or train again; if you changed it on purpose, delete its `sum`."
+    manifest.refuse_damaged(f"The model card {card_path} is damaged", _changed(card), cure)
     # whatever is done with it from here on is done by the record that was chosen above, not by the card's word for it
     task.card = {**card, "workload": workload or card["workload"]}
+    task.card.pop("sum", None)  # of the file as it is
     task.card |= {"weights": name, "best": {**best, **card.get("checkpoints", {}).get(name, {})}}
     return task.eval()
 
