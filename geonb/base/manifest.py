@@ -25,6 +25,7 @@ from geonb.base.files import key_of, locked, read_json, write_json, write_text
 from geonb.base.threads import spread
 
 MANIFEST, NOTE = "manifest.json", "damaged.txt"
+CURED = "what is damaged is made again"  # in the cure of whatever a resumed run repairs
 METADATA = ("zarr.json", ".zarray", ".zattrs")
 SUMMED_BYTES = 2**28  # larger files are known by their size only
 SMALL_BYTES = 2**22  # of such files the sums are compared whenever a folder is opened

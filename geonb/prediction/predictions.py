@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 CURE = (
-    "Run notebooks/03_prediction.ipynb again, or geonb run <workload> --resume without --steps: what is damaged is made again. If you "
+    f"Run notebooks/03_prediction.ipynb again, or geonb run <workload> --resume <run>, without --steps: {manifest.CURED}. If you "
     "changed a file on purpose, delete the manifest.json beside it."
 )
 

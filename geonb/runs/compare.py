@@ -143,12 +143,16 @@ def _best_first(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _scores(frame: pd.DataFrame) -> tuple[dict[str, xr.Dataset], dict[str, str]]:
-    """run -> scores.nc, and why there is none to read."""
+    """run -> scores.nc, and why there is none to compare."""
+    from geonb.runs.run import older_scores, read_info
     from geonb.scores.scores import read_scores
 
     scores, faults = {}, {}
     for run, path in zip(frame.get("run", []), frame["path"], strict=True):
         try:
+            if older := older_scores(read_info(path)):
+                faults[run] = older
+                continue
             scores[run] = read_scores(path / "scores.nc")
         except (OSError, ValueError) as error:
             gone = not (path / "scores.nc").is_file()

@@ -18,7 +18,7 @@ from geonb.base.files import read_json
 from geonb.base.manifest import note_made
 from geonb.runs.html import render_notebook
 from geonb.runs.page import SIMULATED, day, interval, seconds, section, state_mark, table, whole, write
-from geonb.runs.run import read_info
+from geonb.runs.run import older_scores, read_info
 
 LIMIT_MB = 15
 
@@ -100,7 +100,7 @@ def _page(folder: Path, saving: int) -> str:
         if made:
             sections.append(made)
 
-    add("scores", "How good it is", lambda: _scores(folder))
+    add("scores", "How good it is", lambda: _scores(folder, info))
     add("sources", "Each source", lambda: _sources(folder))
     add("split", "Data and split", lambda: _store(folder, info))
     for path in sorted((folder / "notebooks").glob("*.ipynb")):
@@ -204,7 +204,7 @@ def simulated(folder: Path, info: dict[str, Any]) -> bool:
         return False  # the section about the data says what could not be read
 
 
-def _scores(folder: Path) -> str | None:
+def _scores(folder: Path, info: dict[str, Any]) -> str | None:
     """The table of the test split: network beside baselines, with intervals, counts and prevalence."""
     from geonb.plots.scores import score_table
     from geonb.scores.scores import read_scores
@@ -229,6 +229,8 @@ def _scores(folder: Path) -> str | None:
     share = f"Share of the test {unit}: {escape(share)}." if share else ""
     prevalence = f'<p class="quiet">{share}{precision}</p>' if share or precision else ""
     told = f"<p><b>{escape(verdict(scores))}</b></p>" if "gain" in scores else ""
+    if older := older_scores(info):
+        told = f'<p class="notice bad">{escape(older)}.</p>'
     return told + table(["model", *map(str, told_scores.columns)], rows, caption, lead=0) + prevalence
 
 

@@ -171,12 +171,14 @@ def row_of(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _fault(info: dict[str, Any]) -> str | None:
-    """Why a run has no scores, in a few words; None if it has."""
+    """Why a run has no scores, or none of what it is now, in a few words; None if it has."""
+    from geonb.runs.run import older_scores
+
     for step, about in info.get("steps", {}).items():
         if about.get("error"):
             return f"{step} {about.get('state', 'failed')}: {str(about['error']).splitlines()[0][:120]}"
     if info.get("headline"):
-        return None
+        return older_scores(info) or None
     at = next((step for step, about in info.get("steps", {}).items() if about.get("state") == "running"), None)
     return f"not finished: {at} is running, or was killed" if at else "not scored yet (04_analytics)"
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from geonb.base import files, manifest
+from geonb.base.manifest import CURED
 from geonb.runs import run as runs_run
 from geonb.runs.plan import Plan, Step, number_of, prepare, two_words
 from geonb.runs.resume import changes, signature
@@ -269,7 +270,8 @@ def explain(plan: Plan, step: Step, outcome: Outcome) -> str:
     lines += filter(None, [_full(plan, outcome.error).strip()])
     if outcome.state == "died" and "memory" in outcome.error.lower():
         lines.append("Give less at once (a smaller `batch` or `patch`), or ask for more memory, then:")
-    lines.append(_resume_line(plan))
+    # what is damaged was made by a step before: only a resumption of all makes it again
+    lines.append(_resume_line(plan, every=CURED in outcome.error))
     return "\n".join(lines)
 
 
@@ -281,8 +283,8 @@ def _full(plan: Plan, error: str) -> str:
     return f"\nOn the disk of {plan.run.path} {free / 1e6:,.1f} MB are free. Free some space, then:"
 
 
-def _resume_line(plan: Plan) -> str:
-    every = len(plan.steps) == len(plan.record.steps) + 1
+def _resume_line(plan: Plan, every: bool = False) -> str:
+    every |= len(plan.steps) == len(plan.record.steps) + 1
     steps = "" if every else f" --steps {','.join(str(s.number) for s in plan.steps)}"
     return f"Resume with: geonb run {plan.workload} --resume {two_words(plan.run)}{steps}"
 
@@ -298,7 +300,9 @@ def _report(run: runs_run.Run) -> str:
 
 
 def _finish(plan: Plan, report: str, out: TextIO) -> tuple[int, str]:
-    if plan.run.scores.is_file():
+    if told := runs_run.older_scores(plan.run.info):
+        files.say(f"\n{told[0].upper()}{told[1:]}.", out)
+    elif plan.run.scores.is_file():
         try:
             from geonb import scores
 

@@ -13,12 +13,12 @@ from typing import Any
 from geonb.base import manifest
 from geonb.base.conventions import VERSION
 from geonb.base.files import enough_space, key_of, locked, sweep, whole_folder, write_json
-from geonb.base.manifest import missing, write_manifest
+from geonb.base.manifest import CURED, missing, write_manifest
 from geonb.base.project import plain_name, project_root
 
 FORMAT = 1
 CURE = (
-    "Run notebook 01 again with the same settings, or geonb run <workload> --resume: what is damaged is made again. If you changed a "
+    f"Run notebook 01 again with the same settings, or geonb run <workload> --resume <run>: {CURED}. If you changed a "
     "file on purpose, delete the manifest.json beside it."
 )
 TABLE_BYTES = 10_000_000  # what a table and a seal may need

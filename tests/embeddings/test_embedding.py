@@ -6,6 +6,7 @@ import xarray as xr
 from scipy.spatial.distance import cdist
 
 from geonb.embeddings import embedding
+from geonb.plots import maps
 from geonb.workloads.segmentation import figures
 
 
@@ -99,6 +100,8 @@ def test_a_tile_looks_the_same_beside_whichever_others_it_is_read(small_store):
         np.testing.assert_array_equal(figures.rgb_tiles(small_store, [row])[0], together[place])
     assert together.dtype == np.uint8 and together.shape[1:] == (16, 16, 3) and np.ptp(together) > 100
     assert len(figures.rgb_tiles(small_store, [])) == 0
+    shown = maps.default_bands(small_store.channels)
+    np.testing.assert_array_equal(figures.rgb_tiles(small_store, rows, shown), together, "the colours of every map")
 
 
 def test_places_of_whole_scenes_become_samples_at_every_time():

@@ -61,6 +61,16 @@ def test_a_report_takes_the_proof_of_notebook_01(small_store, tmp_path, monkeypa
         stores.proof_of(other)
 
 
+def test_a_report_says_that_scores_are_of_earlier_predictions(run):
+    info = json.loads((run / "run.json").read_text())
+    info["steps"]["04_analytics"] = info["steps"]["02_training"] | {"ended": "2026-11-22T10:05:00Z"}
+    for started, told in (("2026-11-22T10:02:00Z", False), ("2026-11-22T11:00:00Z", True)):
+        info["steps"]["03_prediction"] = info["steps"]["02_training"] | {"started": started}
+        (run / "run.json").write_text(json.dumps(info))
+        page = report.write_report(run).read_text()
+        assert ("the scores are of before 03_prediction ran again" in page) is told
+
+
 def test_finished_run_is_told_whole(run):
     page = report.write_report(run).read_text()
     for told in (

@@ -196,6 +196,18 @@ def test_a_run_of_another_machine_is_running_as_long_as_its_lock_is_held(tmp_pat
     assert check_run(run)["state"] == "died"
 
 
+def test_scores_of_earlier_predictions_are_told_to_be_so(tmp_path):
+    run = scored(tmp_path, 0.5, 0.4)
+    times = {"started": "2026-11-22T10:00:00.000Z", "ended": "2026-11-22T10:01:00.000Z", "state": "done"}
+    run.update(steps={"03_prediction": times, "04_analytics": times | {"started": "2026-11-22T10:01:00.001Z"}})
+    assert runs_run.older_scores(run.info) == "" and run_table.table(tmp_path)["fault"].isna().all()
+    run.update(steps={"03_prediction": {"started": "2026-11-22T12:00:00.000Z", "ended": "2026-11-22T12:01:00.000Z"}})
+    told = "the scores are of before 03_prediction ran again: run 04_analytics"
+    assert runs_run.older_scores(run.info) == told == run_table.table(tmp_path)["fault"][0]
+    run.update(steps={"04_analytics": {"ended": "2026-11-22T12:02:00.000Z"}})
+    assert runs_run.older_scores(run.info) == ""
+
+
 def test_parameters_that_differ_come_first_and_alone_in_the_short_table(tmp_path):
     scored(tmp_path, 0.5, 0.4, lr=0.1, epochs=3, block=None, network="unet", shape=[1, 2])
     scored(tmp_path, 0.6, 0.3, lr=0.2, epochs=3, block=32, network="unet", shape=[1, 2], sampler="shuffle")

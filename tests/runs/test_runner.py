@@ -16,6 +16,7 @@ import pytest
 from tiny import RECORD, write_notebook
 
 from geonb import runs
+from geonb.base.manifest import CURED
 from geonb.runs import plan, runner
 
 pytest_plugins = ("tiny_fixtures",)  # project, reported
@@ -276,6 +277,21 @@ def test_a_full_disk_is_a_failure_with_its_cause(project, reported, monkeypatch)
     )
     run, code, message = start()
     assert code == 3 and "No space left on device" in message and run.info["state"] == "failed"
+
+
+def test_what_is_damaged_is_resumed_with_all_steps(project, reported, monkeypatch):
+    """The step that stumbles over it reads it; another one makes it again."""
+    from geonb.runs import kernels
+
+    start(steps="1-2")
+    for cure, line in (("Run it again", "--steps 2"), (f"As said: {CURED}.", "")):
+        outcome = kernels.Outcome("failed", error=f"ValueError: it is damaged\n{cure}")
+        monkeypatch.setattr(kernels, "execute", lambda *a, outcome=outcome, **k: outcome)
+        run, _, message = start(steps="2", resume=True, lr=0.3)
+        assert (
+            message.splitlines()[-2]
+            == f"Resume with: geonb run {RECORD} --resume {plan.two_words(run)} {line}".rstrip()
+        )
 
 
 def test_on_a_full_disk_the_last_word_is_written_where_room_was_kept(project, reported, monkeypatch):

@@ -26,40 +26,39 @@ __getattr__, __dir__, __all__ = names_of(__name__, _WHERE)
 MOST_STRETCHED = 64  # windows that say how bright a store is
 
 
-def rgb_tiles(
-    store: PatchStore, rows: Sequence[int] | np.ndarray, bands: tuple[int, int, int] | None = None
-) -> np.ndarray:
+def rgb_tiles(store: PatchStore, rows: Sequence[int] | np.ndarray, bands: Sequence[int] | None = None) -> np.ndarray:
     """How windows look to a person: the 2-98 % stretch of three bands, the same for every window of the store.
 
     Parameters
     ----------
     rows : rows of the store's index, all of one window size
-    bands : positions for red, green, blue; default the third, second and first of three or more, else the first
+    bands : positions for red, green, blue; see `geonb.plots.maps.default_bands`
 
     Returns
     -------
     uint8 array (sample, y, x, 3), in the order of ``rows``; invalid pixels white
     """
+    from geonb.plots.maps import default_bands
     from geonb.workloads.segmentation.loaders import Windows
 
     windows = Windows(store)
-    if bands is None:
-        bands = (2, 1, 0) if len(store.channels) >= 3 else (0, 0, 0)
+    bands = list(default_bands(store.channels) if bands is None else bands)
+    bands *= 3 if len(bands) == 1 else 1
     low, high = _stretch(windows, bands)
     tiles = []
     for row in rows:
         inputs = np.asarray(windows[int(row)]["inputs"])
-        grey = np.clip((inputs[list(bands)] - low) / max(high - low, 1e-6), 0, 1)
+        grey = np.clip((inputs[bands] - low) / max(high - low, 1e-6), 0, 1)
         tiles.append((np.moveaxis(np.where((inputs == 0).all(axis=0), 1, grey), 0, -1) * 255).astype(np.uint8))
     return np.stack(tiles) if tiles else np.zeros((0, 1, 1, 3), np.uint8)
 
 
-def _stretch(windows: Windows, bands: tuple[int, int, int]) -> tuple[float, float]:
+def _stretch(windows: Windows, bands: list[int]) -> tuple[float, float]:
     """The 2nd and 98th percentile of some bands in windows spread over the store: not of those asked for, so that a tile
     looks the same beside whichever others it is drawn."""
     drawn = np.unique(np.linspace(0, len(windows) - 1, min(len(windows), MOST_STRETCHED)).astype(int))
     items = [np.asarray(windows[int(row)]["inputs"])[:, ::2, ::2] for row in drawn]
-    seen = [item[list(bands)][:, (item != 0).any(axis=0)].ravel() for item in items]
+    seen = [item[bands][:, (item != 0).any(axis=0)].ravel() for item in items]
     shown = np.concatenate(seen) if seen else np.zeros(0)
     low, high = np.percentile(shown, [2, 98]) if shown.size else (0, 1)
     return float(low), float(high)
