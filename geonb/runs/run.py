@@ -306,7 +306,9 @@ def older_scores(info: dict[str, Any]) -> str:
     """What makes a run's scores those of earlier predictions: a step before them that began anew since; empty if none did."""
     steps = info.get("steps", {})
     scored = max((str(about.get("ended") or "") for name, about in steps.items() if name.startswith("04")), default="")
-    again = [name for name, about in steps.items() if name[:2] < "04" and scored and str(about.get("started") or "") > scored]
+    again = [
+        name for name, about in steps.items() if name[:2] < "04" and scored and str(about.get("started") or "") > scored
+    ]
     return f"the scores are of before {again[-1]} ran again: run 04_analytics" if again else ""
 
 
