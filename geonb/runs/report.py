@@ -322,6 +322,7 @@ def _source_row(source: dict[str, Any], meta: dict[str, Any]) -> dict[str, str]:
         "rows x columns": " x ".join(map(str, source.get("shape", []))),
         "months": f"{source['months']} from {source['first_month']}" if source.get("months") else "",
         "valid pixels": f"{source['pixels_valid']:,}" if "pixels_valid" in source else "",
+        "with a label": f"{source['pixels_labelled']:,}" if "pixels_labelled" in source else "",
     }
 
 

@@ -113,6 +113,10 @@ def remarks(images: Sequence[Image], found: Sequence[dict]) -> list[str]:
         told["that hold no number in some band, or one beyond 1e30, were taken for no data"] = counts[
             "pixels_not_finite"
         ]
+        bare = valid - counts["pixels_labelled"]
+        told["without a label are neither learnt nor scored. If they are a class, `classes` names it by its code"] = (
+            bare * (bare > valid / 2)
+        )
         for text, n in told.items():
             if n:
                 kinds.setdefault(f"Pixels {text}", []).append(f"{names} ({n:,}, {n / max(n, valid):.1%})")

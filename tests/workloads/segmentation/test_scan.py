@@ -65,3 +65,16 @@ def test_a_publishers_fill_is_told(scene, tmp_path):
     image = write_raster(tmp_path / "T32TQM_20200601T101031_B02.tif", scene.inputs[0])
     (said,) = remarks_of(scene, image, tmp_path)
     assert said.startswith("Pixels that are 0 were taken for no data, as the publisher has it: T32TQM")
+
+
+def test_ground_without_a_label_is_told_where_it_is_most_of_it(scene, tmp_path):
+    """As between polygons: a network that never saw it takes all of it for one of the classes."""
+    valid = dataset.scan(opened(scene)).found[0]["pixels_valid"]
+    codes = np.zeros_like(scene.codes)
+    codes[40:60, 40:60], codes[40:60, 60:80] = 1, 2
+    few = dataset.open_pairs(str(scene.image), str(write_raster(tmp_path / "few.tif", codes, nodata=0)))
+    made = segmentation_store.write_store(few, patch=16, stride=8, block=16, root=tmp_path)
+    labelled = made.meta["sources"][0]["pixels_labelled"]
+    assert 0 < labelled <= 800
+    (said,) = (note for note in made.meta["notes"] if "without a label" in note)
+    assert "neither learnt nor scored" in said and f"image.tif ({valid - labelled:,}, " in said
