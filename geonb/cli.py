@@ -280,6 +280,8 @@ def _trust(options: argparse.Namespace) -> int:
 
     sys.path += [str(folder) for folder in (*project.checkouts(), Path.cwd()) if str(folder) not in sys.path]
     for name in options.names:
+        trust.check_name(name)
+    for name in options.names:
         note = trust.trust(name)
         if not note.is_file():
             raise PermissionError(f"Cannot write {note}. Set XDG_STATE_HOME to a folder of yours that all nodes see.")

@@ -6,6 +6,7 @@ sum of what was named and of its source: code that changed must be named again, 
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
@@ -67,6 +68,33 @@ def trusted(path: str) -> bool:
     except (ValueError, OSError):
         return False
     return key in _HERE or (folder() / f"{key}.json").is_file()
+
+
+def check_name(path: str) -> None:
+    """Refuse an import path whose file has nothing of that name, without running it; a star may import any name.
+
+    Raises
+    ------
+    ValueError
+        Lists the functions and classes that there are; or there is no such file or module, or it is no Python.
+    """
+    file = _identity(path)[1][-1]
+    if not file.endswith(".py"):
+        return
+    try:
+        nodes = list(ast.walk(ast.parse(Path(file).read_bytes())))
+    except SyntaxError as error:
+        raise ValueError(f"{path!r}: {file} is no Python that can be read ({error})") from None
+    made = [node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    names = {
+        alias.asname or alias.name
+        for node in nodes
+        for alias in getattr(node, "names", ())
+        if isinstance(alias, ast.alias)
+    }
+    names |= {*made, *(node.id for node in nodes if isinstance(node, ast.Name))}
+    if (name := path.rpartition(":")[2]) not in names and not names & {"*", "globals", "__getattr__"}:
+        raise ValueError(f"{path!r}: {file} has no {name}. It has: {', '.join(made) or 'no function'}")
 
 
 def demand(path: str, whose: str = "a file") -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from geonb import cli
 from geonb.base import trust
 
 
@@ -86,6 +87,20 @@ def test_the_message_says_what_would_run_and_the_cure_works_from_anywhere(execut
     monkeypatch.chdir(tmp_path)
     trust.trust(cure)
     assert trust.trusted(cure)
+
+
+@pytest.mark.parametrize("path", ["own.py:scael", "planted_package.inner.deep:scael"])
+def test_a_name_that_the_source_does_not_have_is_refused(path, executed, tmp_path):
+    with pytest.raises(ValueError, match=r"has no scael\. It has: scale"):
+        trust.check_name(path)
+    assert cli.main(["trust", path.replace("scael", "scale"), path]) == 2
+    assert not trust.listed() and not executed.exists()
+    trust.check_name(path.replace("scael", "other"))
+    (tmp_path / "lib" / "own.py").write_text("def scale(:\n")
+    with pytest.raises(ValueError, match=r"own\.py is no Python that can be read"):
+        trust.check_name("own.py:scale")
+    (tmp_path / "lib" / "own.py").write_text("from planted_package.inner.deep import *\n")
+    trust.check_name("own.py:scale")
 
 
 def test_where_nothing_can_be_written_it_holds_in_this_process(executed, tmp_path, monkeypatch):
