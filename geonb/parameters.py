@@ -221,14 +221,14 @@ def check(
         Lists every fault (unknown, ill-typed, out of range, missing file) and, with unknown names, the known ones.
     """
     known = {n: d for declared in declared_by_step.values() for n, d in declared.items() if n not in SET_BY_RUNNER}
-    faults = []
+    faults, unlike = [], False
     for name, value in values.items():
         if name in SET_BY_RUNNER:
             faults.append(f"{name} = {value!r}: set by geonb run itself; give WORKLOAD, or --resume RUN, instead")
         elif name not in known:
             near = get_close_matches(name, known, n=1)
             faults.append(f"{name}: unknown" + (f"; did you mean {near[0]!r}?" if near else ""))
-    unknown = bool(faults)
+            unlike |= not near
     settled: dict[str, dict[str, Any]] = {}
     for step, declared in declared_by_step.items():
         settled[step] = {}
@@ -249,7 +249,7 @@ def check(
             settled[step][name] = _as_float(value, line.annotation)
     if faults:
         text = "\n".join(f"  {fault}" for fault in dict.fromkeys(faults))
-        if unknown:
+        if unlike:
             text += "\nKnown parameters:\n" + describe({"": known}, workload, options=False)
         raise ValueError(f"Parameters are not right, nothing was run:\n{text}")
     return settled
