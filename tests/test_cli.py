@@ -304,7 +304,7 @@ def _status(port, token):
 
 
 def test_code_that_files_name_is_allowed_once(project, capsys, monkeypatch):
-    (project / "own.py").write_text("raise SystemExit('it ran')")
+    (project / "own.py").write_text("raise SystemExit('it ran')\ndef scale(values): ...\n")
     assert cli.main(["trust"]) == 0 and "Nothing was allowed" in capsys.readouterr().out
     assert cli.main(["trust", "own.py:scale", "tinyload:TINY"]) == 0
     assert "own.py:scale may run" in capsys.readouterr().out and trust.trusted("own.py:scale")
