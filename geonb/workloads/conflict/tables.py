@@ -14,7 +14,7 @@ import lzma
 import re
 import zipfile
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -25,6 +25,7 @@ import pandas as pd
 
 from geonb.base.conventions import refuse
 
+BLOCK_ROWS = 16  # from the first on; Excel leaves the fields of a column off where it is empty in all of these
 SAMPLE_ROWS = 50  # from which the number of fields and the decimal sign are told
 COMPRESSED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 BROKEN = (
@@ -58,7 +59,7 @@ class Table:
     first : list of str
         The row below the header.
     strict : bool
-        Whether every row must have a field for each name, as one that is short would be read askew.
+        Whether every row must have as many fields, as those below the header all have one more than it names.
     """
 
     path: Path
@@ -93,7 +94,7 @@ def read_table(path: Path) -> Table:
     named = _named(path, header, below)
     dotted = any(DOTTED.fullmatch(field.strip()) for row in below for field in row)
     decimal = "," if sep == ";" and not dotted else "."
-    return Table(path, named, sep, decimal, 1 + bool(told) + tags, tags, first, strict=named[1:] == header)
+    return Table(path, named, sep, decimal, 1 + bool(told) + tags, tags, first, strict=named != header)
 
 
 def read_columns(
@@ -110,8 +111,8 @@ def read_columns(
     Raises
     ------
     ValueError
-        Once all is read: lists the lines of quotes that swallow rows, of rows with more fields than names or without all that are
-        read, and of a last row that is cut short.
+        Once all is read: lists the lines of quotes that swallow rows, of rows with more fields than the table, or with fewer where
+        others than empty ones at the end may be missing, and of a last row that is cut short.
     """
     count, least = 0, max(places.values(), default=-1) + 1
     options: dict[str, Any] = {"sep": table.sep, "decimal": table.decimal, "chunksize": rows, "low_memory": False}
@@ -128,7 +129,7 @@ def read_columns(
         raise
     # pandas says nothing of fields without a name, of missing ones and of rows within quotes; there, lines are more than rows
     lines, odd, cut = _scan(table)
-    if odd or table.strict or lines != count + table.skip:
+    if odd or lines != count + table.skip:
         refuse(f"{table.path} is damaged", _row_faults(table, least, cut))
 
 
@@ -230,14 +231,16 @@ def _row_faults(table: Table, least: int, cut: bool = False, endless: bool = Fal
     Parameters
     ----------
     least : int
-        Fields that each row must have; spreadsheets leave empty ones off its end.
+        Fields that each row must have; spreadsheets leave empty ones off its end, which is believed where nothing else explains it.
     cut, endless : bool
         The file ends within a row, within quotes.
     """
     width, names = len(table.header), sum(map(bool, table.header))
     faults: dict[int, str] = {}  # by line
     row: list[str] = []
-    begin, end, lost = 1, 0, 0
+    begin, end, lost, longest = 1, 0, 0, 0
+    blocks = defaultdict(Counter[int], {0: Counter([width])})  # sizes of the rows; the header is in the first
+    short: dict[int, tuple[int, int, int]] = {}  # line -> block, size, and that without empty fields at the end
     with open_text(table.path) as file:
         reader = csv.reader(file, delimiter=table.sep)
         try:
@@ -247,18 +250,31 @@ def _row_faults(table: Table, least: int, cut: bool = False, endless: bool = Fal
                     continue
                 if lost := sum(_swallowed(text, row[0], table.sep, width) for text in row if "\n" in text):
                     faults[begin] = _quote(f"{lost} rows below are taken for its text, up to line {end}")
-                elif any(row[width:]) or len(row) < least or (table.strict and len(row) != width):
-                    faults[begin] = f"{len(row)} fields, but {names} columns have a name. {UNQUOTED}"
+                    continue
+                size, used = len(row), max(place for place, field in enumerate(row, 1) if field.strip())
+                blocks[number // BLOCK_ROWS][size] += 1
+                if size == width:
+                    longest = max(longest, used)
+                elif least <= size < width and not table.strict:
+                    short[begin] = number // BLOCK_ROWS, size, used
+                else:
+                    faults[begin] = _sized(size, names)
         except csv.Error:  # a field longer than any text
             faults[end + 1], endless, cut = _quote("it is not closed"), False, False
+    for line, (block, size, used) in short.items():
+        unused = longest <= size == used  # no row has anything there, so none in between is missing
+        alike = blocks[block] == {size: blocks[block].total()} and blocks[block][size] > 1
+        if not longest or not (unused or alike):
+            faults[line] = _sized(size, names)
     if endless:
         faults[begin] = _quote("it is not closed")
     elif cut and not lost and len(row) < width and not faults.keys() - {begin}:
         faults[begin] = f"the last row ends after {len(row)} of {width} fields. Fetch the file again"
-    return [f"line {line}: {fault}" for line, fault in faults.items()]
+    return [f"line {line}: {fault}" for line, fault in sorted(faults.items())]
 
 
-UNQUOTED = "Give every row all fields, and put texts that hold the separator in quotes"
+def _sized(size: int, names: int) -> str:
+    return f"{size} fields, but {names} columns have a name. Give every row all fields, and put texts that hold the separator in quotes"
 
 
 def _quote(what: str) -> str:

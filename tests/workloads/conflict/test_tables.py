@@ -142,6 +142,36 @@ def test_a_row_that_ends_before_a_column_that_is_read_is_refused(tmp_path):
         read(write(tmp_path / "a.csv", *text))
 
 
+NOTED = [",".join([*HEADER, "notes"]), *lines(after=",")]  # a last column that is empty
+
+
+@pytest.mark.parametrize(
+    ("head", "row", "size"),
+    [
+        (NOTED, "62400,2005,1,200,place,", 6),  # 1,200 of a light, without quotes
+        (NOTED, "62400,2005,place,", 4),  # no light
+        (NOTED, "62400,2005,1,", 4),
+        (WAYS["separators at the ends"], "62400,2005,1,200,,", 6),
+        (WAYS["separators at the ends"], "62400,2005,place,", 4),
+        ([f"{line}{i or 'notes'}" for i, line in enumerate(NOTED)], "62400,2005,place,5", 4),
+    ],
+)
+def test_a_row_that_may_be_read_askew_is_refused(tmp_path, head, row, size):
+    table = tables.read_table(write(tmp_path / "a.csv", *head[:30], row, *head[30:]))
+    with pytest.raises(ValueError, match=rf"a.csv is damaged:\n- line 31: {size} fields, but . columns have a name"):
+        list(tables.read_columns(table, {"gid": 0}, 9))
+
+
+def test_excel_leaves_off_a_column_that_is_empty_in_sixteen_rows(tmp_path):
+    text = [f"{line},{i % 3 or ''}" for i, line in enumerate([",".join(HEADER), *lines()])]
+    text[0] += "notes"
+    text[16:32] = lines()[15:31]
+    pd.testing.assert_frame_equal(read(write(tmp_path / "a.csv", *text)), PLAIN, check_dtype=False)
+    text[32] = lines()[31]
+    with pytest.raises(ValueError, match=r"a.csv is damaged:\n- line 33: 4 fields, but 5 columns have a name"):
+        read(write(tmp_path / "a.csv", *text))
+
+
 def test_a_last_row_that_is_cut_is_refused_and_one_without_its_line_break_is_not(tmp_path):
     text = "\n".join([",".join(HEADER), *lines()])
     (tmp_path / "a.csv").write_text(text)
