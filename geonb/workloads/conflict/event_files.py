@@ -35,7 +35,8 @@ SPELLINGS = {
     "country": ("country", "country_name"),
 }
 NEEDED = ("date_start", "type", "best")
-TEXTS = ("date_start", "date_end")
+DAYS = ("date_start", "date_end")
+TEXTS = ("id", *DAYS)  # a float holds no id beyond 2**53
 TABLES = (".csv", ".tsv", ".txt", ".zip", *COMPRESSED)
 SHAPES = (".geojson", ".json", ".gpkg", ".shp", ".fgb")
 SIMULATED = "simulated by geonb"
@@ -142,7 +143,7 @@ def _open(path: Path) -> EventFile:
             return _named(path, table.header, SIMULATED in table.first, rows=table)
         if (found := _records(path)) is not None:
             records, total = found
-            frame = pd.DataFrame(records)
+            frame = pd.DataFrame(records, dtype=object)
             return _named(path, list(frame), SIMULATED in frame[:1].astype(str).to_numpy(), rows=frame, total=total)
         return _open_layer(path)
 
@@ -221,7 +222,7 @@ def _layer(path: Path, layer: str, ours: dict[str, str], points: bool) -> pd.Dat
         places = shapely.get_geometry(alone, 0)
         frame["latitude"], frame["longitude"] = shapely.get_y(places), shapely.get_x(places)
     frame = pd.DataFrame(frame.drop(columns="geometry", errors="ignore"))
-    for name in TEXTS:
+    for name in DAYS:
         if name in frame and frame[name].dtype.kind == "M":
             frame[name] = frame[name].dt.strftime("%Y-%m-%d")
     return frame

@@ -251,7 +251,7 @@ def _read(file: EventFile) -> tuple[pd.DataFrame, Found]:
         wrong = wrong & False
     again = table.duplicated("id") & (table["id"] >= 0) & ~table.duplicated([*DTYPES])
     if again.any():
-        found.faulty[TWICE] = int(again.sum()), table.loc[again, ["id"]].iloc[0].to_dict()
+        found.faulty[TWICE] = int(again.sum()), {"id": _text_of(file, table["id"][again].iloc[0])}
     for code, name in found.countries.items():
         if (read := tables.mended(name)) != name:
             found.countries[code] = read
@@ -262,7 +262,7 @@ def _read(file: EventFile) -> tuple[pd.DataFrame, Found]:
 def _tidy(chunk: pd.DataFrame, found: Found) -> pd.DataFrame:
     """Numbers, cells and months of those rows that can be used; `far` says whether place and cell number contradict each other."""
     values = {name: _numbers(chunk, name) for name in SPELLINGS if name not in ("date_start", "date_end", "country")}
-    values["id"] = _ids(chunk, values["id"])
+    values["id"] = _ids(chunk)
     start = _days(chunk["date_start"])
     end = _days(chunk["date_end"]) if "date_end" in chunk else start
     gid, off, both, disagrees, computed = _cells(values["gid"], values["latitude"], values["longitude"])
@@ -318,6 +318,12 @@ def _faults(
     }
 
 
+def _text_of(file: EventFile, number: int) -> Any:
+    """An id as the file has it."""
+    chunks = file.chunks(CHUNK_ROWS)
+    return next(chunk["id"][same].iloc[0] for chunk in chunks if (same := _ids(chunk) == number).any())
+
+
 def _numbers(chunk: pd.DataFrame, name: str) -> np.ndarray:
     """A column as float64; NaN where it is missing or no number."""
     if name not in chunk:
@@ -325,11 +331,12 @@ def _numbers(chunk: pd.DataFrame, name: str) -> np.ndarray:
     return pd.to_numeric(chunk[name], errors="coerce").to_numpy(np.float64, na_value=np.nan)
 
 
-def _ids(chunk: pd.DataFrame, numbers: np.ndarray) -> np.ndarray:
+def _ids(chunk: pd.DataFrame) -> np.ndarray:
     """Ids as int64: whole numbers that float64 holds, else a hash of the text; -1 where there is none, or one below 0."""
-    plain = (numbers == np.floor(numbers)) & (np.abs(numbers) <= 2**53)
+    numbers = _numbers(chunk, "id")
+    plain = (numbers == np.floor(numbers)) & (np.abs(numbers) < 2**53)
     ids = np.where(plain & (numbers >= 0), numbers, -1).astype(np.int64)
-    if "id" in chunk and not plain.all():
+    if "id" in chunk and chunk["id"].dtype.kind != "f" and not plain.all():  # a float beyond may be several ids
         texts = chunk["id"].astype("string").str.strip().fillna("").to_numpy(object)
         other = ~plain & (texts != "")
         ids[other] = pd.util.hash_array(texts[other]) >> np.uint64(1)
@@ -368,7 +375,8 @@ def _told(text: str, n: int, first: dict) -> str:
     keys = [k for k in first if k in about or SPELLINGS[k][0] in about]
     keys = keys or [k for k in ("date_start", "gid") if k in first]
     shown = ", ".join(f"{SPELLINGS[k][0]} {_plain(first[k])}" for k in keys)
-    event = _plain(first["id"]) if "id" in first else "without id"
+    event = first.get("id", "without id")
+    event = event.strip() if isinstance(event, str) else _plain(event)
     return f"{n} event{'s' * (n > 1)}: {text}; first: event {event} ({shown})"
 
 

@@ -185,6 +185,26 @@ def test_ids_that_are_no_small_numbers_tell_events_apart_too(tmp_path, ids):
     assert read.attrs["report"]["duplicate_ids"] == 1
 
 
+@pytest.mark.parametrize("kind", ["csv", "json", "geojson"])
+def test_large_ids_beside_an_empty_one_lose_no_event(tmp_path, kind):
+    path = tmp_path / f"a.{kind}"
+    rows = [ROW | {"id": n} for n in (10**17 + 1, 10**17 + 2, None)]
+    places = {"type": "Point", "coordinates": [9.1, 10.2]}
+    shapes = [{"type": "Feature", "properties": row, "geometry": places} for row in rows]
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": shapes} if kind == "geojson" else rows))
+    if kind == "csv":
+        pd.DataFrame(rows, dtype=object).to_csv(path, index=False)
+    read = events.read_events(path)
+    assert len(read) == 3
+    assert read.attrs["report"]["without_id"] == (3 if kind == "geojson" else 1)  # GDAL gives floats there
+
+
+def test_an_id_of_letters_that_comes_twice_is_told_as_the_file_has_it(tmp_path):
+    path = write(tmp_path / "a.csv", {"id": "NIG-1"}, {"id": "NIG-1", "best": 4})
+    with pytest.raises(ValueError, match=r"1 event: id is that of an earlier event .*; first: event NIG-1 \("):
+        events.read_events(path)
+
+
 def test_events_without_an_id_are_told(tmp_path):
     read = events.read_events(write(tmp_path / "a.csv", {"id": ""}, {"id": ""}, {}))
     assert read["id"].tolist() == [-1, -1, 3]
