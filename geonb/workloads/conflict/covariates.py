@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from geonb.base.conventions import refuse
+from geonb.rasters.images import LARGEST
 from geonb.workloads.conflict import priogrid
 from geonb.workloads.conflict.event_files import Paths, named_files
 from geonb.workloads.conflict.events import FEW
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 PLACES = ("gid", "year", "row", "col", "xcoord", "ycoord")  # the published tables' own columns
 CHUNK_ROWS = 400_000
 KEYS = ("gid", "year", "ycoord", "xcoord")
-CODES = tuple(-(10.0**n - 1) for n in range(2, 7))  # -99, -999, ...: how tables without a sign for it say unknown
+# -99, -999 ..., the least of an integer type, 1e20 of ocean models: how tables without a sign for it say unknown
+CODES = (*(-(10.0**n - 1) for n in range(2, 7)), *(-(2.0**n) for n in (15, 31, 63)), 1e20)
 
 
 def list_columns(paths: Paths | None) -> dict[str, list[str]]:
@@ -121,7 +123,7 @@ def read_covariates(
         where = region.spec or "around the events"
         if code := _code(values[..., region.valid]):
             faults.append(
-                f"{name} is {code:.0f} in cells of the region {where}, far below all else: a code for unknown? Leave such fields empty"
+                f"{name} is {code:.10g} in cells of the region {where}, far from all else: a code for unknown? Leave such fields empty"
             )
         if yearly:
             rule = "interpolated" if name.startswith(tuple(interpolate)) else "carried"
@@ -201,9 +203,9 @@ def _refuse_twice(pieces: list[pd.DataFrame], columns: Sequence[str], region: pr
 
 
 def _code(values: np.ndarray) -> float | None:
-    """A value that is no measurement: -99, -999 ... where the next one up is not half as low."""
-    low = float(np.nanmin(values, initial=np.inf))
-    return low if low in CODES and np.nanmin(values, initial=np.inf, where=values != low) > low / 2 else None
+    """A value that is no measurement: one of CODES, where no other goes half as far on its side of 0."""
+    there = (code for code in CODES if (values == code).any())
+    return next((c for c in there if np.nanmax(values / c, initial=0, where=values != c) < 0.5), None)
 
 
 def _as_numbers(chunk: pd.DataFrame, keys: list[str], columns: Sequence[str]) -> pd.DataFrame:
@@ -219,9 +221,9 @@ def _as_numbers(chunk: pd.DataFrame, keys: list[str], columns: Sequence[str]) ->
         if len(wrong):
             raise ValueError(f": {name} must be a whole number from 1 to {high}, not {wrong.iloc[0]:.10g}")
     for name in columns:
-        if len(wrong := chunk[name][chunk[name].abs() > np.finfo(np.float32).max]):
+        if len(wrong := chunk[name][chunk[name].abs() >= LARGEST]):
             raise ValueError(
-                f": {name} = {wrong.iloc[0]:g} is no finite number of float32. Leave fields that are not known empty"
+                f": {name} = {wrong.iloc[0]:g}, and nothing of 1e30 and beyond is a measurement. Leave fields that are not known empty"
             )
     return chunk
 

@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from geonb.base import conventions, files
+from geonb.rasters.images import LARGEST
 from geonb.store import arrays
 from geonb.store import windows as store_windows
 from geonb.store.sealing import FORMAT, check_import, seal
@@ -197,7 +198,11 @@ def _read_arrays(data: Any, folder: Path) -> None:
     )  # fmt: skip
     inputs, targets = (arrays.writable(group)[name] for name in ("inputs", "targets"))
     for start in range(0, n, some):
-        inputs[start : start + some] = predictor[start : start + some].astype(np.float32)
+        values = predictor[start : start + some]
+        if (odd := values[np.isfinite(values) & (np.abs(values) >= LARGEST)]).size:
+            said = f"predictor is {odd[0]:g} in samples from {start}, and nothing of 1e30 and beyond is a measurement"
+            raise ValueError(f"{data.filename}: {said}. Give NaN for what is not known.")
+        inputs[start : start + some] = values.astype(np.float32)
         flags = truth[start : start + some].reshape(-1, height, width)
         if (odd := flags[(flags != 0) & (flags != 1)]).size:
             said = f"truth is {odd[0]:g} in samples from {start}"
