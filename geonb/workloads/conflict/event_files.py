@@ -144,7 +144,13 @@ def _open(path: Path) -> EventFile:
         if (found := _records(path)) is not None:
             records, total = found
             frame = pd.DataFrame(records, dtype=object)
-            return _named(path, list(frame), SIMULATED in frame[:1].astype(str).to_numpy(), rows=frame, total=total)
+            file = _named(path, list(frame), SIMULATED in frame[:1].astype(str).to_numpy(), rows=frame, total=total)
+            for name in file.columns.values():
+                if len(odd := frame[name][frame[name].map(type).isin([list, dict])]):
+                    raise ValueError(
+                        f"{path}: {name} = {odd.iloc[0]!r:.60} is no single value. Give a text or a number."
+                    )
+            return file
         return _open_layer(path)
 
 
@@ -170,7 +176,10 @@ def _records(path: Path) -> tuple[list[dict], int] | None:
     records = content.get("Result") if isinstance(content, dict) else content
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
         raise ValueError(f"{path} holds no list of events. Give a page of UCDP's web service, or GeoJSON.")
-    return records, int(content.get("TotalCount") or 0) if isinstance(content, dict) else 0
+    total = str(content.get("TotalCount") or 0) if isinstance(content, dict) else "0"
+    if not total.isdecimal():
+        raise ValueError(f"{path}: TotalCount = {total:.60} is no number of events. Fetch the page again.")
+    return records, int(total)
 
 
 def lacking_pages(files: list[EventFile]) -> list[str]:
@@ -218,7 +227,8 @@ def _layer(path: Path, layer: str, ours: dict[str, str], points: bool) -> pd.Dat
     frame = gpd.read_file(path, layer=layer, columns=list(ours)).rename(columns=ours)
     if points and not {"latitude", "longitude"} <= set(frame):
         shapes = frame.geometry.to_crs(4326) if frame.crs is not None else frame.geometry
-        alone = shapes.where(shapely.get_num_geometries(shapes) == 1)  # many programs write each point as a multipoint
+        # many programs write each point as a multipoint
+        alone = shapes.where((shapely.get_num_geometries(shapes) == 1) & ~shapely.is_empty(shapes))
         places = shapely.get_geometry(alone, 0)
         frame["latitude"], frame["longitude"] = shapely.get_y(places), shapely.get_x(places)
     frame = pd.DataFrame(frame.drop(columns="geometry", errors="ignore"))

@@ -328,7 +328,8 @@ def _numbers(chunk: pd.DataFrame, name: str) -> np.ndarray:
     """A column as float64; NaN where it is missing or no number."""
     if name not in chunk:
         return np.full(len(chunk), np.nan)
-    return pd.to_numeric(chunk[name], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    column = chunk[name] if chunk[name].dtype.kind in "iuf" else chunk[name].astype("string")  # TRUE is not 1
+    return pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
 
 
 def _ids(chunk: pd.DataFrame) -> np.ndarray:

@@ -54,6 +54,10 @@ def test_a_list_of_records_reads_as_the_table(tmp_path):
         ('{"TotalCount": 0, "Result": []}', "a.json: no column for date_start"),
         ('{"Result": "none"}', "a.json holds no list of events"),
         ("[1, 2]", "a.json holds no list of events"),
+        ('{"TotalCount": [1], "Result": []}', r"a.json: TotalCount = \[1\] is no number of events"),
+        ('{"TotalCount": "abc", "Result": []}', "a.json: TotalCount = abc is no number of events"),
+        ('{"TotalCount": NaN, "Result": []}', "a.json: TotalCount = nan is no number of events"),
+        ('{"TotalCount": 1, "Result": [{"id": [1, 2]}]}', r"a.json: id = \[1, 2\] is no single value"),
         ('{"message": "no such version"}', "a.json is damaged or not what its name says"),
     ],
 )
@@ -61,6 +65,21 @@ def test_json_that_holds_no_events_is_named(tmp_path, content, says):
     (tmp_path / "a.json").write_text(content)
     with pytest.raises(ValueError, match=says):
         events.read_events(tmp_path / "a.json")
+
+
+def test_a_number_beyond_all_numbers_is_no_cell(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps([ROWS[0] | {"priogrid_gid": 10**400}, *ROWS[1:]]))
+    read = events.read_events(tmp_path / "a.json")
+    pd.testing.assert_frame_equal(read, plain(tmp_path))  # the coordinates count
+    assert read.attrs["report"]["gid_from_coordinates"] == 1
+
+
+def test_an_empty_point_is_an_event_without_a_place(tmp_path):
+    rows = pd.DataFrame(ROWS).drop(columns=["latitude", "longitude", "priogrid_gid"])
+    points = [shapely.Point(), *[shapely.Point(9.1, 10.2)] * 6]
+    gpd.GeoDataFrame(rows, geometry=points, crs=4326).to_file(tmp_path / "a.gpkg")
+    with pytest.raises(ValueError, match=r"a.gpkg: 1 event: no cell: .*; first: event 1 \(latitude empty"):
+        events.read_events(tmp_path / "a.gpkg")
 
 
 def test_a_compressed_table_reads_as_the_table(tmp_path):
