@@ -33,6 +33,8 @@ from geonb.workloads.conflict.window_store import UNPLACED, WindowStore
 
 LAYOUTS = ("conflict_lstm", "geonb")
 SAMPLES_AT_ONCE = 64
+SIDE = 2**15 - 1  # cells, as the table of samples holds them
+KEYS = ("channels", "key_ucdp", "key_prio")  # attributes that name channels
 
 
 def export_sequences(
@@ -136,10 +138,13 @@ def import_sequences(
     file, folder = check_import(file, folder)
     parts = store_windows.read_shares(shares)
     about = files.fingerprint(file)
-    with h5py.File(file) as data:
+    try:
+        opened = h5py.File(file)
+    except OSError as error:
+        raise ValueError(f"{file} is damaged or cut short ({conventions.short(error)}). Fetch it again.") from None
+    with opened as data:
         exact = str(data.attrs.get("layout", "")) == "geonb" and "cube" in data
-        if not exact:
-            _check(data, file, parts)
+        _check_cube(data, file) if exact else _check(data, file, parts)
 
         def write_arrays(path: Path) -> None:
             with files.enough_space(path.parent, 4 * file.stat().st_size):
@@ -164,14 +169,33 @@ def _check(data: Any, file: Path, shares: tuple[float, ...]) -> None:
             faults.append(f"truth is {truth}, not {(shape[0], *shape[3:])}")
         if not faults and shape[0] < 3:
             faults.append(f"there are {shape[0]} samples: at least 3 are needed, one a split")
+        if not faults and max(shape[3:]) > SIDE:
+            faults.append(
+                f"its windows are {shape[3]} x {shape[4]} cells: at most {SIDE} a side can be held. Cut smaller ones"
+            )
+        names = [name for key in KEYS for name in _texts(data, key)]
+        if odd := [name for name in names if name.encode(errors="replace").decode() != name]:
+            faults.append(
+                f"a channel's name is no text in UTF-8: {odd[0]!a}. Name the channels anew, in {', '.join(KEYS)}"
+            )
         counts = _counts(data, shares)
         whole = counts.shape == (3,) and counts.dtype.kind in "iu"
-        if not faults and not (whole and counts.min() >= 0 and counts[0] and counts.sum() == shape[0]):
+        fair = whole and counts.min() >= 0 and counts.max() <= shape[0]  # unsigned ones may wrap in a sum
+        if not faults and not (fair and counts[0] and counts.sum() == shape[0]):
             faults.append(
                 f"train, val and test have {counts.tolist()} samples, not {shape[0]} together and one or more in train. Correct the "
                 "attribute splits, delete it to deal them by shares, or give other shares"
             )
     conventions.refuse(f"{file} is not of the layout conflict_lstm", faults)
+
+
+def _check_cube(data: Any, file: Path) -> None:
+    cube, index = data["cube"], getattr(data.get("index"), "dtype", None)
+    lacks = [f"/cube has no attribute {name}" for name in ("root", "attributes") if name not in cube.attrs]
+    lacks += [f"/cube/{name} has no attribute about" for name in cube if "about" not in cube[name].attrs]
+    lacks += ["there is no table, /index"] * (index != np.uint8)
+    lacks += ["there is no attribute store"] * ("store" not in data.attrs)
+    conventions.refuse(f"{file} is not of the layout geonb", lacks, cure="Write it again with export_sequences.")
 
 
 def _counts(data: Any, shares: tuple[float, ...]) -> np.ndarray:
@@ -216,7 +240,7 @@ def _write_table(folder: Path, data: Any, about: dict, shares: tuple[float, ...]
     """The table of a store of samples; gives its seal."""
     n, steps, channels, height, width = data["predictor"].shape
     counts = _counts(data, shares)
-    code = np.repeat(np.arange(3), counts).astype(np.int8)
+    code = np.repeat(np.arange(3), counts.astype(np.int64)).astype(np.int8)
     index = pd.DataFrame(
         {
             "source": pd.Categorical.from_codes(np.zeros(n, np.int8), [WINDOWS]),
@@ -259,15 +283,17 @@ def _write_table(folder: Path, data: Any, about: dict, shares: tuple[float, ...]
 
 def _texts(data: Any, name: str) -> list[str]:
     """Names in an attribute of the file or of its predictor, whatever type they have."""
+    import h5py
+
     value = data.attrs.get(name, data["predictor"].attrs.get(name, []))
-    if isinstance(value, str | bytes):
-        value = [value]
-    return [v.decode() if isinstance(v, bytes) else str(v) for v in value]
+    values: Any = [] if isinstance(value, h5py.Empty) else np.ravel(value)
+    return [v.decode(errors="surrogateescape") if isinstance(v, bytes) else str(v) for v in values]
 
 
 def _names(data: Any, channels: int) -> list[str]:
     """Names of the channels: the file's own, those of its keys if they are as many, else numbers."""
-    for names in (_texts(data, "channels"), _texts(data, "key_ucdp") + _texts(data, "key_prio")):
+    own, events, covariates = (_texts(data, key) for key in KEYS)
+    for names in (own, events + covariates):
         if len(names) == channels == len(set(names)):
             return names
     return [f"channel_{k}" for k in range(channels)]

@@ -134,6 +134,12 @@ def test_the_own_layout_comes_back_exactly(cube_store, tmp_path):
     assert back.grid.load().identical(cube_store.grid.load())
 
 
+def wide(data):
+    del data["predictor"], data["truth"]
+    data.create_dataset("predictor", (3, 1, 1, 1, 40_000), "f4", chunks=True)
+    data.create_dataset("truth", (3, 1, 40_000), "f4", chunks=True)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -145,6 +151,10 @@ def test_the_own_layout_comes_back_exactly(cube_store, tmp_path):
         (lambda data: data.attrs.update(splits=[0, 20, 0]), r"have \[0, 20, 0\] samples"),
         (lambda data: data["predictor"].__setitem__((15, 0, 1, 0, 0), -3.4e38), r"predictor is -3.4e\+38 in samples"),
         (lambda data: data["predictor"].__setitem__((15, 0, 1, 0, 0), 1e300), r"predictor is 1e\+300 in samples"),
+        (lambda data: data.attrs.update(splits=np.array([2**64 - 1, 1, 20], np.uint64)), "have .* samples, not 20"),
+        (lambda data: data.attrs.update(channels=np.array([b"a\xff", b"b", b"c"])), r"no text in UTF-8: 'a\\udcff'"),
+        (wide, "its windows are 1 x 40000 cells: at most 32767"),
+        (lambda data: data.attrs.update(layout="geonb") or data.create_group("cube"), "/cube has no attribute root"),
         (lambda data: data["truth"].__setitem__((15, 0, 0), 7), "truth is 7 in samples from 0"),
         (lambda data: data["truth"].__setitem__((15, 0, 0), np.nan), "truth is nan in samples from 0"),
     ],
@@ -157,6 +167,24 @@ def test_what_others_wrote_is_checked_before_there_is_a_store(theirs, tmp_path, 
     with pytest.raises(ValueError, match=f"theirs.hdf5[\\s\\S]*{says}"):
         hdf5.import_sequences(theirs[0], tmp_path / "data/a")
     assert not (tmp_path / "data/a").exists() and not list(tmp_path.rglob("*.zarr*"))
+
+
+def test_a_file_that_is_cut_short_is_refused(theirs, tmp_path):
+    whole = theirs[0].read_bytes()
+    theirs[0].write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"theirs.hdf5 is damaged or cut short \(.*truncated"):
+        hdf5.import_sequences(theirs[0], tmp_path / "a")
+
+
+@pytest.mark.parametrize("value", [7, h5py.Empty("f"), np.bytes_(b"one"), "one"])
+def test_names_that_are_not_one_a_channel_are_numbers(theirs, tmp_path, value):
+    with h5py.File(theirs[0], "r+") as data:
+        data.attrs["channels"] = data.attrs["key_ucdp"] = value
+        data.attrs["splits"] = np.array([12, 4, 4], np.uint64)
+        del data.attrs["key_prio"]
+    store = hdf5.import_sequences(theirs[0], tmp_path / "theirs")
+    assert store.inputs == ["channel_0", "channel_1", "channel_2"]
+    assert store.index["split"].value_counts().to_dict() == {"train": 12, "val": 4, "test": 4}
 
 
 def test_shares_that_leave_no_sample_to_train_on_are_refused(theirs, tmp_path):
