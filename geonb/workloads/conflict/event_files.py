@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from geonb.workloads.conflict.tables import BROKEN, COMPRESSED, Table, read_columns, read_table
@@ -39,6 +40,7 @@ DAYS = ("date_start", "date_end")
 TEXTS = ("id", *DAYS)  # a float holds no id beyond 2**53
 TABLES = (".csv", ".tsv", ".txt", ".zip", *COMPRESSED)
 SHAPES = (".geojson", ".json", ".gpkg", ".shp", ".fgb")
+APART_DEG = 0.01  # of a point and its columns latitude and longitude; less is rounding
 SIMULATED = "simulated by geonb"
 Paths = str | Path | Iterable[str | Path]
 
@@ -84,7 +86,8 @@ class EventFile:
             texts.append(f"{self.path}: neither priogrid_gid nor latitude and longitude, so no event has a place")
         if texts:
             texts[-1] += f". It has: {', '.join(str(name) for name in self.header[:40])}"
-        twice = [name for name in self.columns.values() if self.header.count(name) > 1]
+        names = list(map(_spelt, self.header))
+        twice = [name for name in map(_spelt, self.columns.values()) if names.count(name) > 1]
         return texts + [f"{self.path}: the column {name} is there twice; take one of them out" for name in twice]
 
     def chunks(self, rows: int) -> Iterator[pd.DataFrame]:
@@ -154,8 +157,13 @@ def _open(path: Path) -> EventFile:
         return _open_layer(path)
 
 
+def _spelt(name: Any) -> str:
+    """A column's name as SPELLINGS has it."""
+    return str(name).strip().lstrip("\ufeff").strip('"').lower().replace(" ", "_")
+
+
 def _named(path: Path, header: list[str], simulated: bool, **more: Any) -> EventFile:
-    names = [str(name).strip().lstrip("\ufeff").strip('"').lower().replace(" ", "_") for name in header]
+    names = list(map(_spelt, header))
     columns: dict[str, str] = {}
     for ours, spellings in SPELLINGS.items():
         there = (header[names.index(spelling)] for spelling in spellings if spelling in names)
@@ -225,14 +233,31 @@ def _layer(path: Path, layer: str, ours: dict[str, str], points: bool) -> pd.Dat
     import shapely
 
     frame = gpd.read_file(path, layer=layer, columns=list(ours)).rename(columns=ours)
-    if points and not {"latitude", "longitude"} <= set(frame):
+    if points:
         shapes = frame.geometry.to_crs(4326) if frame.crs is not None else frame.geometry
         # many programs write each point as a multipoint
         alone = shapes.where((shapely.get_num_geometries(shapes) == 1) & ~shapely.is_empty(shapes))
-        places = shapely.get_geometry(alone, 0)
-        frame["latitude"], frame["longitude"] = shapely.get_y(places), shapely.get_x(places)
+        point = shapely.get_geometry(alone.to_numpy(), 0)
+        places = {"latitude": shapely.get_y(point), "longitude": shapely.get_x(point)}
+        if not places.keys() <= set(frame):
+            frame = frame.assign(**places)
+        elif frame.crs is not None:
+            _refuse_apart(path, frame, places)
     frame = pd.DataFrame(frame.drop(columns="geometry", errors="ignore"))
     for name in DAYS:
         if name in frame and frame[name].dtype.kind == "M":
             frame[name] = frame[name].dt.strftime("%Y-%m-%d")
     return frame
+
+
+def _refuse_apart(path: Path, frame: pd.DataFrame, places: dict[str, np.ndarray]) -> None:
+    """Refuse points that lie elsewhere than their columns of coordinates say."""
+    points = np.stack([*places.values()], axis=1)
+    given = frame[[*places]].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
+    apart = (np.abs((given - points + 180) % 360 - 180) > APART_DEG).any(axis=1)
+    if apart.any():
+        point, columns = (", ".join(f"{degrees:.6g}" for degrees in pair[apart][0]) for pair in (points, given))
+        raise ValueError(
+            f"{path}: {apart.sum():,} of {len(frame):,} points lie elsewhere than latitude and longitude say; first: {point}, but the "
+            f"columns have {columns}. Correct the wrong ones, or take the columns out: then the points count."
+        )

@@ -102,3 +102,27 @@ def test_a_column_that_is_there_twice_is_refused(tmp_path):
     pd.concat([frame, frame[["best"]] + 1], axis=1).to_csv(tmp_path / "a.csv", index=False)
     with pytest.raises(ValueError, match="the column best is there twice"):
         events.read_events(tmp_path / "a.csv")
+    frame.assign(Best=1).to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(ValueError, match="the column best is there twice"):
+        events.read_events(tmp_path / "a.csv")
+
+
+def test_truths_are_no_deaths(tmp_path):
+    pd.DataFrame(ROWS).assign(best=[True, False, True, False, True, False, True]).to_csv(
+        tmp_path / "a.csv", index=False
+    )
+    with pytest.raises(ValueError, match=r"a.csv: 7 events: best is not a number; first: event 1"):
+        events.read_events(tmp_path / "a.csv")
+
+
+def test_points_beside_their_columns_of_coordinates_are_refused(tmp_path):
+    rounded = shapely.Point(9.104, 10.196)
+    frame = gpd.GeoDataFrame(ROWS, geometry=[rounded, shapely.Point()] + [shapely.Point(9.1, 10.2)] * 5, crs=4326)
+    for crs in (4326, 3857):
+        frame.to_crs(crs).to_file(tmp_path / f"{crs}.gpkg")
+        pd.testing.assert_frame_equal(events.read_events(tmp_path / f"{crs}.gpkg"), plain(tmp_path))
+    frame.loc[6, "geometry"] = shapely.Point(30, 10.2)
+    frame.to_file(tmp_path / "b.gpkg")
+    told = r"b.gpkg: 1 of 7 points lie elsewhere .* first: 10.2, 30, but the columns have 10.2, 9.1\."
+    with pytest.raises(ValueError, match=told):
+        events.read_events(tmp_path / "b.gpkg")
