@@ -187,6 +187,29 @@ def with_sides(path: Path) -> list[Path]:
     return [path, *(side for side in sides if side.is_file() and side.stat().st_size)]
 
 
+def check_shapefile(path: Path) -> None:
+    """Refuse a shapefile of which a part is shorter than its header says; GDAL reads null shapes where it was cut off.
+
+    Raises
+    ------
+    ValueError
+        Naming the part. Of a file of another format nothing is asked.
+    """
+    for part in with_sides(path) if path.suffix.lower() == ".shp" else ():
+        kind, there = part.suffix.lower(), part.stat().st_size
+        with part.open("rb") as file:
+            head = file.read(32)
+        if kind in (".shp", ".shx"):
+            said = max(100, 2 * int.from_bytes(head[24:28]))  # in words of 16 bits, after an own header of 100 bytes
+        elif kind == ".dbf":
+            records, header, length = (int.from_bytes(head[a:b], "little") for a, b in ((4, 8), (8, 10), (10, 12)))
+            said = max(32, header + records * length)
+        else:
+            continue
+        if there < said:
+            raise ValueError(f"{part} is damaged or cut short: {there:,} bytes of {said:,}. Copy it again")
+
+
 def fingerprints(paths: Iterable[str | Path]) -> list[dict]:
     """The `fingerprint` of each file and of what is read with it (`with_sides`), read in threads."""
     every = dict.fromkeys(side for path in paths for side in with_sides(Path(path)))

@@ -131,3 +131,22 @@ def test_a_shared_folder_is_swept_once_its_owner_is_dead(tmp_path):
     with files.shared_folder(tmp_path, ".model-") as one, files.shared_folder(tmp_path, ".model-") as two:
         assert set(tmp_path.iterdir()) == {one, two}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_shapefile_cut_short_is_refused_with_the_part(tmp_path):
+    path = tmp_path / "a.shp"
+    shape = bytes(24) + (60).to_bytes(4, "big") + bytes(92)  # says 60 words, which are 120 bytes
+    table = b"\x03" + bytes(3) + (2).to_bytes(4, "little") + (33).to_bytes(2, "little") + (5).to_bytes(2, "little")
+    whole = {".shp": shape, ".shx": shape, ".dbf": table + bytes(31)}  # 43 = a header of 33, two records of 5
+    for ending, content in whole.items():
+        path.with_suffix(ending).write_bytes(content)
+    files.check_shapefile(path)
+    for ending, content in whole.items():
+        for cut in (1, len(content) - 5):
+            path.with_suffix(ending).write_bytes(content[:-cut])
+            with pytest.raises(ValueError, match=rf"a\{ending} is damaged or cut short: {len(content) - cut} bytes of \d+"):
+                files.check_shapefile(path)
+        path.with_suffix(ending).write_bytes(content)
+    other = tmp_path / "a.gpkg"
+    other.write_bytes(b"")
+    files.check_shapefile(other)

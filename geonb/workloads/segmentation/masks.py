@@ -61,12 +61,14 @@ def read_polygons(mask: Mask) -> gpd.GeoDataFrame:
     Raises
     ------
     ValueError
-        Not a vector file, of several layers and none is named, empty, no CRS, no class column (those there are get listed),
+        Not a vector file, cut short, of several layers and none is named, empty, no CRS, no class column (those there are get listed),
         a polygon without class, lines or points without a width.
     """
     import geopandas as gpd
 
     parquet, options = mask.path.suffix.lower() == ".parquet", {}
+    if mask.path.is_file():
+        base_files.check_shapefile(mask.path)
     try:
         layers = None if parquet else gpd.list_layers(mask.path)
     except Exception as error:  # each reader has its own kinds

@@ -244,6 +244,15 @@ def test_null_empty_and_crossed_geometries_are_dealt_with_and_told(image, tmp_pa
     )
 
 
+@pytest.mark.parametrize("ending", [".shp", ".shx", ".dbf"])
+def test_a_shapefile_cut_short_is_refused_not_read_as_far_as_it_goes(image, tmp_path, ending):
+    frame_of([SQUARE, BOWTIE], [1, 2]).to_file(tmp_path / "p.shp")
+    assert {1, 2} < set(np.unique(codes_of(dataset.open_pairs(str(image), str(tmp_path / "p.shp")))))
+    part = tmp_path / f"p{ending}"
+    part.write_bytes(part.read_bytes()[:-5])
+    refused(image, tmp_path / "p.shp", f"p{ending} is damaged or cut short", "Copy it again")
+
+
 def test_a_polygon_that_collapses_is_left_out_not_repaired(image, tmp_path):
     flat = shapely.Polygon(at((1, 20), (9, 20), (1, 20)))
     frame_of([SQUARE, flat], [1, 2]).to_file(tmp_path / "one.gpkg")
