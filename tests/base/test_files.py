@@ -144,7 +144,9 @@ def test_a_shapefile_cut_short_is_refused_with_the_part(tmp_path):
     for ending, content in whole.items():
         for cut in (1, len(content) - 5):
             path.with_suffix(ending).write_bytes(content[:-cut])
-            with pytest.raises(ValueError, match=rf"a\{ending} is damaged or cut short: {len(content) - cut} bytes of \d+"):
+            with pytest.raises(
+                ValueError, match=rf"a\{ending} is damaged or cut short: {len(content) - cut} bytes of \d+"
+            ):
                 files.check_shapefile(path)
         path.with_suffix(ending).write_bytes(content)
     other = tmp_path / "a.gpkg"

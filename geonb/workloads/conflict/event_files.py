@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from geonb.base.files import check_shapefile
 from geonb.workloads.conflict.tables import BROKEN, COMPRESSED, Table, read_columns, read_table
 
 # the spellings UCDP and those who republish it have used; the first found counts (shapefiles cut names at ten letters)
@@ -217,6 +218,7 @@ def list_layers(path: str | Path) -> list[str]:
 def _open_layer(path: Path) -> EventFile:
     import pyogrio
 
+    check_shapefile(path)
     layers = list_layers(path)
     if len(layers) != 1:
         raise ValueError(f"{path} holds {len(layers)} layers ({', '.join(layers[:9])}); it must hold one.")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geonb.base.conventions import short
+from geonb.base.files import check_shapefile
 from geonb.base.project import NATURAL_EARTH
 
 if TYPE_CHECKING:
@@ -288,6 +289,8 @@ def _file(text: str) -> Region:
 
     if not Path(text).exists():
         raise ValueError(f"region = {text!r}: there is no such file. Allowed: {SPECS}.")
+    if Path(text).is_file():
+        check_shapefile(Path(text))
     parquet = text.lower().endswith(".parquet")
     try:
         layers = [] if parquet else list_layers(text)

@@ -97,6 +97,16 @@ def test_of_several_layers_none_is_taken_without_a_word(tmp_path):
         events.read_events(tmp_path / "a.gpkg")
 
 
+def test_a_shapefile_that_is_cut_short_is_refused(tmp_path):
+    frame = gpd.GeoDataFrame(ROWS, geometry=[shapely.Point(9.1, 10.2)] * len(ROWS), crs=4326)
+    frame.rename(columns=lambda name: name[:10]).to_file(tmp_path / "a.shp")
+    assert len(events.read_events(tmp_path / "a.shp")) == len(ROWS)
+    table = (tmp_path / "a.dbf").read_bytes()
+    (tmp_path / "a.dbf").write_bytes(table[: len(table) // 2])
+    with pytest.raises(ValueError, match=r"a.dbf is damaged or cut short: .* Copy it again"):
+        events.read_events(tmp_path / "a.shp")
+
+
 def test_a_column_that_is_there_twice_is_refused(tmp_path):
     frame = pd.DataFrame(ROWS)
     pd.concat([frame, frame[["best"]] + 1], axis=1).to_csv(tmp_path / "a.csv", index=False)

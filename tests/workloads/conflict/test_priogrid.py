@@ -104,6 +104,16 @@ def test_names_as_ucdp_writes_them_are_found_on_the_map(name):
     assert priogrid._outline(name) is not None
 
 
+def test_a_shapefile_that_is_cut_short_is_no_smaller_region(tmp_path):
+    shapes = gpd.GeoDataFrame(geometry=[box(n, 0, n + 1, 1) for n in range(20)], crs=4326)
+    shapes.to_file(tmp_path / "area.shp")
+    assert priogrid.select_region(tmp_path / "area.shp").valid.sum() == 80
+    whole = (tmp_path / "area.shp").read_bytes()
+    (tmp_path / "area.shp").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"area.shp is damaged or cut short: .* Copy it again"):
+        priogrid.select_region(tmp_path / "area.shp")
+
+
 def test_a_vector_file_gives_the_cells_whose_centre_it_holds_and_a_tiny_shape_the_one_it_touches(tmp_path):
     shapes = gpd.GeoDataFrame(geometry=[box(0.1, 0.1, 1.6, 0.6), box(3.0, 2.0, 3.1, 2.1)], crs=4326)
     shapes.to_crs(3857).to_file(tmp_path / "area.gpkg")
