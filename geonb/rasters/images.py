@@ -7,6 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,8 @@ RESAMPLING = ("average", "bilinear", "cubic", "nearest")
 TILE_PX = 1024  # side of the rectangles in which files are read
 # From here on a number is a fill (netCDF's 9.97e36, the lowest float as ArcGIS and GRASS write it), or was averaged with one.
 LARGEST = 1e30
+# What an alpha band holds where there is data; in 8 bits the last only: GDAL calls the fourth of bands of 0 and 1 so, too.
+OPAQUE = (1, 32767, 65535, 255)
 # Bands that the publishers fill with 0 without a nodata tag: Sentinel-2 (Products Specification Document, SPECIAL_VALUE
 # NODATA) and Landsat Collection 2 (Level-1 Data Format Control Book, fill), by their file names.
 FILLED_WITH_0 = re.compile(
@@ -41,7 +44,8 @@ class Image:
 
     bands holds (index of the file, band number from 1) in channel order; masked says of each whether the file tells where
     it has data (nodata, an alpha band, a mask file), fill what stands for no data in one that does not tell, by the rule of
-    its product. With `resampling` the files are warped onto the grid as they are read, with `preprocess` the values then go
+    its product; called_alpha whether the file calls it alpha, though it holds data. alpha is the number of each file's alpha band,
+    0 = none. With `resampling` the files are warped onto the grid as they are read, with `preprocess` the values then go
     through that function, and with `data_shape` the pixels below and to the right of it are padding, never valid.
     """
 
@@ -55,6 +59,8 @@ class Image:
     dtype: str
     masked: tuple[bool, ...]
     fill: tuple[float | None, ...]
+    called_alpha: tuple[bool, ...]
+    alpha: tuple[int, ...]
     dataset: str = ""
     resampling: str | None = None  # a method of rasterio.enums.Resampling
     preprocess: str | None = None  # "module:function" or "/path/file.py:function"
@@ -142,17 +148,21 @@ def open_image(path: str | Path, bands: str | None = None, place: tuple | None =
         Not a raster, no CRS, one of a place that nobody knows, or a rotated grid; names the file and the cure.
     """
     import rasterio
+    from rasterio.enums import ColorInterp, MaskFlags
     from rasterio.errors import RasterioIOError
 
     path = Path(path)
     try:
         with quiet(), rasterio.open(path) as data:
-            alpha = _alpha(data)
+            alpha = alpha_band(data)
             numbers = [i for i in data.indexes if i != alpha]
+            called = tuple(data.colorinterp[i - 1] == ColorInterp.alpha for i in numbers)
             names = [data.descriptions[i - 1] or f"band {i}" for i in numbers]
             facts = (*(place or (data.crs, data.transform)), data.shape)
             dtype = np.result_type(*(data.dtypes[i - 1] for i in numbers)).name
-            masked = tuple(_masked(data.mask_flag_enums[i - 1], alpha) for i in numbers)
+            # what GDAL calls alpha may be none
+            untold = {MaskFlags.all_valid, MaskFlags.alpha}
+            masked = tuple(alpha > 0 or untold.isdisjoint(data.mask_flag_enums[i - 1]) for i in numbers)
     except RasterioIOError as error:
         raise ValueError(f"{path} cannot be opened as a raster ({short(error)})") from None
     crs, transform, shape = facts
@@ -179,14 +189,16 @@ def open_image(path: str | Path, bands: str | None = None, place: tuple | None =
         dtype,
         masked,
         tuple(fill),
+        called,
+        (alpha,),
     )
     return choose_bands(image, bands)
 
 
-def _alpha(data: Any) -> int | None:
-    """Number of the band that says where there is data, if there is one.
+def alpha_band(data: Any) -> int:
+    """Number of the band that says where there is data, 0 if there is none.
 
-    GDAL calls the fourth band of many 8-bit images alpha, be it near infrared: a mask holds nothing but 0 and 255.
+    GDAL calls the fourth band of many 8-bit images alpha, be it near infrared: a mask holds nothing but 0 and one other value.
     """
     from rasterio.enums import ColorInterp
 
@@ -194,17 +206,10 @@ def _alpha(data: Any) -> int | None:
         if meaning == ColorInterp.alpha:
             step = max(1, max(data.shape) // 512)
             look = data.read(number, out_shape=(-(-data.height // step), -(-data.width // step)))
-            return (
-                number if np.isin(look, (0, np.iinfo(look.dtype).max if look.dtype.kind in "iu" else 1)).all() else None
-            )
-    return None
-
-
-def _masked(flags: list, alpha: int | None) -> bool:
-    """Whether GDAL's mask of a band says where there is data; what it calls alpha may be none."""
-    from rasterio.enums import MaskFlags
-
-    return alpha is not None if MaskFlags.alpha in flags else MaskFlags.all_valid not in flags
+            opaque = OPAQUE if look.dtype != np.uint8 else OPAQUE[-1:]
+            if any(np.isin(look, (0, value)).all() for value in opaque):
+                return number
+    return 0
 
 
 def choose_bands(image: Image, bands: str | None) -> Image:
@@ -220,7 +225,7 @@ def choose_bands(image: Image, bands: str | None) -> Image:
         raise ValueError(f"{files}: {what}. Its bands: {', '.join(image.channels)} (or 1 to {len(image.channels)})")
     keep = [index[b] for b in wanted]
     pick: dict[str, Any] = {
-        k: tuple(getattr(image, k)[i] for i in keep) for k in ("bands", "channels", "masked", "fill")
+        k: tuple(getattr(image, k)[i] for i in keep) for k in ("bands", "channels", "masked", "fill", "called_alpha")
     }
     return replace(image, **pick)
 
@@ -250,6 +255,8 @@ def stack(images: list[Image]) -> Image:
         dtype=np.result_type(*(im.dtype for im in images)).name,
         masked=tuple(m for im in images for m in im.masked),
         fill=tuple(f for im in images for f in im.fill),
+        called_alpha=tuple(c for im in images for c in im.called_alpha),
+        alpha=tuple(a for im in images for a in im.alpha),
     )
 
 
@@ -317,47 +324,75 @@ def _pad(plane: np.ndarray, shape: tuple[int, int], fill: Any) -> np.ndarray:
 
 
 def _open_bands(image: Image, path: Path, stack_: ExitStack) -> Any:
-    """A file, seen on the image's grid where that is not its own."""
+    """A file, its alpha band as its mask, seen on the image's grid where that is not its own."""
     import rasterio
-    from rasterio.enums import ColorInterp, MaskFlags, Resampling
+    from rasterio.enums import Resampling
     from rasterio.vrt import WarpedVRT
 
-    data = stack_.enter_context(rasterio.open(path))
+    data = with_mask(stack_.enter_context(rasterio.open(path)), image.alpha[image.paths.index(path)], stack_)
     if image.resampling is None:
         return data
     height, width = image.data_shape or image.shape
     here = [i for i, (file, _) in enumerate(image.bands) if image.paths[file] == path]
-    if here and ColorInterp.alpha in data.colorinterp:
-        flags = data.mask_flag_enums[image.bands[here[0]][1] - 1]
-        if not (image.masked[here[0]] if MaskFlags.alpha in flags else _alpha(data)):
-            data = without_alpha(data, stack_)
-    # a mask file is heeded when pixels are averaged, but only an alpha band, or a nodata value, hands it on
+    # a mask is heeded when pixels are averaged, but only an alpha band, or a nodata value, hands it on
     flags = {flag.name for i in data.indexes for flag in data.mask_flag_enums[i - 1]}
-    alpha = "per_dataset" in flags and data.nodata is None and ColorInterp.alpha not in data.colorinterp
+    fill = next((image.fill[i] for i in here if image.fill[i] is not None), None)
+    nodata = nodata_of(data, [image.bands[i][1] for i in here], path) if fill is None else fill
+    alpha = "per_dataset" in flags and nodata is None
     # the same CRS on both sides: of files that differ in its name only, none is to be moved
     options = {"src_crs": image.crs, "crs": image.crs, "transform": image.transform, "height": height, "width": width}
-    fill = next((image.fill[i] for i in here), None)
     # fills are not averaged with their neighbours, be there data in another band; beside a mask each band counts for itself,
     # as GDAL forgets the mask else
-    options |= {"unified_src_nodata": "NO" if "per_dataset" in flags else "PARTIAL"} | (
-        {} if fill is None else {"src_nodata": fill, "nodata": fill}
-    )
+    options |= {"unified_src_nodata": "NO" if "per_dataset" in flags else "PARTIAL"}
+    options |= {"src_nodata": nodata, "nodata": nodata}
     resampling = Resampling[image.resampling]
     return stack_.enter_context(WarpedVRT(data, resampling=resampling, add_alpha=alpha, **options))
 
 
-def without_alpha(data: Any, stack_: ExitStack) -> Any:
-    """The file with its alpha band as one like the others: a warp would let it decide where there is data, whatever it holds."""
+def nodata_of(data: Any, numbers: list[int], path: Path) -> float | None:
+    """The nodata value of bands that are warped together, for which GDAL takes one; refuses several."""
+    values = {str(value): value for value in (data.nodatavals[number - 1] for number in numbers)}
+    if len(values) > 1:
+        raise ValueError(
+            f"{path}: its bands have different nodata values ({', '.join(values)}), so they can be read on its own grid only. Give all "
+            "of them one, for instance with gdalwarp -dstnodata"
+        )
+    return next(iter(values.values()), None)
+
+
+def with_mask(data: Any, alpha: int, stack_: ExitStack) -> Any:
+    """The file as GDAL heeds all that is said of its data, also in a warp.
+
+    What it calls alpha is a band like the others, and with its number (0 = none) the mask of all: else GDAL would go by it whatever
+    it holds, and in few types only. A single band with a nodata value and a mask comes twice: of one, a warp forgets the mask.
+    """
     import rasterio
     from rasterio import shutil
-    from rasterio.enums import ColorInterp
+    from rasterio.enums import ColorInterp, MaskFlags
 
-    memory = stack_.enter_context(rasterio.MemoryFile(ext=".vrt"))
-    shutil.copy(data, memory.name, driver="VRT")
+    alone = data.count == 1 and data.nodata is not None and MaskFlags.per_dataset in data.mask_flag_enums[0]
+    if ColorInterp.alpha not in data.colorinterp and not alone:
+        return data
+    with rasterio.MemoryFile(ext=".vrt") as memory:
+        shutil.copy(data, memory.name, driver="VRT")
+        root = ElementTree.fromstring(bytes(memory.getbuffer()))
+    for band in root.iter("VRTRasterBand"):
+        if (meaning := band.find("ColorInterp")) is not None and meaning.text == "Alpha":
+            band.remove(meaning)
+    if alone:
+        root.append(deepcopy(root.findall("VRTRasterBand")[0]))
+        root[-1].set("band", "2")
+    if alpha:
+        for other in root.findall("MaskBand"):
+            root.remove(other)
+        mask = ElementTree.SubElement(ElementTree.SubElement(root, "MaskBand"), "VRTRasterBand", dataType="Byte")
+        source = ElementTree.SubElement(mask, "ComplexSource")
+        ElementTree.SubElement(source, "SourceFilename", relativeToVRT="0").text = data.name
+        ElementTree.SubElement(source, "SourceBand").text = str(alpha)
+        ElementTree.SubElement(source, "LUT").text = "0:0,1:255"
+    memory = stack_.enter_context(rasterio.MemoryFile(ElementTree.tostring(root), ext=".vrt"))
     with quiet():
-        with rasterio.open(memory.name, "r+") as view:
-            view.colorinterp = [ColorInterp.undefined if c == ColorInterp.alpha else c for c in view.colorinterp]
-        return stack_.enter_context(rasterio.open(memory.name))
+        return stack_.enter_context(memory.open())
 
 
 def _read_bands(files: list, image: Image, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:

@@ -157,6 +157,13 @@ def test_masks_beside_within_and_by_band(tmp_path):
     np.testing.assert_array_equal(valid, (values != 0).all(axis=0))
 
 
+def write_masked(path, values, hole, nodata, inside):
+    write_raster(path, values, nodata=nodata)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=inside), rasterio.open(path, "r+") as data:
+        data.write_mask(hole)
+    return path
+
+
 @pytest.mark.parametrize("inside", [True, False])
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
 def test_a_mask_and_a_nodata_value_both_count(tmp_path, dtype, inside):
@@ -166,13 +173,14 @@ def test_a_mask_and_a_nodata_value_both_count(tmp_path, dtype, inside):
     hole[:, :2] = 0
     told = (values != 7).all(axis=0)
     for nodata, expected in ((7, told & (hole > 0)), (None, hole > 0)):
-        path = write_raster(tmp_path / "a.tif", values, nodata=nodata)
-        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=inside), rasterio.open(path, "r+") as data:
-            data.write_mask(hole)
+        path = write_masked(tmp_path / "a.tif", values, hole, nodata, inside)
         np.testing.assert_array_equal(read(path)[1], expected)
         inputs, valid = read(path, resolution_m=20.0)
         np.testing.assert_array_equal(valid, expected.reshape(3, 2, 4, 2).any(axis=(1, 3)))
         assert nodata is None or (inputs[:, valid] == 100).all()
+        alone = read(write_masked(tmp_path / "one.tif", values[0], hole, nodata, inside), resolution_m=20.0)[1]
+        one = (values[0] != nodata) & (hole > 0)
+        np.testing.assert_array_equal(alone, one.reshape(3, 2, 4, 2).any(axis=(1, 3)))
 
 
 def test_nodata_of_one_band_is_not_averaged_where_another_holds_data(tmp_path):
@@ -187,6 +195,24 @@ def test_nodata_of_one_band_is_not_averaged_where_another_holds_data(tmp_path):
     inputs, valid = read(path, resolution_m=5.0)
     assert (inputs[:, valid] == 100).all()
     np.testing.assert_array_equal(valid[8:], (values[0, 4:] > 0).repeat(2, axis=0).repeat(2, axis=1))
+
+
+def test_nodata_of_a_band_is_its_own_and_of_several_bands_one_where_they_are_warped(tmp_path):
+    write_raster(tmp_path / "a.tif", np.full((6, 8), 100, np.uint8))
+    values = np.full((6, 8), 100, np.uint8)
+    values[:2, :2] = 7
+    write_raster(tmp_path / "b.tif", values)
+    path = write_vrt(tmp_path / "two.vrt", "a.tif")
+    second = """<VRTRasterBand dataType="Byte" band="2"><NoDataValue>7</NoDataValue><SimpleSource>
+        <SourceFilename relativeToVRT="1">b.tif</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand>"""
+    path.write_text(path.read_text().replace("</VRTDataset>", f"{second}</VRTDataset>"))
+    np.testing.assert_array_equal(read(path)[1], values != 7)
+    assert read(path, bands="1", resolution_m=20.0)[1].all()
+    np.testing.assert_array_equal(read(path, bands="2", resolution_m=20.0)[1], values[::2, ::2] != 7)
+    with pytest.raises(
+        ValueError, match=r"two\.vrt: its bands have different nodata values \(None, 7\.0\).*own grid only"
+    ):
+        read(path, resolution_m=20.0)
 
 
 @pytest.mark.parametrize(
@@ -234,6 +260,41 @@ def test_near_infrared_that_gdal_calls_alpha_erases_no_other_band(tmp_path, noda
     values[3] = np.where(np.arange(8) < 4, 255, 0)  # this one is a mask
     inputs, valid = read(write_raster(tmp_path / "rgba.tif", values), resolution_m=20.0)
     assert len(inputs) == 3 and (valid == (np.arange(4) < 2)).all()
+
+
+@pytest.mark.parametrize("bands", [1, 2, 3, 4])
+@pytest.mark.parametrize("nodata", [None, 7])
+@pytest.mark.parametrize(
+    ("dtype", "opaque"),
+    [
+        ("uint8", 255),
+        ("uint16", 255),
+        ("uint16", 65535),
+        ("int16", 1),
+        ("int16", 32767),
+        ("int32", 1),
+        ("float32", 255),
+    ],
+)
+def test_an_alpha_band_is_a_mask_in_any_type_and_beside_nodata(tmp_path, dtype, opaque, nodata, bands):
+    values = np.full((bands + 1, 6, 8), 100, dtype)
+    values[0, 0, 4:6], values[0, 1, 4:6] = 7, 7  # a whole pixel of 20 m
+    values[:, :, :2], values[-1, :, 2:] = 0, opaque  # a collar
+    told = np.ones((6, 8), bool)
+    told[:, :2] = False
+    if nodata is not None:
+        told[:2, 4:6] = False
+    path = write_raster(tmp_path / "a.tif", values, nodata=nodata)
+    with rasterio.open(path, "r+") as data:
+        data.colorinterp = [ColorInterp.gray, *[ColorInterp.undefined] * (bands - 1), ColorInterp.alpha]
+    assert not any(images.open_image(path).called_alpha)
+    for options in ({}, {"resolution_m": 20.0}, {"resolution_m": 5.0, "method": "nearest"}):
+        inputs, valid = read(path, **options)
+        step = {20.0: 2, 5.0: 0.5}.get(options.get("resolution_m"), 1)
+        truth = told[::2, ::2] if step == 2 else told if step == 1 else told.repeat(2, axis=0).repeat(2, axis=1)
+        assert len(inputs) == bands
+        np.testing.assert_array_equal(valid, truth)
+        assert (inputs[1:, valid] == 100).all() and set(np.unique(inputs[0, valid])) <= {7, 100}
 
 
 # ---- where it lies

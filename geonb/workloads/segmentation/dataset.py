@@ -144,6 +144,7 @@ def open_pairs(
     refuse("These inputs cannot be used", faults)
     # by the table that was given: one made of the codes found would turn what is not known into a class
     mask_items = [replace(mask, background=mask.is_vector and _ground(table) is not None) for mask in mask_items]
+    notes += _alpha_notes(opened)
     facts["notes"] = tuple(dict.fromkeys(notes))
     names = unique([image.name for image in opened])
     opened = [replace(im, name=name, channels=opened[0].channels) for im, name in zip(opened, names, strict=True)]
@@ -369,6 +370,7 @@ def _check_masks(
         attempt(faults, check_bands, mask, raster)
         if mask.read == "rgb":
             attempt(faults, check_colours, mask, raster.dtype, len(raster.bands), table)
+            notes += _alpha_notes([raster])
         attempt(faults, check_nodata, mask, table)
         here = (
             (None, (raster.transform, raster.shape))
@@ -392,6 +394,19 @@ def _check_masks(
             cure = "`classes` with a name for code 0 would make it that"
             notes.append(f"{mask.path.name}: between the polygons nothing is known; {cure}.")
     return table, areas
+
+
+def _alpha_notes(images: list[Image]) -> list[str]:
+    """What is told of bands that are called alpha and taken as data."""
+    called = [
+        f"{image.paths[file].name} (band {number})"
+        for image in images
+        for (file, number), called in zip(image.bands, image.called_alpha, strict=True)
+        if called
+    ]
+    more = f" and {len(called) - 3} more" if len(called) > 3 else ""
+    what = "called alpha, but more than 0 and full is in it, so it masks nothing"
+    return [f"{', '.join(called[:3])}{more}: {what}."] if called else []
 
 
 def _ground(table: list[dict] | None) -> dict | None:

@@ -362,7 +362,7 @@ def check_nodata(mask: Mask, classes: Sequence[dict] | None) -> None:
 
 def _raster_codes(mask: Mask, grid: tuple, classes: tuple[dict, ...] | None, stack: ExitStack) -> Callable:
     import rasterio
-    from rasterio.enums import ColorInterp, Resampling
+    from rasterio.enums import Resampling
     from rasterio.vrt import WarpedVRT
     from rasterio.windows import Window
 
@@ -370,8 +370,8 @@ def _raster_codes(mask: Mask, grid: tuple, classes: tuple[dict, ...] | None, sta
         data = stack.enter_context(rasterio.open(mask.path))
     if mask.read == "rgb":
         check_colours(mask, data.dtypes[0], data.count, classes)
-    if mask.read == "one-hot" and ColorInterp.alpha in data.colorinterp:  # so GDAL calls the fourth class
-        data = images.without_alpha(data, stack)
+    # GDAL calls the fourth class alpha
+    data = images.with_mask(data, 0 if mask.read == "one-hot" else images.alpha_band(data), stack)
     bands = {"codes": [1], "rgb": [1, 2, 3], "one-hot": list(data.indexes)}[mask.read]
     crs, transform, (height, width) = grid
     own = mask.grid or (data.crs, data.transform, data.shape)
@@ -379,8 +379,10 @@ def _raster_codes(mask: Mask, grid: tuple, classes: tuple[dict, ...] | None, sta
         # nearest neighbour, warped as it is read; the alpha band says which pixels the mask reaches
         onto = {"crs": crs, "transform": transform, "height": height, "width": width}
         onto |= {"src_crs": own[0], "src_transform": own[1]} if mask.grid else {}
-        alpha = data.nodata is None and ColorInterp.alpha not in data.colorinterp
-        data = stack.enter_context(WarpedVRT(data, resampling=Resampling.nearest, add_alpha=alpha, **onto))
+        nodata = images.nodata_of(data, bands, mask.path)
+        # not unified, or GDAL forgets a mask beside a nodata value
+        onto |= {"unified_src_nodata": "NO", "src_nodata": nodata, "nodata": nodata, "add_alpha": nodata is None}
+        data = stack.enter_context(WarpedVRT(data, resampling=Resampling.nearest, **onto))
 
     def read(rows: slice, columns: slice) -> np.ndarray:
         window = Window.from_slices(rows, columns)

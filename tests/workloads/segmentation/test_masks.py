@@ -112,6 +112,41 @@ def test_a_nodata_value_counts_beside_a_mask_file(image, tmp_path):
     assert (codes_of(dataset.open_pairs(str(image), str(mask)))[0, :4] == (*[images.NO_CODE] * 3, 0)).all()
 
 
+@pytest.mark.parametrize("nodata", [None, 2])
+@pytest.mark.parametrize("told_by", ["mask", "alpha"])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32", "float32"])
+def test_a_mask_and_a_nodata_value_of_labels_both_count_on_any_grid(image, tmp_path, dtype, told_by, nodata):
+    there = np.ones(LAB.shape, bool)
+    there[:, 4:14] = False
+    alpha = there.astype(np.uint8) * 255
+    lab = LAB.astype(dtype)
+    if told_by == "alpha":
+        mask = write_raster(tmp_path / "mask.tif", np.stack([lab, alpha.astype(dtype)]), nodata=nodata)
+        with rasterio.open(mask, "r+") as data:
+            data.colorinterp = [ColorInterp.gray, ColorInterp.alpha]
+    else:
+        mask = write_raster(tmp_path / "mask.tif", lab, nodata=nodata)
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(mask, "r+") as data:
+            data.write_mask(alpha)
+    truth = np.where(there & (nodata != LAB), LAB, images.NO_CODE)
+    pairs = dataset.open_pairs(str(image), str(mask))
+    np.testing.assert_array_equal(codes_of(pairs), truth)
+    np.testing.assert_array_equal(codes_of(dataset.resample(pairs, 20.0)), truth[::2, ::2])
+
+
+def test_a_band_called_alpha_that_is_taken_as_data_is_told(tmp_path):
+    values = np.full((4, *LAB.shape), 255, np.uint8)
+    values[3, 0] = 128  # feathered, or near infrared
+    mask = write_raster(tmp_path / "mask.tif", LAB)
+    image = write_raster(tmp_path / "image.tif", values)
+    told = "image.tif (band 4): called alpha, but more than 0 and full is in it, so it masks nothing."
+    assert dataset.open_pairs(str(image), str(mask)).notes == (told,)
+    assert dataset.open_pairs(str(image), str(mask), bands="1,2").notes == ()
+    values[3, 0] = 0
+    pairs = dataset.open_pairs(str(write_raster(image, values)), str(mask))
+    assert pairs.notes == () and len(pairs.images[0].channels) == 3
+
+
 def test_a_truncated_mask_of_three_bands_is_named(image, tmp_path):
     mask = write_raster(tmp_path / "rgb.tif", np.random.default_rng(0).integers(0, 9, (3, 600, 600)).astype(np.uint8))
     mask.write_bytes(mask.read_bytes()[:50_000])
