@@ -106,14 +106,20 @@ def _beside_statistics(file: Path) -> str | None:
     """What GDAL's metadata beside a raster says but for statistics; None where it cannot be read so."""
     try:
         root = ElementTree.parse(file).getroot()
-    except (OSError, ElementTree.ParseError):
+        for parent in reversed(list(root.iter())):  # what becomes empty goes, too
+            for child in list(parent):
+                emptied = child.tag in ("Metadata", "PAMRasterBand") and not len(child)
+                if emptied or child.tag == "Histograms" or child.get("key", "").startswith("STATISTICS_"):
+                    parent.remove(child)
+        return ElementTree.canonicalize(ElementTree.tostring(root, "unicode"), strip_text=True) if len(root) else ""
+    except (
+        OSError,
+        ElementTree.ParseError,
+        ValueError,
+        LookupError,
+        RecursionError,
+    ):  # also an encoding Python does not read
         return None
-    for parent in reversed(list(root.iter())):  # what becomes empty goes, too
-        for child in list(parent):
-            emptied = child.tag in ("Metadata", "PAMRasterBand") and not len(child)
-            if emptied or child.tag == "Histograms" or child.get("key", "").startswith("STATISTICS_"):
-                parent.remove(child)
-    return ElementTree.canonicalize(ElementTree.tostring(root, "unicode"), strip_text=True) if len(root) else ""
 
 
 def _on_disk(name: str) -> Path | None:

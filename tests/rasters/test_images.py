@@ -100,6 +100,8 @@ def test_looking_at_a_raster_is_no_change_of_it(tmp_path):
         AUX.format("", "<NoDataValue>2</NoDataValue>", 1),
         AUX.format("<SRS>EPSG:32618</SRS>", "", 1),
         "<PAM",
+        *(f'<?xml version="1.0" encoding="{encoding}"?><PAMDataset/>' for encoding in ("GB2312", "big5", "nobodys")),
+        "<a>" * 5_000 + "</a>" * 5_000,
     ):
         side.write_text(content)
         assert stamps() not in (first, told)
