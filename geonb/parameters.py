@@ -360,9 +360,13 @@ def _fault_of_value(value: Any, meaning: Parameter, root: Path | None = None) ->
             "it out of the address, and give it to GDAL by ~/.netrc or the environment (GDAL_HTTP_USERPWD=name:password)"
         )
     if meaning.files and meaning.check is None and root is not None and isinstance(value, str):
-        missing = [part for part, found in find_files(value, root).items() if not found and "://" not in part]
-        if missing:
+        found = {part: paths for part, paths in find_files(value, root).items() if "://" not in part}
+        if missing := [part for part, paths in found.items() if not paths]:
             return f"no such file: {', '.join(missing)} (looked from {root})"
+        if folders := [part for part, paths in found.items() if all(path.is_dir() for path in paths)]:
+            return (
+                f"a folder, where files are wanted: {', '.join(folders)}. Name those in it, for instance {folders[0]}/*"
+            )
     return None
 
 

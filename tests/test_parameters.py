@@ -133,6 +133,11 @@ def test_missing_input_files_are_told_before_any_compute(tmp_path):
     assert parameters.check(declared, good, segmentation.RECORD, tmp_path)["01"] == good
     with pytest.raises(ValueError, match=r"no such file: b\.tif, c/\*\.tif"):
         parameters.check(declared, {"images": "a.tif,b.tif,c/*.tif"}, segmentation.RECORD, tmp_path)
+    (tmp_path / "tiles").mkdir()
+    with pytest.raises(
+        ValueError, match=r"a folder, where files are wanted: tiles\. Name those in it, for instance tiles/\*"
+    ):
+        parameters.check(declared, {"images": "a.tif,tiles"}, segmentation.RECORD, tmp_path)
 
 
 def test_settle_takes_the_workloads_defaults_and_checks_them():

@@ -65,6 +65,10 @@ def check_sizes(
         faults.append(
             f"patch = {patch} px is larger than block = {block} px: no patch would lie in one split. Raise `block`"
         )
+    if block is not None and stride is not None and 1 <= block < stride:
+        faults.append(
+            f"stride = {stride} px is larger than block = {block} px: whole blocks would be stepped over. Lower `stride`"
+        )
     refuse("No windows can be cut", faults)
 
 

@@ -182,6 +182,10 @@ def test_sizes_are_refused_together():
         windows.check_sizes({"a": (10, 10)}, 0, -1, 5)
     with pytest.raises(ValueError, match=r"(?s)larger than a \(10 x 20 px\): at most 10.*larger than block = 8 px"):
         windows.check_sizes({"a": (10, 20)}, 16, 8, 8)
+    with pytest.raises(ValueError, match=r"stride = 5000 px is larger than block = 64 px.*Lower `stride`"):
+        windows.check_sizes({}, 64, 5000, 64)
+    windows.check_sizes({}, 64, 64, 64)
+    windows.check_sizes({}, 64, 5000, None)
 
 
 def test_the_same_ground_seen_by_two_sources():
