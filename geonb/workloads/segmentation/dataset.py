@@ -287,6 +287,9 @@ def _mask_items(masks: str | list, faults: list[str]) -> list[Mask]:
         path, *options = re.split(r":(?=\w+=)", item.strip(), maxsplit=1)
         texts = [o.split("=", 1) for o in re.split(r",\s*(?=\w+=)", options[0])] if options else []
         given: dict[str, Any] = {k.strip(): v.strip() for k, v in texts}
+        if len(given) < len(texts):
+            faults.append(f"masks: {item}: an option is given twice. Give each once")
+            continue
         odd = [f"{k}={v}" for k, v in given.items() if k not in MASK_OPTIONS or v not in (MASK_OPTIONS[k] or (v,))]
         width = given.pop("buffer", None)
         if width is not None:

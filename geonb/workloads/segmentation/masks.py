@@ -102,8 +102,10 @@ def read_polygons(mask: Mask) -> gpd.GeoDataFrame:
     if values.isna().any():
         raise ValueError(f"{mask.path}: {int(values.isna().sum())} polygons have no {mask.column}. Fill or delete them")
     if values.dtype.kind == "f":
-        if (values != values.round()).any():
-            raise ValueError(f"{mask.path}: column {mask.column} holds fractions, not class codes. Name another column")
+        if (odd := values[~np.isfinite(values) | (values != values.round())]).size:
+            raise ValueError(
+                f"{mask.path}: column {mask.column} holds {odd.iloc[0]:g}, and class codes are whole numbers. Name another column"
+            )
         values = values.astype("int64")
     shapes, notes = _areas(mask, frame.geometry)
     polygons = gpd.GeoDataFrame({"value": values.to_numpy()}, geometry=shapes, crs=frame.crs)

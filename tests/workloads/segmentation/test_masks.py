@@ -341,6 +341,11 @@ def test_no_width_is_in_metres_across_a_continent(image, tmp_path):
     )
 
 
+def test_an_option_given_twice_is_refused(image, tmp_path):
+    frame_of([ROAD], [1]).to_file(tmp_path / "roads.gpkg")
+    refused(image, f"{tmp_path}/roads.gpkg:buffer=5,buffer=6", "roads.gpkg:buffer=5,buffer=6: an option is given twice")
+
+
 def test_a_file_of_several_layers_needs_one_named(image, tmp_path):
     frame_of([SQUARE, BOWTIE], [1, 2]).to_file(tmp_path / "two.gpkg", layer="old")
     frame_of([SQUARE, BOWTIE], [5, 6]).to_file(tmp_path / "two.gpkg", layer="landuse")
@@ -387,6 +392,12 @@ def test_between_polygons_nothing_is_known_unless_the_table_that_was_given_says_
 def test_classes_of_polygons_beyond_what_a_class_may_have(image, tmp_path):
     frame_of([SQUARE, BOWTIE], [1, 2**32 + 1]).to_file(tmp_path / "wide.gpkg")
     refused(image, tmp_path / "wide.gpkg", "4294967297 is no class code", "column class")
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, 1.5])
+def test_classes_of_polygons_are_whole_numbers(image, tmp_path, value):
+    frame_of([SQUARE, BOWTIE], [1.0, value]).to_file(tmp_path / "odd.gpkg")
+    refused(image, tmp_path / "odd.gpkg", f"odd.gpkg: column class holds {value:g}, and class codes are whole numbers")
 
 
 def test_polygons_of_a_local_system(image, tmp_path):
