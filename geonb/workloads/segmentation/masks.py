@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 COLOUR = 2**24  # codes from here on are colours that no class has
 REACH_M = 2e6  # from the centre of a plane, up to where its metres are true to 2 %
+STEP_M = 1000.0  # edges are cut to this length before they are projected: off a curve by some cm
+EARTH_M = 6_371_000.0  # radius
 VECTORS = (".shp", ".gpkg", ".geojson", ".json", ".fgb", ".parquet")
 
 
@@ -238,7 +240,7 @@ def open_codes(
     classes = mask.classes or classes
     if not mask.is_vector:
         return _raster_codes(mask, (crs, transform, shape), classes, stack)
-    polygons = _polygons_once(mask, crs)
+    polygons = _with_far(mask, *_polygons_once(mask, crs), crs, grids.bounds(transform, shape))
     codes = polygon_codes(polygons, classes)
 
     def read(rows: slice, columns: slice) -> np.ndarray:
@@ -253,8 +255,11 @@ def open_codes(
     return read
 
 
-def _polygons_once(mask: Mask, crs: Any) -> gpd.GeoDataFrame:
-    """The polygons in an image's CRS: read and indexed once for all threads that burn them, and all images of that CRS."""
+def _polygons_once(mask: Mask, crs: Any) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame]:
+    """The polygons in an image's CRS, and in their own those that reach beyond what it can show.
+
+    Read and indexed once for all threads that burn them, and all images of that CRS.
+    """
     state = tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in base_files.with_sides(mask.path))
     with _READING:
         return _read_once(mask.path, mask.column, mask.layer, mask.buffer_m, crs.to_wkt(), state)
@@ -266,10 +271,58 @@ _READING = Lock()
 @lru_cache(maxsize=8)
 def _read_once(
     path: Path, column: str, layer: str | None, buffer_m: float | None, crs: str, state: tuple
-) -> gpd.GeoDataFrame:
-    polygons = read_polygons(Mask(path, column, layer, buffer_m=buffer_m)).to_crs(crs)
-    polygons.sindex.query(polygons.geometry.iloc[0])  # builds the tree, before threads share it
-    return polygons
+) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame]:
+    import shapely
+
+    polygons = read_polygons(Mask(path, column, layer, buffer_m=buffer_m))
+    moved = _projected(polygons, crs)
+    near = _finite(moved) & moved.is_valid.to_numpy()  # what goes around the Earth may cross itself
+    polygons, far = moved[near], polygons[~near]
+    polygons.sindex.query(shapely.Point())  # builds the tree, before threads share it
+    return polygons, far
+
+
+def _projected(polygons: gpd.GeoDataFrame, crs: Any) -> gpd.GeoDataFrame:
+    """Polygons in another CRS, where long straight edges become curves."""
+    from pyproj import CRS
+
+    own = CRS.from_user_input(polygons.crs)
+    if own == CRS.from_user_input(crs):
+        return polygons
+    unit_m = own.axis_info[0].unit_conversion_factor * (EARTH_M if own.is_geographic else 1)
+    return polygons.set_geometry(polygons.segmentize(STEP_M / unit_m)).to_crs(crs)
+
+
+def _finite(polygons: gpd.GeoDataFrame) -> np.ndarray:
+    return np.isfinite(polygons.bounds.to_numpy()).all(axis=1)
+
+
+def _with_far(mask: Mask, polygons: gpd.GeoDataFrame, far: gpd.GeoDataFrame, crs: Any, area: tuple) -> gpd.GeoDataFrame:
+    """The polygons in an image's CRS, with what is around the image of those that reach farther than its CRS."""
+    import geopandas as gpd
+    import pandas as pd
+    import shapely
+    from rasterio.warp import transform_bounds
+
+    if far.empty:
+        return polygons
+    near, (west, south, east, north) = far, transform_bounds(crs, far.crs, *area, densify_pts=21)
+    if np.isfinite((west, south, east, north)).all():
+        turns = (-360, 0, 360) if far.crs.is_geographic else (0,)
+        east += 360 * (east < west)  # across the date line
+        margin = 0.1 * max(east - west, north - south)
+        boxes = [shapely.box(west + t, south, east + t, north).buffer(margin) for t in turns]
+        near = far.set_geometry(far.intersection(shapely.union_all(boxes)))
+    near = _projected(near[~near.is_empty], crs)
+    if lost := int((~_finite(near)).sum()):
+        raise ValueError(
+            f"{mask.path}: {lost} polygons have no coordinates in the CRS of an image ({grids.crs_name(crs)}), so wide do they "
+            f"reach. Cut out what the images need, for instance: ogr2ogr -clipsrc west south east north cut.gpkg {mask.path.name}"
+        )
+    ordered = pd.concat([polygons, near]).sort_index()  # later ones cover earlier ones
+    joined = gpd.GeoDataFrame(ordered, crs=polygons.crs)
+    joined.sindex.query(shapely.Point())
+    return joined
 
 
 def colour_codes(colours: np.ndarray, classes: tuple[dict, ...]) -> np.ndarray:

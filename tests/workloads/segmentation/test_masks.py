@@ -1,5 +1,7 @@
 """Labels: rasters of codes, colours or a band a class, polygons; what is left out, repaired or refused, and with which words."""
 
+from contextlib import ExitStack
+
 import geopandas as gpd
 import numpy as np
 import pandas as pd
@@ -8,7 +10,7 @@ import pytest
 import rasterio
 import shapely
 import zarr
-from pyproj import Geod
+from pyproj import Geod, Transformer
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from scenes import GRID, write_raster
@@ -286,6 +288,53 @@ def test_a_shapefile_cut_short_is_refused_not_read_as_far_as_it_goes(image, tmp_
     part = tmp_path / f"p{ending}"
     part.write_bytes(part.read_bytes()[:-5])
     refused(image, tmp_path / "p.shp", f"p{ending} is damaged or cut short", "Copy it again")
+
+
+def test_edges_between_far_corners_are_curves_in_another_crs(image, tmp_path):
+    west, south, east, north = (
+        -82.0,
+        35.5,
+        -80.0,
+        36.1439,
+    )  # around UTM's middle, 81 degrees: a parallel through the image
+    frame_of([shapely.box(west, south, east, north)], [1], "EPSG:4326").to_file(tmp_path / "p.gpkg")
+    pairs = dataset.open_pairs(str(image), str(tmp_path / "p.gpkg"))
+    x, y = np.meshgrid(WEST + 10 * np.arange(40) + 5, NORTH - 10 * np.arange(30) - 5)
+    _, lat = Transformer.from_crs(GRID["crs"], "EPSG:4326", always_xy=True).transform(x, y)
+    truth = np.where(lat > north, images.NO_CODE, 1)
+    assert 0 < (truth == images.NO_CODE).sum() < truth.size
+    np.testing.assert_array_equal(codes_of(pairs), truth)
+
+
+@pytest.mark.parametrize("west", [-180, 0])
+def test_a_polygon_of_the_whole_world_covers_an_image_and_what_came_before_it(image, tmp_path, west):
+    box = shapely.box(-81.5, 35.5, -80.5, 36.5)
+    frame_of([box, shapely.box(west, -90, west + 360, 90)], [1, 2], "EPSG:4326").to_file(tmp_path / "p.gpkg")
+    assert (codes_of(dataset.open_pairs(str(image), str(tmp_path / "p.gpkg"))) == 2).all()
+    frame_of([shapely.box(west, -90, west + 360, 90), box], [1, 2], "EPSG:4326").to_file(tmp_path / "q.gpkg")
+    assert (codes_of(dataset.open_pairs(str(image), str(tmp_path / "q.gpkg"))) == 2).all()
+
+
+def test_a_polygon_of_the_whole_world_covers_an_image_across_the_date_line(tmp_path):
+    west = Transformer.from_crs("EPSG:4326", "EPSG:32601", always_xy=True).transform(-180, 10)[0] - 200
+    image = write_raster(
+        tmp_path / "image.tif", np.ones(LAB.shape, np.uint8), crs="EPSG:32601", west=west, north=1_106_000
+    )
+    frame_of([shapely.box(-180, -90, 180, 90)], [1], "EPSG:4326").to_file(tmp_path / "p.gpkg")
+    assert (
+        codes_of(dataset.open_pairs(str(image), str(tmp_path / "p.gpkg"))) == 1
+    ).mean() > 0.97  # but for the line itself
+
+
+def test_polygons_without_coordinates_on_an_image_are_refused(tmp_path):
+    image = write_raster(tmp_path / "image.tif", np.ones(LAB.shape, np.uint8), west=-2e7, north=1.5e7, pixel_m=1e6)
+    frame_of([shapely.box(-180, -90, 180, 90), shapely.box(-81, 35, -80, 36)], [1, 2], "EPSG:4326").to_file(
+        tmp_path / "p.gpkg"
+    )
+    with pytest.raises(
+        ValueError, match=r"p\.gpkg: 1 polygons have no coordinates in the CRS of an image.*ogr2ogr -clipsrc"
+    ):
+        masks.open_codes(masks.Mask(tmp_path / "p.gpkg"), *images.open_image(image).grid, None, ExitStack())
 
 
 def test_a_polygon_that_collapses_is_left_out_not_repaired(image, tmp_path):
