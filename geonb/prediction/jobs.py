@@ -22,7 +22,7 @@ import xarray as xr
 from geonb.base import files
 from geonb.prediction.bands import PixelModel, Writer, chunk_rows, class_layout, class_names, create_scene, network_rows
 from geonb.prediction.predictions import Done
-from geonb.rasters import images
+from geonb.rasters import sources
 from geonb.rasters.reading import open_raster, tell
 
 KEY, DAMAGED = "GEONB_KEY", "GEONB_UNREADABLE"
@@ -278,4 +278,4 @@ def file_key(path: Path) -> list[Any]:
         now = file.stat()
         return [str(file), now.st_size, now.st_mtime_ns]
 
-    return [fact for stamped in images.stamps(images.files_of(path), stamp) for fact in stamped]
+    return [fact for stamped in sources.stamps(sources.files_of(path), stamp) for fact in stamped]

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from copy import deepcopy
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
 
 import numpy as np
 
-from geonb.base import files as base_files
 from geonb.base import specs
 from geonb.base.conventions import short
 from geonb.rasters import grids, preprocessing
+from geonb.rasters.sources import quiet
+from geonb.rasters.validity import alpha_band, holds_data, nodata_of, with_mask
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -28,8 +26,6 @@ RESAMPLING = ("average", "bilinear", "cubic", "nearest")
 TILE_PX = 1024  # side of the rectangles in which files are read
 # From here on a number is a fill (netCDF's 9.97e36, the lowest float as ArcGIS and GRASS write it), or was averaged with one.
 LARGEST = 1e30
-# What an alpha band holds where there is data; in 8 bits the last only: GDAL calls the fourth of bands of 0 and 1 so, too.
-OPAQUE = (1, 32767, 65535, 255)
 # Bands that the publishers fill with 0 without a nodata tag: Sentinel-2 (Products Specification Document, SPECIAL_VALUE
 # NODATA) and Landsat Collection 2 (Level-1 Data Format Control Book, fill), by their file names.
 FILLED_WITH_0 = re.compile(
@@ -70,72 +66,6 @@ class Image:
     def grid(self) -> tuple:
         """(crs, transform, shape)"""
         return self.crs, self.transform, self.shape
-
-
-def files_of(path: str | Path) -> list[Path]:
-    """Every file on disk that is read for one, itself first.
-
-    Of a raster those that GDAL names (the sources of a VRT with theirs; masks, metadata, world files) but for overviews, which
-    tell nothing new; of other formats what `geonb.base.files` knows. An archive stands for what is read in it; what lies behind
-    an address is not told.
-    """
-    import rasterio
-    from rasterio.errors import RasterioError
-
-    found = dict.fromkeys(base_files.with_sides(Path(path)))
-    todo = [str(path)]
-    while todo:
-        with quiet(), suppress(RasterioError), rasterio.open(todo.pop()) as data:
-            new = {name: file for name in data.files if (file := _on_disk(name)) and file not in found}
-            found |= dict.fromkeys(file for file in new.values() if file.suffix.lower() != ".ovr")
-            todo += list(new) * (data.driver == "VRT")
-    return list(found)
-
-
-def stamps(files: Iterable[Path], stamp: Callable[[Path], Any]) -> list[Any]:
-    """What tells files from others, and from themselves after a change: a stamp of each.
-
-    Of GDAL's .aux.xml it is what is said there beside statistics, which a GIS writes when somebody looks at a raster; none where
-    that is all.
-    """
-    said = [(file, _beside_statistics(file) if file.name.lower().endswith(".aux.xml") else None) for file in files]
-    return [stamp(file) if text is None else [file.name, text] for file, text in said if text != ""]
-
-
-def _beside_statistics(file: Path) -> str | None:
-    """What GDAL's metadata beside a raster says but for statistics; None where it cannot be read so."""
-    try:
-        root = ElementTree.parse(file).getroot()
-        for parent in reversed(list(root.iter())):  # what becomes empty goes, too
-            for child in list(parent):
-                emptied = child.tag in ("Metadata", "PAMRasterBand") and not len(child)
-                if emptied or child.tag == "Histograms" or child.get("key", "").startswith("STATISTICS_"):
-                    parent.remove(child)
-        return ElementTree.canonicalize(ElementTree.tostring(root, "unicode"), strip_text=True) if len(root) else ""
-    except (
-        OSError,
-        ElementTree.ParseError,
-        ValueError,
-        LookupError,
-        RecursionError,
-    ):  # also an encoding Python does not read
-        return None
-
-
-def _on_disk(name: str) -> Path | None:
-    """The file on disk in which lies what GDAL names so, ``/vsizip//data/a.zip/b.tif`` in ``/data/a.zip``."""
-    path = Path(re.sub(r"^(/vsi\w+/)+", "", name).strip("{}"))
-    return next((place for place in (path, *path.parents) if place.is_file()), None)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without GDAL's word that a plain image has no georeference: it was given one."""
-    from rasterio.errors import NotGeoreferencedWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        yield
 
 
 def open_image(path: str | Path, bands: str | None = None, place: tuple | None = None) -> Image:
@@ -199,23 +129,6 @@ def open_image(path: str | Path, bands: str | None = None, place: tuple | None =
         (alpha,),
     )
     return choose_bands(image, bands)
-
-
-def alpha_band(data: Any) -> int:
-    """Number of the band that says where there is data, 0 if there is none.
-
-    GDAL calls the fourth band of many 8-bit images alpha, be it near infrared: a mask holds nothing but 0 and one other value.
-    """
-    from rasterio.enums import ColorInterp
-
-    for number, meaning in zip(data.indexes, data.colorinterp, strict=True):
-        if meaning == ColorInterp.alpha:
-            step = max(1, max(data.shape) // 512)
-            look = data.read(number, out_shape=(-(-data.height // step), -(-data.width // step)))
-            opaque = OPAQUE if look.dtype != np.uint8 else OPAQUE[-1:]
-            if any(np.isin(look, (0, value)).all() for value in opaque):
-                return number
-    return 0
 
 
 def choose_bands(image: Image, bands: str | None) -> Image:
@@ -355,52 +268,6 @@ def _open_bands(image: Image, path: Path, stack_: ExitStack) -> Any:
     return stack_.enter_context(WarpedVRT(data, resampling=resampling, add_alpha=alpha, **options))
 
 
-def nodata_of(data: Any, numbers: list[int], path: Path) -> float | None:
-    """The nodata value of bands that are warped together, for which GDAL takes one; refuses several."""
-    values = {str(value): value for value in (data.nodatavals[number - 1] for number in numbers)}
-    if len(values) > 1:
-        raise ValueError(
-            f"{path}: its bands have different nodata values ({', '.join(values)}), so they can be read on its own grid only. Give all "
-            "of them one, for instance with gdalwarp -dstnodata"
-        )
-    return next(iter(values.values()), None)
-
-
-def with_mask(data: Any, alpha: int, stack_: ExitStack) -> Any:
-    """The file as GDAL heeds all that is said of its data, also in a warp.
-
-    What it calls alpha is a band like the others, and with its number (0 = none) the mask of all: else GDAL would go by it whatever
-    it holds, and in few types only. A single band with a nodata value and a mask comes twice: of one, a warp forgets the mask.
-    """
-    import rasterio
-    from rasterio import shutil
-    from rasterio.enums import ColorInterp, MaskFlags
-
-    alone = data.count == 1 and data.nodata is not None and MaskFlags.per_dataset in data.mask_flag_enums[0]
-    if ColorInterp.alpha not in data.colorinterp and not alone:
-        return data
-    with rasterio.MemoryFile(ext=".vrt") as memory:
-        shutil.copy(data, memory.name, driver="VRT")
-        root = ElementTree.fromstring(bytes(memory.getbuffer()))
-    for band in root.iter("VRTRasterBand"):
-        if (meaning := band.find("ColorInterp")) is not None and meaning.text == "Alpha":
-            band.remove(meaning)
-    if alone:
-        root.append(deepcopy(root.findall("VRTRasterBand")[0]))
-        root[-1].set("band", "2")
-    if alpha:
-        for other in root.findall("MaskBand"):
-            root.remove(other)
-        mask = ElementTree.SubElement(ElementTree.SubElement(root, "MaskBand"), "VRTRasterBand", dataType="Byte")
-        source = ElementTree.SubElement(mask, "ComplexSource")
-        ElementTree.SubElement(source, "SourceFilename", relativeToVRT="0").text = data.name
-        ElementTree.SubElement(source, "SourceBand").text = str(alpha)
-        ElementTree.SubElement(source, "LUT").text = "0:0,1:255"
-    memory = stack_.enter_context(rasterio.MemoryFile(ElementTree.tostring(root), ext=".vrt"))
-    with quiet():
-        return stack_.enter_context(memory.open())
-
-
 def _read_bands(files: list, image: Image, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
     from rasterio.windows import Window
 
@@ -420,18 +287,6 @@ def _read_bands(files: list, image: Image, rows: slice, columns: slice) -> tuple
             elif image.fill[i] is not None:
                 valid &= inputs[i] != image.fill[i]
     return inputs, valid
-
-
-def holds_data(data: Any, number: int, values: np.ndarray, window: Any) -> np.ndarray:
-    """Where a band holds data: by GDAL's mask; by its nodata value, which GDAL forgets beside a mask; by the alpha band that a
-    warp adds, which GDAL heeds in few types.
-    """
-    from rasterio.enums import ColorInterp, MaskFlags
-
-    flags, nodata = data.mask_flag_enums[number - 1], data.nodatavals[number - 1]
-    alpha = MaskFlags.all_valid in flags and data.colorinterp[-1] == ColorInterp.alpha
-    told = data.read(data.count, window=window) if alpha else data.read_masks(number, window=window)
-    return told > 0 if nodata is None or MaskFlags.nodata in flags else (told > 0) & (values != nodata)
 
 
 def resample(image: Image, resolution_m: float, method: str | None = None) -> Image:

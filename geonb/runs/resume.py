@@ -13,7 +13,7 @@ from geonb import parameters
 from geonb.base import project
 from geonb.base.files import read_json
 from geonb.base.manifest import faults, missing
-from geonb.rasters import images
+from geonb.rasters import sources
 from geonb.runs.faults import notebook_faults
 from geonb.store.sealing import damage
 
@@ -53,10 +53,10 @@ def signature(plan: Plan, step: Step, upstream: str | None) -> dict[str, Any]:
             paths = [p for found in project.find_files(value, plan.root).values() for p in found]
             meaning = parameters.meaning_of(name, plan.record)
             if not meaning.files or meaning.check is None:
-                paths = [file for path in paths for file in ([path] if path.is_dir() else images.files_of(path))]
+                paths = [file for path in paths for file in ([path] if path.is_dir() else sources.files_of(path))]
             if meaning.files:  # a data set stands for files that it does not name
                 paths += parameters.files_of(value, meaning, plan.root)
-            files += [[name, *stamp] for stamp in images.stamps(paths, _stat)]
+            files += [[name, *stamp] for stamp in sources.stamps(paths, _stat)]
     info = plan.run.info
     store = step.values.get("store") or info.get("store") if step.number > 1 else None
     key = None

@@ -10,7 +10,7 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from scenes import write_raster
 
-from geonb.rasters import images
+from geonb.rasters import images, sources
 
 VRT = """<VRTDataset rasterXSize="{0}" rasterYSize="{1}"><SRS>EPSG:32617</SRS>
 <GeoTransform>500000, 10, 0, 4000000, 0, -10</GeoTransform>
@@ -31,7 +31,7 @@ def read(path, bands=None, **options):
 
 
 def names(path):
-    return [file.name for file in images.files_of(path)]
+    return [file.name for file in sources.files_of(path)]
 
 
 # ---- the files
@@ -81,7 +81,7 @@ def test_looking_at_a_raster_is_no_change_of_it(tmp_path):
     path = write_raster(tmp_path / "a.tif", np.ones((64, 64), np.uint8))
 
     def stamps():
-        return images.stamps(images.files_of(path), lambda file: [file.name, file.read_bytes()])
+        return sources.stamps(sources.files_of(path), lambda file: [file.name, file.read_bytes()])
 
     first = stamps()
     (tmp_path / "a.tif.ovr").write_bytes(path.read_bytes())
@@ -89,7 +89,7 @@ def test_looking_at_a_raster_is_no_change_of_it(tmp_path):
         data.statistics(1)
         assert f"{path}.ovr" in data.files
     side = tmp_path / "a.tif.aux.xml"
-    assert "STATISTICS_MEAN" in side.read_text() and side in images.files_of(path) and stamps() == first
+    assert "STATISTICS_MEAN" in side.read_text() and side in sources.files_of(path) and stamps() == first
     side.write_text(AUX.format("", "", 1))
     assert stamps() == first
     side.write_text(AUX.format("", "<NoDataValue>1</NoDataValue>", 1))

@@ -21,7 +21,7 @@ from scenes import look_at, make_scene, write_raster
 from shapely import box
 
 from geonb.base import conventions, files
-from geonb.rasters import images
+from geonb.rasters import sources
 from geonb.store import arrays, store
 from geonb.workloads.segmentation import arrays as segmentation_arrays
 from geonb.workloads.segmentation import dataset, hdf5
@@ -217,7 +217,7 @@ def test_each_file_is_looked_at_once(scene, tmp_path, monkeypatch):
     areas = gpd.GeoDataFrame({"class": [1, 2]}, geometry=[box(5e5, 3.9e6, 7e5, 3.9995e6), box(5e5, 3.9995e6, 7e5, 4e6)])
     areas.set_crs("EPSG:32617").to_file(own.folder / "areas.gpkg")
     looked = []
-    monkeypatch.setattr(images, "files_of", lambda path: looked.append(path.name) or [path])
+    monkeypatch.setattr(sources, "files_of", lambda path: looked.append(path.name) or [path])
     pairs = dataset.open_pairs(f"{own.image},{second}", str(own.folder / "areas.gpkg"), "1=south,2=north")
     segmentation_store.write_store(pairs, **SMALL, root=tmp_path)
     assert sorted(looked) == ["areas.gpkg", "image.tif", "second.tif"]

@@ -15,7 +15,7 @@ import numpy as np
 
 from geonb.base import fills, project
 from geonb.base.conventions import short
-from geonb.rasters import images
+from geonb.rasters import images, sources
 from geonb.workloads.clouds import netcdf, values
 from geonb.workloads.clouds.frames import Frame, Layer, time_given, time_of_name
 from geonb.workloads.clouds.grids import LONLAT, Box
@@ -100,7 +100,7 @@ def all_files(paths: Iterable[Path]) -> list[Path]:
         if path.is_dir():
             found |= {p for p in path.rglob("*") if p.is_file()}
             continue
-        found |= set(images.files_of(path)) if path.suffix.lower() in RASTERS else {path}
+        found |= set(sources.files_of(path)) if path.suffix.lower() in RASTERS else {path}
     return sorted(found)
 
 
@@ -128,7 +128,7 @@ def _open_raster(path: Path, bounds: Box | None, given: str | None, nodata: floa
     from rasterio.errors import RasterioIOError
 
     try:
-        with images.quiet(), rasterio.open(path) as data:
+        with sources.quiet(), rasterio.open(path) as data:
             place = _place(data, bounds)
             colours = [c.name for c in data.colorinterp]
             pictures = data.driver in ("JPEG", "PNG", "WEBP")  # their bands are decoded together anyway
@@ -178,6 +178,6 @@ def _place(data: DatasetReader, bounds: Box | None) -> tuple[CRS, Affine] | None
 def _read_raster(
     image: images.Image, nodata: float | None, rows: slice, columns: slice
 ) -> tuple[np.ndarray, np.ndarray]:
-    with images.quiet(), images.reader(image) as read:
+    with sources.quiet(), images.reader(image) as read:
         inputs, valid, _ = read(rows, columns)
     return inputs, valid if nodata is None else valid & ~fills.holds(inputs, nodata).all(axis=0)

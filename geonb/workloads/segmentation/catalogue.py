@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 from geonb import parameters
 from geonb.base import conventions, project, specs, trust
-from geonb.rasters import grids, images
+from geonb.rasters import grids, images, sources
 from geonb.workloads.segmentation import class_tables, dataset, examples
 from geonb.workloads.segmentation.dataset import Pairs
 
@@ -352,7 +352,7 @@ def catalogue_files(datasets: str, root: Path) -> list[Path]:
         files += [Path(str(entry["preprocess"]).rpartition(":")[0] or "-"), *entry["files"]]
         for item in (*entry["images"], *entry["masks"]):
             found = project.find_files(item, root).get(item, [])
-            files += [file for path in found for file in images.files_of(path)]
+            files += [file for path in found for file in sources.files_of(path)]
             if not found:
                 faults.append(f"{entry['name']}: no file is at {item}")
     dataset.refuse(f"datasets = {datasets!r} cannot be opened", faults)

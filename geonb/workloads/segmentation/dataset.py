@@ -17,7 +17,7 @@ import numpy as np
 from geonb.base import project
 from geonb.base.conventions import IGNORE
 from geonb.base.project import expand_files as _expand
-from geonb.rasters import grids
+from geonb.rasters import grids, sources
 from geonb.rasters import images as rasters_images
 from geonb.rasters.images import Image, choose_bands, open_image, stack, unique
 from geonb.store.windows import check_sizes
@@ -88,7 +88,7 @@ class Pairs:
     def files(self) -> dict[Path, list[Path]]:
         """Every file that is read, a VRT's sources and a shapefile's parts included, by the one that is named."""
         named = {path for image in self.images for path in image.paths} | {mask.path for mask in self.masks}
-        return {path: rasters_images.files_of(path) for path in sorted(named)}
+        return {path: sources.files_of(path) for path in sorted(named)}
 
 
 def open_pairs(

@@ -15,7 +15,7 @@ import numpy as np
 
 from geonb.base import files as base_files
 from geonb.base.conventions import short
-from geonb.rasters import grids, images
+from geonb.rasters import grids, images, sources, validity
 from geonb.rasters.images import NO_CODE
 from geonb.workloads.segmentation.class_tables import CODES, look_up_sorted, real_classes, targets
 
@@ -362,7 +362,7 @@ def lies_nowhere(path: Path) -> tuple | None:
     from rasterio.crs import CRS
     from rasterio.errors import RasterioError
 
-    with suppress(RasterioError), images.quiet(), rasterio.open(path) as data:
+    with suppress(RasterioError), sources.quiet(), rasterio.open(path) as data:
         return None if data.crs else (CRS.from_string("OGC:CRS84"), data.transform)
     return None
 
@@ -380,7 +380,7 @@ def check_bands(mask: Mask, image: images.Image) -> None:
             f"{mask.path} has one band: read=one-hot needs a band for each class. Is it a raster of class codes?"
         )
     try:
-        with images.quiet(), rasterio.open(mask.path) as data:
+        with sources.quiet(), rasterio.open(mask.path) as data:
             step = max(1, max(data.shape) // 512)
             look = data.read(numbers, out_shape=(len(numbers), -(-data.height // step), -(-data.width // step)))
     except RasterioError as error:
@@ -401,7 +401,7 @@ def check_nodata(mask: Mask, classes: Sequence[dict] | None) -> None:
     """Refuse a raster whose nodata value is the code, or the colour, of a class: its pixels would be no labels."""
     import rasterio
 
-    with images.quiet(), rasterio.open(mask.path) as data:
+    with sources.quiet(), rasterio.open(mask.path) as data:
         nodata = data.nodata
     if nodata is None or mask.read == "one-hot" or (mask.read == "rgb" and not 0 <= nodata <= 255):
         return
@@ -421,12 +421,12 @@ def _raster_codes(mask: Mask, grid: tuple, classes: tuple[dict, ...] | None, sta
     from rasterio.vrt import WarpedVRT
     from rasterio.windows import Window
 
-    with images.quiet() if mask.grid else nullcontext():
+    with sources.quiet() if mask.grid else nullcontext():
         data = stack.enter_context(rasterio.open(mask.path))
     if mask.read == "rgb":
         check_colours(mask, data.dtypes[0], data.count, classes)
     # GDAL calls the fourth class alpha
-    data = images.with_mask(data, 0 if mask.read == "one-hot" else images.alpha_band(data), stack)
+    data = validity.with_mask(data, 0 if mask.read == "one-hot" else validity.alpha_band(data), stack)
     bands = {"codes": [1], "rgb": [1, 2, 3], "one-hot": list(data.indexes)}[mask.read]
     crs, transform, (height, width) = grid
     own = mask.grid or (data.crs, data.transform, data.shape)
@@ -434,7 +434,7 @@ def _raster_codes(mask: Mask, grid: tuple, classes: tuple[dict, ...] | None, sta
         # nearest neighbour, warped as it is read; the alpha band says which pixels the mask reaches
         onto = {"crs": crs, "transform": transform, "height": height, "width": width}
         onto |= {"src_crs": own[0], "src_transform": own[1]} if mask.grid else {}
-        nodata = images.nodata_of(data, bands, mask.path)
+        nodata = validity.nodata_of(data, bands, mask.path)
         # not unified, or GDAL forgets a mask beside a nodata value
         onto |= {"unified_src_nodata": "NO", "src_nodata": nodata, "nodata": nodata, "add_alpha": nodata is None}
         data = stack.enter_context(WarpedVRT(data, resampling=Resampling.nearest, **onto))
@@ -442,7 +442,7 @@ def _raster_codes(mask: Mask, grid: tuple, classes: tuple[dict, ...] | None, sta
     def read(rows: slice, columns: slice) -> np.ndarray:
         window = Window.from_slices(rows, columns)
         values = data.read(bands, window=window)
-        known = np.stack([images.holds_data(data, *band, window) for band in zip(bands, values, strict=True)])
+        known = np.stack([validity.holds_data(data, *band, window) for band in zip(bands, values, strict=True)])
         labelled = np.any(known, axis=0)  # nodata is a pixel where all of its bands are
         if mask.read == "rgb":
             codes = colour_codes(values, classes or ())

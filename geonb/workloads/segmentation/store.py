@@ -13,7 +13,7 @@ from geonb.base import conventions
 from geonb.base import files as base_files
 from geonb.base.project import project_root
 from geonb.base.project import slug as _slug
-from geonb.rasters import images, preprocessing
+from geonb.rasters import images, preprocessing, sources
 from geonb.store import faults as store_faults
 from geonb.store import leakage
 from geonb.store import windows as store_windows
@@ -120,7 +120,7 @@ def write_store(
     read = pairs.files
     inputs = base_files.fingerprints(sorted({file for found in read.values() for file in found}))
     sums = {Path(i["path"]): i["sha256"] for i in inputs}
-    contents = {path: images.stamps(found, sums.__getitem__) for path, found in read.items()}
+    contents = {path: sources.stamps(found, sums.__getitem__) for path, found in read.items()}
     files = {i.name: ([seen_from(base, path) for path in i.paths], seen_from(base, m.path)) for i, m in pairs}
     datasets = [d | {"preprocess": d["preprocess"] and _function(base, d["preprocess"])} for d in pairs.datasets]
     facts = {k: getattr(pairs, k) for k in ("title", "simulated", "notes", "attribution", "channels")}

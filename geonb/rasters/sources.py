@@ -1,0 +1,79 @@
+"""The files that a raster is read from, its own and those beside it, and what tells them from others."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from geonb.base import files as base_files
+
+
+def files_of(path: str | Path) -> list[Path]:
+    """Every file on disk that is read for one, itself first.
+
+    Of a raster those that GDAL names (the sources of a VRT with theirs; masks, metadata, world files) but for overviews, which
+    tell nothing new; of other formats what `geonb.base.files` knows. An archive stands for what is read in it; what lies behind
+    an address is not told.
+    """
+    import rasterio
+    from rasterio.errors import RasterioError
+
+    found = dict.fromkeys(base_files.with_sides(Path(path)))
+    todo = [str(path)]
+    while todo:
+        with quiet(), suppress(RasterioError), rasterio.open(todo.pop()) as data:
+            new = {name: file for name in data.files if (file := _on_disk(name)) and file not in found}
+            found |= dict.fromkeys(file for file in new.values() if file.suffix.lower() != ".ovr")
+            todo += list(new) * (data.driver == "VRT")
+    return list(found)
+
+
+def stamps(files: Iterable[Path], stamp: Callable[[Path], Any]) -> list[Any]:
+    """What tells files from others, and from themselves after a change: a stamp of each.
+
+    Of GDAL's .aux.xml it is what is said there beside statistics, which a GIS writes when somebody looks at a raster; none where
+    that is all.
+    """
+    said = [(file, _beside_statistics(file) if file.name.lower().endswith(".aux.xml") else None) for file in files]
+    return [stamp(file) if text is None else [file.name, text] for file, text in said if text != ""]
+
+
+def _beside_statistics(file: Path) -> str | None:
+    """What GDAL's metadata beside a raster says but for statistics; None where it cannot be read so."""
+    try:
+        root = ElementTree.parse(file).getroot()
+        for parent in reversed(list(root.iter())):  # what becomes empty goes, too
+            for child in list(parent):
+                emptied = child.tag in ("Metadata", "PAMRasterBand") and not len(child)
+                if emptied or child.tag == "Histograms" or child.get("key", "").startswith("STATISTICS_"):
+                    parent.remove(child)
+        return ElementTree.canonicalize(ElementTree.tostring(root, "unicode"), strip_text=True) if len(root) else ""
+    except (
+        OSError,
+        ElementTree.ParseError,
+        ValueError,
+        LookupError,
+        RecursionError,
+    ):  # also an encoding Python does not read
+        return None
+
+
+def _on_disk(name: str) -> Path | None:
+    """The file on disk in which lies what GDAL names so, ``/vsizip//data/a.zip/b.tif`` in ``/data/a.zip``."""
+    path = Path(re.sub(r"^(/vsi\w+/)+", "", name).strip("{}"))
+    return next((place for place in (path, *path.parents) if place.is_file()), None)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without GDAL's word that a plain image has no georeference: it was given one."""
+    from rasterio.errors import NotGeoreferencedWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
