@@ -198,7 +198,9 @@ def lacking_pages(files: list[EventFile]) -> list[str]:
     for total in totals:
         pages = [file for file in files if file.total == total]
         tables = [file.rows for file in pages if isinstance(file.rows, pd.DataFrame)]
-        there = len({value for table in tables for value in table.get("id", ())})  # a page may be there twice
+        there = sum(map(len, tables))
+        if all("id" in file.columns for file in pages):  # a page may be there twice; without ids nobody knows
+            there = len({i for file, table in zip(pages, tables, strict=True) for i in table[file.columns["id"]]})
         if there < total:
             names = ", ".join(str(file.path) for file in pages)
             faults.append(

@@ -40,6 +40,9 @@ def test_pages_of_the_web_service_read_as_the_table_and_none_may_be_missing(tmp_
         events.read_events(first)
     with pytest.raises(ValueError, match="4 of the 7 events"):
         events.read_events([first, page(tmp_path / "again.json", ROWS[::2], 7, "")])
+    for name in ("ID", "number"):  # spelt otherwise, or none that is known
+        rows = [{name if k == "id" else k: v for k, v in row.items()} for row in ROWS]
+        assert len(events.read_events(page(tmp_path / "whole.json", rows, 7, ""))) == 7
 
 
 def test_a_list_of_records_reads_as_the_table(tmp_path):
