@@ -53,13 +53,7 @@ def _beside_statistics(file: Path) -> str | None:
                 if emptied or child.tag == "Histograms" or child.get("key", "").startswith("STATISTICS_"):
                     parent.remove(child)
         return ElementTree.canonicalize(ElementTree.tostring(root, "unicode"), strip_text=True) if len(root) else ""
-    except (
-        OSError,
-        ElementTree.ParseError,
-        ValueError,
-        LookupError,
-        RecursionError,
-    ):  # also an encoding Python does not read
+    except (OSError, SyntaxError, ValueError, LookupError, RecursionError):  # no XML, or in an encoding of others
         return None
 
 
