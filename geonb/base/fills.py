@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+# From here on a number is a fill (netCDF's 9.97e36, the lowest float as ArcGIS and GRASS write it), or was averaged with one.
+LARGEST = 1e30
+
 
 def fills(dtype: np.dtype, attrs: Mapping[str, Any]) -> Iterator[Any]:
     """Numbers that stand for none: those that attributes name, as text too, and NetCDF's own of what was never written.

@@ -14,6 +14,7 @@ import numpy as np
 
 from geonb.base import specs
 from geonb.base.conventions import short
+from geonb.base.fills import LARGEST
 from geonb.rasters import grids, preprocessing
 from geonb.rasters.sources import quiet
 from geonb.rasters.validity import alpha_band, holds_data, nodata_of, with_mask
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 RESAMPLING = ("average", "bilinear", "cubic", "nearest")
 TILE_PX = 1024  # side of the rectangles in which files are read
-# From here on a number is a fill (netCDF's 9.97e36, the lowest float as ArcGIS and GRASS write it), or was averaged with one.
-LARGEST = 1e30
 # Bands that the publishers fill with 0 without a nodata tag: Sentinel-2 (Products Specification Document, SPECIAL_VALUE
 # NODATA) and Landsat Collection 2 (Level-1 Data Format Control Book, fill), by their file names.
 FILLED_WITH_0 = re.compile(

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from geonb.base.conventions import refuse
-from geonb.rasters.images import LARGEST
+from geonb.base.fills import LARGEST
 from geonb.workloads.conflict import priogrid
 from geonb.workloads.conflict.event_files import Paths, named_files
 from geonb.workloads.conflict.events import FEW

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from geonb.base import conventions, files
-from geonb.rasters.images import LARGEST
+from geonb.base.fills import LARGEST
 from geonb.store import arrays
 from geonb.store import windows as store_windows
 from geonb.store.sealing import FORMAT, check_import, seal
