@@ -77,6 +77,9 @@ PARAMETERS: dict[str, Parameter] = {
     "workers": Parameter("Dask processes over which rasters are spread; 0: this one", 0, 4096),
     "overwrite": Parameter("replace maps that another model or another raster left under the same name"),
     "polygons": Parameter("polygons as GeoPackage too, from this area [m2]", 0, 1e12),
+    "corners": Parameter(
+        "of polygons: along the pixels, or right angles, as buildings have", choices=("pixels", "square")
+    ),
     "overlap": Parameter("share of a window that its neighbour covers too [0-0.9]", 0, 0.9),
     "draws": Parameter("bootstrap draws of the intervals", 1, 100_000),
     "method": Parameter(

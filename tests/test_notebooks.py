@@ -131,7 +131,8 @@ def test_two_datasets_of_one_registry_train_together_and_are_scored_apart(projec
         "datasets": "sets/datasets.yaml:ridge+coast", "resolution": 35, "patch": 24, "stride": 24, "block": 24, "epochs": 1,
         "network": "segmentalist:layer_blocks=1-1,initial_filters=8,attention=spatial,deep_supervision=true",
         "loss": "cross-entropy+lovasz", "augment": "flips,fancy-pca", "sampler": "shuffle:balance=dataset",
-        "optimizer": "adamw:schedule=plateau", "rasters": "sets/shore/image.tif", "polygons": 20_000.0, "draws": 20,
+        "optimizer": "adamw:schedule=plateau", "rasters": "sets/shore/image.tif", "polygons": 20_000.0,
+        "corners": "square", "draws": 20,
     }  # fmt: skip
     run = runner.run("segmentation", small, steps="1-4")
     facts = {s["name"]: s for s in geonb.open_store(run.store).meta["sources"]}
@@ -145,7 +146,7 @@ def test_two_datasets_of_one_registry_train_together_and_are_scored_apart(projec
     report = (run.path / "report.html").read_text()
     assert "Each source" in report and all(name in report for name in facts)
     outlines = gpd.read_file(run.path / "maps" / "image_polygons.gpkg")
-    assert (outlines["area_m2"] >= 20_000).all() and outlines.crs == "EPSG:3857"
+    assert (outlines["area_m2"] >= 20_000).all() and outlines.crs == "EPSG:3857" and outlines["squared"].dtype == bool
 
 
 @pytest.mark.notebook

@@ -43,6 +43,7 @@ class Job:
     batch: int
     precision: str
     polygons: float | None
+    corners: str
     skip: tuple[str, ...]
     damaged: str
 
@@ -55,7 +56,10 @@ class Job:
     @property
     def outlines_key(self) -> str:
         """Key of the polygons: that of the maps they are drawn from, and how they were chosen."""
-        return f"{self.key}-{files.key_of([self.polygons, self.skip])}"
+        chosen = [self.polygons, self.skip] + [self.corners] * (
+            self.corners != "pixels"
+        )  # as it was before there was a choice
+        return f"{self.key}-{files.key_of(chosen)}"
 
     @property
     def maps_there(self) -> bool:
@@ -171,8 +175,8 @@ def finish(job: Job, card: dict[str, Any]) -> dict[str, Any]:
         _write_maps(job, card)
     if job.polygons is not None:
         tags = {KEY: job.outlines_key}
-        write_polygons(job.class_map, job.outlines, card["classes"], job.polygons, skip=job.skip, layer=job.name,
-                       probability=job.probability_map, tags=tags)  # fmt: skip
+        write_polygons(job.class_map, job.outlines, card["classes"], job.polygons, corners=job.corners,
+                       skip=job.skip, layer=job.name, probability=job.probability_map, tags=tags)  # fmt: skip
     elif job.others():
         job.outlines.unlink()  # of the maps that were here before
     clean(job)

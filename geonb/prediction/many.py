@@ -16,6 +16,7 @@ from geonb.base import files as base_files
 from geonb.base.conventions import refuse, short
 from geonb.prediction.bands import PixelModel, class_names, pixel_model
 from geonb.prediction.jobs import Job, clean, file_key, model_key, outputs, run_job
+from geonb.rasters.corners import CORNERS
 from geonb.rasters.reading import check_raster, functions_of
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Plan:
 def predict_rasters(
     model: PixelModel | str | Path, files: str | Sequence[str | Path], folder: str | Path, *, overlap: float = 0.5,
     batch: int = 32, precision: str = "auto", workers: int = 0, client: Client | None = None, overwrite: bool = False,
-    polygons: float | None = None, damaged: str = "skip", skip: Sequence[str] = (),
+    polygons: float | None = None, corners: str = "pixels", damaged: str = "skip", skip: Sequence[str] = (),
 ) -> pd.DataFrame:  # fmt: skip
     """Label rasters of any size and number; a bad one is skipped and reported, never half-written.
 
@@ -56,6 +57,7 @@ def predict_rasters(
     client : a `dask.distributed.Client` of a cluster instead, whose workers see the same files and have geonb
     overwrite : replace what other models, files or settings left there
     polygons : smallest area in m2 of polygons to write, None = no polygons
+    corners : of polygons: "pixels" follow the pixels, "square" are right angles, as buildings have
     damaged : "skip" a file that cannot be read to its end, or take what cannot be read as "nodata"
     skip : names of classes that need no polygons (a background)
 
@@ -77,7 +79,7 @@ def predict_rasters(
     labelling = pixel_model(load_model(model) if isinstance(model, str | Path) else model)
     planned = plan(
         labelling, listed(files), folder, overlap=overlap, batch=batch, precision=precision, workers=workers, client=client,
-        overwrite=overwrite, polygons=polygons, damaged=damaged, skip=skip,
+        overwrite=overwrite, polygons=polygons, corners=corners, damaged=damaged, skip=skip,
     )  # fmt: skip
     return predict_planned(labelling, planned)
 
@@ -113,7 +115,7 @@ def listed(files: str | Sequence[str | Path]) -> list[Path]:
 def plan(
     model: PixelModel, files: Sequence[Path], folder: str | Path, *, overlap: float = 0.5, batch: int = 32,
     precision: str = "auto", workers: int = 0, client: Client | None = None, overwrite: bool = False,
-    polygons: float | None = None, damaged: str = "skip",
+    polygons: float | None = None, corners: str = "pixels", damaged: str = "skip",
     skip: Sequence[str] = (), taken: set[str] | frozenset[str] = frozenset(),
 ) -> Plan:  # fmt: skip
     """Look at every file's header and at what is in the folder, before anything is computed; see :func:`predict_rasters`.
@@ -125,7 +127,7 @@ def plan(
     from geonb.training.task import precision_of
 
     folder, files = Path(folder).resolve(), list(dict.fromkeys(map(_resolved, files)))
-    _check(model.card, files, folder, overlap, batch, workers, client, polygons, damaged, skip)
+    _check(model.card, files, folder, overlap, batch, workers, client, polygons, corners, damaged, skip)
     functions_of(model.card)
     names = _names(files, taken)
     precision, identity = precision_of(precision), model_key(model)
@@ -141,7 +143,7 @@ def plan(
             continue
         job = Job(
             file, folder, names[file], base_files.key_of(facts), shape, model.window, overlap, batch, precision, polygons,
-            tuple(skip), damaged,
+            corners, tuple(skip), damaged,
         )  # fmt: skip
         row["Mpx"] = job.mpx
         if job.all_there:
@@ -264,7 +266,7 @@ def _refuse(jobs: Sequence[Job], files: Sequence[Path], overwrite: bool) -> None
 
 def _check(
     card: dict[str, Any], files: Sequence[Path], folder: Path, overlap: float, batch: int, workers: int,
-    client: Client | None, polygons: float | None, damaged: str, skip: Sequence[str],
+    client: Client | None, polygons: float | None, corners: str, damaged: str, skip: Sequence[str],
 ) -> None:  # fmt: skip
     known = class_names(card)
     unknown = [name for name in skip if name not in known]
@@ -277,6 +279,7 @@ def _check(
         f"workers = {workers} and a client: give one of the two": bool(workers) and client is not None,
         f"polygons = {polygons}: give the smallest area in m2, 0 or more, or None": polygons is not None
         and polygons < 0,
+        f"corners = {corners!r}: give {' or '.join(CORNERS)}": corners not in CORNERS,
         f"damaged = {damaged!r}: give skip or nodata": damaged not in ("skip", "nodata"),
         f"skip = {', '.join(unknown)}: the classes are {', '.join(known)}": bool(unknown),
     }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geonb.base.files import whole_file
+from geonb.rasters.corners import square
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -21,7 +22,7 @@ STEP_M = 1000.0  # edges are cut to this length before they are projected: a str
 
 def write_polygons(
     class_map: str | Path, path: str | Path, classes: Sequence[Mapping[str, Any]], min_area_m2: float = 0.0, *,
-    skip: Sequence[str] = (), layer: str | None = None, probability: str | Path | None = None,
+    corners: str = "pixels", skip: Sequence[str] = (), layer: str | None = None, probability: str | Path | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> Path:  # fmt: skip
     """Outline the areas of one class (pixels that share an edge) and write them as a GeoPackage.
@@ -36,6 +37,9 @@ def write_polygons(
     classes : records with ``name`` and maybe ``code``, in the order of the indices
     min_area_m2 : float, m2
         Smaller polygons are left out.
+    corners : pixels, square
+        Outlines follow the pixels; or have right angles on the ground, as buildings do (:func:`geonb.rasters.corners.square`):
+        neighbours may then overlap by a pixel.
     skip : names of classes that are left out (a background)
     layer : str, by default the file's stem
     probability : probability map of the same grid, for the column `probability`
@@ -43,8 +47,9 @@ def write_polygons(
 
     Returns
     -------
-    The path. Columns: ``value`` (in the class map), ``code`` and ``name`` of the class, ``area_m2`` (on the ellipsoid),
-    ``probability`` (mean of the class's own over the polygon; only where a map of it is given).
+    The path. Columns: ``value`` (in the class map), ``code`` and ``name`` of the class, ``area_m2`` (on the ellipsoid, of the
+    polygon as it is written), ``probability`` (mean of the class's own over the pixels; only where a map of it is given),
+    ``squared`` (false where right angles would not do; only with ``corners=square``).
     """
     import pyogrio
     import rasterio
@@ -55,11 +60,11 @@ def write_polygons(
     options = {"layer": layer or path.stem, "driver": "GPKG", "geometry_type": "Polygon"}
     caches = rasterio.Env(GDAL_CACHEMAX=64)
     with whole_file(path, ".gpkg") as partial, caches, rasterio.open(class_map) as labels:
-        area = _area(labels)
+        area, ground = _area(labels), _ground(labels) if corners == "square" else None
         wanted = [i for i, name in enumerate(names) if name not in skip]
         first = {"layer_metadata": dict(tags)} if tags else {}
         for found in _batches(outlines(labels, wanted, probability)):
-            frame = _frame(found, labels.transform, labels.crs, area, classes, probability is not None)
+            frame = _frame(found, labels.transform, labels.crs, area, classes, probability is not None, ground)
             frame = frame[frame["area_m2"] >= min_area_m2]
             pyogrio.write_dataframe(frame, partial, append=partial.exists(), **options, **first)
             first = {}
@@ -200,10 +205,15 @@ def _batches(found: Iterator) -> Iterator[list]:
         yield batch
 
 
-def _frame(found: list, transform: Affine, crs: Any, area: Any, classes: Sequence, scored: bool) -> gpd.GeoDataFrame:
+def _frame(
+    found: list, transform: Affine, crs: Any, area: Any, classes: Sequence, scored: bool, ground: Any
+) -> gpd.GeoDataFrame:
     import geopandas as gpd
 
     shapes = np.array([shape for _, shape, _, _ in found], dtype=object)
+    if ground is not None:
+        squares = [square(shape, here) for shape, here in zip(shapes, ground(shapes), strict=True)]
+        shapes = np.array([shape for shape, _ in squares], dtype=object)
     values = np.array([value for value, *_ in found], np.int32)
     pixels = np.array([n for _, _, n, _ in found], float)
     columns = {
@@ -214,6 +224,8 @@ def _frame(found: list, transform: Affine, crs: Any, area: Any, classes: Sequenc
     }
     if scored:
         columns["probability"] = np.array([total for *_, total in found], float) / np.maximum(pixels, 1)
+    if ground is not None:
+        columns["squared"] = np.array([done for _, done in squares], bool)
     return gpd.GeoDataFrame(columns, geometry=_moved(shapes, transform), crs=crs)
 
 
@@ -225,6 +237,29 @@ def _moved(shapes: np.ndarray, transform: Affine) -> np.ndarray:
         if len(shapes)
         else shapes
     )
+
+
+def _ground(labels: Any) -> Any:
+    """A function of polygons in pixel coordinates -> (polygon, 2, 2): one pixel to the right, and one down, east and north [m]."""
+    import shapely
+    from pyproj import CRS, Transformer
+
+    crs = CRS.from_user_input(labels.crs)
+    to_lonlat = Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True).transform
+    geod: Any = crs.get_geod()  # a CRS without an ellipsoid was refused: it has no areas either
+
+    def ground(shapes: np.ndarray) -> np.ndarray:
+        x, y = shapely.get_coordinates(shapely.centroid(shapes)).T
+        here = to_lonlat(*(labels.transform * (x, y)))
+        steps = []
+        for right, down in ((1, 0), (0, 1)):
+            azimuth, _, length = geod.inv(*here, *to_lonlat(*(labels.transform * (x + right, y + down))))
+            steps.append(
+                np.stack([length * np.sin(np.radians(azimuth)), length * np.cos(np.radians(azimuth))], axis=-1)
+            )
+        return np.stack(steps, axis=-1)
+
+    return ground
 
 
 def _area(labels: Any) -> Any:

@@ -131,10 +131,22 @@ def test_nothing_but_bad_files_is_an_error_with_the_list(model, tmp_path):
 
 def test_settings_without_sense_are_all_listed(model, tmp_path):
     with pytest.raises(ValueError) as error:
-        many.plan(model, [], tmp_path, overlap=1.5, batch=0, workers=-1, damaged="mend", polygons=-1, skip=["sky"])
+        many.plan(
+            model,
+            [],
+            tmp_path,
+            overlap=1.5,
+            batch=0,
+            workers=-1,
+            damaged="mend",
+            polygons=-1,
+            corners="round",
+            skip=["sky"],
+        )
     told = str(error.value)
     assert all(
-        p in told for p in ("no file", "overlap = 1.5", "batch = 0", "workers = -1", "'mend'", "polygons = -1", "sky")
+        p in told
+        for p in ("no file", "overlap = 1.5", "batch = 0", "workers = -1", "'mend'", "polygons = -1", "'round'", "sky")
     )
 
 
@@ -149,6 +161,13 @@ def test_what_is_there_is_kept_and_what_is_others_is_refused(model, small_store,
         report = many.predict_rasters(model, [a], out, polygons=0.0)  # from the maps that are there
         assert states(report) == {"a.tif": "done"} and (out / "a_polygons.gpkg").is_file()
         assert states(many.predict_rasters(model, [a], out, polygons=0.0)) == {"a.tif": "already there"}
+        with pytest.raises(
+            ValueError, match=r"overwrite=True(.|\n)*a_polygons.gpkg"
+        ):  # other outlines than those there
+            many.predict_rasters(model, [a], out, polygons=0.0, corners="square")
+        many.predict_rasters(model, [a], out, polygons=0.0, corners="square", overwrite=True)
+        assert "squared" in gpd.read_file(out / "a_polygons.gpkg")
+        many.predict_rasters(model, [a], out, polygons=0.0, overwrite=True)
     assert (out / "a_class.tif").stat().st_mtime_ns == before
     write_raster(out / "b_class.tif", np.ones((4, 4), np.uint8))  # somebody's
     other = untrained(small_store)

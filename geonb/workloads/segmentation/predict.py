@@ -64,7 +64,7 @@ def predict_scenes(
 def export_maps(
     run: RunFolder, model: PixelModel, rasters: str | None = None, *, overlap: float = 0.5, batch: int = 32,
     precision: str = "auto", workers: int = 0, client: Client | None = None, overwrite: bool = False,
-    polygons: float | None = None, damaged: str = "skip",
+    polygons: float | None = None, corners: str = "pixels", damaged: str = "skip",
 ) -> pd.DataFrame:  # fmt: skip
     """Write class and probability maps (COG), and polygons, into the run's ``maps/``: of its scenes, and of more rasters.
 
@@ -93,11 +93,14 @@ def export_maps(
     predictions = open_predictions(run.predictions)
     planned = rasters and many.plan(
         model, many.listed(rasters), folder, overlap=overlap, batch=batch, precision=precision, workers=workers,
-        client=client, overwrite=overwrite, polygons=polygons, damaged=damaged, taken=set(map(str, predictions.children)),
+        client=client, overwrite=overwrite, polygons=polygons, corners=corners, damaged=damaged,
+        taken=set(map(str, predictions.children)),
     )  # fmt: skip
     for source, node in predictions.children.items():
         rows.append(
-            _export_scene(source, node.to_dataset(), folder, predictions.attrs["colours"], model.card, polygons)
+            _export_scene(
+                source, node.to_dataset(), folder, predictions.attrs["colours"], model.card, polygons, corners
+            )
         )
     if not planned:
         return many.write_report(pd.DataFrame(rows, columns=many.COLUMNS), folder)
@@ -105,8 +108,9 @@ def export_maps(
 
 
 def _export_scene(
-    source: str, scene: xr.Dataset, folder: Path, colours: list[str], card: dict[str, Any], polygons: float | None
-) -> dict[str, Any]:
+    source: str, scene: xr.Dataset, folder: Path, colours: list[str], card: dict[str, Any], polygons: float | None,
+    corners: str,
+) -> dict[str, Any]:  # fmt: skip
     from geonb.rasters.cog import write_class_map, write_probability_map
     from geonb.rasters.polygons import write_polygons
 
@@ -118,7 +122,9 @@ def _export_scene(
     outlines = folder / f"{source}_polygons.gpkg"
     outlines.unlink(missing_ok=True)  # of predictions that were there before
     if polygons is not None:
-        row["polygons"] = write_polygons(classes, outlines, card["classes"], polygons, probability=shares)
+        row["polygons"] = write_polygons(
+            classes, outlines, card["classes"], polygons, corners=corners, probability=shares
+        )
     return row | {"seconds": time.perf_counter() - started}
 
 
