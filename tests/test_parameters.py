@@ -271,6 +271,7 @@ REFUSED = {
         "name=///",
         "draws=1000000",
         "weights=swa",
+        "weights=ema optimizer=adamw:swa=0.5",
         "samples=10 clusters=14",
         "patch=64 block=32",
         "network=fpn:encoder=resnet18 patch=100",

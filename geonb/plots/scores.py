@@ -45,7 +45,7 @@ def learning_curves(log: str | Path | pd.DataFrame, metric: str | None = None) -
     Parameters
     ----------
     log : path of a run's log.csv, or its DataFrame
-        Columns ``epoch``, ``train_loss``, ``val_loss``, and ``val_<metric>`` where there is one.
+        Columns ``epoch``, ``train_loss``, ``val_loss``; ``val_<metric>`` and ``ema_val_loss`` where there are such.
     metric : str, optional
         Which metric to draw; the first ``val_<metric>`` when left out.
     """
@@ -65,6 +65,10 @@ def learning_curves(log: str | Path | pd.DataFrame, metric: str | None = None) -
         if training in table:
             ax.plot(table.index, table[training], "o--", markersize=2.5, color="#4a6d8c", label="training")
         ax.plot(table.index, table[validation], "o-", markersize=2.5, color="#b5400f", label="validation")
+        if f"ema_{validation}" in table:
+            ax.plot(
+                table.index, table[f"ema_{validation}"], "o:", markersize=2.5, color="#b5400f", label="running average"
+            )
         ax.plot(best, table[validation][best], "o", markersize=9, fillstyle="none", color="#b5400f")
         ax.axvline(best, color="#555555", linewidth=0.8, linestyle=":")
         ax.set(xlabel="epoch", title=readable(validation.removeprefix("val_")))

@@ -125,12 +125,14 @@ def _together(values: Mapping[str, Any], record: Workload, root: Path, chosen: S
         faults.append(
             f"shares = {shares!r}: nothing is left for validation, by which the weights of a training are chosen"
         )
-    if values.get("weights") == "swa":
-        from geonb.training.optimizers import check_optimizer
+    if (weights := values.get("weights")) in ("swa", "ema"):
+        from geonb.training.optimizers import AVERAGED, check_optimizer
 
         optimizer = str(values.get("optimizer") or record.defaults.get("optimizer") or "adamw")
-        if check_optimizer(optimizer)[2]["swa"] is None:
-            faults.append(f"weights = 'swa': optimizer = {optimizer!r} averages none. Add swa, as adamw:swa=0.75")
+        if check_optimizer(optimizer)[2][weights] is None:
+            faults.append(
+                f"weights = {weights!r}: optimizer = {optimizer!r} averages none. Add {weights}, as adamw:{AVERAGED[weights]}"
+            )
     clusters, samples = values.get("clusters"), values.get("samples")
     if clusters and samples and clusters > samples:
         faults.append(f"clusters = {clusters}: of samples = {samples} windows there are no more kinds than that")

@@ -22,6 +22,7 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 from tqdm.auto import tqdm
 
 from geonb.base.files import whole_file, write_text
+from geonb.training.averaging import Averaging, RunningAverage
 from geonb.training.optimizers import check_optimizer, first_averaged
 
 if TYPE_CHECKING:
@@ -107,39 +108,6 @@ class StepSeed(Callback):
         torch.manual_seed((self.seed * 1_000_003 + trainer.global_step) % 2**63)
 
 
-class Averaging(Callback):
-    """Average a network's weights over the ends of epochs, from ``first`` (from 0) on (SWA, Izmailov et al. 2018).
-
-    With ``lr``, the learning rate stays there from that epoch on. The average travels in the checkpoint.
-    """
-
-    def __init__(self, network: torch.nn.Module, first: int, lr: float | None) -> None:
-        self.first, self.lr, self.model = first, lr, AveragedModel(network)
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.model.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state)
-
-    @property
-    def averaged(self) -> int:
-        """Number of epochs in the average."""
-        return int(self.model.n_averaged)
-
-    def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        self.model.to(task.device)
-
-    def on_train_epoch_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        if self.lr is not None and trainer.current_epoch >= self.first:
-            for group in trainer.optimizers[0].param_groups:
-                group["lr"] = self.lr
-
-    def on_train_epoch_end(self, trainer: L.Trainer, task: Trainable) -> None:
-        if trainer.current_epoch >= self.first:
-            self.model.update_parameters(task.network)
-
-
 class Patience(EarlyStopping):
     """Stop after so many epochs without a lower validation loss; a training that had stopped does not go on when resumed."""
 
@@ -159,8 +127,9 @@ def fit(
 
     Returns
     -------
-    dict with ``checkpoints``: name (loss, metric, swa) -> ``epoch`` (from 1), ``val_loss`` and the task's
-    ``metric``; ``states``: name -> state_dict; and ``epochs_run``; swa only where averaging began before the training stopped.
+    dict with ``checkpoints``: name (loss, metric, swa, ema) -> ``epoch`` (from 1), ``val_loss`` and the task's ``metric``;
+    ``states``: name -> state_dict; and ``epochs_run``; swa and ema where they were asked for, swa only if averaging began before the
+    training stopped.
     """
     folder = Path(run.checkpoints)
     folder.mkdir(parents=True, exist_ok=True)
@@ -177,9 +146,13 @@ def fit(
     averaging = None if first is None else Averaging(task.network, first, frame["swa_lr"])
     with warnings.catch_warnings():
         _quiet()
-        trainer = _trainer(training, [*callbacks, averaging] if averaging else callbacks, folder)
         options = {key: training[key] for key in ("batch", "augment", "seed", "sampler")}
         data = task.data_module(store, workers=workers, **options)
+        running = None
+        if frame["ema"] is not None:
+            running = RunningAverage(task, frame["ema"], data, _trainer(training, [], folder))
+            callbacks.insert(0, running)  # the log tells of it
+        trainer = _trainer(training, [*callbacks, averaging] if averaging else callbacks, folder)
         _go(trainer, task, data, _usable(folder, task.card))
         states = {name: _weights(keeper.best_model_path) for name, keeper in keepers.items()}
         facts = {name: _facts(log.rows[states[name].pop("epoch")], task.metric) for name in keepers}
@@ -188,6 +161,8 @@ def fit(
             facts["swa"] = {"epoch": epochs_run, **_settle_average(task, trainer, averaging.model, data, training)}
             facts["swa"]["averaged"] = averaging.averaged
             states["swa"] = {"state_dict": task.state_dict()}
+        if running and running.best:
+            facts["ema"], states["ema"] = running.best, {"state_dict": running.state}
     return {
         "checkpoints": facts,
         "states": {name: state["state_dict"] for name, state in states.items()},

@@ -1,6 +1,6 @@
 """Optimisers by specification: ``"adamw:weight_decay=0.01,schedule=one-cycle,swa=0.75"``.
 
-``adam``, ``adamw`` or ``sgd``, each with its own arguments, a schedule of the learning rate, and averaging of weights (SWA).
+``adam``, ``adamw`` or ``sgd``, each with its own arguments, a schedule of the learning rate, and averaging of weights (SWA, EMA).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ _FRAME = {
     "plateau_patience": Option(3, int, 0, 1_000_000, help="of plateau, epochs"),
     "swa": Option(None, float, 0, 0.999, help="share of the epochs after which weights are averaged"),
     "swa_lr": Option(None, float, 1e-9, 100, help="constant rate from there on"),
+    "ema": Option(None, float, 0, 0.99999, help="decay a step of a running average of weights"),
 }
 _ADAM = {
     "weight_decay": Option(None, float, 0, 10),
@@ -35,6 +36,7 @@ _SGD = {
     "dampening": Option(None, float, 0, 1),
     "nesterov": Option(None, bool),
 }
+AVERAGED = {"swa": "swa=0.75", "ema": "ema=0.95"}  # averages of weights, and how each is asked for
 # None is torch's own
 OPTIONS = {"adam": {**_ADAM, **_FRAME}, "adamw": {**_ADAM, **_FRAME}, "sgd": {**_SGD, **_FRAME}}
 
@@ -49,11 +51,12 @@ def check_optimizer(spec: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
         given), dampening, nesterov (SGD); schedule = one-cycle (Smith & Topin 2018; its peak is ``lr``), plateau (``lr``
         times ``factor`` after more than ``plateau_patience`` epochs without a lower validation loss), cosine (Loshchilov &
         Hutter 2017, without restarts), none; swa, the share of the epochs after which weights are averaged (Izmailov et
-        al. 2018), and swa_lr, a constant rate from there on (without it the schedule goes on).
+        al. 2018), and swa_lr, a constant rate from there on (without it the schedule goes on); ema, the decay a step of a
+        running average of the weights (Polyak & Juditsky 1992). swa and ema may be given together: each is a candidate of its own.
 
     Returns
     -------
-    (name, arguments of the torch.optim class, {"schedule", "factor", "plateau_patience", "swa", "swa_lr"})
+    (name, arguments of the torch.optim class, {"schedule", "factor", "plateau_patience", "swa", "swa_lr", "ema"})
 
     Raises
     ------

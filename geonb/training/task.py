@@ -2,7 +2,8 @@
 
 A trained task is a card, ``model.json`` (how to build the network, channels, classes, statistics), and weights beside it:
 ``best.safetensors`` (lowest validation loss), ``best-metric.safetensors`` (best of the task's metric on the validation
-windows) and, where weights were averaged, ``swa.safetensors``. They need nothing else, and none can execute code when it is loaded.
+windows) and, where weights were averaged, ``swa.safetensors`` and ``ema.safetensors``. They need nothing else, and none can
+execute code when it is loaded.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ from geonb.base.run_folder import RunFolder
 from geonb.store.loaders import data_module
 from geonb.store.sealing import named
 from geonb.training.fit import fit
-from geonb.training.optimizers import build_optimizer, check_optimizer, first_averaged
+from geonb.training.optimizers import AVERAGED, build_optimizer, check_optimizer, first_averaged
 
 if TYPE_CHECKING:
     from geonb.store.store import Store
 
 CARD, WEIGHTS = "model.json", "best.safetensors"
-FILES = {"loss": WEIGHTS, "metric": "best-metric.safetensors", "swa": "swa.safetensors"}
+FILES = {"loss": WEIGHTS, "metric": "best-metric.safetensors", "swa": "swa.safetensors", "ema": "ema.safetensors"}
 
 
 class Trainable(L.LightningModule):
@@ -149,7 +150,7 @@ def train(
     """Train a workload's network on a sample store; interrupted, it goes on from its last finished epoch.
 
     Kept are the weights of the epoch with the lowest validation loss, those of the epoch with the best metric of the
-    validation windows (the task's, e.g. mean IoU) and, with ``swa`` in ``optimizer``, the averaged ones; the model is the one
+    validation windows (the task's, e.g. mean IoU) and, with ``swa`` or ``ema`` in ``optimizer``, the averaged ones; the model is the one
     of them with the lowest validation loss (``chosen`` in the card), :func:`load_model` loads another by name. Every draw
     comes from ``seed`` and a global number (step, epoch, sample), so that a resumed training ends in the same weights as an
     unbroken one (float32, same machine and libraries).
@@ -212,6 +213,8 @@ def train(
     kept = found["checkpoints"]
     chosen = min(kept, key=lambda name: kept[name]["val_loss"])
     best = {**kept[chosen], "epochs_run": found["epochs_run"]}
+    losses = ", ".join(f"{name} {facts['val_loss']:.4g} (epoch {facts['epoch']})" for name, facts in kept.items())
+    print(f"lowest validation loss: {losses}; chosen: {chosen}", flush=True)
     _save(found["states"], path, {**card, "best": best, "checkpoints": kept, "chosen": chosen})
     return path
 
@@ -314,7 +317,7 @@ def load_model(path: str | Path, weights: str | None = None, workload: str | Non
     ----------
     path : run folder, checkpoints folder, or model.json
     weights : str, optional
-        ``loss``, ``metric`` or ``swa``; by default what the validation loss chose.
+        ``loss``, ``metric``, ``swa`` or ``ema``; by default what the validation loss chose.
     workload : str, optional
         Import path of a record of your own, where neither geonb nor :func:`geonb.workloads.get` in this process knows it yet.
 
@@ -387,7 +390,11 @@ def _chosen(card: dict[str, Any], path: Path, weights: str | None) -> str:
     known = card.get("checkpoints", {"loss": {}})
     name = card.get("chosen", "loss") if weights is None else weights
     if name not in known:
-        cure = " Averaged weights come with swa in `optimizer`, e.g. adamw:swa=0.75." if name == "swa" else ""
+        cure = (
+            f" Averaged weights come with {name} in `optimizer`, e.g. adamw:{AVERAGED[name]}."
+            if name in AVERAGED
+            else ""
+        )
         raise ValueError(f"weights = {name!r} are not in {path}. There are: {', '.join(known)}.{cure}")
     return name
 

@@ -74,6 +74,9 @@ def test_learning_curves_mark_the_lowest_validation_loss():
     figure = plots.learning_curves(log)
     best = int(log.epoch[log.val_loss.argmin()])
     assert any(f"epoch {best}," in word for word in words(figure))
+    both = plots.learning_curves(log.assign(ema_val_loss=log.val_loss / 2)).axes[0]
+    drawn = {line.get_label(): line.get_ydata() for line in both.lines}
+    assert list(drawn["running average"]) == list(log.val_loss / 2) and list(drawn["validation"]) == list(log.val_loss)
     with pytest.raises(ValueError, match=r"lacks .'val_loss'"):
         plots.learning_curves(log.drop(columns="val_loss"))
     with pytest.raises(ValueError, match="no epoch"):

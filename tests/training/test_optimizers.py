@@ -89,9 +89,10 @@ def test_mistakes_are_all_told_at_once():
     with pytest.raises(ValueError, match=r"Unknown optimizer 'adamv'.*Did you mean 'adamw?'\?.*adam, adamw, sgd"):
         check_optimizer("adamv")
     with pytest.raises(ValueError) as told:
-        check_optimizer("sgd:beta1=0.5,schedule=step,swa=2,momentum=true,nesterov=1,plateau_patience=2")
+        check_optimizer("sgd:beta1=0.5,schedule=step,swa=2,ema=1,momentum=true,nesterov=1,plateau_patience=2")
     for part in (
         "sgd has no 'beta1'; it takes weight_decay, momentum",
+        "ema = 1 must be a number from 0 to 0.99999",
         "schedule = 'step' must be one of one-cycle, plateau, cosine, none",
         "swa = 2 must be a number from 0 to 0.999",
         "momentum = True must be a number",

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import harm
+import pandas as pd
 import pytest
 import torch
 
@@ -111,6 +112,7 @@ OTHERS = {
     "constant rate": {"optimizer": "adam:schedule=cosine,swa=0.4,swa_lr=0.002", "epochs": 4,
                       "sampler": "blocks:balance=class", "augment": "flips,affine,noise,blur,gamma,fancy-pca"},
     "early stop": {"optimizer": "adamw:schedule=none,swa=0.3", "lr": 0.2, "epochs": 9, "patience": 1},
+    "two averages": {"optimizer": "adamw:swa=0.5,ema=0.8", "epochs": 4},
 }  # fmt: skip
 
 
@@ -132,7 +134,8 @@ def test_killed_with_every_option_it_goes_on_to_the_same_weights(what, small_sto
     training_task.train(killed, small_store, **settings)
     assert (killed.path / "log.csv").read_text() == (unbroken.path / "log.csv").read_text()
     one, two = (json.loads((run.checkpoints / training_task.CARD).read_text()) for run in (unbroken, killed))
-    assert one == two and set(one["checkpoints"]) == {"loss", "metric", "swa"}
+    averages = {name for name in ("swa", "ema") if name in settings["optimizer"]}
+    assert one == two and set(one["checkpoints"]) == {"loss", "metric"} | averages
     for name in one["checkpoints"]:
         first, second = (training_task.load_model(run.path, name).state_dict() for run in (unbroken, killed))
         assert same(first, second)
@@ -164,6 +167,58 @@ def test_the_average_is_that_of_the_epochs_ends(small_store, tmp_path, monkeypat
     assert {rate for epoch, rate in rates if epoch >= 2} == {0.004}
     before = [rate for epoch, rate in rates if epoch < 2]
     assert max(before) == pytest.approx(SETTINGS["lr"], rel=0.05) and before[-1] < 1e-3  # one whole cycle
+
+
+@pytest.fixture(scope="module")
+def run_with_ema(small_store, tmp_path_factory):
+    """A training with a running average, and the task's weights at the end of each step."""
+    steps = []
+
+    def watch(self, outputs, batch, at):
+        steps.append({k: v.clone() for k, v in self.state_dict().items()})
+
+    run = folder(tmp_path_factory.mktemp("runs") / "ema")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(segmentation_task.Segmentation, "on_train_batch_end", watch, raising=False)
+        training_task.train(run, small_store, **{**SETTINGS, "optimizer": "adamw:ema=0.7"})
+    return run, steps
+
+
+def test_the_running_average_is_that_of_the_steps(run_with_ema, trained, small_store):
+    run, steps = run_with_ema
+    assert same(training_task.load_model(run.path, "loss").state_dict(), weights(trained)), (
+        "training itself is as it was"
+    )
+    rows = pd.read_csv(run.path / "log.csv")
+    card = json.loads((run.checkpoints / training_task.CARD).read_text())
+    best = rows.loc[rows["ema_val_loss"].idxmin()]
+    facts = card["checkpoints"]["ema"]
+    assert facts["epoch"] == best["epoch"] and facts["val_loss"] == pytest.approx(best["ema_val_loss"], abs=1e-6)
+
+    model = training_task.load_model(run.path, "ema")
+    expected = steps[0]
+    for step in steps[1 : int(best["step"])]:
+        expected = {k: 0.7 * expected[k] + 0.3 * v if v.is_floating_point() else v for k, v in step.items()}
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, expected[name], atol=1e-5, rtol=1e-4)
+    val = Windows(small_store, "val")
+    batch = val.batch(list(range(len(val))))
+    with torch.inference_mode():
+        loss = model.loss(model(batch["inputs"]), batch["targets"])
+    assert float(loss) == pytest.approx(facts["val_loss"], rel=0.02)  # the mean of batches is not quite that of pixels
+    values = {name: of["val_loss"] for name, of in card["checkpoints"].items()}
+    assert card["chosen"] == min(values, key=values.get) and model.card["best"]["val_loss"] == facts["val_loss"]
+
+
+def test_the_running_average_is_chosen_where_validation_says_so(small_store, tmp_path, capsys):
+    """A rate so high that the weights jump about: their average is better than any of them."""
+    run = folder(tmp_path / "high")
+    settings = {**SETTINGS, "lr": 0.03, "optimizer": "adam:schedule=none,ema=0.9", "epochs": 6}
+    training_task.train(run, small_store, **settings)
+    model = training_task.load_model(run.path)
+    assert model.card["chosen"] == "ema" == model.card["weights"]
+    assert same(model.state_dict(), training_task.load_model(run.path, "ema").state_dict())
+    assert "chosen: ema" in capsys.readouterr().out
 
 
 def test_a_plateau_lowers_the_rate(small_store, tmp_path, monkeypatch):
@@ -205,6 +260,8 @@ def test_best_by_loss_and_by_metric_are_the_logs_best(trained, small_store):
 def test_weights_that_are_not_there_are_told(trained):
     with pytest.raises(ValueError, match=r"weights = 'swa' are not in .*There are: loss, metric\..*swa in `optimizer`"):
         training_task.load_model(trained.path, "swa")
+    with pytest.raises(ValueError, match=r"weights = 'ema' are not in .*ema in `optimizer`, e.g. adamw:ema=0.95"):
+        training_task.load_model(trained.path, "ema")
     with pytest.raises(ValueError, match=r"weights = 'best' are not in"):
         training_task.load_model(trained.path, "best")
 
