@@ -66,6 +66,7 @@ PARAMETERS: dict[str, Parameter] = {
     ),
     "lr": Parameter("learning rate", 1e-9, 100),
     "epochs": Parameter("at most so many passes over the training windows", 1, 1_000_000),
+    "min_steps": Parameter("`epochs` is raised until so many steps of the optimiser fit in; 0: never", 0, 1_000_000),
     "batch": Parameter("windows a step", 1, 65536),
     "patience": Parameter("stop after so many epochs without a better validation score", 0, 1_000_000),
     "precision": Parameter("number format of the network", choices=("auto", "float32", "bfloat16")),

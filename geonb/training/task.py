@@ -146,6 +146,7 @@ def train(
     workers: int | None = None,
     sampler: str = "shuffle",
     optimizer: str = "adamw",
+    min_steps: int | None = None,
 ) -> Path:
     """Train a workload's network on a sample store; interrupted, it goes on from its last finished epoch.
 
@@ -171,6 +172,9 @@ def train(
         At most so many passes; windows a step; stop after so many epochs without a better validation loss.
     precision : str
         auto, bfloat16 or float32.
+    min_steps : int, optional
+        `epochs` is raised until so many steps of the optimiser fit in, for a set so small that a pass is few; `patience` may still
+        stop the training before. The schedule, ``swa`` and a loss with scheduled weights go by the epochs that were settled so.
     workers : int, optional
         Threads that read ahead; default 2 where a GPU computes, none where the cores do.
     sampler : str
@@ -194,10 +198,13 @@ def train(
         kind.check(store, network, loss, augment, sampler, optimizer)
         kind.check_memory(store, network, batch, precision_of(precision))
         of_store = kind.card_of(store)
+    training = {"augment": augment, "sampler": sampler, "optimizer": optimizer, "epochs": epochs, "batch": batch,
+                "patience": patience, "seed": seed, "precision": precision_of(precision), "store": store.meta["key"]}  # fmt: skip
+    if min_steps:
+        training |= {"epochs": _enough(kind, store, training, min_steps), "min_steps": min_steps}
     card = {
         "geonb": VERSION, "workload": workload, "task": record.task, "network": network, "loss": loss, "lr": lr, **of_store,
-        "training": {"augment": augment, "sampler": sampler, "optimizer": optimizer, "epochs": epochs, "batch": batch,
-                     "patience": patience, "seed": seed, "precision": precision_of(precision), "store": store.meta["key"]},
+        "training": training,
     }  # fmt: skip
     path = Path(run.checkpoints) / CARD
     if _trained(path, card):
@@ -217,6 +224,17 @@ def train(
     print(f"lowest validation loss: {losses}; chosen: {chosen}", flush=True)
     _save(found["states"], path, {**card, "best": best, "checkpoints": kept, "chosen": chosen})
     return path
+
+
+def _enough(kind: type[Trainable], store: Store, training: dict[str, Any], min_steps: int) -> int:
+    """Epochs in which so many steps fit, and at least those that were asked for; told where they are more."""
+    with named(store.path):
+        data = kind.data_module(store, **{key: training[key] for key in ("batch", "augment", "seed", "sampler")})
+        steps, epochs = len(data.train_dataloader()), training["epochs"]
+    enough = max(epochs, -(-min_steps // steps))
+    if enough > epochs:
+        print(f"at most {enough} epochs, not {epochs}: one is {steps} steps, and min_steps = {min_steps}", flush=True)
+    return enough
 
 
 def check_all(store: Store, checks: Iterable[Callable[[], Any]]) -> None:

@@ -422,6 +422,36 @@ def test_the_seed_and_the_settings_matter(trained, small_store, tmp_path):
     assert not same(weights(run), weights(trained))
 
 
+def test_a_budget_in_steps_is_so_many_epochs(trained, small_store, tmp_path, capsys):
+    """Schedule, log and weights are those of a training that was asked for as many epochs."""
+    steps = pd.read_csv(trained.path / "log.csv")["step"].tolist()
+    run = folder(tmp_path / "budget")
+    training_task.train(run, small_store, **{**SETTINGS, "epochs": 1}, min_steps=steps[1] + 1)
+    assert (
+        f"at most 3 epochs, not 1: one is {steps[0]} steps, and min_steps = {steps[1] + 1}" in capsys.readouterr().out
+    )
+    assert same(weights(run), weights(trained))
+    assert (run.path / "log.csv").read_text() == (trained.path / "log.csv").read_text()
+    card = json.loads((run.checkpoints / training_task.CARD).read_text())
+    assert card["training"]["epochs"] == 3 and card["training"]["min_steps"] == steps[1] + 1
+
+
+@pytest.mark.parametrize("min_steps", [None, 0, 1, "two epochs"])
+def test_a_budget_that_the_epochs_fill_changes_nothing(min_steps, small_store, tmp_path, capsys, monkeypatch):
+    class Settled(Exception):
+        pass
+
+    def fit(task, *_):
+        raise Settled(task.card["training"]["epochs"])
+
+    monkeypatch.setattr(training_task, "fit", fit)
+    if min_steps == "two epochs":
+        min_steps = 2 * -(-len(small_store.index.query("split == 'train'")) // 8)
+    with pytest.raises(Settled, match=r"^2$"):
+        training_task.train(folder(tmp_path / "a"), small_store, **{**SETTINGS, "epochs": 2}, min_steps=min_steps)
+    assert "epochs, not" not in capsys.readouterr().out
+
+
 def test_trained_again_is_not_trained_at_all(trained, small_store, monkeypatch):
     monkeypatch.setattr(training_task, "fit", lambda *_: pytest.fail("trained again"))
     training_task.train(trained, small_store, **SETTINGS)

@@ -39,6 +39,7 @@ RECORD = Workload(
         "augment": "flips,rotations",
         "lr": 1e-3,
         "epochs": 2,  # of many triplets, which cost nothing, rather than many passes over few
+        "min_steps": 150,  # a few hundred triplets are seen more than twice
         "batch": 32,
         "patience": 5,
         "overlap": 0.5,

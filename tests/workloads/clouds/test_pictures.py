@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import made_scenes
 import numpy as np
@@ -16,6 +17,7 @@ from PIL import Image
 
 from geonb import registry, runs, store
 from geonb.embeddings import embedding
+from geonb.training.task import train
 from geonb.workloads.clouds import dataset, examples, triplet_files
 from geonb.workloads.clouds import store as clouds_store
 from geonb.workloads.clouds.triplets import TILES
@@ -42,6 +44,22 @@ def made(folder, root=None, patch=None, **options):
 
 def on_disk(folder, split, number, tile):
     return np.asarray(Image.open(folder / triplet_files.FOLDERS[split] / f"{number:05d}_{tile}.png").convert("RGB"))
+
+
+def test_a_small_set_is_seen_more_than_twice(tmp_path):
+    """By default 3,000 triplets are seen twice; 20 of a folder until the steps asked for are reached."""
+    defaults = registry.get("clouds").defaults
+    steps = -(-3000 // defaults["batch"])
+    assert defaults["epochs"] == 2 == -(-defaults["min_steps"] // steps)
+    run = SimpleNamespace(path=tmp_path / "run", checkpoints=tmp_path / "run" / "checkpoints")
+    run.checkpoints.mkdir(parents=True)
+    original = made_scenes.store(tmp_path, patch=32, counts="20/6/8")
+    folder = triplet_files.export_triplets(original, tmp_path / "pictures")
+    small = {"network": "resnet10t:dims=4", "batch": 8, "min_steps": 10, "patience": 9}
+    settings = {k: defaults[k] for k in ("loss", "augment", "lr", "epochs")} | small
+    card = train(run, made(folder), workload="clouds", **settings, seed=0, precision="float32")
+    assert pd.read_csv(run.path / "log.csv")["step"].tolist() == [3, 6, 9, 12]
+    assert json.loads(card.read_text())["training"]["epochs"] == 4
 
 
 def test_each_row_is_the_picture_of_its_number(original, pictures):
