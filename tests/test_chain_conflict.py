@@ -54,7 +54,8 @@ def test_the_run_is_whole_and_leads_with_average_precision(made):
     geonb.check_predictions(run.predictions, deep=True)
     assert list(run.info["steps"]) == ["01_dataset_conflict", *registry.SHARED_STEPS]
     assert run.info["headline"]["metric"] == registry.get("conflict").headline == "average_precision"
-    expected = ["network", "never", "climatology", "persistence", "weighted-history", "logistic"]
+    expected = ["network", "never", "climatology", "persistence", "weighted-history", "logistic",
+                "last-12-months", "last-12-months-neighbours", "last-poisson"]  # fmt: skip
     with xr.open_dataset(run.scores, engine="h5netcdf") as scores:
         assert list(scores["model"].values) == expected
         headline = scores["score"].sel(split="test", metric="average_precision")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-LOWER_IS_BETTER = frozenset({"log_loss", "brier", "loss", "mse", "rmse", "mae", "crps"})
+LOWER_IS_BETTER = frozenset({"log_loss", "brier", "loss", "mse", "rmse", "mae", "crps", "ignorance", "interval_score"})
 
 
 def lower_is_better(metric: str, told: Mapping[str, Any] | None = None) -> bool:

@@ -30,6 +30,8 @@ NAMES = {
     "auc": "AUC of distances",
     "margin": "relative margin",
     "crps": "CRPS of deaths",
+    "ignorance": "ignorance of deaths [bit]",
+    "interval_score": "90 % interval score of deaths",
 }
 
 

@@ -34,8 +34,10 @@ SPLIT_COLOURS = {"none": "#f0f0f0", "train": "#88ccee", "val": "#ddcc77", "test"
 NODATA_COLOUR = "#e3e3e3"
 COASTS_NOTE = "Coasts and borders: Natural Earth 1:110m, off by some kilometres."
 # The network leads in every figure; the baselines step back. Markers differ too, so that nothing rests on colour alone.
-MODEL_COLOURS = ("#b5400f", "#4a6d8c", "#7d7d7d", "#8a6d3b", "#5b8a72", "#6b5b95")
-MODEL_MARKERS = "osD^vP"
+MODEL_COLOURS = (
+    "#b5400f", "#4a6d8c", "#7d7d7d", "#8a6d3b", "#5b8a72", "#6b5b95", "#2b2b2b", "#b0879b", "#6fa8b8",
+)  # fmt: skip
+MODEL_MARKERS = "osD^vPX<>"
 # Tol's muted scheme, then five darker tones: told apart with the common colour deficiencies, and letters stand beside them.
 CLUSTER_COLOURS = [
     "#332288",
@@ -117,8 +119,9 @@ def swatches(colours: Mapping[str, str]) -> list[Patch]:
 
 def legend_above(figure: Figure, ax: Axes, columns: int, **layout: float) -> None:
     """One legend for all panels, over them; the panels make room."""
-    figure.tight_layout(rect=(0, 0, 1, 1 - 0.3 / figure.get_figheight()), **layout)
     handles, labels = ax.get_legend_handles_labels()
+    rows = -(-len(labels) // columns)
+    figure.tight_layout(rect=(0, 0, 1, 1 - (0.12 + 0.18 * rows) / figure.get_figheight()), **layout)
     figure.legend(handles, labels, loc="upper left", ncols=columns, bbox_to_anchor=(0.005, 1.0))
 
 

@@ -34,17 +34,23 @@ MOST_CELL_MONTHS = 4_000_000
 
 @dataclass
 class Baseline:
-    """A name, and ``forecast(t)`` -> {"probability": (outcome, lead, y, x) float32, "deaths": the same, or None}."""
+    """A name, and ``forecast(t)`` -> {"probability": (outcome, lead, y, x) float32, "deaths": the same, or None}.
+
+    One that is a distribution of deaths has ``draws(t, members)`` -> (member, outcome, lead, y, x) uint32, too.
+    """
 
     name: str
     forecast: Callable[[int], dict[str, np.ndarray | None]]
     chosen: dict[str, Any] = field(default_factory=dict)
+    draws: Callable[[int, int], np.ndarray] | None = None
 
 
 def never(store: CubeStore, seed: int = 0) -> Baseline:
-    """No event anywhere, ever: what a Brier score must be compared with where events are rare."""
+    """No event and no death anywhere, ever: what a Brier score and a CRPS must be compared with where events are rare."""
     zero = np.zeros((len(store.outcomes), store.horizon, *store.valid.shape), np.float32)
-    return Baseline("never", lambda t: {"probability": zero, "deaths": zero if has_deaths(store) else None})
+    deaths = zero if has_deaths(store) else None
+    draws = None if deaths is None else lambda t, members: np.zeros((members, *zero.shape), np.uint32)
+    return Baseline("never", lambda t: {"probability": zero, "deaths": deaths}, draws=draws)
 
 
 def climatology(store: CubeStore, seed: int = 0) -> Baseline:

@@ -17,6 +17,7 @@ import pandas as pd
 import xarray as xr
 
 from geonb.scores.bootstrap import Variables
+from geonb.workloads.conflict.death_scores import NAMES, draw_scores, draws_of
 
 # Positive floats stand in the order of their bits: cutting the last ones makes bins of equal relative width (2**-10).
 SHIFT = 13
@@ -24,7 +25,7 @@ SMALLEST = 2.0**-24  # a smaller probability counts as this one in the log loss,
 _LOW = int(np.float32(SMALLEST).view(np.int32))
 FINE = ((int(np.float32(1).view(np.int32)) - _LOW) >> SHIFT) + 2
 COARSE, MEDIUM, BINS = 64, 1024, 10
-SUMS = ("brier", "log_loss", "tp", "fp", "crps", "n_deaths")
+SUMS = ("brier", "log_loss", "tp", "fp", "crps", "n_deaths", "ignorance", "interval_score", "n_drawn")
 BLOCK_CELLS, BLOCK_MONTHS, MOST_BLOCKS = 4, 3, 64
 
 
@@ -186,10 +187,11 @@ def _count_blocks(cells: Cells, data: xr.Dataset, valid: np.ndarray) -> None:
         first[split] = mine.min()
         span = mine.max() - mine.min() + 1
         cells.blocks[split] = np.zeros((models, outcomes, leads, span, number, width(COARSE)), np.float32)
-    more = tuple(n for n in ("deaths", "deaths_mean", "deaths_quantile") if n in data)
+    more = tuple(n for n in ("deaths", "deaths_mean") if n in data)
     for i, at, m, o, p, event, known in _walk(data, valid, cells.splits, more):
         split = cells.split_of[i]
-        bins, sums = fine_bins(p), _sums(cells, at, valid, m, o, p, event, known)
+        scored = death_scores(data, at, valid, m, i, o)
+        bins, sums = fine_bins(p), _sums(p, event, known, fine_bins(p) >= cells.threshold[m, o], scored)
         when = (quarter[i] - first[split])[:, None]
         low, high = when.min(), when.max() + 1
         span = int(high - low)
@@ -206,33 +208,33 @@ def _count_blocks(cells: Cells, data: xr.Dataset, valid: np.ndarray) -> None:
 
 
 def _sums(
-    cells: Cells, at: xr.Dataset, valid: np.ndarray, m: int, o: int, p: np.ndarray, event: np.ndarray, known: np.ndarray
+    p: np.ndarray, event: np.ndarray, known: np.ndarray, alarm: np.ndarray, scored: dict[str, np.ndarray]
 ) -> np.ndarray:
     """(sum, known forecast) in the order of SUMS."""
-    alarm = fine_bins(p) >= cells.threshold[m, o]
     clipped = np.clip(p.astype(np.float64), SMALLEST, 1 - SMALLEST)
     losses = (p.astype(np.float64) - event) ** 2, -np.log(np.where(event, clipped, 1 - clipped))
-    crps = crps_of(at, valid, m)
-    crps = np.full(p.shape, np.nan) if crps is None else crps
-    counted = known & np.isfinite(crps)
-    parts = (*losses, alarm & (event > 0), alarm & (event == 0), np.where(counted, crps, 0), counted)
+    unknown = np.full(p.shape, np.nan)
+    crps, ignorance, interval = (scored.get(name, unknown) for name in NAMES)
+    counted, drawn = known & np.isfinite(crps), known & np.isfinite(ignorance)
+    parts = (*losses, alarm & (event > 0), alarm & (event == 0), np.where(counted, crps, 0), counted,
+             np.where(drawn, ignorance, 0), np.where(drawn, interval, 0), drawn)  # fmt: skip
     return np.stack([np.asarray(part, np.float64)[known] for part in parts])
 
 
-def crps_of(at: xr.Dataset, valid: np.ndarray, m: int) -> np.ndarray | None:
-    """CRPS of deaths (lead, cell): of the quantiles over draws (first model), else of the mean as a point: its absolute error.
+def death_scores(data: xr.Dataset, at: xr.Dataset, valid: np.ndarray, m: int, i: int, o: int) -> dict[str, np.ndarray]:
+    """Scores (lead, cell) of a model's deaths at one origin and outcome, by name.
 
-    Of quantiles at the middles of equal parts it is twice their mean pinball loss, which equals the CRPS of the ensemble
-    that they are (Gneiting and Raftery 2007, eq. 21).
+    Of draws, :func:`geonb.workloads.conflict.death_scores.draw_scores`. Expected deaths alone are a point forecast: its CRPS is
+    the absolute error, and it has no other score. Nothing where no deaths are known.
     """
-    if "deaths" not in at or "deaths_mean" not in at:
-        return None
+    if "deaths" not in at:
+        return {}
     deaths = at["deaths"].to_numpy()[..., valid].astype(np.float64)
-    if m == 0 and "deaths_quantile" in at:
-        levels = at["quantile"].to_numpy()[:, None, None]
-        quantile = at["deaths_quantile"].to_numpy()[..., valid]
-        return 2 * np.mean((levels - (deaths < quantile)) * (deaths - quantile), axis=0)
-    return np.abs(at["deaths_mean"].to_numpy()[m][..., valid] - deaths)
+    model = str(data["model"].values[m])
+    pieces = [draw_scores(draws, deaths[leads]) for leads, draws in draws_of(data, model, i, o)]
+    if pieces:
+        return {name: np.concatenate([piece[name] for piece in pieces]) for name in NAMES}
+    return {"crps": np.abs(at["deaths_mean"].to_numpy()[m][..., valid] - deaths)} if "deaths_mean" in at else {}
 
 
 def width(bins: int) -> int:
@@ -252,7 +254,7 @@ def block_variables(cells: Cells) -> Variables:
     """The network's counts of each block and quarter of each split, as scores.nc keeps them: two runs are compared by these.
 
     Of all leads together, in the order of the split's own quarters and blocks: 64 levels of probability without and with an
-    event, and six sums. For a country they are some 100 kB (few of the counts are not zero).
+    event, and the sums. For a country they are some 100 kB (few of the counts are not zero).
 
     Returns
     -------

@@ -9,6 +9,7 @@ import xarray as xr
 
 from geonb.scores.bootstrap import SALT
 from geonb.scores.comparison import Drawable, difference, of_split, refuse_others, same_truth, scored
+from geonb.workloads.conflict.cells import SUMS
 from geonb.workloads.conflict.scores import METRICS, drawn_metrics, mean_of_outcomes, weights_of
 
 NEEDED = ("block_counts", "block_sums", "block_truth")
@@ -48,9 +49,11 @@ def _network(scores: xr.Dataset, metric: str, split: str) -> Drawable:
     """The network's metric, mean over outcomes."""
     at = of_split(scores, split)
     counts = at["block_counts"].transpose("outcome", "block", "event", "level").to_numpy()
-    sums = at["block_sums"].transpose("outcome", "block", "sum").to_numpy()
+    # scores of an earlier geonb lack the latest sums and metrics
+    sums = at["block_sums"].reindex(sum=list(SUMS), fill_value=0).transpose("outcome", "block", "sum").to_numpy()
     table = np.concatenate([counts.reshape(*counts.shape[:2], -1), sums], axis=-1).astype(np.float64)
-    value = at["outcome_score"].isel(model=0).sel(split=split).transpose("outcome", "metric").to_numpy()
+    whole = at["outcome_score"].isel(model=0).sel(split=split).reindex(metric=list(METRICS))
+    value = whole.transpose("outcome", "metric").to_numpy()
 
     def drawn(weights: np.ndarray) -> np.ndarray:
         return mean_of_outcomes(drawn_metrics(table[None], weights, value[None]))[0][:, METRICS.index(metric)]

@@ -1,9 +1,10 @@
 """Trained model -> forecasts of a whole region: every month of validation and test, and the one that has not come yet.
 
 predictions.zarr is a DataTree with the group ``grid``: ``probability`` and ``deaths_mean (model, outcome, time, lead, y, x)``,
-``time`` the first month that is forecast; of the network, where it has dropout, ``spread (outcome, time, lead, y, x)`` and
-``deaths_quantile (quantile, outcome, time, lead, y, x)`` over its draws, and sums by country of each draw; ``truth`` and
-``deaths (outcome, time, lead, y, x)``, ``split (time)``, ``valid``, ``country`` and ``gid (y, x)``. Row 0 is the south.
+``time`` the first month that is forecast; of models that forecast a distribution of deaths ``deaths_draws (drawn, member,
+outcome, time, lead, y, x)``, whole deaths; of the network, where it has dropout, ``spread (outcome, time, lead, y, x)`` over its
+draws, and sums by country of each draw; ``truth`` and ``deaths (outcome, time, lead, y, x)``, ``split (time)``, ``valid``,
+``country`` and ``gid (y, x)``. Row 0 is the south.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from geonb.prediction.predictions import Done, seal
 from geonb.store.arrays import quiet_zarr, summed, writable
 from geonb.training.devices import best_device
 from geonb.workloads.conflict.baselines import deaths_of, events_of, has_deaths
+from geonb.workloads.conflict.death_scores import AT_ONCE_BYTES, MEMBERS, NO_DRAW
 from geonb.workloads.conflict.windows import with_months
 
 if TYPE_CHECKING:
@@ -34,8 +36,6 @@ Arrays = dict[str, np.ndarray]
 DIMS = ("outcome", "time", "lead", "y", "x")
 SPLITS = ("train", "val", "test", "future")
 UNKNOWN = -1
-# Middles of ten equal parts: the mean pinball loss at them, doubled, is the CRPS of the ensemble that they are.
-LEVELS = tuple(round(0.05 + 0.1 * i, 2) for i in range(10))
 DRAWS = 20  # of a network with dropout
 DRAWS_AT_ONCE = 4
 WRAP_CELLS = 16  # seen beyond the dateline
@@ -44,6 +44,7 @@ WRAP_CELLS = 16  # seen beyond the dateline
 def predict_region(
     run: RunFolder, store: CubeStore, model: Forecast, baselines: Sequence[Baseline], *, overlap: float | None = None,
     batch: int = 32, precision: str = "float32", draws: int | None = None, train: bool = False, seed: int = 0,
+    members: int = MEMBERS,
 ) -> Path:  # fmt: skip
     """Forecast the whole region at every origin with the network and each baseline; goes on where it was interrupted.
 
@@ -64,6 +65,8 @@ def predict_region(
         Of a network with dropout; its mean is the forecast. None: 20. One: without dropout.
     train : bool
         Also the training months.
+    members : int
+        Draws of deaths of each model that forecasts their distribution.
 
     Returns
     -------
@@ -80,12 +83,13 @@ def predict_region(
     path, names = Path(run.predictions), ["network", *(b.name for b in baselines)]
     origins = origins_of(store, train)
     draws = (DRAWS if draws is None else draws) if model.dropouts else 1
+    drawn = {b.name: b.draws for b in baselines if b.draws is not None}
     stamp = {"training": model.card["training"], "best": model.card["best"], "models": names, "overlap": overlap, "draws": draws,
              "network": model.card["network"], "precision": precision, "origins": [int(t) for t, _ in origins], "seed": seed,
-             "store": store.meta["key"]}  # fmt: skip
+             "store": store.meta["key"], "drawn": list(drawn), "members": members}  # fmt: skip
     done = Done(path, stamp)
     if done.rows("grid", "created") is None:
-        _create(path, store, names, origins, draws)
+        _create(path, store, names, origins, draws, list(drawn), members)
         done.mark("grid", "created", 1)
     arrays = writable(zarr.open_group(path, mode="r+")["grid"])
     region = RegionForecast(store, model, 0.5 if overlap is None else overlap, batch, precision, draws, seed)
@@ -93,6 +97,9 @@ def predict_region(
         forecast = region.forecast if name == "network" else baselines[m - 1].forecast
         for i in range(done.rows("grid", name) or 0, len(origins)):
             _write(arrays, m, i, forecast(origins[i][0]), store.valid)
+            if name in drawn:
+                found = drawn[name](origins[i][0], members)
+                arrays["deaths_draws"][list(drawn).index(name), :, :, i] = np.where(store.valid, found, NO_DRAW)
             done.mark("grid", name, i + 1)
     own = {
         "colours": [o["colour"] for o in store.outcomes], "outcomes": [dict(o) for o in store.outcomes],
@@ -149,8 +156,8 @@ class RegionForecast:
 
         Returns
         -------
-        dict with ``probability``, ``deaths`` if the loss knows them, and, of several draws, ``spread``, ``quantile`` (level, ...) and
-        ``country_cells``, ``country_deaths`` (draw, outcome, lead, place)
+        dict with ``probability``, ``deaths`` if the loss knows them, and, of several draws, ``spread``, ``country_cells``
+        and ``country_deaths`` (draw, outcome, lead, place)
         """
         inputs = self.inputs(t)
         if self.draws == 1:
@@ -216,20 +223,15 @@ class RegionForecast:
         return {name: values[..., : shape[0], : shape[1]] for name, values in total.items()}
 
     def _summary(self, pieces: list[Arrays]) -> Arrays:
-        """Mean, spread, quantiles and sums by country over the draws of all pieces."""
+        """Mean, spread and sums by country over the draws of all pieces."""
         number = self.draws
         mean = sum(p["probability"].sum(axis=0) for p in pieces) / number
         spread = np.sqrt(sum(((p["probability"] - mean) ** 2).sum(axis=0) for p in pieces) / number)
         out = {"probability": mean, "spread": spread}
         out["country_cells"] = np.concatenate([self._by_country(p["probability"]) for p in pieces])
         if "deaths" in pieces[0]:
-            deaths = np.concatenate([p["deaths"] for p in pieces])
-            out["deaths"] = deaths.mean(axis=0)
-            out["country_deaths"] = self._by_country(deaths)
-            deaths.sort(axis=0)
-            # the level's own place in the sorted draws: with ten draws the quantiles are the draws
-            place = np.clip(np.rint(np.array(LEVELS) * number - 0.5).astype(int), 0, number - 1)
-            out["quantile"] = deaths[place]
+            out["deaths"] = sum(p["deaths"].sum(axis=0) for p in pieces) / number
+            out["country_deaths"] = np.concatenate([self._by_country(p["deaths"]) for p in pieces])
         return out
 
     def _by_country(self, values: np.ndarray) -> np.ndarray:
@@ -255,12 +257,13 @@ def window_of(card: dict[str, Any]) -> tuple[int, int] | None:
 
 
 def _create(
-    path: Path, store: CubeStore, models: Sequence[str], origins: Sequence[tuple[int, str]], draws: int
-) -> None:
+    path: Path, store: CubeStore, models: Sequence[str], origins: Sequence[tuple[int, str]], draws: int,
+    drawn: Sequence[str], members: int,
+) -> None:  # fmt: skip
     """Lay out the group: what is known whole, forecasts empty."""
     options: dict[str, Any] = {"mode": "a", "compute": False, "consolidated": False, "write_empty_chunks": True}
     with quiet_zarr():
-        data = _layout(store, models, origins, draws)
+        data = _layout(store, models, origins, draws, drawn, members)
         summed(data).to_zarr(path, group="grid", zarr_format=3, **options)
     arrays = writable(zarr.open_group(path, mode="r+")["grid"])
     for i, (t, _) in enumerate(origins):
@@ -269,17 +272,24 @@ def _create(
             arrays["deaths"][:, i] = deaths
 
 
-def _layout(store: CubeStore, models: Sequence[str], origins: Sequence[tuple[int, str]], draws: int) -> xr.Dataset:
+def _layout(
+    store: CubeStore, models: Sequence[str], origins: Sequence[tuple[int, str]], draws: int, drawn: Sequence[str],
+    members: int,
+) -> xr.Dataset:  # fmt: skip
     """What is known of the region, and the variables that are still empty."""
     import dask.array as da
 
     grid = grid_of(store)
     places = np.unique(grid["country"])
     sizes = {"model": len(models), "outcome": len(store.outcomes), "time": len(origins), "lead": store.horizon,
-             "y": grid.sizes["y"], "x": grid.sizes["x"], "quantile": len(LEVELS), "draw": draws, "place": len(places)}  # fmt: skip
+             "y": grid.sizes["y"], "x": grid.sizes["x"], "draw": draws, "place": len(places), "drawn": len(drawn),
+             "member": members}  # fmt: skip
 
     def empty(order: tuple[str, ...], fill: Any, dtype: type, **attrs: Any) -> tuple:
-        chunks = tuple(1 if d in ("model", "outcome", "time") else sizes[d] for d in order)
+        one = {"model", "outcome", "time", "drawn"}
+        if np.dtype(dtype).itemsize * np.prod([sizes[d] for d in order if d not in one]) > AT_ONCE_BYTES:
+            one.add("lead")
+        chunks = tuple(1 if d in one else sizes[d] for d in order)
         values = da.full(tuple(sizes[d] for d in order), fill, dtype=dtype, chunks=chunks)
         return order, values, {**attrs, "grid_mapping": "spatial_ref"}
 
@@ -310,9 +320,11 @@ def _layout(store: CubeStore, models: Sequence[str], origins: Sequence[tuple[int
         data["deaths"] = empty(DIMS, np.nan, np.float32, long_name="deaths")
         data["deaths_mean"] = forecast(("model", *DIMS), "expected deaths")
     if has_deaths(store) and draws > 1:
-        data["deaths_quantile"] = forecast(("quantile", *DIMS), "quantile of expected deaths over draws")
         data["country_deaths"] = forecast(by_country, "expected deaths")
-        coords["quantile"] = np.array(LEVELS)
+    if drawn:
+        about = {"long_name": "draws of deaths", "unknown": int(NO_DRAW)}
+        data["deaths_draws"] = empty(("drawn", "member", *DIMS), NO_DRAW, np.uint32, **about)
+        coords |= {"drawn": list(drawn), "member": np.arange(members)}
     return xr.Dataset(data, coords)
 
 
@@ -338,9 +350,8 @@ def _write(arrays: Any, m: int, i: int, forecast: Mapping[str, np.ndarray | None
         return  # the rest is of the network's draws
     if "spread" in arrays:
         arrays["spread"][:, i] = inside["spread"]
-    drawn = {"country_cells": "country_cells", "deaths_quantile": "quantile", "country_deaths": "country_deaths"}
-    for name in drawn.keys() & arrays.keys():
-        arrays[name][:, :, i] = inside.get(drawn[name], np.nan)
+    for name in {"country_cells", "country_deaths"} & arrays.keys():
+        arrays[name][:, :, i] = inside.get(name, np.nan)
 
 
 def forecast_faults(tree: xr.DataTree, deep: bool = False) -> Iterator[str]:
@@ -365,11 +376,13 @@ def _group_faults(data: xr.Dataset, deep: bool) -> Iterator[str]:
 
     wanted = {"probability": ("model", *DIMS), "truth": DIMS, "split": ("time",),
               **dict.fromkeys(("valid", "country", "gid"), DIMS[3:])}  # fmt: skip
-    some = {"deaths": DIMS, "spread": DIMS, "deaths_mean": ("model", *DIMS), "deaths_quantile": ("quantile", *DIMS)}
+    some = {"deaths": DIMS, "spread": DIMS, "deaths_mean": ("model", *DIMS), "deaths_draws": ("drawn", "member", *DIMS)}
     wanted |= {name: order for name, order in some.items() if name in data}
     found = [*layout_faults(data, wanted), *coordinate_faults(data, ("time", "lead", "y", "x"), ("time", "lead", "y"))]
     if "spatial_ref" not in data.coords:
         found.append("no coordinate reference system")
+    if missing := set(data["drawn"].to_numpy() if "drawn" in data else ()) - set(data["model"].to_numpy()):
+        found.append(f"draws of models that there are not: {', '.join(sorted(missing))}")
     if found:
         yield from found
         return
@@ -389,7 +402,10 @@ def _month_faults(month: xr.Dataset) -> Iterator[str]:
     yield from range_faults(f"truth, {name}", month["truth"].to_numpy(), UNKNOWN, 1)
     if "spread" in month:
         yield from range_faults(f"spread, {name}", month["spread"].to_numpy(), 0, 1, valid)
-    for deaths in ("deaths_mean", "deaths_quantile", "deaths"):
+    for model in month["drawn"].to_numpy() if "deaths_draws" in month else ():
+        draws = month["deaths_draws"].sel(drawn=model).to_numpy()
+        yield from range_faults(f"draws of deaths of {model}, {name}", draws, 0, NO_DRAW - 1, valid)
+    for deaths in ("deaths_mean", "deaths"):
         if deaths in month:  # not every baseline forecasts deaths, and those of months to come are not known
             values = month[deaths].to_numpy()
             yield from range_faults(f"{deaths}, {name}", values, 0, known=valid & ~np.isnan(values))

@@ -80,7 +80,8 @@ def _unit(scores: xr.Dataset) -> str:
 
 def _line(look: dict[str, Any]) -> dict[str, Any]:
     """A model's colour as a line; the network's is thicker, and dashes tell the others apart."""
-    dashes = {"o": "-", "s": "--", "D": ":", "^": "-.", "v": (0, (5, 1, 1, 1, 1, 1)), "P": (0, (1, 1))}
+    dashes: dict[str, Any] = {"o": "-", "s": "--", "D": ":", "^": "-.", "v": (0, (5, 1, 1, 1, 1, 1)), "P": (0, (1, 1)),
+                              "X": (0, (8, 2)), "<": (0, (3, 3)), ">": (0, (8, 2, 1, 2))}  # fmt: skip
     width = 2.2 if look["zorder"] == 4 else 1.3
     return {"color": look["color"], "zorder": look["zorder"], "linestyle": dashes[look["marker"]], "linewidth": width}
 

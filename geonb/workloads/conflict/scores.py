@@ -18,8 +18,9 @@ from geonb.scores.bootstrap import Arrays, Variables, by_split, with_gain
 from geonb.scores.ranking import auroc
 from geonb.workloads.conflict import cells as conflict_cells
 from geonb.workloads.conflict.cells import COARSE, FINE, MEDIUM, SUMS, Cells, block_variables, count, lower_edge
+from geonb.workloads.conflict.death_scores import NAMES
 
-METRICS = ("average_precision", "auroc", "brier", "log_loss", "f1", "precision", "recall", "crps")
+METRICS = ("average_precision", "auroc", "brier", "log_loss", "f1", "precision", "recall", *NAMES)
 RESAMPLINGS = ("both", "months", "cells")
 POINTS = 201
 
@@ -28,7 +29,10 @@ def score_forecasts(predictions: xr.DataTree, draws: int = 1000, seed: int = 0) 
     """Score every model of a predictions tree on every split, with 95 % block-bootstrap intervals.
 
     Average precision and AUROC are ranks in 25,000 bins of probability: they agree with scikit-learn's to 1e-3. F1, precision
-    and recall are at each model's own ``threshold``, the one with the highest F1 in the validation months.
+    and recall are at each model's own ``threshold``, the one with the highest F1 in the validation months. CRPS, ignorance and
+    interval score are those of :func:`geonb.workloads.conflict.death_scores.draw_scores`; of models that forecast expected deaths
+    only, the CRPS is that of a point forecast, the mean absolute error, and the others are NaN (attribute ``drawn``: the models
+    that have draws, each as many as ``members``).
 
     Parameters
     ----------
@@ -75,7 +79,9 @@ def score_forecasts(predictions: xr.DataTree, draws: int = 1000, seed: int = 0) 
         "headline": "average_precision", "draws": draws, "unit": "cell-months", "block": cells.side, "block_months": months,
         "resampling": f"blocks of {cells.side} x {cells.side} cells and, independently, of {months} calendar months",
     }  # fmt: skip
-    return xr.Dataset(variables, coords, attrs)
+    data = predictions["grid"].to_dataset()
+    drawn = [str(model) for model in data["drawn"].values] if "drawn" in data.coords else []
+    return xr.Dataset(variables, coords, attrs | {"drawn": ", ".join(drawn), "members": data.sizes.get("member", 0)})
 
 
 def metrics_of(table: np.ndarray, bins: int) -> np.ndarray:
@@ -99,6 +105,8 @@ def metrics_of(table: np.ndarray, bins: int) -> np.ndarray:
             "precision": sums["tp"] / alarms,
             "recall": sums["tp"] / total,
             "crps": sums["crps"] / sums["n_deaths"],
+            "ignorance": sums["ignorance"] / sums["n_drawn"],
+            "interval_score": sums["interval_score"] / sums["n_drawn"],
         }
     return np.stack([found[name] for name in METRICS], axis=-1)
 

@@ -11,13 +11,17 @@ import pytest
 import rasterio
 import torch
 import xarray as xr
+import zarr
 from fake_cubes import ANY, contagion
 from forecasting import ANY, RECORD, model_of  # noqa: F401
 
+from geonb.base.manifest import write_manifest
 from geonb.prediction.faults import check_predictions
 from geonb.prediction.predictions import open_predictions
+from geonb.store.arrays import writable
 from geonb.workloads.conflict import baselines as conflict_baselines
 from geonb.workloads.conflict import exports, predict
+from geonb.workloads.conflict.death_baselines import last_months, last_months_neighbours, last_poisson
 
 PIXEL = "convlstm:structure=3-4-0/0-4-3,peephole=pixel,size=4"
 
@@ -80,15 +84,39 @@ def test_an_interrupted_forecast_goes_on_to_the_same_arrays(store, tmp_path, mon
     assert next(calls) == 3 + 1 + 4 + 0 + 0  # three before, the one that died, and the four that were left
     one, other = (open_predictions(p)["grid"].to_dataset().load() for p in (whole, run.predictions))
     xr.testing.assert_identical(one, other)
-    assert (one.spread.max() > 0) and (one.deaths_quantile.diff("quantile") >= 0).all()
+    assert one.spread.max() > 0
     cells = one.probability[0].where(one.country == 475).sum(("y", "x"))
     np.testing.assert_allclose(one.country_cells.sel(place=475).mean("draw"), cells, rtol=1e-4)
+
+
+def test_draws_of_deaths_are_kept_beside_the_forecasts(store, tmp_path, monkeypatch):
+    models = [make(store) for make in (conflict_baselines.never, conflict_baselines.climatology, last_poisson)]
+    path = predict.predict_region(run_of(tmp_path / "a"), store, model_of(), models, members=40)
+    data = open_predictions(path)["grid"].to_dataset()
+    assert list(data.drawn.values) == ["never", "last-poisson"] and data.sizes["member"] == 40
+    assert data.deaths_draws.dtype == np.uint32 and data.deaths_draws.chunks[4] == (3,)
+    valid = store.valid
+    np.testing.assert_array_equal(data.deaths_draws.values[..., ~valid], 2**32 - 1)
+    t = int(np.flatnonzero(store.times == data.time.values[2])[0])
+    drawn = data.deaths_draws.sel(drawn="last-poisson").isel(time=2).values[..., valid]
+    np.testing.assert_array_equal(drawn, last_poisson(store).draws(t, 40)[..., valid])
+    assert not list(predict.forecast_faults(open_predictions(path), deep=True))
+    monkeypatch.setattr(predict, "AT_ONCE_BYTES", 40 * valid.size * 4)  # as of a large region
+    again = predict.predict_region(run_of(tmp_path / "b"), store, model_of(), models, members=40)
+    other = open_predictions(again)["grid"].to_dataset()
+    assert other.deaths_draws.chunks[4] == (1, 1, 1)
+    xr.testing.assert_identical(data.load(), other.load())
+    writable(zarr.open_group(again, mode="r+")["grid"])["deaths_draws"][1, :, :, 0] = 2**32 - 1
+    write_manifest(again)
+    (told,) = predict.forecast_faults(open_predictions(again))
+    assert "draws of deaths of last-poisson" in told
 
 
 def test_the_future_does_not_enter(store, tmp_path):
     other = contagion(splits=store.splits, months=156)
     other.event[151:], other.best[151:] = 1, 99
-    for make in (conflict_baselines.persistence, conflict_baselines.weighted_history, conflict_baselines.logistic):
+    learned = conflict_baselines.persistence, conflict_baselines.weighted_history, conflict_baselines.logistic
+    for make in (*learned, last_months, last_months_neighbours, last_poisson):
         one, two = make(store), make(other)
         for t in (107, 150, 151):
             for kind in ("probability", "deaths"):

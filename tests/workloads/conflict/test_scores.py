@@ -7,12 +7,13 @@ import pytest
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
-from made_forecast_scores import MODELS, OUTCOMES, SPLIT, TIMES, made, noisier  # noqa: F401
+from made_forecast_scores import MODELS, OUTCOMES, SPLIT, TIMES, by_hand, made, noisier  # noqa: F401
 from sklearn import metrics as sk
 
 from geonb import scores
 from geonb.plots.scores import reliability, score_table, skill
 from geonb.workloads.conflict import cells as conflict_cells
+from geonb.workloads.conflict.death_scores import NAMES
 from geonb.workloads.conflict.scores import METRICS, mean_of_outcomes, score_forecasts, weights_of
 
 
@@ -62,7 +63,7 @@ def test_every_score_agrees_with_scikit_learn(tree, scored, model):
         at_ours = sk.f1_score(*_at(pairs(tree, model, outcome, split="val"), lambda *_: threshold))  # noqa: B023
         assert at_ours == pytest.approx(at_best, abs=5e-3)
     here = scored.score.sel(model=model, split="test")
-    for name in METRICS[:-1]:
+    for name in METRICS[:-3]:
         tolerance = 1e-3 if name in ("average_precision", "auroc") else 1e-5
         assert float(here.sel(metric=name)) == pytest.approx(np.mean(found[name]), abs=tolerance, nan_ok=True), name
 
@@ -98,19 +99,22 @@ def test_leads_months_countries_and_outcomes_are_scored_on_their_own_cells(tree,
     assert int(scored.n_samples.sel(split="test")) == 2 * 3 * 2 * 87
 
 
-def test_crps_is_that_of_the_ensemble_by_a_loop(tree, scored):
+def test_draws_of_deaths_are_scored_by_a_loop_and_a_point_by_its_error(tree, scored):
     data = tree["grid"].to_dataset().isel(time=slice(3, 6))
-    valid, values = data.valid.values, {"network": [], "never": []}
-    members = data.deaths_quantile.values[..., valid].reshape(10, 2, -1).astype(float)
-    deaths = data.deaths.values[..., valid].reshape(2, -1).astype(float)
-    for o in range(2):
-        for k in range(deaths.shape[1]):
-            x, y = members[:, o, k], deaths[o, k]
-            values["network"].append(abs(x - y).mean() - abs(x[:, None] - x).mean() / 2)
-            values["never"].append(y)
-    for model, expected in values.items():
-        found = float(scored.score.sel(model=model, split="test", metric="crps"))
-        assert found == pytest.approx(np.mean(expected), rel=1e-5)
+    valid, deaths = data.valid.values, data.deaths.values
+    found = scored.score.sel(split="test")
+    for model in ("network", "never"):
+        draws = data.deaths_draws.sel(drawn=model).values.astype(float)
+        values = [
+            by_hand(draws[:, o, t, k, y, x], deaths[o, t, k, y, x])
+            for o, t, k in np.ndindex(deaths.shape[:3])
+            for y, x in np.argwhere(valid)
+        ]
+        np.testing.assert_allclose(found.sel(model=model, metric=list(NAMES)), np.mean(values, axis=0), rtol=1e-5)
+    error = abs(data.deaths_mean.sel(model="coarse") - data.deaths).values[..., valid].mean()
+    np.testing.assert_allclose(found.sel(model="coarse", metric=list(NAMES)), [error, np.nan, np.nan], rtol=1e-5)
+    assert scored.attrs["drawn"] == "network, never" and scored.attrs["members"] == 10
+    assert (scored.score_low < scored.score_high).sel(model="network", split="test", metric=list(NAMES)).all()
 
 
 def test_draws_of_months_leave_the_cells_alone_and_those_of_cells_the_months():
@@ -169,11 +173,11 @@ def test_they_fit_the_shared_tables_and_figures(scored):
     assert "beats its best baseline" in scores.verdict(scored)
     assert scores.headline(scored, "brier")["baseline"] == "coarse"
     assert scores.headline(scored, "crps")["baseline"] in ("never", "coarse")
-    assert score_table(scored).shape == (3, 8)
+    assert score_table(scored).shape == (3, 10)
     for draw in (skill, reliability):
         assert draw(scored).axes
     frame = scores.table(scored)
-    assert len(frame) == 3 * 2 * 8
+    assert len(frame) == 3 * 2 * 10
 
 
 def test_curves_are_those_of_scikit_learn(tree, scored):
