@@ -56,6 +56,15 @@ def float32():
     patch.undo()
 
 
+@pytest.fixture
+def bfloat16(monkeypatch):
+    """A machine that computes in bfloat16, so that ``precision=auto`` is that."""
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+
+
 @pytest.fixture(scope="session")
 def scene(tmp_path_factory):
     """image.tif (4 bands) and mask.tif (3 classes), 96 x 128 px, with nodata; see scenes.Scene."""

@@ -1,5 +1,6 @@
 """The house holds itself: imports go down, also those inside functions; strings that are imported later lead somewhere."""
 
+import ast
 import graphlib
 import importlib
 import re
@@ -51,6 +52,21 @@ def test_imports_for_types_go_down_too(copy):
     (copy / "strict.toml").write_text(text.replace(counted, ""))
     code, told = lint(copy, "--config", "strict.toml", "--contract", "layers", "--contract", "rooms")
     assert code == 0 and "2 kept" in told, told
+
+
+def test_whatever_computes_does_so_in_the_precision_of_the_machine_unless_told():
+    """A function that Python calls gives what the notebook gives: `precision` is auto wherever it need not be given."""
+    defaults = {}
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                positional = [*node.args.posonlyargs, *node.args.args]
+                pairs = [*zip(positional[::-1], node.args.defaults[::-1], strict=False)]
+                pairs += zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+                found = {a.arg: ast.unparse(d) for a, d in pairs if d is not None}
+                defaults |= {f"{file.stem}.{node.name}": found["precision"]} if "precision" in found else {}
+    assert {"task.train", "predict.predict_region", "predict.embedder", "embedding.embed"} <= set(defaults)
+    assert set(defaults.values()) == {"'auto'"}, defaults
 
 
 INSIDE = "\n\ndef planted():\n    from {} import {}\n"

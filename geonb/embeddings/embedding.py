@@ -59,7 +59,14 @@ def check_settings(
 
 
 def embed(
-    run: RunFolder, store: Store, model: Trainable, *, samples: int = 1000, seed: int = 0, batch: int = 64
+    run: RunFolder,
+    store: Store,
+    model: Trainable,
+    *,
+    samples: int = 1000,
+    seed: int = 0,
+    batch: int = 64,
+    precision: str = "auto",
 ) -> xr.Dataset:
     """Embed a random share of a store's windows with a trained task; write embeddings.zarr into the run.
 
@@ -67,6 +74,7 @@ def embed(
     ----------
     samples : int
         At most so many windows, drawn evenly over the splits.
+    precision : auto, float32 or bfloat16; see :func:`geonb.training.task.precision_of`
 
     Returns
     -------
@@ -75,9 +83,12 @@ def embed(
     ``store.labels``) where the store has labels, and ``margin`` (how well the network did on it, larger is better) where the task
     has ``margins(store, rows)``.
     """
+    from geonb.training.task import precision_of
+
+    precision = precision_of(precision)
     with named(store.path):
         windows, rows = store.windows(), draw_rows(store.index, samples, seed)
-        vectors, labels = _encode(model, windows, rows, batch, store.labels if store.legend else None)
+        vectors, labels = _encode(model, windows, rows, batch, precision, store.labels if store.legend else None)
         about = store.index.iloc[rows]
         columns: dict[str, tuple] = {name: ("sample", about[name].to_numpy()) for name in ("y", "x", "height", "width")}
         columns |= {name: ("sample", about[name].astype(str).to_numpy(dtype=object)) for name in ("source", "split")}
@@ -96,7 +107,7 @@ def embed(
         coords=columns,
         attrs={
             "layer": "encoder, mean over the window", "network": model.card["network"], "run": Path(run.path).name,
-            "simulated": int(store.meta["simulated"]),
+            "precision": precision, "simulated": int(store.meta["simulated"]),
             "notes": list(store.meta["notes"]), "colours": list(store.legend.values()), "classes": list(store.legend),
         },
     )  # fmt: skip
@@ -109,6 +120,7 @@ def _encode(
     windows: Tensors,
     rows: np.ndarray,
     batch: int,
+    precision: str,
     labels_of: Callable[[list[dict]], list[str]] | None,
 ) -> tuple[np.ndarray, list[str]]:
     """Embed windows, some at a time: float32 array (sample, dim), and their labels, none without `labels_of`."""
@@ -120,7 +132,7 @@ def _encode(
     model = model.to(device).eval()
     if len(rows):  # whole regions are large windows
         batch = max(1, min(batch, MOST_NUMBERS // torch.as_tensor(windows[int(rows[0])]["inputs"]).numel()))
-    with torch.inference_mode():
+    with torch.inference_mode(), torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
         for start in range(0, len(rows), batch):
             items = [windows[int(row)] for row in rows[start : start + batch]]
             inputs = torch.stack([torch.as_tensor(item["inputs"]) for item in items])

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def predict_scenes(
     run: RunFolder, store: GridStore, model: MapModel, baselines: Sequence[Baseline], predict: Callable[[Tensor], Tensor],
-    layout: Layout, *, outputs: int = 1, overlap: float = 0.5, batch: int = 32, precision: str = "float32", **own: Any,
+    layout: Layout, *, outputs: int = 1, overlap: float = 0.5, batch: int = 32, precision: str = "auto", **own: Any,
 ) -> Path:  # fmt: skip
     """Write a run's predictions.zarr: what `layout` keeps of every pixel, and its ``truth``, ``split`` and ``block`` beside it.
 
@@ -38,9 +38,12 @@ def predict_scenes(
     predict : a method of the model
         Standardised inputs (sample, channel, y, x) -> what it says of each pixel (sample, output, y, x).
     overlap : float, share of the window by which neighbours overlap
+    precision : auto, float32 or bfloat16; see :func:`geonb.training.task.precision_of`
     own : what the predictions say at their root besides, see :func:`geonb.prediction.predictions.seal`
     """
-    path = Path(run.predictions)
+    from geonb.training.task import precision_of
+
+    path, precision = Path(run.predictions), precision_of(precision)
     names = ["network", *(b.name for b in baselines)]
     stamp = {"training": model.card["training"], "best": model.card["best"], "models": names, "overlap": overlap,
              "network": model.card["network"], "precision": precision}  # fmt: skip

@@ -79,6 +79,21 @@ def test_large_windows_are_embedded_few_at_a_time(tmp_path, monkeypatch):
     assert found["label"].values.tolist() == ["one"] * 9 and np.isnat(found["time"].values).all()
 
 
+def test_the_precision_is_that_of_the_machine_unless_told(tmp_path, monkeypatch, bfloat16):
+    torch = pytest.importorskip("torch")
+    run, store, model = pretend(monkeypatch, tmp_path, table(2), {}, filled(2))
+    computed = []
+    model.encode = lambda inputs: (
+        computed.append((inputs.flatten(2)[:, 0] @ torch.ones(100, 3)).dtype),
+        torch.ones(len(inputs), 2),
+    )[1]
+    assert embedding.embed(run, store, model).attrs["precision"] == "bfloat16"
+    assert embedding.embed(run, store, model, precision="float32").attrs["precision"] == "float32"
+    assert computed == [torch.bfloat16, torch.float32]
+    with pytest.raises(ValueError, match="precision = 'half' is unknown"):
+        embedding.embed(run, store, model, precision="half")
+
+
 def test_labels_times_and_margins_are_there_where_they_are_known(tmp_path, monkeypatch):
     import pandas as pd
 

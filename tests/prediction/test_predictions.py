@@ -56,6 +56,23 @@ def test_predictions_say_at_their_root_whose_they_are(predicted, small_store, mo
     }  # fmt: skip
 
 
+def test_the_precision_is_that_of_the_machine_unless_told(small_store, model, predicted, tmp_path, bfloat16):
+    found = {}
+    for precision in ("auto", "float32"):
+        run, options = folder(tmp_path / precision), {} if precision == "auto" else {"precision": precision}
+        predict.predict_scenes(run, small_store, model, [], **options)
+        tree = prediction.open_predictions(run.predictions)
+        found[precision] = (
+            tree.attrs["precision"],
+            tree[small_store.sources[0]]["probability"].sel(model="network").values,
+        )
+    assert found["auto"][0] == "bfloat16" and found["float32"][0] == "float32"
+    before = prediction.open_predictions(predicted.predictions)[small_store.sources[0]]["probability"]
+    np.testing.assert_array_equal(found["float32"][1], before.sel(model="network").values)
+    differ = np.nanmax(np.abs(found["auto"][1] - found["float32"][1]))
+    assert 0 < differ < 0.05
+
+
 def test_majority_says_the_most_frequent_training_class(predicted, small_store):
     scene = prediction.open_predictions(predicted.predictions)[small_store.sources[0]].to_dataset()
     truth, split = scene["truth"].values, scene["split"].values

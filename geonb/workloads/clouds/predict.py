@@ -34,7 +34,7 @@ MOST_NUMBERS = 2**25  # in a batch of tiles
 
 def predict_triplets(
     run: RunFolder, store: TripletStore, model: Trainable, baselines: Sequence[Baseline], *, overlap: float = 0.5,
-    batch: int = BATCH, precision: str = "float32", seed: int = 0,
+    batch: int = BATCH, precision: str = "auto", seed: int = 0,
 ) -> Path:  # fmt: skip
     """Measure every triplet with the network and each baseline, and embed every scene; goes on where it was interrupted.
 
@@ -47,6 +47,7 @@ def predict_triplets(
     baselines : functions of standardised tiles, see :mod:`geonb.workloads.clouds.baselines`
     overlap : float, share of a tile by which neighbours overlap in the embedding of whole scenes
     batch : int, tiles
+    precision : auto, float32 or bfloat16; see :func:`geonb.training.task.precision_of`
 
     Returns
     -------
@@ -54,8 +55,9 @@ def predict_triplets(
     """
     from geonb.prediction.faults import check_predictions
     from geonb.prediction.predictions import Done, seal
+    from geonb.training.task import precision_of
 
-    path = Path(run.predictions)
+    path, precision = Path(run.predictions), precision_of(precision)
     names = ["network", UNTRAINED, *(b.name for b in baselines)]
     step = max(1, round(model.card["patch"] * (1 - overlap)))
     stamp = {"training": model.card["training"], "best": model.card["best"], "models": names, "step": step, "seed": seed,
@@ -94,11 +96,13 @@ def refuse_rasters(spec: str) -> None:
     raise ValueError("the scenes of the sample store are embedded; for others make another store")
 
 
-def embedder(model: Trainable, precision: str = "float32") -> Callable[[np.ndarray], np.ndarray]:
+def embedder(model: Trainable, precision: str = "auto") -> Callable[[np.ndarray], np.ndarray]:
     """A task as a function of standardised tiles (n, channel, y, x) -> float32 (n, dim), on the best device there is."""
     import torch
 
-    device = best_device()
+    from geonb.training.task import precision_of
+
+    device, precision = best_device(), precision_of(precision)
     model = model.to(device).eval()
 
     def embed(inputs: np.ndarray) -> np.ndarray:

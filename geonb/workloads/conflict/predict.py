@@ -43,7 +43,7 @@ WRAP_CELLS = 16  # seen beyond the dateline
 
 def predict_region(
     run: RunFolder, store: CubeStore, model: Forecast, baselines: Sequence[Baseline], *, overlap: float | None = None,
-    batch: int = 32, precision: str = "float32", draws: int | None = None, train: bool = False, seed: int = 0,
+    batch: int = 32, precision: str = "auto", draws: int | None = None, train: bool = False, seed: int = 0,
     members: int = MEMBERS,
 ) -> Path:  # fmt: skip
     """Forecast the whole region at every origin with the network and each baseline; goes on where it was interrupted.
@@ -61,6 +61,7 @@ def predict_region(
     overlap : float, share of the window by which neighbours overlap (networks of a fixed size only); None: one half
     batch : int
         Windows at once, of a network of a fixed size.
+    precision : auto, float32 or bfloat16; see :func:`geonb.training.task.precision_of`
     draws : int, optional
         Of a network with dropout; its mean is the forecast. None: 20. One: without dropout.
     train : bool
@@ -78,8 +79,10 @@ def predict_region(
         If the model was trained on other channels, outcomes or months than the store holds; lists all that differs.
     """
     from geonb.prediction.faults import check_predictions
+    from geonb.training.task import precision_of
 
     check_fit(model.card, store)
+    precision = precision_of(precision)
     path, names = Path(run.predictions), ["network", *(b.name for b in baselines)]
     origins = origins_of(store, train)
     draws = (DRAWS if draws is None else draws) if model.dropouts else 1

@@ -33,7 +33,7 @@ def predict_scenes(
     *,
     overlap: float = 0.5,
     batch: int = 32,
-    precision: str = "float32",
+    precision: str = "auto",
 ) -> Path:
     """Predict every source of a store with the network and each baseline; goes on where it was interrupted.
 
@@ -45,6 +45,7 @@ def predict_scenes(
     model : trained task, from :func:`geonb.load_model`
     baselines : functions of standardised inputs, see :mod:`geonb.workloads.segmentation.baselines`
     overlap : float, share of the window by which neighbours overlap
+    precision : auto, float32 or bfloat16; see :func:`geonb.training.task.precision_of`
 
     Returns
     -------

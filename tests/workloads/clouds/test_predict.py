@@ -102,6 +102,16 @@ def test_tiles_of_no_data_have_no_embedding(model, tmp_path):
     assert np.isnan(vectors[~good]).all() and np.isfinite(vectors[good]).all()
 
 
+def test_the_precision_is_that_of_the_machine_unless_told(made, model, predicted, tmp_path, bfloat16):
+    tiles = made.windows().batch([0, 1])["inputs"].numpy()
+    exact = encode(model, tiles)
+    np.testing.assert_array_equal(predict.embedder(model, "float32")(tiles), exact)
+    assert 0 < np.abs(predict.embedder(model)(tiles) - exact).max() < 0.1 * np.abs(exact).max()
+    predict.predict_triplets(run_in(tmp_path), made, model, [], overlap=0.5, batch=7)
+    assert open_predictions(tmp_path / "predictions.zarr").attrs["precision"] == "bfloat16"
+    assert predicted[1].attrs["precision"] == "float32"
+
+
 def test_interrupted_it_goes_on_and_ends_the_same(made, model, predicted, tmp_path, monkeypatch):
     run, calls = run_in(tmp_path), []
     whole = predict.embed_scene

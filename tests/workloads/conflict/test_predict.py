@@ -61,6 +61,14 @@ def test_the_region_is_forecast_in_one_pass_from_the_months_before(store, tmp_pa
     assert "spread" not in data
 
 
+def test_the_precision_is_that_of_the_machine_unless_told(store, tmp_path, bfloat16):
+    found = open_predictions(predict.predict_region(run_of(tmp_path), store, model_of(), []))
+    with torch.no_grad():
+        exact = model_of()(standardised(store, 107)).sigmoid()[0].numpy()
+    differ = np.abs(found["grid"]["probability"].values[0, :, 0] - np.moveaxis(exact, 1, 0))
+    assert found.attrs["precision"] == "bfloat16" and 0 < np.nanmax(differ) < 0.05
+
+
 def test_an_interrupted_forecast_goes_on_to_the_same_arrays(store, tmp_path, monkeypatch):
     network = "unet_lstm:filters=4,depth=1,dropout=0.3"
     whole = predict.predict_region(
