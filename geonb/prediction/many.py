@@ -16,6 +16,7 @@ from geonb.base import files as base_files
 from geonb.base.conventions import refuse, short
 from geonb.prediction.bands import PixelModel, class_names, pixel_model
 from geonb.prediction.jobs import Job, clean, file_key, model_key, outputs, run_job
+from geonb.rasters import tiles
 from geonb.rasters.corners import CORNERS
 from geonb.rasters.reading import check_raster, functions_of
 
@@ -106,10 +107,13 @@ def predict_raster(model: PixelModel, image: str | Path, folder: str | Path, **s
 
 
 def listed(files: str | Sequence[str | Path]) -> list[Path]:
-    """Files as a list; a string is taken apart at commas, and its globs looked up."""
+    """Files as a list; a string is taken apart at commas, and its globs looked up. Tiles become mosaics (`tiles.gather`)."""
     from geonb.base.project import existing_files as find_rasters
 
-    return find_rasters(files) if isinstance(files, str) else [Path(file) for file in files]
+    found = find_rasters(files) if isinstance(files, str) else [Path(file) for file in files]
+    gathered, notes = tiles.gather(found)
+    print(*notes, sep="\n", end="\n" * bool(notes))
+    return gathered
 
 
 def plan(

@@ -7,6 +7,7 @@ Offsets and sizes are whole pixels, rows before columns.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -141,20 +142,27 @@ def pixel_size_m(crs: CRS, transform: Affine, shape: tuple[int, int]) -> float:
     return min(geod.inv(lon[0], lat[0], lon[i], lat[i])[2] for i in (1, 2))
 
 
+def true_to_scale(crs: Any) -> bool:
+    """Whether a unit of a CRS is one on the ground: of a projected one, but for Mercator, which grows with the latitude."""
+    mercator = r'(PROJECTION|METHOD)\["(Popular Visualisation Pseudo )?Mercator'
+    return crs.is_projected and not re.search(mercator, crs.to_wkt())
+
+
 def pixel_sides_m(crs: CRS, transform: Affine, shape: tuple[int, int]) -> tuple[float, float]:
-    """Height and width of a pixel in metres: by the CRS's unit if it is projected, else on the ellipsoid at the centre."""
-    if crs.is_projected:
+    """Height and width of a pixel in metres: by the CRS's unit if it is projected, else on the ellipsoid at the centre.
+
+    There too in Mercator, whose metres are none: at 60 degrees north two of Web Mercator are one on the ground.
+    """
+    if true_to_scale(crs):
         factor = crs.linear_units_factor[1]
         return abs(transform.e) * factor, abs(transform.a) * factor
     from pyproj import Geod
 
-    lon, lat = transform * (shape[1] / 2, shape[0] / 2)
+    x, y = transform * (shape[1] / 2, shape[0] / 2)
     geod = Geod(ellps="WGS84")
     half_y, half_x = transform.e / 2, transform.a / 2
-    return (
-        geod.inv(lon, lat - half_y, lon, lat + half_y)[2],
-        geod.inv(lon - half_x, lat, lon + half_x, lat)[2],
-    )
+    lon, lat = lonlat(crs, [x, x, x - half_x, x + half_x], [y - half_y, y + half_y, y, y])
+    return geod.inv(lon[0], lat[0], lon[1], lat[1])[2], geod.inv(lon[2], lat[2], lon[3], lat[3])[2]
 
 
 def resampled(

@@ -15,7 +15,7 @@ import numpy as np
 from geonb.base import specs
 from geonb.base.conventions import short
 from geonb.base.fills import LARGEST
-from geonb.rasters import grids, preprocessing
+from geonb.rasters import grids, preprocessing, tiles
 from geonb.rasters.sources import quiet
 from geonb.rasters.validity import alpha_band, holds_data, nodata_of, with_mask
 
@@ -102,7 +102,10 @@ def open_image(path: str | Path, bands: str | None = None, place: tuple | None =
         raise ValueError(f"{path} cannot be opened as a raster ({short(error)})") from None
     crs, transform, shape = facts
     if crs is None:
-        raise ValueError(f"{path} has no CRS. Give it one, for instance: gdal_edit.py -a_srs EPSG:32617 {path.name}")
+        raise ValueError(
+            f"{path} has no CRS. Give it one, for instance: gdal_edit.py -a_srs EPSG:32617 {path.name}; a tile of a web map is placed "
+            f"by its name, {tiles.SCHEMES}"
+        )
     if not grids.on_earth(crs):
         raise ValueError(
             f"{path} has a local coordinate system ({crs.to_wkt()[:60]}...): nobody knows where on Earth it lies. Give it the CRS "

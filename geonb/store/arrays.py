@@ -55,13 +55,14 @@ def source_facts(name: str, crs: Any, transform: Any, shape: tuple[int, int]) ->
     """What store.json says of a source's grid; of one without a CRS nobody knows how large its pixels are."""
     if crs is None:
         return {"name": name, "crs": None, "shape": [int(n) for n in shape], "resolution": None, "pixel_m": None}
+    pixel_m = grids.pixel_size_m(crs, transform, shape)
     code = crs.to_epsg()  # the exact definition is in the arrays' spatial_ref
     return {
         "name": name,
         "crs": f"EPSG:{code}" if code else crs.to_wkt(),
         "shape": [int(n) for n in shape],
         "resolution": [abs(transform.a), abs(transform.e)],
-        "pixel_m": round(grids.pixel_size_m(crs, transform, shape), 3),
+        "pixel_m": round(pixel_m, 3 if pixel_m >= 1 else 6),
     }
 
 

@@ -1,4 +1,5 @@
 import numpy as np
+import pyproj
 import pytest
 import shapely
 from affine import Affine
@@ -6,6 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from rasterio.crs import CRS
 from rasterio.transform import from_origin
+from rasterio.warp import transform as moved
 from rasterio.warp import transform_bounds
 
 from geonb.rasters import grids
@@ -119,3 +121,18 @@ def test_a_crs_is_called_by_its_name_and_code_or_by_its_projection():
     }
     assert grids.crs_name(pyproj.CRS("OGC:CRS84")) == "WGS 84 (CRS84)"
     assert grids.crs_name(pyproj.CRS("+proj=tmerc +lon_0=5 +ellps=GRS80")) == "transverse mercator"
+
+
+def test_metres_of_mercator_are_brought_to_the_ground():
+    # at 60 degrees north two metres of Web Mercator are about one: cos 60; those of UTM are taken as they are
+    x, y = moved("OGC:CRS84", "EPSG:3857", [10.0], [60.0])
+    sides = grids.pixel_sides_m(CRS.from_epsg(3857), from_origin(x[0], y[0], 2, 2), (2, 2))
+    assert sides == pytest.approx((1, 1), rel=0.01)
+    transform, shape = grids.resampled(CRS.from_epsg(3857), from_origin(x[0], y[0], 2, 2), (100, 100), 4.0)
+    assert shape == pytest.approx((25, 25), abs=1)
+    assert grids.pixel_sides_m(CRS.from_epsg(3857), transform, shape) == pytest.approx((4, 4), rel=1e-4)
+    assert not any(
+        grids.true_to_scale(kind.from_epsg(code)) for kind in (CRS, pyproj.CRS) for code in (3857, 3395, 4326)
+    )
+    assert all(grids.true_to_scale(kind.from_epsg(code)) for kind in (CRS, pyproj.CRS) for code in (32632, 32119))
+    assert grids.pixel_sides_m(CRS.from_epsg(32632), from_origin(5e5, 6.6e6, 2, 2), (2, 2)) == (2, 2)

@@ -40,9 +40,11 @@ RECORD = Workload(
         "overlap": 0.5,
     },
     parameters={
-        "images": Parameter("rasters, comma separated or a glob", files=True),
+        "images": Parameter("rasters, or tiles of a web map, comma separated or a glob", files=True),
         "masks": Parameter(
-            "class rasters, or polygons as file.gpkg:column=class; file.tif:read=rgb holds colours", files=True
+            "class rasters (file.tif:read=rgb holds colours), or polygons as file.gpkg:column=class or file.gpkg:all=building",
+            files=True,
+            check="geonb.workloads.segmentation.mask_options:files_named",
         ),
         "datasets": Parameter(
             'data sets of a catalogue, "a+b" (datasets.yaml) or "file.yaml:a+b"',

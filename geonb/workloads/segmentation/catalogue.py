@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 from geonb import parameters
 from geonb.base import conventions, project, specs, trust
 from geonb.rasters import grids, images, sources
-from geonb.workloads.segmentation import class_tables, dataset, examples
+from geonb.workloads.segmentation import class_tables, dataset, examples, mask_options
 from geonb.workloads.segmentation.dataset import Pairs
 
 if TYPE_CHECKING:
@@ -49,7 +49,10 @@ KEYS: dict[str, tuple[tuple[type, ...], str]] = {
     "images": ((str, list), "paths or globs, relative to the catalogue"),
     "masks": ((str, list), "paths or globs, relative to the catalogue"),
     "classes": ((str, dict, list), "code: name, code: {name, colour}, or a file"),
-    "mask": ((str, dict), "codes, rgb, one-hot, or column: NAME (and layer: NAME, buffer: METRES)"),
+    "mask": (
+        (str, dict),
+        "codes, rgb, one-hot, or column: NAME or all: CLASS (and layer: NAME, buffer: METRES, complete: true|false|AREA, border: PX)",
+    ),
     "bands": ((str, int, list), "names or numbers of bands, from 1"),
     "resampling": ((str,), ", ".join(images.RESAMPLING)),
     "preprocess": ((str,), "module:function or file.py:function"),
@@ -200,19 +203,22 @@ def _no_bool(names: list) -> None:
         )
 
 
-def _mask(value: str | dict, _: Path) -> dict[str, str]:
+def _mask(value: str | dict, folder: Path) -> dict[str, str]:
     if isinstance(value, dict):
         options = value
-    elif value in (dataset.MASK_OPTIONS["read"] or ()):
+    elif value in mask_options.READS:
         return {"read": value}
     else:
         pairs = [re.split(r"\s*[:=]\s*", part.strip(), maxsplit=1) for part in value.split(",")]
         options = {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
         if len(options) < len(pairs):
             raise ValueError(f"mask = {value!r}: write {KEYS['mask'][1]}, each once")
-    if set(options) - {"column", "layer", "buffer"} or "column" not in options:
+    if set(options) - set(mask_options.VECTOR) or ("column" in options) + ("all" in options) != 1:
         raise ValueError(f"mask = {value!r}: write {KEYS['mask'][1]}")
-    return {str(k): str(v) for k, v in options.items()}
+    texts = {str(k): str(v).lower() if isinstance(v, bool) else str(v) for k, v in options.items()}
+    if texts.get("complete", "true").lower() not in ("true", "false"):
+        texts["complete"] = str(folder / Path(texts["complete"]).expanduser())
+    return texts
 
 
 def _resampling(value: str, _: Path) -> str:
@@ -350,6 +356,7 @@ def catalogue_files(datasets: str, root: Path) -> list[Path]:
     files = [path]
     for entry in filter(None, [dataset.attempt(faults, specs.pick, "dataset", n, known, datasets) for n in names]):
         files += [Path(str(entry["preprocess"]).rpartition(":")[0] or "-"), *entry["files"]]
+        files.append(Path(entry["mask"].get("complete", "-")))
         for item in (*entry["images"], *entry["masks"]):
             found = project.find_files(item, root).get(item, [])
             files += [file for path in found for file in sources.files_of(path)]

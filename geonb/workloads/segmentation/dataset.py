@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,10 +16,11 @@ import numpy as np
 from geonb.base import project
 from geonb.base.conventions import IGNORE
 from geonb.base.project import expand_files as _expand
-from geonb.rasters import grids, sources
+from geonb.rasters import grids, sources, tiles
 from geonb.rasters import images as rasters_images
 from geonb.rasters.images import Image, choose_bands, open_image, stack, unique
 from geonb.store.windows import check_sizes
+from geonb.workloads.segmentation import footprints, mask_options
 from geonb.workloads.segmentation import scan as segmentation_scan
 from geonb.workloads.segmentation.class_tables import class_table, read_classes, real_classes
 from geonb.workloads.segmentation.masks import (
@@ -33,8 +33,6 @@ from geonb.workloads.segmentation.masks import (
     polygon_codes,
     read_polygons,
 )
-
-MASK_OPTIONS = {"column": None, "layer": None, "read": ("codes", "rgb", "one-hot"), "buffer": None}
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ class Pairs:
         return [part._facts() for part in self.constituents or (self,)]
 
     def _facts(self) -> dict:
-        sides = {round(grids.pixel_size_m(i.crs, i.transform, i.shape), 2) for i in self.images}
+        sides = {float(f"{grids.pixel_size_m(i.crs, i.transform, i.shape):.3g}") for i in self.images}
         given = {k: getattr(self, k) for k in ("name", "title", "simulated", "attribution")}
         return given | {
             "notes": list(self.notes),
@@ -87,7 +85,8 @@ class Pairs:
     @property
     def files(self) -> dict[Path, list[Path]]:
         """Every file that is read, a VRT's sources and a shapefile's parts included, by the one that is named."""
-        named = {path for image in self.images for path in image.paths} | {mask.path for mask in self.masks}
+        named = {path for image in self.images for path in image.paths}
+        named |= {path for mask in self.masks for path in (mask.path, mask.area) if path}
         return {path: sources.files_of(path) for path in sorted(named)}
 
 
@@ -103,14 +102,17 @@ def open_pairs(
     Parameters
     ----------
     images : str
-        Paths or globs, comma separated. Single-band files on one grid that share one mask are stacked into one image.
+        Paths or globs, comma separated. Web-map tiles that say in their name where they lie form one image where they touch
+        (see `geonb.rasters.tiles`). Single-band files on one grid that share one mask are stacked into one image.
     masks : str
         Paths or globs, comma separated; raster, or polygons (.shp, .gpkg, .geojson, .fgb, .parquet) with a column `class`,
-        or another one: `roads.gpkg:column=kind,layer=main`; lines and points are given a width, `roads.gpkg:buffer=2.5` m to
-        each side. `file.tif:read=rgb` holds class colours, `read=one-hot` a band a class, numbered from 1. As many as images
-        (matched by stem where the stems agree, else by order), or one for all. Between polygons lies the class with code 0
-        where `classes` has one, else nothing is known. A raster that does not say where it lies takes the grid of its image,
-        where they have as many pixels.
+        or another one: `roads.gpkg:column=kind,layer=main`, or all of one class: `roofs.geojson:all=building`; lines and points
+        are given a width, `roads.gpkg:buffer=2.5` m to each side. `file.tif:read=rgb` holds class colours, `read=one-hot` a band
+        a class, numbered from 1. As many as images (matched by stem where the stems agree, else by order), one for all, or
+        polygons of several places, each for the images it reaches. Between polygons lies the class with code 0 where `classes`
+        has one or the labels are complete (`complete=true`, or within polygons `complete=area.geojson`; `all=` takes them so),
+        else nothing is known; `border=1` makes a class of the pixels that near to two polygons. A raster that does not say where
+        it lies takes the grid of its image, where they have as many pixels.
     classes : str, optional
         "1=developed,2=water", a .csv, .yaml or .json file (code, name, colour), or None: what is found in the masks.
         A class named `ignore` is no class: its pixels count as unlabelled.
@@ -128,11 +130,13 @@ def open_pairs(
     notes: list[str] = list(facts.get("notes", ()))
     if images is None or masks is None:
         raise ValueError(f"images = {images!r}, masks = {masks!r}: give both")
-    image_files, mask_items = _expand(images, faults, "images"), _mask_items(masks, faults)
+    image_files, mask_items = _expand(images, faults, "images"), mask_options.read_items(masks, faults)
+    image_files, told = attempt(faults, tiles.gather, image_files) or ([], [])
+    notes += told
     opened = [attempt(faults, open_image, path) for path in image_files]
     table, areas = _check_masks(mask_items, attempt(faults, read_classes, classes), faults, notes)
     if not faults:
-        opened, mask_items = _match(opened, mask_items, faults)
+        opened, mask_items = _match(opened, mask_items, areas, faults)
     if not faults:
         opened = [attempt(faults, choose_bands, image, bands) for image in opened]
     if not faults:
@@ -143,7 +147,8 @@ def open_pairs(
                 _check_overlap(image, mask, areas[mask], faults)
     refuse("These inputs cannot be used", faults)
     # by the table that was given: one made of the codes found would turn what is not known into a class
-    mask_items = [replace(mask, background=mask.is_vector and _ground(table) is not None) for mask in mask_items]
+    ground = _ground(table) is not None
+    mask_items = [replace(m, background=m.is_vector and ground and m.complete is not False) for m in mask_items]
     notes += _alpha_notes(opened)
     facts["notes"] = tuple(dict.fromkeys(notes))
     names = unique([image.name for image in opened])
@@ -273,44 +278,19 @@ def _check_classes(kept: list[tuple[Image, Mask, dict | None]], classes: tuple[d
         mask = kept[0][1]
         cure = f"If others count as nodata (gdalinfo tells): gdal_edit.py -unsetnodata {mask.path.name}"
         if mask.is_vector:
-            cure = 'To make what lies between the polygons a class, give code 0 a name: classes="0=other,1=house"'
+            cure = (
+                f"To make what lies between the polygons a class: {mask.path.name}:complete=true, or complete=AREA.geojson where a part "
+                'is mapped only, or a name for code 0, classes="0=other,1=house"'
+            )
         faults.append(
             f"{files}: all labels are of one class, {table[0]['name']}, so there is nothing to tell apart. {cure}"
         )
 
 
-def _mask_items(masks: str | list, faults: list[str]) -> list[Mask]:
-    # commas part files, but also the options of one file: a.gpkg:column=kind,layer=main
-    items = project.split_files(masks) if isinstance(masks, str) else [str(m) for m in masks]
-    found = []
-    for item in items:
-        path, *options = re.split(r":(?=\w+=)", item.strip(), maxsplit=1)
-        texts = [o.split("=", 1) for o in re.split(r",\s*(?=\w+=)", options[0])] if options else []
-        given: dict[str, Any] = {k.strip(): v.strip() for k, v in texts}
-        if len(given) < len(texts):
-            faults.append(f"masks: {item}: an option is given twice. Give each once")
-            continue
-        odd = [f"{k}={v}" for k, v in given.items() if k not in MASK_OPTIONS or v not in (MASK_OPTIONS[k] or (v,))]
-        width = given.pop("buffer", None)
-        if width is not None:
-            given["buffer_m"] = float(width) if re.fullmatch(r"\d*\.?\d+", width) else 0.0
-            odd += [f"buffer={width}"] * (not 0 < given["buffer_m"] < 1e6)
-        if odd:
-            faults.append(
-                f"masks: {item}: {', '.join(odd)} is not known. Known: column=NAME, layer=NAME, "
-                f"read={'|'.join(MASK_OPTIONS['read'] or ())}, buffer=METRES (above 0)"
-            )
-            continue
-        these = [Mask(p, **given) for p in _expand([path], faults, "masks")]
-        for mask in these:
-            surplus = {"read"} if mask.is_vector else {k.removesuffix("_m") for k in given} - {"read"}
-            surplus -= {"read"} if mask.read == "codes" else set()
-            faults += [f"masks: {item}: {', '.join(sorted(surplus))}: not an option of such a file"] * bool(surplus)
-        found += these
-    return found
-
-
-def _match(images: list[Image], masks: list[Mask], faults: list[str]) -> tuple[list[Image], list[Mask]]:
+def _match(
+    images: list[Image], masks: list[Mask], areas: dict[Mask, tuple], faults: list[str]
+) -> tuple[list[Image], list[Mask]]:
+    """A mask for each image: the only one, by stem, by order; polygons of several places by where they lie."""
     boxes = [(i.crs, grids.bounds(i.transform, i.shape)) for i in images]
     one_place = all(grids.overlap(boxes[0], box) for box in boxes[1:])
     if len(masks) == 1 and len(images) > 1 and one_place and all(len(i.bands) == 1 for i in images):
@@ -322,9 +302,14 @@ def _match(images: list[Image], masks: list[Mask], faults: list[str]) -> tuple[l
         if len(by_stem) == len(masks) and all(i.name in by_stem for i in images):
             masks = [by_stem[i.name] for i in images]
         return images, masks
+    if all(mask.is_vector for mask in masks):
+        here = [[mask for mask in masks if grids.overlap(box, areas[mask])] for box in boxes]
+        if all(len(found) == 1 for found in here):
+            return images, [found[0] for found in here]
     faults.append(
         f"{len(images)} images ({', '.join(i.paths[0].name for i in images[:6])}) for {len(masks)} masks "
-        f"({', '.join(m.path.name for m in masks[:6])}): give as many masks as images, or one mask for all"
+        f"({', '.join(m.path.name for m in masks[:6])}): give as many masks as images, one mask for all, or "
+        "polygons of which one file alone reaches each image"
     )
     return images, masks
 
@@ -364,7 +349,9 @@ def _check_masks(
             shapes = attempt(faults, read_polygons, mask)
             if shapes is not None:
                 polygons[mask], areas[mask] = shapes, (shapes.crs, tuple(shapes.total_bounds))
-                notes += shapes.attrs["notes"]
+                notes += [*shapes.attrs["notes"], *footprints.told(mask, len(shapes))]
+            if mask.area is not None:
+                attempt(faults, footprints.check_area, mask.area)
             continue
         nowhere = lies_nowhere(mask.path)
         raster = attempt(faults, open_image, mask.path, None, nowhere)
@@ -385,18 +372,27 @@ def _check_masks(
     if table is None and named and len(named) == len(set(masks)):
         names = sorted(set().union(*(p["value"].astype(str) for p in named.values())))
         table = class_table({i: {"name": name} for i, name in enumerate(names, start=1)})
-    for mask, shapes in polygons.items():
-        try:
-            codes = polygon_codes(shapes, table)
-        except ValueError as error:
-            faults.append(f"{mask.path}, column {mask.column}: {error}")
+    codes = {mask: _codes(mask, shapes, table, faults) for mask, shapes in polygons.items()}
+    found = [code for here in codes.values() if here is not None for code in here.tolist()]
+    if not faults:
+        table = attempt(faults, footprints.complete_table, polygons, table, found)
+    for mask, coded in codes.items():
+        if coded is None or mask.complete is not None:
             continue
         if ground := _ground(table):
             notes.append(f"{mask.path.name}: between the polygons lies class {ground['name']} (code 0).")
-        elif not table and (codes == 0).any():
+        elif not table and (coded == 0).any():
             cure = "`classes` with a name for code 0 would make it that"
             notes.append(f"{mask.path.name}: between the polygons nothing is known; {cure}.")
     return table, areas
+
+
+def _codes(mask: Mask, polygons: Any, table: list[dict] | None, faults: list[str]) -> np.ndarray | None:
+    try:
+        return polygon_codes(polygons, table)
+    except ValueError as error:
+        faults.append(f"{mask.path}, {f'all={mask.every}' if mask.every else f'column {mask.column}'}: {error}")
+        return None
 
 
 def _alpha_notes(images: list[Image]) -> list[str]:
@@ -541,7 +537,8 @@ def fit_faults(values: Mapping[str, Any], root: Path) -> list[str]:
     patch, network, loss, classes = (values.get(name) for name in ("patch", "network", "loss", "classes"))
     attempt(faults, check_sizes, {}, patch, values["stride"], values["block"], values["seed"])
     if values.get("rasters"):  # those to predict, two notebooks later
-        attempt(faults, project.existing_files, values["rasters"], root)
+        found = attempt(faults, project.existing_files, values["rasters"], root)
+        attempt(faults, tiles.gather, found or [])
     if network:
         from geonb.workloads.segmentation.networks import check_size
 

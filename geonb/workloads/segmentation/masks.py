@@ -1,4 +1,4 @@
-"""Labels: masks (raster of codes, or polygons with a class column) brought onto an image's grid."""
+"""Labels: masks (raster of codes, or polygons of a class) brought onto an image's grid."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from geonb.base import files as base_files
 from geonb.base.conventions import short
 from geonb.rasters import grids, images, sources, validity
 from geonb.rasters.images import NO_CODE
+from geonb.workloads.segmentation import footprints
 from geonb.workloads.segmentation.class_tables import CODES, look_up_sorted, real_classes, targets
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ VECTORS = (".shp", ".gpkg", ".geojson", ".json", ".fgb", ".parquet")
 
 @dataclass(frozen=True)
 class Mask:
-    """Labels for an image: a raster of class codes, class colours or a band a class, or polygons with a column of codes or names.
+    """Labels for an image: a raster of class codes, class colours or a band a class, or polygons with a column of codes or names,
+    or all of one class.
 
     grid is that of the image, for a raster that does not say where it lies. classes is the mask's own table where it differs
     from that of its set: the codes as in the file, the names as in the set, and under `own` the names as in the file.
@@ -43,6 +45,12 @@ class Mask:
     layer: str | None = None
     read: str = "codes"  # or "rgb", or "one-hot": the number of the band that is not 0
     buffer_m: float | None = None  # half the width of lines, radius of points
+    every: str | None = None  # the class that every polygon is, whatever its columns
+    complete: bool | None = (
+        None  # whether all is mapped, so that the rest is background; None: `classes` tells, by a code 0
+    )
+    area: Path | None = None  # polygons within which all is mapped; None: wherever there is an image
+    border_px: int = 0  # how near a pixel has to be to two polygons to be a border between them
     background: bool = False  # whether between polygons lies the class with code 0, else nothing is known
     grid: tuple | None = field(default=None, hash=False)
     classes: tuple[dict, ...] | None = field(default=None, hash=False)
@@ -67,6 +75,7 @@ def read_polygons(mask: Mask) -> gpd.GeoDataFrame:
         a polygon without class, lines or points without a width.
     """
     import geopandas as gpd
+    import pandas as pd
 
     parquet, options = mask.path.suffix.lower() == ".parquet", {}
     if mask.path.is_file():
@@ -84,10 +93,10 @@ def read_polygons(mask: Mask) -> gpd.GeoDataFrame:
     if not isinstance(frame, gpd.GeoDataFrame):
         raise ValueError(f"{mask.path} is a table without geometries")
     columns = [c for c in frame.columns if c != frame.geometry.name]
-    if mask.column not in columns:
+    if mask.every is None and mask.column not in columns:
         raise ValueError(
-            f"{mask.path} has no class column {mask.column!r}. Its columns: {', '.join(columns) or 'none'}. "
-            f"Name one: {mask.path.name}:column={columns[0] if columns else 'NAME'}"
+            f"{mask.path} has no class column {mask.column!r}. If every polygon is one class: {mask.path.name}:all=building. If not, "
+            f"its columns are {', '.join(columns) or 'none'}; name one: {mask.path.name}:column={columns[0] if columns else 'NAME'}"
         )
     everything, frame = len(frame), frame[~(frame.geometry.isna() | frame.geometry.is_empty)]
     if frame.empty:
@@ -98,7 +107,7 @@ def read_polygons(mask: Mask) -> gpd.GeoDataFrame:
         raise ValueError(
             f"{mask.path} has a local CRS ({frame.crs.name}): nobody knows where on Earth it lies. Give it another"
         )
-    values = frame[mask.column]
+    values = pd.Series(mask.every, frame.index) if mask.every else frame[mask.column]
     if values.dtype.kind not in "iufb":
         values = values.map(lambda text: text.strip() or None if isinstance(text, str) else text)
     if values.isna().any():
@@ -241,16 +250,36 @@ def open_codes(
     if not mask.is_vector:
         return _raster_codes(mask, (crs, transform, shape), classes, stack)
     polygons = _with_far(mask, *_polygons_once(mask, crs), crs, grids.bounds(transform, shape))
-    codes = polygon_codes(polygons, classes)
+    return _polygon_reader(mask, polygons, polygon_codes(polygons, classes), crs, transform, classes or ())
+
+
+def _polygon_reader(
+    mask: Mask, polygons: gpd.GeoDataFrame, codes: np.ndarray, crs: Any, transform: Any, classes: Sequence[dict]
+) -> Callable:
+    """Burn polygons rectangle by rectangle, see `open_codes`: the border between them, and nothing beyond what is mapped."""
+    shapes, reach = polygons.geometry.to_numpy(), mask.border_px
+    border = footprints.border_code(classes) if reach else 0
+    mapped = None if mask.area is None else footprints.read_area(mask.area, crs)
 
     def read(rows: slice, columns: slice) -> np.ndarray:
         import shapely
 
-        corner = transform * transform.translation(columns.start, rows.start)
-        area = grids.bounds(corner, (rows.stop - rows.start, columns.stop - columns.start))
-        near = np.sort(polygons.sindex.query(shapely.box(*area)))
-        shapes = list(zip(polygons.geometry.to_numpy()[near], codes[near].tolist(), strict=True))
-        return grids.burn(shapes, transform, (rows, columns), 0 if mask.background else int(NO_CODE))
+        wide = [slice(s.start - reach, s.stop + reach) for s in (rows, columns)]
+        corner = transform * transform.translation(wide[1].start, wide[0].start)
+        around = grids.bounds(corner, (wide[0].stop - wide[0].start, wide[1].stop - wide[1].start))
+        near = np.sort(polygons.sindex.query(shapely.box(*around)))
+
+        def burn(values: list[int], area: Sequence[slice], fill: int) -> np.ndarray:
+            return grids.burn(list(zip(shapes[near], values, strict=True)), transform, (area[0], area[1]), fill)
+
+        burned = burn(codes[near].tolist(), (rows, columns), 0 if mask.background else int(NO_CODE))
+        if reach and len(near) > 1:
+            numbers = burn(list(range(1, len(near) + 1)), wide, 0)
+            burned[footprints.between(numbers, reach)[reach:-reach, reach:-reach]] = border
+        if mapped is not None:
+            known = grids.burn([(shape, 1) for shape in mapped], transform, (rows, columns), 0)
+            burned[known == 0] = NO_CODE
+        return burned
 
     return read
 
@@ -262,19 +291,18 @@ def _polygons_once(mask: Mask, crs: Any) -> tuple[gpd.GeoDataFrame, gpd.GeoDataF
     """
     state = tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in base_files.with_sides(mask.path))
     with _READING:
-        return _read_once(mask.path, mask.column, mask.layer, mask.buffer_m, crs.to_wkt(), state)
+        key = Mask(mask.path, mask.column, mask.layer, buffer_m=mask.buffer_m, every=mask.every)
+        return _read_once(key, crs.to_wkt(), state)
 
 
 _READING = Lock()
 
 
 @lru_cache(maxsize=8)
-def _read_once(
-    path: Path, column: str, layer: str | None, buffer_m: float | None, crs: str, state: tuple
-) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame]:
+def _read_once(mask: Mask, crs: str, state: tuple) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame]:
     import shapely
 
-    polygons = read_polygons(Mask(path, column, layer, buffer_m=buffer_m))
+    polygons = read_polygons(mask)
     moved = _projected(polygons, crs)
     near = _finite(moved) & moved.is_valid.to_numpy()  # what goes around the Earth may cross itself
     polygons, far = moved[near], polygons[~near]

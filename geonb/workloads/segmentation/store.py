@@ -161,6 +161,9 @@ def _preparation(pairs: dataset.Pairs, contents: dict[Path, list]) -> dict:
                 "resampling": image.resampling, "dataset": image.dataset,
                 "preprocess": image.preprocess and preprocessing.source_of(image.preprocess),
                 **({"buffer_m": mask.buffer_m} if mask.buffer_m else {}),
+                **({"every": mask.every} if mask.every else {}),
+                **({"area": contents[mask.area]} if mask.area else {}),
+                **({"border_px": mask.border_px} if mask.border_px else {}),
                 **({"background": False} if mask.is_vector and not mask.background else {}),
             }
             for image, mask in pairs

@@ -10,6 +10,7 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from geonb.base.conventions import IGNORE
+from geonb.rasters import grids
 from geonb.store.samplers import check_sampler, order_of
 from geonb.training.augmentation import check_augment
 from geonb.training.optimizers import check_optimizer
@@ -123,11 +124,11 @@ def _check_sides(store: Store, network: str) -> None:
 
 
 def _sides_m(source: dict[str, Any]) -> list[float]:
-    """Sides of a source's pixels as resampling counts them: by the CRS's unit; on the ground if that is degrees."""
+    """Sides of a source's pixels as resampling counts them: by the CRS's unit; on the ground where that is none."""
     from pyproj import CRS
 
     crs = CRS.from_user_input(source["crs"])
-    if not crs.is_projected:
+    if not grids.true_to_scale(crs):
         return [source["pixel_m"]]
     return [side * crs.axis_info[0].unit_conversion_factor for side in source["resolution"]]
 

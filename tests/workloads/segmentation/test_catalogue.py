@@ -168,7 +168,7 @@ def test_a_mask_of_colours_without_a_catalogue(place):
     classes = [{"code": c, "name": n, "colour": colour_of(c)} for c, n in NAMED.items()]
     pairs = dataset.open_pairs(str(place.two.image), f"{place.two.mask}:read=rgb", classes)
     np.testing.assert_array_equal(read_all(pairs)[2], place.two.codes)
-    with pytest.raises(ValueError, match=r"read=gbr is not known. Known: column=NAME"):
+    with pytest.raises(ValueError, match=r"read=gbr is not known. Known: all=CLASS"):
         dataset.open_pairs(str(place.two.image), f"{place.two.mask}:read=gbr", classes)
     with pytest.raises(ValueError, match=r"only with a class table"):
         dataset.open_pairs(str(place.two.image), f"{place.two.mask}:read=rgb")
