@@ -61,13 +61,14 @@ def _of_last_months(name: str, store: CubeStore, seed: int, offsets: list[tuple[
     """Equally likely: the last 12 months of the cells at some `offsets` (rows, columns) that lie in the region."""
     inside = _moved(store, store.valid.astype(np.float32), offsets)  # (offset, y, x)
 
-    def mean(values: np.ndarray) -> np.ndarray:
-        return (_moved(store, values, offsets) * inside).sum(axis=-3) / np.maximum(inside.sum(axis=0), 1)
+    def mean(months: np.ndarray) -> np.ndarray:
+        # one division: equal shares are equal numbers, and tie
+        total = (_moved(store, months.sum(axis=0, dtype=np.float64), offsets) * inside).sum(axis=-3)
+        return total / np.maximum(inside.sum(axis=0) * len(months), 1)
 
     def forecast(t: int) -> dict[str, np.ndarray | None]:
-        first = max(0, t - MONTHS)
-        chance = mean(events_of(store, first, t).mean(axis=0, dtype=np.float32)) if t else 0
-        deaths = mean(deaths_of(store, first, t).mean(axis=0)) if t and has_deaths(store) else 0
+        chance = mean(events_of(store, max(0, t - MONTHS), t))
+        deaths = mean(deaths_of(store, max(0, t - MONTHS), t)) if has_deaths(store) else 0
         return {"probability": _held(store, chance), "deaths": _held(store, deaths) if has_deaths(store) else None}
 
     def draws(t: int, members: int) -> np.ndarray:
