@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from geonb.base.files import whole_file
+from geonb.workloads.conflict.death_tables import windows_of, write_draws
 
 if TYPE_CHECKING:
     from geonb.base.run_folder import RunFolder
@@ -31,6 +33,8 @@ def export_forecasts(run: RunFolder, model: Trainable, rasters: str | None = Non
       the network's draws, and what came.
     - ``forecasts.nc``: probabilities (outcome, time, lead, latitude, longitude), CF.
     - ``latest_<outcome>.tif``: probabilities of the latest origin, north up, EPSG:4326, a band a lead, COG.
+    - ``draws_<model>_<outcome>_future.parquet`` and ``..._test.parquet``, of models with draws of deaths: the months to come, and
+      every test month once, in the layout of the VIEWS challenge (:mod:`geonb.workloads.conflict.death_tables`).
 
     Parameters
     ----------
@@ -70,7 +74,12 @@ def export_forecasts(run: RunFolder, model: Trainable, rasters: str | None = Non
     }
     for outcome in map(str, data["outcome"].values):
         latest = partial(write_map, outcome=outcome, attrs=attrs)
-        jobs[f"latest_{outcome.replace(' ', '-')}.tif"] = latest, "probabilities, a band a lead"
+        place = outcome.replace(" ", "-")
+        jobs[f"latest_{place}.tif"] = latest, "probabilities, a band a lead"
+        for name, split in product(data["drawn"].values if "drawn" in data else (), ("future", "test")):
+            if windows_of(data, split):
+                draws = partial(write_draws, model=str(name), outcome=outcome, split=split)
+                jobs[f"draws_{name}_{place}_{split}.parquet"] = draws, "draws of deaths, the challenge's layout"
     rows = []
     for name, (write, reason) in jobs.items():
         started = time.perf_counter()
