@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,16 +114,22 @@ def rows_of_dots(
     return figure, ax
 
 
-def model_lines(ax: Axes, x: np.ndarray, scores: xr.Dataset, name: str, apart: float) -> None:
-    """A line a model over `x`, with intervals where there are some, models side by side, `apart` from first to last."""
-    models = models_of(scores)
-    for m, (model, look) in enumerate(model_looks(models).items()):
-        one = scores.sel(model=model)
+def model_lines(
+    ax: Axes, x: np.ndarray, scores: xr.Dataset, name: str, apart: float, only: Sequence[str] | None = None
+) -> None:
+    """A line a model over `x`, with intervals where there are some, models side by side, `apart` from first to last.
+
+    `only`: of some models, each as it looks among all of them.
+    """
+    looks = model_looks(models_of(scores))
+    models = list(looks) if only is None else [model for model in looks if model in only]
+    for m, model in enumerate(models):
+        one, look = scores.sel(model=model), looks[model]
         place = x + (m - (len(models) - 1) / 2) * apart / max(1, len(models))
         if f"{name}_low" in one:
             ax.vlines(place, one[f"{name}_low"], one[f"{name}_high"], color=look["color"], linewidth=1.3, zorder=2)
         small = look | {"markersize": look["markersize"] - 2}
-        ax.plot(place, one[name], label=model, linewidth=1.5 if m == 0 else 0.75, **small)
+        ax.plot(place, one[name], label=model, linewidth=1.5 if look["zorder"] == 4 else 0.75, **small)
     ax.grid(axis="y")
 
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "geonb.workloads.conflict.maps": "cube_maps event_diffusion forecast_map forecast_panels forecast_tiles sequence_samples",
-    "geonb.workloads.conflict.score_figures": "country_scores diagonal_roc outcome_scores roc_pr skill_by_lead skill_by_month",
+    "geonb.workloads.conflict.score_figures": "country_scores deaths_by_lead diagonal_roc outcome_scores roc_pr skill_by_lead "
+    "skill_by_month",
 }
 __getattr__, __dir__, __all__ = names_of(__name__, _WHERE)
 
@@ -67,6 +68,14 @@ CELLS: Mapping[str, tuple[registry.Figure, ...]] = {
             "How fast does skill fade with the months ahead? A network that knows only where violence usually is stays flat; one that "
             "knows what is happening now starts higher and falls.",
             "geonb.workloads.conflict.figures:skill_by_lead",
+        ),
+        registry.Figure(
+            "Deaths as distributions",
+            "How well do draws of a month's deaths tell what came? CRPS: how far the draws lie from the deaths, less how far from one "
+            "another. Ignorance: how surprising the class of deaths was (0, 1-2, 3-5, ... more than 1000), in bits. Interval score: width "
+            "of the central 90 % of the draws, and twenty times what lay outside. These are the scores of the field's prediction "
+            "challenge; most cells are peaceful, so that guessing no death scores well in all but the ignorance.",
+            "geonb.workloads.conflict.figures:deaths_by_lead",
         ),
         registry.Figure(
             "By month",

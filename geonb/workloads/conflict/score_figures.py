@@ -24,6 +24,7 @@ from geonb.plots.scores import (
     written,
 )
 from geonb.plots.style import SPLIT_COLOURS, finish, legend_above, model_looks, styled, swatches
+from geonb.workloads.conflict.death_scores import NAMES
 
 MOST_COUNTRIES = 20
 SHADE = 0.22
@@ -114,6 +115,35 @@ def skill_by_lead(scores: xr.Dataset, metrics: Sequence[str] | None = None, spli
         ax.set_ylim(0, None)
     legend_above(figure, axes[0, 0], min(scores.sizes["model"], 6))
     return finish(figure, scores.attrs, counted(scores, split))
+
+
+@styled
+def deaths_by_lead(scores: xr.Dataset, split: str = "test") -> Figure | None:
+    """Draw CRPS, ignorance and interval score of the models that draw deaths, by lead; None where none does.
+
+    The network's expected deaths, where it has no draws, stand in the first panel: the CRPS of a point is its absolute error.
+
+    Parameters
+    ----------
+    scores : Dataset with ``lead_score``, ``lead_score_low``, ``lead_score_high`` (model, split, lead, metric), attribute ``drawn``
+    """
+    drawn = str(scores.attrs.get("drawn", "")).split(", ")
+    models = [model for model in models_of(scores) if model in drawn or model == models_of(scores)[0]]
+    if len(models) < 2:
+        return None
+    leads = scores.lead.values.astype(float)
+    figure, axes = plt.subplots(1, len(NAMES), figsize=((3.1 + 0.12 * min(len(leads), 24)) * len(NAMES), 3.5))
+    for ax, metric in zip(axes, NAMES, strict=True):
+        model_lines(ax, leads, scores.sel(split=split, metric=metric), "lead_score", 0.5, models)
+        title = {"ignorance": "ignorance", "interval_score": "90 % interval score"}.get(metric, "CRPS")
+        ax.set(xlabel="lead [months ahead]", ylabel="bit" if metric == "ignorance" else "deaths", title=title)
+        ax.set_xlim(leads.min() - 0.6, leads.max() + 0.6)
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.set_ylim(0, None)
+    legend_above(figure, axes[0], min(len(models), 6))
+    point = "" if models[0] in drawn else f" {models[0]}: expected deaths only, so that its CRPS is its absolute error."
+    told = f"Lower is better. {int(scores.attrs.get('members', 0))} draws a cell and month.{point}"
+    return finish(figure, scores.attrs, counted(scores, split), told, below=0.03)
 
 
 @styled

@@ -14,6 +14,7 @@ from geonb import scores
 from geonb.plots.scores import reliability, score_table, skill
 from geonb.workloads.conflict import cells as conflict_cells
 from geonb.workloads.conflict.death_scores import NAMES
+from geonb.workloads.conflict.score_figures import deaths_by_lead
 from geonb.workloads.conflict.scores import METRICS, mean_of_outcomes, score_forecasts, weights_of
 
 
@@ -274,3 +275,15 @@ def test_forecasts_of_other_months_leads_cells_or_events_are_not_compared(tree, 
         scores.compare(scored, scored, "rmse")
     with pytest.raises(ValueError, match="one is scored as conflict, the other as segmentation"):
         scores.compare(scored, xr.Dataset(attrs={"workload": "segmentation"}), "average_precision")
+
+
+def test_deaths_are_drawn_by_lead_of_those_that_forecast_distributions(scored):
+    figure = deaths_by_lead(scored)
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["CRPS", "ignorance", "90 % interval score"]
+    for ax, name in zip(figure.axes, NAMES, strict=True):
+        lines = {line.get_label(): line.get_ydata() for line in ax.lines}
+        assert set(lines) == {"network", "never"}
+        np.testing.assert_array_equal(lines["never"], scored.lead_score.sel(model="never", split="test", metric=name))
+    point = deaths_by_lead(scored.assign_attrs(drawn="never"))
+    assert any("its CRPS is its absolute error" in text.get_text() for text in point.texts)
+    assert deaths_by_lead(scored.assign_attrs(drawn="")) is None
