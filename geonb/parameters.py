@@ -72,8 +72,8 @@ PARAMETERS: dict[str, Parameter] = {
     "precision": Parameter("number format of the network", choices=("auto", "float32", "bfloat16")),
     "rasters": Parameter("more rasters to predict, comma separated or a glob", files=True),
     "weights": Parameter(
-        "which weights of the training: lowest validation loss, best validation metric, or averaged",
-        choices=("loss", "metric", "swa", "ema"),
+        "which weights of the training: before its first step, lowest validation loss, best validation metric, or averaged",
+        choices=("start", "loss", "metric", "swa", "ema"),
     ),
     "workers": Parameter("Dask processes over which rasters are spread; 0: this one", 0, 4096),
     "overwrite": Parameter("replace maps that another model or another raster left under the same name"),

@@ -75,7 +75,10 @@ def summary(scores: xr.Dataset, split: str = "test") -> str:
 
 
 def verdict(scores: xr.Dataset, split: str = "test") -> str:
-    """One honest sentence: does the network beat its best baseline, and is the difference beyond chance?"""
+    """One honest sentence: does the network beat its best baseline, and is the difference beyond chance?
+
+    A second one where training found nothing beyond what the network began as (attribute ``start``, a baseline's name).
+    """
     metric = str(scores.attrs["headline"])
     told = headline(scores, metric, split)
     if "n_samples" in scores and not int(scores["n_samples"].sel(split=split)):
@@ -93,8 +96,10 @@ def verdict(scores: xr.Dataset, split: str = "test") -> str:
         ends = sorted((turn * low, turn * high))
         moved = f"{'lower' if turn > 0 else 'higher'} by {abs(gain):.3f} [{ends[0]:.3f}, {ends[1]:.3f}] than"
     span = f"{with_units(metric, scores.attrs)} {moved} {told['baseline']} (paired over blocks)"
+    start = str(scores.attrs.get("start", ""))
+    kept = f" Training found nothing beyond {start} on the validation samples: the network is {start}." if start else ""
     if low > 0:
-        return f"The network beats its best baseline: {span}."
+        return f"The network beats its best baseline: {span}.{kept}"
     if high < 0:
-        return f"The network is WORSE than its best baseline: {span}."
-    return f"The network cannot be told from its best baseline on these blocks: {span}."
+        return f"The network is WORSE than its best baseline: {span}.{kept}"
+    return f"The network cannot be told from its best baseline on these blocks: {span}.{kept}"

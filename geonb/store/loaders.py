@@ -171,6 +171,7 @@ def data_module(
     seed: int = 0,
     workers: int = 0,
     sampler: str = "shuffle",
+    **more: Any,
 ) -> L.LightningDataModule:
     """The store's three splits for a Lightning Trainer: training shuffled and augmented, the others neither.
 
@@ -186,6 +187,8 @@ def data_module(
         Threads that read ahead.
     sampler : str
         See :mod:`geonb.store.samplers`.
+    more
+        What the store's `windows` take besides.
     """
     import lightning as L
 
@@ -193,7 +196,7 @@ def data_module(
         raise ValueError(f"batch = {batch}, workers = {workers}: give at least 1 window and 0 threads")
 
     def loader(split: str, train: bool) -> Batches:
-        windows = store.windows(split, augment if train else "none", seed)
+        windows = store.windows(split, augment if train else "none", seed, **more)
         order = order_of(windows, store, sampler if train else "sequential", seed)
         return Batches(windows, order, batch, workers, train)
 

@@ -7,15 +7,16 @@ window is one short run of bytes a row.
 from __future__ import annotations
 
 import getpass
+import math
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from geonb.base.files import enough_space, locked, whole_folder
+from geonb.base.files import enough_space, locked, whole_file, whole_folder
 from geonb.rasters import grids
 from geonb.store.arrays import TILE_PX
 from geonb.store.sealing import named
@@ -82,6 +83,31 @@ def memory_map(store: Store, planes: Mapping[str, Plane]) -> Path:
     return folder
 
 
+def computed_map(file: Path, shape: tuple[int, ...], rows: Callable[[], Iterable[np.ndarray]]) -> None:
+    """Compute what is not in a store, once a machine, into a float32 .npy file: row after row, one in memory at a time.
+
+    Parameters
+    ----------
+    file : beside the maps of a store
+    shape : (row, ...)
+    rows : called only if the file is not there yet; gives them in order
+
+    Raises
+    ------
+    OSError
+        No space left: says how much is needed.
+    """
+    if _there(file):
+        return
+    with locked(file.with_name(f"{file.name}.lock")):
+        if not _there(file):
+            with enough_space(file.parent, 4 * math.prod(shape)), whole_file(file) as partial:
+                to = _empty(partial, np.dtype(np.float32), shape)
+                for i, row in enumerate(rows()):
+                    to[i] = row
+                to.flush()
+
+
 def _there(file: Path) -> bool:
     """Whether a memory map can be opened; one that was cut short cannot."""
     try:
@@ -95,16 +121,21 @@ def _decode(array: Any, file: Path, channels: bool) -> None:
     """Copy a Zarr array into a .npy file, channels last; along its first chunks, a rectangle of pixels at a time."""
     size, lead = array.shape[-2:], array.shape[: -3 if channels else -2]
     shape = lead + size + (array.shape[-3:-2] if channels else ())
-    with file.open("wb") as out:
-        header = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(out, header)
-        start = out.tell()
-        # a hole in a file on a full disk would be a crash (SIGBUS) when it is written through a map
-        os.posix_fallocate(out.fileno(), 0, start + array.nbytes)
-    to = np.memmap(file, array.dtype, "r+", start, shape)
+    to = _empty(file, array.dtype, shape)
     step = array.chunks[0]
     for first in [(slice(i, i + step),) for i in range(0, lead[0], step)] if lead else [()]:
         for y, x in grids.tiles(size, TILE_PX):
             part = array[(*first, ..., y, x)]
             to[(*first, ..., y, x) + (slice(None),) * channels] = np.moveaxis(part, -3, -1) if channels else part
     to.flush()
+
+
+def _empty(file: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.memmap:
+    """A .npy file to be written through a map."""
+    with file.open("wb") as out:
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(out, header)
+        start = out.tell()
+        # a hole in a file on a full disk would be a crash (SIGBUS) when it is written through a map
+        os.posix_fallocate(out.fileno(), 0, start + dtype.itemsize * math.prod(shape))
+    return np.memmap(file, dtype, "r+", start, shape)

@@ -55,6 +55,12 @@ class EpochLog(Callback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.rows = state["rows"]
 
+    def begin(self, metrics: dict[str, float], epochs: int) -> None:
+        """Row 0: the validation of what is there before the first step; there is no training loss yet."""
+        found = {name: round(float(value), 6) for name, value in sorted(metrics.items())}
+        self._add({"epoch": 0, "step": 0, "train_loss": None, **found})
+        print(f"epoch 0/{epochs}  {_told(found)}", flush=True)
+
     def on_train_start(self, trainer: L.Trainer, _: L.LightningModule) -> None:
         if self.live:
             self.bar = tqdm(total=trainer.max_epochs, initial=trainer.current_epoch, unit="epoch", file=sys.stdout)
@@ -72,22 +78,29 @@ class EpochLog(Callback):
                 f"of training is {metrics['train_loss']}: some hold values far from those of training, as fills that no nodata "
                 "tag tells of do. Look at their range (notebook 01), or try a smaller `lr`."
             )
-        self.rows.append({"epoch": trainer.current_epoch + 1, "step": trainer.global_step, **metrics})
-        out = io.StringIO()
-        writer = csv.DictWriter(out, fieldnames=list(self.rows[-1]))
-        writer.writeheader()
-        writer.writerows(self.rows)
-        write_text(self.path, out.getvalue())
-        told = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        self._add({"epoch": trainer.current_epoch + 1, "step": trainer.global_step, **metrics})
+        told = _told(metrics)
         if self.bar is not None:
             self.bar.set_postfix_str(told, refresh=False)
             self.bar.update()
         else:
             print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {told}", flush=True)
 
+    def _add(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+        out = io.StringIO()
+        writer = csv.DictWriter(out, fieldnames=list(row))
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_text(self.path, out.getvalue())
+
     def teardown(self, trainer: L.Trainer, task: L.LightningModule, stage: str) -> None:
         if self.bar is not None:
             self.bar.close()
+
+
+def _told(metrics: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -127,9 +140,9 @@ def fit(
 
     Returns
     -------
-    dict with ``checkpoints``: name (loss, metric, swa, ema) -> ``epoch`` (from 1), ``val_loss`` and the task's ``metric``;
+    dict with ``checkpoints``: name (start, loss, metric, swa, ema) -> ``epoch`` (from 1), ``val_loss`` and the task's ``metric``;
     ``states``: name -> state_dict; and ``epochs_run``; swa and ema where they were asked for, swa only if averaging began before the
-    training stopped.
+    training stopped; start, epoch 0, only where the task's start may be kept.
     """
     folder = Path(run.checkpoints)
     folder.mkdir(parents=True, exist_ok=True)
@@ -140,8 +153,8 @@ def fit(
         name: _keeper(folder, f"best-{name}", monitor=monitor, mode=mode, save_weights_only=True)
         for name, (monitor, mode) in monitors.items()
     }
-    callbacks = [log, StepSeed(training["seed"]), Patience("val_loss", patience=training["patience"],
-                 check_on_train_epoch_end=True), *keepers.values(), _keeper(folder, Path(LAST).stem)]  # fmt: skip
+    patience = Patience("val_loss", patience=training["patience"], check_on_train_epoch_end=True)
+    callbacks = [log, StepSeed(training["seed"]), patience, *keepers.values(), _keeper(folder, Path(LAST).stem)]
     first, frame = first_averaged(training["optimizer"], training["epochs"]), check_optimizer(training["optimizer"])[2]
     averaging = None if first is None else Averaging(task.network, first, frame["swa_lr"])
     with warnings.catch_warnings():
@@ -153,9 +166,15 @@ def fit(
             running = RunningAverage(task, frame["ema"], data, _trainer(training, [], folder))
             callbacks.insert(0, running)  # the log tells of it
         trainer = _trainer(training, [*callbacks, averaging] if averaging else callbacks, folder)
-        _go(trainer, task, data, _usable(folder, task.card))
-        states = {name: _weights(keeper.best_model_path) for name, keeper in keepers.items()}
-        facts = {name: _facts(log.rows[states[name].pop("epoch")], task.metric) for name in keepers}
+        last, start = _usable(folder, task.card), _start(task)
+        if start and last is None:
+            found = trainer.validate(task, data.val_dataloader(), verbose=False)[0]
+            log.begin(found, training["epochs"])
+            patience.best_score = torch.tensor(found["val_loss"])
+        _go(trainer, task, data, last)
+        states = start | {name: _weights(keeper.best_model_path) for name, keeper in keepers.items()}
+        rows = {row["epoch"]: row for row in log.rows}
+        facts = {name: _facts(rows[state.pop("epoch")], task.metric) for name, state in states.items()}
         epochs_run = trainer.current_epoch
         if averaging and averaging.averaged:
             facts["swa"] = {"epoch": epochs_run, **_settle_average(task, trainer, averaging.model, data, training)}
@@ -181,6 +200,7 @@ def _trainer(training: dict[str, Any], callbacks: list[Callback], folder: Path) 
         plugins=[WholeFiles()],
         callbacks=callbacks,
         default_root_dir=folder,
+        inference_mode=False,  # a metric that was validated in that mode before the first step cannot go on in training
         **SILENT,
     )
 
@@ -198,7 +218,15 @@ def _go(trainer: L.Trainer, task: L.LightningModule, data: L.LightningDataModule
 
 def _weights(path: str) -> dict[str, Any]:
     found = torch.load(path, weights_only=True, map_location="cpu")
-    return {"state_dict": found["state_dict"], "epoch": found["epoch"]}
+    return {"state_dict": found["state_dict"], "epoch": found["epoch"] + 1}
+
+
+def _start(task: Trainable) -> dict[str, dict[str, Any]]:
+    """The state before the first step, where it may be kept; it is drawn from the seed, the same when a training is resumed."""
+    if task.start is None:
+        return {}
+    state = {key: value.detach().cpu().clone() for key, value in task.state_dict().items()}
+    return {"start": {"state_dict": state, "epoch": 0}}
 
 
 def _facts(row: dict[str, Any], metric: str) -> dict[str, Any]:
@@ -285,6 +313,7 @@ def find_lr(
     import pandas as pd
     from lightning.pytorch.tuner import Tuner
 
+    task.prepare(store)
     task.lr = task.card["lr"]  # the tuner asks for an attribute of that name
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         _quiet()

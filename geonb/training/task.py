@@ -2,8 +2,8 @@
 
 A trained task is a card, ``model.json`` (how to build the network, channels, classes, statistics), and weights beside it:
 ``best.safetensors`` (lowest validation loss), ``best-metric.safetensors`` (best of the task's metric on the validation
-windows) and, where weights were averaged, ``swa.safetensors`` and ``ema.safetensors``. They need nothing else, and none can
-execute code when it is loaded.
+windows), where weights were averaged ``swa.safetensors`` and ``ema.safetensors``, and where the start of a training may be kept
+``start.safetensors``. They need nothing else, and none can execute code when it is loaded.
 """
 
 from __future__ import annotations
@@ -35,7 +35,13 @@ if TYPE_CHECKING:
     from geonb.store.store import Store
 
 CARD, WEIGHTS = "model.json", "best.safetensors"
-FILES = {"loss": WEIGHTS, "metric": "best-metric.safetensors", "swa": "swa.safetensors", "ema": "ema.safetensors"}
+FILES = {
+    "start": "start.safetensors",
+    "loss": WEIGHTS,
+    "metric": "best-metric.safetensors",
+    "swa": "swa.safetensors",
+    "ema": "ema.safetensors",
+}
 
 
 class Trainable(L.LightningModule):
@@ -55,6 +61,15 @@ class Trainable(L.LightningModule):
     card: dict[str, Any]
     network: torch.nn.Module
 
+    @property
+    def start(self) -> str | None:
+        """What the task is before its first step, where that is good for something and so may be kept; None: for nothing."""
+        return None
+
+    def prepare(self, store: Store) -> dict[str, Any]:
+        """Learn what the network builds on before its first step; what is given enters the card. Here: nothing."""
+        return {}
+
     @classmethod
     def check(cls, store: Store, network: str, loss: str, augment: str, sampler: str, optimizer: str) -> None:
         """Refuse what cannot be trained before anything is computed; one ValueError lists every fault.
@@ -72,8 +87,7 @@ class Trainable(L.LightningModule):
     def check_memory(cls, store: Store, network: str, batch: int, precision: str) -> None:
         """Refuse a training step that needs more memory than there is, where that can be told beforehand."""
 
-    @classmethod
-    def data_module(cls, store: Store, **options: Any) -> L.LightningDataModule:
+    def data_module(self, store: Store, **options: Any) -> L.LightningDataModule:
         """The store's splits; `options` as for :func:`geonb.store.loaders.data_module`."""
         return data_module(store, **options)
 
@@ -151,8 +165,9 @@ def train(
     """Train a workload's network on a sample store; interrupted, it goes on from its last finished epoch.
 
     Kept are the weights of the epoch with the lowest validation loss, those of the epoch with the best metric of the
-    validation windows (the task's, e.g. mean IoU) and, with ``swa`` or ``ema`` in ``optimizer``, the averaged ones; the model is the one
-    of them with the lowest validation loss (``chosen`` in the card), :func:`load_model` loads another by name. Every draw
+    validation windows (the task's, e.g. mean IoU), with ``swa`` or ``ema`` in ``optimizer`` the averaged ones, and those of before the
+    first step where the task begins as something good (a network that corrects a baseline); the model is the one of them with
+    the lowest validation loss (``chosen`` in the card), :func:`load_model` loads another by name. Every draw
     comes from ``seed`` and a global number (step, epoch, sample), so that a resumed training ends in the same weights as an
     unbroken one (float32, same machine and libraries).
 
@@ -201,7 +216,7 @@ def train(
     training = {"augment": augment, "sampler": sampler, "optimizer": optimizer, "epochs": epochs, "batch": batch,
                 "patience": patience, "seed": seed, "precision": precision_of(precision), "store": store.meta["key"]}  # fmt: skip
     if min_steps:
-        training |= {"epochs": _enough(kind, store, training, min_steps), "min_steps": min_steps}
+        training |= {"epochs": _enough(store, training, min_steps), "min_steps": min_steps}
     card = {
         "geonb": VERSION, "workload": workload, "task": record.task, "network": network, "loss": loss, "lr": lr, **of_store,
         "training": training,
@@ -213,23 +228,27 @@ def train(
         workers = 2 if torch.cuda.is_available() else 0
     torch.manual_seed(seed)
     task = kind(card)
+    with named(store.path):
+        learnt = task.prepare(store)
     told = {"headline": record.headline, "lower_is_better": record.lower_is_better}
     lower = lower_is_better(task.metric.removeprefix("val_"), told)
     with named(store.path):
         found = fit(task, run, store, card["training"], workers, lower)
     kept = found["checkpoints"]
     chosen = min(kept, key=lambda name: kept[name]["val_loss"])
+    if chosen == "start":
+        print(f"Training found nothing beyond {task.start} on the validation samples: epoch 0, which is that, is kept.")
     best = {**kept[chosen], "epochs_run": found["epochs_run"]}
     losses = ", ".join(f"{name} {facts['val_loss']:.4g} (epoch {facts['epoch']})" for name, facts in kept.items())
     print(f"lowest validation loss: {losses}; chosen: {chosen}", flush=True)
-    _save(found["states"], path, {**card, "best": best, "checkpoints": kept, "chosen": chosen})
+    _save(found["states"], path, {**card, **learnt, "best": best, "checkpoints": kept, "chosen": chosen})
     return path
 
 
-def _enough(kind: type[Trainable], store: Store, training: dict[str, Any], min_steps: int) -> int:
+def _enough(store: Store, training: dict[str, Any], min_steps: int) -> int:
     """Epochs in which so many steps fit, and at least those that were asked for; told where they are more."""
     with named(store.path):
-        data = kind.data_module(store, **{key: training[key] for key in ("batch", "augment", "seed", "sampler")})
+        data = data_module(store, **{key: training[key] for key in ("batch", "augment", "seed", "sampler")})
         steps, epochs = len(data.train_dataloader()), training["epochs"]
     enough = max(epochs, -(-min_steps // steps))
     if enough > epochs:
@@ -335,7 +354,7 @@ def load_model(path: str | Path, weights: str | None = None, workload: str | Non
     ----------
     path : run folder, checkpoints folder, or model.json
     weights : str, optional
-        ``loss``, ``metric``, ``swa`` or ``ema``; by default what the validation loss chose.
+        ``start``, ``loss``, ``metric``, ``swa`` or ``ema``; by default what the validation loss chose.
     workload : str, optional
         Import path of a record of your own, where neither geonb nor :func:`geonb.workloads.get` in this process knows it yet.
 

@@ -99,3 +99,22 @@ def test_no_map_is_made_of_arrays_that_lost_a_chunk(small_store, monkeypatch, tm
     with pytest.raises(ValueError, match=r"(?s)are damaged:\n- image/targets/c/0/0 is missing\n.*notebook 01"):
         copied.windows()
     assert not list((tmp_path / "scratch").glob("*/*.npy"))
+
+
+def test_a_computed_map_is_whole_or_not_there_and_made_once(tmp_path):
+    rows = np.arange(24, dtype=np.float32).reshape(4, 2, 3)
+
+    def dies():
+        yield rows[0]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        memory.computed_map(tmp_path / "a.npy", rows.shape, dies)
+    assert not (tmp_path / "a.npy").exists()
+    memory.computed_map(tmp_path / "a.npy", rows.shape, lambda: iter(rows))
+    found = np.load(tmp_path / "a.npy", mmap_mode="r")
+    np.testing.assert_array_equal(found, rows)
+    memory.computed_map(tmp_path / "a.npy", rows.shape, lambda: pytest.fail("computed again"))
+    (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:-9])  # cut short
+    memory.computed_map(tmp_path / "a.npy", rows.shape, lambda: iter(rows))
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), rows)

@@ -177,13 +177,13 @@ def _forecasts(
     """(probability, event, valid), arrays (sample, lead, y, x), of a split's windows, some at once."""
     import torch
 
-    windows = store.windows(split)
+    windows = store.windows(split, **model.beside(store))
     change = _restandardise(store.meta["statistics"], model.card["statistics"])
     model = model.eval()
     for begin in range(0, len(windows), batch):
         found = windows.batch(list(range(begin, min(len(windows), begin + batch))))
         with torch.inference_mode():
-            p = model.probabilities(change(found["inputs"].float()))[:, :, outcome].numpy()
+            p = model.probabilities(change(found["inputs"].float()), found.get("floor"))[:, :, outcome].numpy()
         event = found["targets"][:, :, outcome].numpy() > 0.5
         yield p, event, np.broadcast_to(found["valid"].numpy()[:, None], p.shape)
 

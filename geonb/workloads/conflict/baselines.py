@@ -7,7 +7,7 @@ Each takes a store of monthly cubes and a seed, learns from training months only
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -98,40 +98,90 @@ def weighted_history(store: CubeStore, seed: int = 0) -> Baseline:
     Weights halve every so many months and fall off in space by a Gaussian; both are chosen for each outcome by the log loss
     on the last quarter of the training origins, given the others. A logistic fit per lead makes them probabilities.
     """
-    features = History(store, HALF_LIVES, WIDTHS)
-    rows = training_rows(store, features, seed)
-    places = [int(np.argmin(_losses_later(*rows[o]))) for o in range(len(store.outcomes))]
-    fits = [fit_leads(x[:, [place]], y, w) for place, (x, y, w, _) in zip(places, rows, strict=True)]
+    found = fit_weighted_history(store, seed)
+    names = [(half, width) for half in found.half_lives for width in found.widths]
     chosen = {
-        outcome["name"]: dict(zip(("half_life", "width"), features.names[place], strict=True))
-        for outcome, place in zip(store.outcomes, places, strict=True)
+        outcome["name"]: dict(zip(("half_life", "width"), names[place], strict=True))
+        for outcome, (place,) in zip(store.outcomes, found.places, strict=True)
     }
-    own = History(
-        store, sorted({c["half_life"] for c in chosen.values()}), sorted({c["width"] for c in chosen.values()})
-    )
-    at = [own.names.index((c["half_life"], c["width"])) for c in chosen.values()]
-    severity = severity_of(store)
-
-    def forecast(t: int) -> dict[str, np.ndarray | None]:
-        seen = own.at(t)
-        given = [apply_leads(fit, seen[o, [place]]) for o, (fit, place) in enumerate(zip(fits, at, strict=True))]
-        return _with_deaths(np.stack(given), severity)
-
-    return Baseline("weighted-history", forecast, chosen)
+    return _regression_baseline(found, store, chosen)
 
 
 def logistic(store: CubeStore, seed: int = 0) -> Baseline:
     """Logistic regression per lead on the cell's last T months and weighted histories of several lengths and widths."""
-    features = History(store, (1.0, 3.0, 12.0, 48.0, 240.0), (0.0, 0.75, 2.0), lags=store.steps)
+    return _regression_baseline(fit_logistic(store, seed), store)
+
+
+def _regression_baseline(found: Regression, store: CubeStore, chosen: dict[str, Any] | None = None) -> Baseline:
+    logits, severity = found.on(store), severity_of(store)
+    return Baseline(found.name, lambda t: _with_deaths(special.expit(logits(t)), severity), chosen or {})
+
+
+@dataclass(frozen=True)
+class Regression:
+    """Logistic regressions on histories as numbers alone, to be kept and used on another store: nothing is fitted anew.
+
+    Attributes
+    ----------
+    name : str
+        Of the baseline.
+    half_lives, widths, lags
+        As of :class:`History`.
+    places : list, for each outcome
+        Which features of the history enter.
+    fits : list, for each outcome
+        Intercept (lead,) and slope (lead, feature), see :func:`fit_leads`.
+    """
+
+    name: str
+    half_lives: list[float]
+    widths: list[float]
+    lags: int
+    places: list[list[int]]
+    fits: list[tuple[np.ndarray, np.ndarray]]
+
+    def on(self, store: CubeStore) -> Callable[[int], np.ndarray]:
+        """``logits(t)`` (outcome, lead, y, x) float32 of the months from t on, from a store's months before t."""
+        history = History(store, self.half_lives, self.widths, self.lags)
+
+        def logits(t: int) -> np.ndarray:
+            seen = history.at(t)
+            each = zip(self.fits, self.places, strict=True)
+            return np.stack([lead_logits(fit, seen[o, place]) for o, (fit, place) in enumerate(each)])
+
+        return logits
+
+    def record(self) -> dict[str, Any]:
+        """As a record of plain numbers, for JSON."""
+        fits = [{"intercept": intercept.tolist(), "slope": slope.tolist()} for intercept, slope in self.fits]
+        return {**vars(self), "fits": fits}
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Regression:
+        """From its record."""
+        fits = [(np.array(fit["intercept"]), np.array(fit["slope"])) for fit in record["fits"]]
+        return cls(fits=fits, **{key: record[key] for key in ("name", "half_lives", "widths", "lags", "places")})
+
+
+def fit_weighted_history(store: CubeStore, seed: int = 0) -> Regression:
+    """What :func:`weighted_history` learns from the training months."""
+    features = History(store, HALF_LIVES, WIDTHS)
     rows = training_rows(store, features, seed)
+    places = [int(np.argmin(_losses_later(*rows[o]))) for o in range(len(store.outcomes))]
+    fits = [fit_leads(x[:, [place]], y, w) for place, (x, y, w, _) in zip(places, rows, strict=True)]
+    chosen = [features.names[place] for place in places]
+    half_lives, widths = (sorted(set(values)) for values in zip(*chosen, strict=True))
+    own = [[half_lives.index(half) * len(widths) + widths.index(width)] for half, width in chosen]
+    return Regression("weighted-history", half_lives, widths, 0, own, fits)
+
+
+def fit_logistic(store: CubeStore, seed: int = 0) -> Regression:
+    """What :func:`logistic` learns from the training months."""
+    half_lives, widths = [1.0, 3.0, 12.0, 48.0, 240.0], [0.0, 0.75, 2.0]
+    rows = training_rows(store, History(store, half_lives, widths, lags=store.steps), seed)
+    every = list(range(store.steps + len(half_lives) * len(widths)))
     fits = [fit_leads(x, y, w) for x, y, w, _ in rows]
-    severity = severity_of(store)
-
-    def forecast(t: int) -> dict[str, np.ndarray | None]:
-        seen = features.at(t)
-        return _with_deaths(np.stack([apply_leads(fit, seen[o]) for o, fit in enumerate(fits)]), severity)
-
-    return Baseline("logistic", forecast)
+    return Regression("logistic", half_lives, widths, store.steps, [every] * len(fits), fits)
 
 
 def events_of(store: CubeStore, start: int, stop: int) -> np.ndarray:
@@ -324,11 +374,10 @@ def fit_leads(features: np.ndarray, events: np.ndarray, weight: np.ndarray) -> t
     return intercept, slope
 
 
-def apply_leads(fit: tuple[np.ndarray, np.ndarray], features: np.ndarray) -> np.ndarray:
-    """Probabilities (lead, y, x) float32 of features (feature, y, x)."""
+def lead_logits(fit: tuple[np.ndarray, np.ndarray], features: np.ndarray) -> np.ndarray:
+    """Logits (lead, y, x) float32 of features (feature, y, x)."""
     intercept, slope = fit
-    logits = np.tensordot(slope.astype(np.float32), features, 1) + intercept.astype(np.float32)[:, None, None]
-    return special.expit(logits)
+    return np.tensordot(slope.astype(np.float32), features, 1) + intercept.astype(np.float32)[:, None, None]
 
 
 def _losses_later(features: np.ndarray, events: np.ndarray, weight: np.ndarray, origin: np.ndarray) -> np.ndarray:

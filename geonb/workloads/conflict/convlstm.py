@@ -230,6 +230,12 @@ class EncoderDecoder(nn.Module):
             with torch.no_grad():
                 self.head.bias[: len(logits)] = logits
 
+    def begin_at_zero(self) -> None:
+        """Let all outputs begin at exactly 0, as what is added to a floor must; there must be a head."""
+        if self.head is not None:
+            for parameter in self.head.parameters():
+                nn.init.zeros_(parameter)
+
     def features(self, inputs: Tensor) -> Tensor:
         """The encoder's last output (sample, hidden, y, x)."""
         return self.encoder.read(inputs)[-1][0]

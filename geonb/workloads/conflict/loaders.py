@@ -19,6 +19,7 @@ from geonb.training.augmentation import check_augment
 from geonb.workloads.conflict.arrays import GROUP, KINDS, WINDOWS, years_of
 
 if TYPE_CHECKING:
+    from geonb.workloads.conflict.floor import FloorMap
     from geonb.workloads.conflict.store import CubeStore, MonthStore
     from geonb.workloads.conflict.window_store import WindowStore
 
@@ -37,12 +38,15 @@ class Months(Tensors):
         What happens to window i in an epoch follows from (seed, epoch, i) alone.
     native : bool
         Inputs as they are in the store, in their own units, NaN where not known.
+    floor : int
+        Outputs of a floor, none by default.
 
     Notes
     -----
     Keys are those of :class:`geonb.store.loaders.Tensors`. An item is {"inputs": float32 (step, channel, y, x), (value - mean) /
     std of the training months, unknown values 0 after that; "targets": float32 (lead, outcome, y, x) 0/1; "deaths": float32
     (lead, outcome, y, x), NaN where an outcome has no deaths; "valid": bool (y, x); "index": row of the store's table}.
+    With a floor also "floor": float32 (lead, output, y, x), what the network's outputs are added to.
     In memory the channels of a cell lie side by side (channels_last, as convolutions like it best).
     """
 
@@ -58,11 +62,12 @@ class Months(Tensors):
         planes: Mapping[str, Plane],
         *,
         native: bool,
+        floor: int = 0,
     ):
         super().__init__(store, split, check_turns(augment), seed, planes)
         self.boxes = boxes_of(store.index.iloc[self.rows], augment, self.steps)
         self.past, self.ahead, self.outcomes = store.steps, store.horizon, len(store.outcomes)
-        self.native = native
+        self.native, self.floor = native, floor
 
     def batch(self, keys: list[int]) -> dict[str, torch.Tensor]:
         """Read many windows at once: a dict of tensors as an item's, with a first dim sample."""
@@ -73,12 +78,14 @@ class Months(Tensors):
         targets = lend((n, self.ahead, self.outcomes, height, width), np.float32)
         deaths = lend((n, self.ahead, self.outcomes, height, width), np.float32)
         valid = lend((n, height, width), bool)
+        floor = lend((n, self.ahead, self.floor, height, width), np.float32) if self.floor else None
         for j, (epoch, i) in enumerate(zip(epochs.tolist(), order.tolist(), strict=True)):
             turn = self._turn(epoch, i)
             # written into views that are turned back, so that nothing is moved twice
             self._fill(
                 i, unturned(inputs[j], turn, (1, 2)), unturned(targets[j], turn, (2, 3)),
                 unturned(deaths[j], turn, (2, 3)), unturned(valid[j], turn, (0, 1)),
+                *([] if floor is None else [unturned(floor[j], turn, (2, 3))]),
             )  # fmt: skip
         if not self.native:
             inputs *= self.scale
@@ -91,22 +98,43 @@ class Months(Tensors):
             "deaths": torch.from_numpy(deaths),
             "valid": torch.from_numpy(valid),
             "index": torch.from_numpy(self.rows[order]),
-        }
+        } | ({} if floor is None else {"floor": torch.from_numpy(floor)})
 
     @abstractmethod
-    def _fill(self, i: int, inputs: np.ndarray, targets: np.ndarray, deaths: np.ndarray, valid: np.ndarray) -> None:
-        """Read window i into inputs (step, y, x, channel), targets, deaths (lead, outcome, y, x) and valid (y, x)."""
+    def _fill(
+        self, i: int, inputs: np.ndarray, targets: np.ndarray, deaths: np.ndarray, valid: np.ndarray, *floor: np.ndarray
+    ) -> None:
+        """Read window i into inputs (step, y, x, channel), targets, deaths (lead, outcome, y, x), valid (y, x) and a floor."""
 
 
 class Sequences(Months):
-    """The windows of a cube's store, or of one split of it, as standardised tensors, see :class:`Months`."""
+    """The windows of a cube's store, or of one split of it, as standardised tensors, see :class:`Months`.
+
+    Parameters
+    ----------
+    floor : FloorMap, optional
+        Of the whole region, see :func:`geonb.workloads.conflict.floor.floor_map`.
+    """
 
     def __init__(
-        self, store: CubeStore, split: str | None = None, augment: str = "none", seed: int = 0, *, native: bool = False
+        self,
+        store: CubeStore,
+        split: str | None = None,
+        augment: str = "none",
+        seed: int = 0,
+        *,
+        native: bool = False,
+        floor: FloorMap | None = None,
     ):
         there = {c["kind"] for c in store.meta["channels"]}
         planes = {kind: Plane(f"{GROUP}/{kind}", channels=True) for kind in KINDS if kind in there}
-        super().__init__(store, split, augment, seed, planes | {"valid": Plane(f"{GROUP}/valid")}, native=native)
+        planes |= {"valid": Plane(f"{GROUP}/valid")}
+        super().__init__(
+            store, split, augment, seed, planes, native=native, floor=0 if floor is None else floor.outputs
+        )
+        if floor is not None:  # it lies beside the others
+            self._planes = (*self._planes, floor.file.stem)
+            self.floors, self.floor_rows = floor.file.stem, floor.rows(store.index["t"].to_numpy(np.int64)[self.rows])
         self.origin, self.columns = store.index["t"].to_numpy(np.int64)[self.rows], store.valid.shape[1]
         records = {c["name"]: c for c in store.meta["channels"]}
         inputs = [records[n] for n in store.inputs]
@@ -119,10 +147,12 @@ class Sequences(Months):
         if self.places["yearly"]:
             self.years = years_of(store.times, store.grid["year"].to_numpy())
 
-    def _fill(self, i: int, inputs: np.ndarray, targets: np.ndarray, deaths: np.ndarray, valid: np.ndarray) -> None:
+    def _fill(
+        self, i: int, inputs: np.ndarray, targets: np.ndarray, deaths: np.ndarray, valid: np.ndarray, *floor: np.ndarray
+    ) -> None:
         y, x, height, width = self.boxes[i].tolist()
         end = min(x + width, self.columns)
-        rows, to = slice(y, y + height), (inputs.swapaxes(-1, -2), targets, deaths, valid)
+        rows, to = slice(y, y + height), (inputs.swapaxes(-1, -2), targets, deaths, valid, *floor)
         self._piece(i, rows, slice(x, end), [part[..., : end - x] for part in to])
         if end < x + width:  # over the dateline, at the first column
             self._piece(i, rows, slice(0, x + width - end), [part[..., end - x :] for part in to])
@@ -130,7 +160,7 @@ class Sequences(Months):
     def _piece(self, i: int, rows: slice, columns: slice, to: list[np.ndarray]) -> None:
         """One piece: inputs (step, y, channel, x), the others as in `_fill`."""
         maps, t = self.maps, int(self.origin[i])
-        inputs, targets, deaths, valid = to
+        inputs, targets, deaths, valid, *floor = to
         inputs = inputs.swapaxes(-1, -2)
         for into, at in self.places["monthly"]:
             inputs[..., into] = maps["monthly"][t - self.past : t, rows, columns, at]
@@ -147,6 +177,8 @@ class Sequences(Months):
             if self.logged[k]:
                 np.expm1(deaths[:, k], out=deaths[:, k])
         valid[...] = maps["valid"][rows, columns]
+        for base in floor:
+            base[...] = maps[self.floors][self.floor_rows[i], ..., rows, columns]
 
 
 class Samples(Months):
@@ -164,7 +196,9 @@ class Samples(Months):
         planes = {"inputs": Plane(f"{WINDOWS}/inputs", channels=True), "targets": Plane(f"{WINDOWS}/targets")}
         super().__init__(store, split, augment, seed, planes, native=native)
 
-    def _fill(self, i: int, inputs: np.ndarray, targets: np.ndarray, deaths: np.ndarray, valid: np.ndarray) -> None:
+    def _fill(
+        self, i: int, inputs: np.ndarray, targets: np.ndarray, deaths: np.ndarray, valid: np.ndarray, *floor: np.ndarray
+    ) -> None:
         row = int(self.rows[i])
         inputs[...] = self.maps["inputs"][row]
         np.greater_equal(self.maps["targets"][row], 1, out=targets[0, 0], casting="unsafe")

@@ -56,6 +56,11 @@ _OPTIONS = {
 }
 OPTIONS = {name: options_of(network, _OPTIONS) for name, network in ARCHITECTURES.items()}
 OPTIONS["convlstm"] = {"structure": replace(_OPTIONS["structure"], default=STRUCTURE), **OPTIONS["convlstm"]}
+FLOORS = ("auto", "weighted-history", "logistic", "none")
+_FLOOR = Option(
+    "auto", choices=FLOORS, help="baseline that is corrected; auto: the better one in the validation months"
+)
+OPTIONS = {name: {**options, "floor": _FLOOR} for name, options in OPTIONS.items()}
 
 
 def check_network(spec: str) -> tuple[type[nn.Module], dict[str, Any]]:
@@ -77,6 +82,8 @@ def check_network(spec: str) -> tuple[type[nn.Module], dict[str, Any]]:
 def _together(name: str, options: dict[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
     if "size" in given and options.get("peephole", "pixel") != "pixel":
         yield f"size = {given['size']!r} belongs to peephole=pixel; other peepholes take any size: leave it out"
+    if options.get("head") == "none" and options["floor"] not in ("auto", "none"):
+        yield f"floor = {options['floor']!r} needs outputs that can begin at 0, which head=none has not: give head=conv, or floor=none"
 
 
 def read_structure(value: Any) -> Any:
@@ -121,6 +128,7 @@ def build_network(spec: str, channels: int, outputs: int, horizon: int) -> nn.Mo
         As :func:`check_network`; or if ``head=none`` has fewer hidden channels than outputs.
     """
     architecture, options = check_network(spec)
+    del options["floor"]  # of the task: what the network's outputs are added to
     last = options["structure"][1][-1] if "structure" in options else outputs
     if options.get("head") == "none" and last < outputs:
         raise ValueError(

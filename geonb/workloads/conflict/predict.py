@@ -24,6 +24,7 @@ from geonb.store.arrays import quiet_zarr, summed, writable
 from geonb.training.devices import best_device
 from geonb.workloads.conflict.baselines import deaths_of, events_of, has_deaths
 from geonb.workloads.conflict.death_scores import AT_ONCE_BYTES, MEMBERS, NO_DRAW
+from geonb.workloads.conflict.floor import floor_outputs
 from geonb.workloads.conflict.windows import with_months
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ def predict_region(
         "times": [str(store.times[0].date()), str(store.times[-1].date())], "steps": int(store.steps), "draws": draws,
         "wraps": int(store.wraps), "unit": "cell-months",
         "countries": store.meta.get("report", {}).get("countries", {}),
+        "start": model.start or "" if model.card.get("weights") == "start" else "",
     }  # fmt: skip
     seal(path, run, store, model.card, names, precision, **own)
     check_predictions(path)
@@ -153,6 +155,7 @@ class RegionForecast:
         self.pad = min(WRAP_CELLS, store.valid.shape[1]) if store.wraps else 0
         self.window = window_of(model.card)
         self.country = grid_of(store)["country"].to_numpy()
+        self.outputs = floor_outputs(store, model.floor, model.loss.needs_deaths) if model.floor else None
 
     def forecast(self, t: int) -> Arrays:
         """Forecast of the months from t on, from those before.
@@ -162,14 +165,14 @@ class RegionForecast:
         dict with ``probability``, ``deaths`` if the loss knows them, and, of several draws, ``spread``, ``country_cells``
         and ``country_deaths`` (draw, outcome, lead, place)
         """
-        inputs = self.inputs(t)
+        inputs, floor = self.inputs(t), self.floor(t)
         if self.draws == 1:
-            return {name: values[0] for name, values in self._draw(inputs, 1, 0).items()}
+            return {name: values[0] for name, values in self._draw(inputs, floor, 1, 0).items()}
         pieces = []
         for first in range(0, self.draws, DRAWS_AT_ONCE):
             number = min(DRAWS_AT_ONCE, self.draws - first)
             # one draw alone would be the network without dropout
-            drawn = self._draw(inputs, max(2, number), (self.seed * 100_003 + t) * 1_009 + first)
+            drawn = self._draw(inputs, floor, max(2, number), (self.seed * 100_003 + t) * 1_009 + first)
             pieces.append({name: values[:number] for name, values in drawn.items()})
         return self._summary(pieces)
 
@@ -183,25 +186,34 @@ class RegionForecast:
             values = np.pad(values, [(0, 0)] * 3 + [(self.pad, self.pad)], mode="wrap")
         return np.ascontiguousarray(values[None], np.float32)
 
-    def _draw(self, inputs: np.ndarray, draws: int, seed: int) -> Arrays:
+    def floor(self, t: int) -> np.ndarray | None:
+        """What the network corrects (1, lead, output, y, x), wrapped as the inputs are; None where it has no floor."""
+        if self.outputs is None:
+            return None
+        return np.pad(self.outputs(t), [(0, 0)] * 3 + [(self.pad, self.pad)], mode="wrap")[None]
+
+    def _draw(self, inputs: np.ndarray, floor: np.ndarray | None, draws: int, seed: int) -> Arrays:
         """probability and deaths (draw, outcome, lead, y, x) of the region."""
         if self.window is None:
-            whole = {name: values[:, 0] for name, values in self._pass(inputs, draws, seed).items()}
+            whole = {name: values[:, 0] for name, values in self._pass(inputs, floor, draws, seed).items()}
         else:
-            whole = self._windows(inputs[0], self.window, draws, seed)
+            whole = self._windows(inputs, floor, self.window, draws, seed)
         inner = slice(self.pad, inputs.shape[-1] - self.pad)
         return {name: np.moveaxis(values[..., inner], 2, 1) for name, values in whole.items()}
 
-    def _pass(self, inputs: np.ndarray, draws: int, seed: int) -> Arrays:
+    def _pass(self, inputs: Any, floor: np.ndarray | None, draws: int, seed: int) -> Arrays:
         """Forecasts (draw, sample, lead, outcome, y, x) of some windows."""
         import torch
 
         bf16 = self.precision == "bfloat16"
+        given, base = (None if part is None else torch.from_numpy(part).to(self.device) for part in (inputs, floor))
         with torch.inference_mode(), torch.autocast(self.device, dtype=torch.bfloat16, enabled=bf16):
-            drawn = self.model.forecast(torch.from_numpy(inputs).to(self.device), draws=draws, seed=seed)
+            drawn = self.model.forecast(given, draws=draws, seed=seed, floor=base)
         return {name: values.float().cpu().numpy() for name, values in drawn.items()}
 
-    def _windows(self, inputs: np.ndarray, size: tuple[int, int], draws: int, seed: int) -> Arrays:
+    def _windows(
+        self, inputs: np.ndarray, floor: np.ndarray | None, size: tuple[int, int], draws: int, seed: int
+    ) -> Arrays:
         """Blended forecasts (draw, lead, outcome, y, x) of overlapping windows of the one size that the network takes."""
         from geonb.rasters.stitching import blend_weights, offsets
 
@@ -211,13 +223,17 @@ class RegionForecast:
             weights = blend_weights(length, side, starts)
             sides.append([(slice(start, start + side), w) for start, w in zip(starts, weights, strict=True)])
         missing = [(0, max(0, side - length)) for length, side in zip(shape, size, strict=True)]
-        inputs = np.pad(inputs, [(0, 0), (0, 0), *missing])
+        inputs = np.pad(inputs[0], [(0, 0), (0, 0), *missing])
+        if floor is not None:
+            floor = np.pad(floor[0], [(0, 0), (0, 0), *missing])
         windows, total = list(product(*sides)), {}
         for begin in range(0, len(windows), self.batch):
             some = windows[begin : begin + self.batch]
-            out = self._pass(
-                np.stack([inputs[..., rows, columns] for (rows, _), (columns, _) in some]), draws, seed + begin
+            cut, base = (
+                None if part is None else np.stack([part[..., rows, columns] for (rows, _), (columns, _) in some])
+                for part in (inputs, floor)
             )
+            out = self._pass(cut, base, draws, seed + begin)
             for name, values in out.items():
                 if name not in total:
                     total[name] = np.zeros((draws, *values.shape[2:4], *inputs.shape[-2:]), np.float32)

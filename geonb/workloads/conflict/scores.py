@@ -72,7 +72,7 @@ def score_forecasts(predictions: xr.DataTree, draws: int = 1000, seed: int = 0) 
         "outcome": cells.outcomes, "time": cells.times, "resampling": list(RESAMPLINGS), "country": cells.country,
         "country_name": ("country", names), "cell": ["tn", "fp", "fn", "tp"], "event": [0, 1], "sum": list(SUMS),
     }  # fmt: skip
-    keep = ("workload", "title", "run", "simulated", "notes", "colours", "headline", "network", "precision", "steps")
+    keep = ("workload", "title", "run", "simulated", "notes", "colours", "network", "precision", "steps", "start")
     attrs = {k: predictions.attrs[k] for k in keep if k in predictions.attrs}
     months = conflict_cells.BLOCK_MONTHS
     attrs |= {

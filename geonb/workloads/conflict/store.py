@@ -30,6 +30,7 @@ from geonb.workloads.conflict.events import month_of, remarks
 if TYPE_CHECKING:
     import xarray as xr
 
+    from geonb.workloads.conflict.floor import FloorMap
     from geonb.workloads.conflict.loaders import Sequences
 
 INDEX_COLUMNS = (
@@ -108,12 +109,18 @@ class CubeStore(MonthStore):
         return self.grid["valid"].to_numpy().astype(bool)
 
     def windows(
-        self, split: str | None = None, augment: str = "none", seed: int = 0, *, native: bool = False
+        self,
+        split: str | None = None,
+        augment: str = "none",
+        seed: int = 0,
+        *,
+        native: bool = False,
+        floor: FloorMap | None = None,
     ) -> Sequences:
         """The windows as standardised tensors, or in native units, see :class:`geonb.workloads.conflict.loaders.Sequences`."""
         from geonb.workloads.conflict.loaders import Sequences
 
-        return Sequences(self, split, augment, seed, native=native)
+        return Sequences(self, split, augment, seed, native=native, floor=floor)
 
     def origins(self, split: str) -> np.ndarray:
         """Indices of the months that a split forecasts first: ndarray of int, whether they have windows or not.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -13,11 +13,16 @@ from geonb.store.samplers import check_unlabelled, order_of
 from geonb.training.devices import machine_bytes
 from geonb.training.optimizers import check_optimizer
 from geonb.training.task import Trainable, check_all
+from geonb.workloads.conflict.baselines import Regression
+from geonb.workloads.conflict.floor import choose_floor, floor_map
 from geonb.workloads.conflict.losses import build_loss, check_side
 from geonb.workloads.conflict.networks import build_network, check_network, check_size
 
 if TYPE_CHECKING:
+    import lightning as L
+
     from geonb.store.store import Store
+    from geonb.workloads.conflict.store import CubeStore
 
 
 class Forecast(Trainable):
@@ -27,9 +32,16 @@ class Forecast(Trainable):
     ----------
     card : dict
         ``network`` and ``loss`` (specifications), ``channels`` (records of the inputs) and ``outcomes``, ``horizon``, ``lr``,
-        and, to train, ``prevalence`` of the outcomes, ``training`` with ``optimizer`` and ``epochs``.
+        and, to train, ``prevalence`` of the outcomes, ``training`` with ``optimizer``, ``epochs`` and ``seed``. After training,
+        ``floor``: the record of the regression that the network corrects, or None.
     weights : bool
         False leaves the biases of the outputs as they come, where a checkpoint follows.
+
+    Attributes
+    ----------
+    floor : Regression or None
+        What the network corrects: its outputs are the floor's plus those of ``network``, which begin at 0
+        (:mod:`geonb.workloads.conflict.floor`). Without, the network says it all.
     """
 
     metric = "val_average_precision"
@@ -44,12 +56,14 @@ class Forecast(Trainable):
         if weights and "prevalence" in card:
             self.network.begin_at(torch.tensor(card["prevalence"]).clamp(1e-4, 0.5).logit())
         self.average_precision = BinnedAveragePrecision(self.outcomes)
+        self.floor = Regression.of(card["floor"]) if card.get("floor") else None
 
     @classmethod
     def check(cls, store: Store, network: str, loss: str, augment: str, sampler: str, optimizer: str) -> None:
         """Refuse what cannot be trained before anything is computed; one ValueError lists every fault."""
         checks = [
             lambda: _check_network(store, network, loss),
+            lambda: _check_floor(store, network),
             lambda: _check_loss(store, loss),
             lambda: check_optimizer(optimizer),
             lambda: check_unlabelled(sampler),
@@ -92,18 +106,59 @@ class Forecast(Trainable):
             "prevalence": prevalence(store),
         }  # fmt: skip
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    @property
+    def start(self) -> str | None:
+        """The floor's name: with a correction of 0 the forecast is that baseline."""
+        return None if self.floor is None else self.floor.name
+
+    def prepare(self, store: Store) -> dict[str, Any]:
+        """Fit the floor to the training months and let the network begin at no correction; see `_wanted_floor`."""
+        wanted, why = _wanted_floor(store, self.card["network"])
+        if wanted == "none":
+            if why:
+                print(f"floor: none; {why}", flush=True)
+            return {"floor": None}
+        self.floor, losses = choose_floor(cast("CubeStore", store), wanted, self.card["training"]["seed"])
+        self.network.begin_at_zero()
+        told = ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
+        print(
+            f"floor: {self.floor.name}, which the network corrects; log loss in the validation months: {told}",
+            flush=True,
+        )
+        return {"floor": {**self.floor.record(), "val_log_loss": losses}}
+
+    def beside(self, store: Store) -> dict[str, Any]:
+        """What a store's windows must be asked for besides, for this task: the floor, where it has one."""
+        return {"floor": floor_map(cast("CubeStore", store), self.floor, self.loss.needs_deaths)} if self.floor else {}
+
+    def data_module(self, store: Store, **options: Any) -> L.LightningDataModule:
+        return super().data_module(store, **options, **self.beside(store))
+
+    def forward(self, inputs: Tensor, floor: Tensor | None = None) -> Tensor:
         """Outputs (sample, lead, output, y, x) of standardised inputs (sample, step, channel, y, x).
 
         Event logits of all outcomes, then, if the loss asks for deaths, their log1p deaths.
+
+        Parameters
+        ----------
+        floor : Tensor (sample, lead, output, y, x)
+            Outputs of the floor, of a task that has one: ``batch["floor"]`` of ``store.windows(..., **task.beside(store))``.
+
+        Raises
+        ------
+        ValueError
+            If the task has a floor and none is given, or the other way round.
         """
-        return self.network(inputs)
+        if (floor is None) != (self.floor is None):
+            raise ValueError(_MISSING.format(self.start) if self.floor else _NONE)
+        outputs = self.network(inputs)
+        return outputs if floor is None else outputs + floor
 
-    def probabilities(self, inputs: Tensor) -> Tensor:
+    def probabilities(self, inputs: Tensor, floor: Tensor | None = None) -> Tensor:
         """Probability of an event (sample, lead, outcome, y, x), 0-1, float32; dropout as the module's mode has it."""
-        return self(inputs)[:, :, : self.outcomes].float().sigmoid()
+        return self(inputs, floor)[:, :, : self.outcomes].float().sigmoid()
 
-    def forecast(self, inputs: Tensor, draws: int = 1, seed: int = 0) -> dict[str, Tensor]:
+    def forecast(self, inputs: Tensor, draws: int = 1, seed: int = 0, floor: Tensor | None = None) -> dict[str, Tensor]:
         """Forecast with Monte-Carlo dropout.
 
         Parameters
@@ -114,6 +169,8 @@ class Forecast(Trainable):
             evaluation; those of a network without dropout are all the same.
         seed : int
             Of the draws: the same seed, draw and shape give the same forecast, however many draws there are.
+        floor : Tensor (sample, lead, output, y, x)
+            As for `forward`.
 
         Returns
         -------
@@ -123,7 +180,7 @@ class Forecast(Trainable):
         Raises
         ------
         ValueError
-            If there is no draw.
+            If there is no draw, or as `forward`.
         """
         if draws < 1:
             raise ValueError(f"draws = {draws}: give 1 (no dropout) or more.")
@@ -132,7 +189,8 @@ class Forecast(Trainable):
         try:
             with torch.inference_mode():
                 one = draws == 1 or not self.dropouts
-                drawn = self(inputs).float().expand(draws, *(-1,) * 5) if one else self._draw(inputs, draws, seed)
+                whole = self(inputs, floor).float() if one else None
+                drawn = self._draw(inputs, floor, draws, seed) if whole is None else whole.expand(draws, *(-1,) * 5)
         finally:
             self.train(was)
         with torch.inference_mode():
@@ -147,7 +205,7 @@ class Forecast(Trainable):
         """The modules whose draws tell of the network's doubt."""
         return [m for m in self.modules() if isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0]
 
-    def _draw(self, inputs: Tensor, draws: int, seed: int) -> Tensor:
+    def _draw(self, inputs: Tensor, floor: Tensor | None, draws: int, seed: int) -> Tensor:
         devices = [inputs.device] if inputs.device.type == "cuda" else []
         drawn = []
         with torch.random.fork_rng(devices=devices):
@@ -155,7 +213,7 @@ class Forecast(Trainable):
                 module.train()
             for draw in range(draws):
                 torch.manual_seed((seed * 1_000_003 + draw) % 2**63)
-                drawn.append(self(inputs).float())
+                drawn.append(self(inputs, floor).float())
         return torch.stack(drawn)
 
     def encode(self, inputs: Tensor) -> Tensor:
@@ -163,16 +221,23 @@ class Forecast(Trainable):
         return self.network.features(inputs).float().mean(dim=(2, 3))
 
     def training_step(self, batch: dict[str, Any], _: int) -> Tensor:
-        loss = self.loss(self(batch["inputs"]), batch["targets"], batch["deaths"], batch["valid"])
+        loss = self.loss(self(batch["inputs"], batch.get("floor")), batch["targets"], batch["deaths"], batch["valid"])
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch["inputs"]))
         return loss
 
     def validation_step(self, batch: dict[str, Any], _: int) -> None:
-        outputs = self(batch["inputs"])
+        outputs = self(batch["inputs"], batch.get("floor"))
         loss = self.loss(outputs, batch["targets"], batch["deaths"], batch["valid"])
         self.average_precision.update(outputs[:, :, : self.outcomes], batch["targets"], batch["valid"])
         self.log("val_loss", loss, batch_size=len(batch["inputs"]))
         self.log(self.metric, self.average_precision)
+
+
+_MISSING = (
+    "The network corrects {0}: without its logits there is no forecast. Give floor=, as store.windows(..., **task.beside(store)) "
+    "and geonb.workloads.conflict.floor.floor_outputs have it."
+)
+_NONE = "The network has no floor: give it months alone."
 
 
 def kept_bytes(network: str, channels: int, outputs: int, steps: int, horizon: int, size: tuple[int, int]) -> int:
@@ -250,6 +315,26 @@ def _check_network(store: Store, network: str, loss: str) -> None:
         build_network(network, len(_inputs(store)), outputs, int(store.meta["split"]["horizon"]))
     for height, width in _sizes(store):
         check_size(network, height, width)
+
+
+def _check_floor(store: Store, network: str) -> None:
+    wanted, why = _wanted_floor(store, network)
+    if wanted != "none" and why:
+        raise ValueError(
+            f"network = {network!r}: floor = {wanted!r} is not possible; {why}. Give floor=auto or floor=none, or write a store from "
+            "events in notebook 01."
+        )
+
+
+def _wanted_floor(store: Store, network: str) -> tuple[str, str]:
+    """The floor that is asked for, and why there can be none; auto is none where there can be none."""
+    _, options = check_network(network)
+    why = ""
+    if not hasattr(store, "cube"):
+        why = "the samples came without the months and places before them, so that no history of a cell is known"
+    elif options.get("head") == "none":
+        why = "outputs of head=none cannot begin at 0"
+    return ("none" if why and options["floor"] == "auto" else options["floor"]), why
 
 
 def _check_loss(store: Store, loss: str) -> None:

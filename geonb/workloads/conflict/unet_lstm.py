@@ -89,6 +89,11 @@ class UNetLSTM(nn.Module):
         with torch.no_grad():
             self.head.bias.view(self.horizon, self.outputs)[:, : len(logits)] = logits
 
+    def begin_at_zero(self) -> None:
+        """Let all outputs begin at exactly 0, as what is added to a floor must."""
+        for parameter in self.head.parameters():
+            nn.init.zeros_(parameter)
+
     def features(self, inputs: Tensor) -> Tensor:
         """What the deepest scale remembers, (sample, hidden, y, x) at that resolution."""
         return self._remember(inputs)[-1]

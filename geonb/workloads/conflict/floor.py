@@ -1,0 +1,102 @@
+"""The floor of a network: the regression on history that it corrects, so that with little data the answer is that baseline.
+
+A network with a floor gives the floor's outputs plus a correction that begins at 0. The regression is fitted to the training
+months, chosen by the validation months, and kept in the model's card.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from geonb.base.files import key_of
+from geonb.store.memory_map import computed_map
+from geonb.workloads.conflict.baselines import Regression, events_of, fit_logistic, fit_weighted_history, severity_of
+from geonb.workloads.conflict.windows import with_months
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from geonb.workloads.conflict.store import CubeStore
+
+FITS: dict[str, Callable[[CubeStore, int], Regression]] = {
+    "weighted-history": fit_weighted_history,
+    "logistic": fit_logistic,
+}
+
+
+class FloorMap(NamedTuple):
+    """A floor's outputs in a memory map: `file`, .npy (origin, lead, output, y, x) float32, of the `origins` (months)."""
+
+    file: Path
+    origins: np.ndarray
+    outputs: int
+
+    def rows(self, origins: np.ndarray) -> np.ndarray:
+        """Where some origins are in the file."""
+        return np.searchsorted(self.origins, origins)
+
+
+def choose_floor(store: CubeStore, wanted: str, seed: int) -> tuple[Regression, dict[str, float]]:
+    """Fit what may be the floor to the training months, and take that with the lowest log loss in the validation months.
+
+    Parameters
+    ----------
+    wanted : auto, or one of FITS
+    seed : int
+        Of the rows that are drawn where there are many.
+
+    Returns
+    -------
+    The floor, and of each that was fitted the log loss
+    """
+    found = {name: fit(store, seed) for name, fit in FITS.items() if wanted in ("auto", name)}
+    losses = {name: validation_loss(store, regression) for name, regression in found.items()}
+    return found[min(losses, key=losses.__getitem__)], losses
+
+
+def validation_loss(store: CubeStore, regression: Regression) -> float:
+    """Log loss of a regression, mean of the cells of the region, leads, outcomes and validation origins."""
+    logits, losses = regression.on(store), []
+    for t in map(int, with_months(store).origins("val")):
+        given = logits(t)[..., store.valid].astype(np.float64)
+        event = np.moveaxis(events_of(store, t, t + store.horizon), 1, 0)[..., store.valid]
+        losses.append((np.logaddexp(0, given) - given * event).mean())
+    return float(np.mean(losses))
+
+
+def floor_outputs(store: CubeStore, regression: Regression, deaths: bool) -> Callable[[int], np.ndarray]:
+    """``outputs(t)`` (lead, output, y, x) float32 of the whole region, from the months before t.
+
+    Parameters
+    ----------
+    deaths : bool
+        Whether log1p deaths follow the events' logits: of a month with an event, what the baselines expect there
+        (:func:`geonb.workloads.conflict.baselines.severity_of`, from the store's training months).
+    """
+    logits, severity = regression.on(store), severity_of(store) if deaths else None
+
+    def outputs(t: int) -> np.ndarray:
+        events = np.moveaxis(logits(t), 0, 1)
+        if severity is None:
+            return events
+        return np.concatenate([events, np.broadcast_to(np.log1p(severity), events.shape)], axis=1)
+
+    return outputs
+
+
+def floor_map(store: CubeStore, regression: Regression, deaths: bool) -> FloorMap:
+    """The floor's outputs at all origins of a store's windows, computed once a machine beside the store's memory map."""
+    origins = np.unique(store.index["t"].to_numpy(np.int64))
+    outputs = len(store.outcomes) * (2 if deaths else 1)
+    shape = (len(origins), store.horizon, outputs, *store.valid.shape)
+    said: dict[str, Any] = {"store": store.meta["key"], "floor": regression.record(), "deaths": deaths}
+    file = store.windows().folder / f"floor-{key_of(said)}.npy"
+
+    def rows() -> Any:
+        return map(floor_outputs(store, regression, deaths), origins.tolist())
+
+    computed_map(file, shape, rows)
+    return FloorMap(file, origins, outputs)
