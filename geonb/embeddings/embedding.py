@@ -108,11 +108,18 @@ def embed(
         attrs={
             "layer": "encoder, mean over the window", "network": model.card["network"], "run": Path(run.path).name,
             "precision": precision, "simulated": int(store.meta["simulated"]),
-            "notes": list(store.meta["notes"]), "colours": list(store.legend.values()), "classes": list(store.legend),
+            "notes": [*store.meta["notes"], *_untrained(model)], "colours": list(store.legend.values()), "classes": list(store.legend),
         },
     )  # fmt: skip
     _write(data, Path(run.embeddings))
     return data
+
+
+def _untrained(model: Trainable) -> list[str]:
+    """A note where the weights are those of before the first step, which tell nothing of what was learnt."""
+    if model.card.get("weights") != "start":
+        return []
+    return ["the network found nothing beyond what it began as: an encoder that was not trained made these embeddings"]
 
 
 def _encode(

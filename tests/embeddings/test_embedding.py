@@ -94,6 +94,13 @@ def test_the_precision_is_that_of_the_machine_unless_told(tmp_path, monkeypatch,
         embedding.embed(run, store, model, precision="half")
 
 
+def test_an_encoder_that_was_not_trained_is_told_of(tmp_path, monkeypatch):
+    run, store, model = pretend(monkeypatch, tmp_path, table(3), {}, filled(3))
+    assert embedding.embed(run, store, model).attrs["notes"] == []
+    model.card = {**model.card, "weights": "start"}
+    assert "was not trained" in embedding.embed(run, store, model).attrs["notes"][0]
+
+
 def test_labels_times_and_margins_are_there_where_they_are_known(tmp_path, monkeypatch):
     import pandas as pd
 
