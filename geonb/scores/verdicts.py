@@ -77,7 +77,8 @@ def summary(scores: xr.Dataset, split: str = "test") -> str:
 def verdict(scores: xr.Dataset, split: str = "test") -> str:
     """One honest sentence: does the network beat its best baseline, and is the difference beyond chance?
 
-    A second one where training found nothing beyond what the network began as (attribute ``start``, a baseline's name).
+    Further ones say that training found nothing beyond what the network began as (attribute ``start``, a baseline's name), and name
+    the rare classes where the headline is a mean over classes, see :func:`carriers`.
     """
     metric = str(scores.attrs["headline"])
     told = headline(scores, metric, split)
@@ -97,9 +98,40 @@ def verdict(scores: xr.Dataset, split: str = "test") -> str:
         moved = f"{'lower' if turn > 0 else 'higher'} by {abs(gain):.3f} [{ends[0]:.3f}, {ends[1]:.3f}] than"
     span = f"{with_units(metric, scores.attrs)} {moved} {told['baseline']} (paired over blocks)"
     start = str(scores.attrs.get("start", ""))
-    kept = f" Training found nothing beyond {start} on the validation samples: the network is {start}." if start else ""
+    kept = f"Training found nothing beyond {start} on the validation samples: the network is {start}." if start else ""
+    more = "".join(f" {said}" for said in (kept, carriers(scores, split)) if said)
     if low > 0:
-        return f"The network beats its best baseline: {span}.{kept}"
+        return f"The network beats its best baseline: {span}.{more}"
     if high < 0:
-        return f"The network is WORSE than its best baseline: {span}.{kept}"
-    return f"The network cannot be told from its best baseline on these blocks: {span}.{kept}"
+        return f"The network is WORSE than its best baseline: {span}.{more}"
+    return f"The network cannot be told from its best baseline on these blocks: {span}.{more}"
+
+
+def carriers(scores: xr.Dataset, split: str = "test") -> str:
+    """Which rare classes weigh as much as any other in a headline that is a mean over classes; "" where none does.
+
+    Parameters
+    ----------
+    scores : Dataset, with ``class_samples``, ``class_blocks``, ``rare (split, class)`` and ``score_without_rare (model, split)``,
+        and the attribute ``mean_over_classes`` (the metric that is one), where the workload counts classes
+    """
+    metric = str(scores.attrs["headline"])
+    if "rare" not in scores or scores.attrs.get("mean_over_classes") != metric:
+        return ""
+    at = scores.sel(split=split)
+    rare = [str(name) for name in at["class"].values[at["rare"].values.astype(bool)]]
+    if not rare:
+        return ""
+    present, unit = int((at["class_samples"] > 0).sum()), scores.attrs.get("unit", "pixels")
+    counted = [f"{n} ({int(at['class_samples'].sel({'class': n})):,} {unit} in {_blocks(at, n)})" for n in rare]
+    if len(rare) == present:
+        return f"All {present} classes are rare here, so that {metric} hangs on few places: {', '.join(counted)}."
+    best = headline(scores, metric, split).get("baseline")
+    values = [f"{n} {float(at['score_without_rare'].sel(model=n)):.3f}" for n in ("network", best) if n]
+    alike = f"Rare, but as heavy in {metric} as any other of the {present} classes: {', '.join(counted)}"
+    return f"{alike}; without {'them' if len(rare) > 1 else 'it'}: {', '.join(values)}."
+
+
+def _blocks(at: xr.Dataset, name: str) -> str:
+    number = int(at["class_blocks"].sel({"class": name}))
+    return f"{number} block{'' if number == 1 else 's'}"

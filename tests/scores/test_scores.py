@@ -168,6 +168,62 @@ def test_the_verdict_is_honest():
         assert told in s.verdict(segmentation_scores.score_classes(tree(skill=skill), draws=300))
 
 
+def with_rare(where, skill=1.0):
+    """A tree whose class "rare" stands at the pixels of `where` alone (slices of y and x); elsewhere it is class 0."""
+    predictions = tree(skill=skill)
+    data = predictions["a"].to_dataset()
+    truth = data["truth"].where(data["truth"] != 3, 0).astype(np.uint8)
+    for place in where:
+        truth[place] = 3
+    predictions["a"] = xr.DataTree(data.assign(truth=truth))
+    return predictions
+
+
+def test_pixels_and_blocks_of_each_class_are_counted_and_what_is_rare_is_told():
+    # block 2 (y 0-9, x 20-29) and block 5 (x 50-59) are of the test split; rows 0 to 4 have no prediction
+    two = [np.s_[6:8, 22:24], np.s_[7:9, 52:57]]
+    predictions = with_rare(two)
+    scores = segmentation_scores.score_classes(predictions, draws=100)
+    data = predictions["a"].to_dataset()
+    true, guess, _ = pixels(data, "test")
+    at = scores.sel(split="test")
+    np.testing.assert_array_equal(at["class_samples"], np.bincount(true, minlength=4))
+    assert at["class_samples"].values[3] == 14 and at["class_blocks"].values[3] == 2
+    assert (at["class_blocks"].values[:3] == int(at["n_blocks"])).all()
+    assert at["rare"].values.tolist() == [False, False, False, True]
+    without = metrics.jaccard_score(true, guess, average="macro", labels=[0, 1, 2])
+    assert at["score_without_rare"].sel(model="network").item() == pytest.approx(without)
+    guessed = pixels(data, "test", 1)[1]
+    other = metrics.jaccard_score(true, guessed, average="macro", labels=[0, 1, 2])
+    told = "Rare, but as heavy in mean_iou as any other of the 4 classes: rare (14 pixels in 2 blocks); without it: "
+    assert s.verdict(scores).endswith(f". {told}network {without:.3f}, majority {other:.3f}.")
+    assert "Rare" not in s.verdict(scores.assign(rare=scores["rare"] & False))
+    assert "Rare" not in s.verdict(scores.drop_vars("rare")), "scores of an earlier geonb"
+
+
+def test_what_is_rare():
+    def rare(where):
+        at = segmentation_scores.score_classes(with_rare(where), draws=0).sel(split="test")
+        return bool(at["rare"].values[3]), int(at["class_blocks"].values[3]), float(at["prevalence"].values[3])
+
+    everywhere = [np.s_[y : y + 2, x : x + 2] for y in range(6, 60, 10) for x in range(5, 80, 10)]
+    some = [np.s_[6:7, 22:23], np.s_[7:8, 52:53], np.s_[12:13, 2:3], np.s_[12:13, 32:33]]
+    large = [np.s_[0:10, 20:30], np.s_[0:10, 50:60]]
+    flags = [rare(where) for where in (everywhere, some, large, [])]
+    assert [flag for flag, _, _ in flags] == [False, True, True, False]
+    (_, many, share), (_, few, tiny), (_, two, much), (_, none, nothing) = flags
+    assert many > 3 and share > 0.01 and few >= 3 and tiny < 0.01 and two == 2 and much > 0.05 and none == nothing == 0
+
+
+def test_where_all_classes_are_rare_it_is_told():
+    predictions = tree()
+    data = predictions["a"].to_dataset()
+    kept = data["split"].where(data["block"].isin([2, 5]) | (data["split"] != 3), 0).astype(np.int8)
+    predictions["a"] = xr.DataTree(data.assign(split=kept))
+    said = s.verdict(segmentation_scores.score_classes(predictions, draws=50))
+    assert "All 4 classes are rare here, so that mean_iou hangs on few places" in said and "in 2 blocks)" in said
+
+
 def test_one_seed_one_answer(made):
     _, scores = made
     xr.testing.assert_identical(scores, segmentation_scores.score_classes(tree(), draws=300, rows=17))

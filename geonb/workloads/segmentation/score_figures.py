@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from geonb.base.metrics import lower_is_better
 from geonb.plots.scores import counted, models_of, needed, readable, rows_of_dots
 from geonb.plots.style import class_colours, finish, model_looks, styled
+from geonb.scores.verdicts import carriers
 
 
 @styled
@@ -19,15 +20,20 @@ def class_scores(scores: xr.Dataset, metric: str = "iou", split: str = "test") -
 
     Parameters
     ----------
-    scores : Dataset with ``class_score`` (model, split, class, class_metric), its ``_low``/``_high`` and ``prevalence``
+    scores : Dataset with ``class_score`` (model, split, class, class_metric), its ``_low``/``_high`` and ``prevalence``;
+        ``class_blocks`` and ``rare`` (split, class) are told where they are there
     metric : str
         One of the Dataset's ``class_metric``.
     """
     chosen = scores.sel(split=split, class_metric=metric)
-    figure, ax = _rows_of_classes(chosen, scores, list(map(_share, chosen.prevalence.values)))
+    shares = list(map(_share, chosen.prevalence.values))
+    if "class_blocks" in chosen:  # not in scores of an earlier geonb
+        here = zip(shares, chosen.class_blocks.values.tolist(), chosen.rare.values.tolist(), strict=True)
+        shares = [f"{s}, {n} block{'s' * (n != 1)}{' (rare)' * r}" if n else s for s, n, r in here]
+    figure, ax = _rows_of_classes(chosen, scores, shares)
     ax.set(xlim=(-0.01, 1), xlabel=readable(metric), title=f"{readable(metric)} of each class")
     figure.tight_layout()
-    return finish(figure, scores.attrs, counted(scores, split))
+    return finish(figure, scores.attrs, counted(scores, split), carriers(scores, split) if metric == "iou" else "")
 
 
 def _rows_of_classes(chosen: xr.Dataset, scores: xr.Dataset, told: list[str]) -> tuple[Figure, Axes]:

@@ -19,6 +19,10 @@ CLASS_METRICS = ("iou", "f1", "precision", "recall", "boundary_f1", "area_error"
 DIMS = {"score": ("model", "split", "metric"), "class_score": ("model", "split", "class", "class_metric")}
 
 
+# A class of fewer blocks, or a smaller share of a split's pixels, is called rare: in the mean it weighs as much as any other.
+FEW_BLOCKS, SMALL_SHARE = 3, 0.01
+
+
 EDGES = ("true", "true_near", "guess", "guess_near")
 
 
@@ -50,10 +54,11 @@ def score_classes(
         ``source_score``, ``source_gain (model, split, source, metric)``; ``constituent_score``, ``constituent_gain`` if
         there is more than one dataset among the sources (coordinate ``dataset`` of ``source``).
     Counts: ``confusion (model, split, true, predicted)``; ``confidence``, ``hit_rate``, ``bin_samples (model, split, bin)`` of
-    the reliability diagram; ``n_samples``, ``n_blocks``, ``n_classes (split)``; ``prevalence``, ``true_area_ha (split, class)``,
-    ``area_ha (model, split, class)``; ``source_samples``, ``source_blocks (split, source)``. By block, with its ``block_source``,
-    ``block_number``, ``block_split``: ``block_confusion (model, block, true, predicted)``, ``block_losses (model, block, loss)``
-    and ``block_edges (model, block, edge, class)``; ``blocks_across (source)``: block number = row * across + column.
+    the reliability diagram; ``n_samples``, ``n_blocks``, ``n_classes (split)``; ``prevalence``, ``true_area_ha``, ``class_samples``,
+    ``class_blocks`` (that hold some of it), ``rare (split, class)``, and ``score_without_rare (model, split)``, the mean IoU over
+    the other classes; ``area_ha (model, split, class)``; ``source_samples``, ``source_blocks (split, source)``. By block, with its
+    ``block_source``, ``block_number``, ``block_split``: ``block_confusion (model, block, true, predicted)``, ``block_losses (model,
+    block, loss)`` and ``block_edges (model, block, edge, class)``; ``blocks_across (source)``: block number = row * across + column.
 
     ``area_error`` is (predicted - true) / true area: 0.1 means that a tenth too much was mapped.
 
@@ -97,7 +102,11 @@ def score_classes(
     } | ({"constituent": named} if len(named) > 1 else {})  # fmt: skip
     keep = ("workload", "title", "run", "simulated", "notes", "colours", "headline", "network", "precision", "block")
     attrs = {k: predictions.attrs[k] for k in keep if k in predictions.attrs}
-    return xr.Dataset(variables, coords, attrs | {"draws": draws, "boundary_tolerance_px": tolerance_px})
+    return xr.Dataset(
+        variables,
+        coords,
+        attrs | {"draws": draws, "mean_over_classes": "mean_iou", "boundary_tolerance_px": tolerance_px},
+    )
 
 
 def metrics_of(table: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -153,10 +162,15 @@ def _counts(blocks: Blocks, splits: list[str]) -> Variables:
     confusion = total[..., where["confusion"]].reshape(len(blocks.models), len(splits), number, number).astype(np.int64)
     bins = blocks.bins[:, [SPLITS[s] for s in splits]]
     per_class = confusion[0].sum(axis=-1)
+    held = blocks.table[0][:, where["confusion"]].reshape(-1, number, number).sum(axis=-1) > 0  # (block, class)
+    class_blocks = np.stack([held[m].sum(axis=0) for m in mine])
     areas = total[..., where["areas"]] * (1 if np.isfinite(blocks.pixel_ha).all() else np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
         confidence, hit_rate = bins[..., 1] / bins[..., 0], bins[..., 2] / bins[..., 0]
         prevalence = per_class / per_class.sum(axis=-1, keepdims=True)
+        rare = (per_class > 0) & ((class_blocks < FEW_BLOCKS) | (prevalence < SMALL_SHARE))
+        iou = metrics_of(total, number)[1][..., CLASS_METRICS.index("iou")]
+        without = _mean(np.where(rare, np.nan, iou))
     return {
         "confusion": (("model", "split", "true", "predicted"), confusion),
         "confidence": (("model", "split", "bin"), confidence),
@@ -166,6 +180,10 @@ def _counts(blocks: Blocks, splits: list[str]) -> Variables:
         "n_blocks": ("split", np.array([m.sum() for m in mine])),
         "n_classes": ("split", (per_class > 0).sum(axis=-1)),
         "prevalence": (("split", "class"), prevalence),
+        "class_samples": (("split", "class"), per_class),
+        "class_blocks": (("split", "class"), class_blocks),
+        "rare": (("split", "class"), rare),
+        "score_without_rare": (("model", "split"), without),
         "true_area_ha": (("split", "class"), areas[0][:, :number]),
         "area_ha": (("model", "split", "class"), areas[..., number:]),
     }

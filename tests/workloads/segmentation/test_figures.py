@@ -84,6 +84,20 @@ def test_scores_of_an_older_geonb_are_refused_with_a_word(scores):
     assert plots.skill(old) and score_figures.class_scores(old)
 
 
+def test_classes_tell_their_blocks_and_which_are_rare(scores):
+    at = scores.sel(split="test")
+    told = " ".join(" ".join(words(score_figures.class_scores(scores))).split())
+    for share, blocks, rare in zip(at["prevalence"].values, at["class_blocks"].values, at["rare"].values, strict=True):
+        if blocks:
+            assert (
+                f"{share:.1%} of pixels, {blocks} block{'s' if blocks > 1 else ''}{' (rare)' if rare else ''}" in told
+            )
+    assert at["rare"].any() and "Rare, but as heavy" in told
+    assert "blocks (rare)" not in " ".join(
+        words(score_figures.class_scores(scores.drop_vars(["class_blocks", "rare"])))
+    )
+
+
 def test_class_shares_add_up():
     store = made_store()
     bars = maps.class_shares(store).axes[0].containers
