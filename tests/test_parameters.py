@@ -274,6 +274,8 @@ REFUSED = {
         "weights=ema optimizer=adamw:swa=0.5",
         "samples=10 clusters=14",
         "patch=64 block=32",
+        "gap=-1",
+        "gap=16 block=none",
         "network=fpn:encoder=resnet18 patch=100",
         "classes=1=a,2=b loss=cross-entropy:class_weights=1-2-4 images=x masks=x",
         f"images={LONG}",

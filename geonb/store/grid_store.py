@@ -64,6 +64,8 @@ class GridStore(Store):
             else f"the splits' nearest windows are {_distance(gap_m, gap_px)} apart"
         )
         said = f"Split by {split['method']}. No window shares a pixel or a block with one of another split; {apart}."
+        if gap := split.get("gap"):
+            said += _said_of_gap(gap, pixel_m, split["left_out"], len({str(b) for b in split["blocks"].values()}) > 1)
         return {
             "method": split["method"], **counts, "counts": counts, "smallest_gap_m": gap_m, "leaks": 0, "said": said
         }  # fmt: skip
@@ -78,6 +80,16 @@ class GridStore(Store):
         attrs = {"flag_values": [0, 1, 2, 3], "flag_meanings": "none train val test", "long_name": "split"}
         coords = {k: grid[k] for k in ("y", "x", "spatial_ref")}
         return xr.DataArray(values, coords, ("y", "x"), name="split", attrs=attrs)
+
+
+def _said_of_gap(gap: int, pixel_m: float, left_out: dict[str, int], several: bool) -> str:
+    length = f"{gap} px" + (f" ({gap * pixel_m:.0f} m)" if np.isfinite(pixel_m) else "")
+    counts = " and ".join(f"{number} {split}" for split, number in left_out.items() if number) or "no"
+    beside = " Between images that adjoin on the ground there is no gap." if several else ""
+    return (
+        f" Every pixel of a validation or test block lies at least {length} from all training windows: {counts} windows that were nearer "
+        f"to a block of a later split were left out.{beside}"
+    )
 
 
 def _distance(metres: float | None, pixels: float) -> str:

@@ -20,7 +20,8 @@ def leaks(index: pd.DataFrame, shapes: dict[str, tuple[int, int]], split: dict[s
     ----------
     index : DataFrame with source, y, x, height, width, split
     shapes : dict of source -> (rows, columns)
-    split : dict with block (px) and blocks (source -> rows of 0 none, 1 train, 2 val, 3 test)
+    split : dict with block (px) and blocks (source -> rows of 0 none, 1 train, 2 val, 3 test), and gap (px) if there shall be one: between
+        windows of different splits, and from a window to the blocks of later splits
 
     Returns
     -------
@@ -42,9 +43,14 @@ def leaks(index: pd.DataFrame, shapes: dict[str, tuple[int, int]], split: dict[s
         faults += [f"{_name(rows, i)} has no split" for i in np.flatnonzero(code == 0)]
         crossing = _crossing(low, high, code, off, np.array(split["blocks"][source]), split["block"])
         faults += [f"{_name(rows, i)} reaches into a block of another split" for i in crossing]
+        faults += _near(rows, low, high, code, off, split, source)
         overlapping, nearest = overlaps(low, high, code)
         faults += [f"{_name(rows, i)} overlaps {_name(rows, j)}" for i, j in overlapping]
         gap = min(gap, nearest)
+        if nearest < split.get("gap", 0) and not overlapping:
+            faults.append(
+                f"windows of {source} in different splits are {nearest:.0f} px apart, the gap is {split['gap']} px"
+            )
     return faults, gap
 
 
@@ -58,6 +64,30 @@ def _crossing(
         if (touched != code[i]).any():
             crossing.append(int(i))
     return crossing
+
+
+def _near(
+    rows: pd.DataFrame, low: np.ndarray, high: np.ndarray, code: np.ndarray, off: np.ndarray, split: dict[str, Any], source: str
+) -> list[str]:  # fmt: skip
+    """Windows less than the gap from a block of a later split, by the distance of rectangles."""
+    import shapely
+
+    gap, side, blocks = split.get("gap", 0), split["block"], np.array(split["blocks"][source])
+    faults: list[str] = []
+    for later in (2, 3) if gap else ():
+        y, x = np.nonzero(blocks == later)
+        mine = np.flatnonzero(~off & (code > 0) & (code < later))
+        if not len(y) or not len(mine):
+            continue
+        tree = shapely.STRtree(shapely.box(x * side, y * side, (x + 1) * side, (y + 1) * side))
+        boxes = shapely.box(low[mine, 1], low[mine, 0], high[mine, 1], high[mine, 0])
+        (which, _), distance = tree.query_nearest(boxes, return_distance=True, all_matches=False)
+        faults += [
+            f"{_name(rows, mine[i])} lies {d:.0f} px from a block of {SPLITS[later - 1]}, the gap is {gap} px"
+            for i, d in zip(which, distance, strict=True)
+            if d < gap
+        ]
+    return faults
 
 
 def overlaps(low: np.ndarray, high: np.ndarray, code: np.ndarray) -> tuple[list[tuple[int, int]], float]:

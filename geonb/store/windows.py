@@ -44,8 +44,9 @@ def read_shares(shares: str | tuple[float, ...]) -> tuple[float, float, float]:
 
 
 def check_sizes(
-    shapes: dict[str, tuple[int, int]], patch: int, stride: int, block: int | None, seed: int = 0, min_valid: float = 0
-) -> None:
+    shapes: dict[str, tuple[int, int]], patch: int, stride: int, block: int | None, seed: int = 0, min_valid: float = 0,
+    gap: int = 0,
+) -> None:  # fmt: skip
     """Refuse window and block sizes that no grid can serve; one ValueError lists every fault."""
     faults = [
         f"{name} = {value} px: give a whole number from 1"
@@ -57,6 +58,7 @@ def check_sizes(
             faults.append(
                 f"patch = {patch} px is larger than {source} ({shape[0]} x {shape[1]} px): at most {min(shape)}"
             )
+    faults += _gap_faults(shapes, patch, block, gap)
     if seed < 0:
         faults.append(f"seed = {seed}: give a whole number from 0")
     if not 0 <= min_valid <= 1:
@@ -70,6 +72,21 @@ def check_sizes(
             f"stride = {stride} px is larger than block = {block} px: whole blocks would be stepped over. Lower `stride`"
         )
     refuse("No windows can be cut", faults)
+
+
+def _gap_faults(shapes: dict[str, tuple[int, int]], patch: int, block: int | None, gap: int) -> list[str]:
+    if gap != int(gap) or gap < 0:
+        return [f"gap = {gap} px: give a whole number from 0"]
+    if gap and block is None:
+        return [
+            f"gap = {gap} px: it lies between blocks of one image, and block = None deals whole images. Give a `block`"
+        ]
+    most = max((max(shape) for shape in shapes.values()), default=gap + 2 * patch) - 2 * patch
+    if gap and gap > most:
+        return [
+            f"gap = {gap} px: two windows of {patch} px so far apart fit into no image, at most {max(0, most)} px apart do"
+        ]
+    return []
 
 
 def spatial_split(counts: np.ndarray, shares: tuple[float, float, float], seed: int) -> np.ndarray:
@@ -125,11 +142,11 @@ def deal(groups: dict[str, Any], n_classes: int, cut: dict) -> dict:
     groups : dict of source -> Zarr group
     n_classes : int
         Of ``targets``; 0 where they are no classes.
-    cut : dict with block (px; None deals whole sources), shares, seed
+    cut : dict with block (px; None deals whole sources), shares, seed, and gap (px) if there is one
 
     Returns
     -------
-    dict with method (block or source), block (px; the longest side where whole sources are dealt), shares, seed, pixels
+    dict with method (block or source), block (px; the longest side where whole sources are dealt), gap, shares, seed, pixels
     of each split, blocks_with_data, and blocks: of each source, rows of 0 none, 1 train, 2 val, 3 test
     """
     block = cut["block"] or max(max(group["valid"].shape) for group in groups.values())
@@ -150,6 +167,7 @@ def deal(groups: dict[str, Any], n_classes: int, cut: dict) -> dict:
         "method": "source" if cut["block"] is None else "block", "block": int(block), "shares": cut["shares"],
         "seed": cut["seed"], "pixels": {s: int(flat[dealt == i + 1].sum()) for i, s in enumerate(SPLITS)},
         "blocks_with_data": int((dealt > 0).sum()), "blocks": {name: blocks[owner[name]].tolist() for name in groups},
+        **({"gap": int(cut["gap"])} if cut.get("gap") else {}),
     }  # fmt: skip
 
 
@@ -193,7 +211,7 @@ def cut_windows(
     Parameters
     ----------
     groups : dict of source -> Zarr group
-    split : dict, what `deal` gave
+    split : dict, what `deal` gave; with a gap it gains ``left_out``, the number of windows of each split that were too near
     cut : dict with patch, stride (px), shares, min_valid
     facts : list of dict with name, dataset, and what `read` asks for: one a source
     read : (group, fact) -> Reader of its pixels, see `cut_patches`; `valid_and_labelled` by default
@@ -210,10 +228,18 @@ def cut_windows(
         group = groups[fact["name"]]
         tasks.append((group, fact, split, cut, read(group, fact) if read else valid_and_labelled(group)))
     tables, outlines = zip(*threads.spread(_cut_one, tasks), strict=True)
+    if split.get("gap"):
+        split["left_out"] = {s: sum(t.attrs["left_out"][s] for t in tables) for s in SPLITS}
     table = pd.concat(tables, ignore_index=True)
+    table.attrs = {}
     table["time"] = pd.Series(pd.NaT, index=table.index, dtype="datetime64[ns, UTC]")
     missing = [s for s, share in zip(SPLITS, cut["shares"], strict=True) if share and s not in set(table["split"])]
     if missing:
+        if split.get("gap") and any(split["left_out"][s] for s in missing):
+            raise ValueError(
+                f"gap = {split['gap']} px leaves no window for {' and '.join(missing)}: all of theirs lie nearer than that to a block "
+                f"of another split. Give a gap of at most {_largest_gap(tasks, missing)} px, or larger blocks (block = {split['block']} px)"
+            )
         raise ValueError(
             f"No window of {cut['patch']} px lies in {' or '.join(missing)}: {split['blocks_with_data']} blocks of "
             f"{split['block']} px hold data. Give a smaller `patch` or `stride`, another `block`, or larger images"
@@ -221,10 +247,25 @@ def cut_windows(
     return gpd.GeoDataFrame(table, geometry=pd.concat(outlines, ignore_index=True))
 
 
+def _largest_gap(tasks: list[tuple], wanted: list[str]) -> int:
+    """The largest gap that leaves each split a window (px), by halving: a smaller gap leaves no fewer of them."""
+
+    def fits(gap: int) -> bool:
+        cut = [_cut_one(group, fact, {**split, "gap": gap}, *rest)[0] for group, fact, split, *rest in tasks]
+        return set(wanted) <= {s for table in cut for s in table["split"].unique()}
+
+    low, high = 0, tasks[0][2]["gap"]
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
 def _cut_one(group: Any, fact: dict, split: dict, cut: dict, read: Reader) -> tuple[pd.DataFrame, gpd.GeoSeries]:
     """The windows of one source, and their outlines."""
     blocks, shape = np.array(split["blocks"][fact["name"]], np.int8), group["valid"].shape
-    table = cut_patches(blocks, split["block"], shape, cut["patch"], cut["stride"], read, cut["min_valid"])
+    gap = split.get("gap", 0)
+    table = cut_patches(blocks, split["block"], shape, cut["patch"], cut["stride"], read, cut["min_valid"], gap)
     table.insert(0, "source", fact["name"])
     table.insert(1, "dataset", fact["dataset"])
     at, sizes = table[["y", "x"]].to_numpy(), table[["height", "width"]].to_numpy()
@@ -239,6 +280,7 @@ def cut_patches(
     stride: int,
     read: Reader,
     min_valid: float = 0.25,
+    gap: int = 0,
 ) -> pd.DataFrame:
     """Windows of a grid that lie in one split, with enough valid pixels, at least one label, and something to see.
 
@@ -253,10 +295,14 @@ def cut_patches(
         A window whose valid pixels are all `blank` (of one kind; any number of kinds may be given) is left out.
     min_valid : float, 0-1
         Share of valid pixels below which a window is left out.
+    gap : int, px
+        So far training windows stay from every block of validation and test, and windows of validation from those of test. The later
+        split keeps all of its windows, and every pixel of a test block lies so far from all that was trained on.
 
     Returns
     -------
-    DataFrame with y, x (px), height, width, split, block (number of the block under the centre), valid_share, labelled_share
+    DataFrame with y, x (px), height, width, split, block (number of the block under the centre), valid_share, labelled_share;
+    its attrs have ``left_out``, the number of windows of each split that the gap took
     """
     at = grids.windows(shape, patch, stride)
     split = _split_of(at, patch, blocks, block)
@@ -264,8 +310,11 @@ def cut_patches(
     shares = _shares(at, patch, shape, read)
     keep = (shares[:, 0] >= min_valid) & (shares[:, 1] > 0) & (shares[:, 2:] < shares[:, :1]).all(axis=1)
     at, split, shares = at[keep], split[keep], shares[keep]
+    near = _near_later(at, patch, shape, blocks, block, gap, split)
+    left_out = {s: int(near[split == i + 1].sum()) for i, s in enumerate(SPLITS)}
+    at, split, shares = at[~near], split[~near], shares[~near]
     middle = (at + patch // 2) // block
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "y": at[:, 0],
             "x": at[:, 1],
@@ -277,19 +326,36 @@ def cut_patches(
             "labelled_share": shares[:, 1].astype(np.float32),
         }
     )
+    table.attrs["left_out"] = left_out
+    return table
 
 
 def _split_of(at: np.ndarray, patch: int, blocks: np.ndarray, block: int) -> np.ndarray:
     """The one split that a window lies in, 0 where it touches two, or a block of none."""
-    first, last = at // block, (at + patch - 1) // block
-    high = np.zeros(len(at), np.int8)
-    low = np.full(len(at), 127, np.int8)
+    low, high = _codes_under(at // block, (at + patch - 1) // block, blocks)
+    return np.where(high == low, high, 0)
+
+
+def _near_later(
+    at: np.ndarray, patch: int, shape: tuple[int, int], blocks: np.ndarray, block: int, gap: int, split: np.ndarray
+) -> np.ndarray:
+    """Which windows have a pixel of a later split's block less than `gap` px away (along rows and columns, so at corners, too)."""
+    if not gap:
+        return np.zeros(len(at), bool)
+    first, last = np.maximum(at - gap, 0), np.minimum(at + patch - 1 + gap, np.array(shape) - 1)
+    return _codes_under(first // block, last // block, blocks)[1] > split
+
+
+def _codes_under(first: np.ndarray, last: np.ndarray, blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest code of the blocks from `first` to `last`, each (window, 2)."""
+    high = np.zeros(len(first), np.int8)
+    low = np.full(len(first), 127, np.int8)
     for dy in range(int((last - first)[:, 0].max(initial=0)) + 1):
         for dx in range(int((last - first)[:, 1].max(initial=0)) + 1):
             here = blocks[np.minimum(first[:, 0] + dy, last[:, 0]), np.minimum(first[:, 1] + dx, last[:, 1])]
             high = np.maximum(high, here)
             low = np.minimum(low, here)
-    return np.where(high == low, high, 0)
+    return low, high
 
 
 def _shares(at: np.ndarray, patch: int, shape: tuple[int, int], read: Callable) -> np.ndarray:

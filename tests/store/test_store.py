@@ -1,6 +1,7 @@
 import errno
 import json
 import multiprocessing
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -18,6 +19,7 @@ import xarray as xr
 from rasterio.shutil import copy
 from rasterio.windows import Window
 from scenes import look_at, make_scene, write_raster
+from scipy.ndimage import distance_transform_cdt
 from shapely import box
 
 from geonb.base import conventions, files
@@ -135,6 +137,42 @@ def test_check_split_reports(small_store):
         sum(report["blocks"].values())
         == (np.unique(np.array(small_store.meta["split"]["blocks"]["image"]) > 0, return_counts=True)[1])[-1]
     )
+
+
+def test_a_gap_lies_between_what_is_trained_on_and_what_is_scored(scene, tmp_path):
+    adjoining = segmentation_store.write_store(pairs_of(scene), **SMALL, root=tmp_path)
+    assert segmentation_store.write_store(pairs_of(scene), **SMALL, gap=0, root=tmp_path).path == adjoining.path
+    made = store.check_store(segmentation_store.write_store(pairs_of(scene), **SMALL, gap=4, root=tmp_path).path)
+    assert made.path != adjoining.path
+    split = made.split_map("image").to_numpy()
+    np.testing.assert_array_equal(split, adjoining.split_map("image"))  # what is scored stays as it is
+    seen = np.zeros(split.shape, bool)
+    for row in made.index.query("split == 'train'").itertuples():
+        seen[row.y : row.y + row.height, row.x : row.x + row.width] = True
+    apart = distance_transform_cdt(~seen, "chessboard")[split > 1].min() - 1
+    assert apart >= 4
+    report = store.check_split(made)
+    pixel_m = made.meta["sources"][0]["pixel_m"]
+    assert report["smallest_gap_m"] >= 4 * pixel_m - 0.1
+    before = adjoining.index["split"].value_counts()
+    fewer = {s: int(before[s] - report["windows"][s]) for s in conventions.SPLITS}
+    assert fewer == made.meta["split"]["left_out"] and fewer["train"] > 0 == fewer["test"]
+    assert f"at least 4 px ({4 * pixel_m:.0f} m) from all training windows: {fewer['train']} train" in report["said"]
+    assert "from all training windows" not in store.check_split(adjoining)["said"]
+
+
+def test_a_gap_that_leaves_nothing_says_what_would_fit(scene, tmp_path):
+    def cut(gap):
+        return segmentation_store.write_store(pairs_of(scene), **SMALL, gap=gap, root=tmp_path)
+
+    with pytest.raises(
+        ValueError, match=r"gap = 90 px leaves no window for .*train.*Give a gap of at most \d+ px"
+    ) as told:
+        cut(90)
+    most = int(re.search(r"at most (\d+) px", str(told.value))[1])
+    assert set(cut(most).index["split"]) == set(conventions.SPLITS)
+    with pytest.raises(ValueError, match=f"Give a gap of at most {most} px"):
+        cut(most + 1)
 
 
 def test_no_absolute_path_of_the_project_in_the_seal(scene, tmp_path):

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import distance_transform_cdt
 
 from geonb.base import conventions
 from geonb.store import leakage, windows
@@ -131,6 +132,48 @@ def test_no_split_shares_a_pixel_with_another(data):
     assert leakage.leaks(table, {"s": shape}, split)[0] == []
 
 
+@given(st.data())
+@settings(max_examples=40, deadline=None)
+def test_the_gap_takes_just_the_windows_that_are_too_near_a_later_split(data):
+    """Oracle: scipy's chessboard distance of every pixel to the pixels of later splits' blocks."""
+    shape = data.draw(st.tuples(st.integers(20, 60), st.integers(20, 60)))
+    block, gap = data.draw(st.integers(4, 12)), data.draw(st.integers(1, 15))
+    patch, stride = data.draw(st.integers(2, block)), data.draw(st.integers(1, 6))
+    rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
+    blocks = rng.choice(4, (-(-shape[0] // block), -(-shape[1] // block)), p=[0.1, 0.7, 0.1, 0.1])
+    every = windows.cut_patches(blocks, block, shape, patch, stride, everything(shape))
+    table = windows.cut_patches(blocks, block, shape, patch, stride, everything(shape), gap=gap)
+    codes = np.kron(blocks, np.ones((block, block), int))[: shape[0], : shape[1]]
+    expected, left_out = [], dict.fromkeys(conventions.SPLITS, 0)
+    for r in every.itertuples():
+        later = codes > conventions.SPLITS.index(r.split) + 1
+        between = distance_transform_cdt(~later, "chessboard") - 1 if later.any() else np.full(shape, 999)
+        if between[r.y : r.y + patch, r.x : r.x + patch].min() >= gap:
+            expected.append((r.y, r.x, r.split))
+        else:
+            left_out[r.split] += 1
+    assert [(r.y, r.x, r.split) for r in table.itertuples()] == expected
+    assert table.attrs["left_out"] == left_out and left_out["test"] == 0
+    split = {"block": block, "blocks": {"s": blocks.tolist()}, "gap": gap}
+    faults, nearest = leakage.leaks(table.assign(source="s"), {"s": shape}, split)
+    assert faults == [] and nearest >= gap
+
+
+def test_a_window_nearer_than_the_gap_is_a_fault():
+    split = {"block": 4, "blocks": {"s": [[1, 1, 3, 3]]}, "gap": 2}
+    table = pd.DataFrame(
+        {"source": "s", "y": 0, "x": [2, 8], "height": 4, "width": 4, "split": ["train", "test"]}, index=[0, 1]
+    )
+    assert leakage.leaks(table, {"s": (4, 16)}, split)[1] == 2
+    assert leakage.leaks(table, {"s": (4, 16)}, split)[0] == []
+    near = table.assign(x=[3, 9])
+    assert leakage.leaks(near, {"s": (4, 16)}, split) == (
+        ["train window 0 (s y 0, x 3, 4 px) lies 1 px from a block of test, the gap is 2 px"], 2.0
+    )  # fmt: skip
+    (one, two), _ = leakage.leaks(table.assign(x=[3, 8]), {"s": (4, 16)}, split)
+    assert "1 px from a block" in one and two == "windows of s in different splits are 1 px apart, the gap is 2 px"
+
+
 def planted(**changes):
     """Two windows of 4 px in a 8 x 8 grid of blocks of 4 px, train on the left, test on the right; then one is changed."""
     table = pd.DataFrame(
@@ -184,6 +227,12 @@ def test_sizes_are_refused_together():
         windows.check_sizes({"a": (10, 20)}, 16, 8, 8)
     with pytest.raises(ValueError, match=r"stride = 5000 px is larger than block = 64 px.*Lower `stride`"):
         windows.check_sizes({}, 64, 5000, 64)
+    for wrong, told in ((-1, "whole number from 0"), (1.5, "whole number"), (53, "at most 52 px apart")):
+        with pytest.raises(ValueError, match=rf"gap = {wrong} px.*{told}"):
+            windows.check_sizes({"a": (10, 60)}, 4, 4, 8, gap=wrong)
+    windows.check_sizes({"a": (10, 60)}, 4, 4, 8, gap=52)
+    with pytest.raises(ValueError, match=r"gap = 8 px.*block = None deals whole images"):
+        windows.check_sizes({}, 4, 4, None, gap=8)
     windows.check_sizes({}, 64, 64, 64)
     windows.check_sizes({}, 64, 5000, None)
 

@@ -59,6 +59,7 @@ RECORD = Workload(
         "patch": Parameter("side of a window [px]", 8, 8192),
         "stride": Parameter("distance of neighbouring windows [px]", 1, 8192),
         "block": Parameter("side of the blocks dealt to the splits [px]", 8, 65536),
+        "gap": Parameter("training windows stay so far from blocks of validation and test [px]", 0, 65536),
         "name": Parameter("first part of the sample store's name", check="geonb.base.project:check_name"),
         "network": Parameter(
             "architecture and its options, name:key=value,key=value",

@@ -535,7 +535,7 @@ def fit_faults(values: Mapping[str, Any], root: Path) -> list[str]:
     """What sizes, network, loss and class table, right each by itself, cannot be together, as far as the parameters tell."""
     faults: list[str] = []
     patch, network, loss, classes = (values.get(name) for name in ("patch", "network", "loss", "classes"))
-    attempt(faults, check_sizes, {}, patch, values["stride"], values["block"], values["seed"])
+    attempt(faults, check_sizes, {}, patch, values["stride"], values["block"], values["seed"], 0, values.get("gap", 0))
     if values.get("rasters"):  # those to predict, two notebooks later
         found = attempt(faults, project.existing_files, values["rasters"], root)
         attempt(faults, tiles.gather, found or [])

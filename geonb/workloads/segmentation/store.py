@@ -74,6 +74,7 @@ def write_store(
     patch: int = 64,
     stride: int | None = None,
     block: int | None = 64,
+    gap: int = 0,
     shares: str | tuple[float, float, float] = "60/20/20",
     seed: int = 0,
     min_valid: float = 0.25,
@@ -92,6 +93,8 @@ def write_store(
         Distance of neighbouring windows; half a patch by default.
     block : int, px
         Side of the blocks that are dealt to the splits; at least a patch. None deals whole sources.
+    gap : int, px
+        So far training windows stay from blocks of validation and test, and windows of validation from blocks of test.
     shares : str or tuple
         train/val/test, in percent.
     seed : int
@@ -110,11 +113,11 @@ def write_store(
         No space left: says how much is needed; nothing half-written remains.
     """
     stride = max(patch // 2, 1) if stride is None else stride
-    store_windows.check_sizes(_largest(pairs), patch, stride, block, seed, min_valid)
+    store_windows.check_sizes(_largest(pairs), patch, stride, block, seed, min_valid, gap)
     pairs = dataset.pad(pairs, int(patch))
     cut = {
         "patch": int(patch), "stride": int(stride), "block": block and int(block), "shares": list(store_windows.read_shares(shares)),
-        "seed": int(seed), "min_valid": float(min_valid),
+        "seed": int(seed), "min_valid": float(min_valid), **({"gap": int(gap)} if gap else {}),
     }  # fmt: skip
     base = Path(root) if root else project_root()
     read = pairs.files
