@@ -220,7 +220,7 @@ def above(ax: Axes, data: xr.Dataset, crs: Any) -> list[str]:
         if (bounds[2] - bounds[0]) * 111 * np.cos(np.deg2rad((bounds[1] + bounds[3]) / 2)) < COAST_KM:
             return []
         return _coasts(ax, bounds, crs, 1.0)
-    scale_bar(ax)
+    scale_bar(ax, crs)
     return _coasts(ax, bounds, crs, 1e-3) if bounds[2] - bounds[0] > COAST_KM * 1000 else []
 
 

@@ -8,10 +8,12 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
+from affine import Affine
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from geonb.plots.style import NODATA_COLOUR
+from geonb.rasters.grids import pixel_sides_m, true_to_scale
 
 GAMMA = 0.75  # a few bright roofs set the stretch; without this the rest of a scene is too dark to read
 PANEL_PIXELS = 900  # a panel of 3 inches shows no more; larger rasters are read thinned
@@ -144,10 +146,14 @@ def panel_grid(count: int, bounds: tuple[float, float, float, float]) -> tuple[F
     return figure, axes
 
 
-def scale_bar(ax: Axes) -> None:
-    """A bar of a round length, about a quarter of the panel, on axes in km."""
+def scale_bar(ax: Axes, crs: Any = None) -> None:
+    """A bar of a round length on the ground, about a quarter of the panel, on axes in km of a CRS (None: true ones)."""
     west, east = ax.get_xlim()
-    wish = (east - west) / 4
+    km = 1.0
+    if crs is not None and not true_to_scale(crs):
+        middle = sum(ax.get_ylim()) / 2 * 1000
+        km = pixel_sides_m(crs, Affine.translation(west * 1000, middle) * Affine.scale(1, -1), (1, 1))[1]
+    wish = (east - west) * km / 4
     power = 10.0 ** np.floor(np.log10(wish))
     length = max(step for step in (1, 2, 5) if step * power <= wish) * power
     x, y = west + 0.04 * (east - west), 0.045
@@ -155,7 +161,7 @@ def scale_bar(ax: Axes) -> None:
     text = f"{length:g} km" if length >= 1 else f"{length * 1000:g} m"
     ax.annotate(text, (x, y + 0.03), xycoords=ax.get_xaxis_transform(), fontsize=7.5, va="bottom", bbox=box)
     for colour, width in (("white", 4.5), ("black", 2)):
-        ax.plot([x, x + length], [y, y], transform=ax.get_xaxis_transform(), color=colour, linewidth=width)
+        ax.plot([x, x + length / km], [y, y], transform=ax.get_xaxis_transform(), color=colour, linewidth=width)
 
 
 def composite_note(image: xr.DataArray, bands: Sequence[int] | None = None) -> str:

@@ -290,10 +290,10 @@ def _folder() -> Path:
 
 
 def _note(name: str, tiles: list[Tile], groups: int) -> str:
-    several = f"{groups} images, as those that touch form one" if groups > 1 else "one image"
+    several = f"{groups} images, one for those that touch" if groups > 1 else "one image"
     return (
-        f"{name}: {len(tiles)} tiles of zoom {tiles[0].z} were placed by their names ({several}; Web Mercator), rows counted from the "
-        "north (XYZ). If the map lies far off, they are TMS, which counts from the south: rename y to 2**z - 1 - y."
+        f"{name}: {len(tiles)} tiles were placed by their names ({several}), rows counted from the north (XYZ; were they TMS, counted "
+        "from the south, the map would lie far off)."
     )
 
 

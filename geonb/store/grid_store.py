@@ -63,7 +63,10 @@ class GridStore(Store):
             if np.isinf(gap_px)
             else f"the splits' nearest windows are {_distance(gap_m, gap_px)} apart"
         )
-        said = f"Split by {split['method']}. No window shares a pixel or a block with one of another split; {apart}."
+        own = {s: [n for n, o in split.get("held", {}).items() if o == s] for s in conventions.SPLITS}
+        whole = "; ".join(f"{s}: {', '.join(names)}" for s, names in own.items() if names)
+        how = f"Whole sources ({whole}), the others split by" if whole else "Split by"
+        said = f"{how} {split['method']}. No window shares a pixel or a block with one of another split; {apart}."
         if gap := split.get("gap"):
             said += _said_of_gap(gap, pixel_m, split["left_out"], len({str(b) for b in split["blocks"].values()}) > 1)
         return {

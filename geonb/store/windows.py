@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -134,7 +134,7 @@ def spatial_split(counts: np.ndarray, shares: tuple[float, float, float], seed: 
     return split
 
 
-def deal(groups: dict[str, Any], n_classes: int, cut: dict) -> dict:
+def deal(groups: dict[str, Any], n_classes: int, cut: dict, held: Mapping[str, str] | None = None) -> dict:
     """Deal the blocks of all sources together; images on one and the same grid share their blocks.
 
     Parameters
@@ -143,11 +143,13 @@ def deal(groups: dict[str, Any], n_classes: int, cut: dict) -> dict:
     n_classes : int
         Of ``targets``; 0 where they are no classes.
     cut : dict with block (px; None deals whole sources), shares, seed, and gap (px) if there is one
+    held : dict of source -> split, optional
+        Whole sources that are not dealt, see :mod:`geonb.store.held`.
 
     Returns
     -------
     dict with method (block or source), block (px; the longest side where whole sources are dealt), gap, shares, seed, pixels
-    of each split, blocks_with_data, and blocks: of each source, rows of 0 none, 1 train, 2 val, 3 test
+    of each split, blocks_with_data, blocks: of each source, rows of 0 none, 1 train, 2 val, 3 test, and held, where some are
     """
     block = cut["block"] or max(max(group["valid"].shape) for group in groups.values())
     first: dict[tuple, str] = {}
@@ -158,9 +160,12 @@ def deal(groups: dict[str, Any], n_classes: int, cut: dict) -> dict:
     for name, group in groups.items():
         counts[owner[name]] = counts.get(owner[name], 0) + arrays.block_counts(group, n_classes, block)
     flat = np.concatenate([c.reshape(-1, n_classes + 1) for c in counts.values()])
+    dealt = _held_blocks(counts, owner, held or {})
+    free = dealt < 0
     if cut["block"] is None:
-        _enough_sources(flat, cut["shares"])
-    dealt = spatial_split(flat, cut["shares"], cut["seed"])
+        _enough_sources(flat[free], cut["shares"])
+    if free.any():
+        dealt[free] = spatial_split(flat[free], cut["shares"], cut["seed"])
     ends = np.cumsum([c[..., 0].size for c in counts.values()])[:-1]
     blocks = {k: part.reshape(c.shape[:2]) for (k, c), part in zip(counts.items(), np.split(dealt, ends), strict=True)}
     return {
@@ -168,7 +173,22 @@ def deal(groups: dict[str, Any], n_classes: int, cut: dict) -> dict:
         "seed": cut["seed"], "pixels": {s: int(flat[dealt == i + 1].sum()) for i, s in enumerate(SPLITS)},
         "blocks_with_data": int((dealt > 0).sum()), "blocks": {name: blocks[owner[name]].tolist() for name in groups},
         **({"gap": int(cut["gap"])} if cut.get("gap") else {}),
+        **({"held": dict(held)} if held else {}),
     }  # fmt: skip
+
+
+def _held_blocks(counts: dict[str, np.ndarray], owner: dict[str, str], held: Mapping[str, str]) -> np.ndarray:
+    """The split of each block of whole sources, 0 where it holds nothing; -1 of blocks that are dealt."""
+    splits: dict[str, set] = {}
+    for name, other in owner.items():
+        splits.setdefault(other, set()).add(held.get(name))
+    mixed = [name for name, found in splits.items() if len(found) > 1]
+    refuse("Images of one grid show the same ground, and cannot be in different splits", mixed)
+    codes = []
+    for name, count in counts.items():
+        (split,), filled = splits[name], (count.sum(axis=-1) > 0).ravel()
+        codes.append(filled * (SPLITS.index(split) + 1) if split else np.full(filled.size, -1))
+    return np.concatenate(codes).astype(np.int8)
 
 
 def _enough_sources(counts: np.ndarray, shares: tuple[float, ...]) -> None:
@@ -233,7 +253,8 @@ def cut_windows(
     table = pd.concat(tables, ignore_index=True)
     table.attrs = {}
     table["time"] = pd.Series(pd.NaT, index=table.index, dtype="datetime64[ns, UTC]")
-    missing = [s for s, share in zip(SPLITS, cut["shares"], strict=True) if share and s not in set(table["split"])]
+    wanted = {s for s, share in zip(SPLITS, cut["shares"], strict=True) if share} | set(split.get("held", {}).values())
+    missing = [s for s in SPLITS if s in wanted and s not in set(table["split"])]
     if missing:
         if split.get("gap") and any(split["left_out"][s] for s in missing):
             raise ValueError(

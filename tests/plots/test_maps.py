@@ -4,11 +4,12 @@ import matplotlib
 
 matplotlib.use("Agg")
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray as xr
 from made import made_arrays
-from pyproj import Transformer
+from pyproj import CRS, Transformer
 
 from geonb import plots
 from geonb.plots import maps
@@ -47,3 +48,15 @@ def test_locator_draws_the_globe_a_continent_and_what_has_land_at_its_antipode(b
     figure = plots.locator(xr.DataTree.from_dict({"/grid": scene}))
     figure.canvas.draw()
     assert np.isfinite(figure.axes[1].get_xlim()).all()
+
+
+def test_a_scale_bar_is_true_on_the_ground_in_web_mercator():
+    # at 60 degrees north a kilometre of Web Mercator is about 500 m: the bar of 500 m is as long as one of the axis' km
+    figure, axes = plt.subplots(1, 2)
+    for ax, crs in zip(axes, (None, CRS.from_epsg(3857)), strict=True):
+        ax.set(xlim=(1113, 1117.4), ylim=(8399.7, 8400))
+        maps.scale_bar(ax, crs)
+    lengths = [np.ptp(ax.lines[0].get_xdata()) for ax in axes]
+    assert [ax.texts[0].get_text() for ax in axes] == ["1 km", "500 m"]
+    assert lengths == pytest.approx([1, 1], rel=0.01)
+    plt.close(figure)

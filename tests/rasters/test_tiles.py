@@ -116,7 +116,7 @@ def test_touching_tiles_are_one_image_and_gaps_hold_no_data(tmp_path):
         assert data.bounds[1:3] == pytest.approx((tiles.Tile(6, 10, 21).bounds[1], tiles.Tile(6, 11, 20).bounds[2]))
         assert data.crs == "EPSG:3857"
     assert set(files[:3]) < set(sources.files_of(one))  # a change of one is noticed
-    assert "4 tiles of zoom 6" in notes[0]
+    assert "4 tiles were placed" in notes[0]
     assert "XYZ" in notes[0]
 
 

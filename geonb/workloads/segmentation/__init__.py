@@ -51,14 +51,20 @@ RECORD = Workload(
             files=True,
             check="geonb.workloads.segmentation.catalogue:catalogue_files",
         ),
-        "resolution": Parameter("pixel side that everything is resampled to [m]", 1e-3, 1e6),
+        "resolution": Parameter(
+            "pixel side that everything is resampled to [m]; none: each its own, or as polygons ask for", 1e-3, 1e6
+        ),
         "classes": Parameter(
             'class table: a file, or "1=forest,2=water"', check="geonb.workloads.segmentation.class_tables:read_classes"
         ),
         "bands": Parameter("bands to use, comma separated"),
-        "patch": Parameter("side of a window [px]", 8, 8192),
-        "stride": Parameter("distance of neighbouring windows [px]", 1, 8192),
-        "block": Parameter("side of the blocks dealt to the splits [px]", 8, 65536),
+        "shares": Parameter(
+            "share of training, validation and test [%]; whole data sets or images by name, 75/25/0,test:banepa",
+            check="geonb.store.held:check_split_text",
+        ),
+        "patch": Parameter("side of a window [px]; none: 32, or as polygons ask for", 8, 8192),
+        "stride": Parameter("distance of neighbouring windows [px]; none: half a window", 1, 8192),
+        "block": Parameter("side of the blocks dealt to the splits [px]; 0: two windows, none: whole images", 0, 65536),
         "gap": Parameter("training windows stay so far from blocks of validation and test [px]", 0, 65536),
         "name": Parameter("first part of the sample store's name", check="geonb.base.project:check_name"),
         "network": Parameter(

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 from geonb import parameters
 from geonb.base import conventions, project, specs, trust
 from geonb.rasters import grids, images, sources
-from geonb.workloads.segmentation import class_tables, dataset, examples, mask_options
+from geonb.workloads.segmentation import class_tables, dataset, examples, mask_options, sizes
 from geonb.workloads.segmentation.dataset import Pairs
 
 if TYPE_CHECKING:
@@ -309,7 +309,7 @@ def open_datasets(datasets: str, resolution: float | None = None, **facts: Any) 
 
 def check_settings(values: Mapping[str, Any], root: Path) -> list[str]:
     """What parameters, right each by itself, cannot be together: of windows and network, and of the sources what would be ignored."""
-    return [*dataset.fit_faults(values, root), *_source_faults(values)]
+    return [*sizes.fit_faults(values, root), *_source_faults(values)]
 
 
 def _source_faults(values: Mapping[str, Any]) -> list[str]:

@@ -6,20 +6,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from geonb.base import project
 from geonb.base.conventions import IGNORE
 from geonb.base.project import expand_files as _expand
 from geonb.rasters import grids, sources, tiles
 from geonb.rasters import images as rasters_images
 from geonb.rasters.images import Image, choose_bands, open_image, stack, unique
-from geonb.store.windows import check_sizes
 from geonb.workloads.segmentation import footprints, mask_options
 from geonb.workloads.segmentation import scan as segmentation_scan
 from geonb.workloads.segmentation.class_tables import class_table, read_classes, real_classes
@@ -179,7 +177,8 @@ def resample(pairs: Pairs, resolution: float | None, method: str | None = None) 
     faults: list[str] = []
     images = [attempt(faults, rasters_images.resample, image, resolution, method) for image in pairs.images]
     refuse("These inputs cannot be used", faults)
-    return replace(pairs, images=tuple(images))
+    parts = tuple(resample(part, resolution, method) for part in pairs.constituents)
+    return replace(pairs, images=tuple(images), constituents=parts)
 
 
 def scan(pairs: Pairs, workers: int | None = None) -> Pairs:
@@ -529,26 +528,6 @@ def _channel_faults(a: Pairs, b: Pairs) -> list[str]:
         f"{a.name} has the {len(mine)} bands {', '.join(mine)}, {b.name} has the {len(theirs)} bands {', '.join(theirs)}: "
         "choose the same ones, in one order, with `bands`"
     ]
-
-
-def fit_faults(values: Mapping[str, Any], root: Path) -> list[str]:
-    """What sizes, network, loss and class table, right each by itself, cannot be together, as far as the parameters tell."""
-    faults: list[str] = []
-    patch, network, loss, classes = (values.get(name) for name in ("patch", "network", "loss", "classes"))
-    attempt(faults, check_sizes, {}, patch, values["stride"], values["block"], values["seed"], 0, values.get("gap", 0))
-    if values.get("rasters"):  # those to predict, two notebooks later
-        found = attempt(faults, project.existing_files, values["rasters"], root)
-        attempt(faults, tiles.gather, found or [])
-    if network:
-        from geonb.workloads.segmentation.networks import check_size
-
-        attempt(faults, check_size, network, patch, patch)
-    table = attempt(faults, read_classes, classes) if loss and classes and "=" in classes else None
-    if table:
-        from geonb.workloads.segmentation.losses import build_loss
-
-        attempt(faults, build_loss, loss, len(real_classes(table)))
-    return faults
 
 
 def attempt(faults: list[str], function: Callable[..., Any], *arguments: Any) -> Any:

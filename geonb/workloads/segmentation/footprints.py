@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from geonb.workloads.segmentation.masks import Mask
 
-BACKGROUND = {"name": "background", "colour": "#d9d9d9"}
+BACKGROUND = {"name": "background", "colour": "#efe6cf"}
 BORDER = {"name": "border", "colour": "#3b3b3b"}
 WIDEST = 16  # px, of a border: beyond, it is no longer one
 
@@ -88,18 +88,18 @@ def border_code(classes: Iterable[dict]) -> int:
 
 def told(mask: Mask, polygons: int) -> list[str]:
     """What was taken for granted of a mask, and how to say otherwise."""
-    notes, name = [], mask.path.name
+    notes, name = [], f"{mask.path.parent.name}/{mask.path.name}"
     if mask.every and mask.complete and mask.area is None:
         notes.append(
-            f"{name}: its {polygons} polygons are class {mask.every}, and EVERYTHING OUTSIDE THEM WAS TAKEN FOR BACKGROUND, as if each "
-            f"{mask.every} in the images had a polygon. What is missing counts as background, in training and in the scores. If only "
-            "a part is mapped, give its outline, complete=AREA.geojson; if nobody knows, complete=false."
+            f"{name}: {polygons} polygons are class {mask.every}, and EVERYTHING ELSE WAS TAKEN FOR BACKGROUND, as if each {mask.every} "
+            "had one: any that is missing is taught and scored as background. If a part only is mapped, complete=AREA.geojson says where; "
+            "if nobody knows, complete=false."
         )
     elif mask.complete:
         where = f"within {mask.area.name}; beyond it nothing is known" if mask.area else "wherever there is an image"
         notes.append(f"{name}: what lies outside its {polygons} polygons is background (code 0), {where}.")
     elif mask.every:
-        notes.append(f"{name}: its {polygons} polygons are class {mask.every}; between them nothing is known.")
+        notes.append(f"{name}: {polygons} polygons are class {mask.every}; between them nothing is known.")
     if mask.border_px:
         notes.append(
             f"{name}: pixels within {mask.border_px} px of two polygons are class {BORDER['name']}, which keeps them apart."

@@ -95,7 +95,7 @@ def scene(store: Any, source: str | None = None, bands: Sequence[int] | None = N
     for ax in axes[1:]:
         ax.set_ylabel("")
     if crs is not None and crs.is_projected:
-        scale_bar(axes[0])
+        scale_bar(axes[0], crs)
     room = {"loc": "upper left", "bbox_to_anchor": (0, -0.16), "columnspacing": 1.2, "handlelength": 1.2}
     axes[1].legend(handles=swatches(colours | {"no data": NODATA_COLOUR}), ncols=4, **room)
     axes[2].legend(handles=swatches(_present(split)), ncols=4, **room)
@@ -158,7 +158,7 @@ def prediction_panels(predictions: xr.DataTree, source: str | None = None, array
     legend = swatches(colours | {"no data": NODATA_COLOUR, **RIGHT_WRONG})
     next(places).legend(handles=legend, loc="upper left", title="class", alignment="left")
     if crs is not None and crs.is_projected:
-        scale_bar(axes[0, 0])
+        scale_bar(axes[0, 0], crs)
     note = f"{source}. Black outlines: test blocks, the only ones scores are reported on."
     return finish(figure, predictions.attrs, note, "" if image is None else composite_note(image.inputs))
 

@@ -15,7 +15,7 @@ from geonb.base.project import project_root
 from geonb.base.project import slug as _slug
 from geonb.rasters import images, preprocessing, sources
 from geonb.store import faults as store_faults
-from geonb.store import leakage
+from geonb.store import held, leakage
 from geonb.store import windows as store_windows
 from geonb.store.arrays import training_statistics
 from geonb.store.grid_store import GridStore
@@ -96,7 +96,8 @@ def write_store(
     gap : int, px
         So far training windows stay from blocks of validation and test, and windows of validation from blocks of test.
     shares : str or tuple
-        train/val/test, in percent.
+        train/val/test, in percent, of blocks; "75/25/0,test:NAME" keeps whole data sets or images for one split, see
+        :mod:`geonb.store.held`.
     seed : int
     min_valid : float, 0-1
         Windows with a smaller share of valid pixels are left out.
@@ -115,9 +116,11 @@ def write_store(
     stride = max(patch // 2, 1) if stride is None else stride
     store_windows.check_sizes(_largest(pairs), patch, stride, block, seed, min_valid, gap)
     pairs = dataset.pad(pairs, int(patch))
+    parts, named = held.read_split(shares)
+    own = held.sources_of(named, {image.name: _called(image) for image in pairs.images})
     cut = {
-        "patch": int(patch), "stride": int(stride), "block": block and int(block), "shares": list(store_windows.read_shares(shares)),
-        "seed": int(seed), "min_valid": float(min_valid), **({"gap": int(gap)} if gap else {}),
+        "patch": int(patch), "stride": int(stride), "block": block and int(block), "shares": list(parts),
+        "seed": int(seed), "min_valid": float(min_valid), **({"gap": int(gap)} if gap else {}), **({"held": own} if own else {}),
     }  # fmt: skip
     base = Path(root) if root else project_root()
     read = pairs.files
@@ -134,6 +137,11 @@ def write_store(
         name=_slug(name or pairs.name), workload=workload, root=root, more={"datasets": datasets},
     )  # fmt: skip
     return PatchStore.open(folder)
+
+
+def _called(image: images.Image) -> list[str]:
+    """What an image may be called by beside its name: its data set, and the folders of its files."""
+    return [image.dataset] * bool(image.dataset) + [path.parent.name for path in image.paths]
 
 
 def _function(base: Path, path: str) -> str:
@@ -184,7 +192,8 @@ def _write_table(folder: Path, cut: dict, files: dict, dataset_name: str, notes:
         image, mask = files[source["name"]]
         source |= {"dataset": source["dataset"] or dataset_name, "image": image, "mask": mask}
     groups = {source["name"]: root[source["name"]] for source in sources}
-    split = store_windows.deal(groups, len(classes), cut)
+    own = {name: split for name, split in cut.get("held", {}).items() if name in groups}
+    split = store_windows.deal(groups, len(classes), cut, own)
     index = store_windows.cut_windows(groups, split, cut, sources, lambda group, fact: scan.reader(group, fact, cut))
     leaking, _ = leakage.leaks(index, {name: group["valid"].shape for name, group in groups.items()}, split)
     leaking += leakage.ground_leaks(index, index.geometry.to_numpy())

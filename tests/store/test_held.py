@@ -1,0 +1,101 @@
+"""Whole sources kept for a split by name: the grammar, who is meant, and that nothing else goes there."""
+
+import numpy as np
+import pytest
+from rasterio.transform import from_origin
+
+from geonb.rasters import images
+from geonb.store import arrays, held, windows
+from geonb.workloads.segmentation import arrays as segmentation_arrays
+
+
+@pytest.mark.parametrize(
+    ("text", "shares", "named"),
+    [
+        ("60/20/20", (0.6, 0.2, 0.2), {}),
+        ((0.5, 0.5, 0), (0.5, 0.5, 0), {}),
+        ("test:b", (0.75, 0.25, 0), {"test": ["b"]}),
+        ("80/20/0, test:b+c", (0.8, 0.2, 0), {"test": ["b", "c"]}),
+        ("train:a,test:b", (0.75, 0.25, 0), {"train": ["a"], "test": ["b"]}),
+        ("test:c,val:b", (1, 0, 0), {"val": ["b"], "test": ["c"]}),
+        ("val:b", (0.75, 0, 0.25), {"val": ["b"]}),
+    ],
+)
+def test_grammar(text, shares, named):
+    found = held.read_split(text)
+    assert found[0] == pytest.approx(shares)
+    assert found[1] == named
+
+
+@pytest.mark.parametrize(
+    "text", ["test:", "test:b,test:c", "tset:b", "60/20/20,75/25/0,test:b", "60/20,test:b", "test:a++b"]
+)
+def test_what_is_neither_shares_nor_names_is_refused(text):
+    with pytest.raises(ValueError, match="shares"):
+        held.read_split(text)
+
+
+SOURCES = {
+    "oam-nairobi-19-1": ["nairobi"],
+    "oam-nairobi-19-2": ["nairobi"],
+    "oam-banepa-19": ["banepa"],
+    "x": ["banepa"],
+}
+
+
+@pytest.mark.parametrize("name", ["nairobi", "oam_nairobi", "oam-nairobi-19", "*nairobi*", "Nairobi"])
+def test_sources_are_meant_by_data_set_folder_or_beginning(name):
+    found = held.sources_of({"test": [name]}, SOURCES)
+    assert found == {"oam-nairobi-19-1": "test", "oam-nairobi-19-2": "test"}
+
+
+def test_who_is_meant_must_be_plain():
+    assert held.sources_of({"train": ["nairobi"], "test": ["banepa"]}, SOURCES) == {
+        "oam-banepa-19": "test",
+        "x": "test",
+    }
+    whole = held.sources_of({"train": ["nairobi"], "val": ["x"], "test": ["oam-banepa-19"]}, SOURCES)
+    assert set(whole) == set(SOURCES)
+    with pytest.raises(ValueError, match="test:hanoi is none of oam-nairobi-19-1"):
+        held.sources_of({"test": ["hanoi"]}, SOURCES)
+    with pytest.raises(ValueError, match="x is in val and test"):
+        held.sources_of({"val": ["x"], "test": ["banepa"]}, SOURCES)
+    with pytest.raises(ValueError, match="x: in no split"):
+        held.sources_of({"train": ["nairobi"], "test": ["oam-banepa-19"]}, SOURCES)
+
+
+def groups(tmp_path, corners):
+    """Zarr groups of 32 x 32 px with two classes, side by side."""
+    made = {}
+    for name, west in corners.items():
+        inputs = np.random.default_rng(0).integers(0, 255, (1, 32, 32)).astype("uint8")
+        data = images.frame(inputs, np.ones((32, 32), bool), from_origin(west, 0, 1, 1), "EPSG:32637", ["a"])
+        group = segmentation_arrays.create_group(tmp_path / "arrays.zarr", name, data)
+        group["valid"][:] = True
+        group["targets"][:] = np.arange(32)[None] % 2
+        made[name] = group
+    return made
+
+
+def test_whole_sources_go_to_their_split_and_the_rest_is_dealt(tmp_path):
+    made = groups(tmp_path, {"a": 500000, "b": 600000})
+    cut = {"block": 8, "shares": [0.75, 0.25, 0.0], "seed": 0, "patch": 8, "stride": 8, "min_valid": 0}
+    split = windows.deal(made, 2, cut, {"b": "test"})
+    assert (np.array(split["blocks"]["b"]) == 3).all()
+    assert set(np.unique(split["blocks"]["a"])) == {1, 2}
+    assert split["pixels"] == {"train": 768, "val": 256, "test": 1024}
+    table = windows.cut_windows(made, split, cut, [{"name": n, "dataset": ""} for n in made])
+    assert set(table[table["source"] == "b"]["split"]) == {"test"}
+    assert set(table[table["source"] == "a"]["split"]) == {"train", "val"}
+    # without names all is as it was
+    plain = windows.deal({"a": made["a"]}, 2, cut | {"shares": [0.6, 0.2, 0.2]})
+    assert "held" not in plain
+    whole = windows.deal(made, 2, cut | {"block": None, "shares": [1.0, 0.0, 0.0]}, {"b": "test"})
+    assert whole["blocks"] == {"a": [[1]], "b": [[3]]}
+
+
+def test_images_of_one_place_cannot_be_in_two_splits(tmp_path):
+    made = groups(tmp_path, {"a": 500000, "b": 500000})
+    with pytest.raises(ValueError, match="same ground"):
+        windows.deal(made, 2, {"block": 8, "shares": [0.75, 0.25, 0.0], "seed": 0}, {"b": "test"})
+    assert arrays.grid_of(made["a"]) == arrays.grid_of(made["b"])
