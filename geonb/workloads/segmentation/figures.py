@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "geonb.workloads.segmentation.maps": "class_shares prediction_panels rgb samples scene",
+    "geonb.workloads.segmentation.places": "class_source_scores",
     "geonb.workloads.segmentation.score_figures": "area_error block_scores class_scores confusion",
 }
 __getattr__, __dir__, __all__ = names_of(__name__, _WHERE)
@@ -135,8 +136,10 @@ def panels(predictions: xr.DataTree, store: PatchStore) -> list[Figure]:
 
 
 def places(scores: xr.Dataset) -> list[Figure]:
-    """Scores by source and by block."""
+    """Scores by source, of a few classes by class and source, and by block."""
     from geonb import plots
-    from geonb.workloads.segmentation import score_figures
+    from geonb.workloads.segmentation import places, score_figures
 
-    return [plots.source_scores(scores), score_figures.block_scores(scores)]
+    tested = len(set(scores.block_source.values[scores.block_split.values == "test"]))
+    by_class = [places.class_source_scores(scores)] if tested > 1 and scores.sizes["class"] <= places.MOST else []
+    return [plots.source_scores(scores), *by_class, score_figures.block_scores(scores)]
