@@ -42,7 +42,7 @@ def readable(metric: str, attrs: Mapping[Any, Any] | None = None) -> str:
 
 @styled
 def learning_curves(log: str | Path | pd.DataFrame, metric: str | None = None) -> Figure:
-    """Draw loss and metric of each epoch, and mark the epoch whose weights are kept: that of the lowest validation loss.
+    """Draw loss and metric of each epoch, and mark the epoch of the lowest validation loss.
 
     Parameters
     ----------
@@ -77,7 +77,9 @@ def learning_curves(log: str | Path | pd.DataFrame, metric: str | None = None) -
         along_whole_numbers(ax)
         ax.legend()
     figure.tight_layout()
-    kept = f"Dotted: epoch {best}, whose weights are kept; its validation loss of {table.val_loss[best]:.3g} is the lowest."
+    kept = f"Dotted: epoch {best}, of the lowest validation loss, {table.val_loss[best]:.3g}."
+    if table.index[0] == 0:
+        kept += " Epoch 0 is what training began as; it is kept unless a later one is better beyond chance."
     return finish(figure, table.attrs, kept)
 
 

@@ -70,6 +70,12 @@ class Trainable(L.LightningModule):
         """Learn what the network builds on before its first step; what is given enters the card. Here: nothing."""
         return {}
 
+    def choose(
+        self, kept: dict[str, dict[str, Any]], states: dict[str, dict[str, Tensor]], store: Store
+    ) -> tuple[str, dict[str, Any]]:
+        """Name of the weights that are the model, and what the card tells of the choice. Here: the lowest validation loss."""
+        return min(kept, key=lambda name: kept[name]["val_loss"]), {}
+
     @classmethod
     def check(cls, store: Store, network: str, loss: str, augment: str, sampler: str, optimizer: str) -> None:
         """Refuse what cannot be trained before anything is computed; one ValueError lists every fault.
@@ -167,8 +173,9 @@ def train(
     Kept are the weights of the epoch with the lowest validation loss, those of the epoch with the best metric of the
     validation windows (the task's, e.g. mean IoU), with ``swa`` or ``ema`` in ``optimizer`` the averaged ones, and those of before the
     first step where the task begins as something good (a network that corrects a baseline); the model is the one of them with
-    the lowest validation loss (``chosen`` in the card), :func:`load_model` loads another by name. Every draw
-    comes from ``seed`` and a global number (step, epoch, sample), so that a resumed training ends in the same weights as an
+    the lowest validation loss (``chosen`` in the card; a task may ask for more, see ``choose``), :func:`load_model` loads
+    another by name. Every draw comes from ``seed`` and a global number (step, epoch, sample), so that a resumed training ends
+    in the same weights as an
     unbroken one (float32, same machine and libraries).
 
     Parameters
@@ -235,13 +242,13 @@ def train(
     with named(store.path):
         found = fit(task, run, store, card["training"], workers, lower)
     kept = found["checkpoints"]
-    chosen = min(kept, key=lambda name: kept[name]["val_loss"])
+    chosen, why = task.choose(kept, found["states"], store)
     if chosen == "start":
         print(f"Training found nothing beyond {task.start} on the validation samples: epoch 0, which is that, is kept.")
     best = {**kept[chosen], "epochs_run": found["epochs_run"]}
     losses = ", ".join(f"{name} {facts['val_loss']:.4g} (epoch {facts['epoch']})" for name, facts in kept.items())
     print(f"lowest validation loss: {losses}; chosen: {chosen}", flush=True)
-    _save(found["states"], path, {**card, **learnt, "best": best, "checkpoints": kept, "chosen": chosen})
+    _save(found["states"], path, {**card, **learnt, **why, "best": best, "checkpoints": kept, "chosen": chosen})
     return path
 
 

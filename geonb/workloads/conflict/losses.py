@@ -8,7 +8,7 @@ valid take no part; a batch without a valid cell has loss 0 and gradient 0.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,14 @@ class Term(nn.Module):
     needs_deaths: ClassVar[bool] = False
     least_side = 1  # cells
 
+    def forward(self, events: Tensor, log_deaths: Maybe, targets: Tensor, deaths: Maybe, valid: Tensor) -> Tensor:
+        """Mean over the valid cells."""
+        return _mean(self.cells(events, log_deaths, targets, deaths, valid), valid)
+
+    def cells(self, events: Tensor, log_deaths: Any, targets: Tensor, deaths: Any, valid: Tensor) -> Tensor:
+        """What each cell adds (sample, lead, outcome, y, x)."""
+        raise NotImplementedError
+
 
 class BCE(Term):
     """Binary cross-entropy of the event logits.
@@ -42,10 +50,9 @@ class BCE(Term):
         super().__init__()
         self.pos_weight = pos_weight
 
-    def forward(self, events: Tensor, log_deaths: Maybe, targets: Tensor, deaths: Maybe, valid: Tensor) -> Tensor:
+    def cells(self, events: Tensor, log_deaths: Maybe, targets: Tensor, deaths: Maybe, valid: Tensor) -> Tensor:
         weight = pixel_weights(self.pos_weight, targets, valid)
-        cell = functional.binary_cross_entropy_with_logits(events, targets, reduction="none", pos_weight=weight)
-        return _mean(cell, valid)
+        return functional.binary_cross_entropy_with_logits(events, targets, reduction="none", pos_weight=weight)
 
 
 class Focal(Term):
@@ -55,21 +62,21 @@ class Focal(Term):
         super().__init__()
         self.gamma, self.alpha = gamma, alpha
 
-    def forward(self, events: Tensor, log_deaths: Maybe, targets: Tensor, deaths: Maybe, valid: Tensor) -> Tensor:
+    def cells(self, events: Tensor, log_deaths: Maybe, targets: Tensor, deaths: Maybe, valid: Tensor) -> Tensor:
         true = targets > 0.5
         signed = torch.where(true, events, -events)
         # 1 - p_t as a power of e: its gradient stays finite where p_t rounds to 1
         cell = -(self.gamma * functional.logsigmoid(-signed)).exp() * functional.logsigmoid(signed)
         if self.alpha is not None:
             cell = cell * (self.alpha * targets + (1 - self.alpha) * (1 - targets))
-        return _mean(cell, valid)
+        return cell
 
 
 class MSE(Term):
     """Mean squared error of the probability: the Brier score."""
 
-    def forward(self, events: Tensor, log_deaths: Maybe, targets: Tensor, deaths: Maybe, valid: Tensor) -> Tensor:
-        return _mean((events.sigmoid() - targets) ** 2, valid)
+    def cells(self, events: Tensor, log_deaths: Maybe, targets: Tensor, deaths: Maybe, valid: Tensor) -> Tensor:
+        return (events.sigmoid() - targets) ** 2
 
 
 class SSIM(Term):
@@ -83,13 +90,13 @@ class SSIM(Term):
         self.sigma = sigma
         self.least_side = int(3.5 * sigma + 0.5) + 1  # the edge is mirrored by the reach of the window
 
-    def forward(self, events: Tensor, log_deaths: Maybe, targets: Tensor, deaths: Maybe, valid: Tensor) -> Tensor:
+    def cells(self, events: Tensor, log_deaths: Maybe, targets: Tensor, deaths: Maybe, valid: Tensor) -> Tensor:
         from torchmetrics.functional.image import structural_similarity_index_measure as similarity
 
         within = valid[:, None, None]
         one, other = ((values * within).flatten(0, 2)[:, None] for values in (events.sigmoid(), targets))
         _, places = similarity(one, other, sigma=self.sigma, data_range=1.0, reduction="none", return_full_image=True)
-        return _mean(1 - places.reshape(events.shape), valid)
+        return 1 - places.reshape(events.shape)
 
 
 class Hurdle(Term):
@@ -106,10 +113,16 @@ class Hurdle(Term):
         self.event, self.deaths = BCE(pos_weight), deaths
 
     def forward(self, events: Tensor, log_deaths: Tensor, targets: Tensor, deaths: Tensor, valid: Tensor) -> Tensor:
-        positive = (targets > 0.5) & valid[:, None, None]
-        squared = torch.where(positive, (log_deaths - torch.log1p(deaths)) ** 2, 0)
-        size = _mean(squared, valid)
+        size = _mean(self._squared(log_deaths, targets, deaths, valid), valid)
         return self.event(events, None, targets, None, valid) + self.deaths * size
+
+    def cells(self, events: Tensor, log_deaths: Tensor, targets: Tensor, deaths: Tensor, valid: Tensor) -> Tensor:
+        squared = self._squared(log_deaths, targets, deaths, valid)
+        return self.event.cells(events, None, targets, None, valid) + self.deaths * squared
+
+    def _squared(self, log_deaths: Tensor, targets: Tensor, deaths: Tensor, valid: Tensor) -> Tensor:
+        positive = (targets > 0.5) & valid[:, None, None]
+        return torch.where(positive, (log_deaths - torch.log1p(deaths)) ** 2, 0)
 
 
 LOSSES: dict[str, type[Term]] = {"bce": BCE, "focal": Focal, "hurdle": Hurdle, "mse": MSE, "ssim": SSIM}
@@ -146,16 +159,22 @@ class ForecastLoss(nn.Module):
 
     def forward(self, outputs: Tensor, targets: Tensor, deaths: Tensor | None, valid: Tensor) -> Tensor:
         """Scalar of outputs (sample, lead, output, y, x), targets and deaths (sample, lead, outcome, y, x), valid (sample, y, x)."""
+        given = self._given(outputs, targets, deaths, valid)
+        return torch.stack([weight * term(*given) for weight, term in zip(self.weights, self.terms, strict=True)]).sum()
+
+    def cells(self, outputs: Tensor, targets: Tensor, deaths: Tensor | None, valid: Tensor) -> Tensor:
+        """What each cell (sample, y, x) adds, the mean of its leads and outcomes: the loss is the mean of the valid ones."""
+        given = self._given(outputs, targets, deaths, valid)
+        terms = [weight * term.cells(*given) for weight, term in zip(self.weights, self.terms, strict=True)]
+        return torch.stack(terms).sum(dim=0).mean(dim=(1, 2))
+
+    def _given(self, outputs: Tensor, targets: Tensor, deaths: Tensor | None, valid: Tensor) -> tuple[Any, ...]:
+        """What the terms take."""
         # half precision cannot hold sums over a million cells
         outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
         events, log_deaths = outputs[:, :, : self.outcomes], outputs[:, :, self.outcomes :]
         targets = targets.to(outputs.dtype)
-        deaths = None if deaths is None else deaths.to(outputs.dtype)
-        losses = [
-            weight * term(events, log_deaths, targets, deaths, valid.bool())
-            for weight, term in zip(self.weights, self.terms, strict=True)
-        ]
-        return torch.stack(losses).sum()
+        return events, log_deaths, targets, None if deaths is None else deaths.to(outputs.dtype), valid.bool()
 
 
 def build_loss(spec: str, outcomes: int = 1) -> ForecastLoss:

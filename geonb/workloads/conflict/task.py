@@ -14,7 +14,7 @@ from geonb.training.devices import machine_bytes
 from geonb.training.optimizers import check_optimizer
 from geonb.training.task import Trainable, check_all
 from geonb.workloads.conflict.baselines import Regression
-from geonb.workloads.conflict.floor import choose_floor, floor_map
+from geonb.workloads.conflict.floor import choose_floor, floor_map, gain_on_start
 from geonb.workloads.conflict.losses import build_loss, check_side
 from geonb.workloads.conflict.networks import build_network, check_network, check_size
 
@@ -126,6 +126,26 @@ class Forecast(Trainable):
             flush=True,
         )
         return {"floor": {**self.floor.record(), "val_log_loss": losses}}
+
+    def choose(
+        self, kept: dict[str, dict[str, Any]], states: dict[str, dict[str, Tensor]], store: Store
+    ) -> tuple[str, dict[str, Any]]:
+        """The lowest validation loss, but the floor where the gain on it is within chance: one standard error.
+
+        The lowest of many epochs is low by luck, too. ``gain_on_start`` in the card tells of it.
+        """
+        chosen, why = super().choose(kept, states, store)
+        if self.floor is None or chosen == "start":
+            return chosen, why
+        gain, error, blocks = gain_on_start(self, states["start"], states[chosen], cast("CubeStore", store))
+        told = {"of": chosen, "on": self.floor.name, "gain": gain, "standard_error": error, "blocks": blocks}
+        judged = f"standard error {error:.2g}" if error is not None else "too few blocks to tell by how much it may err"
+        print(
+            f"{chosen} (epoch {kept[chosen]['epoch']}) lowers the validation loss of {self.floor.name} by {gain:.2g}; {judged} "
+            f"(blocks of {blocks})",
+            flush=True,
+        )
+        return chosen if error is not None and gain > error else "start", {"gain_on_start": told}
 
     def beside(self, store: Store) -> dict[str, Any]:
         """What a store's windows must be asked for besides, for this task: the floor, where it has one."""

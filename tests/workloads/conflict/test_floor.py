@@ -235,6 +235,59 @@ def test_what_finds_nothing_is_its_floor_and_says_so(region, tmp_path, capsys):
     assert "nothing beyond" not in verdict(scores.score_forecasts(open_predictions(moved), draws=0))
 
 
+def test_the_gain_on_the_start_is_that_of_the_validation_loss(region, trained):
+    card = json.loads((trained.checkpoints / training_task.CARD).read_text())
+    model = training_task.load_model(trained.path)
+    states = {name: training_task.load_model(trained.path, name).state_dict() for name in ("start", "loss", "metric")}
+    kept = card["checkpoints"]
+    for name in ("loss", "metric"):
+        gain, error, blocks = floor.gain_on_start(model, states["start"], states[name], region)
+        assert gain == pytest.approx(kept["start"]["val_loss"] - kept[name]["val_loss"], abs=2e-6)
+        assert error > 0 and blocks == "4 x 4 cells and of 3 months"
+        assert all(torch.equal(value, states[name][key]) for key, value in model.state_dict().items())
+
+
+def test_the_gain_counts_the_cells_of_windows_over_the_dateline(cube_store):
+    task, _ = prepared(cube_store, "unet_lstm:filters=2,depth=1,floor=weighted-history", "bce")
+    start = {key: value.clone() for key, value in task.state_dict().items()}
+    other = start | {"network.head.bias": start["network.head.bias"] + 0.3}
+    gain, error, _ = floor.gain_on_start(task, start, other, cube_store)
+    windows = cube_store.windows("val", **task.beside(cube_store))
+    batch = windows.batch(list(range(len(windows))))
+    losses = [
+        torch.nn.functional.binary_cross_entropy_with_logits(batch["floor"] + more, batch["targets"], reduction="none")
+        .mean(dim=(1, 2))[batch["valid"]].double().mean().item()
+        for more in (0, 0.3)
+    ]  # fmt: skip
+    assert gain == pytest.approx(losses[0] - losses[1], abs=1e-6) and error > 0
+
+
+@pytest.mark.parametrize(("gain", "error", "chosen"), [(0.3, 0.2, "loss"), (0.1, 0.2, "start"), (0.3, None, "start")])
+def test_a_gain_within_chance_leaves_the_floor(fake, monkeypatch, gain, error, chosen, capsys):
+    task, _ = prepared(fake, "unet_lstm:filters=2,depth=1,floor=logistic", "bce")
+    monkeypatch.setattr("geonb.workloads.conflict.task.gain_on_start", lambda *_: (gain, error, "some cells"))
+    kept = {"start": {"val_loss": 0.5, "epoch": 0}, "loss": {"val_loss": 0.4, "epoch": 7}}
+    name, why = task.choose(kept, {"start": {}, "loss": {}}, fake)
+    assert name == chosen and why["gain_on_start"]["gain"] == gain and why["gain_on_start"]["standard_error"] == error
+    assert f"loss (epoch 7) lowers the validation loss of logistic by {gain}" in capsys.readouterr().out
+    kept["loss"]["val_loss"] = 0.6
+    assert task.choose(kept, {}, fake) == ("start", {})
+
+
+def test_a_standard_error_is_what_a_mean_of_grouped_differences_errs_by():
+    """With effects of months and of places the mean moves by what their variances say; told is that, or a little more."""
+    random, months, places = np.random.default_rng(0), 12, 20
+    month, place = (part.ravel() for part in np.indices((months, places)))
+    drawn = []
+    for _ in range(2000):
+        of_months, of_places = random.normal(size=(months, 1)), 1.5 * random.normal(size=places)
+        effects = of_months + of_places + random.normal(size=(months, places))
+        drawn.append(floor.paired_gain(effects.ravel(), month, place)[1])
+    truth = np.sqrt(1 / months + 1.5**2 / places + 1 / (months * places))
+    assert truth < np.sqrt(np.mean(np.square(drawn))) < 1.05 * truth
+    assert floor.paired_gain(np.arange(4.0), np.zeros(4), np.arange(4)) == (1.5, None)
+
+
 def test_killed_it_goes_on_to_the_same_weights(region, trained, tmp_path, monkeypatch):
     killed = folder(tmp_path / "killed")
     steps = int(pd.read_csv(trained.path / "log.csv")["step"][1])

@@ -203,3 +203,15 @@ def test_all_faults_are_told():
     with pytest.raises(ValueError) as error:
         build_loss("bcee+focal:gamma=99,alpha=7+ssim:sigma=77")
     assert all(word in str(error.value) for word in ("bcee", "99", "alpha = 7", "77"))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["bce:pos_weight=pixel/2", "focal:alpha=0.3", "hurdle:deaths=2", "mse", "ssim:sigma=0.5", "bce+hurdle:weight=0.3"],
+)
+def test_a_loss_is_the_mean_of_its_valid_cells(spec):
+    given = made()
+    built = build_loss(spec, 2)
+    by_cell = built.cells(*given)
+    assert by_cell.shape == given[3].shape
+    assert by_cell[given[3]].mean().item() == pytest.approx(built(*given).item(), abs=1e-12)

@@ -399,7 +399,8 @@ class TestSharedFigures:
         )
         figure = plots.learning_curves(log)
         assert figure.axes[1].get_title(loc="left") == "average precision"
-        assert any("epoch 1, whose weights are kept" in word for word in words(figure))
+        assert any("epoch 1, of the lowest validation loss" in word for word in words(figure))
+        assert any("Epoch 0 is what training began as" in word for word in words(figure))
 
 
 @pytest.fixture(scope="module")
