@@ -228,6 +228,15 @@ MUTANTS = [
         ("the history is chosen on the months it was fitted to", "        earlier = ~later", "        earlier = later"),
     ),
     *inside(
+        "workloads/conflict/floor.py",
+        "workloads/conflict/test_floor.py::test_the_floor_is_the_baseline_with_the_lower_log_loss_of_the_validation_months "
+        "test_a_standard_error_is_what_a_mean_of_grouped_differences_errs_by test_a_network_begins_as_its_floor",
+        ("the floor is chosen by the test months", 'origins("val")', 'origins("test")'),
+        ("the worse floor is taken", "found[min(losses", "found[max(losses"),
+        ("a gain's error forgets that groups are few", " * len(found) / (len(found) - 1)", ""),
+        ("deaths are not as logarithms", "np.log1p(severity)", "severity"),
+    ),
+    *inside(
         "workloads/clouds/baselines.py", "workloads/clouds/test_baselines.py",
         ("baselines see all splits", 'windows = store.windows("train")', "windows = store.windows()"),
         ("the seed of the tiles is ignored", "default_rng([seed, 0x5EED])", "default_rng([0, 0x5EED])"),
