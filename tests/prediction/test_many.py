@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import rasterio
 import torch
+from PIL import Image as Picture
 from scenes import look_at, write_raster
 from untrained import untrained
 
@@ -524,3 +525,16 @@ def test_a_runs_maps_hold_scenes_and_rasters(small_store, model, scene, tmp_path
     report = predict.export_maps(run, model)
     assert report["state"].tolist() == ["done"] and not (run.path / "maps/image_polygons.gpkg").exists()
     assert pd.read_csv(run.path / "maps/report.csv")["file"].tolist() == [source]
+
+
+def test_tiles_are_listed_as_the_image_they_form(tmp_path, monkeypatch, capsys):
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.setenv("GEONB_ROOT", str(tmp_path))
+    for x in (4, 5):
+        Picture.fromarray(np.full((16, 16, 3), x, np.uint8)).save(tmp_path / f"a-{x}-3-6.png")
+    (mosaic,) = many.listed(f"{tmp_path}/*.png")
+    with rasterio.open(mosaic) as data:
+        assert data.read(1)[0].tolist() == [4] * 16 + [5] * 16
+    assert "2 tiles were placed by their names" in capsys.readouterr().out
+    assert many.listed([tmp_path / "scene.tif"]) == [tmp_path / "scene.tif"]
