@@ -91,7 +91,7 @@ RECORD = Workload(
             options="geonb.workloads.conflict.networks:OPTIONS",
         ),
         "loss": Parameter(
-            "loss and its options, name:key=value (hurdle: events and deaths); a+b adds losses",
+            "loss and its options, name:key=value (hurdle: events and deaths; hurdle-classes: draws of deaths); a+b adds losses",
             check="geonb.workloads.conflict.losses:build_loss",
             options="geonb.workloads.conflict.losses:OPTIONS",
         ),

@@ -57,7 +57,7 @@ def climatology(store: CubeStore, seed: int = 0) -> Baseline:
     """The frequency of events of each cell in the training months, drawn towards that of all cells where months are few."""
     stop = training_stop(store)
     events = dead = np.zeros(())
-    for start, end in _pieces(0, stop):
+    for start, end in pieces(0, stop):
         events = events + events_of(store, start, end).sum(axis=0, dtype=np.float64)
         if has_deaths(store):
             dead = dead + deaths_of(store, start, end).sum(axis=0, dtype=np.float64)
@@ -224,7 +224,8 @@ def training_stop(store: CubeStore) -> int:
     return int(origins.max()) + store.horizon
 
 
-def _pieces(start: int, stop: int) -> Iterator[tuple[int, int]]:
+def pieces(start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Months to be read at once."""
     for begin in range(start, stop, READ_MONTHS):
         yield begin, min(stop, begin + READ_MONTHS)
 
@@ -234,7 +235,7 @@ def _rolling(store: CubeStore, back: int, with_deaths: bool = False) -> Iterator
     origins = set(np.asarray(with_months(store).origins("train")).tolist())
     width = back + store.horizon
     flags, dead = deque[np.ndarray](maxlen=width), deque[np.ndarray](maxlen=width)
-    for start, stop in _pieces(max(0, min(origins) - back), training_stop(store)):
+    for start, stop in pieces(max(0, min(origins) - back), training_stop(store)):
         flags_here = events_of(store, start, stop)
         dead_here = deaths_of(store, start, stop) if with_deaths else flags_here
         for m in range(start, stop):
@@ -261,7 +262,7 @@ def severity_of(store: CubeStore) -> np.ndarray | None:
     if not has_deaths(store):
         return None
     events = dead = np.zeros(())
-    for start, stop in _pieces(0, training_stop(store)):
+    for start, stop in pieces(0, training_stop(store)):
         flags = events_of(store, start, stop)
         events = events + flags.sum(axis=0, dtype=np.float64)
         dead = dead + (deaths_of(store, start, stop) * flags).sum(axis=0, dtype=np.float64)
@@ -298,7 +299,7 @@ class History:
         if t < self.t:
             self._restart()
         decay = self.decay.astype(np.float32)[:, None, None, None]
-        for start, stop in _pieces(self.t, t):
+        for start, stop in pieces(self.t, t):
             for month in events_of(self.store, start, stop):
                 self.state *= decay
                 self.state += month

@@ -180,7 +180,7 @@ def _check_learning(size: int | None, values: dict[str, Any]) -> None:
         check_side(loss or "bce", built, size)
     if network:
         with torch.device("meta"):  # built without its numbers
-            build_network(network, 1, outcomes * (2 if built.needs_deaths else 1), values["horizon"])
+            build_network(network, 1, outcomes * (1 + built.more), values["horizon"])
 
 
 def _check_draws(plan: cube.Plan, draws: int) -> None:

@@ -16,6 +16,7 @@ from geonb.store.memory_map import computed_map
 from geonb.training.devices import best_device
 from geonb.workloads.conflict.baselines import Regression, events_of, fit_logistic, fit_weighted_history, severity_of
 from geonb.workloads.conflict.cells import BLOCK_MONTHS, blocks_of
+from geonb.workloads.conflict.death_head import class_frequencies
 from geonb.workloads.conflict.windows import with_months
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from geonb.workloads.conflict.store import CubeStore
     from geonb.workloads.conflict.task import Forecast
 
+BATCH = 16  # windows at once
 FITS: dict[str, Callable[[CubeStore, int], Regression]] = {
     "weighted-history": fit_weighted_history,
     "logistic": fit_logistic,
@@ -34,11 +36,15 @@ FITS: dict[str, Callable[[CubeStore, int], Regression]] = {
 
 
 class FloorMap(NamedTuple):
-    """A floor's outputs in a memory map: `file`, .npy (origin, lead, output, y, x) float32, of the `origins` (months)."""
+    """A floor's logits in a memory map: `file`, .npy (origin, lead, outcome, y, x) float32, of the `origins` (months).
+
+    ``rest`` (output, y, x) are the `outputs` that follow, the same at every origin and lead; None: there are none.
+    """
 
     file: Path
     origins: np.ndarray
     outputs: int
+    rest: np.ndarray | None = None
 
     def rows(self, origins: np.ndarray) -> np.ndarray:
         """Where some origins are in the file."""
@@ -73,42 +79,48 @@ def validation_loss(store: CubeStore, regression: Regression) -> float:
     return float(np.mean(losses))
 
 
-def floor_outputs(store: CubeStore, regression: Regression, deaths: bool) -> Callable[[int], np.ndarray]:
+def floor_outputs(store: CubeStore, regression: Regression, more: int) -> Callable[[int], np.ndarray]:
     """``outputs(t)`` (lead, output, y, x) float32 of the whole region, from the months before t.
 
     Parameters
     ----------
-    deaths : bool
-        Whether log1p deaths follow the events' logits: of a month with an event, what the baselines expect there
-        (:func:`geonb.workloads.conflict.baselines.severity_of`, from the store's training months).
+    more : int
+        What follows the events' logits, by the loss (:class:`geonb.workloads.conflict.losses.ForecastLoss`); see `_rest`.
     """
-    logits, severity = regression.on(store), severity_of(store) if deaths else None
+    logits, rest = regression.on(store), _rest(store, more)
 
     def outputs(t: int) -> np.ndarray:
         events = np.moveaxis(logits(t), 0, 1)
-        if severity is None:
-            return events
-        return np.concatenate([events, np.broadcast_to(np.log1p(severity), events.shape)], axis=1)
+        return events if rest is None else np.concatenate([events, np.stack([rest] * len(events))], axis=1)
 
     return outputs
 
 
-def floor_map(store: CubeStore, regression: Regression, deaths: bool) -> FloorMap:
+def _rest(store: CubeStore, more: int) -> np.ndarray | None:
+    """What a month with an event has meant in the cell (output, y, x), from the store's training months: the same at all leads.
+
+    Of one output more, log1p deaths that the baselines expect (:func:`geonb.workloads.conflict.baselines.severity_of`); of
+    as many as there are classes of deaths, the logarithms of their shares
+    (:func:`geonb.workloads.conflict.death_head.class_frequencies`).
+    """
+    if not more:
+        return None
+    found = np.log1p(np.asarray(severity_of(store))) if more == 1 else np.log(class_frequencies(store))
+    return found.reshape(-1, *store.valid.shape)
+
+
+def floor_map(store: CubeStore, regression: Regression, more: int) -> FloorMap:
     """The floor's outputs at all origins of a store's windows, computed once a machine beside the store's memory map."""
     origins = np.unique(store.index["t"].to_numpy(np.int64))
-    outputs = len(store.outcomes) * (2 if deaths else 1)
-    shape = (len(origins), store.horizon, outputs, *store.valid.shape)
-    said: dict[str, Any] = {"store": store.meta["key"], "floor": regression.record(), "deaths": deaths}
+    shape = (len(origins), store.horizon, len(store.outcomes), *store.valid.shape)
+    said: dict[str, Any] = {"store": store.meta["key"], "floor": regression.record()}
     file = store.windows().folder / f"floor-{key_of(said)}.npy"
 
     def rows() -> Any:
-        return map(floor_outputs(store, regression, deaths), origins.tolist())
+        return map(floor_outputs(store, regression, 0), origins.tolist())
 
     computed_map(file, shape, rows)
-    return FloorMap(file, origins, outputs)
-
-
-BATCH = 16  # windows at once
+    return FloorMap(file, origins, len(store.outcomes) * (1 + more), _rest(store, more))
 
 
 def gain_on_start(

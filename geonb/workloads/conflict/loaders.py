@@ -134,6 +134,7 @@ class Sequences(Months):
         )
         if floor is not None:  # it lies beside the others
             self._planes = (*self._planes, floor.file.stem)
+            self.floor_rest = floor.rest
             self.floors, self.floor_rows = floor.file.stem, floor.rows(store.index["t"].to_numpy(np.int64)[self.rows])
         self.origin, self.columns = store.index["t"].to_numpy(np.int64)[self.rows], store.valid.shape[1]
         records = {c["name"]: c for c in store.meta["channels"]}
@@ -178,7 +179,9 @@ class Sequences(Months):
                 np.expm1(deaths[:, k], out=deaths[:, k])
         valid[...] = maps["valid"][rows, columns]
         for base in floor:
-            base[...] = maps[self.floors][self.floor_rows[i], ..., rows, columns]
+            base[:, : len(self.events)] = maps[self.floors][self.floor_rows[i], ..., rows, columns]
+            if self.floor_rest is not None:
+                base[:, len(self.events) :] = self.floor_rest[:, rows, columns]
 
 
 class Samples(Months):

@@ -1,8 +1,9 @@
 """Losses of forecasts by specification: ``"bce:pos_weight=pixel/4"``, ``"hurdle"``, sums ``"bce+ssim:weight=0.5"``.
 
 Each takes outputs (sample, lead, output, y, x): the outcomes' event logits, then, where deaths are forecast, their log1p
-deaths; targets (sample, lead, outcome, y, x) 0/1; deaths, counts of that shape; and valid (sample, y, x). Cells that are not
-valid take no part; a batch without a valid cell has loss 0 and gradient 0.
+deaths, or the logits of the classes of deaths of the first outcome, of the second, ...; targets (sample, lead, outcome, y, x)
+0/1; deaths, counts of that shape; and valid (sample, y, x). Cells that are not valid take no part; a batch without a valid
+cell has loss 0 and gradient 0.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geonb.base.specs import Option, check_sum, options_of
+from geonb.workloads.conflict.death_scores import CLASSES, EDGES
 
 Maybe: TypeAlias = Tensor | None
 RULES = ("none", "batch", "pixel", "pixel/2", "pixel/3", "pixel/4")
@@ -23,7 +25,7 @@ RULES = ("none", "batch", "pixel", "pixel/2", "pixel/3", "pixel/4")
 class Term(nn.Module):
     """One loss. ``events`` and ``log_deaths`` (None if not forecast), ``targets`` and ``deaths`` are (sample, lead, outcome, y, x)."""
 
-    needs_deaths: ClassVar[bool] = False
+    more: ClassVar[int] = 0  # outputs of each outcome besides the event's logit
     least_side = 1  # cells
 
     def forward(self, events: Tensor, log_deaths: Maybe, targets: Tensor, deaths: Maybe, valid: Tensor) -> Tensor:
@@ -106,26 +108,47 @@ class Hurdle(Term):
     outweigh the event a hundredfold. ``pos_weight`` as for :class:`BCE`; ``deaths`` is what the second part counts.
     """
 
-    needs_deaths = True
+    more = 1
 
     def __init__(self, pos_weight: str | float | None = None, deaths: float = 1.0) -> None:
         super().__init__()
         self.event, self.deaths = BCE(pos_weight), deaths
 
     def forward(self, events: Tensor, log_deaths: Tensor, targets: Tensor, deaths: Tensor, valid: Tensor) -> Tensor:
-        size = _mean(self._squared(log_deaths, targets, deaths, valid), valid)
+        size = _mean(self._sizes(log_deaths, targets, deaths, valid), valid)
         return self.event(events, None, targets, None, valid) + self.deaths * size
 
+    def size(self, log_deaths: Tensor, deaths: Tensor) -> Tensor:
+        """What each cell and month adds, had it an event."""
+        return (log_deaths - torch.log1p(deaths)) ** 2
+
     def cells(self, events: Tensor, log_deaths: Tensor, targets: Tensor, deaths: Tensor, valid: Tensor) -> Tensor:
-        squared = self._squared(log_deaths, targets, deaths, valid)
-        return self.event.cells(events, None, targets, None, valid) + self.deaths * squared
+        sizes = self._sizes(log_deaths, targets, deaths, valid)
+        return self.event.cells(events, None, targets, None, valid) + self.deaths * sizes
 
-    def _squared(self, log_deaths: Tensor, targets: Tensor, deaths: Tensor, valid: Tensor) -> Tensor:
+    def _sizes(self, log_deaths: Tensor, targets: Tensor, deaths: Tensor, valid: Tensor) -> Tensor:
         positive = (targets > 0.5) & valid[:, None, None]
-        return torch.where(positive, (log_deaths - torch.log1p(deaths)) ** 2, 0)
+        return torch.where(positive, self.size(log_deaths, deaths), 0)
 
 
-LOSSES: dict[str, type[Term]] = {"bce": BCE, "focal": Focal, "hurdle": Hurdle, "mse": MSE, "ssim": SSIM}
+class HurdleClasses(Hurdle):
+    """Cross-entropy of the event, and of the class of deaths where there was one: a network that draws deaths.
+
+    The classes are those of the field's challenge (:data:`geonb.workloads.conflict.death_scores.EDGES`): with both parts counting
+    once the loss is the ignorance of the forecast, in nats.
+    """
+
+    more = CLASSES
+
+    def size(self, log_deaths: Tensor, deaths: Tensor) -> Tensor:
+        logits = log_deaths.unflatten(2, (-1, CLASSES))  # (sample, lead, outcome, class, y, x)
+        which = torch.bucketize(deaths, deaths.new_tensor(EDGES), right=True)
+        return -logits.log_softmax(dim=3).gather(3, which[:, :, :, None])[:, :, :, 0]
+
+
+LOSSES: dict[str, type[Term]] = {
+    "bce": BCE, "focal": Focal, "hurdle": Hurdle, "hurdle-classes": HurdleClasses, "mse": MSE, "ssim": SSIM,
+}  # fmt: skip
 _ABOVE_0 = Option(None, float, 1e-6, 1e6)  # beyond, float32 holds the sum no more
 _OPTIONS = {
     "alpha": Option(None, float, 0, 1),
@@ -145,8 +168,10 @@ class ForecastLoss(nn.Module):
     ----------
     outcomes : int
         The first so many outputs are event logits.
-    needs_deaths : bool
-        Whether as many outputs follow, log1p deaths.
+    more : int
+        How many outputs of each outcome follow: none, its log1p deaths, or logits of its classes of deaths.
+    needs_deaths, draws_deaths : bool
+        Whether deaths are learnt, and whether as a distribution.
     least_side : int, cells
         Of the windows.
     """
@@ -154,7 +179,8 @@ class ForecastLoss(nn.Module):
     def __init__(self, terms: list[tuple[float, Term]], outcomes: int) -> None:
         super().__init__()
         self.weights, self.terms = [weight for weight, _ in terms], nn.ModuleList(term for _, term in terms)
-        self.outcomes, self.needs_deaths = outcomes, any(term.needs_deaths for term in self.terms)
+        self.outcomes, self.more = outcomes, max(term.more for term in self.terms)
+        self.needs_deaths, self.draws_deaths = self.more > 0, self.more == CLASSES
         self.least_side = max(term.least_side for term in self.terms)
 
     def forward(self, outputs: Tensor, targets: Tensor, deaths: Tensor | None, valid: Tensor) -> Tensor:
@@ -194,6 +220,8 @@ def build_loss(spec: str, outcomes: int = 1) -> ForecastLoss:
         If losses or arguments are unknown, ill-typed or out of range; lists all faults and what is known.
     """
     terms = check_sum("loss", spec, OPTIONS)
+    if {"hurdle", "hurdle-classes"} <= {name for name, _ in terms}:
+        raise ValueError(f"loss = {spec!r}: hurdle and hurdle-classes say deaths in two ways. Give one of them.")
     return ForecastLoss([(options.pop("weight"), LOSSES[name](**options)) for name, options in terms], outcomes)
 
 

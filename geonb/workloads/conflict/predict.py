@@ -23,6 +23,7 @@ from geonb.prediction.predictions import Done, seal
 from geonb.store.arrays import quiet_zarr, summed, writable
 from geonb.training.devices import best_device
 from geonb.workloads.conflict.baselines import deaths_of, events_of, has_deaths
+from geonb.workloads.conflict.death_head import SALT, draw_deaths
 from geonb.workloads.conflict.death_scores import AT_ONCE_BYTES, MEMBERS, NO_DRAW
 from geonb.workloads.conflict.floor import floor_outputs
 from geonb.workloads.conflict.windows import with_months
@@ -87,23 +88,25 @@ def predict_region(
     path, names = Path(run.predictions), ["network", *(b.name for b in baselines)]
     origins = origins_of(store, train)
     draws = (DRAWS if draws is None else draws) if model.dropouts else 1
-    drawn = {b.name: b.draws for b in baselines if b.draws is not None}
+    region = RegionForecast(store, model, 0.5 if overlap is None else overlap, batch, precision, draws, seed, members)
+    drawn = ["network"] * model.loss.draws_deaths + [b.name for b in baselines if b.draws is not None]
     stamp = {"training": model.card["training"], "best": model.card["best"], "models": names, "overlap": overlap, "draws": draws,
              "network": model.card["network"], "precision": precision, "origins": [int(t) for t, _ in origins], "seed": seed,
-             "store": store.meta["key"], "drawn": list(drawn), "members": members}  # fmt: skip
+             "store": store.meta["key"], "drawn": drawn, "members": members}  # fmt: skip
     done = Done(path, stamp)
     if done.rows("grid", "created") is None:
-        _create(path, store, names, origins, draws, list(drawn), members)
+        _create(path, store, names, origins, draws, drawn, members)
         done.mark("grid", "created", 1)
     arrays = writable(zarr.open_group(path, mode="r+")["grid"])
-    region = RegionForecast(store, model, 0.5 if overlap is None else overlap, batch, precision, draws, seed)
     for m, name in enumerate(names):
         forecast = region.forecast if name == "network" else baselines[m - 1].forecast
         for i in range(done.rows("grid", name) or 0, len(origins)):
-            _write(arrays, m, i, forecast(origins[i][0]), store.valid)
+            found = forecast(origins[i][0])
+            _write(arrays, m, i, found, store.valid)
             if name in drawn:
-                found = drawn[name](origins[i][0], members)
-                arrays["deaths_draws"][list(drawn).index(name), :, :, i] = np.where(store.valid, found, NO_DRAW)
+                of_baseline = baselines[m - 1].draws if m else None
+                deaths = of_baseline(origins[i][0], members) if of_baseline else found["draws"]
+                arrays["deaths_draws"][drawn.index(name), :, :, i] = np.where(store.valid, deaths, NO_DRAW)  # type: ignore[arg-type]
             done.mark("grid", name, i + 1)
     own = {
         "colours": [o["colour"] for o in store.outcomes], "outcomes": [dict(o) for o in store.outcomes],
@@ -147,34 +150,56 @@ class RegionForecast:
     """A trained task that forecasts the whole region of a store: ``forecast(t)``, arrays (outcome, lead, y, x)."""
 
     def __init__(
-        self, store: CubeStore, model: Forecast, overlap: float, batch: int, precision: str, draws: int, seed: int
-    ) -> None:
+        self, store: CubeStore, model: Forecast, overlap: float, batch: int, precision: str, draws: int, seed: int,
+        members: int = MEMBERS,
+    ) -> None:  # fmt: skip
         self.device = best_device()
         self.store, self.model = store, model.to(self.device).eval()
         self.overlap, self.batch, self.precision, self.draws, self.seed = overlap, batch, precision, draws, seed
+        self.members = members
         self.pad = min(WRAP_CELLS, store.valid.shape[1]) if store.wraps else 0
         self.window = window_of(model.card)
         self.country = grid_of(store)["country"].to_numpy()
-        self.outputs = floor_outputs(store, model.floor, model.loss.needs_deaths) if model.floor else None
+        self.outputs = floor_outputs(store, model.floor, model.loss.more) if model.floor else None
 
     def forecast(self, t: int) -> Arrays:
         """Forecast of the months from t on, from those before.
 
         Returns
         -------
-        dict with ``probability``, ``deaths`` if the loss knows them, and, of several draws, ``spread``, ``country_cells``
-        and ``country_deaths`` (draw, outcome, lead, place)
+        dict with ``probability``, ``deaths`` if the loss knows them, ``draws`` (member, outcome, lead, y, x) if it draws them, and,
+        of several draws, ``spread``, ``country_cells`` and ``country_deaths`` (draw, outcome, lead, place)
         """
         inputs, floor = self.inputs(t), self.floor(t)
         if self.draws == 1:
-            return {name: values[0] for name, values in self._draw(inputs, floor, 1, 0).items()}
-        pieces = []
+            found = self._draw(inputs, floor, 1, 0)
+            draws = self._members(found, 0, t)
+            return {name: values[0] for name, values in found.items()} | draws
+        pieces: list[Arrays] = []
+        members: list[Arrays] = []
         for first in range(0, self.draws, DRAWS_AT_ONCE):
             number = min(DRAWS_AT_ONCE, self.draws - first)
             # one draw alone would be the network without dropout
             drawn = self._draw(inputs, floor, max(2, number), (self.seed * 100_003 + t) * 1_009 + first)
+            members.append(self._members(drawn, first, t))
             pieces.append({name: values[:number] for name, values in drawn.items()})
-        return self._summary(pieces)
+        draws = {name: np.concatenate([piece[name] for piece in members]) for name in members[0]}
+        return self._summary(pieces) | draws
+
+    def _members(self, drawn: Arrays, first: int, t: int) -> Arrays:
+        """Draws of deaths, evenly from the network's draws `first`, ...; nothing if it says no classes. These are used up."""
+        classes = drawn.pop("classes", None)
+        if classes is None:
+            return {}
+        random = np.random.default_rng([self.seed, t, first, SALT])
+        number = np.bincount(np.arange(self.members) * self.draws // self.members, minlength=first + len(classes))
+        some = [
+            draw_deaths(p, shares, self.model.card["deaths"], count, random)
+            for p, shares, count in zip(
+                drawn["probability"], classes, number[first : min(first + DRAWS_AT_ONCE, self.draws)], strict=False
+            )
+        ]
+        return {"draws": np.concatenate(some)}
 
     def inputs(self, t: int) -> np.ndarray:
         """Standardised months before t (1, step, channel, y, x), 0 where unknown or outside, wrapped round the globe."""
@@ -236,7 +261,7 @@ class RegionForecast:
             out = self._pass(cut, base, draws, seed + begin)
             for name, values in out.items():
                 if name not in total:
-                    total[name] = np.zeros((draws, *values.shape[2:4], *inputs.shape[-2:]), np.float32)
+                    total[name] = np.zeros((draws, *values.shape[2:-2], *inputs.shape[-2:]), np.float32)
                 for k, ((rows, down), (columns, across)) in enumerate(some):
                     total[name][..., rows, columns] += values[:, k] * (down[:, None] * across)
         return {name: values[..., : shape[0], : shape[1]] for name, values in total.items()}
@@ -361,7 +386,8 @@ def _came_true(store: CubeStore, t: int) -> tuple[np.ndarray, np.ndarray | None]
 
 def _write(arrays: Any, m: int, i: int, forecast: Mapping[str, np.ndarray | None], valid: np.ndarray) -> None:
     """Write one origin of one model; what it does not forecast is written as not known, so that every chunk is there."""
-    inside = {k: v if "country" in k else np.where(valid, v, np.nan) for k, v in forecast.items() if v is not None}
+    whole = {"country_cells", "country_deaths", "draws"}
+    inside = {k: v if k in whole else np.where(valid, v, np.nan) for k, v in forecast.items() if v is not None}
     arrays["probability"][m, :, i] = inside["probability"]
     if "deaths_mean" in arrays:
         arrays["deaths_mean"][m, :, i] = inside.get("deaths", np.nan)

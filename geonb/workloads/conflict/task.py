@@ -13,7 +13,8 @@ from geonb.store.samplers import check_unlabelled, order_of
 from geonb.training.devices import machine_bytes
 from geonb.training.optimizers import check_optimizer
 from geonb.training.task import Trainable, check_all
-from geonb.workloads.conflict.baselines import Regression
+from geonb.workloads.conflict.baselines import Regression, has_deaths
+from geonb.workloads.conflict.death_head import class_records
 from geonb.workloads.conflict.floor import choose_floor, floor_map, gain_on_start
 from geonb.workloads.conflict.losses import build_loss, check_side
 from geonb.workloads.conflict.networks import build_network, check_network, check_size
@@ -33,7 +34,8 @@ class Forecast(Trainable):
     card : dict
         ``network`` and ``loss`` (specifications), ``channels`` (records of the inputs) and ``outcomes``, ``horizon``, ``lr``,
         and, to train, ``prevalence`` of the outcomes, ``training`` with ``optimizer``, ``epochs`` and ``seed``. After training,
-        ``floor``: the record of the regression that the network corrects, or None.
+        ``floor``: the record of the regression that the network corrects, or None. A loss that draws deaths needs ``deaths``, see
+        :func:`geonb.workloads.conflict.death_head.class_records`.
     weights : bool
         False leaves the biases of the outputs as they come, where a checkpoint follows.
 
@@ -51,10 +53,12 @@ class Forecast(Trainable):
         self.card = card
         self.outcomes = len(card["outcomes"])
         self.loss = build_loss(card["loss"], self.outcomes)
-        outputs = self.outcomes * (2 if self.loss.needs_deaths else 1)
+        outputs = self.outcomes * (1 + self.loss.more)
         self.network = build_network(card["network"], len(card["channels"]), outputs, card["horizon"])
         if weights and "prevalence" in card:
-            self.network.begin_at(torch.tensor(card["prevalence"]).clamp(1e-4, 0.5).logit())
+            shares = [o["shares"] for o in card["deaths"]] if self.loss.draws_deaths else []
+            events = torch.tensor(card["prevalence"]).clamp(1e-4, 0.5).logit()
+            self.network.begin_at(torch.cat([events, torch.tensor(shares).flatten().log()]))
         self.average_precision = BinnedAveragePrecision(self.outcomes)
         self.floor = Regression.of(card["floor"]) if card.get("floor") else None
 
@@ -104,7 +108,7 @@ class Forecast(Trainable):
             "horizon": int(split["horizon"]), "statistics": store.meta["statistics"],
             "patch": int(store.index["height"].max()), "simulated": bool(store.meta["simulated"]),
             "prevalence": prevalence(store),
-        }  # fmt: skip
+        } | _deaths(store)  # fmt: skip
 
     @property
     def start(self) -> str | None:
@@ -149,7 +153,7 @@ class Forecast(Trainable):
 
     def beside(self, store: Store) -> dict[str, Any]:
         """What a store's windows must be asked for besides, for this task: the floor, where it has one."""
-        return {"floor": floor_map(cast("CubeStore", store), self.floor, self.loss.needs_deaths)} if self.floor else {}
+        return {"floor": floor_map(cast("CubeStore", store), self.floor, self.loss.more)} if self.floor else {}
 
     def data_module(self, store: Store, **options: Any) -> L.LightningDataModule:
         return super().data_module(store, **options, **self.beside(store))
@@ -195,7 +199,8 @@ class Forecast(Trainable):
         Returns
         -------
         dict with ``probability`` (draw, sample, lead, outcome, y, x) float32, 0-1, and, if the loss knows deaths, ``deaths``
-        of that shape: expected deaths, probability times what the network says of a month with an event
+        of that shape: expected deaths, probability times what the network says of a month with an event. If it draws deaths,
+        ``classes`` (draw, sample, lead, outcome, class, y, x), probability of each class of deaths given an event.
 
         Raises
         ------
@@ -215,9 +220,13 @@ class Forecast(Trainable):
             self.train(was)
         with torch.inference_mode():
             found = {"probability": drawn[:, :, :, : self.outcomes].sigmoid()}
-            if self.loss.needs_deaths:
-                deaths = drawn[:, :, :, self.outcomes :].clamp(0, MOST_LOG_DEATHS).expm1()
-                found["deaths"] = found["probability"] * deaths
+            rest = drawn[:, :, :, self.outcomes :]
+            if self.loss.draws_deaths:
+                found["classes"] = rest.unflatten(3, (self.outcomes, -1)).softmax(dim=4)
+                means = rest.new_tensor([[np.mean(v) for v in o["values"]] for o in self.card["deaths"]])
+                found["deaths"] = found["probability"] * (found["classes"] * means[..., None, None]).sum(dim=4)
+            elif self.loss.needs_deaths:
+                found["deaths"] = found["probability"] * rest.clamp(0, MOST_LOG_DEATHS).expm1()
         return found
 
     @property
@@ -320,6 +329,11 @@ def prevalence(store: Store, most: int = 200) -> list[float]:
     return (events / cells.sum(dim=(0, 1, 3, 4)).clamp(min=1)).tolist()
 
 
+def _deaths(store: Any) -> dict[str, Any]:
+    """Classes of deaths of the training months, where a store of whole months knows them."""
+    return {"deaths": class_records(store)} if hasattr(store, "cube") and has_deaths(store) else {}
+
+
 def _inputs(store: Store) -> list[dict[str, Any]]:
     return [channel for channel in store.meta["channels"] if channel.get("role", "input") != "target"]
 
@@ -328,7 +342,7 @@ def _check_network(store: Store, network: str, loss: str) -> None:
     """Sizes of the windows, and the number of outputs, that the network can take."""
     check_network(network)
     try:
-        outputs = len(store.meta["outcomes"]) * (2 if build_loss(loss).needs_deaths else 1)
+        outputs = len(store.meta["outcomes"]) * (1 + build_loss(loss).more)
     except ValueError:
         outputs = 1  # the loss's own check tells of it
     with torch.device("meta"):  # built without its numbers

@@ -76,17 +76,17 @@ def test_cells_outside_the_region_do_not_count_in_the_choice():
     assert one["weighted-history"] == pytest.approx(two["weighted-history"], rel=1e-3)
 
 
-@pytest.mark.parametrize("deaths", [False, True])
-def test_windows_cut_the_floor_with_the_turns_of_the_targets(cube_store, deaths):
+@pytest.mark.parametrize("more", [0, 1, 11])
+def test_windows_cut_the_floor_with_the_turns_of_the_targets(cube_store, more):
     regression = baselines.fit_weighted_history(cube_store)
-    given = floor.floor_map(cube_store, regression, deaths)
-    whole, index = floor.floor_outputs(cube_store, regression, deaths), cube_store.index
+    given = floor.floor_map(cube_store, regression, more)
+    whole, index = floor.floor_outputs(cube_store, regression, more), cube_store.index
     plain = cube_store.windows(floor=given)
     over = np.flatnonzero(index["x"] + index["width"] > cube_store.valid.shape[1])
     assert len(over) or not cube_store.wraps
     rows = [0, len(plain) // 2, len(plain) - 1, *over[:3].tolist()]
     batch = plain.batch(rows)
-    assert batch["floor"].shape[:3] == (len(rows), cube_store.horizon, len(cube_store.outcomes) * (1 + deaths))
+    assert batch["floor"].shape[:3] == (len(rows), cube_store.horizon, len(cube_store.outcomes) * (1 + more))
     for j, i in enumerate(rows):
         row = index.iloc[i]
         columns = np.arange(row["x"], row["x"] + row["width"]) % cube_store.valid.shape[1]
@@ -114,9 +114,9 @@ def _turn(plane, flip, quarters):
 
 def test_a_floor_in_the_map_is_computed_once(cube_store, monkeypatch):
     regression = baselines.fit_weighted_history(cube_store)
-    first = floor.floor_map(cube_store, regression, False)
+    first = floor.floor_map(cube_store, regression, 0)
     monkeypatch.setattr(floor, "floor_outputs", lambda *_: pytest.fail("computed again"))
-    assert floor.floor_map(cube_store, regression, False).file == first.file
+    assert floor.floor_map(cube_store, regression, 0).file == first.file
 
 
 def prepared(store, network, loss="hurdle"):

@@ -11,15 +11,20 @@ from geonb.workloads.conflict.losses import LOSSES, RULES, build_loss, pixel_wei
 SHAPE = (3, 2, 2, 8, 9)  # sample, lead, outcome, y, x
 
 
-def made(seed=0, dtype=torch.float64, shape=SHAPE, rate=0.3):
-    """Outputs (as many log1p deaths as event logits), targets, deaths, valid."""
+def made(seed=0, dtype=torch.float64, shape=SHAPE, rate=0.3, each=2):
+    """Outputs (`each` of an outcome: its event logit, then log1p deaths or logits of classes), targets, deaths, valid."""
     random = torch.Generator().manual_seed(seed)
     samples, leads, outcomes, height, width = shape
-    outputs = torch.randn(samples, leads, 2 * outcomes, height, width, generator=random, dtype=dtype)
+    outputs = torch.randn(samples, leads, each * outcomes, height, width, generator=random, dtype=dtype)
     targets = (torch.rand(shape, generator=random) < rate).to(dtype)
     deaths = (torch.rand(shape, generator=random, dtype=dtype) * 50).round() * targets
     valid = torch.rand(samples, height, width, generator=random) < 0.7
     return outputs, targets, deaths, valid
+
+
+def each_of(spec):
+    """Outputs of an outcome that a loss takes; two where it takes any."""
+    return 1 + max(1, build_loss(spec).more)
 
 
 def s(z):
@@ -129,6 +134,23 @@ def test_hurdle_is_log_loss_and_squared_error_of_log_deaths_where_there_was_an_e
     assert loss("hurdle", quiet) == pytest.approx(loss("bce", quiet), abs=1e-12)
 
 
+def test_the_hurdle_of_classes_is_the_ignorance_of_what_it_forecasts():
+    outputs, targets, deaths, valid = made(each=12)
+    deaths = deaths * 40 ** torch.randint(0, 2, SHAPE)  # some beyond 1000
+    targets, deaths = targets.round(), torch.where(targets > 0.5, deaths, 0)  # an event may be without a death
+    total, count = 0.0, 0
+    for a, b, k, y, x in np.ndindex(SHAPE):
+        if not valid[a, y, x]:
+            continue
+        p, classes = s(float(outputs[a, b, k, y, x])), outputs[a, b, 2 + 11 * k : 13 + 11 * k, y, x].softmax(0)
+        which = sum(float(deaths[a, b, k, y, x]) >= least for least in (1, 3, 6, 11, 26, 51, 101, 251, 501, 1001))
+        total -= np.log(p * float(classes[which]) if targets[a, b, k, y, x] else 1 - p)
+        count += 1
+    assert loss("hurdle-classes", (outputs, targets, deaths, valid)) == pytest.approx(total / count, abs=1e-12)
+    built = build_loss("hurdle-classes")
+    assert built.draws_deaths and built.needs_deaths and built.more == 11 and not build_loss("hurdle").draws_deaths
+
+
 def test_sums_and_weights():
     given = made()
     expected = 2 * loss("bce:pos_weight=pixel/2", given) + 0.5 * loss("ssim", given)
@@ -139,7 +161,7 @@ def test_sums_and_weights():
 @settings(max_examples=25, deadline=None)
 @given(st.sampled_from(sorted(LOSSES)), st.integers(0, 1000))
 def test_invalid_cells_do_not_matter(name, seed):
-    outputs, targets, deaths, valid = made(seed)
+    outputs, targets, deaths, valid = made(seed, each=each_of(name))
     outside = ~valid[:, None, None]
     others = (
         torch.where(outside, torch.randn_like(outputs), outputs).requires_grad_(),
@@ -153,7 +175,7 @@ def test_invalid_cells_do_not_matter(name, seed):
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
 def test_without_a_valid_cell_loss_and_gradient_are_zero(name):
-    outputs, targets, deaths, valid = made()
+    outputs, targets, deaths, valid = made(each=each_of(name))
     outputs.requires_grad_()
     found = build_loss(name, 2)(outputs, targets, deaths, torch.zeros_like(valid))
     found.backward()
@@ -162,7 +184,7 @@ def test_without_a_valid_cell_loss_and_gradient_are_zero(name):
 
 @pytest.mark.parametrize("spec", [*sorted(LOSSES), "bce:pos_weight=pixel/3", "bce:pos_weight=batch", "focal:alpha=0.3"])
 def test_gradients_are_those_of_finite_differences(spec):
-    outputs, targets, deaths, valid = made(shape=(2, 1, 1, 6, 7))
+    outputs, targets, deaths, valid = made(shape=(2, 1, 1, 6, 7), each=each_of(spec))
     assert torch.autograd.gradcheck(
         lambda z: build_loss(spec, 1)(z, targets, deaths, valid), outputs.requires_grad_(), fast_mode=True
     )
@@ -170,7 +192,7 @@ def test_gradients_are_those_of_finite_differences(spec):
 
 @pytest.mark.parametrize("spec", sorted(LOSSES))
 def test_wild_logits_and_half_precision_stay_finite(spec):
-    outputs, targets, deaths, valid = made(dtype=torch.float32)
+    outputs, targets, deaths, valid = made(dtype=torch.float32, each=each_of(spec))
     for values in (500 * outputs, outputs.bfloat16()):
         values = values.detach().requires_grad_()
         found = build_loss(spec, 2)(values, targets, deaths, valid)
@@ -192,6 +214,7 @@ def test_wild_logits_and_half_precision_stay_finite(spec):
         ("ssim:sigma=0", r"sigma = 0 .*0\.3 to 5"),
         ("hurdle:deaths=0", r"deaths = 0 .*from 1e-06 to 1000000"),
         ("bce:weight=0", r"weight = 0 "),
+        ("hurdle+hurdle-classes", r"in two ways"),
     ],
 )
 def test_what_is_wrong_is_told(spec, told):
