@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geonb.workloads.conflict.baselines import PRIOR_EVENTS, deaths_of, events_of, pieces, training_stop
+from geonb.workloads.conflict.baselines import deaths_of, events_of, pieces, smooth, training_stop
 from geonb.workloads.conflict.death_scores import CLASSES, EDGES, classes_of
 
 if TYPE_CHECKING:
@@ -18,24 +18,52 @@ if TYPE_CHECKING:
 
 MOST_VALUES = 100  # kept of a class: its evenly spaced order statistics
 NEVER_SEEN = 0.5  # events that a class counts more than it had
+# Of those tried on Nigeria, the best on its validation months (docs/deaths.md).
+HALF_LIFE = 12.0  # months
+WIDTH = 1.5  # standard deviation of the smoothing, cells
+PRIOR = 0.5  # events of all cells that a cell's own stand beside
+HISTORY = (HALF_LIFE, WIDTH, PRIOR)
 SALT = 0xD1CE
 
 
-def class_counts(store: CubeStore) -> np.ndarray:
-    """Months with an event of each class of deaths in the training months: (outcome, class, y, x) int32."""
-    total = np.zeros((len(store.outcomes), CLASSES, *store.valid.shape), np.int32)
+class ClassHistory:
+    """Classes of deaths of past events in a cell and around it, recent ones counting more: ``at(t)``, of the months before t.
+
+    Counts of each class halve every HALF_LIFE months, are smoothed over the cells, and drawn towards the shares of all events of the
+    training months. Months are read once as long as t grows.
+    """
+
+    def __init__(self, store: CubeStore) -> None:
+        self.store, self.shares = store, class_shares(store)
+        self._restart()
+
+    def _restart(self) -> None:
+        self.t = 0
+        self.state = np.zeros((len(self.store.outcomes), CLASSES, *self.store.valid.shape), np.float32)
+
+    def at(self, t: int) -> np.ndarray:
+        """Share of each class, given an event (outcome, class, y, x) float32."""
+        if t < self.t:
+            self._restart()
+        for start, stop in pieces(self.t, t):
+            events, found = events_of(self.store, start, stop), classes_of(deaths_of(self.store, start, stop))
+            for month, classes in zip(events, found, strict=True):
+                self.state *= np.float32(2 ** (-1 / HALF_LIFE))
+                for k in range(CLASSES):
+                    self.state[:, k] += month & (classes == k)
+        self.t = t
+        seen = smooth(self.state, WIDTH, self.store.wraps)
+        total = seen.sum(axis=1, keepdims=True) + PRIOR
+        return ((seen + PRIOR * self.shares[..., None, None]) / total).astype(np.float32)
+
+
+def class_shares(store: CubeStore) -> np.ndarray:
+    """Share of each class among all events of the training months (outcome, class), as if each had half an event more."""
+    total = np.full((len(store.outcomes), CLASSES), NEVER_SEEN)
     for start, stop in pieces(0, training_stop(store)):
         events, found = events_of(store, start, stop), classes_of(deaths_of(store, start, stop))
-        for k in range(CLASSES):
-            total[:, k] += (events & (found == k)).sum(axis=0)
-    return total
-
-
-def class_frequencies(store: CubeStore) -> np.ndarray:
-    """Share of each class among a cell's months with an event, drawn towards that of all cells: (outcome, class, y, x) float32."""
-    counts = class_counts(store)
-    overall = _shares(counts.sum(axis=(2, 3)))[..., None, None]
-    return ((counts + PRIOR_EVENTS * overall) / (counts.sum(axis=1, keepdims=True) + PRIOR_EVENTS)).astype(np.float32)
+        total += np.stack([(events & (found == k)).sum(axis=(0, 2, 3)) for k in range(CLASSES)], axis=1)
+    return total / total.sum(axis=1, keepdims=True)
 
 
 def class_records(store: CubeStore) -> list[dict[str, Any]]:
@@ -43,7 +71,7 @@ def class_records(store: CubeStore) -> list[dict[str, Any]]:
 
     Of a class that was not seen the least that it could be.
     """
-    shares = _shares(class_counts(store).sum(axis=(2, 3)))
+    shares = class_shares(store)
     seen: list[list] = [[] for _ in store.outcomes]
     for start, stop in pieces(0, training_stop(store)):
         events, dead = events_of(store, start, stop), deaths_of(store, start, stop)
@@ -53,10 +81,6 @@ def class_records(store: CubeStore) -> list[dict[str, Any]]:
         {"shares": share.tolist(), "values": _values(np.sort(np.concatenate(values)))}
         for share, values in zip(shares, seen, strict=True)
     ]
-
-
-def _shares(counts: np.ndarray) -> np.ndarray:
-    return (counts + NEVER_SEEN) / (counts + NEVER_SEEN).sum(axis=1, keepdims=True)
 
 
 def _values(deaths: np.ndarray) -> list[list[int]]:

@@ -16,7 +16,8 @@ from geonb.store.memory_map import computed_map
 from geonb.training.devices import best_device
 from geonb.workloads.conflict.baselines import Regression, events_of, fit_logistic, fit_weighted_history, severity_of
 from geonb.workloads.conflict.cells import BLOCK_MONTHS, blocks_of
-from geonb.workloads.conflict.death_head import class_frequencies
+from geonb.workloads.conflict.death_head import HISTORY, ClassHistory
+from geonb.workloads.conflict.death_scores import CLASSES
 from geonb.workloads.conflict.windows import with_months
 
 if TYPE_CHECKING:
@@ -36,18 +37,18 @@ FITS: dict[str, Callable[[CubeStore, int], Regression]] = {
 
 
 class FloorMap(NamedTuple):
-    """A floor's logits in a memory map: `file`, .npy (origin, lead, outcome, y, x) float32, of the `origins` (months).
+    """A floor's outputs in memory maps, .npy float32, of the `origins` (months).
 
-    ``rest`` (output, y, x) are the `outputs` that follow, the same at every origin and lead; None: there are none.
+    ``logits`` (origin, lead, outcome, y, x) of the events, and what follows them at every lead, ``rest`` (origin, output, y, x), or None.
     """
 
-    file: Path
+    logits: Path
+    rest: Path | None
     origins: np.ndarray
     outputs: int
-    rest: np.ndarray | None = None
 
     def rows(self, origins: np.ndarray) -> np.ndarray:
-        """Where some origins are in the file."""
+        """Where some origins are in the files."""
         return np.searchsorted(self.origins, origins)
 
 
@@ -91,36 +92,42 @@ def floor_outputs(store: CubeStore, regression: Regression, more: int) -> Callab
 
     def outputs(t: int) -> np.ndarray:
         events = np.moveaxis(logits(t), 0, 1)
-        return events if rest is None else np.concatenate([events, np.stack([rest] * len(events))], axis=1)
+        return np.concatenate([events, np.stack([rest(t)] * len(events))], axis=1) if more else events
 
     return outputs
 
 
-def _rest(store: CubeStore, more: int) -> np.ndarray | None:
-    """What a month with an event has meant in the cell (output, y, x), from the store's training months: the same at all leads.
+def _rest(store: CubeStore, more: int) -> Callable[[int], np.ndarray]:
+    """What a month with an event has meant in the cell: ``rest(t)`` (output, y, x) float32, the same at all leads.
 
     Of one output more, log1p deaths that the baselines expect (:func:`geonb.workloads.conflict.baselines.severity_of`); of
-    as many as there are classes of deaths, the logarithms of their shares
-    (:func:`geonb.workloads.conflict.death_head.class_frequencies`).
+    as many as there are classes of deaths, the logarithms of their shares (:class:`geonb.workloads.conflict.death_head.ClassHistory`).
     """
-    if not more:
-        return None
-    found = np.log1p(np.asarray(severity_of(store))) if more == 1 else np.log(class_frequencies(store))
-    return found.reshape(-1, *store.valid.shape)
+    if more == CLASSES:
+        history = ClassHistory(store)
+        return lambda t: np.log(history.at(t)).reshape(-1, *store.valid.shape)
+    severity = np.log1p(np.asarray(severity_of(store))) if more else np.empty((0, *store.valid.shape), np.float32)
+    return lambda t: severity
 
 
 def floor_map(store: CubeStore, regression: Regression, more: int) -> FloorMap:
     """The floor's outputs at all origins of a store's windows, computed once a machine beside the store's memory map."""
     origins = np.unique(store.index["t"].to_numpy(np.int64))
-    shape = (len(origins), store.horizon, len(store.outcomes), *store.valid.shape)
-    said: dict[str, Any] = {"store": store.meta["key"], "floor": regression.record()}
-    file = store.windows().folder / f"floor-{key_of(said)}.npy"
-
-    def rows() -> Any:
-        return map(floor_outputs(store, regression, 0), origins.tolist())
-
-    computed_map(file, shape, rows)
-    return FloorMap(file, origins, len(store.outcomes) * (1 + more), _rest(store, more))
+    folder, outcomes, (rows, columns) = store.windows().folder, len(store.outcomes), store.valid.shape
+    told: dict[str, Any] = {"store": store.meta["key"], "floor": regression.record()}
+    logits = folder / f"floor-{key_of(told)}.npy"
+    shape = (len(origins), store.horizon, outcomes, rows, columns)
+    computed_map(logits, shape, lambda: map(floor_outputs(store, regression, 0), origins.tolist()))
+    rest = (
+        folder / f"floor-rest-{key_of({'store': store.meta['key'], 'more': more, 'history': HISTORY})}.npy"
+        if more
+        else None
+    )
+    if rest is not None:
+        computed_map(
+            rest, (len(origins), outcomes * more, rows, columns), lambda: map(_rest(store, more), origins.tolist())
+        )
+    return FloorMap(logits, rest, origins, outcomes * (1 + more))
 
 
 def gain_on_start(

@@ -133,9 +133,10 @@ class Sequences(Months):
             store, split, augment, seed, planes, native=native, floor=0 if floor is None else floor.outputs
         )
         if floor is not None:  # it lies beside the others
-            self._planes = (*self._planes, floor.file.stem)
-            self.floor_rest = floor.rest
-            self.floors, self.floor_rows = floor.file.stem, floor.rows(store.index["t"].to_numpy(np.int64)[self.rows])
+            files = [file.stem for file in (floor.logits, floor.rest) if file is not None]
+            self._planes = (*self._planes, *files)
+            self.floor_rest = None if floor.rest is None else floor.rest.stem
+            self.floors, self.floor_rows = floor.logits.stem, floor.rows(store.index["t"].to_numpy(np.int64)[self.rows])
         self.origin, self.columns = store.index["t"].to_numpy(np.int64)[self.rows], store.valid.shape[1]
         records = {c["name"]: c for c in store.meta["channels"]}
         inputs = [records[n] for n in store.inputs]
@@ -181,7 +182,7 @@ class Sequences(Months):
         for base in floor:
             base[:, : len(self.events)] = maps[self.floors][self.floor_rows[i], ..., rows, columns]
             if self.floor_rest is not None:
-                base[:, len(self.events) :] = self.floor_rest[:, rows, columns]
+                base[:, len(self.events) :] = maps[self.floor_rest][self.floor_rows[i], :, rows, columns]
 
 
 class Samples(Months):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from fake_cubes import ANY, contagion
 from forecasting import RECORD, model_of  # noqa: F401
-from scipy import stats
+from scipy import ndimage, stats
 
 from geonb.prediction.predictions import open_predictions
 from geonb.workloads.conflict import baselines, death_head, predict
@@ -30,17 +30,25 @@ def training_deaths(store):
 
 
 def test_shares_of_classes_are_those_of_training_events(store):
-    deaths, months = training_deaths(store)
+    deaths, _ = training_deaths(store)
     counts = np.array([(classes_of(deaths) == k).sum() for k in range(11)])
     (record,) = death_head.class_records(store)
     np.testing.assert_allclose(record["shares"], (counts + 0.5) / (counts + 0.5).sum())
-    found = death_head.class_frequencies(store)
-    assert found.shape == (1, 11, *store.valid.shape)
-    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
-    y, x = 4, 5
-    own = store.best[months, y, x][store.event[months, y, x] > 0]
-    expected = [((classes_of(own) == k).sum() + 5 * record["shares"][k]) / (len(own) + 5) for k in range(11)]
-    np.testing.assert_allclose(found[0, :, y, x], expected, rtol=1e-5)
+
+
+def test_classes_are_weighed_by_age_and_distance_and_drawn_towards_all(store):
+    shares = np.array(death_head.class_records(store)[0]["shares"])[:, None, None]
+    weight = 0.5 ** (np.arange(100, 0, -1) / 12)
+    counts = np.stack([
+        np.tensordot(weight, (store.event[:100] > 0) & (classes_of(store.best[:100]) == k), 1) for k in range(11)
+    ])  # fmt: skip
+    seen = np.stack([ndimage.gaussian_filter(c, 1.5, mode="constant", truncate=3) for c in counts])
+    history = death_head.ClassHistory(store)
+    history.at(120)  # and back
+    np.testing.assert_allclose(history.at(100)[0], (seen + 0.5 * shares) / (seen.sum(axis=0) + 0.5), rtol=1e-4)
+    later = contagion(splits=SPLITS, months=156)
+    later.event[100:], later.best[100:] = 1, 999
+    np.testing.assert_array_equal(death_head.ClassHistory(later).at(100), history.at(100))
 
 
 def test_values_are_deaths_that_were_seen_or_the_least_of_an_unseen_class(store):
@@ -149,5 +157,5 @@ def test_a_network_with_a_floor_begins_at_the_classes_that_the_cells_saw(store, 
     predict.RegionForecast(store, task, 0.5, 4, "float32", 1, 0, members=1).forecast(150)
     ((probability, classes),) = asked
     np.testing.assert_allclose(probability, baselines.logistic(store).forecast(150)["probability"], rtol=1e-4)
-    expected = np.broadcast_to(death_head.class_frequencies(store)[:, None], classes.shape)
+    expected = np.broadcast_to(death_head.ClassHistory(store).at(150)[:, None], classes.shape)
     np.testing.assert_allclose(classes, expected, rtol=1e-4)

@@ -116,7 +116,7 @@ def test_a_floor_in_the_map_is_computed_once(cube_store, monkeypatch):
     regression = baselines.fit_weighted_history(cube_store)
     first = floor.floor_map(cube_store, regression, 0)
     monkeypatch.setattr(floor, "floor_outputs", lambda *_: pytest.fail("computed again"))
-    assert floor.floor_map(cube_store, regression, 0).file == first.file
+    assert floor.floor_map(cube_store, regression, 0).logits == first.logits
 
 
 def prepared(store, network, loss="hurdle"):
