@@ -38,7 +38,7 @@ def test_shares_of_classes_are_those_of_training_events(store):
 
 def test_classes_are_weighed_by_age_and_distance_and_drawn_towards_all(store):
     shares = np.array(death_head.class_records(store)[0]["shares"])[:, None, None]
-    weight = 0.5 ** (np.arange(100, 0, -1) / 12)
+    weight = 0.5 ** (np.arange(99, -1, -1) / 12)  # last month counts once
     counts = np.stack([
         np.tensordot(weight, (store.event[:100] > 0) & (classes_of(store.best[:100]) == k), 1) for k in range(11)
     ])  # fmt: skip
