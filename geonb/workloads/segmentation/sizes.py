@@ -130,5 +130,6 @@ def _surely(values: Mapping[str, Any]) -> tuple[int, int | None, int | None]:
     """patch, stride, block: those that are given, and for those found later what refuses nothing."""
     patch, stride, block = (values[name] for name in ("patch", "stride", "block"))
     if patch is None:
-        return min(size for size in (stride, block, PATCH) if size), stride, block or None
+        found = max(2 * LARGEST, stride or 0) if block == 0 else block
+        return min(size for size in (stride, found, PATCH) if size), stride, found
     return patch, stride, 2 * patch if block == 0 else block

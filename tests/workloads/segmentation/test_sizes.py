@@ -84,5 +84,8 @@ def test_what_is_found_later_refuses_nothing_before():
     values = {"patch": None, "stride": None, "block": 0, "seed": 0}
     for change in ({}, {"block": 512}, {"stride": 100}, {"block": None}, {"patch": 64}, {"patch": 64, "block": None}):
         assert sizes.fit_faults(values | change, None) == []
+    for change in ({"gap": 48}, {"gap": 48, "stride": 700}, {"gap": 48, "patch": 64}):  # blocks there will be
+        assert sizes.fit_faults(values | change, None) == []
+    assert "whole images" in str(sizes.fit_faults(values | {"gap": 48, "block": None}, None))
     assert "stride" in str(sizes.fit_faults(values | {"stride": 100, "block": 64}, None))
     assert "Raise `block`" in str(sizes.fit_faults(values | {"patch": 128, "block": 64}, None))
