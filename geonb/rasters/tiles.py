@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
@@ -254,24 +254,35 @@ def _vrt(tiles: dict[Path, Tile], headers: dict[Path, dict], folder: Path) -> by
         ElementTree.SubElement(bands[-1], "Description").text = colour.lower()
         ElementTree.SubElement(bands[-1], "ColorInterp").text = colour
     bands.append(ElementTree.SubElement(ElementTree.SubElement(root, "MaskBand"), "VRTRasterBand", dataType="Byte"))
+    names = _seen_from(folder, tiles)
     for file, tile in tiles.items():
         at = (tile.x - west) * side, (tile.y - north) * side
         for number, band in enumerate(bands, 1):
-            _add_source(band, number if number <= len(colours) else 0, file, headers[file], at, folder)
+            _add_source(band, number if number <= len(colours) else 0, names[file], headers[file], at)
     ElementTree.indent(root)
     return ElementTree.tostring(root)
 
 
-def _add_source(
-    band: ElementTree.Element, number: int, file: Path, header: dict, at: tuple[int, int], folder: Path
-) -> None:
+def _seen_from(folder: Path, files: Iterable[Path]) -> dict[Path, str]:
+    """What files are called in a VRT in a folder: relative within a project, so that one that is moved keeps its mosaics."""
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100
+    # .. climbs out of where a link leads, not of where it lies: below one, as where data lies on another disk, paths are whole
+    inside = [
+        root for root in project.checkouts() if folder.resolve() == root.resolve() / os.path.relpath(folder, root)
+    ]
+    paths = {file: Path(os.path.abspath(file)) for file in files}  # noqa: PTH100
+    return {
+        file: os.path.relpath(path, folder) if any(path.is_relative_to(root) for root in inside) else str(path)
+        for file, path in paths.items()
+    }
+
+
+def _add_source(band: ElementTree.Element, number: int, name: str, header: dict, at: tuple[int, int]) -> None:
     """Show a tile's band, or with number 0 its mask, in a band of a VRT."""
     side, palette = str(header["shape"][0]), header["kind"] == "palette"
     source = ElementTree.SubElement(band, "ComplexSource" if palette else "SimpleSource")
-    path, inside = Path(os.path.abspath(file)), [root for root in project.checkouts() if folder.is_relative_to(root)]  # noqa: PTH100
-    relative = any(path.is_relative_to(root) for root in inside)  # a project that is moved keeps its mosaics
-    named = ElementTree.SubElement(source, "SourceFilename", relativeToVRT=str(int(relative)))
-    named.text = os.path.relpath(path, folder) if relative else str(path)
+    named = ElementTree.SubElement(source, "SourceFilename", relativeToVRT=str(int(not Path(name).is_absolute())))
+    named.text = name
     shown = "1" if palette or header["kind"] == "grey" else str(number)
     ElementTree.SubElement(source, "SourceBand").text = shown if number or palette else "mask,1"
     sides = {"RasterXSize": side, "RasterYSize": side, "DataType": GDAL_TYPES.get(header["dtype"], header["dtype"])}

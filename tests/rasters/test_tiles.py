@@ -165,6 +165,15 @@ def test_made_again_it_is_the_same_file(tmp_path):
     assert str(tmp_path).encode() not in before[1]  # a project that moved finds its mosaics again
 
 
+def test_mosaics_below_a_link_find_their_tiles(tmp_path):
+    (tmp_path / "other/disk/data").mkdir(parents=True)
+    (tmp_path / "data").symlink_to(tmp_path / "other/disk/data")
+    file = write(tmp_path / "t/a-0-0-3.png", noise(1))
+    (mosaic,), _ = tiles.gather([file])
+    assert (pixels(mosaic)[0] == noise(1).transpose(2, 0, 1)).all()
+    assert file in sources.files_of(mosaic)
+
+
 def test_what_is_no_tile_passes(tmp_path):
     plain = write(tmp_path / "t/scene.png", noise(1))
     placed = write(tmp_path / "t/a-0-0-3.png", noise(1))
