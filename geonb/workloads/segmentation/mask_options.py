@@ -108,5 +108,10 @@ def _values(given: dict[str, str], faults: list[str]) -> tuple[dict[str, Any], l
     if (complete := given.get("complete")) is not None:
         values["complete"] = complete.lower() != "false"
         if complete.lower() not in ("true", "false"):
-            values["area"] = next(iter(expand_files([complete], faults, "complete")), None)
+            areas = expand_files([complete], faults, "complete")
+            values["area"] = next(iter(areas), None)
+            if len(areas) > 1:
+                faults.append(
+                    f"complete={complete} names {len(areas)} files. Name one; several areas can be polygons of it"
+                )
     return values, [f"{key}={given[key]}" for key in dict.fromkeys(odd)]

@@ -152,6 +152,8 @@ def test_what_makes_no_sense_is_refused(place):
     assert "all= is not known" in refused(image, f"{roofs}:all=")
     assert "complete: no file is at" in refused(image, f"{roofs}:all=building,complete=nowhere.geojson")
     assert "not a vector file" in refused(image, f"{roofs}:all=building,complete={image}")
+    gpd.read_file(place / "roofs.gpkg").to_file(place / "more.gpkg")
+    assert "names 2 files. Name one" in refused(image, f"{roofs}:all=building,complete={place}/*.gpkg")
     assert "not in the class table" in refused(image, f"{roofs}:all=building", classes="1=house,0=other")
     assert "Give it code 0" in refused(image, f"{roofs}:all=building", classes="1=building,5=background")
     assert "all: not an option of such a file" in refused(image, f"{image}:all=building")
