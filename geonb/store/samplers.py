@@ -159,6 +159,8 @@ def constituents(windows: Tensors, store: Store, by: str, all_there: bool = True
     """
     here = store.index.iloc[windows.rows]
     sources = here["source"].astype(str).to_numpy()
+    # whole sources that are another split's have no training windows by intent
+    apart = {name for name, split in store.meta["split"].get("held", {}).items() if split != "train"}
     if by == "class":
         if not hasattr(windows, "commonest"):
             raise ValueError(
@@ -167,13 +169,14 @@ def constituents(windows: Tensors, store: Store, by: str, all_there: bool = True
         commonest = windows.commonest()
         return np.array([*(c["name"] for c in store.classes), "none"], object)[commonest]
     if by == "source":
-        # whole sources that were dealt to another split have no training windows by intent
-        whole = store.meta["split"]["method"] == "source"
-        names, all_names = sources, [] if whole else store.sources
+        whole = store.meta["split"]["method"] == "source"  # dealt, as whole sources
+        names, all_names = sources, [] if whole else [name for name in store.sources if name not in apart]
     else:
         own = {s["name"]: s.get("dataset") or store.meta["name"] for s in store.meta["sources"]}
         names = here["dataset"].astype(str).to_numpy() if "dataset" in here else np.array([own[s] for s in sources])
         all_names = [d["name"] for d in store.meta.get("datasets") or []] or list(own.values())
+        whole_sets = set(own.values()) - {own[name] for name in own if name not in apart}
+        all_names = [name for name in all_names if name not in whole_sets]
     missing = sorted(set(all_names) - set(names))
     if missing and all_there:
         raise ValueError(

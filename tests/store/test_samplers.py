@@ -112,6 +112,20 @@ def test_windows_without_labels_are_shown_once():
     assert len(order) == 13 and np.bincount(seen)[7:].tolist() == [1, 1, 1]
 
 
+def test_what_is_held_for_another_split_is_not_missed(several):
+    windows, here = loaders.Windows(several, "train"), several.index["dataset"]
+    several.__dict__["index"] = several.index.assign(
+        dataset=here.where(here != "c", "a"), source=np.where(here == "b", "b", "a")
+    )
+    (own,) = several.meta["sources"]
+    several.meta["sources"] = [own | {"name": name, "dataset": name} for name in ("a", "b", "c")]
+    with pytest.raises(ValueError, match=r"balance = source: c has no training windows"):
+        order_of(windows, several, "shuffle:balance=source")
+    several.meta["split"] = several.meta["split"] | {"held": {"c": "test"}}
+    for by in ("source", "dataset"):
+        assert set(samplers.constituents(windows, several, by)) == {"a", "b"}
+
+
 def test_a_constituent_without_training_windows_is_named(several):
     index = several.index
     several.__dict__["index"] = index.assign(split=index["split"].where(index["dataset"] != "c", "val"))
