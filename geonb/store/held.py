@@ -81,6 +81,8 @@ def sources_of(held: Mapping[str, Sequence[str]], sources: Mapping[str, Iterable
     for split, names in held.items():
         for name in names:
             meant = [source for source, others in sources.items() if _means(name, source, others)]
+            # images of one set of tiles are numbered
+            meant = meant or [source for source in sources if slug(source).startswith(f"{slug(name)}-")]
             faults += [f"{split}:{name} is none of {called}"] * (not meant)
             for source in meant:
                 if found.setdefault(source, split) != split:
@@ -96,8 +98,4 @@ def sources_of(held: Mapping[str, Sequence[str]], sources: Mapping[str, Iterable
 
 def _means(name: str, source: str, others: Iterable[str]) -> bool:
     plain = slug(name)
-    return (
-        fnmatch(source, name)
-        or plain in {slug(source), *map(slug, others)}
-        or slug(source).startswith(f"{plain}-")  # images of one set of tiles are numbered
-    )
+    return fnmatch(source, name) or plain in {slug(source), *map(slug, others)}

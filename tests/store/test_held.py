@@ -49,6 +49,12 @@ def test_sources_are_meant_by_data_set_folder_or_beginning(name):
     assert found == {"oam-nairobi-19-1": "test", "oam-nairobi-19-2": "test"}
 
 
+def test_a_source_of_that_very_name_is_meant_alone():
+    sources = {"scene": ["a"], "scene-2": ["b"], "scene-2-1": ["c"]}  # the second of two files called so, and a third
+    assert held.sources_of({"test": ["scene"]}, sources) == {"scene": "test"}
+    assert held.sources_of({"test": ["scene-2"]}, sources) == {"scene-2": "test"}
+
+
 def test_who_is_meant_must_be_plain():
     assert held.sources_of({"train": ["nairobi"], "test": ["banepa"]}, SOURCES) == {
         "oam-banepa-19": "test",
