@@ -58,11 +58,10 @@ class GridStore(Store):
         }
         pixel_m = min((s["pixel_m"] or np.nan for s in self.meta["sources"]), default=np.nan)
         gap_m = round(gap_px * pixel_m, 1) if np.isfinite(gap_px * pixel_m) else None
-        apart = (
-            "there is one split only"
-            if np.isinf(gap_px)
-            else f"the splits' nearest windows are {_distance(gap_m, gap_px)} apart"
-        )
+        if np.isfinite(gap_px):
+            apart = f"the splits' nearest windows are {_distance(gap_m, gap_px)} apart"
+        else:
+            apart = "no image has windows of two" if self.index["split"].nunique() > 1 else "there is one split only"
         own = {s: [n for n, o in split.get("held", {}).items() if o == s] for s in conventions.SPLITS}
         whole = "; ".join(f"{s}: {', '.join(names)}" for s, names in own.items() if names)
         how = f"Whole sources ({whole}), the others split by" if whole else "Split by"

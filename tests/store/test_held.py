@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+import rasterio
 from rasterio.transform import from_origin
 
 from geonb.rasters import images
 from geonb.store import arrays, held, windows
 from geonb.workloads.segmentation import arrays as segmentation_arrays
+from geonb.workloads.segmentation import dataset
+from geonb.workloads.segmentation.store import write_store
 
 
 @pytest.mark.parametrize(
@@ -105,3 +108,21 @@ def test_images_of_one_place_cannot_be_in_two_splits(tmp_path):
     with pytest.raises(ValueError, match="same ground"):
         windows.deal(made, 2, {"block": 8, "shares": [0.75, 0.25, 0.0], "seed": 0}, {"b": "test"})
     assert arrays.grid_of(made["a"]) == arrays.grid_of(made["b"])
+
+
+def test_a_split_in_each_image_is_not_said_to_be_one_split_only(tmp_path):
+    for number, name in enumerate("abc"):
+        grid = {
+            "crs": "EPSG:32637",
+            "transform": from_origin(500000 + 1000 * number, 0, 1, 1),
+            "width": 32,
+            "height": 32,
+        }
+        for kind, most in (("image", 255), ("mask", 3)):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            with rasterio.open(tmp_path / kind / f"{name}.tif", "w", dtype="uint8", count=1, **grid) as data:
+                data.write(np.random.default_rng(number).integers(1, most, (1, 32, 32), np.uint8))
+    pairs = dataset.open_pairs(f"{tmp_path}/image/*.tif", f"{tmp_path}/mask/*.tif")
+    samples = write_store(pairs, patch=8, block=8, shares="train:a,val:b,test:c", root=tmp_path)
+    said = samples.check_split()["said"]
+    assert "no image has windows of two" in said and "one split only" not in said
