@@ -179,7 +179,7 @@ def fit(
         if averaging and averaging.averaged:
             facts["swa"] = {"epoch": epochs_run, **_settle_average(task, trainer, averaging.model, data, training)}
             facts["swa"]["averaged"] = averaging.averaged
-            states["swa"] = {"state_dict": task.state_dict()}
+            states["swa"] = {"state_dict": _copied(task)}
         if running and running.best:
             facts["ema"], states["ema"] = running.best, {"state_dict": running.state}
     return {
@@ -225,8 +225,12 @@ def _start(task: Trainable) -> dict[str, dict[str, Any]]:
     """The state before the first step, where it may be kept; it is drawn from the seed, the same when a training is resumed."""
     if task.start is None:
         return {}
-    state = {key: value.detach().cpu().clone() for key, value in task.state_dict().items()}
-    return {"start": {"state_dict": state, "epoch": 0}}
+    return {"start": {"state_dict": _copied(task), "epoch": 0}}
+
+
+def _copied(task: Trainable) -> dict[str, Any]:
+    """A task's state that stays as it is when other weights are loaded."""
+    return {key: value.detach().cpu().clone() for key, value in task.state_dict().items()}
 
 
 def _facts(row: dict[str, Any], metric: str) -> dict[str, Any]:

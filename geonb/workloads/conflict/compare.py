@@ -10,6 +10,7 @@ import xarray as xr
 from geonb.scores.bootstrap import SALT
 from geonb.scores.comparison import Drawable, difference, of_split, refuse_others, same_truth, scored
 from geonb.workloads.conflict.cells import SUMS
+from geonb.workloads.conflict.death_scores import NAMES
 from geonb.workloads.conflict.scores import METRICS, drawn_metrics, mean_of_outcomes, weights_of
 
 NEEDED = ("block_counts", "block_sums", "block_truth")
@@ -30,7 +31,15 @@ def compare_forecasts(
     ValueError
         If they were not scored on the same months, leads, outcomes, cells and events, or scores.nc does not tell.
     """
-    told = {"outcomes": _outcomes, f"{split} months": lambda scores: _months(scores, split), "leads": _leads}
+    told: dict[str, Any] = {
+        "outcomes": _outcomes,
+        f"{split} months": lambda scores: _months(scores, split),
+        "leads": _leads,
+    }
+    if (
+        metric in NAMES
+    ):  # the ignorance hangs on the number of draws; the CRPS of an earlier geonb was one of means over dropout
+        told["draws of deaths of a cell"] = lambda scores: str(scores.attrs.get("members", "none, by an earlier geonb"))
     refuse_others(
         one, other, metric, split, needed=NEEDED, samples="cells and events", told=told,
         same=lambda both: same_truth(both, split),

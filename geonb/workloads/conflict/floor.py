@@ -1,12 +1,13 @@
 """The floor of a network: the regression on history that it corrects, so that with little data the answer is that baseline.
 
 A network with a floor gives the floor's outputs plus a correction that begins at 0. The regression is fitted to the training
-months, chosen by the validation months, and kept in the model's card.
+months, chosen by the validation months, and kept in the model's card. What a month with an event meant in a cell, the floor of the
+deaths, is that of the store that is forecast: another region has other cells.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from geonb.workloads.conflict.loaders import Sequences
+    from geonb.workloads.conflict.losses import ForecastLoss
     from geonb.workloads.conflict.store import CubeStore
     from geonb.workloads.conflict.task import Forecast
 
@@ -132,7 +134,7 @@ def floor_map(store: CubeStore, regression: Regression, more: int) -> FloorMap:
 
 def gain_on_start(
     task: Forecast, start: dict[str, Tensor], other: dict[str, Tensor], store: CubeStore
-) -> tuple[float, float | None, str]:
+) -> dict[str, Any]:
     """By how much weights lower the loss of the validation windows' cells, of those that a training began with.
 
     Parameters
@@ -142,8 +144,11 @@ def gain_on_start(
 
     Returns
     -------
-    The gain, its standard error (None where there are too few blocks to tell), and the blocks in words
+    dict with ``gain``, its ``standard_error`` (None where there are too few blocks to tell), ``blocks`` in words, and
+    ``log_loss_gain``, that of the events' plain log loss, which is the same where the loss is that
     """
+    from geonb.workloads.conflict.losses import build_loss
+
     side, place, _ = blocks_of(store.valid)
     places = np.full(store.valid.shape, -1)
     places[store.valid] = place
@@ -153,17 +158,19 @@ def gain_on_start(
     for t, y, x, height, width in store.index.iloc[windows.rows][["t", "y", "x", "height", "width"]].to_numpy(np.int64):
         here = places[y : y + height][:, np.arange(x, x + width) % columns]
         where.append((np.full((here >= 0).sum(), t // months), here[here >= 0]))
-    found = []
+    losses, found = (task.loss, build_loss("bce", task.outcomes)), []
     for state in (start, other):
         task.load_state_dict(state)
-        found.append(_cell_losses(task, windows))
+        found.append(_cell_losses(task, windows, losses))
     quarter, block = (np.concatenate(part) for part in zip(*where, strict=True))
-    gain, error = paired_gain(found[0] - found[1], quarter, block)
-    return gain, error, f"{side} x {side} cells and of {months} months"
+    own, events = found[0] - found[1]
+    gain, error = paired_gain(own, quarter, block)
+    blocks = f"{side} x {side} cells and of {months} months"
+    return {"gain": gain, "standard_error": error, "blocks": blocks, "log_loss_gain": float(events.mean())}
 
 
-def _cell_losses(task: Forecast, windows: Sequences) -> np.ndarray:
-    """The loss of each valid cell of some windows, in order."""
+def _cell_losses(task: Forecast, windows: Sequences, losses: Sequence[ForecastLoss]) -> np.ndarray:
+    """Losses of each valid cell of some windows, in order: (loss, cell)."""
     import torch
 
     device, found = best_device(), []
@@ -173,10 +180,11 @@ def _cell_losses(task: Forecast, windows: Sequences) -> np.ndarray:
             read = windows.batch(list(range(begin, min(len(windows), begin + BATCH))))
             batch = {name: values.to(device) for name, values in read.items()}
             outputs = task(batch["inputs"], batch.get("floor"))
-            cells = task.loss.cells(outputs, batch["targets"], batch["deaths"], batch["valid"])
-            found.append(cells[batch["valid"]].double().cpu().numpy())
+            told = batch["targets"], batch["deaths"], batch["valid"]
+            cells = torch.stack([loss.to(device).cells(outputs, *told) for loss in losses])
+            found.append(cells[:, batch["valid"]].double().cpu().numpy())
     task.cpu()
-    return np.concatenate(found)
+    return np.concatenate(found, axis=1)
 
 
 def paired_gain(difference: np.ndarray, *groups: np.ndarray) -> tuple[float, float | None]:

@@ -113,7 +113,7 @@ def predict_region(
         "times": [str(store.times[0].date()), str(store.times[-1].date())], "steps": int(store.steps), "draws": draws,
         "wraps": int(store.wraps), "unit": "cell-months",
         "countries": store.meta.get("report", {}).get("countries", {}),
-        "start": model.start or "" if model.card.get("weights") == "start" else "",
+        "start": model.start or "" if model.card.get("weights") == "start" == model.card.get("chosen") else "",
     }  # fmt: skip
     seal(path, run, store, model.card, names, precision, **own)
     check_predictions(path)

@@ -134,22 +134,26 @@ class Forecast(Trainable):
     def choose(
         self, kept: dict[str, dict[str, Any]], states: dict[str, dict[str, Tensor]], store: Store
     ) -> tuple[str, dict[str, Any]]:
-        """The lowest validation loss, but the floor where the gain on it is within chance: one standard error.
+        """The lowest validation loss, but the floor where the gain on it is no more than one standard error.
 
-        The lowest of many epochs is low by luck, too. ``gain_on_start`` in the card tells of it.
+        The lowest of many epochs is low by luck, too. A loss that weighs events otherwise (`pos_weight`, focal, deaths beside them)
+        may fall where their plain log loss rises: a forecast is not to be worse than history by that either.
+        ``gain_on_start`` in the card tells of it.
         """
         chosen, why = super().choose(kept, states, store)
         if self.floor is None or chosen == "start":
             return chosen, why
-        gain, error, blocks = gain_on_start(self, states["start"], states[chosen], cast("CubeStore", store))
-        told = {"of": chosen, "on": self.floor.name, "gain": gain, "standard_error": error, "blocks": blocks}
+        told = gain_on_start(self, states["start"], states[chosen], cast("CubeStore", store))
+        gain, error, events = told["gain"], told["standard_error"], told["log_loss_gain"]
         judged = f"standard error {error:.2g}" if error is not None else "too few blocks to tell by how much it may err"
+        worse = f"; but the plain log loss of events rises by {-events:.2g}" if events < 0 else ""
         print(
             f"{chosen} (epoch {kept[chosen]['epoch']}) lowers the validation loss of {self.floor.name} by {gain:.2g}; {judged} "
-            f"(blocks of {blocks})",
+            f"(blocks of {told['blocks']}){worse}",
             flush=True,
         )
-        return chosen if error is not None and gain > error else "start", {"gain_on_start": told}
+        better = error is not None and gain > error and events >= 0
+        return chosen if better else "start", {"gain_on_start": {"of": chosen, "on": self.floor.name, **told}}
 
     def beside(self, store: Store) -> dict[str, Any]:
         """What a store's windows must be asked for besides, for this task: the floor, where it has one."""

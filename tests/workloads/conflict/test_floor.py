@@ -241,17 +241,30 @@ def test_the_gain_on_the_start_is_that_of_the_validation_loss(region, trained):
     states = {name: training_task.load_model(trained.path, name).state_dict() for name in ("start", "loss", "metric")}
     kept = card["checkpoints"]
     for name in ("loss", "metric"):
-        gain, error, blocks = floor.gain_on_start(model, states["start"], states[name], region)
-        assert gain == pytest.approx(kept["start"]["val_loss"] - kept[name]["val_loss"], abs=2e-6)
-        assert error > 0 and blocks == "4 x 4 cells and of 3 months"
+        told = floor.gain_on_start(model, states["start"], states[name], region)
+        assert told["gain"] == pytest.approx(kept["start"]["val_loss"] - kept[name]["val_loss"], abs=2e-6)
+        assert told["standard_error"] > 0 and told["blocks"] == "4 x 4 cells and of 3 months"
         assert all(torch.equal(value, states[name][key]) for key, value in model.state_dict().items())
+
+
+def test_averaged_weights_stay_what_they_are_when_the_gain_on_the_floor_is_judged(region, tmp_path):
+    run = folder(tmp_path / "swa")
+    training_task.train(run, region, **{**SETTINGS, "optimizer": "adamw:swa=0.3"})
+    swa, start = (training_task.load_model(run.path, name).state_dict() for name in ("swa", "start"))
+    card = json.loads((run.checkpoints / training_task.CARD).read_text())
+    model = training_task.load_model(run.path)
+    told = floor.gain_on_start(model, start, swa, region)
+    facts = card["checkpoints"]
+    assert (
+        told["gain"] == pytest.approx(facts["start"]["val_loss"] - facts["swa"]["val_loss"], abs=2e-6) and told["gain"]
+    )
 
 
 def test_the_gain_counts_the_cells_of_windows_over_the_dateline(cube_store):
     task, _ = prepared(cube_store, "unet_lstm:filters=2,depth=1,floor=weighted-history", "bce")
     start = {key: value.clone() for key, value in task.state_dict().items()}
     other = start | {"network.head.bias": start["network.head.bias"] + 0.3}
-    gain, error, _ = floor.gain_on_start(task, start, other, cube_store)
+    told = floor.gain_on_start(task, start, other, cube_store)
     windows = cube_store.windows("val", **task.beside(cube_store))
     batch = windows.batch(list(range(len(windows))))
     losses = [
@@ -259,17 +272,28 @@ def test_the_gain_counts_the_cells_of_windows_over_the_dateline(cube_store):
         .mean(dim=(1, 2))[batch["valid"]].double().mean().item()
         for more in (0, 0.3)
     ]  # fmt: skip
-    assert gain == pytest.approx(losses[0] - losses[1], abs=1e-6) and error > 0
+    assert told["gain"] == pytest.approx(losses[0] - losses[1], abs=1e-6) and told["standard_error"] > 0
+    assert told["log_loss_gain"] == pytest.approx(told["gain"]), "the loss is the plain one"
+    weighed, _ = prepared(cube_store, "unet_lstm:filters=2,depth=1,floor=weighted-history", "bce:pos_weight=30")
+    told = floor.gain_on_start(weighed, start, other, cube_store)
+    assert told["log_loss_gain"] == pytest.approx(losses[0] - losses[1], abs=1e-6)
+    assert told["gain"] > 0 > told["log_loss_gain"], (
+        "more alarms are a gain by a loss that weighs events, and none by the plain one"
+    )
 
 
-@pytest.mark.parametrize(("gain", "error", "chosen"), [(0.3, 0.2, "loss"), (0.1, 0.2, "start"), (0.3, None, "start")])
-def test_a_gain_within_chance_leaves_the_floor(fake, monkeypatch, gain, error, chosen, capsys):
+@pytest.mark.parametrize(("gain", "error", "events", "chosen"), [
+    (0.3, 0.2, 0.3, "loss"), (0.1, 0.2, 0.1, "start"), (0.3, None, 0.3, "start"), (0.3, 0.2, -0.01, "start")])  # fmt: skip
+def test_a_gain_within_chance_keeps_the_floor(fake, monkeypatch, gain, error, events, chosen, capsys):
     task, _ = prepared(fake, "unet_lstm:filters=2,depth=1,floor=logistic", "bce")
-    monkeypatch.setattr("geonb.workloads.conflict.task.gain_on_start", lambda *_: (gain, error, "some cells"))
+    told = {"gain": gain, "standard_error": error, "blocks": "some cells", "log_loss_gain": events}
+    monkeypatch.setattr("geonb.workloads.conflict.task.gain_on_start", lambda *_: told)
     kept = {"start": {"val_loss": 0.5, "epoch": 0}, "loss": {"val_loss": 0.4, "epoch": 7}}
     name, why = task.choose(kept, {"start": {}, "loss": {}}, fake)
     assert name == chosen and why["gain_on_start"]["gain"] == gain and why["gain_on_start"]["standard_error"] == error
-    assert f"loss (epoch 7) lowers the validation loss of logistic by {gain}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"loss (epoch 7) lowers the validation loss of logistic by {gain}" in said
+    assert ("log loss of events rises" in said) == (events < 0)
     kept["loss"]["val_loss"] = 0.6
     assert task.choose(kept, {}, fake) == ("start", {})
 
