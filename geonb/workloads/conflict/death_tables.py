@@ -26,7 +26,10 @@ def month_id(months: pd.DatetimeIndex | pd.Timestamp) -> np.ndarray | int:
 
 
 def windows_of(data: xr.Dataset, split: str) -> list[int]:
-    """Origins (positions along time) of a split whose months adjoin without overlap, counted back from the last."""
+    """Origins (positions along time) of a split whose months adjoin without overlap, counted back from the last.
+
+    Months before the first of them, fewer than there are leads, are in none.
+    """
     here = np.flatnonzero(data["split"].astype(str).to_numpy() == split)
     months = data["time"].to_numpy()[here].astype("datetime64[M]").astype(int)
     return here[(months[-1:] - months) % data.sizes["lead"] == 0].tolist() if len(here) else []
@@ -60,8 +63,8 @@ def write_draws(data: xr.Dataset, path: str | Path, model: str, outcome: str, sp
     model : str
         One that has draws (coordinate ``drawn``).
     split : str
-        ``future``: the months after the data, from the last origin. ``val``, ``test``: every month once, forecast from origins as
-        many months apart as there are leads.
+        ``future``: the months after the data, from the last origin. ``val``, ``test``: its months once, forecast from origins as many
+        months apart as there are leads, the last ones whole.
 
     Returns
     -------

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from geonb.base.run_folder import RunFolder
     from geonb.training.task import Trainable
 
+MOST_DRAWS = 50_000_000  # rows of a file of draws that is written unasked: some minutes, 1 GB at worst
 COLUMNS = ("gid", "latitude", "longitude", "origin", "lead", "month", "outcome", "p", "deaths", "truth")
 
 
@@ -34,7 +35,8 @@ def export_forecasts(run: RunFolder, model: Trainable, rasters: str | None = Non
     - ``forecasts.nc``: probabilities (outcome, time, lead, latitude, longitude), CF.
     - ``latest_<outcome>.tif``: probabilities of the latest origin, north up, EPSG:4326, a band a lead, COG.
     - ``draws_<model>_<outcome>_future.parquet`` and ``..._test.parquet``, of models with draws of deaths: the months to come, and
-      every test month once, in the layout of the VIEWS challenge (:mod:`geonb.workloads.conflict.death_tables`).
+      the test months, in the layout of the VIEWS challenge (:mod:`geonb.workloads.conflict.death_tables`); those of more than
+      MOST_DRAWS rows are left out, and told.
 
     Parameters
     ----------
@@ -72,14 +74,22 @@ def export_forecasts(run: RunFolder, model: Trainable, rasters: str | None = Non
         "countries.csv": (countries, "sums by country and month"),
         "forecasts.nc": (partial(write_netcdf, attrs=attrs), "probabilities, CF"),
     }
+    large: list[dict[str, Any]] = []
     for outcome in map(str, data["outcome"].values):
         latest = partial(write_map, outcome=outcome, attrs=attrs)
         place = outcome.replace(" ", "-")
         jobs[f"latest_{place}.tif"] = latest, "probabilities, a band a lead"
         for name, split in product(data["drawn"].values if "drawn" in data else (), ("future", "test")):
-            if windows_of(data, split):
-                draws = partial(write_draws, model=str(name), outcome=outcome, split=split)
-                jobs[f"draws_{name}_{place}_{split}.parquet"] = draws, "draws of deaths, the challenge's layout"
+            if origins := windows_of(data, split):
+                file = f"draws_{name}_{place}_{split}.parquet"
+                number = len(origins) * data.sizes["lead"] * int(data["valid"].sum()) * data.sizes["member"]
+                if number <= MOST_DRAWS:
+                    draws = partial(write_draws, model=str(name), outcome=outcome, split=split)
+                    jobs[file] = draws, "draws of deaths, the challenge's layout"
+                else:
+                    why = f"{number:,} rows; if you want them: geonb.workloads.conflict.death_tables.write_draws"
+                    large.append({"file": file, "state": "left out", "reason": why, "rows": 0, "seconds": 0.0})
+                    (folder / file).unlink(missing_ok=True)  # of predictions that were here before
     rows = []
     for name, (write, reason) in jobs.items():
         started = time.perf_counter()
@@ -87,7 +97,7 @@ def export_forecasts(run: RunFolder, model: Trainable, rasters: str | None = Non
             number = write(data, path)
         seconds = round(time.perf_counter() - started, 3)
         rows.append({"file": name, "state": "done", "reason": reason, "rows": number, "seconds": seconds})
-    report = pd.DataFrame(rows)
+    report = pd.DataFrame(rows + large)
     with whole_file(folder / "report.csv") as path:
         report.to_csv(path, index=False)
     return report

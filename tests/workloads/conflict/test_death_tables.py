@@ -50,6 +50,22 @@ def test_files_are_the_challenges_tables(made):
     assert int(data.gid[0, 0]) not in set(test.priogrid_gid)
 
 
+def test_tables_too_large_to_be_written_unasked_are_told(made, tmp_path, monkeypatch):
+    tree, maps, store = made
+    rows = 3 * int(store.valid.sum()) * MEMBERS  # of the future; the test months are nine
+    monkeypatch.setattr(exports, "MOST_DRAWS", rows)
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "maps" / "draws_never_any-violence_test.parquet").write_bytes(b"of earlier predictions")
+    report = exports.export_forecasts(
+        SimpleNamespace(path=tmp_path, predictions=maps.parent / "predictions.zarr"), None
+    )
+    told = report.set_index("file")
+    assert told.loc["draws_never_any-violence_future.parquet", "state"] == "done"
+    left = told.loc["draws_never_any-violence_test.parquet"]
+    assert left["state"] == "left out" and f"{3 * rows:,} rows" in left["reason"]
+    assert [p.name for p in (tmp_path / "maps").glob("*_test.parquet")] == []
+
+
 def test_what_is_written_is_read_back(made):
     tree, maps, store = made
     data = tree["grid"].to_dataset()
