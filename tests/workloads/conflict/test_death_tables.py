@@ -51,7 +51,7 @@ def test_files_are_the_challenges_tables(made):
 
 
 def test_tables_too_large_to_be_written_unasked_are_told(made, tmp_path, monkeypatch):
-    tree, maps, store = made
+    _, maps, store = made
     rows = 3 * int(store.valid.sum()) * MEMBERS  # of the future; the test months are nine
     monkeypatch.setattr(exports, "MOST_DRAWS", rows)
     (tmp_path / "maps").mkdir()
