@@ -58,6 +58,7 @@ class Image:
     alpha: tuple[int, ...]
     dataset: str = ""
     resampling: str | None = None  # a method of rasterio.enums.Resampling
+    method: str | None = None  # the one for whoever resamples later; None: as the sides of the pixels ask for
     preprocess: str | None = None  # "module:function" or "/path/file.py:function"
     data_shape: tuple[int, int] | None = None
 
@@ -298,7 +299,7 @@ def resample(image: Image, resolution_m: float, method: str | None = None) -> Im
     ----------
     resolution_m : float, m
     method : str, optional
-        average, bilinear, cubic or nearest; by default average for coarser pixels, bilinear for finer ones.
+        average, bilinear, cubic or nearest; by default the image's own, or average for coarser pixels, bilinear for finer ones.
 
     Raises
     ------
@@ -315,7 +316,8 @@ def resample(image: Image, resolution_m: float, method: str | None = None) -> Im
         return image
     transform, shape = grid
     coarser = shape[0] * shape[1] < image.shape[0] * image.shape[1]
-    return replace(image, transform=transform, shape=shape, resampling=method or ("average" if coarser else "bilinear"))
+    method = method or image.method or ("average" if coarser else "bilinear")
+    return replace(image, transform=transform, shape=shape, resampling=method)
 
 
 def with_preprocess(image: Image, path: str) -> Image:

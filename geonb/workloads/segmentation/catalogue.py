@@ -391,11 +391,12 @@ def _open(entry: dict, resolution: float | None) -> Pairs:
         **facts,
     )
     faults: list[str] = []
-    opened = [replace(image, dataset=entry["name"]) for image in pairs.images]
+    # the method goes with the images: a resolution may be found only when all data sets are together
+    opened = [replace(image, dataset=entry["name"], method=entry["resampling"]) for image in pairs.images]
     if entry["resolution"]:
         faults += [fault for image in opened for fault in _stated(image, entry["resolution"])]
     dataset.refuse("it cannot be prepared", faults)
-    opened = list(dataset.resample(replace(pairs, images=tuple(opened)), resolution, entry["resampling"]).images)
+    opened = list(dataset.resample(replace(pairs, images=tuple(opened)), resolution).images)
     if entry["preprocess"]:
         if entry["folder"].resolve() in project.checkouts():  # the project's own words are yours, as its notebooks are
             trust.trust(entry["preprocess"])

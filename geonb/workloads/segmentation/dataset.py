@@ -163,7 +163,7 @@ def resample(pairs: Pairs, resolution: float | None, method: str | None = None) 
     ----------
     resolution : float, m; None leaves all as it is
     method : str, optional
-        average, bilinear, cubic or nearest; by default average for coarser pixels, bilinear for finer ones.
+        average, bilinear, cubic or nearest; by default each image's own, or average for coarser pixels, bilinear for finer ones.
 
     Raises
     ------

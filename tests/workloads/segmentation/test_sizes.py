@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
+import yaml
 from rasterio.transform import from_origin
 
-from geonb.workloads.segmentation import dataset, sizes
+from geonb.workloads.segmentation import catalogue, dataset, sizes
 
 EAST, NORTH = 500_000, 1_000_000
 
@@ -54,6 +55,16 @@ def test_buildings_of_sixteen_metres_at_seven_centimetres(folder):
     assert found == {"patch": 32, "stride": 16, "block": 64}
     assert small.images[0].shape == (135, 135)
     assert "as large as the images allow" in small.notes[-1]
+
+
+def test_each_data_set_keeps_its_own_resampling_where_the_resolution_is_found(folder):
+    opened(folder, 16, 0.25, px=1200)
+    files = {"images": "image.tif", "masks": "roofs.geojson", "mask": "all=building"}
+    entries = {"near": files | {"resampling": "nearest"}, "free": files}
+    (folder / "datasets.yaml").write_text(yaml.safe_dump(entries))
+    for name, method in (("near", "nearest"), ("free", "average")):
+        pairs, _ = sizes.fitted(catalogue.open_datasets(f"{folder}/datasets.yaml:{name}"))
+        assert (pairs.images[0].shape, pairs.images[0].resampling) == ((600, 600), method)
 
 
 def test_pixels_that_are_coarse_enough_stay(folder):
