@@ -145,8 +145,11 @@ def gather(files: Sequence[Path], folder: Path | None = None) -> tuple[list[Path
 
 def _set_of(file: Path) -> tuple[Path, str]:
     """The folder of a set of tiles, and what stands before the numbers in their names."""
-    match = re.fullmatch(rf"(.*?)[-_]?(\d+[-_]\d+[-_]\d+|[0-3]{{{QUADKEY_DIGITS},{DEEPEST}}})", file.stem)
-    return (file.parent, match[1]) if match else (file.parents[2], "")
+    match = re.fullmatch(r"(.*?)[-_]?\d+[-_]\d+[-_]\d+", file.stem)
+    if not match and re.fullmatch(r"\d+/\d+/\d+", "/".join((*file.parts[-3:-1], file.stem))):
+        return file.parents[2], ""  # as `tile_of` has it: before a quadkey, which a row of a deep zoom may look like
+    match = match or re.fullmatch(rf"(.*?)[-_]?[0-3]{{{QUADKEY_DIGITS},{DEEPEST}}}", file.stem)
+    return file.parent, match[1] if match else ""
 
 
 def _header(file: Path, damaged: list[str]) -> dict[str, Any] | None:

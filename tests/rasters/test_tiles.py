@@ -120,6 +120,15 @@ def test_touching_tiles_are_one_image_and_gaps_hold_no_data(tmp_path):
     assert "XYZ" in notes[0]
 
 
+def test_rows_that_look_like_quadkeys_stay_in_their_set(tmp_path):
+    """At zoom 24 and deeper a row may have eight digits of 0 to 3: columns are one set all the same, as where it has others."""
+    files = [write(tmp_path / f"t/25/{x}/12301230.png", noise(x % 7)) for x in (20123012, 20123013)]
+    (mosaic,), _ = tiles.gather(files)
+    with rasterio.open(mosaic) as data:
+        assert data.shape == (SIDE, 2 * SIDE)
+        assert data.bounds.left == pytest.approx(tiles.Tile(25, 20123012, 12301230).bounds[0])
+
+
 def test_grey_palette_and_alpha_are_what_gdal_makes_of_them(tmp_path):
     rgba = np.dstack([noise(1), np.full((SIDE, SIDE), 255, np.uint8)])
     rgba[:4, :, 3] = 0
