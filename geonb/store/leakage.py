@@ -5,6 +5,7 @@ That no input month of one split is a target month of another is proved beside t
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -140,6 +141,72 @@ def ground_leaks(index: pd.DataFrame, outlines: np.ndarray, tolerance: float = 0
         f"{pair} show the same ground in {n} pairs of windows of different splits. Use one of them, or bring both onto one grid"
         for pair, n in pairs.value_counts().items()
     ]
+
+
+def between_sources_m(index: pd.DataFrame, outlines: np.ndarray) -> float:
+    """Distance on the ground, on the ellipsoid, of the nearest two windows of different sources and different splits.
+
+    Windows have straight lines between their corners here, which bends a seam by less than a pixel: take what is below that for 0.
+
+    Parameters
+    ----------
+    index : DataFrame with source, split
+    outlines : ndarray (window,) of shapely polygons in OGC:CRS84
+
+    Returns
+    -------
+    float, m; inf where no two sources have windows of different splits
+    """
+    import shapely
+    from pyproj import Transformer
+
+    corners, of = shapely.get_coordinates(outlines, return_index=True)
+    to_space = Transformer.from_crs("EPSG:4979", "EPSG:4978", always_xy=True)
+    space = np.stack(to_space.transform(*corners.T, np.zeros(len(corners))), axis=-1)
+    keys = pd.MultiIndex.from_arrays([index["source"].astype(str), index["split"].astype(str)])
+    codes, groups = pd.factorize(keys)
+    points = [space[codes[of] == i] for i in range(len(groups))]
+    middles = [p.mean(axis=0) for p in points]
+    radii = [np.linalg.norm(p - m, axis=1).max() for p, m in zip(points, middles, strict=True)]
+    # spheres around all of a source's windows of a split tell what cannot be nearer: mostly one pair is measured, or a few
+    pairs = sorted(
+        (float(np.linalg.norm(middles[a] - middles[b]) - radii[a] - radii[b]), a, b)
+        for a, b in combinations(range(len(groups)), 2)
+        if groups[a][0] != groups[b][0] and groups[a][1] != groups[b][1]
+    )
+    best = np.inf
+    for least, a, b in pairs:
+        if max(least, 0) >= best:
+            break
+        best = min(best, _apart_m(outlines[codes == a], outlines[codes == b]))
+    return float(best)
+
+
+def _apart_m(some: np.ndarray, others: np.ndarray) -> float:
+    """Distance of the nearest two outlines, found in a plane that is true to scale about the first, measured on the ellipsoid."""
+    import shapely
+    from pyproj import Geod, Transformer
+
+    lon, lat = shapely.get_coordinates(some)[0]
+    plane = Transformer.from_crs(
+        "OGC:CRS84", f"+proj=aeqd +lat_0={lat} +lon_0={lon} +datum=WGS84 +units=m", always_xy=True
+    )
+    some, others = (shapely.transform(o, lambda xy: np.stack(plane.transform(*xy.T), axis=-1)) for o in (some, others))
+    (far, near), distance = shapely.STRtree(some).query_nearest(others, return_distance=True, all_matches=False)
+    i = int(distance.argmin())
+    ends = shapely.get_coordinates(shapely.shortest_line(some[near[i]], others[far[i]]))
+    lons, lats = plane.transform(*ends.T, direction="INVERSE")
+    return float(Geod(ellps="WGS84").inv(lons[0], lats[0], lons[1], lats[1])[2])
+
+
+def within_sources_px(index: pd.DataFrame) -> dict[str, float]:
+    """Distance of the nearest two windows of different splits in each source, px; inf where it has those of one only."""
+    found = {}
+    for source, rows in index.groupby(index["source"].astype(str)):
+        boxes = rows[["y", "x", "height", "width"]].to_numpy(np.int64)
+        code = rows["split"].map({s: i for i, s in enumerate(SPLITS)}).to_numpy(np.int64)
+        found[str(source)] = overlaps(boxes[:, :2], boxes[:, :2] + boxes[:, 2:], code)[1]
+    return found
 
 
 def _name(rows: pd.DataFrame, i: int | np.integer) -> str:

@@ -110,19 +110,39 @@ def test_images_of_one_place_cannot_be_in_two_splits(tmp_path):
     assert arrays.grid_of(made["a"]) == arrays.grid_of(made["b"])
 
 
-def test_a_split_in_each_image_is_not_said_to_be_one_split_only(tmp_path):
-    for number, name in enumerate("abc"):
-        grid = {
-            "crs": "EPSG:32637",
-            "transform": from_origin(500000 + 1000 * number, 0, 1, 1),
-            "width": 32,
-            "height": 32,
-        }
+def beside(tmp_path, gap_m, pixels_m, shares, **options):
+    """A store of images of 32 x 32 px called a, b, c, from west to east, so many metres of UTM apart."""
+    west = 500000.0
+    for number, (name, pixel_m) in enumerate(zip("abc", pixels_m, strict=False)):
+        grid = {"crs": "EPSG:32637", "transform": from_origin(west, 1e6, pixel_m, pixel_m), "width": 32, "height": 32}
+        west += 32 * pixel_m + gap_m
         for kind, most in (("image", 255), ("mask", 3)):
             (tmp_path / kind).mkdir(exist_ok=True)
             with rasterio.open(tmp_path / kind / f"{name}.tif", "w", dtype="uint8", count=1, **grid) as data:
                 data.write(np.random.default_rng(number).integers(1, most, (1, 32, 32), np.uint8))
     pairs = dataset.open_pairs(f"{tmp_path}/image/*.tif", f"{tmp_path}/mask/*.tif")
-    samples = write_store(pairs, patch=8, block=8, shares="train:a,val:b,test:c", root=tmp_path)
-    said = samples.check_split()["said"]
-    assert "no image has windows of two" in said and "one split only" not in said
+    return write_store(pairs, **{"patch": 8, "block": 8, "shares": shares, "root": tmp_path, **options})
+
+
+def test_a_split_in_each_image_is_not_said_to_be_one_split_only(tmp_path):
+    found = beside(tmp_path, 1000, (1, 1, 1), "train:a,val:b,test:c").check_split()
+    assert "no image has windows of two" in found["said"] and "one split only" not in found["said"]
+    # the central scale of UTM is 0.9996: that many metres of it are more on the ground
+    assert found["smallest_gap_m"] == pytest.approx(1000 / 0.9996, abs=0.2)
+    assert "1000 m apart, in two images" in found["said"]
+
+
+@pytest.mark.parametrize(("gap_m", "apart"), [(0, 0), (1.6, 1.6)])
+def test_images_that_adjoin_are_not_said_to_be_apart(tmp_path, gap_m, apart):
+    found = beside(tmp_path, gap_m, (1, 2), "train:a,test:b", gap=2, patch=4, stride=2).check_split()
+    assert found["smallest_gap_m"] == pytest.approx(apart, abs=0.1)
+    assert f"{apart:.0f} m apart, in two images" in found["said"]
+    assert "at least 2 px (2 to 4 m) from all training windows of its image" in found["said"]
+    assert "Between images no gap is kept" in found["said"]
+
+
+def test_pixels_of_two_sizes_have_each_their_own_metres(tmp_path):
+    """The coarse image alone is split: its pixels count, not the finer ones of the other."""
+    found = beside(tmp_path, 1000, (1, 4), "train:b,test:a", gap=8).check_split()
+    assert found["smallest_gap_m"] >= 8 * 4
+    assert "in two images" not in found["said"]
