@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rasterio.crs import CRS
 
 
+REACH_PX = 2**30  # from the corner of a rectangle that is burnt
 FACTOR = 50  # how many times coarser or finer a grid may become: beyond, a unit was mistaken
 
 
@@ -280,7 +281,27 @@ def burn(shapes: Any, transform: Affine, area: tuple[slice, slice], fill: int) -
     if not shapes:
         return np.full(shape, fill, np.int32)
     here = transform * Affine.translation(columns.start, rows.start)
+    shapes = _around(shapes, here)
+    if not shapes:
+        return np.full(shape, fill, np.int32)
     return rasterize(shapes, out_shape=shape, transform=here, fill=fill, dtype="int32")
+
+
+def _around(shapes: list, transform: Affine) -> list:
+    """(geometry, value) pairs, what reaches far cut: beyond 2**31 px GDAL burns nothing, without a word."""
+    import shapely
+
+    reach = REACH_PX * max(abs(transform.a), abs(transform.e))
+    box = transform.c - reach, transform.f - reach, transform.c + reach, transform.f + reach
+    bounds = shapely.bounds([shape for shape, _ in shapes])
+    far = (bounds[:, :2] < box[:2]).any(axis=1) | (bounds[:, 2:] > box[2:]).any(axis=1)
+    if not far.any():
+        return shapes
+    cut = [
+        (shape.intersection(shapely.box(*box)) if out else shape, value)
+        for (shape, value), out in zip(shapes, far, strict=True)
+    ]
+    return [(shape, value) for shape, value in cut if not shape.is_empty]
 
 
 def crs_name(crs: Any) -> str:

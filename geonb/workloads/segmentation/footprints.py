@@ -12,6 +12,7 @@ import numpy as np
 from geonb.base import files as base_files
 from geonb.base.conventions import short
 from geonb.rasters import grids
+from geonb.workloads.segmentation import projecting
 from geonb.workloads.segmentation.class_tables import class_table
 
 if TYPE_CHECKING:
@@ -107,8 +108,12 @@ def told(mask: Mask, polygons: int) -> list[str]:
     return notes
 
 
-def read_area(path: Path, crs: Any) -> np.ndarray:
-    """The outlines within which labels are complete, in a CRS; read once for all threads.
+def read_area(path: Path, crs: Any, box: tuple) -> np.ndarray:
+    """The outlines within which labels are complete, in the CRS of an image; the file is read once for all threads.
+
+    Parameters
+    ----------
+    box : (west, south, east, north) of the image; areas beyond its CRS (the whole Earth) are cut around it
 
     Raises
     ------
@@ -116,13 +121,12 @@ def read_area(path: Path, crs: Any) -> np.ndarray:
         Not a vector file, no CRS, no polygons.
     """
     state = tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in base_files.with_sides(path))
-    return _read_area(path, crs.to_wkt() if hasattr(crs, "to_wkt") else str(crs), state)
+    return projecting.with_far(path, *_read_area(path, crs.to_wkt(), state), crs, box).geometry.to_numpy()
 
 
 @lru_cache(maxsize=8)
-def _read_area(path: Path, crs: str, state: tuple) -> np.ndarray:
-    shapes = check_area(path).to_crs(crs)
-    return shapes.geometry.to_numpy()
+def _read_area(path: Path, crs: str, state: tuple) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame]:
+    return projecting.parted(check_area(path), crs)
 
 
 def check_area(path: Path) -> gpd.GeoDataFrame:

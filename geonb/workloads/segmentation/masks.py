@@ -17,7 +17,7 @@ from geonb.base import files as base_files
 from geonb.base.conventions import short
 from geonb.rasters import grids, images, sources, validity
 from geonb.rasters.images import NO_CODE
-from geonb.workloads.segmentation import footprints
+from geonb.workloads.segmentation import footprints, projecting
 from geonb.workloads.segmentation.class_tables import CODES, look_up_sorted, real_classes, targets
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 COLOUR = 2**24  # codes from here on are colours that no class has
 REACH_M = 2e6  # from the centre of a plane, up to where its metres are true to 2 %
-STEP_M = 1000.0  # edges are cut to this length before they are projected: off a curve by some cm
-EARTH_M = 6_371_000.0  # radius
 VECTORS = (".shp", ".gpkg", ".geojson", ".json", ".fgb", ".parquet")
 
 
@@ -249,17 +247,23 @@ def open_codes(
     classes = mask.classes or classes
     if not mask.is_vector:
         return _raster_codes(mask, (crs, transform, shape), classes, stack)
-    polygons = _with_far(mask, *_polygons_once(mask, crs), crs, grids.bounds(transform, shape))
-    return _polygon_reader(mask, polygons, polygon_codes(polygons, classes), crs, transform, classes or ())
+    box = grids.bounds(transform, shape)
+    polygons = projecting.with_far(mask.path, *_polygons_once(mask, crs), crs, box)
+    mapped = None if mask.area is None else footprints.read_area(mask.area, crs, box)
+    return _polygon_reader(mask, polygons, polygon_codes(polygons, classes), mapped, transform, classes or ())
 
 
 def _polygon_reader(
-    mask: Mask, polygons: gpd.GeoDataFrame, codes: np.ndarray, crs: Any, transform: Any, classes: Sequence[dict]
+    mask: Mask,
+    polygons: gpd.GeoDataFrame,
+    codes: np.ndarray,
+    mapped: np.ndarray | None,
+    transform: Any,
+    classes: Sequence[dict],
 ) -> Callable:
     """Burn polygons rectangle by rectangle, see `open_codes`: the border between them, and nothing beyond what is mapped."""
     shapes, reach = polygons.geometry.to_numpy(), mask.border_px
     border = footprints.border_code(classes) if reach else 0
-    mapped = None if mask.area is None else footprints.read_area(mask.area, crs)
 
     def read(rows: slice, columns: slice) -> np.ndarray:
         import shapely
@@ -300,57 +304,7 @@ _READING = Lock()
 
 @lru_cache(maxsize=8)
 def _read_once(mask: Mask, crs: str, state: tuple) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame]:
-    import shapely
-
-    polygons = read_polygons(mask)
-    moved = _projected(polygons, crs)
-    near = _finite(moved) & moved.is_valid.to_numpy()  # what goes around the Earth may cross itself
-    polygons, far = moved[near], polygons[~near]
-    polygons.sindex.query(shapely.Point())  # builds the tree, before threads share it
-    return polygons, far
-
-
-def _projected(polygons: gpd.GeoDataFrame, crs: Any) -> gpd.GeoDataFrame:
-    """Polygons in another CRS, where long straight edges become curves."""
-    from pyproj import CRS
-
-    own = CRS.from_user_input(polygons.crs)
-    if own == CRS.from_user_input(crs):
-        return polygons
-    unit_m = own.axis_info[0].unit_conversion_factor * (EARTH_M if own.is_geographic else 1)
-    return polygons.set_geometry(polygons.segmentize(STEP_M / unit_m)).to_crs(crs)
-
-
-def _finite(polygons: gpd.GeoDataFrame) -> np.ndarray:
-    return np.isfinite(polygons.bounds.to_numpy()).all(axis=1)
-
-
-def _with_far(mask: Mask, polygons: gpd.GeoDataFrame, far: gpd.GeoDataFrame, crs: Any, area: tuple) -> gpd.GeoDataFrame:
-    """The polygons in an image's CRS, with what is around the image of those that reach farther than its CRS."""
-    import geopandas as gpd
-    import pandas as pd
-    import shapely
-    from rasterio.warp import transform_bounds
-
-    if far.empty:
-        return polygons
-    near, (west, south, east, north) = far, transform_bounds(crs, far.crs, *area, densify_pts=21)
-    if np.isfinite((west, south, east, north)).all():
-        turns = (-360, 0, 360) if far.crs.is_geographic else (0,)
-        east += 360 * (east < west)  # across the date line
-        margin = 0.1 * max(east - west, north - south)
-        boxes = [shapely.box(west + t, south, east + t, north).buffer(margin) for t in turns]
-        near = far.set_geometry(far.intersection(shapely.union_all(boxes)))
-    near = _projected(near[~near.is_empty], crs)
-    if lost := int((~_finite(near)).sum()):
-        raise ValueError(
-            f"{mask.path}: {lost} polygons have no coordinates in the CRS of an image ({grids.crs_name(crs)}), so wide do they "
-            f"reach. Cut out what the images need, for instance: ogr2ogr -clipsrc west south east north cut.gpkg {mask.path.name}"
-        )
-    ordered = pd.concat([polygons, near]).sort_index()  # later ones cover earlier ones
-    joined = gpd.GeoDataFrame(ordered, crs=polygons.crs)
-    joined.sindex.query(shapely.Point())
-    return joined
+    return projecting.parted(read_polygons(mask), crs)
 
 
 def colour_codes(colours: np.ndarray, classes: tuple[dict, ...]) -> np.ndarray:

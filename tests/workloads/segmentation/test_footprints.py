@@ -89,6 +89,39 @@ def test_complete_in_an_area_only(place):
     assert not any("TAKEN FOR" in note for note in pairs.notes)
 
 
+EARTH = shapely.box(-180, -90, 180, 90)
+
+
+@pytest.mark.parametrize(
+    ("area", "crs"),
+    [(EARTH, "EPSG:4326"), (EARTH, "OGC:CRS84"), (shapely.box(-2.1e8, -2.1e8, 2.1e8, 2.1e8), "EPSG:3857")],
+)
+@pytest.mark.parametrize("onto", ["EPSG:32637", "EPSG:3857"])
+def test_complete_on_the_whole_earth_is_complete(place, area, crs, onto):
+    with rasterio.open(place / "image.tif") as image:
+        pixels, grid = image.read(), image.profile | {"crs": onto, "transform": from_origin(EAST, NORTH, 0.07, 0.07)}
+    with rasterio.open(place / "fine.tif", "w", **grid) as image:
+        image.write(pixels)
+    roof = gpd.GeoDataFrame(geometry=[shapely.box(EAST, NORTH - 0.35, EAST + 0.35, NORTH)], crs=onto)
+    roof.to_file(place / "roof.gpkg")
+    gpd.GeoDataFrame(geometry=[area], crs=crs).to_file(place / "earth.gpkg")
+    pairs = dataset.open_pairs(str(place / "fine.tif"), f"{place}/roof.gpkg:all=building,complete={place}/earth.gpkg")
+    assert (codes(pairs) == burnt(shapely.box(0, -5, 5, 0))).all()
+
+
+def test_a_long_edge_of_the_area_is_a_curve_on_the_image(place):
+    # a parallel from pole to pole of the zone lies up to kilometres from the straight line between its projected ends
+    from pyproj import Transformer
+
+    to = Transformer.from_crs("EPSG:32637", "EPSG:4326", always_xy=True)
+    _, lat = to.transform(EAST + 12, NORTH - 8)
+    area = gpd.GeoDataFrame(geometry=[shapely.box(36, lat - 1, 42, lat)], crs="EPSG:4326")
+    area.to_file(place / "wide.geojson")
+    pairs = opened(place, f"all=building,complete={place}/wide.geojson")
+    x, y = np.meshgrid(EAST + np.arange(24) + 0.5, NORTH - np.arange(16) - 0.5)
+    assert ((codes(pairs) >= 0) == (np.array(to.transform(x, y)[1]) < lat)).mean() > 0.95
+
+
 def test_where_nobody_knows_nothing_is_background(place):
     pairs = opened(place, "all=building,complete=false")
     assert (codes(pairs) == np.where(burnt(*ROOFS), 1, NONE)).all()
