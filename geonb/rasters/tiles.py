@@ -13,6 +13,8 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
@@ -111,14 +113,21 @@ def gather(files: Sequence[Path], folder: Path | None = None) -> tuple[list[Path
         str
     ] = []  # of files that are opened again by whoever asked: theirs to tell, but for holes in a mosaic
     headers = {file: header for file in pictures if (header := _header(file, damaged))}
+    bare = [file for file, header in headers.items() if header["bare"]]
+    if dated := _days(bare):
+        faults.append(
+            f"{_listed(dated)}: the numbers are a date, though they could be read as a tile. If it is a picture without a place, give it "
+            f"its CRS, for instance: gdal_translate -a_srs EPSG:32617 -a_ullr west north east south {dated[0].name} image.tif. If it is "
+            "a tile, call it {z}/{x}/{y}" + dated[0].suffix
+        )
     tiles: dict[Path, Tile] = {}
-    for file in [file for file, header in headers.items() if header["bare"]]:
+    for file in [file for file in bare if file not in dated]:
         try:
             if (tile := tile_of(file)) is not None:
                 tiles[file] = tile
         except ValueError as error:
             faults.append(str(error))
-    others = [file for file, header in headers.items() if header["bare"] and file not in tiles]
+    others = [file for file in bare if file not in tiles]
     if tiles and others and not faults:
         faults.append(
             f"no place in the name of {_listed(others)}, beside {len(tiles)} tiles. Tiles are called {SCHEMES}"
@@ -141,6 +150,32 @@ def gather(files: Sequence[Path], folder: Path | None = None) -> tuple[list[Path
             mosaics[group[0]] = _write(where, named, {file: tiles[file] for file in group}, headers)
         notes.append(_note(name, [tiles[file] for file in members], len(groups)))
     return [mosaics.get(file, file) for file in map(Path, files) if file in mosaics or file not in tiles], notes
+
+
+def _days(files: Sequence[Path]) -> list[Path]:
+    """Pictures that a day was named after, 20231101 or 2023-11-12: every number of their set is one.
+
+    As tiles they would be one of zoom 8 (150 km wide), or lie beyond 84 degrees north; a set that holds other numbers, too, is
+    one of tiles.
+    """
+    days = {file for file in files if _is_day(file) and _is_numbered(file)}
+    tiled = {_set_of(file) for file in files if file not in days and _is_numbered(file)}
+    return [file for file in files if file in days and _set_of(file) not in tiled]
+
+
+def _is_numbered(file: Path) -> bool:
+    with suppress(ValueError):
+        return tile_of(file) is not None
+    return True  # refused for itself
+
+
+def _is_day(file: Path) -> bool:
+    """Whether the last numbers of a name are a day of the calendar, 1900 to 2099."""
+    day = re.fullmatch(r"(?:.*[-_])?((?:19|20)\d\d)([-_]?)(\d\d?)\2(\d\d?)", file.stem)
+    if day and (day[2] or len(day[3] + day[4]) == 4):
+        with suppress(ValueError):
+            return bool(date(int(day[1]), int(day[3]), int(day[4])))
+    return False
 
 
 def _set_of(file: Path) -> tuple[Path, str]:

@@ -184,7 +184,7 @@ def test_mosaics_below_a_link_find_their_tiles(tmp_path):
 
 
 def test_what_is_no_tile_passes(tmp_path):
-    plain = write(tmp_path / "t/scene.png", noise(1))
+    plain = write(tmp_path / "t/scene-20251105.png", noise(1))  # a 5 is in no quadkey
     placed = write(tmp_path / "t/a-0-0-3.png", noise(1))
     placed.with_suffix(".pgw").write_text("1\n0\n0\n-1\n100\n200\n")  # says itself where it lies
     broken = tmp_path / "t/b.png"
@@ -213,6 +213,36 @@ def test_what_cannot_lie_together_is_refused(tmp_path):
     broken = tmp_path / "t/a-2-0-3.png"
     broken.write_bytes(b"none")
     assert "cannot be opened" in refused(first, broken)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["IMG_20231101.png"],
+        ["20230102.jpg"],
+        ["photo-2023-11-12.png"],
+        ["2023_11_12.png", "2023_11_13.png"],
+        ["a-2024-2-29.png"],
+    ],
+)
+def test_a_date_is_no_tile(tmp_path, names):
+    said = refused(*(write(tmp_path / "t" / name, noise(1)) for name in names))
+    assert "numbers are a date" in said and names[-1] in said and "gdal_translate" in said
+    assert "would be tile" not in said
+
+
+@pytest.mark.parametrize(
+    ("names", "group"),
+    [
+        (["20231101.png", "20231100.png"], 1),  # no day 0
+        (["20231303.png"], 1),  # no month 13
+        (["a-2023-11-12.png", "a-2022-11-12.png", "a-2023-40-12.png"], 2),  # no day 40
+        (["12/2023/11.png"], 1),
+    ],
+)
+def test_tiles_that_could_be_dates_are_placed_where_their_set_says_so(tmp_path, names, group):
+    files = [write(tmp_path / "t" / name, noise(i)) for i, name in enumerate(names)]
+    assert len(tiles.gather(files)[0]) == group
 
 
 def test_a_picture_without_a_place_is_told_how_tiles_are_called(tmp_path):
