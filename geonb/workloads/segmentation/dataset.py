@@ -143,6 +143,7 @@ def open_pairs(
         for image, mask in zip(opened, mask_items, strict=True):
             if mask.grid is None:
                 _check_overlap(image, mask, areas[mask], faults)
+        _check_mapped(opened, mask_items, faults)
     refuse("These inputs cannot be used", faults)
     # by the table that was given: one made of the codes found would turn what is not known into a class
     ground = _ground(table) is not None
@@ -447,6 +448,23 @@ def _check_overlap(image: Image, mask: Mask, area: tuple, faults: list[str]) -> 
             f"{image.paths[0]} and {mask.path} do not overlap: (west, south, east, north) in degrees are "
             f"{grids.lonlat_bounds(*here)} and {grids.lonlat_bounds(*area)}. Check the CRS of both"
         )
+
+
+def _check_mapped(images: list[Image], masks: list[Mask], faults: list[str]) -> None:
+    """Refuse an area of `complete=` that lies beside all of its images: nothing would be known in any."""
+    for path in dict.fromkeys(mask.area for mask in masks if mask.area):
+        shapes = footprints.check_area(path)
+        area = shapes.crs, tuple(shapes.total_bounds)
+        boxes = [
+            (i.crs, grids.bounds(i.transform, i.shape)) for i, m in zip(images, masks, strict=True) if m.area == path
+        ]
+        if not any(
+            grids.overlap(area, box) for box in boxes
+        ):  # not the other way: an image's CRS may not hold the area
+            faults.append(
+                f"complete={path} overlaps no image, so nothing would be known anywhere: (west, south, east, north) in degrees are "
+                f"{grids.lonlat_bounds(*area)}, and {grids.lonlat_bounds(*boxes[0])} of the first image. Check the CRS of both"
+            )
 
 
 def pad(pairs: Pairs, patch: int) -> Pairs:

@@ -192,6 +192,13 @@ def test_what_makes_no_sense_is_refused(place):
     assert "all: not an option of such a file" in refused(image, f"{image}:all=building")
 
 
+def test_an_area_beside_every_image_is_refused(place):
+    east = gpd.GeoDataFrame(geometry=laid([shapely.box(30, -16, 44, 0)]), crs="EPSG:32637")
+    east.to_crs("EPSG:4326").to_file(place / "east.geojson")
+    said = refused(str(place / "image.tif"), f"{place}/roofs.gpkg:all=building,complete={place}/east.geojson")
+    assert "east.geojson overlaps no image" in said
+
+
 def test_files_of_the_parameter_are_those_of_the_area_too(place):
     found = mask_options.files_named("roofs.gpkg:all=building,complete=mapped.geojson", place)
     assert found == [place / "roofs.gpkg", place / "mapped.geojson"]
