@@ -269,11 +269,18 @@ def _check_classes(kept: list[tuple[Image, Mask, dict | None]], classes: tuple[d
             pixels[entry["name"]] += counts["codes"].get(entry["code"], 0) if counts else 0
     table = real_classes(classes)
     files = ", ".join(dict.fromkeys(mask.path.name for _, mask, _ in kept[:6])) + (" ..." if len(kept) > 6 else "")
-    faults += [
-        f"class {c['name']} ({c['code']}) of the table has no valid pixel in {files}. Leave it out of `classes`, or name it `ignore`"
-        for c in table
-        if not pixels[c["name"]]
-    ]
+    reach = max(mask.border_px for _, mask, _ in kept)
+    for c in [c for c in table if not pixels[c["name"]]]:
+        if reach and c.get("own", c["name"]) == footprints.BORDER["name"]:
+            faults.append(
+                f"border={reach} finds no pixel within {reach} px of two polygons in {files} (the parts of a MultiPolygon count as one). "
+                f"Leave out border=, or give a wider one, up to {footprints.WIDEST}"
+            )
+        else:
+            faults.append(
+                f"class {c['name']} ({c['code']}) of the table has no valid pixel in {files}. Leave it out of `classes`, or name it "
+                "`ignore`"
+            )
     if len(table) == 1 and not faults:
         mask = kept[0][1]
         cure = f"If others count as nodata (gdalinfo tells): gdal_edit.py -unsetnodata {mask.path.name}"

@@ -1,5 +1,7 @@
 """Polygons of one class: what lies between them, where the labels are complete, and the border where they touch."""
 
+from dataclasses import replace
+
 import geopandas as gpd
 import numpy as np
 import pytest
@@ -197,6 +199,15 @@ def test_an_area_beside_every_image_is_refused(place):
     east.to_crs("EPSG:4326").to_file(place / "east.geojson")
     said = refused(str(place / "image.tif"), f"{place}/roofs.gpkg:all=building,complete={place}/east.geojson")
     assert "east.geojson overlaps no image" in said
+
+
+def test_a_border_between_polygons_that_are_far_apart_is_left_out(place):
+    far = [shapely.MultiPolygon([ROOFS[0], ROOFS[2]]), ROOFS[3]]  # parts of one count as one
+    gpd.GeoDataFrame(geometry=laid(far), crs="EPSG:32637").to_file(place / "far.gpkg")
+    pairs = dataset.open_pairs(str(place / "image.tif"), f"{place}/far.gpkg:all=building,border=1")
+    with pytest.raises(ValueError, match=r"border=1 finds no pixel within 1 px of two polygons.*Leave out border="):
+        dataset.scan(pairs)
+    assert dataset.scan(replace(pairs, masks=tuple(replace(m, border_px=9) for m in pairs.masks))).found
 
 
 def test_files_of_the_parameter_are_those_of_the_area_too(place):
