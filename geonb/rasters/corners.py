@@ -31,17 +31,18 @@ def square(outline: Any, ground: np.ndarray | None = None, tolerance_px: float =
     Returns
     -------
     Polygon in pixel coordinates, and whether it is squared: along its edges' mean direction or that of the smallest rectangle
-    around it, whichever fits the pixels better; where both leave an IoU of 0.7 or less with them (a bent row of sheds), the
-    outline is only simplified, or one of a pixel or two kept
+    around it, whichever fits the pixels better; where both leave an IoU of 0.7 or less with them (a bent row of sheds), or
+    `ground` is not finite, the outline is only simplified, or one of a pixel or two kept
     """
     matrix = np.eye(2) if ground is None else np.asarray(ground, float)
-    matrix = matrix / np.sqrt(
-        abs(np.linalg.det(matrix))
-    )  # lengths stay in pixels, so that the tolerance means the same
-    moved = _turned(outline, matrix)
     best, most, squared = outline.simplify(tolerance_px), LEAST_IOU, False
     if _iou(best, outline) < LEAST_IOU:  # a pixel or two
         best = outline
+    area = abs(np.linalg.det(matrix)) if np.isfinite(matrix).all() else 0.0
+    if not area > 0:  # beyond what a CRS shows
+        return best, False
+    matrix = matrix / np.sqrt(area)  # lengths stay in pixels, so that the tolerance means the same
+    moved = _turned(outline, matrix)
     for angle in (_direction(moved.simplify(tolerance_px)), _direction(moved.minimum_rotated_rectangle)):
         along = _turn(-angle)
         shell, *holes = (_squared(ring, tolerance_px) for ring in _rings(_turned(moved, along)))

@@ -135,3 +135,10 @@ def test_a_map_of_many_buildings_comes_out_nearer_the_truth_than_its_pixels(tmp_
         assert ("squared" in frame) == (kind == "square")
     assert likeness["square"].mean() > likeness["pixels"].mean() + 0.015
     assert corners["square"] < 10 < 50 < corners["pixels"]
+
+
+@pytest.mark.parametrize("ground", [[[np.nan, 0], [0, -1]], [[np.inf, 0], [0, -1]], [[0, 0], [0, 0]]])
+def test_where_the_ground_is_not_known_the_outline_is_simplified(ground):
+    outline = pixels(affinity.translate(affinity.rotate(HALL, 20), 45, 45))
+    found, squared = square(outline, np.array(ground, float))
+    assert not squared and found.equals(outline.simplify(1.5))
