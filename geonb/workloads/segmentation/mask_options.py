@@ -9,7 +9,7 @@ from typing import Any
 from geonb.base import project
 from geonb.base.project import expand_files
 from geonb.rasters import sources
-from geonb.workloads.segmentation.footprints import WIDEST
+from geonb.workloads.segmentation.footprints import BORDER, WIDEST
 from geonb.workloads.segmentation.masks import Mask
 
 READS = ("codes", "rgb", "one-hot")
@@ -81,6 +81,12 @@ def _read_item(item: str, faults: list[str]) -> list[Mask]:
     if {"all", "column"} <= set(given):
         faults.append(
             f"masks: {item}: all={given['all']} says that every polygon is one class, column= where the class stands. Give one"
+        )
+        return []
+    if "border" in given and given.get("all") == BORDER["name"]:
+        faults.append(
+            f"masks: {item}: all={given['all']} calls the polygons what border={given['border']} makes of the pixels between them. Give "
+            "the polygons another class, or leave out border="
         )
         return []
     these = [Mask(p, **values) for p in expand_files([path], faults, "masks")]

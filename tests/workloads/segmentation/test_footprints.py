@@ -191,6 +191,7 @@ def test_what_makes_no_sense_is_refused(place):
     assert "names 2 files. Name one" in refused(image, f"{roofs}:all=building,complete={place}/*.gpkg")
     assert "not in the class table" in refused(image, f"{roofs}:all=building", classes="1=house,0=other")
     assert "Give it code 0" in refused(image, f"{roofs}:all=building", classes="1=building,5=background")
+    assert "Give the polygons another class, or leave out border=" in refused(image, f"{roofs}:all=border,border=1")
     assert "all: not an option of such a file" in refused(image, f"{image}:all=building")
 
 
