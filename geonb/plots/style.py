@@ -37,6 +37,7 @@ COASTS_NOTE = "Coasts and borders: Natural Earth 1:110m, off by some kilometres.
 MODEL_COLOURS = (
     "#b5400f", "#4a6d8c", "#7d7d7d", "#8a6d3b", "#5b8a72", "#6b5b95", "#2b2b2b", "#b0879b", "#6fa8b8",
 )  # fmt: skip
+MOST_NOTES = 400  # letters of what a caption repeats of the data
 MODEL_MARKERS = "osD^vPX<>"
 # Tol's muted scheme, then five darker tones: told apart with the common colour deficiencies, and letters stand beside them.
 CLUSTER_COLOURS = [
@@ -154,9 +155,16 @@ def ink_on(colour: str) -> str:
 def finish(figure: Figure, attrs: Mapping[Any, Any], *notes: str, below: float = 0.01) -> Figure:
     """Write the caption under a figure and, where the data are simulated, say so across its top.
 
-    The caption starts `below` the figure's lower edge (share of its height): a notebook and `savefig` with tight bounds show it.
+    Notes of the data follow, up to MOST_NOTES letters: the report's "Data and split" and notebook 01 have them all. The caption
+    starts `below` the figure's lower edge (share of its height): a notebook and `savefig` with tight bounds show it.
     """
-    lines = [note for note in [*notes, *listed(attrs.get("notes"))] if note]
+    of_data = [note for note in listed(attrs.get("notes")) if note]
+    short = [note for i, note in enumerate(of_data) if sum(map(len, of_data[: i + 1])) <= MOST_NOTES]
+    if more := len(of_data) - len(short):
+        short.append(
+            f"{more} {'more ' if short else ''}note{'s' * (more > 1)} on the data: see where they were made, notebook 01."
+        )
+    lines = [*(note for note in notes if note), *short]
     width = max(40, int(figure.get_figwidth() * 15.5))
     wrapped = [piece for line in lines for piece in _wrap(line, width)]
     if wrapped:

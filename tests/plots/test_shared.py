@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from geonb import registry
 from geonb.base import specs
-from geonb.plots import shared
+from geonb.plots import shared, style
 
 ROOT = Path(__file__).parents[2]
 FIGURES = [
@@ -55,3 +55,12 @@ def test_figures_are_shown_in_order_and_left_out_where_there_is_nothing(monkeypa
     assert [getattr(s, "data", s) for s in shown] == ["### A\n\nhow", first, second, "what", third, "words"]
     shared.show("mine", "04_analytics", "scores", "it")
     assert len(shown) == 6
+
+
+def test_a_caption_repeats_few_notes_of_the_data_and_counts_the_others():
+    figure = style.finish(Figure(), {"notes": ["short.", "x" * 390, "y" * 20]}, "Its own.")
+    said = figure.texts[0].get_text().replace("\n", "")
+    assert said.startswith("Its own.short.xxx") and "y" not in said.split("more")[0]
+    assert "1 more note on the data" in said.replace("\n", " ")
+    alone = style.finish(Figure(), {"notes": ["z" * 401]}).texts[0].get_text()
+    assert alone.startswith("1 note on the data")
