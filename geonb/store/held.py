@@ -60,18 +60,22 @@ def check_split_text(shares: str) -> None:
     read_split(shares)
 
 
-def sources_of(held: Mapping[str, Sequence[str]], sources: Mapping[str, Iterable[str]]) -> dict[str, str]:
+def sources_of(
+    held: Mapping[str, Sequence[str]], sources: Mapping[str, Iterable[str]], shares: Sequence[float] = (0, 0, 0)
+) -> dict[str, str]:
     """The split of each source that is one's own; the others are dealt.
 
     Parameters
     ----------
     held : from :func:`read_split`
     sources : source -> what it may be called by: its data set, its folder
+    shares : from :func:`read_split`; splits that want some of what is dealt
 
     Raises
     ------
     ValueError
-        Listing names that mean no source or those of two splits, and sources that nobody named beside `train:`.
+        Listing names that mean no source or those of two splits, sources that nobody named beside `train:`, and splits for which
+        no source is left.
     """
     if not held:
         return {}
@@ -93,6 +97,15 @@ def sources_of(held: Mapping[str, Sequence[str]], sources: Mapping[str, Iterable
     refuse("The sources cannot be split so", faults)
     if "train" in held and "val" not in held:  # a validation is needed, and comes from the sources to train on
         found = {source: split for source, split in found.items() if split != "train"}
+    empty = [s for s, share in zip(SPLITS, shares, strict=True) if share and s not in found.values()]
+    if empty and len(found) == len(sources):
+        taken = "; ".join(
+            f"{s}: {', '.join(n for n, o in found.items() if o == s)}" for s in SPLITS if s in found.values()
+        )
+        cure = "Give more images, name fewer" + (
+            ", or write 75/25/0 before the names, for no test" if empty == ["test"] else ""
+        )
+        raise ValueError(f"No source is left for {' and '.join(empty)}: by name, all are taken ({taken}). {cure}")
     return found
 
 

@@ -5,6 +5,7 @@ import pytest
 import rasterio
 from rasterio.transform import from_origin
 
+from geonb.base import conventions
 from geonb.rasters import images
 from geonb.store import arrays, held, windows
 from geonb.workloads.segmentation import arrays as segmentation_arrays
@@ -71,6 +72,28 @@ def test_who_is_meant_must_be_plain():
         held.sources_of({"val": ["x"], "test": ["banepa"]}, SOURCES)
     with pytest.raises(ValueError, match="x: in no split"):
         held.sources_of({"train": ["nairobi"], "test": ["oam-banepa-19"]}, SOURCES)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("train:a,val:b", r"left for test: .*train: a; val: b.* 75/25/0"),
+        ("val:a,test:b", "left for train: .*val: a; test: b"),
+        ("test:a+b", "left for train and val: .*test: a, b"),
+    ],
+)
+def test_splits_for_which_no_source_is_left_are_told(text, told):
+    shares, named = held.read_split(text)
+    with pytest.raises(ValueError, match=told):
+        held.sources_of(named, {"a": [], "b": []}, shares)
+    more = held.sources_of(named, {"a": [], "b": []}, (0, 0, 0))
+    assert set(more) == {"a", "b"}
+
+
+@pytest.mark.parametrize("text", ["75/25/0,train:a,val:b", "train:a,test:b", "test:b", "60/20/20,val:b"])
+def test_splits_that_can_be_filled_are_not_refused(text):
+    shares, named = held.read_split(text)
+    assert held.sources_of(named, {"a": [], "b": []}, shares)["b"] in conventions.SPLITS
 
 
 def groups(tmp_path, corners):

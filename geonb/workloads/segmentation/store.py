@@ -117,7 +117,7 @@ def write_store(
     store_windows.check_sizes(_largest(pairs), patch, stride, block, seed, min_valid, gap)
     pairs = dataset.pad(pairs, int(patch))
     parts, named = held.read_split(shares)
-    own = held.sources_of(named, {image.name: _called(image) for image in pairs.images})
+    own = held.sources_of(named, {image.name: _called(image) for image in pairs.images}, parts)
     cut = {
         "patch": int(patch), "stride": int(stride), "block": block and int(block), "shares": list(parts),
         "seed": int(seed), "min_valid": float(min_valid), **({"gap": int(gap)} if gap else {}), **({"held": own} if own else {}),
