@@ -22,7 +22,7 @@ from xml.etree import ElementTree
 from geonb.base import files as base_files
 from geonb.base import project
 from geonb.base.conventions import refuse, short
-from geonb.rasters.sources import quiet
+from geonb.rasters.sources import files_of, quiet
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 DEEPEST = 30  # zoom: a tile is then 4 cm wide
@@ -176,6 +176,14 @@ def _is_day(file: Path) -> bool:
         with suppress(ValueError):
             return bool(date(int(day[1]), int(day[3]), int(day[4])))
     return False
+
+
+def home_of(path: Path) -> Path:
+    """The folder of the tiles that a mosaic of `gather` shows (that of the zooms, for z/x/y); of any other file its own."""
+    if not path.absolute().is_relative_to(_folder().absolute()):
+        return path.parent
+    shown = [file for file in files_of(path) if file.suffix.lower() in SUFFIXES]
+    return _set_of(shown[0])[0] if shown else path.parent
 
 
 def _set_of(file: Path) -> tuple[Path, str]:

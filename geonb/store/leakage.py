@@ -162,7 +162,7 @@ def between_sources_m(index: pd.DataFrame, outlines: np.ndarray) -> float:
 
     corners, of = shapely.get_coordinates(outlines, return_index=True)
     to_space = Transformer.from_crs("EPSG:4979", "EPSG:4978", always_xy=True)
-    space = np.stack(to_space.transform(*corners.T, np.zeros(len(corners))), axis=-1)
+    space = np.stack(to_space.transform(corners[:, 0], corners[:, 1], np.zeros(len(corners))), axis=-1)
     keys = pd.MultiIndex.from_arrays([index["source"].astype(str), index["split"].astype(str)])
     codes, groups = pd.factorize(keys)
     points = [space[codes[of] == i] for i in range(len(groups))]
@@ -195,7 +195,7 @@ def _apart_m(some: np.ndarray, others: np.ndarray) -> float:
     (far, near), distance = shapely.STRtree(some).query_nearest(others, return_distance=True, all_matches=False)
     i = int(distance.argmin())
     ends = shapely.get_coordinates(shapely.shortest_line(some[near[i]], others[far[i]]))
-    lons, lats = plane.transform(*ends.T, direction="INVERSE")
+    lons, lats = plane.transform(ends[:, 0], ends[:, 1], direction="INVERSE")
     return float(Geod(ellps="WGS84").inv(lons[0], lats[0], lons[1], lats[1])[2])
 
 

@@ -120,6 +120,13 @@ def test_touching_tiles_are_one_image_and_gaps_hold_no_data(tmp_path):
     assert "XYZ" in notes[0]
 
 
+@pytest.mark.parametrize("name", ["a-10-20-6.png", "6/10/20.png"])
+def test_a_mosaic_is_at_home_where_its_tiles_are(tmp_path, name):
+    (mosaic,), _ = tiles.gather([write(tmp_path / "town" / name, noise(1))])
+    assert tiles.home_of(mosaic) == tmp_path / "town"
+    assert tiles.home_of(tmp_path / "other" / "image.tif") == tmp_path / "other"
+
+
 def test_rows_that_look_like_quadkeys_stay_in_their_set(tmp_path):
     """At zoom 24 and deeper a row may have eight digits of 0 to 3: columns are one set all the same, as where it has others."""
     files = [write(tmp_path / f"t/25/{x}/12301230.png", noise(x % 7)) for x in (20123012, 20123013)]

@@ -13,7 +13,7 @@ from geonb.base import conventions
 from geonb.base import files as base_files
 from geonb.base.project import project_root
 from geonb.base.project import slug as _slug
-from geonb.rasters import images, preprocessing, sources
+from geonb.rasters import images, preprocessing, sources, tiles
 from geonb.store import faults as store_faults
 from geonb.store import held, leakage
 from geonb.store import windows as store_windows
@@ -140,8 +140,8 @@ def write_store(
 
 
 def _called(image: images.Image) -> list[str]:
-    """What an image may be called by beside its name: its data set, and the folders of its files."""
-    return [image.dataset] * bool(image.dataset) + [path.parent.name for path in image.paths]
+    """What an image may be called by beside its name: its data set, and the folders of its files, or tiles."""
+    return [image.dataset] * bool(image.dataset) + [tiles.home_of(path).name for path in image.paths]
 
 
 def _function(base: Path, path: str) -> str:
