@@ -12,6 +12,8 @@ from xml.etree import ElementTree
 
 from geonb.base import files as base_files
 
+ROWS = 512  # read at a time
+
 
 def files_of(path: str | Path) -> list[Path]:
     """Every file on disk that is read for one, itself first.
@@ -31,6 +33,23 @@ def files_of(path: str | Path) -> list[Path]:
             found |= dict.fromkeys(file for file in new.values() if file.suffix.lower() != ".ovr")
             todo += list(new) * (data.driver == "VRT")
     return list(found)
+
+
+def damaged(path: str | Path) -> list[Path]:
+    """Of a raster that cannot be read, the rasters it shows (the tiles of a VRT) that can be opened, but not read to the end."""
+    import rasterio
+    from rasterio.errors import RasterioError
+    from rasterio.windows import Window
+
+    found = []
+    for file in files_of(path)[1:]:
+        with quiet(), suppress(RasterioError), rasterio.open(file) as data:
+            try:
+                for row in range(0, data.height, ROWS):
+                    data.read(window=Window(0, row, data.width, min(ROWS, data.height - row)))
+            except RasterioError:
+                found.append(file)
+    return found
 
 
 def stamps(files: Iterable[Path], stamp: Callable[[Path], Any]) -> list[Any]:

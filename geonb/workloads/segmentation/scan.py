@@ -11,7 +11,7 @@ import numpy as np
 
 from geonb.base import threads
 from geonb.base.conventions import short
-from geonb.rasters import grids
+from geonb.rasters import grids, sources
 from geonb.rasters.images import NO_CODE, TILE_PX, Image
 from geonb.store import arrays
 from geonb.store.windows import Reader, valid_and_labelled
@@ -20,6 +20,7 @@ from geonb.workloads.segmentation.masks import Mask
 
 BLANKS = ("pixels_zero", "pixels_full")
 TOLD = 1e-3  # share of blank pixels from which they are told
+TOLD_FILES = 6  # in a fault
 COUNTS = ("pixels_valid", "pixels_labelled", "pixels_not_finite", *BLANKS)
 CACHE_BYTES = 128 * 2**20  # of decoded blocks that GDAL keeps; its default grows with the machine
 
@@ -81,7 +82,12 @@ def _count_strip(
                 for name, blank in zip(BLANKS, blanks(inputs, valid), strict=True):
                     counts[name] += int(blank.sum())
     except RasterioError as error:
-        files = ", ".join(str(p) for p in (*image.paths, mask.path))
+        read_from = (*image.paths, mask.path)
+        broken = [file for path in read_from for file in sources.damaged(path)]
+        files = ", ".join(str(p) for p in read_from)
+        if broken:
+            more = f" and {len(broken) - TOLD_FILES} more" if len(broken) > TOLD_FILES else ""
+            files = f"{', '.join(str(p) for p in broken[:TOLD_FILES])}{more} (in {files})"
         return number, (
             f"{files}: cannot be read at rows {rows.start}-{rows.stop}, columns {columns.start}-{columns.stop}: "
             f"truncated or damaged ({short(error)}). Copy it again"

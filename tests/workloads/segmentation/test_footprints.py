@@ -227,6 +227,22 @@ def test_a_catalogue_says_it_too(place):
     assert place / "mapped.geojson" in catalogue.catalogue_files("here", place)
 
 
+def test_the_tile_that_is_cut_short_is_named(place):
+    rng = np.random.default_rng(2)
+    files = [place / "t" / f"a-{x}-1000-12.jpg" for x in (1000, 1001, 1002)]
+    files[0].parent.mkdir()
+    for file in files:
+        Picture.fromarray(rng.integers(0, 255, (64, 64, 3), np.uint8)).save(file)
+    box = shapely.box(*tiles.Tile(12, 1000, 1000).bounds).buffer(-2000)
+    gpd.GeoDataFrame(geometry=[box], crs="EPSG:3857").to_file(place / "roofs.geojson")
+    files[1].write_bytes(files[1].read_bytes()[:1500])
+    pairs = dataset.open_pairs(f"{place}/t/*.jpg", f"{place}/roofs.geojson:all=building")
+    with pytest.raises(ValueError) as caught:
+        dataset.scan(pairs)
+    assert "a-1001-1000-12.jpg (in " in str(caught.value)
+    assert "a-1000-1000-12.jpg" not in str(caught.value)
+
+
 def test_polygons_of_two_places_go_to_the_tiles_they_reach(place):
     rng = np.random.default_rng(1)
     for name, x in (("a", 1000), ("b", 1010)):
