@@ -149,7 +149,22 @@ def gather(files: Sequence[Path], folder: Path | None = None) -> tuple[list[Path
             named = f"{name}-{number}" if len(groups) > 1 else name
             mosaics[group[0]] = _write(where, named, {file: tiles[file] for file in group}, headers)
         notes.append(_note(name, [tiles[file] for file in members], len(groups)))
+    notes += _twice(tiles, sets)
     return [mosaics.get(file, file) for file in map(Path, files) if file in mosaics or file not in tiles], notes
+
+
+def _twice(tiles: dict[Path, Tile], sets: dict[tuple[Path, str], list[Path]]) -> list[str]:
+    """What is said of sets that show the same ground, as two dates of one place do, and copies of one folder."""
+    homes: dict[Tile, list[str]] = {}
+    for (home, prefix), members in sets.items():
+        for file in members:
+            homes.setdefault(tiles[file], []).append(f"{home}/{prefix}*")
+    counts = Counter(tuple(names) for names in homes.values() if len(names) > 1)
+    return [
+        f"{n} tiles of {' and '.join(names)} lie in one place: they are images of their own, and the GROUND THERE COUNTS MORE THAN ONCE. "
+        "If they are copies, name one set"
+        for names, n in counts.items()
+    ]
 
 
 def _days(files: Sequence[Path]) -> list[Path]:

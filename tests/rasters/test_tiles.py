@@ -170,6 +170,16 @@ def test_folders_and_names_are_sets_of_their_own(tmp_path):
     assert [m.stem for m in mosaics] == ["p-5", "q-a-5", "q-b-4"]
 
 
+def test_two_sets_of_one_place_are_told(tmp_path):
+    names = ("p/a-1-1-5.png", "p/a-2-1-5.png", "q/b-2-1-5.png", "r/b-7-7-5.png")
+    files = [write(tmp_path / name, noise(1)) for name in names]
+    mosaics, notes = tiles.gather(files)
+    assert len(mosaics) == 3
+    (note,) = [note for note in notes if "COUNTS MORE THAN ONCE" in note]
+    assert note.startswith(f"1 tiles of {tmp_path}/p/a* and {tmp_path}/q/b* lie in one place")
+    assert not any("COUNTS" in note for note in tiles.gather([files[0], files[2]])[1])
+
+
 def test_made_again_it_is_the_same_file(tmp_path):
     file = write(tmp_path / "t/a-0-0-3.png", noise(1))
     (first,), _ = tiles.gather([file])
