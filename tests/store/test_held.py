@@ -6,7 +6,7 @@ import rasterio
 from rasterio.transform import from_origin
 
 from geonb.base import conventions
-from geonb.rasters import images
+from geonb.rasters import images, tiles
 from geonb.store import arrays, held, windows
 from geonb.workloads.segmentation import arrays as segmentation_arrays
 from geonb.workloads.segmentation import dataset
@@ -169,3 +169,14 @@ def test_pixels_of_two_sizes_have_each_their_own_metres(tmp_path):
     found = beside(tmp_path, 1000, (1, 4), "train:b,test:a", gap=8).check_split()
     assert found["smallest_gap_m"] >= 8 * 4
     assert "in two images" not in found["said"]
+
+
+def test_a_store_says_which_split_has_no_source(tmp_path):
+    with pytest.raises(ValueError, match="No source is left for test"):
+        beside(tmp_path, 1000, (1, 1), "train:a,val:b")
+
+
+def test_a_store_calls_tiles_by_their_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(tiles, "home_of", lambda path: tmp_path / "town")
+    with pytest.raises(ValueError, match=r"test:hanoi is none of a \(town\), b \(town\)"):
+        beside(tmp_path, 1000, (1, 1), "test:hanoi")
