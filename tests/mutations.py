@@ -61,7 +61,7 @@ MUTANTS = [
     *inside(
         "rasters/grids.py", "workloads/segmentation/test_catalogue.py::test_a_pixel_in_feet_or_degrees",
         ("feet are metres", "factor = crs.linear_units_factor[1]", "factor = 1.0"),
-        ("degrees are metres", "if crs.is_projected:", "if True:"),
+        ("degrees are metres", "if true_to_scale(crs):", "if True:"),
     ),
     *inside(
         "rasters/polygons.py", "rasters/test_polygons.py::test_areas_are_those_of_geodesics",
@@ -224,7 +224,7 @@ MUTANTS = [
         "test_a_history_is_judged_by_months_later_than_those_it_was_fitted_to",
         ("climatology sees a month after training", "origins.max()) + store.horizon", "origins.max()) + store.horizon + 1"),
         ("persistence sees the month that it forecasts", "events_of(store, t - 1, t)[0]", "events_of(store, t, t + 1)[0]"),
-        ("the history sees the month that it forecasts", "in _pieces(self.t, t):", "in _pieces(self.t, t + 1):"),
+        ("the history sees the month that it forecasts", "in pieces(self.t, t):", "in pieces(self.t, t + 1):"),
         ("the history is chosen on the months it was fitted to", "        earlier = ~later", "        earlier = later"),
     ),
     *inside(
@@ -234,7 +234,7 @@ MUTANTS = [
         ("the floor is chosen by the test months", 'origins("val")', 'origins("test")'),
         ("the worse floor is taken", "found[min(losses", "found[max(losses"),
         ("a gain's error forgets that groups are few", " * len(found) / (len(found) - 1)", ""),
-        ("deaths are not as logarithms", "np.log1p(severity)", "severity"),
+        ("deaths are not as logarithms", "np.log1p(np.asarray(severity_of(store)))", "np.asarray(severity_of(store))"),
     ),
     *inside(
         "workloads/clouds/baselines.py", "workloads/clouds/test_baselines.py",
