@@ -30,6 +30,10 @@ HALF_M = math.pi * 6378137.0  # of the square that the matrix covers, in metres 
 QUADKEY_DIGITS = 8  # at least: frames are numbered 0001, 0002 ... too
 SAID = 6  # names in a message
 SCHEMES = "{name}-{x}-{y}-{z}.png, {z}/{x}/{y}.png, or a quadkey"
+PNG, TAIL = (
+    b"\x89PNG\r\n\x1a\n",
+    1024,
+)  # how a PNG begins, and bytes among which its last chunk is, whatever a program added after it
 GDAL_TYPES = {"uint8": "Byte", "uint16": "UInt16"}
 COLOURS = {"grey": ("Gray",), "rgb": ("Red", "Green", "Blue")}
 
@@ -229,6 +233,19 @@ def _header(file: Path, damaged: list[str]) -> dict[str, Any] | None:
     except RasterioError as error:
         damaged.append(f"{file} cannot be opened as a raster ({short(error)})")
         return None
+    finally:
+        if _cut_short(file):
+            damaged.append(f"{file} is cut short: a PNG ends in IEND. Copy it again")
+
+
+def _cut_short(file: Path) -> bool:
+    """Whether a PNG lacks its end, of which GDAL says nothing: the rows that are missing would be black ground."""
+    if file.suffix.lower() != ".png":
+        return False
+    with file.open("rb") as data:
+        start = data.read(len(PNG))
+        data.seek(-min(file.stat().st_size, TAIL), os.SEEK_END)
+        return start == PNG and b"IEND" not in data.read()
 
 
 def _disagreements(tiles: dict[Path, Tile], headers: dict[Path, dict]) -> list[str]:

@@ -218,6 +218,15 @@ def refused(*files):
     return str(caught.value)
 
 
+def test_a_tile_that_is_cut_short_is_named(tmp_path):
+    """GDAL reads the first rows of such a PNG and says nothing of the others."""
+    whole, cut = write(tmp_path / "a-5-5-10.png", noise(1)), write(tmp_path / "a-6-5-10.png", noise(2))
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    with pytest.raises(ValueError, match=r"a-6-5-10.png is cut short(.|\n)*Copy it again") as error:
+        tiles.gather([whole, cut], tmp_path / "mosaics")
+    assert str(whole) not in str(error.value)
+
+
 def test_what_cannot_lie_together_is_refused(tmp_path):
     first = write(tmp_path / "t/a-0-0-3.png", noise(1))
     assert "1 of zoom 3, 1 of zoom 4" in refused(first, write(tmp_path / "t/a-0-0-4.png", noise(1)))
