@@ -195,8 +195,9 @@ def train(
     precision : str
         auto, bfloat16 or float32.
     min_steps : int, optional
-        `epochs` is raised until so many steps of the optimiser fit in, for a set so small that a pass is few; `patience` may still
-        stop the training before. The schedule, ``swa`` and a loss with scheduled weights go by the epochs that were settled so.
+        `epochs` is raised until so many steps of the optimiser fit in, for a set so small that a pass is few; `patience` is raised
+        in proportion, and may still stop the training before. The schedule, ``swa`` and a loss with scheduled weights go by the
+        epochs that were settled so.
     workers : int, optional
         Threads that read ahead; default 2 where a GPU computes, none where the cores do.
     sampler : str
@@ -223,7 +224,7 @@ def train(
     training = {"augment": augment, "sampler": sampler, "optimizer": optimizer, "epochs": epochs, "batch": batch,
                 "patience": patience, "seed": seed, "precision": precision_of(precision), "store": store.meta["key"]}  # fmt: skip
     if min_steps:
-        training |= {"epochs": _enough(store, training, min_steps), "min_steps": min_steps}
+        training |= _enough(store, training, min_steps) | {"min_steps": min_steps}
     card = {
         "geonb": VERSION, "workload": workload, "task": record.task, "network": network, "loss": loss, "lr": lr, **of_store,
         "training": training,
@@ -252,15 +253,24 @@ def train(
     return path
 
 
-def _enough(store: Store, training: dict[str, Any], min_steps: int) -> int:
-    """Epochs in which so many steps fit, and at least those that were asked for; told where they are more."""
+def _enough(store: Store, training: dict[str, Any], min_steps: int) -> dict[str, int]:
+    """Epochs in which so many steps fit, and at least those that were asked for; told where they are more.
+
+    Patience grows with them: it is a share of the schedule, and a training that ends while the rate is still high was seen to be
+    worse than a short one.
+    """
     with named(store.path):
         data = data_module(store, **{key: training[key] for key in ("batch", "augment", "seed", "sampler")})
-        steps, epochs = len(data.train_dataloader()), training["epochs"]
+        steps, epochs, patience = len(data.train_dataloader()), training["epochs"], training["patience"]
     enough = max(epochs, -(-min_steps // steps))
+    settled = {"epochs": enough, "patience": patience * enough // epochs}
     if enough > epochs:
-        print(f"at most {enough} epochs, not {epochs}: one is {steps} steps, and min_steps = {min_steps}", flush=True)
-    return enough
+        print(
+            f"at most {enough} epochs, not {epochs}, and a patience of {settled['patience']}: one is {steps} steps, and "
+            f"min_steps = {min_steps}",
+            flush=True,
+        )
+    return settled
 
 
 def check_all(store: Store, checks: Iterable[Callable[[], Any]]) -> None:

@@ -428,12 +428,14 @@ def test_a_budget_in_steps_is_so_many_epochs(trained, small_store, tmp_path, cap
     run = folder(tmp_path / "budget")
     training_task.train(run, small_store, **{**SETTINGS, "epochs": 1}, min_steps=steps[1] + 1)
     assert (
-        f"at most 3 epochs, not 1: one is {steps[0]} steps, and min_steps = {steps[1] + 1}" in capsys.readouterr().out
+        f"at most 3 epochs, not 1, and a patience of {3 * SETTINGS['patience']}: one is {steps[0]} steps, and "
+        f"min_steps = {steps[1] + 1}" in capsys.readouterr().out
     )
     assert same(weights(run), weights(trained))
     assert (run.path / "log.csv").read_text() == (trained.path / "log.csv").read_text()
     card = json.loads((run.checkpoints / training_task.CARD).read_text())
     assert card["training"]["epochs"] == 3 and card["training"]["min_steps"] == steps[1] + 1
+    assert card["training"]["patience"] == 3 * SETTINGS["patience"]
 
 
 @pytest.mark.parametrize("min_steps", [None, 0, 1, "two epochs"])

@@ -16,6 +16,7 @@ from geonb.prediction import scenes
 from geonb.prediction.bands import PixelModel, class_layout
 from geonb.prediction.baselines import Baseline
 from geonb.prediction.predictions import open_predictions
+from geonb.workloads.segmentation import footprints
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +71,8 @@ def export_maps(
     """Write class and probability maps (COG), and polygons, into the run's ``maps/``: of its scenes, and of more rasters.
 
     The maps of the run's own scenes follow its predictions: they are written anew each time. Those of other rasters are kept
-    and never replaced unasked; see :func:`geonb.prediction.many.predict_rasters`, also for the parameters.
+    and never replaced unasked; see :func:`geonb.prediction.many.predict_rasters`, also for the parameters. Classes called background
+    or border get no polygons: they are what lies between objects.
 
     Parameters
     ----------
@@ -94,7 +96,7 @@ def export_maps(
     predictions = open_predictions(run.predictions)
     planned = rasters and many.plan(
         model, many.listed(rasters), folder, overlap=overlap, batch=batch, precision=precision, workers=workers,
-        client=client, overwrite=overwrite, polygons=polygons, corners=corners, damaged=damaged,
+        client=client, overwrite=overwrite, polygons=polygons, corners=corners, damaged=damaged, skip=_between(model.card),
         taken=set(map(str, predictions.children)),
     )  # fmt: skip
     for source, node in predictions.children.items():
@@ -106,6 +108,12 @@ def export_maps(
     if not planned:
         return many.write_report(pd.DataFrame(rows, columns=many.COLUMNS), folder)
     return many.predict_planned(model, planned, before=rows)
+
+
+def _between(card: dict[str, Any]) -> tuple[str, ...]:
+    """Classes of what lies between objects, of which nobody wants outlines: those that footprints bring, by their names."""
+    names = {footprints.BACKGROUND["name"], footprints.BORDER["name"]}
+    return tuple(c["name"] for c in card["classes"] if c["name"] in names)
 
 
 def _export_scene(
@@ -124,7 +132,7 @@ def _export_scene(
     outlines.unlink(missing_ok=True)  # of predictions that were there before
     if polygons is not None:
         row["polygons"] = write_polygons(
-            classes, outlines, card["classes"], polygons, corners=corners, probability=shares
+            classes, outlines, card["classes"], polygons, corners=corners, skip=_between(card), probability=shares
         )
     return row | {"seconds": time.perf_counter() - started}
 

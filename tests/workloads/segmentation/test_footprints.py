@@ -14,7 +14,7 @@ from rasterio.transform import from_origin
 from shapely import affinity
 
 from geonb.rasters import tiles
-from geonb.workloads.segmentation import catalogue, dataset, footprints, mask_options, masks
+from geonb.workloads.segmentation import catalogue, dataset, footprints, mask_options, masks, predict
 from geonb.workloads.segmentation.store import write_store
 
 NONE = -1
@@ -263,3 +263,8 @@ def test_polygons_of_two_places_go_to_the_tiles_they_reach(place):
         assert (codes(pairs, number) == 1).sum() == pytest.approx(inside, rel=0.06)
     store = write_store(pairs, patch=16, stride=16, block=32)
     assert store.meta["sources"][0]["image"] == [str(pairs.images[0].paths[0].relative_to(place))]
+
+
+def test_what_lies_between_objects_gets_no_outlines():
+    card = {"classes": [{"name": name} for name in ("background", "building", "border", "borderland")]}
+    assert predict._between(card) == ("background", "border")
