@@ -8,6 +8,7 @@ cell has loss 0 and gradient 0.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import replace
 from typing import Any, ClassVar, TypeAlias
 
@@ -32,9 +33,9 @@ class Term(nn.Module):
         """Mean over the valid cells."""
         return _mean(self.cells(events, log_deaths, targets, deaths, valid), valid)
 
+    @abstractmethod
     def cells(self, events: Tensor, log_deaths: Any, targets: Tensor, deaths: Any, valid: Tensor) -> Tensor:
         """What each cell adds (sample, lead, outcome, y, x)."""
-        raise NotImplementedError
 
 
 class BCE(Term):
