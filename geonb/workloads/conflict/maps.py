@@ -30,6 +30,7 @@ from geonb.plots.style import SPLIT_COLOURS, evenly, finish, place_text, styled,
 from geonb.plots.tiles import drawn_windows
 from geonb.workloads.conflict.windows import with_months
 
+ROUNDING = 1e-6  # a spread below is that of equal draws: a network that is its floor
 GAP = "#f0f0f0"
 HALF_LIFE = 2.0  # months after which an event in a tile is half as bright
 
@@ -346,7 +347,7 @@ def forecast_map(
     data, here, record = _origin(predictions, time, outcome)
     model = str(data.model.values[0]) if model is None else model
     leads = [int(data.lead[at]) for at in evenly(data.sizes["lead"], 12)] if leads is None else list(leads)
-    unsure = "spread" in here and model == str(data.model.values[0]) and float(here.spread.max()) > 0
+    unsure = "spread" in here and model == str(data.model.values[0]) and float(here.spread.max()) > ROUNDING
     columns = min(4, len(leads))
     rows, shown = -(-len(leads) // columns), [leads[at] for at in evenly(len(leads), columns)] if unsure else []
     figure, axes = cell_grid(rows + bool(unsure), columns, here)
@@ -373,7 +374,8 @@ def _spread_row(figure: Figure, axes: np.ndarray, here: xr.Dataset, leads: Seque
     for ax, lead in zip(axes, leads, strict=False):
         image = cell_map(ax, here.spread.sel(lead=lead), here.valid, cmap="Purples", vmin=0, vmax=highest)
         ax.set_title(f"spread, {_ahead(lead)}", fontsize=9)
-    figure.colorbar(image, ax=axes.tolist(), label="std over draws", shrink=0.85, aspect=14, pad=0.01, format="{x:.0%}")
+    figure.colorbar(image, ax=axes.tolist(), label="std over draws", shrink=0.85, aspect=14, pad=0.01,
+                    format=f"{{x:.{0 if highest >= 0.05 else 2}%}}")  # fmt: skip
 
 
 def forecast_tiles(store: Any, rows: np.ndarray) -> np.ndarray:
