@@ -237,7 +237,7 @@ def test_a_workload_that_is_not_known_is_said_and_not_imported(whole, tmp_path, 
 
 def test_earlier_predictions_that_name_no_models_need_as_many_as_the_record_has(whole, tmp_path):
     check_predictions(without(whole["clouds"], tmp_path / "a.zarr", "models"))
-    with pytest.raises(ValueError, match=r"3 models \(network, never, climatology\), but .*'conflict' has 5 baselines"):
+    with pytest.raises(ValueError, match=r"3 models \(network, never, climatology\), but .*'conflict' has 8 baselines"):
         check_predictions(without(whole["conflict"], tmp_path / "b.zarr", "models"))
 
 
