@@ -262,13 +262,15 @@ class Loaded:
 
     @cached_property
     def val(self) -> Tensors:
-        """The validation windows: ``val[i]``, ``val.batch([0, 1])`` give standardised inputs and targets."""
-        return self.store.windows("val")
+        """The validation windows: ``val[i]``, ``val.batch([0, 1])`` give standardised inputs and targets, and what the model needs
+        besides (``floor``, of a forecast that corrects a baseline).
+        """
+        return self.store.windows("val", **self.model.beside(self.store))
 
     @cached_property
     def test(self) -> Tensors:
         """The test windows, alike."""
-        return self.store.windows("test")
+        return self.store.windows("test", **self.model.beside(self.store))
 
 
 def load_run(row: pd.Series | str | Path | Run, weights: str | None = None, root: Path | None = None) -> Loaded:

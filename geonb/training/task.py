@@ -93,9 +93,13 @@ class Trainable(L.LightningModule):
     def check_memory(cls, store: Store, network: str, batch: int, precision: str) -> None:
         """Refuse a training step that needs more memory than there is, where that can be told beforehand."""
 
+    def beside(self, store: Store) -> dict[str, Any]:
+        """What a store's windows must be asked for besides, for this task: ``store.windows("val", **task.beside(store))``."""
+        return {}
+
     def data_module(self, store: Store, **options: Any) -> L.LightningDataModule:
         """The store's splits; `options` as for :func:`geonb.store.loaders.data_module`."""
-        return data_module(store, **options)
+        return data_module(store, **options, **self.beside(store))
 
     def set_progress(self, epoch: int, epochs: int) -> None:
         """Tell a loss with scheduled weights how far the training is: 0 in the first epoch, 1 in the last that may come."""

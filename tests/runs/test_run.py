@@ -322,7 +322,8 @@ def test_a_row_of_conflict_leads_back_to_its_windows(tmp_path):
         assert (store.index["split"].iloc[windows.rows] == split).all() and len(windows) > 0
     item = loaded.test[0]
     assert item["inputs"].shape[0] == 4 and item["targets"].shape == (2, 1, 12, 10)
-    probability = loaded.model.probabilities(loaded.val.batch([0, 1])["inputs"]).detach()
+    batch = loaded.val.batch([0, 1])
+    probability = loaded.model.probabilities(batch["inputs"], batch["floor"]).detach()
     assert probability.shape == (2, 2, 1, 12, 10) and 0 < float(probability.min()) < float(probability.max()) < 1
 
 

@@ -20,8 +20,6 @@ from geonb.workloads.conflict.losses import build_loss, check_side
 from geonb.workloads.conflict.networks import build_network, check_network, check_size
 
 if TYPE_CHECKING:
-    import lightning as L
-
     from geonb.store.store import Store
     from geonb.workloads.conflict.store import CubeStore
 
@@ -156,11 +154,8 @@ class Forecast(Trainable):
         return chosen if better else "start", {"gain_on_start": {"of": chosen, "on": self.floor.name, **told}}
 
     def beside(self, store: Store) -> dict[str, Any]:
-        """What a store's windows must be asked for besides, for this task: the floor, where it has one."""
+        """The floor, where there is one: ``floor`` is then in each batch of the windows."""
         return {"floor": floor_map(cast("CubeStore", store), self.floor, self.loss.more)} if self.floor else {}
-
-    def data_module(self, store: Store, **options: Any) -> L.LightningDataModule:
-        return super().data_module(store, **options, **self.beside(store))
 
     def forward(self, inputs: Tensor, floor: Tensor | None = None) -> Tensor:
         """Outputs (sample, lead, output, y, x) of standardised inputs (sample, step, channel, y, x).

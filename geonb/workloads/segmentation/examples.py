@@ -265,7 +265,7 @@ ridge:
 shore:
   aliases: [coast]
   title: Shore, simulated
-  resolution: 40
+  resolution: 32.3
   images: shore/image.tif
   masks: shore/cover.gpkg
   mask: {column: cover}
@@ -278,7 +278,7 @@ def write_catalogue(folder: Path, shape: tuple[int, int] = (160, 192), seed: int
     """Write two simulated data sets and the catalogue that names them, as a pattern for one of your own.
 
     `ridge` has 30 m pixels in UTM zone 17N and a mask that is a picture, a colour a class; `shore` has 40 m pixels in Web
-    Mercator, and polygons with the class's name in the column `cover`.
+    Mercator, which are 32.3 m on the ground there, and polygons with the class's name in the column `cover`.
 
     Returns
     -------
