@@ -12,6 +12,7 @@ import numpy as np
 import shapely
 
 TOLERANCE_PX = 1.5  # of the simplification: above a pixel's diagonal, so that no stair of pixels is left
+GRID_PX = 1e-6
 CORNERS = ("pixels", "square")
 LEAST_IOU = 0.7  # of a squared outline with the pixels'; below, the simplified outline is kept
 
@@ -48,9 +49,16 @@ def square(outline: Any, ground: np.ndarray | None = None, tolerance_px: float =
         shell, *holes = (_squared(ring, tolerance_px) for ring in _rings(_turned(moved, along)))
         if shell is None:
             continue
-        found = shapely.simplify(shapely.Polygon(shell, [ring for ring in holes if ring is not None]), 0)
-        found = _turned(found, np.linalg.inv(along @ matrix))
-        if found.is_valid and (iou := _iou(found, outline)) > most:
+        level = shapely.Polygon(shell, [ring for ring in holes if ring is not None])
+        if (
+            not level.is_valid
+        ):  # before corners on straight edges go: a spike would lose its tip, and with it a right angle
+            continue
+        level = shapely.simplify(
+            shapely.set_precision(level, GRID_PX), 0
+        )  # corners that are one but for rounding are one
+        found = _turned(level, np.linalg.inv(along @ matrix))
+        if found.geom_type == "Polygon" and found.is_valid and (iou := _iou(found, outline)) > most:
             best, most, squared = found, iou, True
     return best, squared
 
@@ -97,9 +105,9 @@ def _squared(ring: np.ndarray, tolerance: float) -> np.ndarray | None:
 
 
 def _mean(group: np.ndarray, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted mean of each group; not finite where its weights sum to 0."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.bincount(group, values * weights) / np.bincount(group, weights)
+    """Weighted mean of each group; not a number where its weights sum to nothing."""
+    total = np.bincount(group, weights)
+    return np.bincount(group, values * weights) / np.where(np.abs(total) > 1e-6, total, np.nan)
 
 
 def _rings(shape: Any) -> list[np.ndarray]:
