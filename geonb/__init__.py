@@ -77,7 +77,7 @@ _PUBLIC = {
     "score": "scores.scores",
     "load_run": "runs.run_table",
     "show": "plots.shared",
-    "explore": "plots.shared",
+    "explore": "dashboards.widget",
 }
 __all__ = [*_PUBLIC, "__version__"]
 

@@ -129,6 +129,14 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--workload", metavar="MODULE:RECORD", help="your own workload, where runs of it are compared")
     report.set_defaults(command=_report)
 
+    app = commands.add_parser("app", help="explore runs on a page of their own, without JupyterLab")
+    app.add_argument(
+        "runs", metavar="RUN", nargs="*", help="a run; several are laid beside each other (default: the newest)"
+    )
+    app.add_argument("--port", type=int, default=0, help="on this machine (default: a free one)")
+    app.add_argument("--workload", metavar="MODULE:RECORD", help="your own workload, where the run is one of it")
+    app.set_defaults(command=_app, query=None, sort=None)
+
     fetch = commands.add_parser("fetch", help="real data of a workload, ahead of a job on a node without network")
     fetch.add_argument("workload", metavar="WORKLOAD", help="a name, e.g. conflict")
     fetch.add_argument("names", metavar="NAME", nargs="*", help="which of its files (default: all)")
@@ -239,6 +247,23 @@ def _report(options: argparse.Namespace) -> int:
 
         _show(f"Index: {runs_report.write_index(folders, root / 'runs' / 'index.html')}")
         _show(f"Comparison: {compare.write_comparison(folders, options.out, options.sort)}")
+    return 0
+
+
+def _app(options: argparse.Namespace) -> int:
+    from geonb import lab
+    from geonb.base import project
+    from geonb.dashboards import app
+    from geonb.runs.explore import explorer_of
+
+    root = project.project_root()
+    if options.workload:
+        from geonb.runs.plan import name_workload
+
+        name_workload(options.workload, root)
+    explorer = explorer_of(_asked_for(options, root))
+    port = lab.free_port(options.port)
+    app.serve(explorer, port, lambda port, token: _show(lab.connection(port, token, "")))
     return 0
 
 

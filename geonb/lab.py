@@ -42,14 +42,14 @@ def serve(port: int | None = None) -> int:
     os.execve(sys.executable, command, environment)
 
 
-def connection(port: int, token: str) -> str:
+def connection(port: int, token: str, page: str = "lab") -> str:
     """Tell how to reach the server from another machine."""
     host = f"{getpass.getuser()}@{socket.getfqdn()}"
     return (
         "On your own machine, in a terminal that stays open:\n"
         f"  ssh -N -L {port}:127.0.0.1:{port} {host}\n"
         "then in your browser (also without ssh, if you sit at this machine):\n"
-        f"  http://127.0.0.1:{port}/lab?token={token}\n"
+        f"  http://127.0.0.1:{port}/{page}?token={token}\n"
         "Ctrl-C twice here ends it."
     )
 

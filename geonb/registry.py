@@ -54,7 +54,7 @@ class Workload:
     tiles : str
         ``(store, rows) -> uint8 array (sample, y, x, 3)``: how a sample looks to a person.
     explore : str
-        ``(predictions, arrays) -> widget`` or frozen HTML.
+        ``(predictions, arrays) -> geonb.dashboards.explorer.Explorer``, or Markdown where there is no map.
     figures : mapping
         Stem of a shared notebook -> its :class:`Figure`s of this workload.
     fetch : tuple of Source

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from geonb.dashboards.live import encoded
+from geonb.dashboards.layers import png
 from geonb.dashboards.page import data_uri, framed, notes_html
 from geonb.embeddings.trees import NOISE
 from geonb.plots.planes import colours_of, spread
@@ -104,7 +104,7 @@ def _png(tile: np.ndarray, side: int) -> str:
     if max(image.size) > side:
         share = side / max(image.size)
         image = image.resize([max(1, round(length * share)) for length in image.size], Image.Resampling.BOX)
-    return data_uri(encoded(image, optimize=True))
+    return data_uri(png(image))
 
 
 def _figure(

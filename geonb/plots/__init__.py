@@ -11,7 +11,7 @@ _WHERE = {
     "geonb.plots.maps": "stretched",
     "geonb.plots.planes": "manifold scatter_with_tiles trajectories",
     "geonb.plots.scores": "learning_curves reliability score_table skill source_scores",
-    "geonb.plots.shared": "explore show tiles_of",
+    "geonb.plots.shared": "show tiles_of",
     "geonb.plots.style": "class_colours",
     "geonb.plots.tiles": "alike cluster_colours",
 }

@@ -49,7 +49,7 @@ def show(workload: str, notebook: str, *subject: Any) -> None:
     from IPython.display import Markdown, display
 
     subjects = dict(zip(registry.GIVES.get(notebook, ()), subject, strict=False))
-    with _named(*subject):
+    with named(*subject):
         for figure in registry.get(workload).figures.get(notebook, ()):
             drawn: Any = ()
             if figure.draw:
@@ -63,14 +63,8 @@ def show(workload: str, notebook: str, *subject: Any) -> None:
                 display(one)
 
 
-def explore(workload: str, predictions: xr.DataTree, store: Store) -> Any:
-    """A workload's map to look around in: live in JupyterLab, frozen in a report."""
-    with _named(predictions, store):
-        return specs.load(registry.get(workload).explore)(predictions, store.arrays)
-
-
 @contextmanager
-def _named(*subject: Any) -> Iterator[None]:
+def named(*subject: Any) -> Iterator[None]:
     """What is drawn in here from a store or from predictions, and fails for a damaged chunk, names it."""
     import xarray as xr
 

@@ -1,51 +1,38 @@
-"""Look around in embeddings of clouds: scenes in time, what a network sees in them as colours, and all tiles like the one clicked.
-
-`explore` is live (ipywidgets that drive one Bokeh figure), `frozen` one HTML that needs neither kernel nor network, `show`
-takes the one that fits: frozen where the runner said so (``GEONB_HEADLESS=1``), else live.
-"""
+"""What there is to look at in embeddings of clouds: scenes in time, what a network sees as colours, and all tiles like one."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import functools
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
-from PIL import Image, ImageDraw
 
-from geonb.dashboards import live
-from geonb.dashboards.layers import packed_rgba
-from geonb.plots.cells import SEA
-from geonb.plots.style import NODATA_COLOUR
-from geonb.workloads.clouds.explore_style import (
-    AROUND,
-    LAYERS,
-    legend_html,
-    paint_components,
-    paint_distances,
-    squares,
-    tile_html,
-)
-from geonb.workloads.clouds.explore_tiles import Clouds, SceneSeries, Tile
-from geonb.workloads.clouds.frozen import frozen
+from geonb.dashboards.explorer import Dim, Explorer, Place
+from geonb.dashboards.layers import CIVIDIS, At, Grid, Layer, group_of, north_up
+from geonb.dashboards.likeness import Likeness
+from geonb.dashboards.page import caption_of, notes_html
+from geonb.plots.cells import SEA, ground_in
+from geonb.plots.maps import crs_of, default_bands, edges, percentiles, stretched
+from geonb.plots.style import COASTS_NOTE, NODATA_COLOUR, evenly, place_text
+from geonb.rasters.grids import lonlat
 from geonb.workloads.clouds.predict import series_of
 
-if TYPE_CHECKING:
-    from bokeh.models import ColumnDataSource, GlyphRenderer
-    from bokeh.plotting import figure as BokehFigure
-
-__all__ = ["explore", "frozen", "show"]
-VIEW_PIXELS = 700  # a side of the map on a screen; more is read thinned
-MOST_PX = 760  # of the map from north to south
-NOTHING = packed_rgba(np.zeros((1, 1, 3), np.uint8), 0.0)
 NO_MAP = (
     "**No map.** The triplets came as pictures, without place and time: there is no scene to move over. The kinds, the plane and the "
     "tiles under the pointer are in notebook 05, the triplets themselves in 03."
 )
-COAST, BORDER = "#ffe08a", "#c9b48a"  # to be seen on sea and on cloud
+# How much goes into a page, the richest first: scenes, px of a scene, quality, components, every n-th tile a side
+PACKS = (
+    (24, 700, 65, 16, 1), (16, 700, 65, 16, 1), (12, 700, 60, 12, 1), (12, 600, 55, 12, 1), (8, 600, 55, 12, 1),
+    (8, 500, 50, 10, 1), (6, 500, 50, 10, 2), (5, 400, 45, 8, 2), (4, 320, 45, 8, 3), (3, 256, 40, 6, 4), (2, 200, 40, 6, 6),
+    (1, 160, 40, 4, 8),
+)  # fmt: skip
 
 
-def show(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Any:
-    """Show embedded scenes on a map: live in JupyterLab, frozen when the runner set ``GEONB_HEADLESS=1``.
+def explorer(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Explorer | str:
+    """Describe embedded scenes for the explorer; a word (Markdown) where there is no scene that was embedded.
 
     Parameters
     ----------
@@ -53,231 +40,198 @@ def show(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Any:
     arrays : DataTree, optional
         A store's `arrays`: adds the scenes themselves.
 
-    Without a scene that was embedded (triplets that came as pictures have none) a word takes the place of the map.
-    """
-    if not series_of(predictions):
-        from IPython.display import Markdown
-
-        return Markdown(NO_MAP)
-    return frozen(predictions, arrays) if live.headless() else explore(predictions, arrays)
-
-
-def explore(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Any:
-    """Make the live map: widgets that drive one Bokeh figure.
-
-    Returns
-    -------
-    ipywidgets.VBox; its `explorer` is the `Explorer` behind it
-
     Raises
     ------
     ValueError
-        If the predictions hold no embedded scenes, or no tile of them is valid.
+        If no tile of the scenes is valid.
     """
-    clouds = Clouds(predictions, arrays)
-    live.load_bokeh()
-    return Explorer(clouds).widget
+    series = scenes_of(predictions, arrays)
+    if not series:
+        return NO_MAP
+    like = Likeness(series, measured(predictions))
+    has_image = any(one.image is not None for one in series)
+    shares = ", ".join(f"{c} {share:.0%}" for c, share in zip(("red", "green", "blue"), like.held, strict=False))
+    near = ("two neighbours", "distant tiles") if like.measured else ("a tenth of pairs", "half of pairs")
 
+    def seen(place: int, at: At, slices: Any) -> np.ndarray:
+        return like.colours(place, at["time"])[slices["y"], slices["x"]]
 
-class Explorer:
-    """The state of a live map: which series and time, which tile was clicked, and the figure that shows it."""
+    def far(place: int, at: At, slices: Any) -> np.ndarray:
+        return like.distances(place, at["time"], at["chosen"])[slices["y"], slices["x"]]
 
-    def __init__(self, clouds: Clouds) -> None:
-        self.clouds, self.tile = clouds, clouds.start()
-        self.alike = clouds.alike(self.tile)
-        self.here = clouds.series[self.tile.series]
-        self.view: tuple[float, ...] = self.here.bounds
-        self.busy = False
-        layer, lines = "image x y dw dh", "xs ys"
-        self.sources = live.sources_of(
-            base=layer, overlay=layer, asked="x y", seen="bounds", under="distance lon lat x y dw dh",
-            squares=" ".join(squares(clouds, self.here.name, 0, None, [])), coast=lines, borders=lines,
-        )  # fmt: skip
-        self.plot, self.overlay = clouds_figure(self.here, self.sources)
-        self._controls()
-        self._listen()
-        self.draw()
-        self._assemble()
-
-    def _controls(self) -> None:
-        import ipywidgets as w
-
-        wide = {"style": {"description_width": "52px"}, "layout": w.Layout(width="322px")}
-        self.series = w.Dropdown(options=list(self.clouds.series), value=self.here.name, description="series", **wide)
-        self.time = w.SelectionSlider(
-            options=self._times(), value=self.tile.time, description="time", readout=False, **wide
+    layers = [
+        Layer("components", "what the network sees, as colours", "image", seen,
+              ("time",), "tiles", note="Tiles of one colour look alike to the network: three principal components of its embedding, "
+              f"{shares} of the variance. A colour means the same in each scene."),
+        Layer("distance", "squared distance to the tile", "numbers", far,
+              ("time",), "tiles", low=0.0, high=like.top, power=0.5, colours=CIVIDIS[::-1], ticks=(0, like.near, like.far),
+              note=f"Bright is alike. Median of {near[0]} {like.near:.3g}, of {near[1]} {like.far:.3g}."),
+    ]  # fmt: skip
+    if has_image:
+        layers.insert(
+            0, Layer("scene", "scene", "image", lambda p, at, s: series[p].picture_of(at["time"], s), ("time",))
         )
-        self.play = live.player(self.time, 700)
-        self.layer = w.Dropdown(options=[(text, name) for name, text in LAYERS.items()], description="on top", **wide)
-        self.opacity = w.FloatSlider(0.55, min=0, max=1, step=0.05, description="opacity", readout_format=".0%", **wide)
-        self.marks = w.Checkbox(True, description="outline the tile and those most alike", indent=False)
-        self.when, self.about, self.legend = w.HTML(), w.HTML(), w.HTML()
-
-    def _times(self) -> list[tuple[str, int]]:
-        labels = [self.here.label(i) for i in range(len(self.here.times))]
-        twice = len(set(labels)) < len(labels)  # a slider wants each once
-        return [(f"{label} ({i + 1})" if twice else label, i) for i, label in enumerate(labels)]
-
-    def _listen(self) -> None:
-        live.on_click(self.plot, self.sources["asked"], self.click)
-        live.on_rest(self.plot, self.sources["seen"], self.look)
-        self.opacity.observe(lambda change: setattr(self.overlay.glyph, "global_alpha", change["new"]), "value")
-        self.overlay.glyph.global_alpha = self.opacity.value
-        for control in (self.time, self.layer, self.marks):
-            control.observe(lambda _: self.draw(), "value")
-        self.series.observe(lambda change: self.go(change["new"]), "value")
-
-    def _assemble(self) -> None:
-        import ipywidgets as w
-
-        several = [self.series] if len(self.clouds.series) > 1 else []
-        moves = max(len(series.times) for series in self.clouds.series.values()) > 1
-        times = [w.HBox([self.play, self.when]), self.time] if moves else []
-        controls = [*several, *times, self.layer, self.opacity, self.marks, self.legend, self.about]
-        self.widget = live.with_still(live.beside(self.plot, controls, width="338px"), self)
-
-    def go(self, name: str) -> None:
-        """Show another series; the tile that was clicked stays, so that distances to it can be seen there too."""
-        self.here, self.busy = self.clouds.series[name], True
-        self.view, last = self.here.bounds, len(self.here.times) - 1
-        place = min(self.time.index or 0, last)  # new options put the slider back to the first
-        self.time.options, self.play.max = self._times(), last
-        self.time.index = place
-        live.move_to(self.plot, self.view)
-        self.plot.frame_height = live.frame_height(self.view, self.plot.frame_width, most=MOST_PX)
-        live.label_axes(self.plot, self.here.crs, digits=1)
-        for lines in ("coast", "borders"):
-            self.sources[lines].data = _lines(self.here, lines)
-        self.busy = False
-        self.draw()
-
-    def look(self, bounds: tuple[float, ...]) -> None:
-        """Read the scene again for what the map now shows: closer in, more of the pixels that are on disk."""
-        if bounds != tuple(self.view):
-            self.view = bounds
-            self._paint_scene()
-
-    def _paint_scene(self) -> None:
-        shown = self.here.picture(self.time.value, self.view, VIEW_PIXELS)
-        image, bounds = (
-            (NOTHING, self.here.bounds)
-            if shown is None
-            else (packed_rgba(shown[0][..., :3], shown[0][..., 3] / 255), shown[1])
-        )
-        self.sources["base"].data = {"image": [image], **live.box_of(bounds)}
-
-    def draw(self) -> None:
-        """Paint the scene, what lies on top and the outlines, and tell of the tile."""
-        if self.busy:
-            return
-        name, time, box = self.here.name, self.time.value, live.box_of(self.here.grid)
-        squared = self.here.distances(time, self.clouds.vector(self.tile))
-        painted = {
-            "components": lambda: paint_components(self.clouds, name, time),
-            "distance": lambda: paint_distances(self.clouds, squared),
-            "nothing": lambda: NOTHING,
-        }[self.layer.value]()
-        self._paint_scene()
-        self.sources["overlay"].data = {"image": [painted], **box}
-        lon, lat = self.here.lonlat(*np.meshgrid(self.here.data.x.values, self.here.data.y.values))
-        under = {"distance": squared, "lon": lon, "lat": lat}
-        self.sources["under"].data = {n: [np.ascontiguousarray(v[::-1], "float32")] for n, v in under.items()} | box
-        marked = self.tile if self.marks.value else None
-        self.sources["squares"].data = squares(self.clouds, name, time, marked, self.alike)
-        self.plot.title.text, self.when.value = self.title(), f"<b>{self.here.label(time)}</b>"
-        self.legend.value = legend_html(self.clouds, self.layer.value)
-        self.about.value = tile_html(self.clouds, self.tile, self.alike, name, time)
-
-    def title(self) -> str:
-        """What the map shows."""
-        about = f"{self.here.name}, " if len(self.clouds.series) > 1 else ""
-        own = self.clouds.series[self.tile.series]
-        other = (own, self.tile.time) != (self.here, self.time.value)
-        far = f": distance to the tile{f' of {own.label(self.tile.time)}' if other else ''}"
-        return f"{about}{self.here.label(self.time.value)}{far if self.layer.value == 'distance' else ''}"
-
-    def click(self, x: float, y: float) -> None:
-        """Take the tile that was clicked, and show the distance to it."""
-        place = self.here.nearest(x, y, self.time.value)
-        if place is None:
-            self.about.value = "<i>No tile there: outside the scene, or mostly no data.</i>"
-            return
-        self.tile = Tile(self.here.name, self.time.value, *place)
-        self.alike = self.clouds.alike(self.tile)
-        if self.layer.value == "components":
-            self.layer.value = "distance"  # draws
-        else:
-            self.draw()
-
-    def still(self, width: int = 900) -> bytes:
-        """The map as it is now, as PNG: scene, what lies on top, coasts, outlines."""
-        west, south, east, north = self.here.bounds
-        size = width, max(1, round(width * (north - south) / (east - west)))
-        whole = Image.new("RGBA", size, NODATA_COLOUR)
-        for name, alpha in (("base", 1.0), ("overlay", self.opacity.value)):
-            data = self.sources[name].data
-            layer = live.picture_of(data["image"][0])
-            left, top = self._pixel(data["x"][0], data["y"][0] + data["dh"][0], size)
-            right, bottom = self._pixel(data["x"][0] + data["dw"][0], data["y"][0], size)
-            how = Image.Resampling.BILINEAR if name == "base" else Image.Resampling.NEAREST
-            layer = layer.resize((max(1, right - left), max(1, bottom - top)), how)
-            layer.putalpha(layer.getchannel("A").point(lambda value, alpha=alpha: int(value * alpha)))
-            whole.alpha_composite(layer, (max(0, left), max(0, top)), (max(0, -left), max(0, -top)))
-        self._draw_lines(ImageDraw.Draw(whole), size)
-        return live.encoded(whole.convert("RGB"))
-
-    def _pixel(self, x: float, y: float, size: tuple[int, int]) -> tuple[int, int]:
-        west, south, east, north = self.here.bounds
-        return round((x - west) / (east - west) * size[0]), round((north - y) / (north - south) * size[1])
-
-    def _draw_lines(self, pen: ImageDraw.ImageDraw, size: tuple[int, int]) -> None:
-        for name, colour in (("coast", COAST), ("borders", BORDER)):
-            for line in self.here.lines[name]:
-                pen.line([self._pixel(x, y, size) for x, y in line], fill=colour, width=2)
-        marked = self.sources["squares"].data
-        for x, y, wide, high, colour in zip(*(marked[n] for n in ("x", "y", "width", "height", "colour")), strict=True):
-            corners = (self._pixel(x + i * wide / 2, y - i * high / 2, size) for i in (-1, 1))
-            pen.rectangle([at for corner in corners for at in corner], outline=colour, width=3)
-
-
-def _lines(series: SceneSeries, name: str) -> dict[str, list[list[float]]]:
-    return {f"{axis}s": [line[:, i].tolist() for line in series.lines[name]] for i, axis in enumerate("xy")}
-
-
-def clouds_figure(
-    series: SceneSeries, sources: dict[str, ColumnDataSource], width_px: int = 490
-) -> tuple[BokehFigure, GlyphRenderer]:
-    """The Bokeh figure and the renderer of what lies on top: scene, colours of tiles, coasts and borders, outlines."""
-    from bokeh.models import CustomJSHover, HoverTool
-
-    plot = live.map_frame(
-        series.bounds, width_px, live.frame_height(series.bounds, width_px, most=MOST_PX),
-        SEA if series.image is None else NODATA_COLOUR, title=" ", toolbar_location="right", match_aspect=True,
+    return Explorer(
+        "map of the embeddings", [one.described() for one in series], [Dim("time", [], slider=True)], layers,
+        below="scene" if has_image else "", top="components", likeness=like, opacity=0.55, place_is="series",
+        ground=NODATA_COLOUR if has_image else SEA, notes=notes_html(predictions.attrs, COASTS_NOTE), caption=caption_of(predictions.attrs),
+        click="Click: the tile there, and how alike all others are.", packs=_packs(series, like),
     )  # fmt: skip
-    plot.image_rgba(image="image", source=sources["base"], **live.BOX)
-    overlay = plot.image_rgba(image="image", source=sources["overlay"], **live.BOX)
-    unseen = plot.image(image="distance", source=sources["under"], global_alpha=0.0, **live.BOX)
-    for name, colour in (("coast", COAST), ("borders", BORDER)):
-        sources[name].data = _lines(series, name)
-        plot.multi_line("xs", "ys", source=sources[name], line_color=colour, line_width=1.4)
-    for colour, wide in ((AROUND, 5), ("colour", 2.5)):
-        dash = "solid" if colour == AROUND else {"field": "dash"}
-        plot.rect(
-            "x", "y", "width", "height", source=sources["squares"], fill_color=None, line_color=colour, line_width=wide,
-            line_dash=dash,
-        )  # fmt: skip
-    look: dict[str, Any] = {
-        "text_color": AROUND,
-        "text_font_style": "bold",
-        "text_font_size": "12px",
-        "text_align": "center",
-    }
-    look |= {"text_baseline": "middle", "background_fill_color": {"field": "colour"}}
-    plot.text("x", "y", "text", source=sources["squares"], **look)
-    place = CustomJSHover(code="return isFinite(value) ? value.toFixed(2) + '°' : '-'")
-    far = CustomJSHover(code="return isFinite(value) ? String(+value.toPrecision(3)) : 'no tile'")
-    tips = [("lat, lon", "@lat{custom}, @lon{custom}"), ("squared distance", "@distance{custom}")]
-    formatters = {"@lat": place, "@lon": place, "@distance": far}
-    plot.add_tools(HoverTool(tooltips=tips, formatters=formatters, renderers=[unseen]))
-    live.label_axes(plot, series.crs, digits=1)
-    return plot, overlay
+
+
+def scenes_of(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> list[SceneSeries]:
+    """The series whose scenes were embedded."""
+    names = [n for n in series_of(predictions) if "embedding" in predictions[n].to_dataset().data_vars]
+    return [SceneSeries(name, predictions, arrays) for name in names]
+
+
+def measured(predictions: xr.DataTree) -> tuple[np.ndarray, np.ndarray] | None:
+    """Distances of triplets, not those of training, where there are any."""
+    if "triplets" not in predictions.children:
+        return None
+    triplets = predictions["triplets"].to_dataset().isel(model=0)
+    if "split" in triplets and (unseen := triplets.split.values.astype(str) != "train").any():
+        triplets = triplets.isel(sample=unseen)
+    near, far = (triplets[name].values.astype(float) for name in ("near", "far"))
+    near, far = near[np.isfinite(near)], far[np.isfinite(far)]
+    return (near, far) if len(near) and len(far) else None
+
+
+class SceneSeries:
+    """Scenes on one grid and the embedding of their tiles: the `Tiles` of a place.
+
+    Attributes
+    ----------
+    data : Dataset with embedding (time, y, x, dim) and valid (time, y, x), north up
+    image : Dataset of the store with inputs (time, channel, y, x) and valid, north up, or None
+    bounds, grid : tuple = (west, south, east, north), of the scenes and of the grid of tiles, in the CRS
+    side, step : tuple = (width, height) of a tile and of the grid of tiles, in units of the CRS
+    """
+
+    def __init__(self, name: str, predictions: xr.DataTree, arrays: xr.DataTree | None) -> None:
+        self.name, self.data = name, north_up(predictions[name].to_dataset())
+        self.image, self.crs = group_of(arrays, name), crs_of(self.data)
+        self.shape = self.data.sizes["y"], self.data.sizes["x"]
+        self.times = self.data.time.values.astype("datetime64[ns]")
+        self.grid = self.bounds = edges(self.data)
+        self.step = (self.grid[2] - self.grid[0]) / self.shape[1], (self.grid[3] - self.grid[1]) / self.shape[0]
+        ratio = predictions.attrs.get("patch", 1) / predictions.attrs.get("step", predictions.attrs.get("patch", 1))
+        self.side, self.patch = (ratio * self.step[0], ratio * self.step[1]), 1
+        if self.image is not None:
+            self.bands, self.bounds = default_bands(self.image.channel.values), edges(self.image)
+            size = self.image.sizes["y"], self.image.sizes["x"]
+            self.pixel = (self.bounds[2] - self.bounds[0]) / size[1], (self.bounds[3] - self.bounds[1]) / size[0]
+            self.patch = int(predictions.attrs.get("patch") or round(self.step[0] / self.pixel[0]))
+            self.side = self.patch * self.pixel[0], self.patch * self.pixel[1]
+            self._widen()
+        up, across = (int(np.ceil(self.side[i] / self.step[i] - 1e-6)) - 1 for i in (1, 0))
+        self.reach = up, across
+        self.scenes = self._scenes()
+        # as many as a slider goes back and forth over, never a season of full disks
+        self.vectors = functools.lru_cache(maxsize=32)(self._vectors)
+
+    def _widen(self) -> None:
+        """Give a single row or column of tiles the size of a tile: it has no neighbour to tell its step."""
+        alone = self.shape[1] == 1, self.shape[0] == 1
+        width, height = (side if one else step for one, side, step in zip(alone, self.side, self.step, strict=True))
+        self.step = width, height
+        (left, right), (down, up) = ((float(v.min()), float(v.max())) for v in (self.data.x.values, self.data.y.values))
+        self.grid = left - width / 2, down - height / 2, right + width / 2, up + height / 2
+
+    def _scenes(self) -> list[int | None]:
+        """The place of each embedded scene in the store: by ``t`` where the predictions give it, by order, or by time."""
+        if self.image is None:
+            return [None] * len(self.times)
+        if "t" in self.data.coords:
+            return [int(t) for t in self.data.t.values]
+        if self.image.sizes["time"] == len(self.times):
+            return list(range(len(self.times)))
+        known = {time: i for i, time in enumerate(self.image.time.values.astype("datetime64[ns]"))}
+        return [known.get(time) for time in self.times]
+
+    def _vectors(self, time: int) -> np.ndarray:
+        here = self.data[["embedding", "valid"]].isel(time=time).load()
+        vectors = here.embedding.transpose("y", "x", "dim").values.astype("float32")
+        good = here.valid.transpose("y", "x").values.astype(bool) & np.isfinite(vectors).all(-1)
+        return np.where(good[..., None], vectors, np.float32(np.nan))
+
+    def described(self) -> Place:
+        """This series as a place of the explorer."""
+        grids = {"tiles": Grid(self.grid, self.shape)}
+        if self.image is not None:
+            grids = {"": Grid(self.bounds, (self.image.sizes["y"], self.image.sizes["x"]))} | grids
+        labels = [self.when(i) for i in range(len(self.times))]
+        lines = ground_in(self.crs, self.bounds) if self.crs is not None else {}
+        return Place(
+            self.name, grids, self.crs, lines, labels={"time": labels}, gaps={"time": self._gaps()}, tile=self.side
+        )
+
+    def _gaps(self) -> list[int]:
+        """Positions before which more than one and a half of the usual time has passed."""
+        steps = np.diff(self.times).astype("timedelta64[s]").astype(float)
+        if len(steps) < 3 or np.isnat(self.times).any():
+            return []
+        return [int(i) + 1 for i in np.flatnonzero(steps > 1.5 * np.median(steps))]
+
+    def when(self, time: int, short: bool = False) -> str:
+        """When a scene was taken, for people."""
+        if np.isnat(self.times[time]):
+            return f"scene {time + 1}"
+        at = pd.Timestamp(self.times[time])
+        return f"{at.day} {at:%b %Y %H:%M}" if short else f"{at:%Y-%m-%d %H:%M}"
+
+    def label(self, time: int, row: int, column: int) -> str:
+        """When and where a tile lies."""
+        lon, lat = (
+            (np.nan, np.nan)
+            if self.crs is None
+            else lonlat(self.crs, self.data.x.values[column], self.data.y.values[row])
+        )
+        known = np.isfinite(lon) and np.isfinite(lat)
+        where = place_text(float(lat), float(lon), 1) if known else f"row {row + 1}, column {column + 1}"
+        return f"{self.when(time, short=True)}, {where}"
+
+    @functools.cached_property
+    def limits(self) -> list[tuple[float, float]]:
+        """2nd and 98th percentile of each shown band, over a few scenes: brightness keeps its meaning while one plays."""
+        assert self.image is not None
+        some = sorted({scene for i in evenly(len(self.scenes), 4) if (scene := self.scenes[i]) is not None})
+        thin = {axis: slice(None, None, max(1, self.image.sizes[axis] // 400)) for axis in "yx"}
+        here = self.image[["inputs", "valid"]].isel({"time": some, "channel": self.bands} | thin).load()
+        good = here.valid.transpose("time", "y", "x").values.astype(bool)
+        bands = here.inputs.transpose("channel", "time", "y", "x").values[:, good].astype("float32")
+        return [percentiles(band) for band in bands]
+
+    def picture_of(self, time: int, slices: Any) -> np.ndarray:
+        """A window of a scene as colours (y, x, 4) uint8; transparent where the store lacks it."""
+        if self.image is None or self.scenes[time] is None:
+            return np.zeros((1, 1, 4), np.uint8)
+        at = {"time": self.scenes[time], "channel": self.bands} | dict(slices)
+        view = self.image[["inputs", "valid"]].isel(at).load()
+        return (stretched(view.inputs, view.valid, self.limits) * 255).round().astype(np.uint8)
+
+    def picture(self, time: int, row: int, column: int) -> np.ndarray | None:
+        """One tile as colours (y, x, 4) uint8, all its pixels; None where the store lacks it."""
+        if self.image is None or self.scenes[time] is None:
+            return None
+        x, y = float(self.data.x.values[column]), float(self.data.y.values[row])
+        left = max(0, round((x - self.bounds[0]) / self.pixel[0] - self.patch / 2))
+        top = max(0, round((self.bounds[3] - y) / self.pixel[1] - self.patch / 2))
+        return self.picture_of(time, {"y": slice(top, top + self.patch), "x": slice(left, left + self.patch)})
+
+
+def _packs(series: list[SceneSeries], like: Likeness) -> list[dict[str, Any]]:
+    packs = []
+    for scenes, px, quality, components, every in PACKS:
+        places = evenly(len(series), scenes)
+        each = max(1, scenes // len(places))
+        times = [evenly(len(one.times), each) for one in series]
+        kept, whole = sum(len(times[p]) for p in places), sum(len(one.times) for one in series)
+        said = [f"{kept} of {whole:,} scenes"] if kept < whole else []
+        said += [f"every {every}th tile a side"] if every > 1 else []
+        count = min(components, len(like.components))
+        said.append(f"colours of distances by {count} principal components ({like.held[:count].sum():.0%} of the variance), in steps of a "
+                    "byte; the nearest tiles and their distances by the whole embedding, among those here")  # fmt: skip
+        packs.append({"places": places, "keep": {"time": times}, "image_px": px, "quality": quality, "components": components,
+                      "every": every, "said": "; ".join(said) + "."})  # fmt: skip
+    return packs

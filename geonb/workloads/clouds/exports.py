@@ -12,9 +12,10 @@ from affine import Affine
 from rasterio.enums import ColorInterp
 
 from geonb.base.files import whole_file
+from geonb.dashboards.likeness import Likeness
 from geonb.prediction.predictions import open_predictions
 from geonb.rasters.cog import TargetGrid, new_cog
-from geonb.workloads.clouds.explore_tiles import Clouds
+from geonb.workloads.clouds.explore import measured, scenes_of
 from geonb.workloads.clouds.predict import series_of
 
 if TYPE_CHECKING:
@@ -30,14 +31,14 @@ def component_colours(predictions: xr.DataTree, name: str) -> xr.DataArray:
     Fitted over all scenes of all series, each component stretched between its 2 and 98 % points, so that a colour means one
     thing everywhere and at all times, as on the map of notebook 06. The share of the variance is the attribute ``explained``.
     """
-    clouds, data = Clouds(predictions), predictions[name].to_dataset()
+    like, data = Likeness(scenes_of(predictions), measured(predictions)), predictions[name].to_dataset()
     vectors, valid = data["embedding"].to_numpy(), data["valid"].to_numpy()
-    points = (vectors[valid] - clouds.mean) @ clouds.components[:3].T
-    low, high = clouds.colours[: points.shape[1]].T
+    points = (vectors[valid] - like.mean) @ like.components[:3].T
+    low, high = like.limits[: points.shape[1]].T
     scaled = np.clip((points - low) / np.maximum(high - low, 1e-9), 0, 1)
     colours = np.full((*valid.shape, 3), np.nan, np.float32)
     colours[valid] = np.pad(scaled, ((0, 0), (0, 3 - scaled.shape[1])), constant_values=0.5)
-    attrs = {"long_name": "principal components of the embedding", "explained": clouds.held[:3].round(3).tolist()}
+    attrs = {"long_name": "principal components of the embedding", "explained": like.held[:3].round(3).tolist()}
     coords = {k: data[k] for k in ("time", "y", "x", "spatial_ref")}
     return xr.DataArray(colours, coords, ("time", "y", "x", "rgb"), attrs=attrs, name="colours")
 

@@ -1,167 +1,216 @@
-"""Look around in forecasts: a map of cells with month, lead, model and layer, and a click for one cell's history and forecasts.
-
-`explore` is live (ipywidgets that drive one Bokeh figure), `frozen` one HTML that needs neither kernel nor network, `show`
-takes the one that fits: frozen where the runner said so (``GEONB_HEADLESS=1``), else live.
-"""
+"""What there is to look at in forecasts: probabilities, deaths, what came true, hits and misses, of every cell, month, lead and model."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
-from PIL import Image
 
-from geonb.dashboards import live
-from geonb.plots.cells import BORDER, COAST, LAND, SEA, ground
-from geonb.workloads.conflict.explore_cells import LAYERS, THRESHOLDS, Forecasts, cell_html, legend_html
-from geonb.workloads.conflict.frozen import frozen
+from geonb.dashboards.explorer import Chart, Dim, Explorer, Place, Table
+from geonb.dashboards.layers import Grid, Layer, from_array, group_of, north_up
+from geonb.dashboards.page import caption_of, notes_html
+from geonb.plots.cells import LAND, RAMP, SEA, TICKS, VEIL, ground, month, outcome_records
+from geonb.plots.maps import edges
+from geonb.plots.style import COASTS_NOTE
+from geonb.workloads.conflict.maps import best_baseline
 
-if TYPE_CHECKING:
-    from bokeh.models import ColumnDataSource
-    from bokeh.plotting import figure as BokehFigure
+LINES = (("country:", "country"), ("event came:", "truth"), ("deaths:", "deaths"), ("deaths expected:", "expected"))
+THRESHOLDS = [t / 100 for t in (0.1, 0.2, 0.5, 1, 2, 3, 5, 7, 10, 15, 20, 25, 30, 40, 50, 60, 70, 80, 90)]
+HISTORY = 120  # months of a cell's past that are drawn
+UNKNOWN = 2  # class of what is not known yet
+PURPLES, REDS = ("#f7f5fa00", "#bcbddc", "#756bb1", "#3f007d"), ("#fbf9f300", "#fdb863", "#c9261f", "#40061b")
+# How much goes into a page, the richest first: models, latest months, leads, steps of a probability's root, months of history
+PACKS = (
+    (None, None, None, 254, HISTORY), (None, None, None, 127, HISTORY), (2, None, None, 127, HISTORY),
+    (2, 36, None, 127, HISTORY), (2, 24, 12, 84, HISTORY), (1, 24, 12, 84, 60), (1, 12, 12, 84, 60), (1, 12, 6, 84, 36),
+    (1, 6, 6, 50, 24), (1, 3, 6, 50, 12), (1, 1, 3, 42, 1), (1, 1, 1, 30, 1),
+)  # fmt: skip
 
-__all__ = ["explore", "frozen", "show"]
 
-
-def show(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Any:
-    """Show forecasts on a map: live in JupyterLab, frozen when the runner set ``GEONB_HEADLESS=1``.
+def explorer(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Explorer:
+    """Describe forecasts for the explorer.
 
     Parameters
     ----------
     predictions : DataTree of `geonb.open_predictions`, with group ``grid``
     arrays : DataTree, optional
         A store's `arrays`: adds each cell's history.
-    """
-    return frozen(predictions, arrays) if live.headless() else explore(predictions, arrays)
-
-
-def explore(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Any:
-    """Make the live map: widgets that drive one Bokeh figure.
-
-    Returns
-    -------
-    ipywidgets.VBox; its `explorer` is the `Explorer` behind it
 
     Raises
     ------
     ValueError
-        If the predictions hold no forecasts.
+        If there are no forecasts.
     """
-    forecasts = Forecasts(predictions, arrays)
-    live.load_bokeh()
-    return Explorer(forecasts).widget
-
-
-class Explorer:
-    """The state of a live map: what is asked for, and the figure that shows it."""
-
-    def __init__(self, forecasts: Forecasts) -> None:
-        self.forecasts = forecasts
-        self.sources = live.sources_of(cells="image value x y dw dh", click="x y", asked="x y", came="x y")
-        self.cell: tuple[int, int] | None = None
-        self.plot = forecast_figure(forecasts, self.sources)
-        live.on_click(self.plot, self.sources["asked"], self.click)
-        self._controls()
-        self.draw()
-        self._assemble()
-
-    def _controls(self) -> None:
-        import ipywidgets as w
-
-        f = self.forecasts
-        wide = {"style": {"description_width": "70px"}, "layout": w.Layout(width="330px")}
-        months = [(month, i) for i, month in enumerate(f.months)]
-        self.month = w.SelectionSlider(options=months, value=len(f.months) - 1, description="month", **wide)
-        self.play = live.player(self.month, 900)
-        leads = [(f"{lead} month{'s' if lead > 1 else ''}", i) for i, lead in enumerate(f.leads)]
-        self.lead = w.SelectionSlider(options=leads, value=0, description="lead", **wide)
-        self.model = w.Dropdown(options=list(zip(f.models, range(len(f.models)), strict=True)), description="model", **wide)  # fmt: skip
-        self.outcome = w.Dropdown(
-            options=[(o["name"], i) for i, o in enumerate(f.outcomes)], description="outcome", **wide
+    if "grid" not in predictions.children:
+        raise ValueError(
+            f"The predictions hold no forecasts (group 'grid') but {list(predictions.children)}: nothing to explore. "
+            "Run notebooks/03_prediction.ipynb first."
         )
-        layers = [(text, name) for name, text in LAYERS.items() if name != "spread" or f.has_spread]
-        self.layer = w.Dropdown(options=layers, description="layer", **wide)
-        shares = [(f"{share:.3g} %", share / 100) for share in THRESHOLDS]
-        self.threshold = w.SelectionSlider(
-            options=shares, value=f.threshold(0, 0), description="warn from", disabled=True, **wide
+    data = north_up(predictions["grid"].to_dataset())
+    data = data if data.indexes["time"].is_monotonic_increasing else data.sortby("time")
+    attrs, inside = predictions.attrs, data.valid.values.astype(bool)
+    outcomes = outcome_records(attrs, data.outcome.values)
+    months, leads = [month(time) for time in data.time.values], [int(lead) for lead in data.lead.values]
+    past = _past(arrays, outcomes)
+    dims = [
+        Dim("time", months, slider=True, start=len(months) - 1, remarks=[str(s) for s in data.split.values],
+            gaps=_gaps(months), title="month"),
+        Dim("lead", [f"{n} month{'s' if n > 1 else ''} ahead" for n in leads], slider=True, ahead_of="time",
+            ahead=[n - 1 for n in leads]),
+        Dim("model", [str(m) for m in data.model.values]),
+        Dim("outcome", [o["name"] for o in outcomes]),
+        *([] if past is None else [Dim("past", [month(t) for t in past.time.values], hidden=True)]),
+    ]  # fmt: skip
+    layers = _layers(data, inside, past, outcomes, attrs)
+    known = {layer.name for layer in layers}
+    return Explorer(
+        "map of the forecasts", [_place(data, attrs)], dims, layers, top="probability",
+        lines=[line for line in LINES if line[1] in known],
+        table=Table("probability", "lead", "model", also=("came", "truth")),
+        chart=Chart("probability", "lead", "model", "truth", *(("past", "past") if past is not None else ("", "")), "time"),
+        truth="truth", guess="probability", split="time", groups="country" if "country" in known else "", group_is="country",
+        outlined=("outline cells where it came true", "truth"), ground=SEA, land=LAND,
+        veil=() if inside.all() else (VEIL, "outside the region"),
+        threshold={"layer": "probability", "steps": THRESHOLDS, "by": ["model", "outcome"],
+                   "start": _thresholds(data, inside), "title": "warn from"},
+        notes=notes_html(attrs, COASTS_NOTE), caption=caption_of(attrs),
+        click="Click a cell: its history, and what every model expects of it.", packs=_packs(predictions, dims),
+    )  # fmt: skip
+
+
+def _layers(
+    data: xr.Dataset, inside: np.ndarray, past: xr.DataArray | None, outcomes: Sequence[Mapping[str, Any]], attrs: Mapping[Any, Any]
+) -> list[Layer]:  # fmt: skip
+    dims = ("model", "outcome", "time", "lead")
+    of_truth: dict[str, Any] = {"labels": ["no", "yes", "not known yet"], "colours": ["", outcomes[0]["colour"], ""]}
+
+    def where_inside(read: Any, slices_of: np.ndarray = inside) -> Any:
+        def inner(place: int, at: Any, slices: Mapping[str, slice]) -> np.ndarray:
+            return np.where(slices_of[slices["y"], slices["x"]], read(place, at, slices).astype("float32"), np.nan)
+
+        return inner
+
+    def came(values: np.ndarray) -> np.ndarray:
+        return np.where((values == 0) | (values == 1), values, UNKNOWN)
+
+    layers = [
+        Layer("probability", "probability", "numbers", where_inside(from_array([data.probability], dims)), dims, low=0.0, high=1.0,
+              power=0.5, colours=RAMP, form="percent", ticks=TICKS),
+        Layer("truth", "what came true", "classes", where_inside(from_array([data.truth], dims[1:], came)), dims[1:], **of_truth),
+        Layer("hits", "hits and misses", "error", of=("probability", "truth")),
+    ]  # fmt: skip
+    for name, title, variable, colours, form in (
+        ("spread", "spread over draws", "spread", PURPLES, "percent"),
+        ("expected", "deaths expected", "deaths_mean", REDS, "3"),
+        ("deaths", "deaths that came", "deaths", REDS, "integer"),
+    ):
+        if variable in data:
+            array = data[variable]
+            own = tuple(dim for dim in dims if dim in array.dims)
+            high = max(float(np.nanmax(array.values, initial=0)), 1e-3)
+            unit = "" if name == "spread" else "deaths"
+            layers.append(Layer(name, title, "numbers", where_inside(from_array([array], own)), own, low=0.0, high=high,
+                                power=1.0 if name == "spread" else 0.5, colours=colours, form=form, unit=unit))  # fmt: skip
+    if "country" in data:
+        numbers = np.unique(data.country.values[inside & (data.country.values > 0)]).astype(int).tolist()
+        known = dict(attrs.get("countries", {}))
+        place = xr.DataArray(
+            np.where(data.country.values > 0, np.searchsorted(numbers, data.country.values), -1), dims=("y", "x")
         )
-        self.marks = w.Checkbox(True, description="outline cells where it came true", indent=False)
-        self.about = w.HTML("<i>Click a cell: its history, and what every model expects of it.</i>")
-        for control in (self.month, self.lead, self.model, self.outcome, self.layer, self.threshold, self.marks):
-            control.observe(lambda _: self.draw(), "value")
-        self.layer.observe(lambda change: setattr(self.threshold, "disabled", change["new"] != "hits"), "value")
-        self.legend, self.said = w.HTML(), w.HTML()
-
-    def _assemble(self) -> None:
-        import ipywidgets as w
-
-        controls = [self.play, self.month, self.lead, self.model, self.layer, self.threshold, self.marks, self.said]
-        if len(self.forecasts.outcomes) > 1:
-            controls.insert(4, self.outcome)
-        shown = live.beside(self.plot, [*controls, self.about])
-        self.widget = live.with_still(w.VBox([shown, self.legend]), self)
-
-    def still(self, pixels: int = 20) -> bytes:
-        """The cells as they are now, on paper, as PNG."""
-        cells = live.picture_of(self.sources["cells"].data["image"][0])
-        times = max(1, min(pixels, 900 // max(cells.size)))
-        cells = cells.resize((cells.width * times, cells.height * times), Image.Resampling.NEAREST)
-        return live.encoded(Image.alpha_composite(Image.new("RGBA", cells.size, LAND), cells))
-
-    def draw(self) -> None:
-        """Paint the cells and what a pointer finds under itself, and say how the forecast did."""
-        f, choice = self.forecasts, self.choice()
-        image, values = f.paint(self.layer.value, **choice, threshold=self.threshold.value)
-        shown = {"image": [image], "value": [np.ascontiguousarray(values[::-1])]}
-        self.sources["cells"].data = shown | live.box_of(f.bounds)
-        rows, columns = f.came_true(choice["outcome"], choice["month"], choice["lead"])
-        if not self.marks.value:
-            rows, columns = rows[:0], columns[:0]
-        self.sources["came"].data = {"x": f.data.x.values[columns], "y": f.data.y.values[rows]}
-        self.plot.title.text = f.title(self.layer.value, **choice)
-        self.said.value = f.counts_html(**choice, threshold=self.threshold.value)
-        self.legend.value = legend_html(f, self.layer.value, choice["outcome"])
-        if self.cell is not None:
-            self.about.value = cell_html(f, *self.cell, choice["outcome"], choice["month"])
-
-    def choice(self) -> dict[str, int]:
-        """Positions of the model, outcome, month and lead asked for."""
-        return {name: int(getattr(self, name).value) for name in ("model", "outcome", "month", "lead")}
-
-    def click(self, x: float, y: float) -> None:
-        """Tell the history and the forecasts of the cell that was clicked."""
-        self.cell = self.forecasts.cell(x, y)
-        if self.cell is None:
-            self.sources["click"].data = {"x": [], "y": []}
-            self.about.value = "<i>Outside the region.</i>"
-            return
-        row, column = self.cell
-        centre = self.forecasts.data.x.values[column], self.forecasts.data.y.values[row]
-        self.sources["click"].data = {"x": [float(centre[0])], "y": [float(centre[1])]}
-        choice = self.choice()
-        self.about.value = cell_html(self.forecasts, row, column, choice["outcome"], choice["month"])
+        if numbers:
+            labels = [known.get(str(n), f"UCDP country {n}") for n in numbers]
+            layers.append(Layer("country", "country", "classes", where_inside(from_array([place], ())), labels=labels,
+                                colours=[""] * len(numbers), shown=False))  # fmt: skip
+    if past is not None:
+        flags = from_array([past], ("outcome", "past"), lambda values: (values > 0).astype("float32"))
+        layers.append(Layer("past", "past events", "classes", where_inside(flags), ("outcome", "past"), labels=["no", "yes"],
+                            colours=["", "#777777"], shown=False))  # fmt: skip
+    return layers
 
 
-def forecast_figure(forecasts: Forecasts, sources: dict[str, ColumnDataSource], width_px: int = 460) -> BokehFigure:
-    """The Bokeh figure: land, cells, coasts and borders, cells where it came true, a cross where one clicked."""
-    from bokeh.models import HoverTool
+def _past(arrays: xr.DataTree | None, outcomes: Sequence[Mapping[str, Any]]) -> xr.DataArray | None:
+    """Event flags (outcome, past, y, x) of the cube, where it has them for all outcomes."""
+    cube = group_of(arrays, "grid")
+    names = [outcome.get("event") for outcome in outcomes]
+    if cube is None or not set(names) <= set(cube["monthly"].monthly_channel.values.tolist()):
+        return None
+    chosen = cube["monthly"].sel(monthly_channel=names).rename(monthly_channel="outcome")
+    return chosen.rename(time="past").assign_coords(time=("past", cube.time.values))
 
-    _, south, _, north = forecasts.bounds
-    height = live.frame_height(forecasts.bounds, width_px, 1 / max(0.2, np.cos(np.deg2rad((south + north) / 2))))
-    names = {"title": " ", "x_axis_label": "longitude [°]", "y_axis_label": "latitude [°]"}
-    plot = live.map_frame(forecasts.bounds, width_px, height, SEA, **names)
-    lines = ground(forecasts.bounds)
-    split = {name: [[part[:, axis].tolist() for part in parts] for axis in (0, 1)] for name, parts in lines.items()}
-    plot.patches(*split["land"], fill_color=LAND, line_color=None)
-    plot.image_rgba(image="image", source=sources["cells"], **live.BOX)
-    unseen = plot.image(image="value", source=sources["cells"], global_alpha=0.0, **live.BOX)
-    plot.multi_line(*split["coast"], line_color=COAST, line_width=1.1)
-    plot.multi_line(*split["borders"], line_color=BORDER, line_width=1)
-    size = {name: abs(float(np.diff(forecasts.data[a].values[:2])[0])) * 0.82 for name, a in (("width", "x"), ("height", "y"))}  # fmt: skip
-    plot.rect("x", "y", source=sources["came"], fill_color=None, line_color="black", line_width=1, **size)
-    for colour, wide in (("white", 4), ("#1f6fd0", 2)):
-        plot.scatter("x", "y", source=sources["click"], marker="cross", size=22, line_width=wide, line_color=colour)
-    tips = [("place", "$y{0.00}° N, $x{0.00}° E"), ("value", "@value{0.0000}")]
-    plot.add_tools(HoverTool(tooltips=tips, renderers=[unseen]))
-    return plot
+
+def _place(data: xr.Dataset, attrs: Mapping[Any, Any]) -> Place:
+    """The region: its grid, coasts, the bounds of its countries, and PRIO-GRID's number of a cell where it is that grid."""
+    west, south, east, north = (round(side, 6) for side in edges(data))
+    bounds = west, south, east, north
+    shape = data.sizes["y"], data.sizes["x"]
+    half = np.allclose([(east - west) / shape[1], (north - south) / shape[0]], 0.5)
+    first = round((north - 0.25 + 90) * 2 - 0.5) * 720 + round((west + 180) * 2) + 1
+    names = {}
+    if "country" in data:
+        known, numbers = dict(attrs.get("countries", {})), data.country.values
+        for number in np.unique(numbers[numbers > 0]).astype(int):
+            rows, columns = np.nonzero(numbers == number)
+            box = (
+                west + columns.min() / 2,
+                north - (rows.max() + 1) / 2,
+                west + (columns.max() + 1) / 2,
+                north - rows.min() / 2,
+            )
+            names[known.get(str(number), f"UCDP country {number}")] = tuple(float(v) for v in box)
+    from pyproj import CRS
+
+    ids = ("PRIO-GRID", first, -720, 1) if half else None
+    return Place(
+        "the region", {"": Grid(bounds, shape)}, CRS("OGC:CRS84"), ground(bounds), ids, names=names if half else {}
+    )
+
+
+def _gaps(months: Sequence[str]) -> list[int]:
+    """Positions before which months are missing."""
+    numbers = pd.PeriodIndex(months, freq="M").asi8
+    return [i for i in range(1, len(numbers)) if numbers[i] - numbers[i - 1] > 1]
+
+
+def _thresholds(data: xr.Dataset, inside: np.ndarray) -> list[list[float]]:
+    """The probability (model, outcome) from which a model warns as often as there were events in validation, one month ahead."""
+    here = data.isel(lead=0, time=np.flatnonzero(data.split.values == "val"))
+    truth = here.truth.transpose("outcome", "time", "y", "x").values
+    told = []
+    for model in range(data.sizes["model"]):
+        guess = here.probability.isel(model=model).transpose("outcome", "time", "y", "x").values
+        told.append([_as_often(g, t, inside) for g, t in zip(guess, truth, strict=True)])
+    return told
+
+
+def _as_often(guess: np.ndarray, truth: np.ndarray, inside: np.ndarray) -> float:
+    known = (truth >= 0) & inside & np.isfinite(guess)
+    share = (truth[known] == 1).mean() if known.any() else 0.0
+    wished = float(np.quantile(guess[known], 1 - share)) if known.any() and share else 0.5
+    return THRESHOLDS[int(np.abs(np.log(np.array(THRESHOLDS) / max(wished, 1e-4))).argmin())]
+
+
+def _packs(predictions: xr.DataTree, dims: Sequence[Dim]) -> list[dict[str, Any]]:
+    """What goes to keep a page small, in the order of `PACKS`: the network and the best baseline, the latest months, the first leads."""
+    labels = {dim.name: list(dim.labels) for dim in dims}
+    best = best_baseline(predictions)
+    packs = []
+    for models, months, leads, steps, history in PACKS:
+        keep = {
+            "model": list(range(len(labels["model"])))
+            if models is None
+            else [0, *([labels["model"].index(best)] if models == 2 and best is not None else [])],
+            "time": list(range(len(labels["time"])))[-(months or 10**6) :],
+            "lead": list(range(len(labels["lead"])))[: leads or 10**6],
+            "past": list(range(len(labels.get("past", []))))[-history:],
+        }
+        few = [
+            f"{len(keep[d])} of {len(labels[d])} {d}s"
+            for d in ("model", "time", "lead")
+            if len(keep[d]) < len(labels[d])
+        ]
+        said = f"{', '.join(few)}; " if few else ""
+        packs.append({"keep": keep, "steps": steps, "said": f"{said}probabilities to {50 / steps:.1f} points at 25 %."})
+    return packs

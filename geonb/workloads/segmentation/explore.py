@@ -1,8 +1,4 @@
-"""Look around in predictions: a map with layers, opacity, class and threshold, and a click for one pixel.
-
-`explore` is live (a widget; reads from disk what the screen needs), `frozen` is one HTML that needs neither kernel nor
-network, `show` takes the one that fits: frozen where the runner said so (``GEONB_HEADLESS=1``), else live.
-"""
+"""What there is to look at in a segmentation: image, truth, labels and probabilities of every model, and where they are wrong."""
 
 from __future__ import annotations
 
@@ -10,50 +6,27 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from PIL import Image
 
-from geonb.dashboards import live
-from geonb.dashboards.layers import packed_rgba, paint_probability
-from geonb.plots.maps import percentiles, stretched
-from geonb.workloads.segmentation.explore_pixels import (
-    LAYERS,
-    Place,
-    legend_html,
-    map_figure,
-    paint_classes,
-    paint_wrong,
-    pixel_html,
-)
-from geonb.workloads.segmentation.frozen import frozen
+from geonb.base.conventions import IGNORE, SPLIT_CODES
+from geonb.dashboards.explorer import Dim, Explorer, Place, Table
+from geonb.dashboards.layers import CIVIDIS, At, Grid, Layer, from_array, group_of, north_up
+from geonb.dashboards.page import caption_of, notes_html
+from geonb.plots.cells import ground_in
+from geonb.plots.maps import crs_of, default_bands, edges, percentiles, stretched
+from geonb.plots.style import class_colours
 
-__all__ = ["explore", "frozen", "show"]
-VIEW_PIXELS = 900  # a side of the map on a screen; more is read thinned
+OF_SPLIT = ("#eeeeee", "#5b7ea4", "#c9a227", "#b5400f")[-len(SPLIT_CODES) :]
+PX = (900, 900, 800, 700, 640)  # of the image in a page, and fewer with ever fewer pixels of everything else
 
 
-def show(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Any:
-    """Show predictions on a map: live in JupyterLab, frozen when the runner set ``GEONB_HEADLESS=1``.
+def explorer(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Explorer:
+    """Describe predictions for the explorer.
 
     Parameters
     ----------
     predictions : DataTree of `geonb.open_predictions`
     arrays : DataTree, optional
         A store's `arrays`: adds the image and its bands.
-    """
-    return frozen(predictions, arrays) if live.headless() else explore(predictions, arrays)
-
-
-def explore(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Any:
-    """Make the live map: widgets that drive one Bokeh figure.
-
-    Parameters
-    ----------
-    predictions : DataTree of `geonb.open_predictions`
-    arrays : DataTree, optional
-        A store's `arrays`: adds the image and its bands.
-
-    Returns
-    -------
-    ipywidgets.VBox; its `explorer` is the `Explorer` behind it
 
     Raises
     ------
@@ -62,124 +35,119 @@ def explore(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Any:
     """
     if not predictions.children:
         raise ValueError("The predictions hold no source: nothing to explore. Run notebooks/03_prediction.ipynb first.")
-    live.load_bokeh()
-    return Explorer(predictions, arrays).widget
+    names = list(predictions.children)
+    data = [with_indices(north_up(predictions[name].to_dataset())) for name in names]
+    images = [group_of(arrays, name) for name in names]
+    classes = [str(name) for name in data[0]["class"].values]
+    models = [str(name) for name in data[0]["model"].values]
+    of_class: dict[str, Any] = {
+        "kind": "classes",
+        "labels": classes,
+        "colours": list(class_colours(classes, predictions.attrs).values()),
+    }
+    rate: dict[str, Any] = {"kind": "numbers", "low": 0.0, "high": 1.0, "form": "percent", "colours": CIVIDIS}
+    probability = [d.probability for d in data]
+    highest = from_array(probability, ("class", "model"), lambda of_class: of_class.max(0))
+    layers = [
+        Layer("truth", "truth", read=from_array([d.truth for d in data], ()), **of_class),
+        Layer("label", "label of the model", read=from_array([d.label for d in data], ("model",)), dims=("model",), **of_class),
+        Layer("probability", "probability of the class", read=from_array(probability, ("model", "class")), dims=("model", "class"), **rate),
+        Layer("wrong", "where the model is wrong", "error", of=("label", "truth")),
+        Layer("sure", "probability of the label", read=highest, dims=("model",), **rate),
+        Layer("split", "split", "classes", from_array([d.split for d in data], ()), labels=list(SPLIT_CODES), colours=OF_SPLIT),
+    ]  # fmt: skip
+    bands = _bands(images)
+    if any(image is not None for image in images):
+        layers.insert(0, Layer("image", "image", "image", _picture(images)))
+    return Explorer(
+        "map of the predictions",
+        [_place(name, one) for name, one in zip(names, data, strict=True)],
+        [Dim("model", models), Dim("class", classes)],
+        [*layers, *bands],
+        below="image" if any(image is not None for image in images) else "",
+        top="label",
+        lines=[("split:", "split"), ("truth:", "truth"), *((f"{band.title}:", band.name) for band in bands)],
+        table=Table("probability", "class", "model", heads="label"),
+        truth="truth", guess="label", split="split", opacity=0.5,
+        threshold={"layer": "probability", "steps": [i / 20 for i in range(20)], "start": 0.0, "hides": True, "title": "at least"},
+        notes=notes_html(predictions.attrs), caption=caption_of(predictions.attrs),
+        click="Click the map: place, bands, truth and every model's probabilities of that pixel.",
+        packs=_packs(models, [band.name for band in bands]),
+    )  # fmt: skip
 
 
-class Explorer:
-    """The state of a live map: which source and layers, which part of the ground, and the figure that shows it."""
+def with_indices(data: xr.Dataset) -> xr.Dataset:
+    """The Dataset with class indices as bytes, 255 where there is none, also where a reader made NaN of a fill value."""
+    decoded = [name for name in ("label", "truth") if data[name].dtype.kind == "f"]
+    return data.assign({name: data[name].fillna(IGNORE).astype("uint8") for name in decoded})
 
-    def __init__(self, predictions: xr.DataTree, arrays: xr.DataTree | None) -> None:
-        self.predictions, self.arrays = predictions, arrays
-        self.place = Place(predictions, next(iter(predictions.children)), arrays)
-        self.view: tuple[float, ...] = self.place.bounds
-        self.limits: list[tuple[float, float]] | None = None
-        layer, point = "image x y dw dh", "x y"
-        self.sources = live.sources_of(
-            base=layer, overlay=layer, hover="label truth x y dw dh", click=point, asked=point, seen="bounds"
-        )
-        self.plot, self.overlay = map_figure(self.place, self.sources, 450)
-        live.on_click(self.plot, self.sources["asked"], self.click)
-        live.on_rest(self.plot, self.sources["seen"], self.look)
-        self._controls()
-        self.draw()
-        self._assemble()
 
-    def _controls(self) -> None:
-        import ipywidgets as w
+def _place(name: str, data: xr.Dataset) -> Place:
+    crs, bounds = crs_of(data), edges(data)
+    lines = ground_in(crs, bounds) if crs is not None else {}
+    return Place(name, {"": Grid(bounds, (data.sizes["y"], data.sizes["x"]))}, crs, lines)
 
-        layers = [(text, name) for name, text in LAYERS.items() if name != "image" or self.place.image is not None]
-        wide = {"style": {"description_width": "70px"}, "layout": w.Layout(width="290px")}
-        names = list(self.predictions.children)
-        self.source = w.Dropdown(options=names, description="source", **wide)
-        self.base = w.Dropdown(options=layers, description="below", **wide)
-        self.over = w.Dropdown(options=[("nothing", "nothing"), *layers], value="label", description="on top", **wide)
-        self.opacity = w.FloatSlider(0.5, min=0, max=1, step=0.05, description="opacity", readout_format=".0%", **wide)
-        self.model = w.Dropdown(options=self.place.models, description="model", **wide)
-        self.category = w.Dropdown(
-            options=[(name, position) for position, name in enumerate(self.place.classes)], description="class", **wide
-        )
-        look = wide | {"continuous_update": False}
-        self.threshold = w.FloatSlider(0.0, min=0, max=1, step=0.05, description="at least", **look)
-        self.about = w.HTML("<i>Click the map: place, bands, truth and every model's probabilities of that pixel.</i>")
-        for control in (self.base, self.over, self.model, self.category, self.threshold):
-            control.observe(lambda _: self.draw(), "value")
-        self.opacity.observe(lambda change: setattr(self.overlay.glyph, "global_alpha", change["new"]), "value")
-        self.source.observe(lambda change: self.go(change["new"]), "value")
-        self.overlay.glyph.global_alpha = self.opacity.value
 
-    def _assemble(self) -> None:
-        import ipywidgets as w
+def _picture(images: list[xr.Dataset | None]) -> Any:
+    """The bands that are shown, stretched by the whole scene, so that colours do not change while one zooms."""
+    limits: dict[int, list[tuple[float, float]]] = {}
 
-        legend = w.HTML(legend_html(self.place, self.predictions.attrs))
-        several = [self.source] if len(self.predictions.children) > 1 else []
-        controls = [self.base, self.over, self.opacity, self.model, self.category, self.threshold, self.about]
-        self.widget = live.with_still(w.VBox([live.beside(self.plot, [*several, *controls]), legend]), self)
+    def read(place: int, at: At, slices: Any) -> np.ndarray:
+        image = images[place]
+        if image is None:
+            return np.zeros((1, 1, 4), np.uint8)
+        bands = {"channel": default_bands(image.channel.values)}
+        if place not in limits:
+            step = max(1, max(image.sizes["y"], image.sizes["x"]) // 500)
+            whole = (
+                image[["inputs", "valid"]]
+                .isel(bands | {"y": slice(None, None, step), "x": slice(None, None, step)})
+                .load()
+            )
+            good = (
+                whole.inputs.transpose("channel", "y", "x").values[:, whole.valid.values.astype(bool)].astype("float32")
+            )
+            limits[place] = [percentiles(band) for band in good]
+        view = image[["inputs", "valid"]].isel(bands | dict(slices)).load()
+        return (stretched(view.inputs, view.valid, limits[place]) * 255).astype(np.uint8)
 
-    def still(self) -> bytes:
-        """The map as it is now, as PNG: one layer over the other."""
-        below, above = (live.picture_of(self.sources[name].data["image"][0]) for name in ("base", "overlay"))
-        above = above.resize(below.size, Image.Resampling.NEAREST)
-        above.putalpha(above.getchannel("A").point(lambda value: int(value * self.opacity.value)))
-        return live.encoded(Image.alpha_composite(below, above))
+    return read
 
-    def go(self, source: str) -> None:
-        """Show another source."""
-        self.place = Place(self.predictions, source, self.arrays)
-        self.view, self.limits = self.place.bounds, None
-        live.move_to(self.plot, self.view)
-        self.sources["click"].data = {"x": [], "y": []}
-        self.draw()
 
-    def look(self, bounds: tuple[float, ...]) -> None:
-        """Read again for what the map now shows: closer in, more of the pixels that are on disk."""
-        if self.place.window(bounds, VIEW_PIXELS) != self.place.window(self.view, VIEW_PIXELS):
-            self.view = bounds
-            self.draw()
+def _bands(images: list[xr.Dataset | None]) -> list[Layer]:
+    """Every band as numbers that a click tells; NaN where there is no data."""
+    names = list(dict.fromkeys(str(n) for image in images if image is not None for n in image.channel.values))
 
-    def draw(self) -> None:
-        """Paint both layers and the unseen one under the pointer."""
-        slices, bounds = self.place.window(self.view, VIEW_PIXELS)
-        box = live.box_of(bounds)
-        self.sources["base"].data = {"image": [self.paint(self.base.value, slices)], **box}
-        self.sources["overlay"].data = {"image": [self.paint(self.over.value, slices)], **box}
-        under = self.place.data[["label", "truth"]].isel(slices).sel(model=self.model.value).load()
-        hover = {name: [np.ascontiguousarray(under[name].values[::-1])] for name in ("label", "truth")}
-        self.sources["hover"].data = {**hover, **box}
+    def reader(name: str) -> Any:
+        def read(place: int, at: At, slices: Any) -> np.ndarray:
+            image = images[place]
+            known = [] if image is None else [str(n) for n in image.channel.values]
+            if image is None or name not in known:
+                return np.full((1, 1), np.nan)
+            view = image[["inputs", "valid"]].isel(dict(slices) | {"channel": known.index(name)}).load()
+            return np.where(view.valid.values.astype(bool), view.inputs.values.astype(float), np.nan)
 
-    def paint(self, layer: str, slices: dict[str, slice]) -> np.ndarray:
-        """One layer of the view as uint32 colours (y, x), the south row first."""
-        data = self.place.data.sel(model=self.model.value).isel(slices)
-        if layer == "image" and self.place.image is not None:
-            return self._paint_image(self.place.image, slices)
-        if layer in ("truth", "label"):
-            return paint_classes(data[layer].values, self.place.colours)
-        if layer == "wrong":
-            return paint_wrong(data["truth"].values, data["label"].values)
-        if layer == "probability":
-            chosen = data["probability"].isel({"class": self.category.value})
-            return paint_probability(chosen.values.astype("float32"), self.threshold.value)
-        if layer == "sure":
-            return paint_probability(data["probability"].max("class").values.astype("float32"), self.threshold.value)
-        return packed_rgba(np.zeros((1, 1, 3), np.uint8), 0.0)
+        return read
 
-    def _paint_image(self, image: xr.Dataset, slices: dict[str, slice]) -> np.ndarray:
-        bands = {"channel": self.place.bands}
-        if self.limits is None:  # of the whole scene, so that colours do not change while one zooms
-            thin = self.place.window(self.place.bounds, 500)[0]
-            whole = image[["inputs", "valid"]].isel(bands | thin).load()
-            good = whole.inputs.values[:, whole.valid.values.astype(bool)].astype("float32")
-            self.limits = [percentiles(band) for band in good]
-        view = image[["inputs", "valid"]].isel(bands | slices).load()
-        shown = stretched(view.inputs, view.valid, self.limits)
-        return packed_rgba((shown[..., :3] * 255).astype(np.uint8), shown[..., 3])
+    return [Layer(f"band-{name}", name, "numbers", reader(name), form="5", shown=False) for name in names]
 
-    def click(self, x: float, y: float) -> None:
-        """Tell everything about the pixel that was clicked."""
-        pixel = self.place.pixel(x, y)
-        if pixel is None:
-            self.about.value = "<i>Outside the scene.</i>"
-            return
-        about = self.place.describe(*pixel)
-        self.sources["click"].data = {"x": [about["x"]], "y": [about["y"]]}
-        self.about.value = pixel_html(about, self.place)
+
+def _packs(models: list[str], bands: list[str]) -> list[dict[str, Any]]:
+    """What goes to keep a page small, in this order: steps of 1 %, the baselines' probabilities, bands, every second pixel."""
+    packs = []
+    network = {"probability": {"model": [0]}, "sure": {"model": [0]}}
+    for i, every in enumerate((1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)):
+        for only, steps, drop in (
+            ({}, 100, []),
+            ({}, 50, []),
+            (network, 100, []),
+            (network, 50, []),
+            (network, 50, bands),
+        ):
+            said = [f"Every {every}th pixel a side."] if every > 1 else []
+            said += ["Probabilities of the network only."] if only and len(models) > 1 else []
+            said += ["Without the values of bands."] if drop else []
+            said += [f"Probabilities in steps of {100 // steps} %."]
+            packs.append({"every": every, "only": only, "steps": steps, "drop": drop, "said": " ".join(said),
+                          "image_px": PX[min(i, len(PX) - 1)]})  # fmt: skip
+    return packs

@@ -1,0 +1,100 @@
+"""Several runs in one explorer: the run becomes a dim, to be chosen, swiped between and subtracted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from geonb.dashboards.explorer import Dim, Explorer
+from geonb.dashboards.layers import At, Layer, Read
+
+
+def joined(runs: Mapping[str, Explorer]) -> Explorer:
+    """One explorer of several runs over the same places; what only one of them has (a model, a month) is nothing in the others.
+
+    Raises
+    ------
+    ValueError
+        If their places differ, or if they tell how alike tiles are, which is comparable within one network only.
+    """
+    explorers = list(runs.values())
+    first = explorers[0]
+    shapes = [
+        [(place.name, place.bounds, [g.shape for g in place.grids.values()]) for place in one.places]
+        for one in explorers
+    ]
+    for name, shape in zip(runs, shapes, strict=True):
+        if shape != shapes[0]:
+            raise ValueError(
+                f"Run {name} covers other ground than {next(iter(runs))}: {', '.join(p for p, *_ in shape)} against "
+                f"{', '.join(p for p, *_ in shapes[0])}, or another grid. Only runs over the same store can be laid beside each other."
+            )
+    if any(one.likeness is not None for one in explorers):
+        raise ValueError(
+            "Distances in an embedding mean something within one network only: these runs cannot be laid beside each other."
+        )
+    dims = [_united([next(d for d in one.dims if d.name == dim.name) for one in explorers]) for dim in first.dims]
+    where = [
+        {dim.name: [list(own.labels).index(label) if label in own.labels else None for label in dim.labels]
+         for dim, own in zip(dims, (next(d for d in one.dims if d.name == dim.name) for dim in dims), strict=True)}
+        for one in explorers
+    ]  # fmt: skip
+    shared = [
+        layer for layer in first.layers if all(layer.name in {other.name for other in one.layers} for one in explorers)
+    ]
+    layers = []
+    for layer in shared:
+        reads = [one.layer(layer.name).read for one in explorers]
+        made = layer.kind == "error"
+        layers.append(layer if made else replace(layer, dims=("run", *layer.dims), read=_of_runs(layer, reads, where)))
+    start = dict(first.threshold)
+    if start.get("by") and any(dim.labels != own.labels for dim, own in zip(dims, first.dims, strict=True)):
+        start |= {"by": [], "start": float(np.median(np.asarray(start["start"])))}
+    return replace(first, dims=[Dim("run", list(runs)), *dims], layers=layers, threshold=start, packs=[{}])
+
+
+def _united(dims: Sequence[Dim]) -> Dim:
+    """A dim with the labels of all, in the order of the first; those of a slider that sort are sorted."""
+    labels = list(dict.fromkeys(label for dim in dims for label in dim.labels))
+    if labels == list(dims[0].labels):
+        return dims[0]
+    if all(list(dim.labels) == sorted(dim.labels) for dim in dims) and dims[0].slider:
+        labels = sorted(labels)
+    said = {
+        label: remark
+        for dim in reversed(dims)
+        for label, remark in zip(dim.labels, dim.remarks, strict=bool(dim.remarks))
+    }
+    ahead = {label: n for dim in dims for label, n in zip(dim.labels, dim.ahead, strict=bool(dim.ahead))}
+    start = labels.index(dims[0].labels[dims[0].start])
+    return replace(dims[0], labels=labels, start=start, gaps=[], remarks=[said.get(v, "") for v in labels] if said else (),
+                   ahead=[ahead[v] for v in labels] if ahead else ())  # fmt: skip
+
+
+def _of_runs(layer: Layer, reads: Sequence[Read], where: Sequence[Mapping[str, list[int | None]]]) -> Read:
+    """A layer's `read` that asks the run in question, by its own positions."""
+
+    def read(place: int, at: At, slices: Mapping[str, slice]) -> np.ndarray:
+        run = at["run"]
+        own: dict[str, Any] = {dim: where[run][dim][at[dim]] for dim in layer.dims if dim in at}
+        open_dims = [dim for dim in layer.dims if dim not in at]
+        gone = any(position is None for position in own.values())
+        values = reads[run](
+            place,
+            {dim: position or 0 for dim, position in own.items()} | {k: v for k, v in at.items() if k not in own},
+            slices,
+        )
+        if layer.kind == "image":
+            return np.zeros_like(values) if gone else values
+        values = np.full_like(values, np.nan, dtype=float) if gone else values
+        for axis, dim in enumerate(open_dims):
+            positions = where[run][dim]
+            taken = np.take(values, [p or 0 for p in positions], axis).astype(float)
+            taken[(slice(None),) * axis + ([p is None for p in positions],)] = np.nan
+            values = taken
+        return values
+
+    return read

@@ -1,0 +1,305 @@
+"""The explorer as one piece of HTML: no kernel, no network; its planes are inside as bytes, packed small."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from geonb.dashboards.explorer import Explorer, Place, place_facts
+from geonb.dashboards.layers import NOTHING, STEPS, Grid, Layer, webp
+from geonb.dashboards.page import framed
+
+if TYPE_CHECKING:
+    from IPython.display import HTML
+
+TEMPLATES = Path(__file__).parent / "templates"
+MASKED = 0.8  # share of a grid's cells with anything in them, below which the others are left out
+NO_TILE = -128  # a component's byte where there is no tile
+
+
+def frozen(explorer: Explorer, budget_mb: float = 4) -> HTML:
+    """Make an explorer as HTML that works on its own: in JupyterLab, in a converted notebook and in the report.
+
+    What does not fit under the budget goes in the order of the explorer's `packs`, and the page says so. A pack is a dict of
+
+    - ``keep``: Dim -> positions kept (or a list of positions for each place)
+    - ``only``: layer -> Dim -> positions kept of that layer; ``drop``: layers left out
+    - ``places``: positions of places kept; ``every``: n-th cell a side; ``steps`` of a number (254)
+    - ``image_px``, ``quality``: longest side of an image, and of its WebP; ``components``: of embeddings
+    - ``said``: what a reader must know that was left out
+
+    Parameters
+    ----------
+    budget_mb : float
+        Of the whole HTML.
+
+    Raises
+    ------
+    ValueError
+        If the budget leaves no room for the smallest pack.
+    """
+    return framed(frozen_page(explorer, budget_mb), explorer.title)
+
+
+def frozen_page(explorer: Explorer, budget_mb: float = 4) -> str:
+    """The document inside `frozen`'s iframe, whole."""
+    room = budget_mb * 1e6 - smallest_page_bytes()
+    smallest, share = 0.0, 1 / 30  # of the planes' bytes, as they come out; a guess until one was packed
+    for how in explorer.packs:
+        raw = _raw_bytes(explorer, how)
+        if raw * share > 1.4 * room and how is not explorer.packs[-1]:
+            continue
+        page = filled(*pack(explorer, how))
+        smallest = (len(page.encode()) + 4 * (page.count("&") + page.count("'"))) / 1e6  # quoted as an attribute
+        if smallest <= budget_mb:
+            return page
+        share = (smallest * 1e6 - smallest_page_bytes()) / max(raw, 1)
+    raise ValueError(
+        f"No room for a map in {budget_mb} MB: {smallest:.2f} MB are needed. Raise budget_mb, or show less (fewer sources, a "
+        "smaller region)."
+    )
+
+
+def smallest_page_bytes() -> int:
+    """What the viewer itself takes."""
+    return sum((TEMPLATES / name).stat().st_size for name in ("viewer.js", "viewer.css", "frozen.js"))
+
+
+def filled(facts: Mapping[str, Any], data: Sequence[str], answers: str = "frozen.js") -> str:
+    """The page with the viewer, who answers it, the facts and the packed planes."""
+    code = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("viewer.js", answers))
+    told = json.dumps({"facts": facts, "data": data}, separators=(",", ":")).replace("</", "<\\/")
+    page = (TEMPLATES / "page.html").read_text(encoding="utf-8")
+    style = (TEMPLATES / "viewer.css").read_text(encoding="utf-8")
+    title = escape(f"geonb: {facts['title']}")
+    for mark, text in (("/*CSS*/", style), ("TITLE", title), ("/*FACTS*/null", told), ("/*CODE*/", code)):
+        page = page.replace(mark, text, 1)
+    return page
+
+
+def _kept(explorer: Explorer, how: Mapping[str, Any], place: int, layer: Layer | None = None) -> dict[str, list[int]]:
+    """Positions of each dim that are kept at a place, of one layer or of all."""
+    kept = {}
+    for dim in explorer.dims:
+        count = len(explorer.places[place].labels.get(dim.name, dim.labels))
+        chosen = how.get("keep", {}).get(dim.name, list(range(count)))
+        kept[dim.name] = list(chosen[place]) if chosen and isinstance(chosen[0], list) else list(chosen)
+        if layer is not None and layer.name in how.get("only", {}) and dim.name in how["only"][layer.name]:
+            only = how["only"][layer.name][dim.name]
+            kept[dim.name] = [i for i in kept[dim.name] if i in only]
+    return kept
+
+
+def _packed_layers(explorer: Explorer, how: Mapping[str, Any]) -> list[Layer]:
+    distance = explorer.likeness.layer if explorer.likeness is not None else None
+    return [
+        layer
+        for layer in explorer.layers
+        if layer.kind != "error" and layer.name not in (distance, *how.get("drop", ()))
+    ]
+
+
+def _raw_bytes(explorer: Explorer, how: Mapping[str, Any]) -> float:
+    """Bytes of all planes before they are compressed."""
+    total = 0.0
+    for place in how.get("places", range(len(explorer.places))):
+        for layer in _packed_layers(explorer, how):
+            kept = _kept(explorer, how, place, layer)
+            count = np.prod([len(kept[dim]) for dim in layer.dims], initial=1.0)
+            rows, columns = explorer.places[place].grids[layer.grid].shape
+            total += 0 if layer.kind == "image" else count * rows * columns / how.get("every", 1) ** 2
+    return total
+
+
+def thinned(grid: Grid, every: int) -> tuple[dict[str, slice], Grid]:
+    """Every n-th cell a side, and the grid that these stand for; never so few that there is nothing to click."""
+    steps = [max(1, min(every, n // 6)) for n in grid.shape]
+    starts = [(n % e or e) // 2 if e > 1 else 0 for n, e in zip(grid.shape, steps, strict=True)]
+    west, south, east, north = grid.bounds
+    sizes = (north - south) / grid.shape[0], (east - west) / grid.shape[1]
+    rows, columns = (len(range(s, n, e)) for s, n, e in zip(starts, grid.shape, steps, strict=True))
+    top, left = (north if steps[0] == 1 else north - (starts[0] - (steps[0] - 1) / 2) * sizes[0],
+                 west if steps[1] == 1 else west + (starts[1] - (steps[1] - 1) / 2) * sizes[1])  # fmt: skip
+    bounds = (left, top - rows * steps[0] * sizes[0], left + columns * steps[1] * sizes[1], top)
+    slices = {"y": slice(starts[0], None, steps[0]), "x": slice(starts[1], None, steps[1])}
+    return slices, Grid(bounds, (rows, columns))
+
+
+def pack(explorer: Explorer, how: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """An explorer's facts for a page, and the base64 of each place's planes.
+
+    Of each place: for each layer the codes (dims ..., y, x) of its kept positions, one layer after the other, then the
+    components and the neighbours of tiles; DEFLATE of bytes. Cells outside of all of a grid's planes are left out where there
+    are many.
+    """
+    chosen = list(how.get("places", range(len(explorer.places))))
+    facts, data, places = explorer.facts(), [], []
+    layers = _packed_layers(explorer, how)
+    gone = {layer.name for layer in explorer.layers if layer.kind != "error"} - {layer.name for layer in layers}
+    gone -= {explorer.likeness.layer} if explorer.likeness is not None else set()
+    for place in chosen:
+        told, packed = _pack_place(explorer, how, place, layers)
+        places.append(told)
+        data.append(packed)
+    if explorer.likeness is not None:
+        _pack_likeness(explorer, how, chosen, places, data, facts)
+    for dim, told in zip(explorer.dims, facts["dims"], strict=True):
+        kept = _kept(explorer, how, chosen[0])[dim.name]
+        told["labels"] = [dim.labels[i] for i in kept] if dim.labels else []
+        told["remarks"] = [dim.remarks[i] for i in kept] if dim.remarks else []
+        told["gaps"] = _gaps(dim.gaps, kept)
+        told["start"] = kept.index(dim.start) if dim.start in kept else len(kept) - 1 if dim.slider else 0
+        told |= {"ahead": [dim.ahead[i] for i in kept]} if dim.ahead else {}
+    if explorer.threshold:
+        facts["threshold"] = dict(facts["threshold"]) | {"start": _thresholds(explorer, how, chosen[0])}
+    facts["layers"] = [told for told in facts["layers"] if told["name"] not in gone and not gone & set(told["of"])]
+    facts["lines"] = [line for line in facts["lines"] if line[1] not in gone]
+    facts |= {"places": places, "whole": True, "said": how.get("said", "")}
+    told_of = [how.get("said", "")] if how.get("said") else []
+    facts["notes"] += f"<div>Frozen. {' '.join(told_of)}</div>"
+    return facts, data
+
+
+def _thresholds(explorer: Explorer, how: Mapping[str, Any], place: int) -> Any:
+    start = np.asarray(explorer.threshold["start"])
+    for axis, dim in enumerate(explorer.threshold.get("by", ())):
+        start = start.take(_kept(explorer, how, place)[dim], axis)
+    return start.tolist()
+
+
+def _pack_place(
+    explorer: Explorer, how: Mapping[str, Any], index: int, layers: Sequence[Layer]
+) -> tuple[dict[str, Any], str]:
+    """A place as the page reads it, and the base64 of its planes."""
+    place, whole, every = explorer.places[index], _kept(explorer, how, index), how.get("every", 1)
+    files: list[bytes] = []
+    parts: list[dict[str, Any]] = []
+    grids: dict[str, Grid] = {}
+    masks: dict[str, np.ndarray] = {}
+    stacks: dict[str, np.ndarray] = {}
+    for layer in layers:
+        kept = _kept(explorer, how, index, layer)
+        part: dict[str, Any] = {
+            "layer": layer.name,
+            "grid": layer.grid,
+            "dims": [[whole[d].index(i) for i in kept[d]] for d in layer.dims],
+        }
+        positions = [dict(zip(layer.dims, at, strict=True)) for at in itertools.product(*(kept[d] for d in layer.dims))]
+        parts.append(part)
+        if layer.kind == "image":
+            part["files"] = list(range(len(files), len(files) + len(positions)))
+            files += [_image(layer, index, at, place, how) for at in positions]
+            continue
+        slices, grids[layer.grid] = thinned(place.grids[layer.grid], every)
+        stack, limits, exact = _codes(layer, index, positions, slices, how.get("steps", STEPS))
+        part |= {"limits": limits, "exact": exact}
+        stacks[layer.name] = stack.reshape(len(positions), *grids[layer.grid].shape)
+        there = (stacks[layer.name] != NOTHING).any(0)
+        masks[layer.grid] = masks[layer.grid] | there if layer.grid in masks else there
+    small = {name: mask for name, mask in masks.items() if mask.mean() < MASKED}
+    stream = b"".join(np.packbits(mask).tobytes() for mask in small.values())
+    for part in parts:
+        if "files" not in part:
+            stack, name = stacks[part["layer"]], part["grid"]
+            stream += np.ascontiguousarray(stack[:, masks[name]] if name in small else stack).tobytes()
+    told = place_facts(place) | {
+        "grids": {name: vars(grids.get(name, grid)) for name, grid in place.grids.items()}, "every": every,
+        "labels": {dim: [names[i] for i in whole[dim]] for dim, names in place.labels.items()},
+        "gaps": {dim: _gaps(gaps, whole[dim]) for dim, gaps in place.gaps.items()},
+        "parts": parts, "masks": list(small), "files": [base64.b64encode(file).decode() for file in files],
+    }  # fmt: skip
+    return told, base64.b64encode(zlib.compress(stream, 9)).decode()
+
+
+def _gaps(gaps: Sequence[int], kept: Sequence[int]) -> list[int]:
+    """Gaps among the positions that are kept; what was left out of the page is none."""
+    return [i for i in range(1, len(kept)) if any(kept[i - 1] < gap <= kept[i] for gap in gaps)]
+
+
+def _codes(
+    layer: Layer, place: int, positions: Sequence[Mapping[str, int]], slices: Mapping[str, slice], steps: int
+) -> tuple[np.ndarray, list[tuple[float, float]], bool]:
+    """Bytes (position, y, x) of a layer, the values of their first and last, and whether they tell the numbers exactly."""
+    planes, limits, exact = [], [], True
+    for at in positions:
+        values = layer.read(place, at, slices).astype(float)
+        low, high = (0.0, float(STEPS)) if layer.kind == "classes" else layer.limits(values)
+        known = values[np.isfinite(values)]
+        exact &= high - low == STEPS and low % 1 == 0 and bool((known % 1 == 0).all())
+        planes.append(np.broadcast_to(layer.codes(values, low, high, steps), values.shape))
+        limits.append((low, high))
+    return np.stack(planes) if planes else np.zeros((0, 0, 0), np.uint8), limits, exact
+
+
+def _image(layer: Layer, index: int, at: Mapping[str, int], place: Place, how: Mapping[str, Any]) -> bytes:
+    """An image of a whole place as WebP, so large as the pack allows."""
+    most = how.get("image_px", 900)
+    slices, _ = place.grids[layer.grid].window(place.grids[layer.grid].bounds, 2 * most)
+    colours = layer.read(index, at, slices)
+    picture = Image.fromarray(np.ascontiguousarray(colours))
+    if max(picture.size) > most:
+        picture = picture.resize(
+            [max(1, round(side * most / max(picture.size))) for side in picture.size], Image.Resampling.BOX
+        )
+    return webp(np.asarray(picture), how.get("quality", 70))
+
+
+def _pack_likeness(
+    explorer: Explorer, how: Mapping[str, Any], chosen: Sequence[int], places: list[dict[str, Any]], data: list[str], facts: dict[str, Any]
+) -> None:  # fmt: skip
+    """Components of all tiles as signed bytes of one scale, and for each tile its nearest by the whole embedding."""
+    like = explorer.likeness
+    assert like is not None
+    count = min(how.get("components", 16), len(like.components))
+    keys, scores, shapes = [], [], []
+    for index in chosen:
+        times = _kept(explorer, how, index)[like.dim]
+        slices, grid = thinned(explorer.places[index].grids[like.grid], how.get("every", 1))
+        rows, columns = (
+            range(*slices[axis].indices(explorer.places[index].grids[like.grid].shape[i]))
+            for i, axis in enumerate("yx")
+        )
+        scores.append(np.stack([like.scores(index, t)[slices["y"], slices["x"], :count] for t in times]))
+        keys.append(np.array([(index, t, r, c) for t in times for r in rows for c in columns]))
+        shapes.append((grid, times))
+    flat = np.concatenate([s.reshape(-1, count) for s in scores])
+    known = np.isfinite(flat).all(-1)
+    sizes = np.abs(flat[known])
+    scale = max(min(float(sizes.max()), 4 * float(np.percentile(sizes, 99))) / 127, 1e-12) if known.any() else 1.0
+    nearest, far = like.nearest_of(np.concatenate(keys)[known])
+    back = np.flatnonzero(known)
+    full = np.full((len(flat), nearest.shape[1]), -1)
+    full[known] = np.where(nearest >= 0, back[nearest], -1)
+    told_far = np.full(full.shape, np.nan, "float32")
+    told_far[known] = far
+    at = 0
+    for i, ((grid, times), one) in enumerate(zip(shapes, scores, strict=True)):
+        n = one[..., 0].size
+        steps = np.clip(np.rint(np.nan_to_num(one) / scale), -127, 127).astype(np.int8)
+        steps[..., 0][~np.isfinite(one[..., 0])] = NO_TILE
+        stream = np.ascontiguousarray(np.moveaxis(steps, -1, 0)).tobytes()
+        stream += full[at : at + n].astype("<i4").tobytes() + told_far[at : at + n].astype("<f4").tobytes()
+        at += n
+        places[i] |= {"likeness": {"times": len(times), "rows": grid.shape[0], "columns": grid.shape[1], "first": at - n,
+                                   "labels": [like.label(key) for key in keys[i]]}}  # fmt: skip
+        places[i]["grids"][like.grid] = vars(grid)
+        places[i]["vectors"] = base64.b64encode(zlib.compress(stream, 9)).decode()
+    every = np.concatenate(keys)
+    off = np.abs(every[back] - np.array(like.start())) @ [1e9, 1e6, 1, 1] if len(back) else np.zeros(1)
+    first = (
+        int(back[off.argmin()]) if len(back) else 0
+    )  # the kept tile that is nearest to the one a live map begins with
+    facts["likeness"] |= {"components": count, "scale": scale, "no_tile": NO_TILE, "count": full.shape[1]}
+    place = chosen.index(int(every[first][0]))
+    shape = places[place]["likeness"]
+    within = np.unravel_index(first - shape["first"], (shape["times"], shape["rows"], shape["columns"]))
+    facts["likeness"]["start"] = [place, *(int(i) for i in within)]
