@@ -182,10 +182,28 @@ class Explorer:
     def facts(self) -> dict[str, Any]:
         """All that the viewer needs before it asks, ready for JSON."""
         chosen = None if self.likeness is None else list(self.likeness.start())
-        names = (
-            "title below top lines truth guess outlined groups split threshold notes caption veil ground land opacity click outlines "
-            "place_is group_is"
-        ).split()
+        names = [
+            "title",
+            "below",
+            "top",
+            "lines",
+            "truth",
+            "guess",
+            "outlined",
+            "groups",
+            "split",
+            "threshold",
+            "notes",
+            "caption",
+            "veil",
+            "ground",
+            "land",
+            "opacity",
+            "click",
+            "outlines",
+            "place_is",
+            "group_is",
+        ]
         return {name: getattr(self, name) for name in names} | {
             "dims": [vars(dim) | {"labels": list(dim.labels)} for dim in self.dims], "model_colours": MODEL_COLOURS,
             "layers": [layer.facts() for layer in self.layers],
