@@ -182,29 +182,8 @@ class Explorer:
     def facts(self) -> dict[str, Any]:
         """All that the viewer needs before it asks, ready for JSON."""
         chosen = None if self.likeness is None else list(self.likeness.start())
-        names = [
-            "title",
-            "below",
-            "top",
-            "lines",
-            "truth",
-            "guess",
-            "outlined",
-            "groups",
-            "split",
-            "threshold",
-            "notes",
-            "caption",
-            "veil",
-            "ground",
-            "land",
-            "opacity",
-            "click",
-            "outlines",
-            "place_is",
-            "group_is",
-        ]
-        return {name: getattr(self, name) for name in names} | {
+        described = {"places", "dims", "layers", "table", "chart", "likeness", "packs"}  # below, or for pages only
+        return {name: value for name, value in vars(self).items() if name not in described} | {
             "dims": [vars(dim) | {"labels": list(dim.labels)} for dim in self.dims], "model_colours": MODEL_COLOURS,
             "layers": [layer.facts() for layer in self.layers],
             "places": [place_facts(place) for place in self.places],
