@@ -235,7 +235,7 @@ def _codes(
         low, high = (0.0, float(STEPS)) if layer.kind == "classes" else layer.limits(values)
         known = values[np.isfinite(values)]
         exact &= high - low == STEPS and low % 1 == 0 and bool((known % 1 == 0).all())
-        planes.append(np.broadcast_to(layer.codes(values, low, high, steps), values.shape))
+        planes.append(np.broadcast_to(layer.codes(values, low, high, min(steps, layer.steps)), values.shape))
         limits.append((low, high))
     return np.stack(planes) if planes else np.zeros((0, 0, 0), np.uint8), limits, exact
 

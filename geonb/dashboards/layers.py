@@ -80,6 +80,8 @@ class Layer:
     form : "percent", "integer", or figures that count, as "3"
     shown : bool; False is told by a click only
     note : str, under the legend
+    ticks : values told beside the colours; the ends and the middle where there are none
+    steps : int, between low and high; fewer are less to send
     """
 
     name: str
@@ -99,6 +101,7 @@ class Layer:
     of: tuple[str, ...] = ()
     note: str = ""
     ticks: Sequence[float] = ()
+    steps: int = STEPS
 
     def facts(self) -> dict[str, Any]:
         """The layer as the viewer reads it."""
@@ -125,7 +128,11 @@ class Layer:
 
 
 def from_array(
-    arrays: Sequence[xr.DataArray | None], dims: Sequence[str], after: Callable[[np.ndarray], np.ndarray] | None = None
+    arrays: Sequence[xr.DataArray | None],
+    dims: Sequence[str],
+    after: Callable[[np.ndarray], np.ndarray] | None = None,
+    overviews: Sequence[xr.DataArray | None] | None = None,
+    factor: int = 1,
 ) -> Read:
     """A layer's `read` from arrays with north up, one a place, of which only what is asked for is read.
 
@@ -133,27 +140,33 @@ def from_array(
     ----------
     arrays : DataArray (dims ..., y, x) each; None where a place has none: nothing is there
     after : function of what was read (..., y, x), as the largest along a dim
+    overviews : the same arrays at every `factor`-th pixel a side, read where no more is shown; None where there is none
     """
 
     def read(place: int, at: At, slices: Mapping[str, slice]) -> np.ndarray:
         array = arrays[place]
         if array is None:
             return np.full((1, 1), np.nan)
+        small = None if overviews is None else overviews[place]
+        here: dict[str, Any] = dict(slices)
+        if small is not None and min(s.step or 1 for s in slices.values()) >= factor:
+            rows = {axis: np.arange(*s.indices(array.sizes[axis])) // factor for axis, s in slices.items()}
+            array, here = small, {axis: np.minimum(v, small.sizes[axis] - 1) for axis, v in rows.items()}
         positions = {dim: at[dim] for dim in dims if dim in at and dim in array.dims}
-        values = array.isel(positions | dict(slices)).transpose(*(d for d in dims if d not in positions), ..., "y", "x")
+        values = array.isel(positions | here).transpose(*(d for d in dims if d not in positions), ..., "y", "x")
         return after(values.values) if after else values.values
 
     return read
 
 
-def encoded(layer: Layer, values: np.ndarray, steps: int = STEPS, level: int = 1) -> tuple[dict[str, Any], bytes]:
+def encoded(layer: Layer, values: np.ndarray, level: int = 1) -> tuple[dict[str, Any], bytes]:
     """One plane (y, x) as a file for the browser, WebP of an image, else DEFLATE of bytes, and how to read it."""
     height, width = values.shape[:2]
     if layer.kind == "image":
         return {"height": height, "width": width, "image": True}, webp(values)
     values = values.astype(float) if values.dtype == bool else values
     low, high = (0.0, float(STEPS)) if layer.kind == "classes" else layer.limits(values)
-    codes = layer.codes(values, low, high, steps)
+    codes = layer.codes(values, low, high, layer.steps)
     return {"height": height, "width": width, "low": low, "high": high}, zlib.compress(codes.tobytes(), level)
 
 

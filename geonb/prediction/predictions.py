@@ -20,6 +20,7 @@ from geonb import registry
 from geonb.base import manifest, specs
 from geonb.base.conventions import short
 from geonb.base.files import read_json, whole_file
+from geonb.prediction import overviews
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,7 +121,9 @@ def predict(
     baselines = [specs.load(name)(store, seed) for name in record.baselines]
     function = specs.load(record.predict)
     with sealing.named(store.path):
-        return function(run, store, model, baselines, overlap=overlap, batch=batch, precision=precision_of(precision))
+        path = function(run, store, model, baselines, overlap=overlap, batch=batch, precision=precision_of(precision))
+    overviews.write(path)
+    return path
 
 
 def export(run: RunFolder, model: Trainable, rasters: str | None = None, **settings: Any) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from geonb.dashboards.page import caption_of, notes_html
 from geonb.plots.cells import ground_in
 from geonb.plots.maps import crs_of, default_bands, edges, percentiles, stretched
 from geonb.plots.style import class_colours
+from geonb.prediction import overviews
 
 OF_SPLIT = ("#eeeeee", "#5b7ea4", "#c9a227", "#b5400f")[-len(SPLIT_CODES) :]
 PX = (900, 900, 800, 700, 640)  # of the image in a page, and fewer with ever fewer pixels of everything else
@@ -37,7 +38,13 @@ def explorer(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Exp
         raise ValueError("The predictions hold no source: nothing to explore. Run notebooks/03_prediction.ipynb first.")
     names = list(predictions.children)
     data = [with_indices(north_up(predictions[name].to_dataset())) for name in names]
+    small = {name: with_indices(north_up(one)) for name, one in overviews.open_of(predictions).items()}
     images = [group_of(arrays, name) for name in names]
+
+    def of(variable: str, dims: tuple[str, ...] = (), after: Any = None) -> Any:
+        thin = [small[name][variable] if name in small else None for name in names]
+        return from_array([one[variable] for one in data], dims, after, thin, overviews.FACTOR)
+
     classes = [str(name) for name in data[0]["class"].values]
     models = [str(name) for name in data[0]["model"].values]
     of_class: dict[str, Any] = {
@@ -45,16 +52,21 @@ def explorer(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Exp
         "labels": classes,
         "colours": list(class_colours(classes, predictions.attrs).values()),
     }
-    rate: dict[str, Any] = {"kind": "numbers", "low": 0.0, "high": 1.0, "form": "percent", "colours": CIVIDIS}
-    probability = [d.probability for d in data]
-    highest = from_array(probability, ("class", "model"), lambda of_class: of_class.max(0))
+    rate: dict[str, Any] = {
+        "kind": "numbers",
+        "low": 0.0,
+        "high": 1.0,
+        "form": "percent",
+        "colours": CIVIDIS,
+        "steps": 100,
+    }
     layers = [
-        Layer("truth", "truth", read=from_array([d.truth for d in data], ()), **of_class),
-        Layer("label", "label of the model", read=from_array([d.label for d in data], ("model",)), dims=("model",), **of_class),
-        Layer("probability", "probability of the class", read=from_array(probability, ("model", "class")), dims=("model", "class"), **rate),
+        Layer("truth", "truth", read=of("truth"), **of_class),
+        Layer("label", "label of the model", read=of("label", ("model",)), dims=("model",), **of_class),
+        Layer("probability", "probability of the class", read=of("probability", ("model", "class")), dims=("model", "class"), **rate),
         Layer("wrong", "where the model is wrong", "error", of=("label", "truth")),
-        Layer("sure", "probability of the label", read=highest, dims=("model",), **rate),
-        Layer("split", "split", "classes", from_array([d.split for d in data], ()), labels=list(SPLIT_CODES), colours=OF_SPLIT),
+        Layer("sure", "probability of the label", read=of("probability", ("class", "model"), lambda p: p.max(0)), dims=("model",), **rate),
+        Layer("split", "split", "classes", of("split"), labels=list(SPLIT_CODES), colours=OF_SPLIT),
     ]  # fmt: skip
     bands = _bands(images)
     if any(image is not None for image in images):
