@@ -77,7 +77,7 @@ _PUBLIC = {
     "score": "scores.scores",
     "load_run": "runs.run_table",
     "show": "plots.shared",
-    "explore": "dashboards.widget",
+    "explore": "runs.explore",
 }
 __all__ = [*_PUBLIC, "__version__"]
 

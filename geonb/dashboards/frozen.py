@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import base64
 import itertools
-import json
 import zlib
 from collections.abc import Mapping, Sequence
-from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,12 +13,11 @@ from PIL import Image
 
 from geonb.dashboards.explorer import Explorer, Place, place_facts
 from geonb.dashboards.layers import NOTHING, STEPS, Grid, Layer, webp
-from geonb.dashboards.page import framed
+from geonb.dashboards.page import TEMPLATES, filled, framed
 
 if TYPE_CHECKING:
     from IPython.display import HTML
 
-TEMPLATES = Path(__file__).parent / "templates"
 MASKED = 0.8  # share of a grid's cells with anything in them, below which the others are left out
 NO_TILE = -128  # a component's byte where there is no tile
 
@@ -58,7 +54,7 @@ def frozen_page(explorer: Explorer, budget_mb: float = 4) -> str:
         raw = _raw_bytes(explorer, how)
         if raw * share > 1.4 * room and how is not explorer.packs[-1]:
             continue
-        page = filled(*pack(explorer, how))
+        page = filled(*pack(explorer, how), "viewer.js", "frozen.js")
         smallest = (len(page.encode()) + 4 * (page.count("&") + page.count("'"))) / 1e6  # quoted as an attribute
         if smallest <= budget_mb:
             return page
@@ -72,18 +68,6 @@ def frozen_page(explorer: Explorer, budget_mb: float = 4) -> str:
 def smallest_page_bytes() -> int:
     """What the viewer itself takes."""
     return sum((TEMPLATES / name).stat().st_size for name in ("viewer.js", "viewer.css", "frozen.js"))
-
-
-def filled(facts: Mapping[str, Any], data: Sequence[str], answers: str = "frozen.js") -> str:
-    """The page with the viewer, who answers it, the facts and the packed planes."""
-    code = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("viewer.js", answers))
-    told = json.dumps({"facts": facts, "data": data}, separators=(",", ":")).replace("</", "<\\/")
-    page = (TEMPLATES / "page.html").read_text(encoding="utf-8")
-    style = (TEMPLATES / "viewer.css").read_text(encoding="utf-8")
-    title = escape(f"geonb: {facts['title']}")
-    for mark, text in (("/*CSS*/", style), ("TITLE", title), ("/*FACTS*/null", told), ("/*CODE*/", code)):
-        page = page.replace(mark, text, 1)
-    return page
 
 
 def _kept(explorer: Explorer, how: Mapping[str, Any], place: int, layer: Layer | None = None) -> dict[str, list[int]]:

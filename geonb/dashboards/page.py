@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Hashable, Iterable, Mapping
+import json
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geonb.plots.style import listed
 
 if TYPE_CHECKING:
     from IPython.display import HTML
+
+TEMPLATES = Path(__file__).parent / "templates"
 
 
 def framed(page: str, title: str, height_px: int = 760, kind: str = "map") -> HTML:
@@ -21,6 +25,18 @@ def framed(page: str, title: str, height_px: int = 760, kind: str = "map") -> HT
     quoted = page.replace("&", "&amp;").replace("'", "&#39;")
     style = f"width:100%;height:{height_px}px;border:0"
     return HTML(f"<div class='geonb-{kind}'><iframe title='{title}' style='{style}' srcdoc='{quoted}'></iframe></div>")
+
+
+def filled(facts: Mapping[str, Any], data: Sequence[str], *scripts: str) -> str:
+    """A page with its scripts, the facts that they read, and data as base64."""
+    code = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in scripts)
+    told = json.dumps({"facts": facts, "data": data}, separators=(",", ":")).replace("</", "<\\/")
+    page = (TEMPLATES / "page.html").read_text(encoding="utf-8")
+    style = (TEMPLATES / "viewer.css").read_text(encoding="utf-8")
+    title = escape(f"geonb: {facts['title']}")
+    for mark, text in (("/*CSS*/", style), ("TITLE", title), ("/*FACTS*/null", told), ("/*CODE*/", code)):
+        page = page.replace(mark, text, 1)
+    return page
 
 
 def data_uri(file: bytes, form: str = "png") -> str:

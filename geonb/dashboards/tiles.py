@@ -1,4 +1,4 @@
-"""The plane of samples to move about in: hovering over a point shows its tile. One piece of HTML that asks no network."""
+"""The plane of samples to move about in: hovering shows a tile, a lasso selects. One piece of HTML that asks no network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from geonb.dashboards.layers import png
-from geonb.dashboards.page import data_uri, framed, notes_html
+from geonb.dashboards.page import data_uri, filled, framed, notes_html
 from geonb.embeddings.trees import NOISE
 from geonb.plots.planes import colours_of, spread
 from geonb.plots.style import place_text
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 MOST_POINTS = 400
 SIDES = (64, 48, 40, 32, 24, 16)  # px of a thumbnail: the largest that fits under the budget
-SHOWN_PX = 110
+PIXELS = ("source", "y", "x", "height", "width")  # where a sample lies in its source, in pixels
 
 
 def tiles_map(
     xy: xr.DataArray, tiles: Tiles, letters: Sequence[str], most: int = MOST_POINTS, budget_mb: float = 1.5
 ) -> HTML:
-    """Make a scatter whose points show their tile, kind, split, time and place under the pointer.
+    """Make a scatter whose points show their tile, kind, split, time and place; a lasso or a letter selects, as a table to keep.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def tiles_map(
     most : int
         Points shown, spread over the plane where there are more.
     budget_mb : float
-        Of all thumbnails; Bokeh's own code comes on top, about 1.
+        Of all thumbnails.
 
     Returns
     -------
@@ -48,31 +48,30 @@ def tiles_map(
     ValueError
         If the letters do not match the samples.
     """
-    return framed(tiles_page(xy, tiles, letters, most, budget_mb), "samples in the plane", 640, "tiles")
+    return framed(tiles_page(xy, tiles, letters, most, budget_mb), "samples in the plane", 700, "tiles")
 
 
 def tiles_page(
     xy: xr.DataArray, tiles: Tiles, letters: Sequence[str], most: int = MOST_POINTS, budget_mb: float = 1.5
 ) -> str:
     """The document inside the iframe of `tiles_map`, whole."""
-    from bokeh.embed import file_html
-    from bokeh.layouts import column
-    from bokeh.models import Div
-    from bokeh.resources import INLINE
-
     names = np.asarray(letters).astype(str)
     if len(names) != xy.sizes["sample"]:
         raise ValueError(f"{len(names)} letters for {xy.sizes['sample']} points: give one letter a sample.")
     points = xy.transpose("sample", "axis").to_numpy().astype(float)
     chosen = np.arange(len(points)) if len(points) <= most else np.sort(_drawn(points, most))
     pictures = thumbnails(tiles_at(tiles, xy, chosen), budget_mb)
-    plot = _figure(xy.isel(sample=chosen), points[chosen], names[chosen], pictures, colours_of(names, xy.attrs))
     told = [
         f"{len(chosen):,} of {len(points):,} samples." if len(chosen) < len(points) else f"{len(points):,} samples."
     ]
     told.append(str(xy.attrs.get("meaning", "")))
-    notes = Div(text=f'<div style="font:12px sans-serif">{notes_html(xy.attrs, *told)}</div>', width=860)
-    return file_html(column(plot, notes), INLINE, title="geonb: samples in the plane")
+    colours = {name: colour for name, colour in colours_of(names, xy.attrs).items() if name in set(names[chosen])}
+    columns, table = table_of(xy.isel(sample=chosen), names[chosen].tolist())
+    facts = {
+        "title": "samples in the plane", "points": points[chosen].round(5).tolist(), "kinds": names[chosen].tolist(), "colours": colours,
+        "noise": NOISE, "tiles": pictures, "columns": columns, "table": table, "notes": notes_html(xy.attrs, *told),
+    }  # fmt: skip
+    return filled(facts, [], "plane.js")
 
 
 def _drawn(points: np.ndarray, most: int) -> np.ndarray:
@@ -107,48 +106,25 @@ def _png(tile: np.ndarray, side: int) -> str:
     return data_uri(png(image))
 
 
-def _figure(
-    xy: xr.DataArray, points: np.ndarray, names: np.ndarray, pictures: list[str], colours: dict[str, str]
-) -> Any:
-    """The Bokeh figure: a renderer a kind, so that the legend can hide it."""
-    from bokeh.models import HoverTool
-    from bokeh.plotting import figure
-
-    plot = figure(
-        width=860,
-        height=560,
-        tools="pan,wheel_zoom,box_zoom,reset",
-        active_scroll="wheel_zoom",
-        toolbar_location="above",
-    )
-    plot.axis.visible = plot.grid.visible = False
-    about = [_about(xy.isel(sample=place)) for place in range(len(names))]
-    for name in [name for name in colours if name in set(names)]:
-        here = np.flatnonzero(names == name)
-        source = {
-            "x": points[here, 0], "y": points[here, 1], "tile": [pictures[place] for place in here],
-            "about": [about[place] for place in here], "kind": [name] * len(here),
-        }  # fmt: skip
-        look = {"size": 8, "color": colours[name], "alpha": 0.85, "line_color": None}
-        plot.scatter("x", "y", legend_label="none" if name == NOISE else name, source=source, **look)
-    plot.add_tools(HoverTool(tooltips=_tooltip(), point_policy="snap_to_data", attachment="horizontal"))
-    plot.legend.click_policy, plot.legend.title = "hide", "kind (click hides)"
-    plot.add_layout(plot.legend[0], "right")
-    return plot
+def table_of(samples: xr.DataArray, letters: Sequence[str]) -> tuple[list[str], list[list[Any]]]:
+    """Columns and rows of what is known of samples: the table that a selection is kept as, see `geonb.dashboards.selection`."""
+    columns = ["row", "kind", *(name for name in ("label", "split") if name in samples.coords), "time", "place"]
+    columns += [name for name in PIXELS if name in samples.coords]
+    rows = []
+    for i, kind in enumerate(letters):
+        sample = samples.isel(sample=i)
+        values = {"kind": str(kind), "time": ", ".join(when(sample)), "place": _place(sample)}
+        rows.append(
+            [
+                values[name] if name in values else sample[name].item() if name in sample.coords else i
+                for name in columns
+            ]
+        )
+    return columns, rows
 
 
-def _tooltip() -> str:
-    picture = f"<img src='@tile' style='width:{SHOWN_PX}px;image-rendering:pixelated;display:block'>"
-    return f"<div style='font:11px sans-serif'>{picture}<b>@kind</b> @about</div>"
-
-
-def _about(sample: xr.DataArray) -> str:
-    """Label, split, time and place of a sample, in a line of text."""
-    parts = [str(sample[key].item()) for key in ("label", "split") if key in sample.coords]
-    parts += when(sample)
-    if {"lon", "lat"} <= set(sample.coords) and np.isfinite([float(sample["lon"]), float(sample["lat"])]).all():
-        lon, lat = float(sample["lon"]), float(sample["lat"])
-        parts.append(place_text(lat, lon))
-    if "source" in sample.coords:
-        parts.append(str(sample["source"].item()))
-    return ", ".join(parts)
+def _place(sample: xr.DataArray) -> str:
+    """Latitude and longitude of a sample, for people; nothing where they are not known."""
+    if not {"lon", "lat"} <= set(sample.coords) or not np.isfinite([float(sample["lon"]), float(sample["lat"])]).all():
+        return ""
+    return place_text(float(sample["lat"]), float(sample["lon"]))

@@ -5,24 +5,17 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from geonb import registry
-from geonb.base import specs
 from geonb.base.conventions import short
 from geonb.dashboards.frozen import frozen
-from geonb.plots.shared import named
+from geonb.dashboards.page import TEMPLATES
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from geonb.dashboards.explorer import Explorer
-    from geonb.store.store import Store
 
-TEMPLATES = Path(__file__).parent / "templates"
 STILL_PX = 800  # a side of the picture that a notebook without kernel shows
 # The picture stands before the widget and gives way to it; reopened without kernel, the widget's error gives way to the picture.
 STILL = """<style>.jp-OutputArea-child:has(+ .jp-OutputArea-child .geonb-explorer) {{ display: none }}
@@ -44,15 +37,6 @@ def show(explorer: Explorer, budget_mb: float = 4) -> Any:
     IPython.display.HTML, or the widget of `live`
     """
     return frozen(explorer, budget_mb) if headless() else live(explorer)
-
-
-def explore(workload: str, predictions: xr.DataTree, store: Store) -> Any:
-    """A workload's explorer: live in JupyterLab, frozen in a report; a word where it has nothing to show on a map."""
-    from IPython.display import Markdown
-
-    with named(predictions, store):
-        explorer = specs.load(registry.get(workload).explore)(predictions, store.arrays)
-        return Markdown(explorer) if isinstance(explorer, str) else show(explorer)
 
 
 def live(explorer: Explorer) -> Any:
