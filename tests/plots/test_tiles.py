@@ -5,6 +5,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from hypothesis import given, settings
@@ -338,8 +339,15 @@ class TestWays:
         assert plots.trajectories(self.made(["2020-01-01"] * 2, [1, 1]).drop_vars("time")) is None
 
 
+def facts_of(page):
+    """What a page of ours tells its scripts."""
+    import json
+
+    return json.loads(page.split('id="facts">')[1].split("</script>")[0])["facts"]
+
+
 class TestTilesMap:
-    def test_every_point_carries_its_own_tile_in_the_colour_of_its_letter(self, monkeypatch):
+    def test_every_point_carries_its_own_tile_in_the_colour_of_its_letter(self):
         import base64
         import io
 
@@ -348,23 +356,17 @@ class TestTilesMap:
         vectors = made_embeddings(40)
         letters = plots.dendrogram(embeddings.link(vectors), vectors, numbered, 4)[1]
         plane = embeddings.reduce(vectors)
-        made = []
-        original = dashboards_tiles._figure
-        monkeypatch.setattr(dashboards_tiles, "_figure", lambda *a: made.append(original(*a)) or made[-1])
         page = dashboards_tiles.tiles_page(plane, numbered, letters)
-        seen = 0
-        for renderer in made[0].renderers:
-            data = renderer.data_source.data
-            for x, y, tile, kind, about in zip(
-                data["x"], data["y"], data["tile"], data["kind"], data["about"], strict=True
-            ):
-                pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(tile.partition(",")[2]))))
-                place = int(np.flatnonzero(vectors["row"].values == row_of(pixels))[0])
-                assert plane.values[place] == pytest.approx((x, y)) and letters[place] == kind
-                assert str(vectors["label"].values[place]) in about and str(vectors["split"].values[place]) in about
-                assert renderer.glyph.fill_color == plots.cluster_colours(letters)[kind]
-                seen += 1
-        assert seen == 40 and "simulated data" in page
+        facts = facts_of(page)
+        for point, tile, kind, row in zip(facts["points"], facts["tiles"], facts["kinds"], facts["table"], strict=True):
+            pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(tile.partition(",")[2]))))
+            place = int(np.flatnonzero(vectors["row"].values == row_of(pixels))[0])
+            told = dict(zip(facts["columns"], row, strict=True))
+            assert plane.values[place] == pytest.approx(point, abs=1e-5) and letters[place] == kind == told["kind"]
+            known = vectors.isel(sample=place)
+            assert all(told[name] == known[name].item() for name in ("row", "label", "split", "source", "y", "x"))
+            assert facts["colours"][kind] == plots.cluster_colours(letters)[kind]
+        assert len(facts["points"]) == 40 and "simulated data" in page
         with pytest.raises(ValueError, match="3 letters for 40 points"):
             dashboards_tiles.tiles_page(plane, numbered, letters[:3])
 
@@ -384,13 +386,21 @@ class TestTilesMap:
         assert len(set(asked)) == len(asked) == 100 and "100 of 3,000 samples" in page
 
     @pytest.mark.browser
-    def test_hovering_shows_the_tile_and_asks_nobody(self, tmp_path):
+    def test_the_plane_shows_tiles_selects_by_lasso_and_letter_and_writes_the_table(self, tmp_path):
         from browsing import browser_page
 
+        at = {
+            "row": [7, 300, 9],
+            "source": ["a", "a", "b"],
+            "y": [0, 8, 8],
+            "x": [4, 4, 0],
+            "height": [8] * 3,
+            "width": [8] * 3,
+        }
         plane = xr.DataArray(
             np.array([[0.0, 0.0], [1.0, 1.0], [0.5, 0.5]]),
             dims=("sample", "axis"),
-            coords={"row": ("sample", [7, 300, 9])},
+            coords={name: ("sample", values) for name, values in at.items()},
         )
         file = tmp_path / "page.html"
         file.write_text(str(dashboards_tiles.tiles_map(plane, numbered, ["A", "B", "A"]).data))
@@ -399,17 +409,43 @@ class TestTilesMap:
             frame = page.frame_locator("iframe")
             canvas = frame.locator("canvas").first
             canvas.wait_for(timeout=20_000)
-            page.wait_for_timeout(1000)
             box = canvas.bounding_box()
-            shown = frame.locator("img[src^='data:image/png']")
-            around = [(x, y) for x in range(-60, 61, 6) for y in range(-30, 31, 6)]
-            for x, y in sorted(
-                around, key=lambda at: at[0] ** 2 + at[1] ** 2
-            ):  # the third point lies about in the middle
-                page.mouse.move(box["x"] + box["width"] * 0.42 + x, box["y"] + box["height"] * 0.52 + y)
-                if shown.count():
-                    break
-            assert shown.count() and page.troubles == []
+
+            def place(x, y):  # of a point, on the page: 20 px are free around all
+                return box["x"] + 20 + x * (box["width"] - 40), box["y"] + box["height"] - 20 - y * (box["height"] - 40)
+
+            page.mouse.move(*place(0.5, 0.5))
+            frame.get_by_alt_text("tile of sample 3").wait_for(timeout=5_000)
+            corners = [
+                (0.25, 0.25),
+                (0.75, 0.2),
+                (0.8, 0.5),
+                (0.75, 0.75),
+                (0.5, 0.8),
+                (0.25, 0.7),
+                (0.2, 0.4),
+                (0.25, 0.25),
+            ]
+            page.mouse.move(*place(*corners[0]))
+            page.mouse.down()
+            for corner in corners[1:]:
+                page.mouse.move(*place(*corner))
+            page.mouse.up()
+            assert frame.locator("html").get_attribute("data-geonb") == "1 of 3"
+            frame.get_by_role("button", name="A 2").click()
+            assert frame.locator("html").get_attribute("data-geonb") == "2 of 3"
+            with page.expect_download() as saved:
+                frame.get_by_role("button", name="table as CSV").click()
+            table = pd.read_csv(saved.value.path())
+            assert (
+                table["row"].tolist() == [7, 9]
+                and set(table["kind"]) == {"A"}
+                and table["source"].tolist() == ["a", "b"]
+            )
+            canvas.press("Escape")
+            canvas.press("ArrowRight")
+            canvas.press("Enter")
+            assert frame.locator("html").get_attribute("data-geonb") == "1 of 3" and page.troubles == []
 
 
 @settings(max_examples=15, deadline=None)
