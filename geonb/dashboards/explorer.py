@@ -33,7 +33,8 @@ class Dim:
     remarks : shown behind the label, as the split of a time; as many as labels, or none
     gaps : positions before which something is missing, as months without data
     title : str, where people call it otherwise than the arrays
-    ahead_of, ahead : the Dim of months that this one counts from, and how many months each position adds, as a lead does
+    ahead_of, ahead : the Dim of months that this one counts from, and how many months each position adds, as a lead does; what
+        came before the month counted from is known
     hidden : bool; True has no control of its own: what a click draws runs along it
     """
 
@@ -199,7 +200,8 @@ class Explorer:
 
         Parameters
         ----------
-        asked : dict with ``what``: planes (of ``layers``: name and at; ``place``, ``view``, ``pixels``), values (of ``layers`` at
+        asked : dict with ``what``: planes (of ``layers``: name and at; ``place``, ``view``, ``pixels``,
+            ``exact`` for numbers in full), values (of ``layers`` at
             ``x``, ``y``; ``at``) or alike (``chosen``)
 
         Raises
@@ -218,7 +220,7 @@ class Explorer:
             layer = self.layer(one["layer"])
             grid = self.places[asked["place"]].grids[layer.grid]
             slices, box = grid.window(asked["view"], max(asked["pixels"]))
-            about, file = encoded(layer, layer.read(asked["place"], one["at"], slices))
+            about, file = encoded(layer, layer.read(asked["place"], one["at"], slices), asked.get("exact", False))
             told.append(about | {"box": box, "step": slices["y"].step})
             files.append(file)
         return {"planes": told}, files

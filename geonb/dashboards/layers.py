@@ -159,15 +159,20 @@ def from_array(
     return read
 
 
-def encoded(layer: Layer, values: np.ndarray, level: int = 1) -> tuple[dict[str, Any], bytes]:
-    """One plane (y, x) as a file for the browser, WebP of an image, else DEFLATE of bytes, and how to read it."""
+def encoded(layer: Layer, values: np.ndarray, exact: bool = False, level: int = 1) -> tuple[dict[str, Any], bytes]:
+    """One plane (y, x) as a file for the browser, WebP of an image, else DEFLATE of bytes, and how to read it.
+
+    `exact` sends numbers as float32: what is counted must not depend on the steps in which they are shown.
+    """
     height, width = values.shape[:2]
     if layer.kind == "image":
         return {"height": height, "width": width, "image": True}, webp(values)
     values = values.astype(float) if values.dtype == bool else values
     low, high = (0.0, float(STEPS)) if layer.kind == "classes" else layer.limits(values)
-    codes = layer.codes(values, low, high, layer.steps)
-    return {"height": height, "width": width, "low": low, "high": high}, zlib.compress(codes.tobytes(), level)
+    exact &= layer.kind == "numbers"
+    file = values.astype("<f4") if exact else layer.codes(values, low, high, layer.steps)
+    about = {"height": height, "width": width, "low": low, "high": high, "exact": exact}
+    return about, zlib.compress(file.tobytes(), level)
 
 
 def webp(colours: np.ndarray, quality: int = 80) -> bytes:

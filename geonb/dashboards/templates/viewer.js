@@ -1,7 +1,5 @@
 // The explorer's viewer. `facts` say what there is (geonb.dashboards.explorer), `ask` answers: a kernel, a server, or the page itself.
 // mount(root, facts, ask, told) draws it into an element; told(state) hears of every change. Nothing is asked of any network.
-let count = 0
-
 const h = (tag, attributes = {}, ...children) => {
   const made = document.createElement(tag)
   for (const [key, value] of Object.entries(attributes)) {
@@ -28,7 +26,7 @@ const MODELS = ["#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#8c564b", "#17becf"
 const DASHES = ["", "6 3", "2 2", "8 3 2 3", "1 3", "10 4", "4 4", "6 2 1 2", "3 1"]
 
 export function mount(root, facts, ask, told = () => {}) {
-  const id = `geonb${++count}`
+  const id = `geonb${Math.random().toString(36).slice(2, 8)}` // several viewers of a page may each have loaded this file
   const { dims, layers, places, nothing } = facts
   const layerOf = Object.fromEntries(layers.map((l) => [l.name, l]))
   const dimOf = Object.fromEntries(dims.map((d) => [d.name, d]))
@@ -45,6 +43,8 @@ export function mount(root, facts, ask, told = () => {}) {
   // ---- what is asked for, and kept -----------------------------------------------------------------------------------------
   const place = () => places[state.place]
   const labels = (dim) => place().labels[dim.name] ?? dim.labels
+  const monthsOn = (month, by) => { const [y, m] = month.split("-").map(Number); const n = y * 12 + m - 1 + by; return `${Math.floor(n / 12)}-${String((n % 12) + 1).padStart(2, "0")}` }
+  const firstMonth = (dim) => { const own = dimOf[dim.ahead_of]; return labels(own)[state.at[own.name]] }
   const dimsOf = (layer) => (!layer ? [] : layer.kind === "error" ? [...new Set(layer.of.flatMap((n) => layerOf[n].dims))] : layer.dims)
   const positions = (layer, at) => {
     const here = Object.fromEntries(layer.dims.map((d) => [d, Math.min(at[d] ?? state.at[d], labels(dimOf[d]).length - 1)]))
@@ -59,11 +59,11 @@ export function mount(root, facts, ask, told = () => {}) {
   }
   const wantedOf = (layer, at) => (layer.kind === "error" ? layer.of.map((n) => ({ layer: n, at: positions(layerOf[n], at) })) : [{ layer: layer.name, at: positions(layer, at) }])
   const keyOf = (one, window) => JSON.stringify([state.place, one.layer, one.at, window])
-  const planes = async (wanted, view = state.view, pixels = screen()) => {
-    const window = facts.whole ? null : [view, pixels]
+  const planes = async (wanted, view = state.view, pixels = screen(), exact = false) => {
+    const window = facts.whole ? null : [view, pixels, exact]
     const missing = wanted.filter((one) => !cache.has(keyOf(one, window)))
     if (missing.length) {
-      const answer = ask({ what: "planes", place: state.place, view, pixels, layers: missing })
+      const answer = ask({ what: "planes", place: state.place, view, pixels, exact, layers: missing })
       missing.forEach((one, i) => remember(keyOf(one, window), answer.then(([json, files]) => read(layerOf[one.layer], json.planes[i], files[i]))))
     }
     return Promise.all(wanted.map((one) => { const key = keyOf(one, window); return remember(key, cache.get(key)) }))
@@ -72,10 +72,15 @@ export function mount(root, facts, ask, told = () => {}) {
     const plane = { ...about, layer }
     if (about.image) plane.canvas = file.byteLength ? await createImageBitmap(new Blob([file], { type: "image/webp" })) : null
     else if (about.codes) plane.codes = about.codes
-    else plane.codes = new Uint8Array(await new Response(new Blob([file]).stream().pipeThrough(new DecompressionStream("deflate"))).arrayBuffer())
+    else {
+      const bytes = await new Response(new Blob([file]).stream().pipeThrough(new DecompressionStream("deflate"))).arrayBuffer()
+      plane.values = about.exact ? new Float32Array(bytes) : null
+      plane.codes = plane.values ? Uint8Array.from(plane.values, (v) => (Number.isFinite(v) ? 0 : nothing)) : new Uint8Array(bytes)
+    }
     return plane
   }
   const valueOf = (plane, code) => (code === nothing ? NaN : plane.layer.kind === "classes" ? code : plane.low + (plane.high - plane.low) * (code / 254) ** (1 / plane.layer.power))
+  const valueAt = (plane, i) => plane.values?.[i] ?? valueOf(plane, plane.codes[i])
   const figure = (v, layer) => {
     if (v === null || !Number.isFinite(v)) return "none"
     if (layer.kind === "classes") return layer.labels[v] ?? "none"
@@ -179,11 +184,12 @@ export function mount(root, facts, ask, told = () => {}) {
   const lineColours = () => (facts.land ? { coast: "#5b6b78", borders: "#8d7b68" } : { coast: "#ffe08a", borders: "#c9b48a" })
   const degrees = (v, [plus, minus], step) => `${+Math.abs(v).toFixed(Math.max(0, -Math.floor(Math.log10(step) + 1e-9)))}° ${v < 0 ? minus : plus}`
   const nice = (span, most) => { const raw = span / most; const p = 10 ** Math.floor(Math.log10(raw)); return [1, 2, 5, 10].map((k) => k * p).find((v) => v >= raw) }
-  const drawTo = (pen, dims2, k) => {
+  const drawTo = (pen, whole, k, top = 0) => {
     const [a, b] = inside()
     pen.setTransform(k, 0, 0, k, 0, 0)
     pen.fillStyle = "#fff"
-    pen.fillRect(0, 0, ...dims2)
+    pen.fillRect(0, 0, ...whole)
+    pen.translate(0, top)
     pen.save()
     pen.beginPath()
     pen.rect(MARGIN.left, 0, a, b)
@@ -228,6 +234,10 @@ export function mount(root, facts, ask, told = () => {}) {
     if (!picture) return
     const [west, south, east, north] = plane.box
     const [[x0, y0], [x1, y1]] = [toScreen(west, north), toScreen(east, south)]
+    if (isTop && facts.veil.length) { // what lies beyond the data has nothing either
+      pen.fillStyle = `${facts.veil[0]}73`
+      pen.beginPath(); pen.rect(0, 0, ...size); pen.rect(x0, y0, x1 - x0, y1 - y0); pen.fill("evenodd")
+    }
     pen.globalAlpha = opacity
     pen.imageSmoothingEnabled = Boolean(plane.image) && x1 - x0 < 2 * picture.width
     pen.drawImage(picture, x0, y0, x1 - x0, y1 - y0)
@@ -293,17 +303,19 @@ export function mount(root, facts, ask, told = () => {}) {
     }).filter(Boolean).reverse()
   }
   const ground = () => { // metres of a unit of x in the middle of the view; null where nobody knows
-    const [, s, , n] = state.view
-    if (place().kind === "geographic") return 111320 * Math.cos((((s + n) / 2) * Math.PI) / 180)
-    return place().kind === "projected" ? place().metres ?? 1 : null
+    const [w, s, e, n] = state.view
+    const [x, y, d] = [(w + e) / 2, (s + n) / 2, (place().bounds[2] - place().bounds[0]) / 200]
+    const [from, to] = [lonlat(x - d, y), lonlat(x + d, y)]
+    if (!from || !to) return null
+    const [rise, run, high] = [to[1] - from[1], to[0] - from[0], (to[1] + from[1]) / 2].map((v) => (v * Math.PI) / 180)
+    return (6371008.8 * Math.hypot(rise, run * Math.cos(high))) / (2 * d)
   }
   const scaleBar = (pen, a, b) => {
     const unit = ground()
     if (!unit) return
     const perPx = ((state.view[2] - state.view[0]) * unit) / a
-    const metres = nice(perPx * 120, 1)
-    const wide = (metres <= perPx * 160 ? metres : metres / 2) / perPx
-    const told = wide * perPx
+    const told = nice(perPx * 60, 1)
+    const wide = told / perPx
     const [x, y] = [MARGIN.left + a - wide - 12, b - 12]
     pen.fillStyle = "rgba(255,255,255,.8)"; pen.fillRect(x - 6, y - 18, wide + 12, 24)
     pen.strokeStyle = "#111"; pen.lineWidth = 2
@@ -316,9 +328,9 @@ export function mount(root, facts, ask, told = () => {}) {
     pen.fillStyle = "#444"; pen.font = "11px system-ui, sans-serif"
     const [w, s, e, n] = state.view
     const geographic = place().kind === "geographic"
-    const unit = place().kind === "projected" ? 1000 : 1
+    const unit = place().metres ? 1000 / place().metres : 1
     for (const [low, high, across] of [[w, e, true], [s, n, false]]) {
-      const step = nice(high - low, across ? a / 90 : b / 45)
+      const step = nice((high - low) / unit, across ? a / 90 : b / 45) * unit
       for (let v = Math.ceil(low / step) * step; v <= high; v += step) {
         const words = geographic ? degrees(v, across ? "EW" : "NS", step) : (v / unit).toLocaleString("en", { maximumFractionDigits: Math.max(0, -Math.floor(Math.log10(step / unit))) })
         const [x, y] = toScreen(across ? v : w, across ? n : v)
@@ -327,19 +339,18 @@ export function mount(root, facts, ask, told = () => {}) {
         pen.beginPath(); pen.moveTo(across ? x : MARGIN.left, across ? b : y); pen.lineTo(across ? x : MARGIN.left - 3, across ? b + 3 : y); pen.stroke()
       }
     }
-    if (unit === 1000) { pen.textAlign = "left"; pen.fillText("km", 2, b + 14) }
+    if (unit !== 1) { pen.textAlign = "left"; pen.fillText("km", 2, b + 14) }
   }
   const repaint = () => drawTo(canvas.getContext("2d"), size, scale())
 
   // ---- drawing what is asked for -------------------------------------------------------------------------------------------
   let turn = 0
   const side = (which) => (which ? { layer: layerOf[which.layer], at: which.at } : { layer: layerOf[state.top], at: {} })
-  const sideName = (which) => {
+  const sideName = (which) => { // what this side does not share with the other
     const { layer, at } = side(which)
-    const own = layer ? dimsOf(layer).filter((d) => dimOf[d] && comparable().includes(d)).map((d) => labels(dimOf[d])[at[d] ?? state.at[d]]) : []
-    return [own.join(", ") || layer?.title || ""].join("")
+    const own = layer ? words(dimsOf(layer).filter((d) => (state.other.at[d] ?? state.at[d]) !== state.at[d]), at) : []
+    return (state.other.layer !== state.top || !own.length ? [layer?.title ?? "nothing", ...own] : own).join(", ")
   }
-  const comparable = () => dims.filter((d) => labels(d).length > 1 && [layerOf[state.top], layerOf[state.other.layer]].some((l) => l && dimsOf(l).includes(d.name))).map((d) => d.name)
   const usesThreshold = (layer) => Boolean(layer) && layer.kind === "numbers" && facts.threshold.layer === layer.name && facts.threshold.hides
   const made = (layer, got) => (layer.kind === "error" ? judged(layer, got) : got[0])
   const refresh = async () => {
@@ -351,24 +362,31 @@ export function mount(root, facts, ask, told = () => {}) {
     const groups = state.group && facts.groups ? wantedOf(layerOf[facts.groups], {}) : []
     root.dataset.busy = "true"
     let got
-    try { got = await planes([...wanted.flat(), ...marks, ...groups]) } catch (error) { under.textContent = `This could not be read: ${error.message ?? error}`; return }
+    try { got = await planes([...wanted.flat(), ...marks, ...groups], ...(groups.length ? [place().bounds, [1500, 1500]] : [])) } catch (error) { under.textContent = `This could not be read: ${error.message ?? error}` }
     if (mine !== turn) return
+    delete root.dataset.busy
+    if (!got) return
     const take = (n) => got.splice(0, n)
     const [top, other, below] = sides.map((s, i) => { const own = take(wanted[i].length); return s ? made(s.layer, own) : null })
     drawn = { top, other, below, marks: take(marks.length)[0] ?? null }
     if (groups.length && top?.codes) { const g = take(1)[0]; drawn.groups = g; if (top.layer.kind === "numbers") drawn.top = grouped(top, g); if (other?.layer.kind === "numbers") drawn.other = grouped(other, g) }
     if (state.compare === "difference" && drawn.top && drawn.other) drawn.top = drawn.top.width === drawn.other.width && drawn.top.codes && drawn.other.codes ? difference(drawn.top, drawn.other) : drawn.top
-    delete root.dataset.busy
     repaint()
     describe()
   }
   let resting = null
-  const moved = () => { repaint(); clearTimeout(resting); resting = setTimeout(facts.whole ? () => {} : refresh, 180) }
+  const moved = () => { // the middle of the view stays on the data
+    const [[w, s, e, n], [bw, bs, be, bn]] = [state.view, place().bounds]
+    const [dx, dy] = [clamp((w + e) / 2, bw, be) - (w + e) / 2, clamp((s + n) / 2, bs, bn) - (s + n) / 2]
+    state.view = [w + dx, s + dy, e + dx, n + dy]
+    repaint(); clearTimeout(resting); resting = setTimeout(facts.whole ? () => {} : refresh, 180) }
   const zoom = (by, x = null, y = null) => {
     const [w, s, e, n] = state.view
     const [cx, cy] = x === null ? [(w + e) / 2, (s + n) / 2] : [x, y]
     const [bw, , be] = place().bounds
-    if ((be - bw) / ((e - w) * by) > 4000 || (e - w) * by > 4 * Math.max(be - bw, 1e-9)) return
+    const [most] = fitted(place().bounds).map((_, i, f) => f[2] - f[0])
+    if ((be - bw) / ((e - w) * by) > 4000) return
+    by = Math.min(by, (1.5 * most) / (e - w))
     state.view = [cx - (cx - w) * by, cy - (cy - s) * by, cx + (e - cx) * by, cy + (n - cy) * by]
     moved()
   }
@@ -378,11 +396,20 @@ export function mount(root, facts, ask, told = () => {}) {
     const layer = layerOf[state.top] ?? layerOf[state.below]
     if (!layer) return facts.title
     const where = places.length > 1 ? [place().name] : []
-    const used = dimsOf(layer).filter((d) => dimOf[d]).map((d) => labels(dimOf[d])[positionsOfShown(layer)[d]])
+    const used = words(dimsOf(layer).filter((d) => dimOf[d]))
     const against = state.compare === "off" ? "" : state.compare === "swipe" ? ` | ${sideName(state.other)}` : ` minus ${sideName(state.other)}`
     return [...where, layer.title, ...used].join(", ") + against + (drawn?.top?.mean ? ", mean of each part" : "")
   }
-  const positionsOfShown = (layer) => Object.fromEntries(dimsOf(layer).map((d) => [d, Math.min(state.at[d] ?? 0, labels(dimOf[d]).length - 1)]))
+  const words = (names, at = {}) => { // what is shown along each dim; months ahead of another are told as the month that is meant
+    const where = Object.fromEntries(dims.map((d) => [d.name, Math.min(at[d.name] ?? state.at[d.name], labels(d).length - 1)]))
+    const ahead = names.map((d) => dimOf[d]).find((d) => d.ahead_of && names.includes(d.ahead_of))
+    return names.filter((d) => d !== ahead?.ahead_of).map((d) => {
+      const label = labels(dimOf[d])[where[d]]
+      if (dimOf[d] !== ahead) return label
+      const first = labels(dimOf[ahead.ahead_of])[where[ahead.ahead_of]]
+      return `${monthsOn(first, ahead.ahead[where[d]])} (${label}, known until ${monthsOn(first, -1)})`
+    })
+  }
   const describe = () => {
     title.textContent = titleText()
     legend.replaceChildren(...legendNodes())
@@ -404,31 +431,28 @@ export function mount(root, facts, ask, told = () => {}) {
     const warned = plane.layer.labels.length > 2 ? `Warning from ${figure(threshold(), layerOf[facts.threshold.layer])}: ` : ""
     return `${warned}${parts.join(", ")} of ${all.toLocaleString("en")}.${thin}`
   }
-  const legendItems = (plane) => {
-    if (!plane || plane.image) return { chips: [] }
-    const { layer } = plane
-    if (layer.kind === "classes") return { chips: layer.labels.map((l, i) => [layer.colours[i], l]).filter(([c]) => c) }
-    const ticks = layer.ticks?.length ? layer.ticks : [plane.low, plane.low + (plane.high - plane.low) / 2, plane.high]
-    const share = (v) => clamp((v - plane.low) / (plane.high - plane.low), 0, 1) ** layer.power
-    return { chips: [], ramp: layer.colours, ticks: ticks.map((v) => [share(v), figure(v, layer)]) }
-  }
-  const legendNodes = () => {
-    const out = []
-    const rows = state.compare === "swipe" ? [drawn?.top, drawn?.other] : [drawn?.top ?? null, drawn?.top ? null : drawn?.below]
-    const seen = new Set()
-    for (const plane of rows) {
-      const { chips, ramp, ticks } = legendItems(plane)
-      const key = JSON.stringify([chips, ramp, ticks])
-      if (!plane || seen.has(key)) continue
-      seen.add(key)
-      out.push(...chips.map(([c, l]) => h("span", { class: "chip" }, h("i", { style: `background:${c}` }), l)))
-      if (ramp) out.push(h("div", { class: "ramp" }, h("span", {}, plane.layer.difference ? "difference" : plane.layer.title), h("div", { class: "bar", style: `background:linear-gradient(90deg,${ramp.map((c) => c).join(",")})` }),
-        h("div", { class: "ticks" }, ticks.map(([at, words]) => h("span", { style: `left:${100 * at}%` }, words)))))
-      if (plane.layer.note) out.push(h("div", { class: "pale" }, plane.layer.note))
+  const legendRows = () => { // of each plane that is shown: { title, chips: [colour, words], ramp, ticks: [share, words], note }
+    const told = new Map()
+    for (const plane of [drawn?.top ?? drawn?.below, state.compare === "swipe" ? drawn?.other : null]) {
+      if (!plane) continue
+      const { layer } = plane
+      const share = (v) => clamp((v - plane.low) / (plane.high - plane.low), 0, 1) ** layer.power
+      const ticks = layer.ticks?.length ? layer.ticks : [plane.low, plane.low + (plane.high - plane.low) / 2, plane.high]
+      const one = { title: layer.difference ? "difference" : layer.title, note: layer.note ?? "" }
+      if (plane.image) one.chips = []
+      else if (layer.kind === "classes") one.chips = layer.labels.map((l, i) => [layer.colours[i], l]).filter(([c]) => c)
+      else Object.assign(one, { chips: [], ramp: layer.colours, ticks: ticks.map((v) => [share(v), figure(v, layer)]) })
+      told.set(JSON.stringify([one.chips, one.ramp, one.ticks]), one)
     }
-    if (facts.veil.length && drawn?.top) out.push(h("span", { class: "chip" }, h("i", { style: `background:${facts.veil[0]}` }), facts.veil[1]))
-    return out
+    const rows = [...told.values()]
+    if (facts.veil.length && drawn?.top) rows.push({ title: "", chips: [facts.veil], note: "" })
+    return rows
   }
+  const legendNodes = () => legendRows().flatMap(({ title: name, chips, ramp, ticks, note }) => [
+    ...chips.map(([c, l]) => h("span", { class: "chip" }, h("i", { style: `background:${c}` }), l)),
+    ramp && h("div", { class: "ramp" }, h("span", {}, name), h("div", { class: "bar", style: `background:linear-gradient(90deg,${ramp})` }), h("div", { class: "ticks" }, ticks.map(([at, words2]) => h("span", { style: `left:${100 * at}%` }, words2)))),
+    note && h("div", { class: "pale" }, note),
+  ].filter(Boolean))
 
   // ---- what a click tells --------------------------------------------------------------------------------------------------
   let alike = []
@@ -505,12 +529,14 @@ export function mount(root, facts, ask, told = () => {}) {
     const own = layer.dims.filter((d) => axes.includes(d))
     return own[0] === axes[0] ? (i, j) => (axes.length > 1 ? values?.[i]?.[j] : values?.[i]) : (i, j) => values?.[j]?.[i]
   }
+  const lineLook = (j) => `fill="none" stroke="${colours[j % colours.length]}" stroke-width="${j ? 1.5 : 2.6}" stroke-dasharray="${DASHES[j % DASHES.length]}"`
+  const lineSample = (j) => `<svg width="44" height="6" style="display:block" aria-hidden="true"><path d="M0 3H44" ${lineLook(j)}/></svg>`
   const tableHtml = (values, rough) => {
     const { layer: name, rows, columns, heads, also } = facts.table
     const layer = layerOf[name]
     const at = inOrder(values[name], layer, rows, columns)
     const colour = layerOf[facts.guess]?.kind === "classes" ? layerOf[facts.guess].colours : []
-    const head = labels(dimOf[columns]).map((c, j) => `<th scope="col"><span style="border-bottom:3px solid ${columns === "model" ? colours[j % colours.length] : "transparent"}">${text(c)}</span>${heads ? `<br><small>${text(figure(values[heads]?.[j] ?? null, layerOf[heads]))}</small>` : ""}</th>`).join("")
+    const head = labels(dimOf[columns]).map((c, j) => `<th scope="col">${text(c)}${facts.chart?.each === columns ? lineSample(j) : ""}${heads ? `<br><small>${text(figure(values[heads]?.[j] ?? null, layerOf[heads]))}</small>` : ""}</th>`).join("")
     const body = labels(dimOf[rows]).map((r, i) => {
       const cells = labels(dimOf[columns]).map((_, j) => {
         const v = at(i, j)
@@ -523,8 +549,7 @@ export function mount(root, facts, ask, told = () => {}) {
     })
     return `<div class="scroll"><table><tr><th scope="col">${text(dimOf[rows].title || rows)}</th>${also.length ? `<th scope="col">${text(also[0])}</th>` : ""}${head}</tr>${body.join("")}</table></div>`
   }
-  const shiftMonth = (month, by) => { const [y, m] = month.split("-").map(Number); const n = y * 12 + m - 1 + by; return `${Math.floor(n / 12)}-${String((n % 12) + 1).padStart(2, "0")}` }
-  const rowLabel = (dim, i, label) => (dimOf[dim].ahead_of ? shiftMonth(labels(dimOf[dimOf[dim].ahead_of])[state.at[dimOf[dim].ahead_of]], dimOf[dim].ahead[i]) : label)
+  const rowLabel = (name, i, label) => (dimOf[name].ahead_of ? monthsOn(firstMonth(dimOf[name]), dimOf[name].ahead[i]) : label)
   const chartSvg = (values) => {
     const { layer: name, along, each, truth, past, past_dim, origin } = facts.chart
     const at = inOrder(values[name], layerOf[name], along, each)
@@ -539,7 +564,7 @@ export function mount(root, facts, ask, told = () => {}) {
     const ticks = before.map(([, v], k) => (v ? `<rect x="${4 + k * step}" y="12" width="${Math.max(1, step * 0.8)}" height="66" fill="#777"/>` : "")).join("")
     const drawnLines = lines.map((_, j) => {
       const points = steps.map((_, i) => [split + (i + 0.5) * ahead, 78 - (66 * at(i, j)) / top, at(i, j)]).filter((p) => p[2] !== null && p[2] !== undefined)
-      return `<polyline points="${points.map((p) => `${p[0].toFixed(1)},${p[1].toFixed(1)}`).join(" ")}" fill="none" stroke="${colours[j % colours.length]}" stroke-width="${j ? 1.2 : 2.4}" stroke-dasharray="${DASHES[j % DASHES.length]}"/>`
+      return `<polyline points="${points.map((p) => `${p[0].toFixed(1)},${p[1].toFixed(1)}`).join(" ")}" ${lineLook(j)}/>`
     }).reverse().join("")
     const dots = truth ? steps.map((_, i) => (values[truth]?.[i] === 1 ? `<circle cx="${split + (i + 0.5) * ahead}" cy="84" r="3.2"/>` : "")).join("") : ""
     const told3 = `${lines.length} lines from ${first}; the highest ${figure(top, layerOf[name])}`
@@ -604,7 +629,7 @@ export function mount(root, facts, ask, told = () => {}) {
     const known = cells.filter((i) => truth.codes[i] !== nothing && guess.codes[i] !== nothing && !(guess.layer.kind === "numbers" && truth.codes[i] > 1))
     if (!known.length) return { n: 0 }
     if (guess.layer.kind === "numbers") {
-      const [p, t] = [known.map((i) => valueOf(guess, guess.codes[i])), known.map((i) => truth.codes[i])]
+      const [p, t] = [known.map((i) => valueAt(guess, i)), known.map((i) => truth.codes[i])]
       return { n: known.length, events: t.reduce((a, b) => a + b, 0), expected: p.reduce((a, b) => a + b, 0), "average precision": precision(p, t), Brier: average(p.map((v, i) => (v - t[i]) ** 2)) }
     }
     const classes = [...new Set(known.flatMap((i) => [truth.codes[i], guess.codes[i]]))]
@@ -614,6 +639,7 @@ export function mount(root, facts, ask, told = () => {}) {
     })
     return { n: known.length, accuracy: average(known.map((i) => Number(truth.codes[i] === guess.codes[i]))), "mean IoU": average(iou) }
   }
+  let askedRegion = null
   const tellRegion = async () => {
     const region = state.region
     if (!region) { regionBox.replaceChildren(); return }
@@ -623,7 +649,9 @@ export function mount(root, facts, ask, told = () => {}) {
     const wanted = [...(guess ? models.map((_, m) => ({ layer: guess.name, at: positions(guess, guess.dims.includes("model") ? { model: m } : {}) })) : []),
       ...(facts.truth ? wantedOf(layerOf[facts.truth], {}) : []), ...(layerOf[facts.split] ? wantedOf(layerOf[facts.split], {}) : []),
       ...(facts.groups ? wantedOf(layerOf[facts.groups], {}) : []), ...(layerOf[state.top] && layerOf[state.top].kind !== "error" ? wantedOf(layerOf[state.top], {}) : [])]
-    const got = await planes(wanted, view, [1500, 1500])
+    const mine = (askedRegion = {})
+    const got = await planes(wanted, view, [1500, 1500], true)
+    if (mine !== askedRegion || region !== state.region) return
     const guesses = guess ? got.splice(0, models.length) : []
     const truth = facts.truth ? got.shift() : null
     const split = layerOf[facts.split] ? got.shift() : null
@@ -632,8 +660,9 @@ export function mount(root, facts, ask, told = () => {}) {
     const cells = cellsIn(truth ?? top, region, groups)
     const lines = []
     if (top?.codes && top.codes.length === (truth ?? top).codes.length) {
-      const codes = cells.map((i) => top.codes[i]).filter((v) => v !== nothing)
-      if (top.layer.kind === "numbers") { const v = codes.map((c) => valueOf(top, c)); lines.push(`${top.layer.title}: mean ${figure(average(v), top.layer)}, highest ${figure(v.reduce((a, b) => Math.max(a, b), -Infinity), top.layer)}`) }
+      const known = cells.filter((i) => top.codes[i] !== nothing)
+      const codes = known.map((i) => top.codes[i])
+      if (top.layer.kind === "numbers") { const v = known.map((i) => valueAt(top, i)); lines.push(`${top.layer.title}: mean ${figure(average(v), top.layer)}, highest ${figure(v.reduce((a, b) => Math.max(a, b), -Infinity), top.layer)}`) }
       else lines.push(`${top.layer.title}: ${top.layer.labels.map((l, c) => [l, codes.filter((v) => v === c).length]).filter(([, n]) => n).sort((a, b) => b[1] - a[1]).slice(0, 6).map(([l, n]) => `${l} ${figure(n / codes.length, { form: "percent" })}`).join(", ")}`)
     }
     const remark = dimOf[facts.split]?.remarks[state.at[facts.split]]
@@ -657,7 +686,7 @@ export function mount(root, facts, ask, told = () => {}) {
     const rows = cells.map((i) => {
       const [w, s, e, n] = cellBox(plane, i)
       const [x, y] = [(w + e) / 2, (s + n) / 2]
-      const value = (p) => (p.codes[i] === nothing ? "" : p.layer.kind === "classes" ? p.layer.labels[p.codes[i]] : +valueOf(p, p.codes[i]).toPrecision(4))
+      const value = (p) => (p.codes[i] === nothing ? "" : p.layer.kind === "classes" ? p.layer.labels[p.codes[i]] : +valueAt(p, i).toPrecision(6))
       return [x, y, ...(lonlat(x, y) ?? ["", ""]).map((v) => (v === "" ? "" : +v.toFixed(6))), ...(split ? [value(split)] : []), ...(truth ? [value(truth)] : []), ...guesses.map(value)]
     })
     const quoted = (v) => (/[",\n]/.test(String(v)) ? `"${String(v).replace(/"/g, '""')}"` : v)
@@ -668,23 +697,41 @@ export function mount(root, facts, ask, told = () => {}) {
     download(`${slug()}.geojson`, JSON.stringify({ type: "FeatureCollection", features: [{ type: "Feature", properties: { title: title.textContent }, geometry: { type: "Polygon", coordinates: [ring] } }] }), "application/geo+json")
   }
   const exportPicture = () => {
-    const k = 2
-    const notes = [said.textContent, facts.caption, place().crs].filter(Boolean)
-    const made2 = Object.assign(document.createElement("canvas"), { width: size[0] * k, height: (size[1] + 70 + 16 * notes.length) * k })
+    const [k, wide] = [2, size[0] - MARGIN.left - 6]
+    const made2 = document.createElement("canvas")
     const pen = made2.getContext("2d")
+    const font = (style = "") => { pen.font = `${style} 11px system-ui, sans-serif` }
+    const wrapped = (line) => line.split(" ").reduce((rows, word) => { const longer = `${rows.at(-1)} ${word}`.trim(); if (pen.measureText(longer).width > wide) rows.push(word); else rows[rows.length - 1] = longer; return rows }, [""])
+    const below = (draw) => { // the legend and the words under the map: where they end
+      let [x, y] = [MARGIN.left, size[1] + 48]
+      font()
+      for (const { title: name, chips, ramp, ticks } of legendRows()) {
+        for (const [c, l] of chips) {
+          const room = pen.measureText(l).width + 30
+          if (x > MARGIN.left && x + room > size[0]) { x = MARGIN.left; y += 16 }
+          if (draw) { pen.fillStyle = c; pen.fillRect(x, y - 9, 11, 11); pen.strokeStyle = "#666"; pen.strokeRect(x, y - 9, 11, 11); pen.fillStyle = "#111"; pen.fillText(l, x + 16, y) }
+          x += room
+        }
+        if (x > MARGIN.left) { x = MARGIN.left; y += 18 }
+        if (!ramp) continue
+        const bar = pen.createLinearGradient(x, 0, x + 240, 0)
+        ramp.forEach((c, i) => bar.addColorStop(i / (ramp.length - 1), c))
+        if (draw) {
+          pen.fillStyle = "#111"; pen.fillText(name, x, y); pen.fillStyle = bar; pen.fillRect(x, y + 5, 240, 10); pen.fillStyle = "#111"
+          for (const [at, words2] of ticks) { pen.textAlign = at < 0.02 ? "left" : "center"; pen.fillText(words2, x + 240 * at, y + 27) }
+          pen.textAlign = "left"
+        }
+        y += 46
+      }
+      const notes = [said.textContent, ...legendRows().map((one) => one.note), facts.caption, place().crs].filter(Boolean).flatMap(wrapped)
+      if (draw) { pen.fillStyle = "#555"; notes.forEach((line, i) => pen.fillText(line, MARGIN.left, y + 15 * i)) }
+      return y + 15 * notes.length
+    }
+    Object.assign(made2, { width: size[0] * k, height: below(false) * k })
+    drawTo(pen, [size[0], made2.height / k], k, 26)
     pen.setTransform(k, 0, 0, k, 0, 0)
-    pen.fillStyle = "#fff"; pen.fillRect(0, 0, made2.width, made2.height)
-    const whole = document.createElement("canvas")
-    Object.assign(whole, { width: size[0] * k, height: size[1] * k })
-    drawTo(whole.getContext("2d"), size, k)
-    pen.drawImage(whole, 0, 26, size[0], size[1])
-    pen.fillStyle = "#111"; pen.font = "600 13px system-ui, sans-serif"; pen.fillText(title.textContent, MARGIN.left, 17, size[0] - MARGIN.left)
-    let [x, y] = [MARGIN.left, size[1] + 44]
-    pen.font = "11px system-ui, sans-serif"
-    const { chips, ramp, ticks } = legendItems(drawn?.top ?? drawn?.below)
-    for (const [c, l] of chips ?? []) { pen.fillStyle = c; pen.fillRect(x, y - 9, 11, 11); pen.fillStyle = "#111"; pen.fillText(l, x + 15, y); x += pen.measureText(l).width + 28; if (x > size[0] - 90) { x = MARGIN.left; y += 15 } }
-    if (ramp) { const bar = pen.createLinearGradient(x, 0, x + 240, 0); ramp.forEach((c, i) => bar.addColorStop(i / (ramp.length - 1), c)); pen.fillStyle = bar; pen.fillRect(x, y - 10, 240, 9); pen.fillStyle = "#111"; pen.textAlign = "center"; ticks.forEach(([at, words]) => pen.fillText(words, x + 240 * at, y + 12)); pen.textAlign = "left"; y += 12 }
-    notes.forEach((n, i) => { pen.fillStyle = "#555"; pen.fillText(n, MARGIN.left, y + 18 + 15 * i, size[0] - MARGIN.left) })
+    pen.fillStyle = "#111"; pen.textAlign = "left"; font("600"); pen.fillText(title.textContent, MARGIN.left, 17, wide)
+    below(true)
     made2.toBlob((blob) => download(`${slug()}.png`, blob))
   }
 
@@ -704,13 +751,18 @@ export function mount(root, facts, ask, told = () => {}) {
     return h("div", {}, field, gaps)
   }
   const play = (dim, button) => {
-    if (players[dim.name]) { clearInterval(players[dim.name]); delete players[dim.name]; button.textContent = "▶"; return }
-    button.textContent = "❚❚"
+    const playing = !players[dim.name]
+    button.textContent = playing ? "❚❚" : "▶"
+    button.setAttribute("aria-label", `${playing ? "pause" : "play"} ${dim.title || dim.name}`)
+    if (!playing) { clearInterval(players[dim.name]); delete players[dim.name]; return }
     players[dim.name] = setInterval(() => { if (!root.isConnected) return clearInterval(players[dim.name]); if (!root.dataset.busy) setDim(dim.name, (state.at[dim.name] + 1) % labels(dim).length) }, 700)
   }
   const setDim = (name, value) => {
     state.at[name] = value
-    if (facts.threshold.by?.includes(name)) startThreshold()
+    dimsMoved([name])
+  }
+  const dimsMoved = (names) => {
+    if (names.some((name) => facts.threshold.by?.includes(name))) startThreshold()
     refresh()
     tell()
     if (state.region) tellRegion()
@@ -843,6 +895,7 @@ export function mount(root, facts, ask, told = () => {}) {
   // ---- hands ---------------------------------------------------------------------------------------------------------------
   const at = (event) => { const box = canvas.getBoundingClientRect(); return [((event.clientX - box.left) / box.width) * size[0], ((event.clientY - box.top) / box.height) * size[1]] }
   let from = null
+  canvas.addEventListener("pointercancel", () => { from = null })
   canvas.addEventListener("pointerdown", (event) => {
     const [px, py] = at(event)
     const cut = MARGIN.left + state.swipe * inside()[0]
@@ -921,6 +974,12 @@ export function mount(root, facts, ask, told = () => {}) {
   watch.observe(canvas.parentElement)
   resize()
   if (facts.likeness) ask({ what: "alike", chosen: state.like }).then((answer) => { tellAlike(answer); repaint() })
-  const set = (changes) => { Object.assign(state.at, changes.at ?? {}); for (const k of ["below", "top", "compare", "opacity"]) if (k in changes) state[k] = changes[k]; refresh() }
-  return { set, state, destroy: () => { watch.disconnect(); Object.values(players).forEach(clearInterval) } }
+  const set = (changes) => {
+    for (const k of ["below", "top", "compare", "opacity"]) if (k in changes) state[k] = changes[k]
+    buildOther()
+    Object.assign(state.at, changes.at ?? {})
+    dimsMoved(Object.keys(changes.at ?? {}))
+  }
+  root.explorer = { set, state, toScreen, destroy: () => { watch.disconnect(); Object.values(players).forEach(clearInterval) } }
+  return root.explorer
 }

@@ -163,8 +163,14 @@ def _place(data: xr.Dataset, attrs: Mapping[Any, Any]) -> Place:
     from pyproj import CRS
 
     ids = ("PRIO-GRID", first, -720, 1) if half else None
+    around = (
+        max(-180, 2 * west - east),
+        max(-90, 2 * south - north),
+        min(180, 2 * east - west),
+        min(90, 2 * north - south),
+    )
     return Place(
-        "the region", {"": Grid(bounds, shape)}, CRS("OGC:CRS84"), ground(bounds), ids, names=names if half else {}
+        "the region", {"": Grid(bounds, shape)}, CRS("OGC:CRS84"), ground(around), ids, names=names if half else {}
     )
 
 
