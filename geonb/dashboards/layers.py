@@ -37,7 +37,10 @@ class Grid:
         west, south, east, north = self.bounds
         if not (west <= x < east and south < y <= north):
             return None
-        return int((north - y) / (north - south) * self.shape[0]), int((x - west) / (east - west) * self.shape[1])
+        row, column = (north - y) / (north - south) * self.shape[0], (x - west) / (east - west) * self.shape[1]
+        return min(int(row), self.shape[0] - 1), min(
+            int(column), self.shape[1] - 1
+        )  # so near to a side, it is rounded to it
 
     def window(self, view: Sequence[float], pixels: int) -> tuple[dict[str, slice], tuple[float, float, float, float]]:
         """Slices that show a view = (west, south, east, north) in at most `pixels` a side, and the ground they cover.
@@ -115,7 +118,7 @@ class Layer:
         known = values[np.isfinite(values)]
         low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
         whole = known.size and high - low <= STEPS and bool((known == np.rint(known)).all())
-        return low, low + STEPS if whole else max(high, low + 1e-12)
+        return low, low + STEPS if whole else high if high > low else low + max(1.0, abs(low))
 
     def codes(self, values: np.ndarray, low: float, high: float, steps: int = STEPS) -> np.ndarray:
         """Values as bytes: a class by its number, a number in `steps` between low and high; 255 for nothing."""
