@@ -15,10 +15,14 @@ from geonb import parameters, registry
 from geonb.base import project, specs, trust
 from geonb.base.conventions import refuse
 from geonb.base.files import read_json
+from geonb.runs import latest
 from geonb.runs import run as runs_run
 
 if TYPE_CHECKING:
     from geonb.registry import Workload
+
+# What the shared notebooks need of a run that they go on with, by their numbers.
+NEEDS = {3: ("store", "model"), 4: ("predictions",), 5: ("store", "model"), 6: ("store", "predictions")}
 
 
 @dataclass(frozen=True)
@@ -204,7 +208,7 @@ def _existing(
     if not resume and first == 1:
         return None
     try:
-        found = runs_run.open_run(workload, named, root)
+        found = runs_run.open_run(workload, named, root) if resume else _newest_for(workload, record, chosen, root)
     except FileNotFoundError as error:
         if isinstance(resume, str) or first > 2:
             raise
@@ -228,14 +232,40 @@ def _existing(
             f"{found.path} is a run of {info['workload']}, not of {record.name}. Give the workload it is of: "
             f"geonb run {info['workload']} --resume {two_words(found)}"
         )
-    needed = [n for n in info["steps"] if 1 < number_of(n) < min(first, 4)]
-    unfinished = [n for n in needed if info["steps"][n].get("state") != "done" and n not in chosen]
-    if unfinished:
+    if unfinished := _unfinished(info, chosen):
         raise ValueError(
             f"{', '.join(chosen)} needs {', '.join(unfinished)}, unfinished in {found.name}. "
             f"Finish it: geonb run {workload} --resume {two_words(found)}"
         )
     return found
+
+
+def _newest_for(workload: str, record: Workload, chosen: list[str], root: Path) -> runs_run.Run:
+    """The newest run that steps can go on with: nobody else runs it, and what they build on is done.
+
+    Where there is none such, the newest of all, which tells by itself what is wrong with it.
+    """
+    needs = NEEDS.get(number_of(chosen[0]), ()) if record.task else ()
+
+    def lacks(run: runs_run.Run) -> str:
+        if why := latest.lacking(run, needs):
+            return why
+        if run.info["state"] == "running":
+            return f"is being run by another process (pid {run.info.get('pid')})"
+        return "".join(f"{step} is unfinished" for step in _unfinished(run.info, chosen)[:1])
+
+    try:
+        return runs_run.newest(workload, lacks, root, needs)
+    except FileNotFoundError:
+        if needs:
+            raise
+        return runs_run.open_run(workload, "latest", root)
+
+
+def _unfinished(info: Mapping[str, Any], chosen: Sequence[str]) -> list[str]:
+    """Steps that the chosen ones build on, and that a run began and did not end."""
+    needed = [name for name in info["steps"] if 1 < number_of(name) < min(number_of(chosen[0]), 4)]
+    return [name for name in needed if info["steps"][name].get("state") != "done" and name not in chosen]
 
 
 def _differs(found: runs_run.Run, step: Step) -> bool:

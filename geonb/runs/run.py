@@ -13,6 +13,7 @@ import os
 import platform
 import random
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -20,9 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geonb import registry
-from geonb.base.conventions import VERSION
+from geonb.base.conventions import VERSION, WORKLOADS
 from geonb.base.files import locked, read_json, write_text
 from geonb.base.project import plain_name, project_root
+from geonb.runs import latest
 
 if TYPE_CHECKING:
     import lightning as L
@@ -202,35 +204,100 @@ def parameters_text(workload: str, parameters: dict[str, Any]) -> str:
     )
 
 
-def open_run(workload: str, run: str | Path = "latest", root: Path | None = None) -> Run:
+def open_run(workload: str, run: str | Path = "latest", root: Path | None = None, needs: Sequence[str] = ()) -> Run:
     """Open a run folder by name, by its two words, by path, or the newest one.
+
+    Parameters
+    ----------
+    needs : of "store", "model", "predictions"
+        What the run must have. "latest" is then the newest that has it, and a line is printed if newer ones were passed over.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such run; lists those there are.
+        If there is no such run, or it lacks what is needed; lists those that would do.
     ValueError
         If two runs have the same two words; lists them.
     """
     root = Path(root or project_root())
+    if str(run) == "latest":
+        return newest(workload, lambda one: latest.lacking(one, needs), root, needs)
+    found = _named(workload, run, root)
+    if why := latest.lacking(found, needs) if needs else "":
+        fitting = [one.name for one in _runs(root, folder_name(workload)) if not latest.lacking(one, needs)]
+        would = f"set `run` to one that has: {', '.join(fitting[: latest.MOST])}" if fitting else "no other run has"
+        raise FileNotFoundError(
+            f"{found.path} has not what is needed, {latest.called(needs)}: {why}. Finish it, or {would}."
+        )
+    return found
+
+
+def newest(workload: str, lacks: Callable[[Run], str], root: Path, needs: Sequence[str] = ()) -> Run:
+    """Open a workload's newest run that lacks nothing; say which newer ones were passed over.
+
+    Parameters
+    ----------
+    lacks : what a run lacks, in words; empty for nothing
+    needs : what is needed, for the error's words
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none; lists the runs there are and what each lacks, and those of other workloads that would do.
+    """
+    passed: list[tuple[Run, str]] = []
+    for one in _runs(root, folder_name(workload)):
+        if not (why := lacks(one)):
+            if passed:
+                print(f"{one.name}; newer runs were passed over. {latest.told(passed)}", flush=True)
+            return one
+        passed.append((one, why))
     folder = root / "runs" / folder_name(workload)
-    there = sorted((p.parent for p in folder.glob("*/run.json")), key=_started)
-    if str(run) == "latest" and there:
-        return Run(there[-1])
-    given = Path(run)
+    what = (
+        f"No run in {folder} has {latest.called(needs) or 'all that is needed'}"
+        if passed
+        else f"No run yet in {folder}"
+    )
+    lines = [f"{what}. {latest.told(passed) or 'There are: none'}. Make one with: geonb run {workload}"]
+    others = [one for one in _runs(root, "*") if one.path.parent != folder and not lacks(one)]
+    if others:
+        names = ", ".join(f"{one.workload}/{one.name}" for one in others[: latest.MOST])
+        lines.append(f"Runs of other workloads that would do (set `workload`): {names}.")
+    if not (passed or ":" in workload or workload in WORKLOADS):
+        known = ", ".join(sorted(WORKLOADS))
+        lines.append(f"Workloads of geonb: {known}; one of your own is given as 'package.module:RECORD'.")
+    raise FileNotFoundError("\n".join(lines))
+
+
+def _runs(root: Path, folder: str) -> list[Run]:
+    """The runs in a workload's folder ("*": in all), the newest first."""
+    there = [path.parent for path in (root / "runs").glob(f"{folder}/*/run.json")]
+    return [Run(path) for path in sorted(there, key=lambda path: (_started(path), path), reverse=True)]
+
+
+def _named(workload: str, run: str | Path, root: Path) -> Run:
+    folder, given = root / "runs" / folder_name(workload), Path(run)
     for path in (folder / given, root / given, given):
-        if str(run) != "latest" and (path / "run.json").is_file():
+        if (path / "run.json").is_file():
             return Run(_plain(path))
-    matches = [p for p in there if p.name.partition("_")[2] == str(run)]
+    there = _runs(root, folder.name)
+    matches = [one for one in there if one.name.partition("_")[2] == str(run)]
     if len(matches) == 1:
-        return Run(matches[0])
+        return matches[0]
     if matches:
         raise ValueError(
-            f"{run!r} names {len(matches)} runs: {', '.join(p.name for p in matches)}. Give the whole name."
+            f"{str(run)!r} names {len(matches)} runs: {', '.join(one.name for one in matches)}. Give the whole name."
         )
-    names = ", ".join(p.name for p in reversed(there[-10:])) or "none"
-    what = "No run yet" if str(run) == "latest" else f"No run {str(run)!r}"
-    raise FileNotFoundError(f"{what} in {folder}. There are: {names}. Make one with: geonb run {workload}")
+    names = ", ".join(one.name for one in there[:10]) or "none"
+    elsewhere = [
+        one
+        for one in _runs(root, "*")
+        if one.workload != folder.name and str(run) in (one.name, one.name.partition("_")[2])
+    ]
+    hint = f" There is {elsewhere[0].workload}/{elsewhere[0].name}: set `workload`." if elsewhere else ""
+    raise FileNotFoundError(
+        f"No run {str(run)!r} in {folder}. There are: {names}.{hint} Make one with: geonb run {workload}"
+    )
 
 
 def _plain(path: Path) -> Path:
@@ -261,7 +328,8 @@ def start_run(workload: str, run: str | Path = "latest", **parameters: Any) -> R
     """Open the run that notebook 02 goes on with, or make it.
 
     With ``run="latest"`` this is the newest run trained with these very parameters, so that running the notebook again
-    continues it; if there is none, or a newer sample store has been written since, a new one.
+    continues it; if there is none, or a newer sample store has been written since, a new one. One that another process is
+    training is left to it.
 
     Parameters
     ----------
@@ -275,14 +343,19 @@ def start_run(workload: str, run: str | Path = "latest", **parameters: Any) -> R
         return opened
     root = project_root()
     stores = (root / "data" / folder_name(workload)).glob("*/store.json")
-    newest = max(stores, key=lambda p: p.stat().st_mtime_ns, default=None)
-    folder = root / "runs" / folder_name(workload)
-    for path in sorted((p.parent for p in folder.glob("*/run.json")), key=_started, reverse=True):
-        found = Run(path)
+    sealed = max(stores, key=lambda p: p.stat().st_mtime_ns, default=None)
+    for found in _runs(root, folder_name(workload)):
         # a newer sample store means another experiment, even with the same settings
-        same_store = parameters.get("store") or newest is None or found.store in (None, newest.parent)
-        if _started(path) and found.info.get("training") == wanted and same_store:
-            return found
+        same_store = parameters.get("store") or sealed is None or found.store in (None, sealed.parent)
+        if not (_started(found.path) and found.info.get("training") == wanted and same_store):
+            continue
+        if found.info["state"] == "running" and latest.lacking(found, ["model"]):
+            print(
+                f"{found.name} is being trained by another process, with these very settings: this is a run beside it",
+                flush=True,
+            )
+            continue
+        return found
     made = new_run(workload, wanted)
     made.update(training=wanted)
     return made

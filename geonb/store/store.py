@@ -201,7 +201,9 @@ def _opened(path: str | Path, workload: str | None = None) -> Store:
     if not (folder / "store.json").is_file():
         state = "an unfinished or damaged store (no store.json)" if folder.is_dir() else "no sample store"
         notebook = f"01_dataset_{workload}" if workload else "01_dataset_*"
-        raise FileNotFoundError(f"At {path} there is {state}. Run notebooks/{notebook}.ipynb first, or set `store`.")
+        raise FileNotFoundError(
+            f"At {path} there is {state}. Run notebooks/{notebook}.ipynb first, or name another store."
+        )
     try:
         meta = base_files.read_json(folder / "store.json")
     except ValueError as error:
@@ -218,7 +220,7 @@ def _newest(workload: str | None) -> Store:
     seals = [p for p in home.glob(f"{workload or '*'}/*/store.json") if p.parent.suffix != ".partial"]
     if not seals:
         raise FileNotFoundError(
-            f"No sample store in {home / (workload or '')}. Run notebooks/01_dataset_{workload or '*'}.ipynb first, or set `store`."
+            f"No sample store in {home / (workload or '')}. Run notebooks/01_dataset_{workload or '*'}.ipynb first, or name one."
         )
     return open_store(max(seals, key=lambda p: p.stat().st_mtime).parent)
 

@@ -476,7 +476,7 @@ def test_nothing_there_names_the_notebook(tmp_path, monkeypatch):
     monkeypatch.setenv("GEONB_ROOT", str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"01_dataset_clouds\.ipynb"):
         store.open_store(workload="clouds")
-    with pytest.raises(FileNotFoundError, match="set `store`"):
+    with pytest.raises(FileNotFoundError, match="name another store"):
         store.open_store(tmp_path / "nowhere")
 
 
