@@ -16,7 +16,7 @@ store
     by blocks (``grid_store``: stores of such), the proof that they don't leak (``leakage``), a node-local ``memory_map`` and
     the ``loaders`` of batches over it.
 training
-    The base ``task`` and model cards, the loop with its log and patience (``fit``), augmentation, optimisers.
+    The base ``task`` and model cards, the loop with its patience (``fit``), its log and ``progress``, augmentation, optimisers.
 prediction
     predictions.zarr, baselines beside the network; ``scenes`` predicted pixel by pixel; ``many`` rasters, over Dask processes.
 scores

@@ -9,6 +9,7 @@ VERSION = "0.1.0.dev0"  # of geonb; what is written on disk says which one wrote
 IGNORE = 255  # target of a pixel without a label
 SPLITS = ("train", "val", "test")
 WORKLOADS: dict[str, str] = {}  # name -> import path of its record; filled from the top (geonb/__init__.py)
+PROGRESS = "geonb-progress"  # display by which the kernel of a headless run tells how far it is; never in its notebook
 SPLIT_CODES = {name: code for code, name in enumerate(("none", *SPLITS))}  # in maps of the split
 
 

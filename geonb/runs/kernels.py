@@ -23,6 +23,7 @@ from typing import Any
 
 import psutil
 
+from geonb.base.conventions import PROGRESS
 from geonb.base.files import whole_file
 from geonb.runs.monitor import ANSI, Log, Memory, end_processes, last_drawn
 
@@ -113,6 +114,7 @@ def execute(
     keep_open: tuple[int, ...] = (),
     label: str = "geonb-kernel",
     on_cell: Callable[[int, int, str], None] = lambda cell, of, title: None,
+    on_progress: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
     """Run a notebook in a new kernel and write the executed copy, also when it fails.
 
@@ -134,6 +136,7 @@ def execute(
     label : str
         First part of the name of the kernel's socket folder.
     on_cell : called with (code cell, number of code cells, title) before each
+    on_progress : called with what a cell says of how far it is, see :mod:`geonb.training.progress`
     """
     recorder = _Recorder(output, log, stop or Stop(), on_cell)
     logger.setLevel(logging.CRITICAL)  # its own reading of parameters cells warns of names that are there
@@ -155,6 +158,7 @@ def execute(
             kernel_name="python3",
             language="python",
             recorder=recorder,
+            on_progress=on_progress,
             folder=folder,
             kernel=kernel,
             timeout=cell_timeout_s,
@@ -248,7 +252,8 @@ class _Client(PapermillNotebookClient):
 
     stalled, heard, idle = "", 0.0, 0.0  # a kernel may end before its first cell
 
-    def execute(self, folder: Path, kernel: dict[str, Any]) -> Any:
+    def execute(self, folder: Path, kernel: dict[str, Any], on_progress: Callable[[str], None]) -> Any:
+        self.on_progress = on_progress
         self.reset_execution_trackers()
         # a path of a Unix socket has some 100 characters at most
         local = sys.platform != "win32" and len(str(folder)) < 80
@@ -339,6 +344,11 @@ class _Client(PapermillNotebookClient):
 
     def process_message(self, msg: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         self.heard = time.monotonic()
+        if (
+            msg["msg_type"] == "update_display_data"
+            and msg["content"].get("transient", {}).get("display_id") == PROGRESS
+        ):
+            self.on_progress(str(msg["content"]["data"].get("text/plain", "")))
         if msg["msg_type"] == "stream":
             self.nb_man.log_file.write(msg["content"]["text"], msg["content"]["name"])
         try:
@@ -386,7 +396,7 @@ class _Engine(Engine):
             ipython_hist_file=":memory:",
         )
         try:
-            client.execute(folder, kwargs["kernel"])
+            client.execute(folder, kwargs["kernel"], kwargs["on_progress"])
         finally:
             recorder.nb = client.nb
             recorder.notebook_complete()

@@ -224,6 +224,7 @@ def _run_step(plan: Plan, step: Step, inputs: dict, stop: Stop, lock: int, limit
                 keep_open=(lock,),
                 label=_label(plan.run),
                 on_cell=lambda cell, of, title: _advance(bar, cell, of, title),
+                on_progress=bar.set_description_str,
             )
         except OSError as error:  # the disk is full, or the folder went away
             state = "died" if error.errno == errno.ENOMEM else "failed"
@@ -268,11 +269,21 @@ def explain(plan: Plan, step: Step, outcome: Outcome) -> str:
         f"Log: {(plan.run.path / 'log.txt').relative_to(plan.root)}",
     ]
     lines += filter(None, [_full(plan, outcome.error).strip()])
+    lines += filter(None, [_kept(plan, step)])
     if outcome.state == "died" and "memory" in outcome.error.lower():
         lines.append("Give less at once (a smaller `batch` or `patch`), or ask for more memory, then:")
     # what is damaged was made by a step before: only a resumption of all makes it again
     lines.append(_resume_line(plan, every=CURED in outcome.error))
     return "\n".join(lines)
+
+
+def _kept(plan: Plan, step: Step) -> str:
+    """What of a training that was broken off is kept; empty where nothing is, or the step is another one."""
+    log = plan.run.path / "log.csv"
+    if step.number != 2 or not (plan.run.checkpoints / "last.ckpt").is_file() or not log.is_file():
+        return ""
+    epoch = log.read_text(encoding="utf-8", errors="replace").splitlines()[-1].partition(",")[0]
+    return f"Kept: epoch {epoch} of the training; resumed with the same settings, it goes on from there."
 
 
 def _full(plan: Plan, error: str) -> str:
@@ -350,12 +361,8 @@ def _bar(step: Step, out: TextIO) -> Any:
     """A bar over cells: in a terminal, or in JupyterLab when called from a notebook; else disabled."""
     from tqdm import tqdm
 
-    options = {
-        "desc": step.name,
-        "unit": "cell",
-        "leave": False,
-        "bar_format": "{desc} {n}/{total} |{bar:20}| {postfix}",
-    }
+    form = f"{step.name} {{n}}/{{total}} |{{bar:20}}| {{desc}}"
+    options: dict[str, Any] = {"unit": "cell", "leave": False, "bar_format": form}
     if "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None:
         from tqdm.auto import tqdm as auto
 
@@ -369,7 +376,7 @@ def _label(run: runs_run.Run) -> str:
 
 def _advance(bar: Any, cell: int, of: int, title: str) -> None:
     bar.total, bar.n = of, max(cell - 1, 0)
-    bar.set_postfix_str(title)
+    bar.set_description_str(title)
 
 
 def _show_epoch(line: str, bar: Any, out: TextIO) -> None:

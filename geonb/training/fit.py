@@ -1,16 +1,15 @@
-"""The training loop's frame: Lightning's Trainer with a resumable log, calm progress, step-wise seeds, averaged weights."""
+"""The training loop's frame: Lightning's Trainer with a resumable log, step-wise seeds, averaged weights, a word where it ends early."""
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
-import math
-import os
 import pickle
-import sys
+import signal
+import threading
 import warnings
 import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +17,13 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.optim.swa_utils import AveragedModel, update_bn
-from tqdm.auto import tqdm
 
 from geonb.base.files import whole_file, write_text
 from geonb.training.averaging import Averaging, RunningAverage
 from geonb.training.optimizers import check_optimizer, first_averaged
+from geonb.training.progress import Display, EpochLog, spoken
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,71 +36,6 @@ LAST = "last.ckpt"
 # One device: the loaders do not yet deal windows to several, each would train on all of them.
 SILENT: dict[str, Any] = {"devices": 1, "logger": False, "enable_progress_bar": False, "enable_model_summary": False,
                           "num_sanity_val_steps": 0}  # fmt: skip
-
-
-class EpochLog(Callback):
-    """Write log.csv, one row an epoch, and tell the epoch in one line (headless) or on a bar (live).
-
-    The rows travel in the checkpoint: a resumed training has the log of an unbroken one.
-    """
-
-    def __init__(self, path: Path, live: bool) -> None:
-        self.path, self.live = path, live
-        self.rows: list[dict[str, Any]] = []
-        self.bar: tqdm | None = None
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.rows = state["rows"]
-
-    def begin(self, metrics: dict[str, float], epochs: int) -> None:
-        """Row 0: the validation of what is there before the first step; there is no training loss yet."""
-        found = {name: round(float(value), 6) for name, value in sorted(metrics.items())}
-        self._add({"epoch": 0, "step": 0, "train_loss": None, **found})
-        print(f"epoch 0/{epochs}  {_told(found)}", flush=True)
-
-    def on_train_start(self, trainer: L.Trainer, _: L.LightningModule) -> None:
-        if self.live:
-            self.bar = tqdm(total=trainer.max_epochs, initial=trainer.current_epoch, unit="epoch", file=sys.stdout)
-
-    def on_train_epoch_end(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        metrics = {name: round(float(value), 6) for name, value in sorted(trainer.callback_metrics.items())}
-        if not math.isfinite(metrics["train_loss"]):
-            raise ValueError(
-                f"The loss became {metrics['train_loss']} at epoch {trainer.current_epoch + 1} (lr = {task.card['lr']}). "
-                "Try a smaller `lr`."
-            )
-        if not math.isfinite(metrics.get("val_loss", 0)):
-            raise ValueError(
-                f"The loss of the validation samples became {metrics['val_loss']} at epoch {trainer.current_epoch + 1}, while that "
-                f"of training is {metrics['train_loss']}: some hold values far from those of training, as fills that no nodata "
-                "tag tells of do. Look at their range (notebook 01), or try a smaller `lr`."
-            )
-        self._add({"epoch": trainer.current_epoch + 1, "step": trainer.global_step, **metrics})
-        told = _told(metrics)
-        if self.bar is not None:
-            self.bar.set_postfix_str(told, refresh=False)
-            self.bar.update()
-        else:
-            print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {told}", flush=True)
-
-    def _add(self, row: dict[str, Any]) -> None:
-        self.rows.append(row)
-        out = io.StringIO()
-        writer = csv.DictWriter(out, fieldnames=list(row))
-        writer.writeheader()
-        writer.writerows(self.rows)
-        write_text(self.path, out.getvalue())
-
-    def teardown(self, trainer: L.Trainer, task: L.LightningModule, stage: str) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-
-def _told(metrics: dict[str, float]) -> str:
-    return "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -125,11 +60,17 @@ class Patience(EarlyStopping):
     """Stop after so many epochs without a lower validation loss; a training that had stopped does not go on when resumed."""
 
     def on_train_start(self, trainer: L.Trainer, task: L.LightningModule) -> None:
-        trainer.should_stop = trainer.should_stop or self.stopped_epoch > 0
+        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
 
 
 def fit(
-    task: Trainable, run: RunFolder, store: Store, training: dict[str, Any], workers: int = 0, lower: bool = False
+    task: Trainable,
+    run: RunFolder,
+    store: Store,
+    training: dict[str, Any],
+    workers: int = 0,
+    lower: bool = False,
+    watch: Callable[[Path], Any] | None = None,
 ) -> dict[str, Any]:
     """Fit a task; go on from ``checkpoints/last.ckpt`` if the same training wrote it.
 
@@ -137,6 +78,13 @@ def fit(
     ----------
     lower : bool
         Less of the task's metric is better.
+    watch : ``(log.csv) -> Figure``, optional
+        Draws the curves that grow in a live notebook.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If it was interrupted: says what is kept, and how it goes on.
 
     Returns
     -------
@@ -146,7 +94,8 @@ def fit(
     """
     folder = Path(run.checkpoints)
     folder.mkdir(parents=True, exist_ok=True)
-    log = EpochLog(Path(run.path) / "log.csv", live=os.environ.get("GEONB_HEADLESS") != "1")
+    display = Display(watch)
+    log = EpochLog(Path(run.path) / "log.csv", display, training["patience"])
     monitors = {"loss": ("val_loss", "min"), "metric": (task.metric, "min" if lower else "max")}
     # names that stay the same: a kill between two files never leaves one that is told of and gone
     keepers = {
@@ -157,7 +106,7 @@ def fit(
     callbacks = [log, StepSeed(training["seed"]), patience, *keepers.values(), _keeper(folder, Path(LAST).stem)]
     first, frame = first_averaged(training["optimizer"], training["epochs"]), check_optimizer(training["optimizer"])[2]
     averaging = None if first is None else Averaging(task.network, first, frame["swa_lr"])
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _interruptible(log, folder, training["epochs"]):
         _quiet()
         options = {key: training[key] for key in ("batch", "augment", "seed", "sampler")}
         data = task.data_module(store, workers=workers, **options)
@@ -167,7 +116,10 @@ def fit(
             callbacks.insert(0, running)  # the log tells of it
         trainer = _trainer(training, [*callbacks, averaging] if averaging else callbacks, folder)
         last, start = _usable(folder, task.card), _start(task)
+        if last is not None:
+            display.print(f"goes on after epoch {_epochs(last)} of {training['epochs']}, from {folder.name}/{LAST}")
         if start and last is None:
+            display.say(f"epoch 0 of {training['epochs']}: validating {task.start}, which it begins as")
             found = trainer.validate(task, data.val_dataloader(), verbose=False)[0]
             log.begin(found, training["epochs"])
             patience.best_score = torch.tensor(found["val_loss"])
@@ -182,6 +134,14 @@ def fit(
             states["swa"] = {"state_dict": _copied(task)}
         if running and running.best:
             facts["ema"], states["ema"] = running.best, {"state_dict": running.state}
+        before = f" ({epochs_run - len(log.took)} of them before)" if len(log.took) < epochs_run else ""
+        display.close(f"{epochs_run} of {training['epochs']} epochs{before}, {spoken(sum(log.took))}")
+    if epochs_run < training["epochs"]:
+        print(
+            f"Stopped early, after epoch {epochs_run} of {training['epochs']}: no epoch of the last {training['patience']} (`patience`) "
+            f"had a lower validation loss than epoch {log.lowest['epoch']}, {log.lowest['val_loss']:.4g}.",
+            flush=True,
+        )
     return {
         "checkpoints": facts,
         "states": {name: state["state_dict"] for name, state in states.items()},
@@ -203,6 +163,38 @@ def _trainer(training: dict[str, Any], callbacks: list[Callback], folder: Path) 
         inference_mode=False,  # a metric that was validated in that mode before the first step cannot go on in training
         **SILENT,
     )
+
+
+@contextmanager
+def _interruptible(log: EpochLog, folder: Path, epochs: int) -> Iterator[None]:
+    """An interrupt in here says what is kept and how to go on. Lightning makes a SystemExit of it, and then ignores the next one."""
+    here = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT) if here else None
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as stopped:
+        kept = _epochs(folder / LAST)
+        told = f"Interrupted in {log.at}. " if log.at else "Interrupted before the first epoch. "
+        if kept:
+            told += (
+                f"Kept is epoch {kept} of {epochs}, in {folder.name}/ of the run {folder.parent.name}. Run this again with the same "
+                "settings (in a notebook, this cell) to go on from there; it ends in the same weights as if it had never stopped."
+            )
+        else:
+            told += "No epoch had ended, so nothing is kept: run again, it begins anew."
+        log.display.close(told, keep=True)
+        kind = SystemExit if isinstance(stopped, SIGTERMException) else KeyboardInterrupt
+        raise kind(told) from None
+    finally:
+        if here and before is not None:
+            signal.signal(signal.SIGINT, before)
+
+
+def _epochs(last: Path) -> int:
+    """Epochs that a checkpoint is the end of; 0 where there is none."""
+    if not last.is_file():
+        return 0
+    return int(torch.load(last, weights_only=True, map_location="cpu", mmap=True)["epoch"]) + 1
 
 
 def _go(trainer: L.Trainer, task: L.LightningModule, data: L.LightningDataModule, last: Path | None) -> None:

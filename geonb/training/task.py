@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -171,6 +172,7 @@ def train(
     sampler: str = "shuffle",
     optimizer: str = "adamw",
     min_steps: int | None = None,
+    watch: Callable[[Path], Any] | None = None,
 ) -> Path:
     """Train a workload's network on a sample store; interrupted, it goes on from its last finished epoch.
 
@@ -208,6 +210,8 @@ def train(
         Order and balance of an epoch, e.g. ``blocks:balance=dataset``; see :func:`geonb.store.samplers.check_sampler`.
     optimizer : str
         E.g. ``adamw:weight_decay=0.01,schedule=one-cycle,swa=0.75``; see :func:`geonb.training.optimizers.check_optimizer`.
+    watch : ``(log.csv) -> Figure``, optional
+        Draws curves that grow in a live notebook while it trains, e.g. ``geonb.plots.learning_curves``.
 
     Returns
     -------
@@ -218,6 +222,8 @@ def train(
     ValueError
         Before any compute, listing all that is wrong: no training or validation windows, an unknown or ill-typed
         specification, windows that the network cannot halve as often as it must. Or if the loss became NaN.
+    KeyboardInterrupt
+        If it was interrupted: says what is kept, and how it goes on.
     """
     record = registry.get(workload)
     kind = task_of(record)
@@ -235,6 +241,7 @@ def train(
     }  # fmt: skip
     path = Path(run.checkpoints) / CARD
     if _trained(path, card):
+        print(_finished(path), flush=True)
         return path
     if workers is None:
         workers = 2 if torch.cuda.is_available() else 0
@@ -245,7 +252,7 @@ def train(
     told = {"headline": record.headline, "lower_is_better": record.lower_is_better}
     lower = lower_is_better(task.metric.removeprefix("val_"), told)
     with named(store.path):
-        found = fit(task, run, store, card["training"], workers, lower)
+        found = fit(task, run, store, card["training"], workers, lower, watch)
     kept = found["checkpoints"]
     chosen, why = task.choose(kept, found["states"], store)
     if chosen == "start":
@@ -307,6 +314,17 @@ def _trained(path: Path, new: dict[str, Any]) -> bool:
     for fault in found:
         print(f"{path.parent.name}/{fault}; it is trained again", flush=True)
     return same and not found
+
+
+def _finished(path: Path) -> str:
+    """That a training was done before, when, how far, and what to change for another one."""
+    card, written = read_json(path), datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    best, epochs = card["best"], card["training"]["epochs"]
+    return (
+        f"Trained before, nothing was trained now: it ended on {written:%Y-%m-%d at %H:%M} UTC after {best.get('epochs_run', '?')} of "
+        f"{epochs} epochs; {card.get('chosen', 'loss')} is chosen, of epoch {best['epoch']}, validation loss {best['val_loss']:.4g}.\n"
+        f"To train anew, change a setting (another `seed` is enough), or delete {path.parent}."
+    )
 
 
 def _changed(card: dict[str, Any]) -> list[str]:

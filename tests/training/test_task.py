@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pickle
 import shutil
+import signal
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -454,9 +455,70 @@ def test_a_budget_that_the_epochs_fill_changes_nothing(min_steps, small_store, t
     assert "epochs, not" not in capsys.readouterr().out
 
 
-def test_trained_again_is_not_trained_at_all(trained, small_store, monkeypatch):
+def test_trained_again_is_not_trained_at_all_and_says_so(trained, small_store, monkeypatch, capsys):
     monkeypatch.setattr(training_task, "fit", lambda *_: pytest.fail("trained again"))
     training_task.train(trained, small_store, **SETTINGS)
+    said = capsys.readouterr().out
+    assert (
+        "nothing was trained now: it ended on 20" in said and " after 3 of 3 epochs; loss is chosen, of epoch " in said
+    )
+    assert "another `seed`" in said and f"delete {trained.checkpoints}." in said
+
+
+def test_an_interrupt_says_what_is_kept_and_the_same_call_goes_on(trained, small_store, tmp_path, monkeypatch, capsys):
+    run, steps = folder(tmp_path / "calm-heron"), pd.read_csv(trained.path / "log.csv")["step"].tolist()
+    before, seed = signal.getsignal(signal.SIGINT), fit.StepSeed.on_train_batch_start
+
+    def interrupted_at(step):
+        def interrupt(self, trainer, *rest):
+            if trainer.global_step == step:
+                raise KeyboardInterrupt
+            seed(self, trainer, *rest)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(fit.StepSeed, "on_train_batch_start", interrupt)
+            with pytest.raises(KeyboardInterrupt) as stopped:
+                training_task.train(run, small_store, **SETTINGS)
+        return str(stopped.value)
+
+    of = steps[0]
+    told = interrupted_at(2)
+    assert told.startswith(f"Interrupted in epoch 1 of 3, step 2 of {of}. No epoch had ended, so nothing is kept")
+    told = interrupted_at(steps[0] + 3)
+    assert told.startswith(
+        f"Interrupted in epoch 2 of 3, step 3 of {of}. Kept is epoch 1 of 3, in checkpoints/ of the run calm-heron."
+    )
+    assert signal.getsignal(signal.SIGINT) == before, "Lightning ignores what comes after"
+    capsys.readouterr()
+    training_task.train(run, small_store, **SETTINGS)
+    assert "goes on after epoch 1 of 3" in capsys.readouterr().out
+    assert same(weights(run), weights(trained))
+
+
+@pytest.mark.parametrize("patience", [1, 2])
+def test_an_early_stop_says_so_and_stays(patience, small_store, tmp_path, monkeypatch, capsys):
+    losses = iter([3.0, 1.0, *([2.0] * 9)])
+
+    def validated(self, batch, at):
+        if at == 0:
+            self.now = next(losses)
+        self.log_dict({"val_loss": torch.tensor(self.now), "val_mean_iou": torch.tensor(0.5)}, batch_size=1)
+
+    monkeypatch.setattr(segmentation_task.Segmentation, "validation_step", validated)
+    run, settings = folder(tmp_path / "early"), {**SETTINGS, "epochs": 9, "patience": patience}
+    with monkeypatch.context() as patch:
+        patch.setattr(training_task, "_save", lambda *_: (_ for _ in ()).throw(OSError("full")))
+        with pytest.raises(OSError, match="full"):
+            training_task.train(run, small_store, **settings)
+    sentence = (
+        f"Stopped early, after epoch {2 + patience} of 9: no epoch of the last {patience} (`patience`) had a lower validation loss "
+        "than epoch 2, 1."
+    )
+    assert sentence in capsys.readouterr().out
+    training_task.train(run, small_store, **settings)
+    said = capsys.readouterr().out
+    assert sentence in said and "/9  train_loss" not in said
+    assert len((run.path / "log.csv").read_text().splitlines()) == 3 + patience, "resumed, it does not go on"
 
 
 def test_other_settings_in_the_same_folder_begin_anew(small_store, tmp_path):
