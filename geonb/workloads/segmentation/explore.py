@@ -128,7 +128,9 @@ def _picture(images: list[xr.Dataset | None]) -> Any:
 
 def _bands(images: list[xr.Dataset | None]) -> list[Layer]:
     """Every band as numbers that a click tells; NaN where there is no data."""
-    names = list(dict.fromkeys(str(n) for image in images if image is not None for n in image.channel.values))
+    there = [image for image in images if image is not None]
+    names = list(dict.fromkeys(str(n) for image in there for n in image.channel.values))
+    form = "integer" if all(image.inputs.dtype.kind in "iu" for image in there) else "5"
 
     def reader(name: str) -> Any:
         def read(place: int, at: At, slices: Any) -> np.ndarray:
@@ -141,7 +143,7 @@ def _bands(images: list[xr.Dataset | None]) -> list[Layer]:
 
         return read
 
-    return [Layer(f"band-{name}", name, "numbers", reader(name), form="5", shown=False) for name in names]
+    return [Layer(f"band-{name}", name, "numbers", reader(name), form=form, shown=False) for name in names]
 
 
 def _packs(models: list[str], bands: list[str]) -> list[dict[str, Any]]:
