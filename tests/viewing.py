@@ -29,7 +29,7 @@ def colours(file):
 
 def seen(explorer, layer, at=None, place=0, view=None, pixels=WIDE):
     """A plane that the viewer asks for: `values` (y, x) or `colours` (y, x, 4), its `box` and `step`."""
-    asked = {"what": "planes", "place": place, "view": view or explorer.places[place].bounds, "pixels": [pixels, 10]}
+    asked = {"what": "planes", "place": place, "view": view or explorer.places[place].bounds, "pixels": [pixels, 1]}
     told, (file,) = explorer.answer(json.loads(json.dumps(asked | {"layers": [{"layer": layer, "at": at or {}}]})))
     (plane,) = json.loads(json.dumps(told, allow_nan=False))["planes"]
     found = SimpleNamespace(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from geonb.dashboards.explorer import Explorer
 
-FAULTS = (ValueError, OSError, RuntimeError, KeyError, IndexError, TypeError)
+FAULTS = (ValueError, OSError, RuntimeError, KeyError, IndexError, TypeError, AttributeError)
 
 
 def application(explorer: Explorer, token: str) -> Application:
@@ -46,8 +46,8 @@ def application(explorer: Explorer, token: str) -> Application:
 
     class Ask(Guarded):
         async def post(self) -> None:
-            asked = json.loads(self.request.body)
             try:
+                asked = json.loads(self.request.body)
                 told, files = await asyncio.get_running_loop().run_in_executor(reading, explorer.answer, asked)
             except FAULTS as error:
                 self.set_status(422)

@@ -177,8 +177,11 @@ class Explorer:
     packs: Sequence[Mapping[str, Any]] = ({},)
 
     def layer(self, name: str) -> Layer:
-        """The layer of a name."""
-        return next(layer for layer in self.layers if layer.name == name)
+        """The layer of a name; a ValueError lists those that there are."""
+        known = {layer.name: layer for layer in self.layers}
+        if name not in known:
+            raise ValueError(f"The explorer has no layer {name!r}, but {', '.join(known)}.")
+        return known[name]
 
     def facts(self) -> dict[str, Any]:
         """All that the viewer needs before it asks, ready for JSON."""
