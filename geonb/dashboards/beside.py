@@ -36,24 +36,38 @@ def joined(runs: Mapping[str, Explorer]) -> Explorer:
         raise ValueError(
             "Distances in an embedding mean something within one network only: these runs cannot be laid beside each other."
         )
-    dims = [_united([next(d for d in one.dims if d.name == dim.name) for one in explorers]) for dim in first.dims]
+    own_dims = [{dim.name: dim for dim in one.dims} for one in explorers]
+    dims = [_united([own[name] for own in own_dims]) for name in own_dims[0] if all(name in own for own in own_dims)]
     where = [
-        {dim.name: [list(own.labels).index(label) if label in own.labels else None for label in dim.labels]
-         for dim, own in zip(dims, (next(d for d in one.dims if d.name == dim.name) for dim in dims), strict=True)}
-        for one in explorers
+        {dim.name: [list(own[dim.name].labels).index(v) if v in own[dim.name].labels else None for v in dim.labels] for dim in dims}
+        for own in own_dims
     ]  # fmt: skip
-    shared = [
-        layer for layer in first.layers if all(layer.name in {other.name for other in one.layers} for one in explorers)
-    ]
+    names = set.intersection(*({layer.name for layer in one.layers} for one in explorers))
+    shared = [layer for layer in first.layers if layer.name in names and names.issuperset(layer.of)]
     layers = []
     for layer in shared:
-        reads = [one.layer(layer.name).read for one in explorers]
-        made = layer.kind == "error"
-        layers.append(layer if made else replace(layer, dims=("run", *layer.dims), read=_of_runs(layer, reads, where)))
+        if layer.kind == "error":
+            layers.append(layer)
+            continue
+        own = [one.layer(layer.name) for one in explorers]
+        low, high = [one.low for one in own if one.low is not None], [one.high for one in own if one.high is not None]
+        layers.append(replace(layer, dims=("run", *layer.dims), read=_of_runs(layer, [one.read for one in own], where),
+                              low=min(low, default=None), high=max(high, default=None)))  # fmt: skip
     start = dict(first.threshold)
-    if start.get("by") and any(dim.labels != own.labels for dim, own in zip(dims, first.dims, strict=True)):
+    if start.get("by") and any(dim.labels != own_dims[0][dim.name].labels for dim in dims):
         start |= {"by": [], "start": float(np.median(np.asarray(start["start"])))}
-    return replace(first, dims=[Dim("run", list(runs)), *dims], layers=layers, threshold=start, packs=[{}])
+    together = replace(first, dims=[Dim("run", list(runs)), *dims], layers=layers, threshold=start, packs=[{}])
+    return _without_the_missing(together, {layer.name for layer in layers})
+
+
+def _without_the_missing(explorer: Explorer, known: set[str]) -> Explorer:
+    """The explorer without what it would show or tell of layers that are not there."""
+    roles = ("below", "top", "truth", "guess", "groups")
+    gone: dict[str, Any] = {role: "" for role in roles if getattr(explorer, role) not in known}
+    gone |= {what: None for what in ("table", "chart") if (one := getattr(explorer, what)) and one.layer not in known}
+    gone |= {"outlined": ()} if explorer.outlined and explorer.outlined[1] not in known else {}
+    gone |= {"threshold": {}} if explorer.threshold and explorer.threshold["layer"] not in known else {}
+    return replace(explorer, lines=[line for line in explorer.lines if line[1] in known], **gone)
 
 
 def _united(dims: Sequence[Dim]) -> Dim:
