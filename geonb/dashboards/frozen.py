@@ -184,9 +184,11 @@ def _pack_place(
             files += [_image(layer, index, at, place, how) for at in positions]
             continue
         slices, grids[layer.grid] = thinned(place.grids[layer.grid], every)
-        stack, limits, exact = _codes(layer, index, positions, slices, how.get("steps", STEPS))
+        stack, limits, exact = _codes(
+            layer, index, positions, (slices, grids[layer.grid].shape), how.get("steps", STEPS)
+        )
         part |= {"limits": limits, "exact": exact}
-        stacks[layer.name] = stack.reshape(len(positions), *grids[layer.grid].shape)
+        stacks[layer.name] = stack
         there = (stacks[layer.name] != NOTHING).any(0)
         masks[layer.grid] = masks[layer.grid] | there if layer.grid in masks else there
     small = {name: mask for name, mask in masks.items() if mask.mean() < MASKED}
@@ -210,18 +212,21 @@ def _gaps(gaps: Sequence[int], kept: Sequence[int]) -> list[int]:
 
 
 def _codes(
-    layer: Layer, place: int, positions: Sequence[Mapping[str, int]], slices: Mapping[str, slice], steps: int
-) -> tuple[np.ndarray, list[tuple[float, float]], bool]:
+    layer: Layer, place: int, positions: Sequence[Mapping[str, int]], thin: tuple[Mapping[str, slice], tuple[int, int]], steps: int
+) -> tuple[np.ndarray, list[tuple[float, float]], bool]:  # fmt: skip
     """Bytes (position, y, x) of a layer, the values of their first and last, and whether they tell the numbers exactly."""
+    slices, shape = thin
     planes, limits, exact = [], [], True
     for at in positions:
         values = layer.read(place, at, slices).astype(float)
         low, high = (0.0, float(STEPS)) if layer.kind == "classes" else layer.limits(values)
         known = values[np.isfinite(values)]
-        exact &= high - low == STEPS and low % 1 == 0 and bool((known % 1 == 0).all())
-        planes.append(np.broadcast_to(layer.codes(values, low, high, min(steps, layer.steps)), values.shape))
+        whole = high - low == STEPS and low % 1 == 0 and bool((known % 1 == 0).all())
+        exact &= whole
+        codes = layer.codes(values, low, high, STEPS if whole else min(steps, layer.steps))
+        planes.append(np.broadcast_to(codes, shape))  # a place that lacks the layer reads as one cell of nothing
         limits.append((low, high))
-    return np.stack(planes) if planes else np.zeros((0, 0, 0), np.uint8), limits, exact
+    return np.stack(planes) if planes else np.zeros((0, *shape), np.uint8), limits, exact
 
 
 def _image(layer: Layer, index: int, at: Mapping[str, int], place: Place, how: Mapping[str, Any]) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -30,13 +31,13 @@ def framed(page: str, title: str, height_px: int = 760, kind: str = "map") -> HT
 def filled(facts: Mapping[str, Any], data: Sequence[str], *scripts: str) -> str:
     """A page with its scripts, the facts that they read, and data as base64."""
     code = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in scripts)
-    told = json.dumps({"facts": facts, "data": data}, separators=(",", ":")).replace("</", "<\\/")
+    told = json.dumps({"facts": facts, "data": data}, separators=(",", ":")).replace("<", "\\u003c")
     page = (TEMPLATES / "page.html").read_text(encoding="utf-8")
     style = (TEMPLATES / "viewer.css").read_text(encoding="utf-8")
     title = escape(f"geonb: {facts['title']}")
-    for mark, text in (("/*CSS*/", style), ("TITLE", title), ("/*FACTS*/null", told), ("/*CODE*/", code)):
-        page = page.replace(mark, text, 1)
-    return page
+    parts = {"/*CSS*/": style, "TITLE": title, "/*FACTS*/null": told, "/*CODE*/": code}
+    # at once: names may look like marks
+    return re.sub("|".join(map(re.escape, parts)), lambda mark: parts[mark[0]], page)
 
 
 def data_uri(file: bytes, form: str = "png") -> str:
