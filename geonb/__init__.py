@@ -78,6 +78,7 @@ _PUBLIC = {
     "load_run": "runs.run_table",
     "show": "plots.shared",
     "explore": "runs.explore",
+    "offline": "plots.arrays",
 }
 __all__ = [*_PUBLIC, "__version__"]
 

@@ -8,9 +8,11 @@ import shlex
 from pathlib import Path
 
 import geopandas as gpd
+import nbformat
 import numpy as np
 import pytest
 import rasterio
+from browsing import COLOURS, PICTURE, browser_page, jupyterlab, wait_until
 from shapely.geometry import box
 
 import geonb
@@ -77,8 +79,9 @@ def finish_a_run(samples):
     run.update(state="done")
 
 
-def test_examples_run_and_names_of_the_tables_are_there(project):
-    """In the order of the page, each with the names that the blocks before it made, as a reader would type them."""
+@pytest.fixture(scope="module")
+def examples(project):
+    """What the examples made, in the order of the page, each with the names of those before it, as a reader would type them."""
     known, looked_at = {}, 0
     for kind, text in parts():
         if kind == "code":
@@ -89,9 +92,38 @@ def test_examples_run_and_names_of_the_tables_are_there(project):
             for row in text.strip().splitlines():
                 for span in spans(row):
                     looked_at += check_span(span, known)
-    assert looked_at > 40
+    return known | {"looked_at": looked_at}
+
+
+def test_examples_run_and_names_of_the_tables_are_there(examples):
+    known = examples
+    assert known["looked_at"] > 40
     assert list(known["report"]["state"]) == ["done", "done"] and len(list(Path("maps").glob("*.gpkg"))) == 2
     assert known["network"].sizes["class"] == 2 and known["loaded"].run.info["state"] == "done"
+
+
+@pytest.mark.browser
+def test_the_plot_of_the_examples_is_drawn_in_jupyterlab_without_network(project, examples, tmp_path):
+    """As printed, in a notebook that lies in a folder of the project."""
+    code = next(text for kind, text in parts() if kind == "code" and ".hvplot" in text)
+    cells = [nbformat.v4.new_code_cell(source) for source in ("import geonb", code)]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    (project / "looks").mkdir()
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), project / "looks" / "look.ipynb"
+    )
+    environment = {"GEONB_ROOT": "", "GEONB_HEADLESS": ""}
+    with (
+        browser_page() as page,
+        jupyterlab(project / "looks" / "look.ipynb", page, tmp_path / "lab.log", environment) as errors,
+    ):
+        assert errors == []
+        page.locator(".bk-Figure").first.wait_for(timeout=30_000)
+        assert wait_until(page, lambda: page.evaluate(COLOURS) > 100), "the array is painted"
+        before = page.evaluate(PICTURE)
+        page.locator(".jp-OutputArea-output select").select_option(index=1)
+        assert wait_until(page, lambda: page.evaluate(PICTURE) != before), "another class, another picture"
+        assert page.troubles == []
 
 
 def check_span(span, known):

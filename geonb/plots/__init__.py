@@ -5,10 +5,11 @@ from __future__ import annotations
 from geonb.base.lazy import names_of
 
 _WHERE = {
+    "geonb.plots.arrays": "numbers offline",
     "geonb.plots.clusters": "component_colours component_limits components_map kinds_in_time kinds_map",
     "geonb.plots.dendrograms": "dendrogram",
     "geonb.plots.locators": "locator",
-    "geonb.plots.maps": "stretched",
+    "geonb.plots.maps": "stretched thinned",
     "geonb.plots.planes": "manifold scatter_with_tiles trajectories",
     "geonb.plots.scores": "learning_curves reliability score_table skill source_scores",
     "geonb.plots.shared": "show tiles_of",

@@ -68,9 +68,40 @@ def styled(draw: Callable[..., Any]) -> Callable[..., Any]:
             drawn = draw(*args, **kwargs)
         for number in set(plt.get_fignums()) - before:
             plt.close(number)
+        for figure in drawn if isinstance(drawn, list | tuple) else [drawn]:
+            if isinstance(figure, Figure):
+                told = described(figure) or (draw.__doc__ or "").strip().partition("\n")[0]
+                # notebooks keep what is told beside the picture; nbconvert and the report make it the picture's alt
+                figure._repr_mimebundle_ = functools.partial(_told, told)
         return drawn
 
     return wrapper
+
+
+def _told(told: str, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    return {}, {"image/png": {"alt": told}}
+
+
+def described(figure: Figure) -> str:
+    """What a figure says in words, for those who cannot see it: titles, what its axes and colours mean, its caption."""
+    titles = [figure.get_suptitle(), *(ax.get_title(loc) for ax in figure.axes for loc in ("left", "center"))]
+    axes = [f"{name}: {label}" for name, label in _labels(figure)]
+    legends = [*figure.legends, *(legend for ax in figure.axes if (legend := ax.get_legend()))]
+    entries = [text.get_text() for legend in legends for text in legend.get_texts()]
+    caption = [text.get_text() for text in figure.texts if text is not figure._suptitle]
+    parts = [_some(titles), _some(axes), _some(entries), " ".join(caption)]
+    return ". ".join(" ".join(part.split()).rstrip(".") for part in parts if part)
+
+
+def _labels(figure: Figure) -> Iterable[tuple[str, str]]:
+    for ax in figure.axes:
+        yield from (("along", ax.get_xlabel()), ("up", ax.get_ylabel()))
+
+
+def _some(words: Iterable[str], most: int = 8) -> str:
+    """The first few different words, and how many more there are."""
+    found = [word for word in dict.fromkeys(words) if word.strip() and not word.endswith(": ")]
+    return "; ".join(found[:most]) + (f" and {len(found) - most} more" if len(found) > most else "")
 
 
 def evenly(count: int, most: int) -> list[int]:
