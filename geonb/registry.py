@@ -1,7 +1,7 @@
 """The record of a workload, and the registry of those there are. What differs between workloads is data; notebooks do not branch.
 
 The spine asks here by name and never names a workload itself: which there are is told from the top, when geonb is imported
-(:data:`geonb.workloads.ROOMS`).
+(``geonb.workloads.ROOMS``).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Workload:
     explore : str
         ``(predictions, arrays) -> geonb.dashboards.explorer.Explorer``, or Markdown where there is no map.
     figures : mapping
-        Stem of a shared notebook -> its :class:`Figure`s of this workload.
+        Stem of a shared notebook -> each :class:`Figure` of this workload.
     fetch : tuple of Source
         What ``geonb fetch`` brings for it.
     headline : str
@@ -66,7 +66,8 @@ class Workload:
     units : str
         Unit of the headline, as UDUNITS writes it (``m``); empty where it has none.
     compare : str
-        ``(one, other, metric, split, draws, seed) -> dict``: two runs' scores over the same blocks, see :func:`geonb.scores.compare`.
+        ``(one, other, metric, split, draws, seed) -> dict``: two runs' scores over the same blocks, see
+        :func:`geonb.scores.scores.compare`.
     stores : mapping
         Kind of sample store (``kind`` in store.json) -> class that opens it, a :class:`geonb.store.store.Store`.
     check : str
@@ -74,7 +75,7 @@ class Workload:
     defaults : mapping
         Parameter -> value, used where a notebook's cell says None.
     parameters : mapping
-        Parameters of this workload alone, or with another range than in :data:`geonb.parameters.PARAMETERS`.
+        Parameters of this workload alone, or with another range than in ``geonb.parameters.PARAMETERS``.
     """
 
     name: str
@@ -181,7 +182,7 @@ class Parameter:
         ``"package.module:function"`` that takes a value somebody gave, and raises ValueError if it cannot be used: called
         before anything runs. With `files`, it takes `root` too and returns the files that the value stands for.
     options : str
-        ``"package.module:TABLE"`` of a text that carries options, for its help: a :data:`geonb.base.specs.Table`.
+        ``"package.module:TABLE"`` of a text that carries options, for its help: a ``geonb.base.specs.Table``.
     """
 
     help: str

@@ -143,7 +143,7 @@ def letters_of(numbers: np.ndarray) -> np.ndarray:
 def ward(centres: np.ndarray, weights: np.ndarray, stop: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Ward's method for points that each stand for a number of samples, down to `stop` groups.
 
-    Two groups of weights u and v with centres a and b are sqrt(2 u v / (u + v)) |a - b| apart: what scipy's linkage, over every
+    Two groups of weights u and v with centres a and b are ``sqrt(2 u v / (u + v)) |a - b|`` apart: what scipy's linkage, over every
     sample, gives for groups whose samples all lie at their centre. All pairs that are each other's nearest are joined at once,
     which leads to the same tree, since no union comes nearer to a third group than its parts were; no matrix of distances is
     held.

@@ -122,7 +122,7 @@ def cell_map(ax: Axes, values: xr.DataArray, valid: Any = None, **look: Any) -> 
     values : DataArray (y, x), latitude and longitude of cell centres in degrees; either order of latitude
     valid : bool (y, x), optional
         Cells of the region; a veil lies over the others.
-    look : cmap, norm, ... of ``imshow``
+    **look : cmap, norm, ... of ``imshow``
 
     Returns
     -------

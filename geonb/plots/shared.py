@@ -44,7 +44,7 @@ def show(workload: str, notebook: str, *subject: Any) -> None:
     ----------
     workload : name or import path of the record
     notebook : stem, e.g. ``"04_analytics"``
-    subject : what the notebook has to draw from, see `geonb.registry.GIVES`
+    *subject : what the notebook has to draw from, see `geonb.registry.GIVES`
     """
     from IPython.display import Markdown, display
 

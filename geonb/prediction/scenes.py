@@ -39,7 +39,7 @@ def predict_scenes(
         Standardised inputs (sample, channel, y, x) -> what it says of each pixel (sample, output, y, x).
     overlap : float, share of the window by which neighbours overlap
     precision : auto, float32 or bfloat16; see :func:`geonb.training.task.precision_of`
-    own : what the predictions say at their root besides, see :func:`geonb.prediction.predictions.seal`
+    **own : what the predictions say at their root besides, see :func:`geonb.prediction.predictions.seal`
     """
     from geonb.training.task import precision_of
 

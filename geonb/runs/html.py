@@ -88,7 +88,7 @@ def render_notebook(path: Path, saving: int = 0) -> tuple[str, str, list[str]]:
     for number, cell in enumerate(notebook.cells, 1):
         for output in cell.get("outputs", []):
             where = f"{path.stem}, cell {number}"
-            _settle_output(output, saving, where, left_out)
+            settle_output(output, saving, where, left_out)
     title = _take_title(notebook) or path.stem
     exporter = HTMLExporter(raw_template=(TEMPLATES / "notebook.html.j2").read_text(), exclude_anchor_links=True)
     body, _ = exporter.from_notebook_node(notebook)
@@ -107,7 +107,7 @@ def _take_title(notebook: Any) -> str | None:
     return None
 
 
-def _settle_output(output: Any, saving: int, where: str, left_out: list[str]) -> None:
+def settle_output(output: Any, saving: int, where: str, left_out: list[str]) -> None:
     """Keep of one output what a page without kernel and network can show, and as small as asked for."""
     if output.output_type == "stream":
         output.text = "\n".join(line.rsplit("\r", 1)[-1] for line in output.text.replace("\r\n", "\n").split("\n"))

@@ -187,7 +187,7 @@ def data_module(
         Threads that read ahead.
     sampler : str
         See :mod:`geonb.store.samplers`.
-    more
+    **more
         What the store's `windows` take besides.
     """
     import lightning as L

@@ -395,7 +395,7 @@ def load_model(path: str | Path, weights: str | None = None, workload: str | Non
     weights : str, optional
         ``start``, ``loss``, ``metric``, ``swa`` or ``ema``; by default what the validation loss chose.
     workload : str, optional
-        Import path of a record of your own, where neither geonb nor :func:`geonb.workloads.get` in this process knows it yet.
+        Import path of a record of your own, where neither geonb nor :func:`geonb.registry.get` in this process knows it yet.
 
     Returns
     -------

@@ -112,6 +112,8 @@ def time_given(stem: str, given: str) -> pd.Timestamp:
     ValueError
         If it is neither.
 
+    Examples
+    --------
     >>> time_given("img_01042020", "%d%m%Y")
     Timestamp('2020-04-01 00:00:00')
     """

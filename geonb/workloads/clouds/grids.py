@@ -37,6 +37,8 @@ def parse_region(text: str | None) -> Box | None:
     ValueError
         If it is not of that form.
 
+    Examples
+    --------
     >>> parse_region("box:-60,10,-50,20")
     (-60.0, 10.0, -50.0, 20.0)
     """

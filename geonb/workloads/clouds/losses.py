@@ -22,7 +22,7 @@ def squared_distances(vectors: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class TripletLoss:
-    """Mean of relu(|a - n|^2 - |a - d|^2 + margin): Jean et al. 2019 (Tile2Vec, arXiv 1805.02855), eq. 2-3.
+    """Mean of ``relu(|a - n|^2 - |a - d|^2 + margin)``: Jean et al. 2019 (Tile2Vec, arXiv 1805.02855), eq. 2-3.
 
     Attributes
     ----------

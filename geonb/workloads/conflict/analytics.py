@@ -123,7 +123,7 @@ def full_metrics(
 
     Parameters
     ----------
-    model, store, split, options : see :func:`score_windows`
+    model, store, split, **options : see :func:`score_windows`
     file : path, optional
         The F1 of each window goes beside it, as ``<name>_images.csv``.
     """

@@ -279,6 +279,8 @@ def fill_years(values: np.ndarray, years: np.ndarray, rule: str) -> np.ndarray:
     -------
     ndarray (year, cell), NaN only where a cell has no value in any year
 
+    Examples
+    --------
     >>> fill_years(np.array([[np.nan], [1], [np.nan], [3]]), np.arange(4), "interpolated").ravel().tolist()
     [1.0, 1.0, 2.0, 3.0]
     """

@@ -332,7 +332,7 @@ def write_conflict_store(
     Parameters
     ----------
     events : DataFrame, of :func:`open_events`
-    others : as notebook 01 declares them; see :func:`check_event`, :func:`check_windows`, :func:`check_period`,
+    **others : as notebook 01 declares them; see :func:`check_event`, :func:`check_windows`, :func:`check_period`,
         :func:`geonb.workloads.conflict.cube.check_channels`, :func:`geonb.workloads.conflict.priogrid.select_region`,
         :func:`geonb.workloads.conflict.windows.split_months`
 

@@ -35,7 +35,7 @@ def draw_scores(draws: np.ndarray, deaths: np.ndarray) -> dict[str, np.ndarray]:
     Returns
     -------
     dict of arrays (...) float64, each the lower the better, NaN where not known
-        ``crps``: E|X - y| - E|X - X'|/2 of the ensemble, in deaths (Gneiting and Raftery 2007, eq. 21). ``ignorance``: -log2 of
+        ``crps``: ``E|X - y| - E|X - X'|/2`` of the ensemble, in deaths (Gneiting and Raftery 2007, eq. 21). ``ignorance``: -log2 of
         the share of draws in the class of deaths that came (EDGES), in bits, after one more draw in every class, as the
         challenge has it: a class that nothing was drawn in costs log2(n + 11). ``interval_score``: width of the central 90 %
         interval, plus 20 times the distance by which it was missed (eq. 43), in deaths.

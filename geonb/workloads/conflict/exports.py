@@ -45,7 +45,7 @@ def export_forecasts(run: RunFolder, model: Trainable, rasters: str | None = Non
     model : trained task; not used, as the forecasts are made already
     rasters : None
         Forecasts know no other rasters.
-    settings : of other workloads' exports, not used
+    **settings : of other workloads' exports, not used
 
     Returns
     -------

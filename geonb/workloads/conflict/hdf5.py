@@ -1,6 +1,6 @@
 """Windows of months as one HDF5 file, to take elsewhere, and back.
 
-Layout "conflict_lstm", what Conflict_LSTM trains on:
+Layout "conflict_lstm", what Conflict_LSTM trains on::
 
     /predictor  (sample, step, channel, y, x)   resizable along sample; native units
     /truth      (sample, y, x)                  event flag of the first month after, resizable

@@ -135,7 +135,7 @@ class Hurdle(Term):
 class HurdleClasses(Hurdle):
     """Cross-entropy of the event, and of the class of deaths where there was one: a network that draws deaths.
 
-    The classes are those of the field's challenge (:data:`geonb.workloads.conflict.death_scores.EDGES`): with both parts counting
+    The classes are those of the field's challenge (``geonb.workloads.conflict.death_scores.EDGES``): with both parts counting
     once the loss is the ignorance of the forecast, in nats.
     """
 

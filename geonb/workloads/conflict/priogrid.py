@@ -51,13 +51,15 @@ def gid_of(latitude: Any, longitude: Any) -> Any:
     -------
     int or int32 array, 1-259200
 
-    >>> gid_of(-89.75, -179.75), gid_of(90, 180)
-    (1, 259200)
-
     Raises
     ------
     ValueError
         If a place is off the globe or not a number.
+
+    Examples
+    --------
+    >>> gid_of(-89.75, -179.75), gid_of(90, 180)
+    (1, 259200)
     """
     latitude, longitude = np.asarray(latitude, np.float64), np.asarray(longitude, np.float64)
     inside = (np.abs(latitude) <= 90) & (np.abs(longitude) <= 180)

@@ -1,4 +1,4 @@
-"""Datasets by name: a YAML catalogue of images, masks, classes and how to bring each into shape; several combined.
+"""Datasets by name: a YAML catalogue of images, masks, classes and how to bring each into shape; several combined::
 
     # datasets.yaml, in the project root
     raleigh:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -299,7 +299,7 @@ def _polygons_once(mask: Mask, crs: Any) -> tuple[gpd.GeoDataFrame, gpd.GeoDataF
         return _read_once(key, crs.to_wkt(), state)
 
 
-_READING = Lock()
+_READING = threading.Lock()
 
 
 @lru_cache(maxsize=8)
