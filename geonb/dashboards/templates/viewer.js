@@ -138,13 +138,13 @@ export function mount(root, facts, ask, told = () => {}) {
   const painted = (plane, least = 0, veil = null) => { // a canvas of the plane's own size
     if (plane.image) return plane.canvas
     const key = `${least} ${veil}`
-    if (plane.key === key && plane.made) return plane.made
+    if (plane.key === key && plane.of === plane.codes) return plane.made // a plane that was made of it has other codes
     const made = Object.assign(document.createElement("canvas"), { width: plane.width, height: plane.height })
     const picture = new ImageData(plane.width, plane.height)
     const [pixels, colour] = [new Uint32Array(picture.data.buffer), table(plane, least, veil)]
     for (let i = 0; i < pixels.length; i++) pixels[i] = colour[plane.codes[i]]
     made.getContext("2d").putImageData(picture, 0, 0)
-    Object.assign(plane, { key, made })
+    Object.assign(plane, { key, made, of: plane.codes })
     return made
   }
 
