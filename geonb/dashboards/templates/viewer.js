@@ -514,9 +514,8 @@ export function mount(root, facts, ask, told = () => {}) {
     const [{ values }] = await ask({ what: "values", place: state.place, x: mine.x, y: mine.y, layers: asked })
     if (mine !== state.chosen) return
     const rough = facts.whole ? (layer) => (layer.exact || layer.kind === "classes" ? "" : "~") : () => ""
-    const flat = (v) => (Array.isArray(v) && v.length === 1 ? flat(v[0]) : v)
     const told2 = (name, v) => { const l = layerOf[name]; return l.kind === "classes" ? figure(v, l) : `${rough(l)}${figure(v, l)}` }
-    const lines = facts.lines.map(([head, name]) => { const v = flat(values[name]); return v === null || v === undefined ? null : `<div>${text(head)} <b>${text(told2(name, v))}</b></div>` }).filter(Boolean)
+    const lines = facts.lines.map(([head, name]) => { const v = layerOf[name].dims.filter((d) => (open[name] ?? []).includes(d)).reduce((some, d) => some?.[state.at[d]], values[name]); return v === null || v === undefined ? null : `<div>${text(head)} <b>${text(told2(name, v))}</b></div>` }).filter(Boolean)
     about.innerHTML = `<div><b>${text(where(mine))}</b></div>${lines.join("")}${chart ? chartSvg(values) : ""}${table ? tableHtml(values, rough) : ""}`
   }
   const where = ({ x, y, row, column }) => {
