@@ -110,7 +110,8 @@ def _layers(
         if variable in data:
             array = data[variable]
             own = tuple(dim for dim in dims if dim in array.dims)
-            high = max(float(np.nanmax(array.values, initial=0)), 1e-3)
+            ends = array.isel(lead=[0, -1])  # of all leads: a globe of them is gigabytes
+            high = max(float(np.nanmax(ends.values, initial=0)), 1e-3)
             unit = "" if name == "spread" else "deaths"
             layers.append(Layer(name, title, "numbers", where_inside(from_array([array], own)), own, low=0.0, high=high,
                                 power=1.0 if name == "spread" else 0.5, colours=colours, form=form, unit=unit))  # fmt: skip
