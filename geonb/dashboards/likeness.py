@@ -92,7 +92,8 @@ class Likeness:
         from sklearn.decomposition import PCA
 
         drawn = drawn if len(drawn) > 1 else np.repeat(drawn, 2, axis=0)
-        model = PCA(min(COMPONENTS, *drawn.shape), svd_solver="covariance_eigh").fit(drawn)
+        with np.errstate(invalid="ignore"):  # tiles that are all the same vary in nothing: shares of none
+            model = PCA(min(COMPONENTS, *drawn.shape), svd_solver="covariance_eigh").fit(drawn)
         self.mean, self.components = model.mean_, model.components_
         self.held = np.nan_to_num(model.explained_variance_ratio_)
         limits = np.percentile(model.transform(drawn)[:, :3], (2, 98), axis=0).T
@@ -201,7 +202,7 @@ class Likeness:
         Parameters
         ----------
         keys : int (tile, 4), as `Chosen`
-        among : so many nearest are looked at for those that do not overlap
+        among : so many nearest are looked at first for those that do not overlap; all, where they do not suffice
 
         Returns
         -------
@@ -214,24 +215,30 @@ class Likeness:
         known = np.array([not np.isnat(self.tiles[p].times[t]) for p, t, *_ in keys])
         reach = np.array([self.tiles[p].reach for p, *_ in keys])
         among = min(among, len(keys))
+
+        def apart(i: int, some: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            """Of some, the nearest to i that overlap neither it nor each other, and how far."""
+            exact = np.square(vectors[some] - vectors[i]).sum(-1)
+            order = np.argsort(exact, kind="stable")
+            some, exact = some[order], exact[order]
+            free, chosen, last = np.ones(len(some), bool), [], i
+            while len(chosen) < count:
+                here = (keys[some, 0] == keys[last, 0]) & (np.abs(keys[some, 2:] - keys[last, 2:]) <= reach[last]).all(
+                    -1
+                )
+                soon = (np.abs(times[some] - times[last]) < APART_H * 3600) & known[some] & known[last]
+                free &= ~(here & (soon | (keys[some, 1] == keys[last, 1])))
+                if not free.any():
+                    break
+                chosen.append(int(free.argmax()))
+                last = int(some[chosen[-1]])
+            return some[chosen], exact[chosen]
+
         for start in range(0, len(keys), batch):
             squared = norms[start : start + batch, None] + norms - 2 * vectors[start : start + batch] @ vectors.T
-            candidates = np.argpartition(squared, among - 1, axis=1)[:, :among]
-            for i, some in enumerate(candidates, start):
-                exact = np.square(vectors[some] - vectors[i]).sum(-1)
-                order = np.argsort(exact, kind="stable")
-                some, exact = some[order], exact[order]
-                free, found = np.ones(len(some), bool), 0
-                last = i
-                while found < count:
-                    here = (keys[some, 0] == keys[last, 0]) & (
-                        np.abs(keys[some, 2:] - keys[last, 2:]) <= reach[last]
-                    ).all(-1)
-                    soon = (np.abs(times[some] - times[last]) < APART_H * 3600) & known[some] & known[last]
-                    free &= ~(here & (soon | (keys[some, 1] == keys[last, 1])))
-                    if not free.any():
-                        break
-                    at = int(free.argmax())
-                    nearest[i, found], far[i, found] = some[at], exact[at]
-                    last, found = int(some[at]), found + 1
+            for i, some in enumerate(np.argpartition(squared, among - 1, axis=1)[:, :among], start):
+                found = apart(i, some)
+                if len(found[0]) < count and among < len(keys):  # so many overlap that too few were looked at
+                    found = apart(i, np.arange(len(keys)))
+                nearest[i, : len(found[0])], far[i, : len(found[0])] = found
         return nearest, far
