@@ -228,7 +228,7 @@ def _packs(series: list[SceneSeries], like: Likeness) -> list[dict[str, Any]]:
         times = [evenly(len(one.times), each) for one in series]
         kept, whole = sum(len(times[p]) for p in places), sum(len(one.times) for one in series)
         said = [f"{kept} of {whole:,} scenes"] if kept < whole else []
-        said += [f"every {every}th tile a side"] if every > 1 else []
+        said += [f"one tile in {every} a side"] if every > 1 else []
         count = min(components, len(like.components))
         said.append(f"colours of distances by {count} principal components ({like.held[:count].sum():.0%} of the variance), in steps of a "
                     "byte; the nearest tiles and their distances by the whole embedding, among those here")  # fmt: skip

@@ -214,8 +214,8 @@ def _packs(predictions: xr.DataTree, dims: Sequence[Dim]) -> list[dict[str, Any]
             "past": list(range(len(labels.get("past", []))))[-history:],
         }
         few = [
-            f"{len(keep[d])} of {len(labels[d])} {d}s"
-            for d in ("model", "time", "lead")
+            f"{len(keep[d])} of {len(labels[d])} {what}"
+            for d, what in (("model", "models"), ("time", "months"), ("lead", "leads"))
             if len(keep[d]) < len(labels[d])
         ]
         said = f"{', '.join(few)}; " if few else ""

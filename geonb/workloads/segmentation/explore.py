@@ -158,7 +158,7 @@ def _packs(models: list[str], bands: list[str]) -> list[dict[str, Any]]:
             (network, 50, []),
             (network, 50, bands),
         ):
-            said = [f"Every {every}th pixel a side."] if every > 1 else []
+            said = [f"One pixel in {every} a side."] if every > 1 else []
             said += ["Probabilities of the network only."] if only and len(models) > 1 else []
             said += ["Without the values of bands."] if drop else []
             said += [f"Probabilities in steps of {100 // steps} %."]

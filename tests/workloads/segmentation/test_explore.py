@@ -1,194 +1,192 @@
-"""The map: layers against the arrays they show, reading of views and pixels, the frozen page against its budget."""
+"""The explorer of a segmentation against the arrays it shows: planes, clicks, pages."""
 
-import base64
-import gzip
-import html
-import io
-import re
-
-import IPython
+import made
 import numpy as np
 import pytest
+import rioxarray  # noqa: F401
+import viewing
 import xarray as xr
-from made import CLASSES, COLOURS, MODELS, made_arrays, made_predictions
-from pages import REQUESTS, colours_of
-from PIL import Image
 from pyproj import Transformer
 
-from geonb.workloads.segmentation import explore, explore_pixels, frozen
-from geonb.workloads.segmentation.explore_pixels import Place
+from geonb.dashboards.frozen import frozen_page, pack
+from geonb.workloads.segmentation.explore import explorer as explorer_of
+
+RNG = np.random.default_rng(2)
+BOTH = ("raleigh", "durham")
 
 
 @pytest.fixture(scope="module")
 def predictions():
-    return made_predictions(sources=("raleigh", "durham"))
+    return made.made_predictions(sources=BOTH)
 
 
 @pytest.fixture(scope="module")
 def arrays():
-    return made_arrays(sources=("raleigh", "durham"))
+    return made.made_arrays(sources=BOTH)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def explorer(predictions, arrays):
-    return explore.explore(predictions, arrays).explorer
+    return explorer_of(predictions, arrays)
 
 
-def hexes(pixels):
-    return np.array([f"#{r:02x}{g:02x}{b:02x}" for r, g, b in pixels.reshape(-1, 4)[:, :3]]).reshape(pixels.shape[:2])
+def turned(tree):
+    return xr.DataTree.from_dict({"/": tree.to_dataset()} | {f"/{n}": g.to_dataset().isel(y=slice(None, None, -1)) for n, g in tree.children.items()})  # fmt: skip
 
 
-class TestLayers:
-    def test_label_is_drawn_in_the_classes_colours(self, explorer, predictions):
-        explorer.over.value = "label"
-        label = predictions["raleigh"].label.sel(model="network").values
-        shown = colours_of(explorer.sources["overlay"])
-        known = label != 255
-        assert (hexes(shown)[known] == np.array(COLOURS)[label[known]]).all()
-        assert (shown[..., 3] == np.where(known, 255, 0)).all()
+class TestPlanes:
+    @pytest.mark.parametrize("place", [0, 1])
+    def test_label_and_truth_are_those_of_the_predictions_in_the_classes_colours(self, explorer, predictions, place):
+        data = predictions[BOTH[place]].to_dataset()
+        for layer, at, true in [("truth", {}, data.truth), *(("label", {"model": m}, data.label[m]) for m in range(3))]:
+            np.testing.assert_array_equal(viewing.seen(explorer, layer, at, place).values, true.where(true != 255))
+            assert (explorer.layer(layer).labels, explorer.layer(layer).colours) == (made.CLASSES, made.COLOURS)
 
-    def test_model_and_threshold_change_what_is_shown(self, explorer, predictions):
-        explorer.over.value, explorer.model.value, explorer.category.value = "probability", "pixel-linear", 4
-        explorer.threshold.value = 0.5
-        values = predictions["raleigh"].probability.sel(model="pixel-linear").isel({"class": 4}).values
-        assert (colours_of(explorer.sources["overlay"])[..., 3] == np.where(values >= 0.5, 255, 0)).all()
+    def test_probabilities_are_those_of_the_model_and_class(self, explorer, predictions):
+        data = predictions["durham"].to_dataset()
+        for model, category in ((0, 0), (1, 4), (2, 6)):
+            plane = viewing.seen(explorer, "probability", {"model": model, "class": category}, 1).values
+            np.testing.assert_allclose(plane, data.probability.values[model, category], atol=0.5 / 254 + 1e-6)
+        sure = viewing.seen(explorer, "sure", {"model": 2}, 1).values
+        np.testing.assert_allclose(sure, data.probability.values[2].max(0), atol=0.5 / 254 + 1e-6)
 
-    def test_wrong_is_where_label_and_truth_differ(self, explorer, predictions):
-        explorer.base.value = "wrong"
-        data = predictions["raleigh"].to_dataset().sel(model="network")
-        wrong = (data.label != data.truth).values & (data.truth != 255).values
-        shown = hexes(colours_of(explorer.sources["base"])) == "#{:02x}{:02x}{:02x}".format(*explore_pixels.WRONG)
-        assert (shown == wrong).all()
+    def test_wrong_is_where_the_label_is_not_the_truth(self, explorer):
+        assert explorer.layer("wrong").of == ("label", "truth") and explorer.layer("wrong").kind == "error"
+        assert (explorer.guess, explorer.truth, explorer.split) == ("label", "truth", "split")
 
-    def test_hover_holds_what_lies_under_the_pointer(self, explorer, predictions):
-        truth = np.asarray(explorer.sources["hover"].data["truth"][0])[::-1]
-        assert (truth == predictions["raleigh"].truth.values).all()
+    def test_the_split_is_told_by_name(self, explorer, predictions):
+        split = predictions["raleigh"].split.values
+        plane = viewing.seen(explorer, "split").values.astype(int)
+        assert (
+            np.array(explorer.layer("split").labels)[plane] == np.array(["none", "train", "val", "test"])[split]
+        ).all()
 
-    def test_opacity_and_source(self, explorer, predictions):
-        explorer.opacity.value = 0.2
-        assert explorer.overlay.glyph.global_alpha == 0.2
-        explorer.source.value, explorer.base.value = "durham", "truth"
-        shown, truth = colours_of(explorer.sources["base"]), predictions["durham"].truth.values
-        assert (hexes(shown)[truth != 255] == np.array(COLOURS)[truth[truth != 255]]).all()
+    def test_the_image_is_three_bands_stretched_alike_wherever_one_zooms(self, explorer, arrays):
+        scene = arrays["raleigh"].to_dataset()
+        whole = viewing.seen(explorer, "image")
+        assert ((whole.colours[..., 3] == 255) == scene.valid.values).all()
+        shown, good = whole.colours[scene.valid.values][:, :3].astype(float), scene.inputs.values[:, scene.valid.values]
+        for colour, band in zip(shown.T, good[[3, 2, 1]], strict=True):  # near infrared is red, and so on
+            assert np.corrcoef(colour, band)[0, 1] > 0.9
+        near = viewing.seen(
+            explorer, "image", view=[float(v) for v in (scene.x[50], scene.y[90], scene.x[90], scene.y[50])]
+        )
+        there = whole.colours[50:91, 50:91, :3].astype(int)
+        assert np.abs(near.colours[..., :3].astype(int) - there).mean() < 4  # WebP
 
-    def test_a_still_picture_stands_beside_the_widget(self, explorer, predictions):
-        explorer.base.value, explorer.over.value = "truth", "nothing"
-        shown = IPython.core.formatters.DisplayFormatter().format(explorer.widget)[0]
-        assert "application/vnd.jupyter.widget-view+json" in shown
-        picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(shown["image/png"]))))
-        truth = predictions["raleigh"].truth.values
-        assert (hexes(picture)[truth != 255] == np.array(COLOURS)[truth[truth != 255]]).all()
-
-
-class TestReading:
-    def test_click_tells_the_pixel(self, explorer, predictions, arrays):
-        row, column = 100, 30
-        scene = predictions["raleigh"].to_dataset()
-        x, y = float(scene.x[column]), float(scene.y[row])
-        explorer.sources["asked"].data = {"x": [x + 9], "y": [y - 9]}  # anywhere in the pixel
-        told = explorer.about.value
-        for band, value in zip(
-            arrays["raleigh"].channel.values, arrays["raleigh"].inputs.values[:, row, column], strict=True
-        ):
-            assert f"{band} {value}" in told
-        assert f"truth: <b>{CLASSES[int(scene.truth[row, column])]}</b>" in told
-        for value in scene.probability.values[:, :, row, column].ravel():
-            assert f">{value:.2f}</td>" in told
-        lon, lat = Transformer.from_crs(32119, 4326, always_xy=True).transform(x, y)
-        assert f"{lat:.5f}°, {lon:.5f}°" in told and f"row {row}, column {column}" in told
-        assert explorer.sources["click"].data == {"x": [x], "y": [y]}
-
-    def test_click_outside(self, explorer):
-        explorer.sources["asked"].data = {"x": [0.0], "y": [0.0]}
-        assert "Outside" in explorer.about.value
-
-    def test_large_scene_is_read_thinned_and_finer_when_zoomed(self):
+    def test_a_large_scene_is_sent_as_fine_as_the_screen(self):
         shape = (2400, 2000)
         data = xr.Dataset(
-            {"probability": (("model", "class", "y", "x"), np.zeros((1, 1, *shape), "float16")),
-             "truth": (("y", "x"), np.zeros(shape, "uint8")),
+            {"probability": (("model", "class", "y", "x"), np.zeros((1, 7, *shape), "float16")),
+             "truth": (("y", "x"), np.arange(4_800_000).reshape(shape) % 7),
              "label": (("model", "y", "x"), np.zeros((1, *shape), "uint8")), "split": (("y", "x"), np.zeros(shape, "int8"))},
-            coords={"y": 10.0 * np.arange(2400)[::-1], "x": 10.0 * np.arange(2000), "model": ["network"], "class": ["a"]},
+            coords={"y": 10.0 * np.arange(2400)[::-1], "x": 10.0 * np.arange(2000), "model": ["network"], "class": list("abcdefg")},
         )  # fmt: skip
-        explorer = explore.explore(xr.DataTree.from_dict({"/big": data})).explorer
-        explorer.base.value = "truth"
-        assert max(np.shape(explorer.sources["base"].data["image"][0])) <= explore.VIEW_PIXELS
-        explorer.sources["seen"].data = {"bounds": [5000.0, 5000.0, 7000.0, 7000.0]}
-        assert np.shape(explorer.sources["base"].data["image"][0]) == (201, 201)  # every pixel the view touches
-        box = {k: v[0] for k, v in explorer.sources["base"].data.items() if k != "image"}
-        assert box == pytest.approx({"x": 4995, "y": 4995, "dw": 2010, "dh": 2010})
+        explorer = explorer_of(xr.DataTree.from_dict({"/big": data}))
+        whole = viewing.seen(explorer, "truth", pixels=800)
+        assert whole.values.shape == (800, 667) and whole.step == 3
+        np.testing.assert_array_equal(whole.values, data.truth.values[::3, ::3])
+        near = viewing.seen(explorer, "truth", view=(5000, 5000, 7000, 7000), pixels=800)
+        assert near.box == [4995, 4995, 7005, 7005] and near.values.shape == (
+            201,
+            201,
+        )  # every pixel that the view touches
 
-    def test_rows_that_run_north_are_turned(self, predictions):
-        flipped = xr.DataTree.from_dict({"/raleigh": predictions["raleigh"].to_dataset().isel(y=slice(None, None, -1))})
-        place, right = Place(flipped, "raleigh", None), Place(predictions, "raleigh", None)
-        assert place.bounds == right.bounds
-        assert (place.data.truth.values == right.data.truth.values).all()
+
+class TestClick:
+    @pytest.mark.parametrize("south_up", [False, True])
+    def test_it_tells_bands_truth_split_and_all_probabilities_of_the_pixel(
+        self, explorer, predictions, arrays, south_up
+    ):
+        explorer = explorer_of(turned(predictions), turned(arrays)) if south_up else explorer
+        assert [place.name for place in explorer.places] == list(BOTH)
+        for place, x, y in [
+            (n, *RNG.uniform(*np.reshape(explorer.places[n].bounds, (2, 2)))) for n in (0, 1) for _ in range(15)
+        ]:
+            told = viewing.clicked(explorer, x, y, place=place)
+            here = predictions[BOTH[place]].to_dataset().sel(x=x, y=y, method="nearest")
+            scene = arrays[BOTH[place]].to_dataset().sel(x=x, y=y, method="nearest")
+            np.testing.assert_array_equal(np.array(told["probability"], "float32"), here.probability)
+            bands = [told[f"band-{name}"] for name in made.BANDS]
+            assert bands == (scene.inputs.values.tolist() if scene.valid else [None] * 5)
+            truth = int(here.truth)
+            assert told["truth"] in ((None, 255) if truth == 255 else (truth,))
+            assert told["split"] == int(here.split) and [int(v) for v in told["label"]] == here.label.values.tolist()
+
+    def test_its_place_on_earth_is_told(self, explorer, predictions):
+        x, y = (float(predictions["raleigh"][axis][30]) for axis in "xy")
+        facts = explorer.facts()["places"][0]
+        lon, lat = (np.reshape(values, (25, 25)) for values in facts["lonlat"])
+        west, south, east, north = facts["bounds"]
+        across, down = 24 * (x - west) / (east - west), 24 * (north - y) / (north - south)
+        i, j = int(across), int(down)
+        true = Transformer.from_crs(32119, 4326, always_xy=True).transform(x, y)
+        for grid, value in zip((lon, lat), true, strict=True):
+            corners = grid[j : j + 2, i : i + 2]
+            told = np.array([1 - down + j, down - j]) @ corners @ np.array([1 - across + i, across - i])
+            assert told == pytest.approx(value, abs=1e-6)
+        assert facts["kind"] == "projected" and facts["metres"] == 1
 
     def test_no_class_stays_no_class_where_a_reader_made_nan_of_it(self, predictions):
         data = predictions["raleigh"].to_dataset()
         decoded = data.assign({name: data[name].where(data[name] != 255) for name in ("label", "truth")})
-        place = Place(xr.DataTree.from_dict({"/raleigh": decoded}), "raleigh", None)
-        for name in ("label", "truth"):
-            assert place.data[name].dtype == "uint8" and (place.data[name].values == data[name].values).all()
+        explorer = explorer_of(xr.DataTree.from_dict({"/raleigh": decoded}))
+        np.testing.assert_array_equal(viewing.seen(explorer, "truth").values, decoded.truth)
+        np.testing.assert_array_equal(viewing.seen(explorer, "label", {"model": 1}).values, decoded.label[1])
+
+
+class TestWithout:
+    def test_a_store_there_is_no_image_and_no_band(self, predictions):
+        explorer = explorer_of(predictions)
+        assert not [one.name for one in explorer.layers if one.kind == "image" or one.name.startswith("band")]
+        assert explorer.below == "" and viewing.seen(explorer, "truth", place=1).values.shape == (160, 192)
+
+    def test_an_image_of_one_source_the_other_has_nothing(self, predictions, arrays):
+        explorer = explorer_of(predictions, xr.DataTree.from_dict({"/durham": arrays["durham"].to_dataset()}))
+        x, y = (float(predictions["raleigh"][axis][100]) for axis in "xy")
+        values = [viewing.clicked(explorer, x, y, place=place)["band-band_30"] for place in (0, 1)]
+        assert values[0] is None and values[1] == float(arrays["durham"].inputs[2, 100, 100])
+        assert viewing.seen(explorer, "image").colours[..., 3].max() == 0
+        first, second = viewing.unpacked(*pack(explorer, {"every": 2}))
+        assert np.isnan(first["band-band_30"]).all() and np.isfinite(second["band-band_30"]).any()
+
+    def test_a_crs_places_have_no_longitude_and_no_coast(self, predictions):
+        bare = {f"/{n}": predictions[n].to_dataset().drop_vars("spatial_ref") for n in BOTH}
+        place = explorer_of(xr.DataTree.from_dict(bare)).facts()["places"][0]
+        assert (place["kind"], place["lonlat"], place["lines"], place["crs"]) == ("none", None, {}, "")
+
+    def test_any_source_it_is_said(self):
+        with pytest.raises(ValueError, match="03_prediction"):
+            explorer_of(xr.DataTree())
 
 
 class TestFrozen:
-    def test_planes_hold_the_predictions(self, predictions, arrays):
-        place = Place(predictions, "raleigh", arrays)
-        part = frozen.pack(place, 1, len(MODELS), 100, True)
-        planes = np.frombuffer(gzip.decompress(base64.b64decode(part["data"])), np.uint8).reshape(
-            -1, part["height"], part["width"]
-        )
-        data = predictions["raleigh"].to_dataset()
-        assert (planes[5] == data.truth.values).all() and (planes[6:9] == data.label.values).all()
-        known = np.isfinite(data.probability.values)
-        steps = planes[10:].reshape(data.probability.shape)
-        assert np.abs(steps[known] / 100 - data.probability.values[known]).max() <= 0.005 + 1e-6
-        assert (steps[~known] == 255).all()
-        for n, about in enumerate(part["bands"]):
-            valid = arrays["raleigh"].valid.values
-            assert about["exact"]
-            assert (
-                planes[n][valid] * about["scale"] + about["offset"] == arrays["raleigh"].inputs.values[n][valid]
-            ).all()
+    def test_the_richest_page_holds_classes_and_bands_exactly(self, explorer, predictions, arrays):
+        (found, _) = viewing.unpacked(*pack(explorer, explorer.packs[0]))
+        data, scene = predictions["raleigh"].to_dataset(), arrays["raleigh"].to_dataset()
+        np.testing.assert_array_equal(found["truth"], data.truth.where(data.truth != 255))
+        np.testing.assert_array_equal(found["label"], data.label.where(data.label != 255))
+        np.testing.assert_allclose(found["probability"], data.probability, atol=0.005 + 0.5 / 254)
+        for name, band in zip(made.BANDS, scene.inputs, strict=True):
+            np.testing.assert_array_equal(found[f"band-{name}"], band.where(scene.valid))
 
-    def test_lonlat_grid_is_good_to_a_metre(self, predictions):
-        place = Place(predictions, "raleigh", None)
-        lon, lat = (np.reshape(values, (9, 9)) for values in frozen._lonlat_grid(place))
-        west, south, east, north = place.bounds
-        x, y = west + 1.5 / 8 * (east - west), south + 6.5 / 8 * (north - south)
-        middle = lon[6:8, 1:3].mean(), lat[6:8, 1:3].mean()
-        true = Transformer.from_crs(32119, 4326, always_xy=True).transform(x, y)
-        assert np.abs(np.subtract(middle, true)).max() < 1e-5
+    @pytest.mark.parametrize("n", [2, 4, 7, 59])
+    def test_less_room_costs_baselines_bands_and_pixels_and_is_said(self, explorer, n):
+        facts, data = pack(explorer, explorer.packs[n])
+        (found, _), said, every = viewing.unpacked(facts, data), facts["said"], facts["places"][0]["every"]
+        models = found["probability"].shape[0]
+        assert (models == 1) == ("Probabilities of the network only." in said) and found["label"].shape[0] == 3
+        assert ("band-band_10" not in found) == ("Without the values of bands." in said)
+        assert (every > 1) == (f"One pixel in {every} a side." in said)
+        assert found["truth"].shape == tuple(facts["places"][0]["grids"][""]["shape"])
+        values = found["probability"][0][np.isfinite(found["probability"][0])]
+        steps = 100 if "steps of 1 %" in said else 50
+        assert np.abs(values * steps - np.rint(values * steps)).max() <= 0.5 * steps / 254 + 1e-6
 
-    @pytest.mark.parametrize("budget_mb", [2.0, 2.4, 4.0])
-    def test_stays_under_its_budget_and_says_what_it_left_out(self, predictions, arrays, budget_mb):
-        page = frozen.frozen_page(predictions, arrays, budget_mb)
-        assert len(page.encode()) < budget_mb * 1e6
-        assert ("Probabilities of the network only" in page) == (budget_mb < 4)
+    def test_the_page_says_that_it_is_simulated_and_stays_under_its_budget(self, explorer):
+        page = frozen_page(explorer, 0.4)
+        assert "simulated data" in page and len(page.encode()) < 400_000
 
-    def test_no_room_is_said(self, predictions):
-        with pytest.raises(ValueError, match="raise budget_mb"):
-            frozen.frozen_page(predictions, None, 1.8)
-
-    def test_asks_nobody(self, predictions, arrays):
-        shown = frozen.frozen(predictions, arrays).data
-        page = html.unescape(re.search(r"srcdoc='([^']*)'", shown)[1])
-        outside_scripts = re.sub(r"(<script\b[^>]*>).*?</script>", r"\1", page, flags=re.S)
-        assert "Bokeh" in page and not REQUESTS.search(outside_scripts)
-        assert "simulated data" in page
-
-    def test_empty_predictions(self):
-        for make in (explore.explore, frozen.frozen):
-            with pytest.raises(ValueError, match="03_prediction"):
-                make(xr.DataTree())
-
-
-def test_the_runner_decides_between_live_and_frozen(predictions, monkeypatch):
-    import ipywidgets
-    from IPython.display import HTML
-
-    monkeypatch.setenv("GEONB_HEADLESS", "1")
-    assert isinstance(explore.show(predictions), HTML)
-    monkeypatch.delenv("GEONB_HEADLESS")
-    assert isinstance(explore.show(predictions), ipywidgets.VBox)
+    def test_no_room_is_said(self, explorer):
+        with pytest.raises(ValueError, match="Raise budget_mb"):
+            frozen_page(explorer, 0.06)
