@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 PIP     = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help install demo test mutate lint lab bench clean
+.PHONY: help install demo test mutate lint lab docs gallery pictures bench clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -17,7 +17,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(PIP) -e .[test,dev]
+	$(PIP) -e .[test,dev,docs]
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(PIP) -e .[docs]
 	@touch $@
 
 install: $(VENV)/.installed  ## create the environment in .venv
@@ -40,9 +44,21 @@ lint: $(VENV)/.installed-dev  ## style, types, which layer imports which, notebo
 lab: install     ## JupyterLab on loopback, prints the ssh -L line
 	$(BIN)/geonb lab
 
+docs: $(VENV)/.installed-docs  ## the site in build/docs: guides, API, notebooks of the newest finished runs (2 minutes on an idle machine)
+	$(BIN)/python -m docs.gallery
+	$(BIN)/sphinx-build -W --keep-going -q -b html -d build/doctrees -c docs . build/docs
+	@echo "open build/docs/index.html"
+
+gallery: install ## run each workload that has no finished run, with its defaults (5 minutes each); then make docs
+	$(BIN)/python -m docs.gallery --run
+	$(MAKE) docs
+
+pictures: install  ## draw README's pictures anew, of the newest finished runs
+	$(BIN)/python -m docs.pictures
+
 bench: $(VENV)/.installed-dev  ## remake benchmarks/README.md's table
 	$(BIN)/python -m benchmarks
 
 clean:           ## remove caches and build products; keeps data/, runs/ and .venv
-	rm -rf build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .cache
+	rm -rf build docs/api docs/gallery *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

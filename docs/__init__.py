@@ -1,0 +1,1 @@
+"""What makes the site and the pictures of README; the guides themselves are the pages beside this."""
