@@ -78,6 +78,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = "geonb"
 html_context = {"default_mode": "auto"}
 html_show_copyright = False
+html_show_search_summary = False  # it fetches the pages, which a browser refuses of files
 templates_path = [str(ROOT / "docs/_templates")]
 html_static_path = ["_static"]
 html_css_files = ["geonb.css"]
