@@ -37,7 +37,7 @@ COASTS_NOTE = "Coasts and borders: Natural Earth 1:110m, off by some kilometres.
 MODEL_COLOURS = (
     "#b5400f", "#4a6d8c", "#7d7d7d", "#8a6d3b", "#5b8a72", "#6b5b95", "#2b2b2b", "#b0879b", "#6fa8b8",
 )  # fmt: skip
-MOST_NOTES = 400  # letters of what a caption repeats of the data
+MOST_NOTES = 160  # letters of what each caption repeats of the data
 MODEL_MARKERS = "osD^vPX<>"
 # Tol's muted scheme, then five darker tones: told apart with the common colour deficiencies, and letters stand beside them.
 CLUSTER_COLOURS = [

@@ -58,9 +58,9 @@ def test_figures_are_shown_in_order_and_left_out_where_there_is_nothing(monkeypa
 
 
 def test_a_caption_repeats_few_notes_of_the_data_and_counts_the_others():
-    figure = style.finish(Figure(), {"notes": ["short.", "x" * 390, "y" * 20]}, "Its own.")
+    figure = style.finish(Figure(), {"notes": ["short.", "x" * 150, "y" * 20]}, "Its own.")
     said = figure.texts[0].get_text().replace("\n", "")
     assert said.startswith("Its own.short.xxx") and "y" not in said.split("more")[0]
     assert "1 more note on the data" in said.replace("\n", " ")
-    alone = style.finish(Figure(), {"notes": ["z" * 401]}).texts[0].get_text()
+    alone = style.finish(Figure(), {"notes": ["z" * 161]}).texts[0].get_text()
     assert alone.startswith("1 note on the data")

@@ -29,9 +29,8 @@ CELLS: Mapping[str, tuple[registry.Figure, ...]] = {
     "02_training": (
         registry.Figure(
             "",
-            "Windows of the training months: events of the months that go in, from the oldest on, and of the month to forecast. They "
-            "are placed at random so that they hold an event of the target month; how often something happens in them is therefore "
-            "no measure of how often it happens. The forecasts that are scored are of whole regions, not of such windows.",
+            "Windows of the training months: events of the months that go in, from the oldest on, and of the month to forecast. The "
+            "caption says how they were placed.",
             "geonb.workloads.conflict.figures:sequence_samples",
         ),
     ),

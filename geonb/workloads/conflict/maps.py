@@ -175,7 +175,18 @@ def sequence_samples(store: Any, n: int = 4, seed: int = 0, split: str | None = 
     size = f"{int(chosen.height.iloc[0])} x {int(chosen.width.iloc[0])} cells"
     left_out = f" The last {steps} of {store.steps} input months." if steps < store.steps else ""
     said = f"{len(chosen)} of {table:,} {split or ''} windows of {size}, north up, drawn at random.{left_out}"
-    return finish(figure, store.meta, said)
+    return finish(figure, store.meta, said, _placed(store.meta["parameters"]))
+
+
+def _placed(cut: dict[str, Any]) -> str:
+    """How windows were placed, and what that means for how often something happens in them."""
+    if cut.get("chunk_size") is None:
+        return "Each window is the whole region, and each month is the first to forecast of one of them."
+    least = f" and {cut['min_events']:,} events or more in the months before" if cut.get("min_events") else ""
+    return (
+        f"Windows were placed at random so that they hold an event of the month to forecast{least}: how often something happens in them is "
+        "no measure of how often it happens. The forecasts that are scored are of the whole region."
+    )
 
 
 def _sample_axes(store: Any, rows: int, most: int = 10, targets: int = 3) -> tuple[Figure, np.ndarray, int, int]:

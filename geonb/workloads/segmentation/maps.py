@@ -168,7 +168,7 @@ RIGHT_WRONG = {"right": "#dfe7ea", "wrong": "#b5400f"}
 
 def _sureness(ax: Axes, data: xr.Dataset, crs: Any, model: str) -> None:
     """Probability of the winning class, the lower the darker."""
-    thin = thinned(data.probability.sel(model=model)).max("class")
+    thin = thinned(data.probability.sel(model=model)).max("class", skipna=False)  # unknown are all classes or none
     draw_values(ax, thin, crs, f"{model}: probability of its class", (1 / data.sizes["class"], 1), (0.25, 0.5, 0.75, 1))
 
 

@@ -148,7 +148,8 @@ def test_event_diffusion_ends_where_the_future_begins(store):
     assert any("before 2019-01" in word for word in words(conflict_maps.event_diffusion(store, 60)))
 
 
-def test_sequence_samples_show_inputs_then_targets(store):
+def test_sequence_samples_show_inputs_then_targets(store, monkeypatch):
+    monkeypatch.setitem(store.meta, "parameters", {"chunk_size": 8, "min_events": 25})
     figure = conflict_maps.sequence_samples(store, n=2, split="test", seed=1)
     rows = np.array(figure.axes).reshape(2, made.STEPS + made.LEADS)
     chosen = store.index[store.index.split == "test"].sample(2, random_state=1).sort_values("t")
@@ -159,6 +160,10 @@ def test_sequence_samples_show_inputs_then_targets(store):
             box = events[t, row.y : row.y + 8, row.x : row.x + 8]
             assert (ax.images[0].get_array() == box).all() and ax.images[0].origin == "lower"  # south is row 0
             assert ax.get_title(loc="center") == str(store.times[t])[:7]
+    assert any("placed at random so that they hold an event" in word.replace("\n", " ") for word in words(figure))
+    monkeypatch.setitem(store.meta, "parameters", {"chunk_size": None})
+    said = " ".join(words(conflict_maps.sequence_samples(store, n=1))).replace("\n", " ")
+    assert "Each window is the whole region" in said and "at random so that" not in said
     with pytest.raises(ValueError, match="No windows in split 'nowhere'; the store has"):
         conflict_maps.sequence_samples(store, split="nowhere")
 
