@@ -110,12 +110,6 @@ def wait_for(port: int, server: subprocess.Popen, log: Path, seconds: float = 60
     raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
 
 
-OPEN = """import xarray as xr
-from geonb.workloads.{workload}.explore import explore
-predictions, arrays = (xr.open_datatree(f"{folder}/{{name}}.zarr", engine="zarr", chunks={{}}) for name in ("predictions", "arrays"))
-"""
-
-
 # every canvas on the page as one number, to see whether a picture changed
 PICTURE = """() => {
   const found = []
@@ -150,6 +144,135 @@ COLOURS = """() => {
   walk(document)
   return colours.size
 }"""
+
+
+class Viewer:
+    """The explorer on a page, in an iframe or in a notebook: its controls by name, and places on its map."""
+
+    def __init__(self, root) -> None:
+        self.root, self.page = root, root.page
+        self.map = root.locator("canvas.map")
+        self.page.wait_for_timeout(100)
+        root.and_(self.page.locator("[data-shown]")).or_(root).first.wait_for(timeout=30_000)
+        self.settle()
+
+    def ask(self, expression: str):
+        """What JavaScript says of the viewer `v` and its element `root`."""
+        return self.root.evaluate(f"(root) => {{ const v = root.explorer; return {expression} }}")
+
+    def settle(self) -> None:
+        """Wait until what was asked for is drawn."""
+        done = "root.dataset.shown !== undefined && root.dataset.busy === undefined"
+        assert wait_until(self.page, lambda: self.ask(done)), "the viewer is still waiting for an answer"
+
+    @property
+    def title(self) -> str:
+        return self.root.locator(".title").inner_text()
+
+    @property
+    def told(self) -> str:
+        """What a click told."""
+        return self.root.locator(".about").first.inner_text()
+
+    def picture(self) -> int:
+        """The map as a number."""
+        return self.ask(f"({SUM})(root.querySelector('canvas.map'))")
+
+    def names(self) -> list[str]:
+        """The controls that can be used now."""
+        found = "[...root.querySelectorAll('[data-control]')].filter((e) => !e.hidden && !e.querySelector('input,select').disabled)"
+        return self.ask(f"{found}.map((e) => e.dataset.control)")
+
+    def control(self, name: str):
+        return self.root.locator(f"[data-control='{name}']").locator("input, select").first
+
+    def choose(self, name: str, label: str | None = None, index: int | None = None) -> None:
+        self.control(name).select_option(label=label, index=index)
+        self.settle()
+
+    def slide(self, name: str, value: float) -> None:
+        self.control(name).evaluate(
+            "(e, v) => { e.value = v; e.dispatchEvent(new Event('input', { bubbles: true })) }", value
+        )
+        self.settle()
+
+    def button(self, name: str):
+        return self.root.get_by_role("button", name=name, exact=True)
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """Where a place of the map's CRS lies on the page, px."""
+        px, py = self.ask(f"v.toScreen({x}, {y})")
+        box = self.map.bounding_box()
+        return box["x"] + px, box["y"] + py
+
+    def click(self, x: float, y: float) -> str:
+        """Click a place of the map's CRS; what is told then."""
+        before = self.told
+        self.map.scroll_into_view_if_needed()
+        self.page.mouse.click(*self.at(x, y))
+        wait_until(self.page, lambda: self.told != before, 5)
+        self.settle()
+        return self.told
+
+    def drag(self, *points: tuple[float, float], shift: bool = False) -> None:
+        """Draw a region through places of the map's CRS."""
+        self.button("region").click()
+        self.map.scroll_into_view_if_needed()
+        at = [self.at(*point) for point in points]
+        if shift:
+            self.page.keyboard.down("Shift")
+        self.page.mouse.move(*at[0])
+        self.page.mouse.down()
+        for one in at[1:]:
+            self.page.mouse.move(*one, steps=4)
+        self.page.mouse.up()
+        if shift:
+            self.page.keyboard.up("Shift")
+        self.button("cells as CSV").wait_for(timeout=15_000)
+
+    def table(self) -> list[dict[str, str]]:
+        """The scores of the region."""
+        rows = [row.split("\t") for row in self.root.locator(".about").nth(1).locator("tr").all_inner_texts()]
+        return [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
+
+
+# one canvas as a number
+SUM = """(canvas) => {
+  const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data
+  let sum = 0
+  for (let i = 0; i < data.length; i += 4) sum = (sum * 31 + data[i] + 3 * data[i + 1] + 7 * data[i + 2]) % 1000000007
+  return sum
+}"""
+
+
+@contextmanager
+def served(explorer):
+    """The address of an explorer's page, as `geonb app` serves it, from a thread of this process."""
+    import asyncio
+    import threading
+
+    from tornado.httpserver import HTTPServer
+
+    from geonb.dashboards.app import application
+
+    port, token, loops = free_port(), secrets.token_hex(8), []
+
+    async def run() -> None:
+        loops.append((asyncio.get_running_loop(), stop := asyncio.Event()))
+        server = HTTPServer(application(explorer, token))
+        server.listen(port, "127.0.0.1")
+        up.set()
+        await stop.wait()
+        server.stop()
+
+    up = threading.Event()
+    thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
+    thread.start()
+    up.wait(10)
+    yield f"http://127.0.0.1:{port}/?token={token}"
+    loop, stop = loops[0]
+    loop.call_soon_threadsafe(stop.set)
+    thread.join(10)
 
 
 def wait_until(page, check, seconds=15):

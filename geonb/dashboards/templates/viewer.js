@@ -97,10 +97,11 @@ export function mount(root, facts, ask, told = () => {}) {
 
   // ---- planes that are made of others --------------------------------------------------------------------------------------
   const threshold = () => facts.threshold.steps?.[state.threshold] ?? 0
+  const derived = (plane, changes) => ({ ...plane, made: null, ...changes }) // what was painted of the plane is not painted of this one
   const judged = (layer, [guess, truth]) => { // where a guess and its truth disagree
     const codes = new Uint8Array(guess.codes.length).fill(nothing)
     const rare = guess.layer.kind === "numbers"
-    const made = { ...guess, codes, layer: { ...layer, kind: "classes", labels: rare ? ["neither", "hit", "miss", "false alarm"] : ["right", "wrong"], colours: rare ? JUDGED : RIGHT } }
+    const made = derived(guess, { codes, layer: { ...layer, kind: "classes", labels: rare ? ["neither", "hit", "miss", "false alarm"] : ["right", "wrong"], colours: rare ? JUDGED : RIGHT } })
     codes.forEach((_, i) => {
       const [g, t] = [guess.codes[i], truth.codes[i]]
       if (g === nothing || t === nothing || (rare && t > 1)) return
@@ -109,18 +110,18 @@ export function mount(root, facts, ask, told = () => {}) {
     return made
   }
   const difference = (one, other) => {
-    if (one.layer.kind === "classes") return { ...one, codes: one.codes.map((v, i) => (v === nothing || other.codes[i] === nothing ? nothing : Number(v !== other.codes[i]))), layer: { ...one.layer, labels: ["the same", "different"], colours: RIGHT } }
+    if (one.layer.kind === "classes") return derived(one, { codes: one.codes.map((v, i) => (v === nothing || other.codes[i] === nothing ? nothing : Number(v !== other.codes[i]))), layer: { ...one.layer, labels: ["the same", "different"], colours: RIGHT } })
     const values = Float32Array.from(one.codes, (v, i) => valueOf(one, v) - valueOf(other, other.codes[i]))
     const most = values.reduce((m, v) => (Number.isFinite(v) ? Math.max(m, Math.abs(v)) : m), 0) || 1
     const codes = Uint8Array.from(values, (v) => (Number.isFinite(v) ? Math.round(127 + (127 * v) / most) : nothing))
-    return { ...one, codes, low: -most, high: most, layer: { ...one.layer, colours: DIVERGING, power: 1, ticks: [-most, 0, most], difference: true } }
+    return derived(one, { codes, low: -most, high: most, layer: { ...one.layer, colours: DIVERGING, power: 1, ticks: [-most, 0, most], difference: true } })
   }
   const grouped = (plane, groups) => { // every part in the colour of its mean
     const [sum, n] = [new Float64Array(256), new Float64Array(256)]
     plane.codes.forEach((v, i) => { if (v !== nothing && groups.codes[i] !== nothing) { sum[groups.codes[i]] += valueOf(plane, v); n[groups.codes[i]]++ } })
     const mean = sum.map((s, g) => (n[g] ? s / n[g] : NaN))
     const code = mean.map((v) => (Number.isFinite(v) ? Math.round(254 * clamp((v - plane.low) / (plane.high - plane.low), 0, 1) ** plane.layer.power) : nothing))
-    return { ...plane, codes: plane.codes.map((v, i) => (v === nothing || groups.codes[i] === nothing ? nothing : code[groups.codes[i]])), mean: true }
+    return derived(plane, { codes: plane.codes.map((v, i) => (v === nothing || groups.codes[i] === nothing ? nothing : code[groups.codes[i]])), mean: true })
   }
 
   // ---- colours -------------------------------------------------------------------------------------------------------------
@@ -248,7 +249,7 @@ export function mount(root, facts, ask, told = () => {}) {
     pen.textAlign = align
     const wide = pen.measureText(words).width + 8
     pen.fillStyle = "rgba(255,255,255,.85)"
-    pen.fillRect(align === "right" ? x - wide + 4 : x - 4, y - 12, wide, 17)
+    pen.fillRect(x + { left: -4, center: -wide / 2, right: 4 - wide }[align], y - 12, wide, 17)
     pen.fillStyle = "#111"
     pen.fillText(words, x, y)
   }
@@ -280,7 +281,7 @@ export function mount(root, facts, ask, told = () => {}) {
       pen.lineWidth = 5; pen.strokeStyle = "#fff"; frameCell(pen, box)
       pen.lineWidth = 2.5; pen.strokeStyle = colour; pen.setLineDash(dashed ? [6, 4] : []); frameCell(pen, box); pen.setLineDash([])
       const [x, y] = toScreen((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
-      if (words) badge(pen, x - pen.measureText(words).width / 2, y + 5, words, "left")
+      if (words) badge(pen, x, y + 5, words, "center")
     }
     if (!state.chosen || state.like) return
     const [x, y] = toScreen(state.chosen.x, state.chosen.y)
@@ -344,7 +345,12 @@ export function mount(root, facts, ask, told = () => {}) {
   const repaint = () => drawTo(canvas.getContext("2d"), size, scale())
 
   // ---- drawing what is asked for -------------------------------------------------------------------------------------------
-  let turn = 0
+  let [turn, jobs] = [0, 0]
+  const working = (job) => async (...given) => { // what waits for an answer shows that it does, and tells what went wrong
+    jobs++
+    root.dataset.busy = "true"
+    try { return await job(...given) } catch (error) { under.textContent = `This could not be read: ${error.message ?? error}` } finally { if (!--jobs) delete root.dataset.busy }
+  }
   const side = (which) => (which ? { layer: layerOf[which.layer], at: which.at } : { layer: layerOf[state.top], at: {} })
   const sideName = (which) => { // what this side does not share with the other
     const { layer, at } = side(which)
@@ -353,19 +359,15 @@ export function mount(root, facts, ask, told = () => {}) {
   }
   const usesThreshold = (layer) => Boolean(layer) && layer.kind === "numbers" && facts.threshold.layer === layer.name && facts.threshold.hides
   const made = (layer, got) => (layer.kind === "error" ? judged(layer, got) : got[0])
-  const refresh = async () => {
+  const refresh = working(async () => {
     const mine = ++turn
     syncControls()
     const sides = [state.top && side(), state.compare !== "off" && side(state.other), state.below && { layer: layerOf[state.below], at: {} }]
     const wanted = sides.map((s) => (s ? wantedOf(s.layer, s.at) : []))
     const marks = facts.outlined.length ? wantedOf(layerOf[facts.outlined[1]], {}) : []
     const groups = state.group && facts.groups ? wantedOf(layerOf[facts.groups], {}) : []
-    root.dataset.busy = "true"
-    let got
-    try { got = await planes([...wanted.flat(), ...marks, ...groups], ...(groups.length ? [place().bounds, [1500, 1500]] : [])) } catch (error) { under.textContent = `This could not be read: ${error.message ?? error}` }
+    const got = await planes([...wanted.flat(), ...marks, ...groups], ...(groups.length ? [place().bounds, [1500, 1500]] : []))
     if (mine !== turn) return
-    delete root.dataset.busy
-    if (!got) return
     const take = (n) => got.splice(0, n)
     const [top, other, below] = sides.map((s, i) => { const own = take(wanted[i].length); return s ? made(s.layer, own) : null })
     drawn = { top, other, below, marks: take(marks.length)[0] ?? null }
@@ -373,7 +375,7 @@ export function mount(root, facts, ask, told = () => {}) {
     if (state.compare === "difference" && drawn.top && drawn.other) drawn.top = drawn.top.width === drawn.other.width && drawn.top.codes && drawn.other.codes ? difference(drawn.top, drawn.other) : drawn.top
     repaint()
     describe()
-  }
+  })
   let resting = null
   const moved = () => { // the middle of the view stays on the data
     const [[w, s, e, n], [bw, bs, be, bn]] = [state.view, place().bounds]
@@ -504,7 +506,7 @@ export function mount(root, facts, ask, told = () => {}) {
     await tell()
   }
   const axisOf = (name) => (name && layerOf[name] ? layerOf[name].dims : [])
-  const tell = async () => {
+  const tell = working(async () => {
     if (!state.chosen) return
     const { table, chart } = facts
     const open = { [table?.layer]: [table?.rows, table?.columns], [table?.heads]: [table?.columns], [table?.also?.[1]]: [table?.rows], [chart?.layer]: [chart?.along, chart?.each], [chart?.truth]: [chart?.along], [chart?.past]: [chart?.past_dim] }
@@ -515,9 +517,10 @@ export function mount(root, facts, ask, told = () => {}) {
     if (mine !== state.chosen) return
     const rough = facts.whole ? (layer) => (layer.exact || layer.kind === "classes" ? "" : "~") : () => ""
     const told2 = (name, v) => { const l = layerOf[name]; return l.kind === "classes" ? figure(v, l) : `${rough(l)}${figure(v, l)}` }
-    const lines = facts.lines.map(([head, name]) => { const v = layerOf[name].dims.filter((d) => (open[name] ?? []).includes(d)).reduce((some, d) => some?.[state.at[d]], values[name]); return v === null || v === undefined ? null : `<div>${text(head)} <b>${text(told2(name, v))}</b></div>` }).filter(Boolean)
+    const here = (name) => layerOf[name].dims.filter((d) => (open[name] ?? []).includes(d)).reduce((some, d) => some?.[state.at[d]], values[name]) ?? null
+    const lines = facts.lines.filter(([, n]) => layerOf[n]).map(([head, name]) => { const v = here(name); return v === null && layerOf[name].kind !== "classes" ? null : `<div>${text(head)} <b>${text(told2(name, v))}</b></div>` }).filter(Boolean)
     about.innerHTML = `<div><b>${text(where(mine))}</b></div>${lines.join("")}${chart ? chartSvg(values) : ""}${table ? tableHtml(values, rough) : ""}`
-  }
+  })
   const where = ({ x, y, row, column }) => {
     const p = place()
     const number = p.ids ? `, ${p.ids[0]} ${p.ids[1] + row * p.ids[2] + column * p.ids[3]}` : ""
@@ -546,7 +549,7 @@ export function mount(root, facts, ask, told = () => {}) {
       const more = also.length ? `<td>${text(figure(values[also[1]]?.[i] ?? null, layerOf[also[1]]))}</td>` : ""
       return `<tr><th scope="row" style="border-left:10px solid ${rows === "class" && colour[i] ? colour[i] : "transparent"}">${text(rowLabel(rows, i, r))}</th>${more}${cells.join("")}</tr>`
     })
-    return `<div class="scroll"><table><tr><th scope="col">${text(dimOf[rows].title || rows)}</th>${also.length ? `<th scope="col">${text(also[0])}</th>` : ""}${head}</tr>${body.join("")}</table></div>`
+    return `<div class="scroll" tabindex="0" role="region" aria-label="numbers of the place"><table><tr><th scope="col">${text(dimOf[rows].title || rows)}</th>${also.length ? `<th scope="col">${text(also[0])}</th>` : ""}${head}</tr>${body.join("")}</table></div>`
   }
   const rowLabel = (name, i, label) => (dimOf[name].ahead_of ? monthsOn(firstMonth(dimOf[name]), dimOf[name].ahead[i]) : label)
   const chartSvg = (values) => {
@@ -570,7 +573,7 @@ export function mount(root, facts, ask, told = () => {}) {
     return `<svg viewBox="0 0 ${w} 98" class="chart" font-size="9" role="img" aria-label="${text(told3)}">${ticks}<path d="M4 78H${w}" stroke="#999"/><path d="M${split} 4V78" stroke="#555" stroke-dasharray="3 2"/>${drawnLines}${dots}
       <text x="${w - 2}" y="9" text-anchor="end" fill="#555">top ${text(figure(top, layerOf[name]))}${truth ? "; black dots: it came true" : ""}</text><text x="4" y="96" fill="#555">${before.length ? `events since ${before[0][0]}` : ""}</text><text x="${split + 2}" y="96" fill="#555">${text(first)}</text></svg>`
   }
-  const chooseTile = async (x, y) => {
+  const chooseTile = working(async (x, y) => {
     const grid = place().grids[facts.likeness.grid]
     const [w, s, e, n] = grid.bounds
     const row = clamp(Math.floor(((n - y) / (n - s)) * grid.shape[0]), 0, grid.shape[0] - 1)
@@ -582,8 +585,8 @@ export function mount(root, facts, ask, told = () => {}) {
     state.chosen = gridCell(x, y, grid)
     if (state.top !== facts.likeness.layer && state.top) state.top = facts.likeness.layer
     tellAlike(answer)
-    refresh()
-  }
+    await refresh()
+  })
   const tellAlike = ([{ alike: found }, files]) => {
     alike = found
     const far = layerOf[facts.likeness.layer]
@@ -639,7 +642,7 @@ export function mount(root, facts, ask, told = () => {}) {
     return { n: known.length, accuracy: average(known.map((i) => Number(truth.codes[i] === guess.codes[i]))), "mean IoU": average(iou) }
   }
   let askedRegion = null
-  const tellRegion = async () => {
+  const tellRegion = working(async () => {
     const region = state.region
     if (!region) { regionBox.replaceChildren(); return }
     const view = region.points ? boundsOf(region.points) : place().bounds
@@ -669,7 +672,7 @@ export function mount(root, facts, ask, told = () => {}) {
     const rows = truth ? parts.flatMap(([name, some]) => guesses.map((g, m) => ({ split: name, model: models[m], ...scoresOf(g, truth, some) }))).filter((r) => r.n) : []
     const columns = rows.length ? Object.keys(rows[0]).filter((k) => k !== "split" || rows.some((r) => r.split)) : []
     const form = (v) => (typeof v !== "number" ? text(v) : Number.isInteger(v) ? v.toLocaleString("en") : Number.isNaN(v) ? "-" : Math.abs(v) >= 10 ? v.toFixed(1) : v.toFixed(3))
-    const table2 = rows.length ? `<div class="scroll"><table><tr>${columns.map((c) => `<th scope="col">${text(c)}</th>`).join("")}</tr>${rows.map((r) => `<tr>${columns.map((c) => `<td>${form(r[c])}</td>`).join("")}</tr>`).join("")}</table></div>` : "<div>No truth is known here.</div>"
+    const table2 = rows.length ? `<div class="scroll" tabindex="0" role="region" aria-label="scores of the region"><table><tr>${columns.map((c) => `<th scope="col">${text(c)}</th>`).join("")}</tr>${rows.map((r) => `<tr>${columns.map((c) => `<td>${form(r[c])}</td>`).join("")}</tr>`).join("")}</table></div>` : "<div>No truth is known here.</div>"
     const thin = (truth ?? top).step > 1 ? ` Counted on every ${(truth ?? top).step}th pixel a side.` : ""
     const kept = { cells, plane: truth ?? top, guesses, models, truth, split, top }
     regionBox.replaceChildren(
@@ -677,7 +680,7 @@ export function mount(root, facts, ask, told = () => {}) {
       Object.assign(h("div"), { innerHTML: table2 }), h("div", { class: "pale" }, "Only the test split is a test: elsewhere the network has seen the answers, or was chosen by them."),
       h("div", { class: "row" }, h("button", { type: "button", onclick: () => exportTable(kept) }, "cells as CSV"), region.points ? h("button", { type: "button", onclick: () => exportOutline(region) }, "outline as GeoJSON") : null, h("button", { type: "button", onclick: () => { state.region = null; regionBox.replaceChildren(); repaint() } }, "clear")),
     )
-  }
+  })
   const download = (name, data, type) => { const a = h("a", { download: name, href: URL.createObjectURL(data instanceof Blob ? data : new Blob([data], { type })) }); root.append(a); a.click(); a.remove() }
   const slug = () => title.textContent.replace(/[^\w.-]+/g, "_").slice(0, 80)
   const exportTable = ({ cells, plane, guesses, models, truth, split }) => {
@@ -788,7 +791,7 @@ export function mount(root, facts, ask, told = () => {}) {
   }
   const placeChanged = (whole = true) => {
     for (const d of dims) state.at[d.name] = Math.min(state.at[d.name], labels(d).length - 1)
-    if (whole) { state.chosen = null; about.innerHTML = `<i>${text(facts.click)}</i>` }
+    if (whole && !facts.likeness) { state.chosen = null; about.innerHTML = `<i>${text(facts.click)}</i>` }
     state.region = null
     regionBox.replaceChildren()
     state.view = null
@@ -972,13 +975,13 @@ export function mount(root, facts, ask, told = () => {}) {
   const watch = new ResizeObserver(() => resize())
   watch.observe(canvas.parentElement)
   resize()
-  if (facts.likeness) ask({ what: "alike", chosen: state.like }).then((answer) => { tellAlike(answer); repaint() })
+  if (facts.likeness) working(async () => { tellAlike(await ask({ what: "alike", chosen: state.like })); repaint() })()
   const set = (changes) => {
     for (const k of ["below", "top", "compare", "opacity"]) if (k in changes) state[k] = changes[k]
     buildOther()
     Object.assign(state.at, changes.at ?? {})
     dimsMoved(Object.keys(changes.at ?? {}))
   }
-  root.explorer = { set, state, toScreen, destroy: () => { watch.disconnect(); Object.values(players).forEach(clearInterval) } }
+  root.explorer = { set, state, toScreen, metres: ground, destroy: () => { watch.disconnect(); Object.values(players).forEach(clearInterval) } }
   return root.explorer
 }
