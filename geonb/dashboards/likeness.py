@@ -221,7 +221,8 @@ class Likeness:
             exact = np.square(vectors[some] - vectors[i]).sum(-1)
             order = np.argsort(exact, kind="stable")
             some, exact = some[order], exact[order]
-            free, chosen, last = np.ones(len(some), bool), [], i
+            free, last = np.ones(len(some), bool), i
+            chosen: list[int] = []
             while len(chosen) < count:
                 here = (keys[some, 0] == keys[last, 0]) & (np.abs(keys[some, 2:] - keys[last, 2:]) <= reach[last]).all(
                     -1

@@ -86,15 +86,3 @@ def test_the_runner_decides_between_live_and_frozen(explorer, monkeypatch):
     assert isinstance(widget.show(explorer), HTML) and "iframe" in widget.show(explorer).data
     monkeypatch.delenv("GEONB_HEADLESS")
     assert isinstance(widget.show(explorer), ipywidgets.DOMWidget)
-
-
-def test_a_workload_without_a_map_says_so_in_words(monkeypatch):
-    from geonb import registry
-    from geonb.base import specs
-
-    monkeypatch.setattr(
-        registry, "get", lambda name: registry.Workload("mine", "Mine", "?", "01.ipynb", "rmse", explore="it")
-    )
-    monkeypatch.setattr(specs, "load", lambda path: lambda predictions, arrays: "**No map.**")
-    store = type("Store", (), {"arrays": None})()
-    assert widget.explore("mine", None, store).data == "**No map.**"

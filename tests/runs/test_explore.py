@@ -56,3 +56,15 @@ def test_a_selection_is_found_in_the_run_and_outlined(world):
 def test_runs_of_two_workloads_are_not_laid_beside_each_other(world):
     with pytest.raises(ValueError, match=r"2 workloads \(conflict, segmentation\)"):
         runs_explore.explorer_of([world.runs / "2026-01-01_calm-owl", world.path / "runs" / "conflict" / "x"])
+
+
+def test_a_workload_without_a_map_says_so_in_words(monkeypatch):
+    from geonb import registry
+    from geonb.base import specs
+
+    monkeypatch.setattr(
+        registry, "get", lambda name: registry.Workload("mine", "Mine", "?", "01.ipynb", "rmse", explore="it")
+    )
+    monkeypatch.setattr(specs, "load", lambda path: lambda predictions, arrays: "**No map.**")
+    store = type("Store", (), {"arrays": None})()
+    assert runs_explore.explore("mine", None, store).data == "**No map.**"

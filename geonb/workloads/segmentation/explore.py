@@ -147,7 +147,7 @@ def _bands(images: list[xr.Dataset | None]) -> list[Layer]:
 
 
 def _packs(models: list[str], bands: list[str]) -> list[dict[str, Any]]:
-    """What goes to keep a page small, in this order: steps of 1 %, the baselines' probabilities, bands, every second pixel."""
+    """What goes to keep a page small, in this order: coarser steps, the baselines' probabilities, bands, every second pixel."""
     packs = []
     network = {"probability": {"model": [0]}, "sure": {"model": [0]}}
     for i, every in enumerate((1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)):
@@ -161,7 +161,7 @@ def _packs(models: list[str], bands: list[str]) -> list[dict[str, Any]]:
             said = [f"One pixel in {every} a side."] if every > 1 else []
             said += ["Probabilities of the network only."] if only and len(models) > 1 else []
             said += ["Without the values of bands."] if drop else []
-            said += [f"Probabilities in steps of {100 // steps} %."]
+            said += [f"Probabilities in steps of {100 / steps:.1g} %."]
             packs.append({"every": every, "only": only, "steps": steps, "drop": drop, "said": " ".join(said),
                           "image_px": PX[min(i, len(PX) - 1)]})  # fmt: skip
     return packs

@@ -47,9 +47,9 @@ class TestPlanes:
         data = predictions["durham"].to_dataset()
         for model, category in ((0, 0), (1, 4), (2, 6)):
             plane = viewing.seen(explorer, "probability", {"model": model, "class": category}, 1).values
-            np.testing.assert_allclose(plane, data.probability.values[model, category], atol=0.5 / 254 + 1e-6)
+            np.testing.assert_allclose(plane, data.probability.values[model, category], atol=0.5 / 127 + 1e-6)
         sure = viewing.seen(explorer, "sure", {"model": 2}, 1).values
-        np.testing.assert_allclose(sure, data.probability.values[2].max(0), atol=0.5 / 254 + 1e-6)
+        np.testing.assert_allclose(sure, data.probability.values[2].max(0), atol=0.5 / 127 + 1e-6)
 
     def test_wrong_is_where_the_label_is_not_the_truth(self, explorer):
         assert explorer.layer("wrong").of == ("label", "truth") and explorer.layer("wrong").kind == "error"
