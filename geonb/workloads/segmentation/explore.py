@@ -58,7 +58,7 @@ def explorer(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Exp
         "high": 1.0,
         "form": "percent",
         "colours": CIVIDIS,
-        "steps": 100,
+        "steps": 127,
     }
     layers = [
         Layer("truth", "truth", read=of("truth"), **of_class),
@@ -152,9 +152,9 @@ def _packs(models: list[str], bands: list[str]) -> list[dict[str, Any]]:
     network = {"probability": {"model": [0]}, "sure": {"model": [0]}}
     for i, every in enumerate((1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)):
         for only, steps, drop in (
-            ({}, 100, []),
+            ({}, 127, []),
             ({}, 50, []),
-            (network, 100, []),
+            (network, 127, []),
             (network, 50, []),
             (network, 50, bands),
         ):

@@ -179,7 +179,7 @@ class TestFrozen:
         assert (every > 1) == (f"One pixel in {every} a side." in said)
         assert found["truth"].shape == tuple(facts["places"][0]["grids"][""]["shape"])
         values = found["probability"][0][np.isfinite(found["probability"][0])]
-        steps = 100 if "steps of 1 %" in said else 50
+        steps = 127 if "steps of 0.8 %" in said else 50
         assert np.abs(values * steps - np.rint(values * steps)).max() <= 0.5 * steps / 254 + 1e-6
 
     def test_the_page_says_that_it_is_simulated_and_stays_under_its_budget(self, explorer):
