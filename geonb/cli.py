@@ -263,7 +263,7 @@ def _app(options: argparse.Namespace) -> int:
         name_workload(options.workload, root)
     explorer = explorer_of(_asked_for(options, root))
     port = lab.free_port(options.port)
-    app.serve(explorer, port, lambda port, token: _show(lab.connection(port, token, "")))
+    app.serve(explorer, port, lambda port, token: _show(lab.connection(port, token, "/")))
     return 0
 
 

@@ -11,6 +11,11 @@ from importlib.util import find_spec
 
 from geonb.base import project
 
+OPENS = "/lab/tree/notebooks"
+# Configuration of JupyterLab: whether one wants its news is asked, even where it has none to bring, unless the part that asks is off.
+CONFIGURED = project.PACKAGE / "jupyter"
+SUBMITTED_FROM = ("SLURM_SUBMIT_HOST", "PBS_O_HOST", "SGE_O_HOST")  # the login node that a job came from
+
 
 def serve(port: int | None = None) -> int:
     """Start JupyterLab in the project root and stay until it ends.
@@ -34,24 +39,36 @@ def serve(port: int | None = None) -> int:
     command = [
         *(sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}"),
         *("--ServerApp.port_retries=0", "--ServerApp.log_level=WARN", f"--ServerApp.root_dir={root}"),
-        "--LabApp.default_url=/lab/tree/notebooks",
+        *(f"--LabApp.default_url={OPENS}", "--LabApp.news_url=None"),
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]
     if os.geteuid() == 0:
         command.append("--allow-root")  # containers; the server still listens on loopback only
-    environment = os.environ | {"JUPYTER_TOKEN": token, "GEONB_ROOT": str(root)}
+    paths = os.pathsep.join(filter(None, [str(CONFIGURED), os.environ.get("JUPYTER_CONFIG_PATH")]))
+    environment = os.environ | {"JUPYTER_TOKEN": token, "GEONB_ROOT": str(root), "JUPYTER_CONFIG_PATH": paths}
     os.execve(sys.executable, command, environment)
 
 
-def connection(port: int, token: str, page: str = "lab") -> str:
-    """Tell how to reach the server from another machine."""
-    host = f"{getpass.getuser()}@{socket.getfqdn()}"
+def connection(port: int, token: str, page: str = OPENS) -> str:
+    """Tell how to reach the server from another machine, also through a login node."""
+    user, tunnel = getpass.getuser(), f"-L {port}:127.0.0.1:{port}"
+    login = next((os.environ[name] for name in SUBMITTED_FROM if os.environ.get(name)), "LOGIN-NODE")
     return (
         "On your own machine, in a terminal that stays open:\n"
-        f"  ssh -N -L {port}:127.0.0.1:{port} {host}\n"
+        f"  ssh -N {tunnel} {user}@{host_name()}\n"
+        "or, where only a login node is reached from there:\n"
+        f"  ssh -N -J {user}@{login} {tunnel} {user}@{host_name()}\n"
         "then in your browser (also without ssh, if you sit at this machine):\n"
-        f"  http://127.0.0.1:{port}/{page}?token={token}\n"
+        f"  http://127.0.0.1:{port}{page}?token={token}\n"
         "Ctrl-C twice here ends it."
     )
+
+
+def host_name() -> str:
+    """This machine's name, in full where it has such; never the loopback's, which a table of hosts may give for it."""
+    names = [socket.getfqdn(), socket.gethostname()]
+    known = [name for name in names if not name.startswith(("localhost", "ip6-")) and not name.endswith(".arpa")]
+    return known[0] if known else "THIS-MACHINE"
 
 
 def free_port(port: int | None = None) -> int:

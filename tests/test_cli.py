@@ -272,23 +272,53 @@ def test_a_taken_port_is_refused_and_a_free_one_found():
     assert 1024 < lab.free_port() < 65536
 
 
+@pytest.mark.parametrize(
+    ("full", "short", "said"),
+    [
+        ("node7.cluster.org", "node7", "node7.cluster.org"),
+        ("localhost", "node7", "node7"),
+        ("localhost.localdomain", "node7", "node7"),
+        ("1.0.0.127.in-addr.arpa", "node7", "node7"),
+        ("localhost", "localhost", "THIS-MACHINE"),
+    ],
+)
+def test_the_line_of_ssh_names_this_machine_and_never_the_loopback(monkeypatch, full, short, said):
+    monkeypatch.setattr(lab.socket, "getfqdn", lambda: full)
+    monkeypatch.setattr(lab.socket, "gethostname", lambda: short)
+    monkeypatch.setattr(lab.getpass, "getuser", lambda: "ada")
+    monkeypatch.setattr(lab, "SUBMITTED_FROM", ("TEST_SUBMIT_HOST",))
+    lines = lab.connection(8888, "t").splitlines()
+    assert f"  ssh -N -L 8888:127.0.0.1:8888 ada@{said}" in lines
+    assert f"  ssh -N -J ada@LOGIN-NODE -L 8888:127.0.0.1:8888 ada@{said}" in lines
+    monkeypatch.setenv("TEST_SUBMIT_HOST", "login2")
+    assert "-J ada@login2 -L" in lab.connection(8888, "t")
+
+
 @pytest.mark.notebook
 def test_lab_serves_on_loopback_behind_a_token(project):
     command = [sys.executable, "-m", "geonb.cli", "lab"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         try:
-            shown = "".join(server.stdout.readline() for _ in range(5))
-            port, token = re.search(r"http://127\.0\.0\.1:(\d+)/lab\?token=(\w+)", shown).groups()
+            shown = "".join(server.stdout.readline() for _ in range(7))
+            port, token = re.search(r"http://127\.0\.0\.1:(\d+)/lab/tree/notebooks\?token=(\w+)", shown).groups()
             assert f"ssh -N -L {port}:127.0.0.1:{port} " in shown and len(token) == 48
             assert token not in " ".join(Path(f"/proc/{server.pid}/cmdline").read_text().split("\0"))
             assert _status(port, token) == 200
             assert _status(port, "wrong") == 403
+            page = (
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/lab/tree/notebooks?token={token}", timeout=20)
+                .read()
+                .decode()
+            )
+            config = json.loads(re.search(r'id="jupyter-config-data"[^>]*>(.*?)</script>', page, re.DOTALL)[1])
+            assert config["treePath"] == "notebooks" and config["news"]["disabled"] is True
+            assert config["disabledExtensions"] == ["@jupyterlab/apputils-extension:announcements"]
         finally:
             server.terminate()
 
 
 def _status(port, token):
-    for _ in range(200):
+    for _ in range(600):
         request = urllib.request.Request(
             f"http://127.0.0.1:{port}/api/contents", headers={"Authorization": f"token {token}"}
         )
