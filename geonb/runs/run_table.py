@@ -10,8 +10,10 @@ import csv
 import json
 import math
 import re
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +36,7 @@ ASKING = (ast.Expression, ast.BoolOp, ast.boolop, ast.BinOp, ast.operator, ast.U
           ast.Constant, ast.List, ast.Tuple, ast.Attribute, ast.Call, ast.keyword, ast.expr_context)  # fmt: skip
 ASKED = ("str", "startswith", "endswith", "contains", "lower", "upper", "len", "isin", "between", "isna", "notna", "isnull", "notnull",
          "abs")  # fmt: skip
+LONGEST = 500  # letters of a fault
 # Settled for every run, but no choice that makes one run differ from another.
 NO_CHOICE = {"workload", "run"}
 
@@ -101,6 +104,11 @@ def table_of(
 
 
 def _chosen(frame: pd.DataFrame, query: str | None, sort: str | None, metrics: set[str]) -> pd.DataFrame:
+    columns = f"Columns: {', '.join(map(str, frame.columns))}."
+    if sort and sort not in frame:
+        near = get_close_matches(sort, map(str, frame.columns), n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"Cannot sort by {sort!r}: no run has such a column.{hint} {columns}")
     try:
         if query:
             _only_asks(query)
@@ -110,9 +118,8 @@ def _chosen(frame: pd.DataFrame, query: str | None, sort: str | None, metrics: s
             best_first = metric in metrics and not lower_in_table(frame, metric)
             frame = frame.sort_values(sort, ascending=not best_first, na_position="last", kind="stable")
     except Exception as error:  # pandas raises a dozen kinds here
-        raise ValueError(
-            f"Cannot apply query {query!r}, sort {sort!r}: {error}. Columns: {', '.join(map(str, frame.columns))}."
-        ) from error
+        what = f"apply query {query!r}" if query else f"sort by {sort!r}"
+        raise ValueError(f"Cannot {what}: {error}. {columns}") from error
     return frame
 
 
@@ -176,7 +183,8 @@ def _fault(info: dict[str, Any]) -> str | None:
 
     for step, about in info.get("steps", {}).items():
         if about.get("error"):
-            return f"{step} {about.get('state', 'failed')}: {str(about['error']).splitlines()[0][:120]}"
+            told = textwrap.shorten(str(about["error"]), LONGEST, placeholder=" ... (log.txt has the rest)")
+            return f"{step} {about.get('state', 'failed')}: {told}"
     if info.get("headline"):
         return older_scores(info) or None
     at = next((step for step, about in info.get("steps", {}).items() if about.get("state") == "running"), None)
@@ -389,8 +397,6 @@ def as_text(frame: pd.DataFrame, width: int | None = None) -> str:
 
 
 def _wrapped(line: str, width: int | None) -> list[str]:
-    import textwrap
-
     return textwrap.wrap(line, width, subsequent_indent="  ") if width else [line]
 
 

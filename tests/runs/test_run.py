@@ -161,11 +161,33 @@ def test_the_table_says_why_a_run_is_broken_or_unfinished(tmp_path):
     assert (
         "No run.json" in told["junk"] and "not readable JSON" in told[torn.name] and "lacks 'state'" in told[odd.name]
     )
-    assert told[failed.name] == "02_training failed: the loss became NaN"
+    assert told[failed.name] == "02_training failed: the loss became NaN more"
     assert "02_training died: the process that ran it" in told[running.name]
     assert "not scored yet" in told[alone.name]
     assert table["state"][["junk", torn.name, odd.name, nonsense.name]].tolist() == ["broken"] * 4
     assert str(tmp_path) not in told["junk"].split(":")[0]
+
+
+def test_the_table_tells_a_fault_with_all_its_lines(tmp_path):
+    error = "Cannot train:\n- no validation windows\n- the network halves 16 px five times"
+    made(tmp_path, steps={"02_training": {"state": "failed", "error": error}})
+    told = run_table.table(tmp_path).iloc[0]["fault"]
+    assert told == "02_training failed: Cannot train: - no validation windows - the network halves 16 px five times"
+    assert told in run_table.as_text(run_table.table(tmp_path))
+    made(tmp_path, started="2999", steps={"02_training": {"state": "failed", "error": "word " * 500}})
+    long = run_table.table(tmp_path).iloc[-1]["fault"]
+    assert len(long) < 540 and long.endswith("word ... (log.txt has the rest)")
+
+
+def test_a_column_that_is_not_there_is_named_and_the_others_listed(tmp_path):
+    made(tmp_path, headline={"metric": "mean_iou", "value": 0.5})
+    with pytest.raises(
+        ValueError,
+        match=r"Cannot sort by 'mean_ious': no run has .* Did you mean 'mean_iou'\? Columns: workload, run, ",
+    ):
+        run_table.table(tmp_path, sort="mean_ious")
+    with pytest.raises(ValueError, match=r"Cannot apply query 'nope > 1': .*Columns: workload"):
+        run_table.table(tmp_path, query="nope > 1")
 
 
 def test_a_run_is_running_as_long_as_its_process_is(tmp_path):
