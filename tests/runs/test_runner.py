@@ -109,6 +109,22 @@ def test_a_failure_says_where_why_and_what_next(project, reported, leaves_nothin
     assert reported == [run.path] and runs.check_run(run)
 
 
+def test_a_training_that_was_stopped_says_what_of_it_is_kept(project):
+    from geonb.runs.kernels import Outcome
+
+    planned = plan.prepare(RECORD, steps="1-3")
+    run, stopped = planned.run, Outcome("stopped", error="The cell took longer than the limit of 9 s.")
+    (run.path / "log.csv").write_text("epoch,step\n0,0\n1,8\n2,16\n")
+    assert "Kept:" not in runner.explain(planned, planned.steps[1], stopped), "no checkpoint"
+    run.checkpoints.mkdir()
+    (run.checkpoints / "last.ckpt").touch()
+    told = runner.explain(planned, planned.steps[1], stopped)
+    assert (
+        "Kept: epoch 2 of the training; resumed with the same settings, it goes on from there.\nResume with: " in told
+    )
+    assert "Kept:" not in runner.explain(planned, planned.steps[2], stopped), "another step"
+
+
 @pytest.mark.notebook
 def test_from_python_a_failure_raises(project, reported):
     with pytest.raises(RuntimeError, match="the loss became NaN"):
