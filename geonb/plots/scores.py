@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from geonb.base.metrics import lower_is_better, with_units
-from geonb.plots.style import along_whole_numbers, banded, finish, model_looks, styled
+from geonb.plots.style import along_whole_numbers, banded, dashes, finish, model_looks, styled
 
 NAMES = {
     "accuracy": "accuracy",
@@ -131,7 +131,7 @@ def model_lines(
         if f"{name}_low" in one:
             ax.vlines(place, one[f"{name}_low"], one[f"{name}_high"], color=look["color"], linewidth=1.3, zorder=2)
         small = look | {"markersize": look["markersize"] - 2}
-        ax.plot(place, one[name], label=model, linewidth=1.5 if look["zorder"] == 4 else 0.75, **small)
+        ax.plot(place, one[name], label=model, linewidth=1.5 if look["zorder"] == 4 else 0.75, ls=dashes(look), **small)
     ax.grid(axis="y")
 
 
@@ -280,7 +280,7 @@ def reliability(scores: xr.Dataset, split: str = "test") -> Figure:
         total, seen = max(1, pixels.sum()), pixels >= 30  # fewer pixels draw noise, not a curve
         gap = np.nansum(pixels * abs(one.confidence - one.hit_rate).values) / total
         look = look | {"markersize": look["markersize"] - 2}
-        ax.plot(one.confidence[seen], one.hit_rate[seen], label=f"{model} (ECE {gap:.3f})", **look)
+        ax.plot(one.confidence[seen], one.hit_rate[seen], label=f"{model} (ECE {gap:.3f})", ls=dashes(look), **look)
         bars.stairs(pixels / total, bounds, color=look["color"])
     said = "share with an event" if events else "share that was right"
     ax.set(ylabel=said, ylim=(0, 1), xlim=(0, 1), title="Can its probabilities be believed?")

@@ -33,13 +33,18 @@ RC = {
 SPLIT_COLOURS = {"none": "#f0f0f0", "train": "#88ccee", "val": "#ddcc77", "test": "#aa3377"}
 NODATA_COLOUR = "#e3e3e3"
 COASTS_NOTE = "Coasts and borders: Natural Earth 1:110m, off by some kilometres."
-# The network leads in every figure; the baselines step back. Markers differ too, so that nothing rests on colour alone.
+# The network leads in every figure. Any two are told apart by protan, deutan and tritan eyes (tests/plots/test_style.py); markers
+# and dashes differ too, so that nothing rests on colour alone.
 MODEL_COLOURS = (
-    "#b5400f", "#4a6d8c", "#7d7d7d", "#8a6d3b", "#5b8a72", "#6b5b95", "#2b2b2b", "#b0879b", "#6fa8b8",
+    "#b5400f", "#4b69ff", "#5a5a5a", "#0fb469", "#871e96", "#b487b4", "#2d0f3c", "#5a0000", "#0000c3",
 )  # fmt: skip
 MOST_NOTES = 160  # letters of what each caption repeats of the data
 MODEL_MARKERS = "osD^vPX<>"
-# Tol's muted scheme, then five darker tones: told apart with the common colour deficiencies, and letters stand beside them.
+MODEL_DASHES: dict[str, Any] = {
+    "o": "-", "s": "--", "D": ":", "^": "-.", "v": (0, (5, 1, 1, 1, 1, 1)), "P": (0, (1, 1)), "X": (0, (8, 2)), "<": (0, (3, 3)),
+    ">": (0, (8, 2, 1, 2)),
+}  # fmt: skip
+# Tol's muted scheme, then five tones as far from it: told apart with the common colour deficiencies, and letters stand beside them.
 CLUSTER_COLOURS = [
     "#332288",
     "#88ccee",
@@ -50,11 +55,11 @@ CLUSTER_COLOURS = [
     "#cc6677",
     "#882255",
     "#aa4499",
-    "#6699cc",
-    "#661100",
-    "#888888",
-    "#004488",
-    "#bb5566",
+    "#bbddbb",
+    "#440000",
+    "#7777dd",
+    "#440055",
+    "#334400",
 ]
 
 
@@ -142,6 +147,11 @@ def model_looks(models: Iterable[str]) -> dict[str, dict[str, Any]]:
         }
         for i, model in enumerate(models)
     }
+
+
+def dashes(look: Mapping[str, Any]) -> Any:
+    """The line style of a model, where its values are joined by a line; from its look."""
+    return MODEL_DASHES[look["marker"]]
 
 
 def swatches(colours: Mapping[str, str]) -> list[Patch]:

@@ -23,7 +23,7 @@ from geonb.plots.scores import (
     with_better,
     written,
 )
-from geonb.plots.style import SPLIT_COLOURS, finish, legend_above, model_looks, styled, swatches
+from geonb.plots.style import SPLIT_COLOURS, dashes, finish, legend_above, model_looks, styled, swatches
 from geonb.workloads.conflict.death_scores import NAMES
 
 MOST_COUNTRIES = 20
@@ -81,10 +81,8 @@ def _unit(scores: xr.Dataset) -> str:
 
 def _line(look: dict[str, Any]) -> dict[str, Any]:
     """A model's colour as a line; the network's is thicker, and dashes tell the others apart."""
-    dashes: dict[str, Any] = {"o": "-", "s": "--", "D": ":", "^": "-.", "v": (0, (5, 1, 1, 1, 1, 1)), "P": (0, (1, 1)),
-                              "X": (0, (8, 2)), "<": (0, (3, 3)), ">": (0, (8, 2, 1, 2))}  # fmt: skip
     width = 2.2 if look["zorder"] == 4 else 1.3
-    return {"color": look["color"], "zorder": look["zorder"], "linestyle": dashes[look["marker"]], "linewidth": width}
+    return {"color": look["color"], "zorder": look["zorder"], "linestyle": dashes(look), "linewidth": width}
 
 
 def _interval(one: xr.Dataset, metric: str) -> str:
@@ -175,7 +173,14 @@ def skill_by_month(scores: xr.Dataset, metric: str | None = None, splits: Sequen
             inside = split_of == name
             label = model if name == split_of[0] else None
             values = here.month_score.sel(model=model).values[inside]
-            ax.plot(times[inside], values, label=label, linewidth=1.4 if look["zorder"] == 4 else 0.8, **look)
+            ax.plot(
+                times[inside],
+                values,
+                label=label,
+                linewidth=1.4 if look["zorder"] == 4 else 0.8,
+                ls=dashes(look),
+                **look,
+            )
     bars.bar(date2num(times), here.month_events.values, width=20, color="#666666")
     ax.set(ylabel=readable(metric), ylim=(0, None), title=f"{readable(metric)} of the forecasts made for each month")
     bars.set(ylabel="events", xlabel="first month forecast")
