@@ -85,15 +85,21 @@ def render_notebook(path: Path, saving: int = 0) -> tuple[str, str, list[str]]:
         raise ValueError(f"{path.name} cannot be read as a notebook ({error}). It may have been cut off.") from error
     notebook.metadata.pop("widgets", None)
     left_out: list[str] = []
+    heading = path.stem
     for number, cell in enumerate(notebook.cells, 1):
+        if cell.cell_type == "markdown":
+            heading = [*re.findall(r"^#+ +(.+?)\s*$", cell.source, re.M), heading][0]
         for output in cell.get("outputs", []):
             where = f"{path.stem}, cell {number}"
-            settle_output(output, saving, where, left_out)
+            settle_output(output, saving, where, left_out, heading)
     title = _take_title(notebook) or path.stem
     exporter = HTMLExporter(raw_template=(TEMPLATES / "notebook.html.j2").read_text(), exclude_anchor_links=True)
     body, _ = exporter.from_notebook_node(notebook)
     body = re.sub(r"(<h[1-6][^>]*?)\sid=\"[^\"]*\"", r"\1", body)  # the same heading stands in several notebooks
     body = re.sub(r"<(/?)h([1-5])\b", lambda match: f"<{match[1]}h{int(match[2]) + 1}", body)
+    body = body.replace(
+        '<div class="output_html', '<div tabindex="0" class="output_html'
+    )  # a keyboard moves wide ones sideways
     return title, without_requests(body), left_out
 
 
@@ -107,8 +113,9 @@ def _take_title(notebook: Any) -> str | None:
     return None
 
 
-def settle_output(output: Any, saving: int, where: str, left_out: list[str]) -> None:
-    """Keep of one output what a page without kernel and network can show, and as small as asked for."""
+def settle_output(output: Any, saving: int, where: str, left_out: list[str], heading: str) -> None:
+    """Keep of one output what a page without kernel and network can show, and as small as asked for; a picture tells its text,
+    or else the heading that it stands under."""
     if output.output_type == "stream":
         output.text = "\n".join(line.rsplit("\r", 1)[-1] for line in output.text.replace("\r\n", "\n").split("\n"))
         if len(output.text) > 20_000:
@@ -122,6 +129,9 @@ def settle_output(output: Any, saving: int, where: str, left_out: list[str]) -> 
     if alive and not shows:
         is_map = "Bokeh for the map" in output.data.get("text/plain", "")
         output.data = {"text/plain": ""} if is_map else {"text/html": NO_WIDGET}
+    for kind in ("image/png", "image/jpeg"):
+        if kind in output.data:
+            output.metadata.setdefault(kind, {}).setdefault("alt", f"Figure: {heading}")
     if saving:
         _shrink(output, saving)
     size = sum(len(str(value)) for value in output.data.values())
@@ -152,4 +162,4 @@ def _shrink(output: Any, saving: int) -> None:
     if small.tell() < len(raw):
         del output.data["image/png"]
         output.data["image/jpeg"] = base64.b64encode(small.getvalue()).decode()
-        output.metadata = {}
+        output.metadata = {"image/jpeg": {"alt": output.metadata["image/png"]["alt"]}}

@@ -52,7 +52,8 @@ def table(heads: list[str], rows: list[list[str]], caption: str = "", lead: int 
         for number, row in enumerate(rows)
     )
     said = f'<p class="quiet">{escape(caption)}</p>' if caption else ""
-    return f"<table><tr>{head}</tr>{body}</table>{said}"
+    # on a narrow screen it is moved sideways: a keyboard can, too
+    return f'<div class="wide" tabindex="0"><table><tr>{head}</tr>{body}</table></div>{said}'
 
 
 def state_mark(state: str) -> str:
