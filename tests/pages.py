@@ -82,9 +82,3 @@ REQUESTS = re.compile(
     r"<(?:script|img|iframe|link|source|object|embed)\b[^>]*\s(?:src|href|data)\s*=\s*[\"']?(?:https?:)?//|@import\s+(?:url\()?[\"']?http",
     re.I,
 )
-
-
-def colours_of(source, row=0):
-    """A layer's colours (y, x, 4) with the first row in the north."""
-    image = np.asarray(source.data["image"][row])
-    return image.view(np.uint8).reshape(*image.shape, 4)[::-1]

@@ -1,6 +1,7 @@
 """The notebooks: their rules, read off the files; and the whole chain, run on small data."""
 
 import ast
+import html
 import importlib
 import json
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 import pytest
+import viewing
 import xarray as xr
 
 import geonb
@@ -103,6 +105,15 @@ def test_a_sixth_workload_runs_through_the_shared_notebooks(project, monkeypatch
     )
     report = (run.path / "report.html").read_text()
     assert registry.get("toy:RECORD").question in report and "imulated" in report
+    pages = [html.unescape(inner) for inner in re.findall(r"srcdoc='([^']*)'", report)]
+    frozen = viewing.facts_of(next(page for page in pages if "map of the tiles" in page))
+    (shown,) = viewing.unpacked(frozen["facts"], frozen["data"])
+    predicted = geonb.open_predictions(run.predictions)["relief"]["mean"]
+    for values, true in zip(shown["mean"], predicted.values, strict=True):
+        step = shown["truth"][np.isfinite(shown["truth"])].max() / 254
+        np.testing.assert_allclose(
+            np.sort(values[np.isfinite(values)]), np.sort(true).clip(0, 254 * step), atol=0.51 * step
+        )
 
 
 @pytest.mark.notebook

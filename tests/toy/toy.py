@@ -29,7 +29,12 @@ from geonb.base.download import Source
 from geonb.base.files import whole_folder
 from geonb.base.run_folder import RunFolder
 from geonb.base.specs import Option, check_options
+from geonb.dashboards.explorer import Dim, Explorer, Place
+from geonb.dashboards.layers import Grid, Layer, from_array, north_up
+from geonb.dashboards.page import caption_of, notes_html
 from geonb.parameters import Parameter
+from geonb.plots.maps import crs_of, edges
+from geonb.plots.style import SPLIT_COLOURS
 from geonb.prediction import faults as prediction_faults
 from geonb.prediction.baselines import Baseline
 from geonb.prediction.predictions import seal
@@ -223,7 +228,7 @@ def predict_tiles(
     data = xr.Dataset({"mean": mean, "truth": truth, "split": split}, {"model": models, **about})
     with whole_folder(Path(run.predictions)) as partial_folder:
         data.to_zarr(partial_folder, group="relief", zarr_format=2)
-        seal(partial_folder, run, store, model.card, models, precision)
+        seal(partial_folder, run, store, model.card, models, precision, patch=store.meta["parameters"]["patch"])
     return Path(run.predictions)
 
 
@@ -317,14 +322,41 @@ def scatter(predictions: xr.DataTree) -> Drawing:
     return figure
 
 
-def show(predictions: xr.DataTree, arrays: xr.DataTree) -> Drawing:
-    """The tiles on their ground; a workload of some size fills a live map, see geonb.dashboards."""
-    data, ground = predictions["relief"].to_dataset(), arrays["relief"].to_dataset()
-    figure, ax = plt.subplots()
-    ground["inputs"].isel(channel=0).plot.imshow(ax=ax, cmap="Greys_r")
-    ax.scatter(ground["x"][data["x"]], ground["y"][data["y"]], c=data["mean"].sel(model="network"), s=12)
-    plt.close(figure)
-    return figure
+def explorer(predictions: xr.DataTree, arrays: xr.DataTree) -> Explorer:
+    """What each model says of the tiles, and the truth, on their ground."""
+    data, ground = predictions["relief"].to_dataset(), north_up(arrays["relief"].to_dataset())
+    side, (west, south, east, north) = predictions.attrs["patch"], edges(ground)
+    rows, columns = (ground.sizes[axis] // side for axis in "yx")
+    pixel = (east - west) / ground.sizes["x"]
+    tiles = Grid((west, north - rows * side * pixel, west + columns * side * pixel, north), (rows, columns))
+    grids = {"tiles": tiles, "": Grid((west, south, east, north), (ground.sizes["y"], ground.sizes["x"]))}
+
+    def on_tiles(values: xr.DataArray) -> xr.DataArray:
+        """(..., sample) -> (..., y, x), NaN where no tile was cut."""
+        spread = np.full((*values.shape[:-1], rows, columns), np.nan)
+        spread[..., data["y"] // side, data["x"] // side] = values
+        return xr.DataArray(spread, dims=(*values.dims[:-1], "y", "x"))
+
+    metres: dict[str, Any] = {
+        "kind": "numbers",
+        "unit": "m",
+        "grid": "tiles",
+        "low": 0.0,
+        "high": float(data["truth"].max()),
+    }
+    layers = [
+        Layer("height", "height", "numbers", from_array([ground["inputs"].isel(channel=0)], ()), colours=("#000000", "#ffffff"), unit="m"),
+        Layer("mean", "roughness, by the model", read=from_array([on_tiles(data["mean"])], ("model",)), dims=("model",), **metres),
+        Layer("truth", "roughness", read=from_array([on_tiles(data["truth"])], ()), **metres),
+        Layer("split", "split", "classes", from_array([on_tiles(data["split"])], ()), grid="tiles", labels=SPLITS,
+              colours=[SPLIT_COLOURS[split] for split in SPLITS]),
+    ]  # fmt: skip
+    return Explorer(
+        "map of the tiles", [Place("relief", grids, crs_of(ground))], [Dim("model", list(data["model"].values))], layers,
+        below="height", top="mean", opacity=0.7, split="split",
+        lines=[("roughness:", "truth"), ("the model says:", "mean"), ("split:", "split")],
+        notes=notes_html(predictions.attrs), caption=caption_of(predictions.attrs), packs=[{}, {"steps": 50, "said": "In steps of 2 %."}],
+    )  # fmt: skip
 
 
 # ---- the record (__init__.py) ----------------------------------------------------------------------------------------------
@@ -356,7 +388,7 @@ RECORD = Workload(
     lower_is_better=True,
     units="m",
     tiles="toy:grey_tiles",
-    explore="toy:show",
+    explore="toy:explorer",
     figures={
         "03_prediction": (
             Figure("Predicted and true", "A point is a tile; on the diagonal the network is right. Of all splits.", "toy:scatter"),
