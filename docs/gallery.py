@@ -107,7 +107,7 @@ def write_notebooks(run: Run, folder: Path) -> dict[str, str]:
         seen: list[bytes] = []
         for number, cell in enumerate(notebook.cells):
             for place, output in enumerate(cell.get("outputs", [])):
-                settle_output(output, saving=1, where="", left_out=[])
+                settle_output(output, saving=1, where="", left_out=[], heading="")
                 data = output.get("data", {})
                 seen += [base64.b64decode(data[kind]) for kind in ("image/png", "image/jpeg") if kind in data]
                 if "text/html" in data:

@@ -27,9 +27,15 @@ def colours(file):
     return np.asarray(Image.open(io.BytesIO(file)).convert("RGBA"))
 
 
-def seen(explorer, layer, at=None, place=0, view=None, pixels=WIDE):
-    """A plane that the viewer asks for: `values` (y, x) or `colours` (y, x, 4), its `box` and `step`."""
-    asked = {"what": "planes", "place": place, "view": view or explorer.places[place].bounds, "pixels": [pixels, 1]}
+def seen(explorer, layer, at=None, place=0, view=None, pixels=WIDE, exact=False):
+    """A plane that the viewer asks for, `exact` where it counts: `values` (y, x) or `colours` (y, x, 4), its `box` and `step`."""
+    asked = {
+        "what": "planes",
+        "place": place,
+        "view": view or explorer.places[place].bounds,
+        "pixels": [pixels, 1],
+        "exact": exact,
+    }
     told, (file,) = explorer.answer(json.loads(json.dumps(asked | {"layers": [{"layer": layer, "at": at or {}}]})))
     (plane,) = json.loads(json.dumps(told, allow_nan=False))["planes"]
     found = SimpleNamespace(
@@ -39,8 +45,10 @@ def seen(explorer, layer, at=None, place=0, view=None, pixels=WIDE):
         found.colours = colours(file)
         assert found.colours.shape[:2] == (plane["height"], plane["width"])
     else:
-        codes = np.frombuffer(zlib.decompress(file), np.uint8).reshape(plane["height"], plane["width"])
-        found.values = numbers(codes, explorer.layer(layer), plane["low"], plane["high"])
+        sent = np.frombuffer(zlib.decompress(file), "<f4" if plane["exact"] else np.uint8).reshape(
+            plane["height"], plane["width"]
+        )
+        found.values = sent if plane["exact"] else numbers(sent, explorer.layer(layer), plane["low"], plane["high"])
     return found
 
 

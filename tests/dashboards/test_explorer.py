@@ -40,7 +40,9 @@ def test_planes_are_the_numbers_that_are_there(explorer, places, place):
             true = places[place].guess.values[model, month]
             assert (np.isnan(plane) == np.isnan(true)).all()
             assert np.nanmax(np.abs(np.sqrt(plane) - np.sqrt(true))) <= 0.5 / 254 + 1e-9
-            truth = viewing.seen(explorer, "truth", {"month": month}, place).values
+            full = viewing.seen(explorer, "guess", {"model": model, "month": month}, place, exact=True).values
+            np.testing.assert_array_equal(full, true.astype("float32"))
+            truth = viewing.seen(explorer, "truth", {"month": month}, place, exact=True).values
             np.testing.assert_array_equal(truth, places[place].truth.values[month])
     np.testing.assert_array_equal(viewing.seen(explorer, "height", place=place).values, places[place].height.values)
     shown = viewing.seen(explorer, "picture", place=place).colours

@@ -59,12 +59,5 @@ def test_runs_of_two_workloads_are_not_laid_beside_each_other(world):
 
 
 def test_a_workload_without_a_map_says_so_in_words(monkeypatch):
-    from geonb import registry
-    from geonb.base import specs
-
-    monkeypatch.setattr(
-        registry, "get", lambda name: registry.Workload("mine", "Mine", "?", "01.ipynb", "rmse", explore="it")
-    )
-    monkeypatch.setattr(specs, "load", lambda path: lambda predictions, arrays: "**No map.**")
-    store = type("Store", (), {"arrays": None})()
-    assert runs_explore.explore("mine", None, store).data == "**No map.**"
+    monkeypatch.setattr(runs_explore, "described", lambda workload, predictions, store: "**No map.**")
+    assert runs_explore.explore("mine", None, None).data == "**No map.**"

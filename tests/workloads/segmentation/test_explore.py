@@ -45,11 +45,11 @@ class TestPlanes:
 
     def test_probabilities_are_those_of_the_model_and_class(self, explorer, predictions):
         data = predictions["durham"].to_dataset()
-        for model, category in ((0, 0), (1, 4), (2, 6)):
-            plane = viewing.seen(explorer, "probability", {"model": model, "class": category}, 1).values
-            np.testing.assert_allclose(plane, data.probability.values[model, category], atol=0.5 / 127 + 1e-6)
-        sure = viewing.seen(explorer, "sure", {"model": 2}, 1).values
-        np.testing.assert_allclose(sure, data.probability.values[2].max(0), atol=0.5 / 127 + 1e-6)
+        for layer, at, true in (("probability", {"model": 1, "class": 4}, data.probability[1, 4]),
+                                ("probability", {"model": 2, "class": 6}, data.probability[2, 6]),
+                                ("sure", {"model": 2}, data.probability[2].max("class"))):  # fmt: skip
+            np.testing.assert_allclose(viewing.seen(explorer, layer, at, 1).values, true, atol=0.5 / 127 + 1e-6)
+            np.testing.assert_array_equal(viewing.seen(explorer, layer, at, 1, exact=True).values, true)
 
     def test_wrong_is_where_the_label_is_not_the_truth(self, explorer):
         assert explorer.layer("wrong").of == ("label", "truth") and explorer.layer("wrong").kind == "error"
