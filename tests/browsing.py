@@ -110,6 +110,14 @@ def wait_for(port: int, server: subprocess.Popen, log: Path, seconds: float = 60
     raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
 
 
+OPEN = """import xarray as xr
+from geonb.dashboards.widget import show
+from geonb.workloads.{workload}.explore import explorer
+predictions, arrays = (xr.open_datatree(f"{folder}/{{name}}.zarr", engine="zarr", chunks={{}}) for name in ("predictions", "arrays"))
+show(explorer(predictions, arrays))
+"""
+
+
 # every canvas on the page as one number, to see whether a picture changed
 PICTURE = """() => {
   const found = []

@@ -168,17 +168,23 @@ export function mount(root, facts, ask, told = () => {}) {
     const [x, y, dx, dy] = [(w + e) / 2, (s + n) / 2, (a * unit) / 2 / place().squeeze, (b * unit) / 2]
     return [x - dx, y - dy, x + dx, y + dy]
   }
+  let home = null // the view of everything: it stays that when the window changes
+  const showAll = () => { state.view = home = fitted(place().bounds) }
   const resize = () => {
     const width = Math.max(260, canvas.parentElement.clientWidth)
     const [w, s, e, n] = place().bounds
     const ratio = (n - s) / ((e - w) * place().squeeze)
-    const height = clamp((width - MARGIN.left) * ratio, 200, Math.max(300, Math.min(facts.most_px ?? 900, 0.78 * (facts.window_px ?? window.innerHeight)))) + MARGIN.bottom
+    const height = clamp((width - MARGIN.left) * ratio, 200, Math.max(300, Math.min(facts.most_px ?? 900, 0.74 * (facts.window_px ?? window.innerHeight)))) + MARGIN.bottom
     if (Math.abs(size[0] - width) < 1 && Math.abs(size[1] - height) < 1 && state.view) return
-    const old = state.view
+    const [old, before] = [state.view, inside()]
     size = [width, height]
     Object.assign(canvas, { width: Math.round(width * scale()), height: Math.round(height * scale()) })
     Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` })
-    state.view = fitted(old ?? place().bounds)
+    if (!old || old === home) showAll()
+    else { // the same middle and scale
+      const [x, y, dx, dy] = [(old[0] + old[2]) / 2, (old[1] + old[3]) / 2, ...inside().map((px, i) => ((old[2 + i] - old[i]) * px) / before[i] / 2)]
+      state.view = [x - dx, y - dy, x + dx, y + dy]
+    }
     refresh()
   }
 
@@ -380,15 +386,15 @@ export function mount(root, facts, ask, told = () => {}) {
   const moved = () => { // the middle of the view stays on the data
     const [[w, s, e, n], [bw, bs, be, bn]] = [state.view, place().bounds]
     const [dx, dy] = [clamp((w + e) / 2, bw, be) - (w + e) / 2, clamp((s + n) / 2, bs, bn) - (s + n) / 2]
-    state.view = [w + dx, s + dy, e + dx, n + dy]
+    if (dx || dy) state.view = [w + dx, s + dy, e + dx, n + dy]
     repaint(); clearTimeout(resting); resting = setTimeout(facts.whole ? () => {} : refresh, 180) }
   const zoom = (by, x = null, y = null) => {
     const [w, s, e, n] = state.view
     const [cx, cy] = x === null ? [(w + e) / 2, (s + n) / 2] : [x, y]
     const [bw, , be] = place().bounds
-    const [most] = fitted(place().bounds).map((_, i, f) => f[2] - f[0])
+    const [left, , right] = fitted(place().bounds)
     if ((be - bw) / ((e - w) * by) > 4000) return
-    by = Math.min(by, (1.5 * most) / (e - w))
+    by = Math.min(by, (1.5 * (right - left)) / (e - w))
     state.view = [cx - (cx - w) * by, cy - (cy - s) * by, cx + (e - cx) * by, cy + (n - cy) * by]
     moved()
   }
@@ -877,7 +883,7 @@ export function mount(root, facts, ask, told = () => {}) {
   const boxButton = h("button", { type: "button", title: "take what the map shows as the region", onclick: () => { const [w, s, e, n] = state.view; state.region = { points: [[w, s], [w, n], [e, n], [e, s]] }; repaint(); tellRegion() } }, "this view")
   const buttons = h("div", { class: "row" },
     h("button", { type: "button", "aria-label": "closer", onclick: () => zoom(1 / 1.6) }, "+"), h("button", { type: "button", "aria-label": "farther", onclick: () => zoom(1.6) }, "−"),
-    h("button", { type: "button", onclick: () => { state.view = fitted(place().bounds); moved() } }, "all"), regionButton, boxButton, h("button", { type: "button", onclick: exportPicture, title: "the map with its legend and caption" }, "PNG"))
+    h("button", { type: "button", onclick: () => { showAll(); moved() } }, "all"), regionButton, boxButton, h("button", { type: "button", onclick: exportPicture, title: "the map with its legend and caption" }, "PNG"))
   const fields = []
   if (places.length > 1) fields.push(row("place", facts.place_is ?? "source", choice(places.map((p, i) => [i, p.name]), state.place, (v) => { state.place = Number(v); placeChanged() })))
   const images = pictures.filter((l) => l.kind === "image")
@@ -936,7 +942,7 @@ export function mount(root, facts, ask, told = () => {}) {
     event.preventDefault()
     zoom(Math.exp(clamp(event.deltaY, -300, 300) / 500), ...toMap(...at(event)))
   }, { passive: false })
-  canvas.addEventListener("dblclick", () => { state.view = fitted(place().bounds); moved() })
+  canvas.addEventListener("dblclick", () => { showAll(); moved() })
   canvas.addEventListener("keydown", (event) => {
     const grid = facts.likeness ? place().grids[facts.likeness.grid] : Object.values(place().grids)[0]
     const [w, s, e, n] = grid.bounds
@@ -949,7 +955,7 @@ export function mount(root, facts, ask, told = () => {}) {
     else if (event.key === "Enter") choose(...(state.chosen ? [state.chosen.x, state.chosen.y] : middle))
     else if (event.key === "+" || event.key === "=") zoom(1 / 1.6)
     else if (event.key === "-") zoom(1.6)
-    else if (event.key === "0") { state.view = fitted(place().bounds); moved() }
+    else if (event.key === "0") { showAll(); moved() }
     else if (event.key === "Escape") canvas.blur()
     else return
     event.preventDefault()
