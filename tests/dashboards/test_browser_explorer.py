@@ -183,6 +183,7 @@ def test_clicks_on_cells_tell_the_forecasts(opened, data, host):
             continue
         truth = [{0: "no", 1: "yes", -1: "not known yet"}[int(v)] for v in here.truth.values]
         assert [row[1] for row in rows] == truth
+        assert f"event came: {truth[0]}" in told
         numbers = np.array([[float(v.strip("~ %")) / 100 for v in row[2:]] for row in rows])
         assert numbers == pytest.approx(here.probability.values.T, rel=0.06, abs=0.005 if host == "app" else 0.008)
 

@@ -453,6 +453,7 @@ export function mount(root, facts, ask, told = () => {}) {
       told.set(JSON.stringify([one.chips, one.ramp, one.ticks]), one)
     }
     const rows = [...told.values()]
+    if (drawn?.marks && state.outlined) rows.push({ title: "", chips: [["", facts.outlined[0].replace(/^outline /, "")]], note: "" })
     if (facts.veil.length && drawn?.top) rows.push({ title: "", chips: [facts.veil], note: "" })
     return rows
   }
@@ -522,9 +523,9 @@ export function mount(root, facts, ask, told = () => {}) {
     const [{ values }] = await ask({ what: "values", place: state.place, x: mine.x, y: mine.y, layers: asked })
     if (mine !== state.chosen) return
     const rough = facts.whole ? (layer) => (layer.exact || layer.kind === "classes" ? "" : "~") : () => ""
+    const shownOf = (name) => layerOf[name].dims.filter((d) => open[name]?.includes(d)).reduce((v, d) => v?.[state.at[d]], values[name])
     const told2 = (name, v) => { const l = layerOf[name]; return l.kind === "classes" ? figure(v, l) : `${rough(l)}${figure(v, l)}` }
-    const here = (name) => layerOf[name].dims.filter((d) => (open[name] ?? []).includes(d)).reduce((some, d) => some?.[state.at[d]], values[name]) ?? null
-    const lines = facts.lines.filter(([, n]) => layerOf[n]).map(([head, name]) => { const v = here(name); return v === null && layerOf[name].kind !== "classes" ? null : `<div>${text(head)} <b>${text(told2(name, v))}</b></div>` }).filter(Boolean)
+    const lines = facts.lines.filter(([, n]) => layerOf[n]).map(([head, name]) => { const v = shownOf(name); return (v ?? null) === null && layerOf[name].kind !== "classes" ? null : `<div>${text(head)} <b>${text(told2(name, v))}</b></div>` }).filter(Boolean)
     about.innerHTML = `<div><b>${text(where(mine))}</b></div>${lines.join("")}${chart ? chartSvg(values) : ""}${table ? tableHtml(values, rough) : ""}`
   })
   const where = ({ x, y, row, column }) => {
@@ -576,8 +577,8 @@ export function mount(root, facts, ask, told = () => {}) {
     }).reverse().join("")
     const dots = truth ? steps.map((_, i) => (values[truth]?.[i] === 1 ? `<circle cx="${split + (i + 0.5) * ahead}" cy="84" r="3.2"/>` : "")).join("") : ""
     const told3 = `${lines.length} lines from ${first}; the highest ${figure(top, layerOf[name])}`
-    return `<svg viewBox="0 0 ${w} 98" class="chart" font-size="9" role="img" aria-label="${text(told3)}">${ticks}<path d="M4 78H${w}" stroke="#999"/><path d="M${split} 4V78" stroke="#555" stroke-dasharray="3 2"/>${drawnLines}${dots}
-      <text x="${w - 2}" y="9" text-anchor="end" fill="#555">top ${text(figure(top, layerOf[name]))}${truth ? "; black dots: it came true" : ""}</text><text x="4" y="96" fill="#555">${before.length ? `events since ${before[0][0]}` : ""}</text><text x="${split + 2}" y="96" fill="#555">${text(first)}</text></svg>`
+    return `<svg viewBox="0 0 ${w} 98" class="chart" font-size="12" role="img" aria-label="${text(told3)}">${ticks}<path d="M4 78H${w}" stroke="#999"/><path d="M${split} 4V78" stroke="#555" stroke-dasharray="3 2"/>${drawnLines}${dots}
+      <text x="${w - 2}" y="10" text-anchor="end" fill="#555">top ${text(figure(top, layerOf[name]))}${truth ? "; black dots: it came true" : ""}</text><text x="4" y="96" fill="#555">${before.length ? `events since ${before[0][0]}` : ""}</text><text x="${split + 2}" y="96" fill="#555">${text(first)}</text></svg>`
   }
   const chooseTile = working(async (x, y) => {
     const grid = place().grids[facts.likeness.grid]
@@ -717,7 +718,7 @@ export function mount(root, facts, ask, told = () => {}) {
         for (const [c, l] of chips) {
           const room = pen.measureText(l).width + 30
           if (x > MARGIN.left && x + room > size[0]) { x = MARGIN.left; y += 16 }
-          if (draw) { pen.fillStyle = c; pen.fillRect(x, y - 9, 11, 11); pen.strokeStyle = "#666"; pen.strokeRect(x, y - 9, 11, 11); pen.fillStyle = "#111"; pen.fillText(l, x + 16, y) }
+          if (draw) { pen.fillStyle = c || "#fff"; pen.fillRect(x, y - 9, 11, 11); pen.strokeStyle = "#333"; pen.strokeRect(x, y - 9, 11, 11); pen.fillStyle = "#111"; pen.fillText(l, x + 16, y) }
           x += room
         }
         if (x > MARGIN.left) { x = MARGIN.left; y += 18 }
