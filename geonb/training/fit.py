@@ -116,8 +116,8 @@ def fit(
             callbacks.insert(0, running)  # the log tells of it
         trainer = _trainer(training, [*callbacks, averaging] if averaging else callbacks, folder)
         last, start = _usable(folder, task.card), _start(task)
-        if last is not None:
-            display.print(f"goes on after epoch {_epochs(last)} of {training['epochs']}, from {folder.name}/{LAST}")
+        if last is not None and (done := _epochs(last)):
+            display.print(f"goes on after epoch {done} of {training['epochs']}, from {folder.name}/{LAST}")
         if start and last is None:
             display.say(f"epoch 0 of {training['epochs']}: validating {task.start}, which it begins as")
             found = trainer.validate(task, data.val_dataloader(), verbose=False)[0]
@@ -191,10 +191,11 @@ def _interruptible(log: EpochLog, folder: Path, epochs: int) -> Iterator[None]:
 
 
 def _epochs(last: Path) -> int:
-    """Epochs that a checkpoint is the end of; 0 where there is none."""
-    if not last.is_file():
+    """Epochs that a checkpoint is the end of; 0 where there is none, or one that cannot be read: going on from it tells."""
+    try:
+        return int(torch.load(last, weights_only=True, map_location="cpu", mmap=True)["epoch"]) + 1
+    except (OSError, pickle.UnpicklingError, EOFError, RuntimeError, KeyError):
         return 0
-    return int(torch.load(last, weights_only=True, map_location="cpu", mmap=True)["epoch"]) + 1
 
 
 def _go(trainer: L.Trainer, task: L.LightningModule, data: L.LightningDataModule, last: Path | None) -> None:
