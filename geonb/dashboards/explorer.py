@@ -17,7 +17,8 @@ from geonb.dashboards.likeness import Likeness
 from geonb.plots.style import MODEL_COLOURS
 from geonb.rasters.grids import crs_name, lonlat
 
-LONLAT_SIDE = 25  # places a side at which the viewer is told longitude and latitude
+LONLAT_SIDES = (25, 61)  # places a side at which the viewer is told longitude and latitude
+LONLAT_OFF_DEG = 0.001  # between them
 
 
 @dataclass(frozen=True)
@@ -268,11 +269,20 @@ def place_facts(place: Place) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def lonlat_grid(crs: Any, bounds: Sequence[float], side: int = LONLAT_SIDE) -> list[list[float | None]]:
-    """Longitude and latitude at side x side places, rows from the north: the viewer interpolates; None off the Earth."""
+def lonlat_grid(crs: Any, bounds: Sequence[float]) -> list[list[float | None]]:
+    """Longitude and latitude at places side by side, rows from the north: the viewer interpolates; None off the Earth.
+
+    More of them where a CRS bends so much that what lies between would be off.
+    """
     west, south, east, north = bounds
-    x, y = np.meshgrid(np.linspace(west, east, side), np.linspace(north, south, side))
-    return [[round(float(v), 7) if np.isfinite(v) else None for v in each.ravel()] for each in lonlat(crs, x, y)]
+    for side in LONLAT_SIDES:
+        x, y = np.meshgrid(np.linspace(west, east, side), np.linspace(north, south, side))
+        found = np.stack(lonlat(crs, x, y))
+        found[~np.isfinite(found)] = np.nan
+        bent = np.abs(np.diff(found, 2, axis=1)) / 8
+        if not (bent > LONLAT_OFF_DEG).any():
+            break
+    return [[round(float(v), 7) if np.isfinite(v) else None for v in each.ravel()] for each in found]
 
 
 def picture_bytes(picture: np.ndarray | None, quality: int = 82) -> bytes:

@@ -428,6 +428,38 @@ def test_hover_tells_longitude_and_latitude(opened, explorers, place):
         assert (float(told[1]), -float(told[2])) == pytest.approx((lat, lon), abs=0.02 + 2 * pixel)
 
 
+def test_a_full_disk_tells_no_more_of_a_place_than_is_right(page, tmp_path):
+    from geonb.dashboards.explorer import Explorer, Place
+    from geonb.dashboards.layers import Grid, Layer
+
+    crs, side = made_sky.GEOS, 5.5e6
+    layer = Layer("ones", "ones", "numbers", lambda place, at, slices: np.ones((100, 100))[slices["y"], slices["x"]])
+    disk = Explorer(
+        "disk", [Place("disk", {"": Grid((-side, -side, side, side), (100, 100))}, crs)], [], [layer], top="ones"
+    )
+    (tmp_path / "disk.html").write_text(frozen.frozen_page(disk))
+    page.goto((tmp_path / "disk.html").as_uri())
+    viewer, rng = Viewer(page.locator(".geonb-explorer")), np.random.default_rng(5)
+    to_degrees, told = Transformer.from_crs(crs, "OGC:CRS84", always_xy=True), 0
+    for x, y in rng.uniform(-side, side, (40, 2)):
+        x, y = (
+            (np.floor(v / side * 50) + 0.5) / 50 * side for v in (x, y)
+        )  # the middle of a cell, which a click tells
+        found = re.search(r"([\d.]+)° ([NS]), ([\d.]+)° ([EW])", viewer.click(x, y))
+        lon, lat = to_degrees.transform(x, y)
+        if not np.isfinite(lon):
+            assert found is None
+            continue
+        if found is None:  # at the rim, where the Earth ends between two places told
+            continue
+        told += 1
+        step = 10.0 ** -len(found[1].partition(".")[2])
+        south, west = found[2] == "S", found[4] == "W"
+        assert abs(float(found[1]) * (-1 if south else 1) - lat) <= step
+        assert abs(float(found[3]) * (-1 if west else 1) - lon) <= step
+    assert told > 15
+
+
 @everywhere
 def test_a_tile_and_those_like_it(opened, explorers, host):
     viewer, explorer = opened(host, "clouds"), explorers["clouds"]

@@ -480,6 +480,15 @@ export function mount(root, facts, ask, told = () => {}) {
     const found = p.lonlat.map(mix)
     return found.every(Number.isFinite) ? found : null
   }
+  const sureDigits = (x, y) => { // decimals of a degree that interpolation gets right here: few where the grid bends, below 0 none, as at the Earth's rim
+    const p = place()
+    if (p.kind === "geographic") return 9
+    const [[w, s, e, n], side] = [p.bounds, Math.sqrt(p.lonlat[0].length)]
+    const [i, j] = [clamp(Math.round(((x - w) / (e - w)) * (side - 1)), 1, side - 2), clamp(Math.round(((n - y) / (n - s)) * (side - 1)), 1, side - 2)]
+    const bends = p.lonlat.flatMap((g) => [1, side].map((step) => Math.abs((g[j * side + i - step] ?? NaN) - 2 * (g[j * side + i] ?? NaN) + (g[j * side + i + step] ?? NaN))))
+    const digits = Math.floor(-Math.log10(Math.max(...bends, 1e-9) / 2))
+    return Number.isNaN(digits) ? -1 : digits
+  }
   const fromLonlat = (lon, lat) => { // Newton's steps on the grid of longitude and latitude
     const [w, s, e, n] = place().bounds
     if (place().kind === "geographic") return [lon, lat]
@@ -495,9 +504,10 @@ export function mount(root, facts, ask, told = () => {}) {
     }
     return Number.isFinite(x + y) ? [x, y] : null
   }
-  const placed = (x, y, digits = 4) => {
+  const placed = (x, y, most) => {
     const found = lonlat(x, y)
-    return found ? `${Math.abs(found[1]).toFixed(digits)}° ${found[1] < 0 ? "S" : "N"}, ${Math.abs(found[0]).toFixed(digits)}° ${found[0] < 0 ? "W" : "E"}` : ""
+    const digits = found && Math.min(most, sureDigits(x, y))
+    return found && digits >= 0 ? `${Math.abs(found[1]).toFixed(digits)}° ${found[1] < 0 ? "S" : "N"}, ${Math.abs(found[0]).toFixed(digits)}° ${found[0] < 0 ? "W" : "E"}` : ""
   }
   const gridCell = (x, y, grid = Object.values(place().grids)[0]) => {
     const [w, s, e, n] = grid.bounds
@@ -989,6 +999,7 @@ export function mount(root, facts, ask, told = () => {}) {
     Object.assign(state.at, changes.at ?? {})
     dimsMoved(Object.keys(changes.at ?? {}))
   }
-  root.explorer = { set, state, toScreen, metres: ground, destroy: () => { watch.disconnect(); Object.values(players).forEach(clearInterval) } }
+  const look = (bounds) => { state.view = fitted(bounds); refresh() }
+  root.explorer = { set, look, state, toScreen, metres: ground, destroy: () => { watch.disconnect(); Object.values(players).forEach(clearInterval) } }
   return root.explorer
 }
