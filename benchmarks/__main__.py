@@ -27,6 +27,7 @@ NAMES = (
     "triplets",
     "interpretation",
     "checksums",
+    "explorer",
     "startup",
 )
 HERE = Path(__file__).parent
