@@ -15,7 +15,7 @@ MONTHS, MODELS = ["2020-01", "2020-02", "2020-05"], ["network", "always"]
 def data(seed: int = 0, months=MONTHS, models=MODELS, shapes=((9, 14), (12, 7))) -> list[xr.Dataset]:
     """Of each place guess (model, month, y, x) 0-1, truth (month, y, x) 0/1, height (y, x) in whole metres, north up.
 
-    The first place has numbers in its west only.
+    The first place has numbers in its west only, and no height in its northernmost row.
     """
     made = []
     for n, shape in enumerate(shapes):
@@ -23,7 +23,7 @@ def data(seed: int = 0, months=MONTHS, models=MODELS, shapes=((9, 14), (12, 7)))
         there = np.indices(shape)[1] < (4 if n == 0 else 99)
         guess = np.where(there, rng.random((len(models), len(months), *shape)), np.nan)
         truth = np.where(there, rng.random((len(months), *shape)) < 0.3, np.nan)
-        height = np.where(there, rng.integers(-20, 180, shape), np.nan)
+        height = np.where(there & (np.indices(shape)[0] > (0 if n == 0 else -1)), rng.integers(-20, 180, shape), np.nan)
         coords = {
             "model": models,
             "month": months,

@@ -241,6 +241,58 @@ MUTANTS = [
         ("baselines see all splits", 'windows = store.windows("train")', "windows = store.windows()"),
         ("the seed of the tiles is ignored", "default_rng([seed, 0x5EED])", "default_rng([0, 0x5EED])"),
     ),
+    # ---- what the explorer shows and tells
+    *inside(
+        "dashboards/layers.py", "dashboards/test_layers.py",
+        ("rows of cells are counted from the south", "row, column = (north - y) /", "row, column = (y - south) /"),
+        ("a strided window ends where its last cell does", "y - rows * step * size_y, x +", "y - (bottom - top) * size_y, x +"),
+        ("what is open comes in the order of the array", '.transpose(*(d for d in dims if d not in positions), ..., "y", "x")', ""),
+        ("numbers are cut, not rounded", "np.rint(np.rint(share * steps)", "np.rint(np.floor(share * steps)"),
+        ("a class that is not there is a colour", "(values < len(self.labels))", "(values < 256)"),
+    ),
+    *inside(
+        "dashboards/explorer.py", "dashboards/test_explorer.py",
+        ("a click is told of the first place", 'layer.read(asked["place"], one["at"], here)', 'layer.read(0, one["at"], here)'),
+        ("longitudes are told from the south", "np.linspace(north, south, side)", "np.linspace(south, north, side)"),
+    ),
+    *inside(
+        "dashboards/frozen.py", "dashboards/test_frozen.py",
+        ("cells of the last layer alone are kept", "masks[layer.grid] | there if layer.grid in masks else there", "there"),
+        ("thinned cells lie half a step off", "north - (starts[0] - (steps[0] - 1) / 2)", "north - starts[0]"),
+        ("a gap is lost where its month is not kept", "< gap <= kept[i]", "< gap < kept[i]"),
+        ("a model warns from the threshold of another", "start.take(_kept(explorer, how, place)[dim], axis)", "start"),
+        ("whole numbers come in coarse steps", "STEPS if whole else min(steps, layer.steps)", "min(steps, layer.steps)"),
+        ("the page is larger than its budget", "if smallest <= budget_mb:", "if smallest <= 1.1 * budget_mb:"),
+    ),
+    *inside(
+        "dashboards/likeness.py", "dashboards/test_likeness.py",
+        ("the tiles alike overlap each other", "            self._strike(left, nearest[-1][0])", "            pass"),
+        ("the next frame counts as alike", "soon |= np.array(times) == time", "soon = np.array(times) == time"),
+        ("a page looks at too few", "if len(found[0]) < count and among < len(keys)", "if False"),
+        ("components are not centred", ".vectors(time) - self.mean) @", ".vectors(time)) @"),
+    ),
+    *inside(
+        "dashboards/beside.py", "dashboards/test_beside.py",
+        ("all runs show the first", "values = reads[run](", "values = reads[0]("),
+        ("what a run lacks is that of another month", "taken[(slice(None),) * axis + ([p is None", "taken[(slice(None),) * axis + ([False"),
+    ),
+    *inside(
+        "workloads/segmentation/explore.py", "workloads/segmentation/test_explore.py",
+        ("a band's fill is a value", "np.where(view.valid.values.astype(bool), view.inputs", "np.where(True, view.inputs"),
+        ("colours change while one zooms", "stretched(view.inputs, view.valid, limits[place])", "stretched(view.inputs, view.valid)"),
+    ),
+    *inside(
+        "workloads/conflict/explore.py", "workloads/conflict/test_explore.py",
+        ("PRIO-GRID counts from the cell below", "round((north - 0.25 + 90)", "round((north - 0.75 + 90)"),
+        ("thresholds are chosen on the test months", 'data.split.values == "val"', 'data.split.values == "test"'),
+        ("what is not known yet did not come", "values, UNKNOWN)", "values, 0)"),
+    ),
+    *inside(
+        "workloads/clouds/explore.py", "workloads/clouds/test_explore.py",
+        ("pictures of tiles are half a tile off", "- self.patch / 2))\n        top", "))\n        top"),
+        ("near is measured where the network learnt", '.astype(str) != "train"', '.astype(str) != ""'),
+        ("scenes are found by their order", "return [known.get(time) for time in self.times]", "return list(range(len(self.times)))"),
+    ),
 ]  # fmt: skip
 
 

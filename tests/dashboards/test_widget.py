@@ -75,7 +75,7 @@ def test_the_still_picture_lets_what_is_below_through(places):
     half = made.explorer(places, opacity=0.5)
     cells = np.asarray(Image.open(io.BytesIO(widget.still(half, 280))).convert("RGB"))[10::20, 10::20].astype(float)
     guess, height = places[0].guess.values[0, 2], places[0].height.values
-    above, there = painted(half.layer("guess"), guess)[..., :3].astype(float), np.isfinite(guess)
+    above, there = painted(half.layer("guess"), guess)[..., :3].astype(float), np.isfinite(guess + height)
     assert np.abs(cells - (above + height[..., None] + 20) / 2)[there].max() < 2
 
 
