@@ -56,7 +56,7 @@ def joined(runs: Mapping[str, Explorer]) -> Explorer:
     start = dict(first.threshold)
     if start.get("by") and any(dim.labels != own_dims[0][dim.name].labels for dim in dims):
         start |= {"by": [], "start": float(np.median(np.asarray(start["start"])))}
-    together = replace(first, dims=[Dim("run", list(runs)), *dims], layers=layers, threshold=start, packs=[{}])
+    together = replace(first, dims=[Dim("run", list(runs)), *dims], layers=layers, threshold=start, packs=lambda: [{}])
     return _without_the_missing(together, {layer.name for layer in layers})
 
 

@@ -6,7 +6,7 @@ with the data inside, `geonb.dashboards.app` as a page that a server of its own 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -146,7 +146,7 @@ class Explorer:
     outlines : dicts of title, place, colour, boxes (west, south, east, north): what is outlined and can be hidden
     place_is, group_is : what a place, and a part of `groups`, is called
     click : str, what to do to be told of a place
-    packs : how much goes into a frozen page, the richest first, see `geonb.dashboards.frozen`
+    packs : function of nothing that tells how much may go into a frozen page, the richest first, see `geonb.dashboards.frozen`
     """
 
     title: str
@@ -175,7 +175,7 @@ class Explorer:
     opacity: float = 1.0
     click: str = "Click the map: what is known of that place."
     outlines: Sequence[Mapping[str, Any]] = ()
-    packs: Sequence[Mapping[str, Any]] = ({},)
+    packs: Callable[[], Sequence[Mapping[str, Any]]] = lambda: ({},)
 
     def layer(self, name: str) -> Layer:
         """The layer of a name; a ValueError lists those that there are."""

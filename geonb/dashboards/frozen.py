@@ -49,10 +49,11 @@ def frozen(explorer: Explorer, budget_mb: float = 4) -> HTML:
 def frozen_page(explorer: Explorer, budget_mb: float = 4) -> str:
     """The document inside `frozen`'s iframe, whole."""
     room = budget_mb * 1e6 - smallest_page_bytes()
-    smallest, share = 0.0, 1 / 30  # of the planes' bytes, as they come out; a guess until one was packed
-    for how in explorer.packs:
+    smallest, share = 0.0, 1 / 12  # of the planes' bytes, as they come out; a guess until one was packed
+    packs = explorer.packs()
+    for how in packs:
         raw = _raw_bytes(explorer, how)
-        if raw * share > 1.4 * room and how is not explorer.packs[-1]:
+        if raw * share > 1.4 * room and how is not packs[-1]:
             continue
         page = filled(*pack(explorer, how), "viewer.js", "frozen.js")
         smallest = (len(page.encode()) + 4 * (page.count("&") + page.count("'"))) / 1e6  # quoted as an attribute

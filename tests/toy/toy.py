@@ -355,7 +355,8 @@ def explorer(predictions: xr.DataTree, arrays: xr.DataTree) -> Explorer:
         "map of the tiles", [Place("relief", grids, crs_of(ground))], [Dim("model", list(data["model"].values))], layers,
         below="height", top="mean", opacity=0.7, split="split",
         lines=[("roughness:", "truth"), ("the model says:", "mean"), ("split:", "split")],
-        notes=notes_html(predictions.attrs), caption=caption_of(predictions.attrs), packs=[{}, {"steps": 50, "said": "In steps of 2 %."}],
+        notes=notes_html(predictions.attrs), caption=caption_of(predictions.attrs),
+        packs=lambda: [{}, {"steps": 50, "said": "In steps of 2 %."}],
     )  # fmt: skip
 
 

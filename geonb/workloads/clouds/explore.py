@@ -75,7 +75,7 @@ def explorer(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Exp
         "map of the embeddings", [one.described() for one in series], [Dim("time", [], slider=True)], layers,
         below="scene" if has_image else "", top="components", likeness=like, opacity=0.55, place_is="series",
         ground=NODATA_COLOUR if has_image else SEA, notes=notes_html(predictions.attrs, COASTS_NOTE), caption=caption_of(predictions.attrs),
-        click="Click: the tile there, and how alike all others are.", packs=_packs(series, like),
+        click="Click: the tile there, and how alike all others are.", packs=lambda: _packs(series, like),
     )  # fmt: skip
 
 

@@ -77,7 +77,7 @@ def explorer(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Exp
         threshold={"layer": "probability", "steps": THRESHOLDS, "by": ["model", "outcome"],
                    "start": _thresholds(data, inside), "title": "warn from"},
         notes=notes_html(attrs, COASTS_NOTE), caption=caption_of(attrs),
-        click="Click a cell: its history, and what every model expects of it.", packs=_packs(predictions, dims),
+        click="Click a cell: its history, and what every model expects of it.", packs=lambda: _packs(predictions, dims),
     )  # fmt: skip
 
 

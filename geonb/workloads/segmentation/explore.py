@@ -84,7 +84,7 @@ def explorer(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Exp
         threshold={"layer": "probability", "steps": [i / 20 for i in range(20)], "start": 0.0, "hides": True, "title": "at least"},
         notes=notes_html(predictions.attrs), caption=caption_of(predictions.attrs),
         click="Click the map: place, bands, truth and every model's probabilities of that pixel.",
-        packs=_packs(models, [band.name for band in bands]),
+        packs=lambda: _packs(models, [band.name for band in bands]),
     )  # fmt: skip
 
 

@@ -183,7 +183,7 @@ class TestWithout:
 
 class TestFrozen:
     def test_the_richest_page_keeps_distances_and_tells_the_nearest_exactly(self, explorer, predictions):
-        facts, _ = pack(explorer, explorer.packs[0])
+        facts, _ = pack(explorer, explorer.packs()[0])
         every = [(p, *at) for p, name in enumerate(NAMES) for at in np.ndindex(predictions[name].valid.shape)]
         for p, name in enumerate(NAMES):
             components, nearest, far = viewing.vectors(facts, facts["places"][p])
@@ -202,7 +202,7 @@ class TestFrozen:
 
     @pytest.mark.parametrize("n", [6, 9, 11])
     def test_less_room_costs_scenes_tiles_and_components_and_is_said(self, explorer, predictions, n):
-        how = explorer.packs[n]
+        how = explorer.packs()[n]
         facts, data = pack(explorer, how)
         scenes = sum(len(place["labels"]["time"]) for place in facts["places"])
         assert (f"{scenes} of 6 scenes" in facts["said"]) == (scenes < 6)

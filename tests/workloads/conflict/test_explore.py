@@ -181,7 +181,7 @@ class TestMade:
 
 class TestFrozen:
     def test_the_richest_page_holds_the_forecasts(self, explorer, north):
-        facts, planes = pack(explorer, explorer.packs[0])
+        facts, planes = pack(explorer, explorer.packs()[0])
         (found,), inside = viewing.unpacked(facts, planes), north.valid.values
         probability = north.probability.transpose(*DIMS, "y", "x").values
         np.testing.assert_allclose(
@@ -196,7 +196,7 @@ class TestFrozen:
 
     @pytest.mark.parametrize("n", [0, 2, 5, 9, 11])
     def test_less_room_costs_models_then_months_and_is_said(self, explorer, predictions, n):
-        facts, planes = pack(explorer, explorer.packs[n])
+        facts, planes = pack(explorer, explorer.packs()[n])
         months, leads, models = (dim["labels"] for dim in facts["dims"][:3])
         assert months[-1] == "2019-01" and models[0] == "network" and leads[0] == "1 month ahead"
         for kept, all_of, what in ((models, 4, "models"), (months, 12, "months"), (leads, 3, "leads")):

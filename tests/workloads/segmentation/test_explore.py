@@ -161,7 +161,7 @@ class TestWithout:
 
 class TestFrozen:
     def test_the_richest_page_holds_classes_and_bands_exactly(self, explorer, predictions, arrays):
-        (found, _) = viewing.unpacked(*pack(explorer, explorer.packs[0]))
+        (found, _) = viewing.unpacked(*pack(explorer, explorer.packs()[0]))
         data, scene = predictions["raleigh"].to_dataset(), arrays["raleigh"].to_dataset()
         np.testing.assert_array_equal(found["truth"], data.truth.where(data.truth != 255))
         np.testing.assert_array_equal(found["label"], data.label.where(data.label != 255))
@@ -171,7 +171,7 @@ class TestFrozen:
 
     @pytest.mark.parametrize("n", [2, 4, 7, 59])
     def test_less_room_costs_baselines_bands_and_pixels_and_is_said(self, explorer, n):
-        facts, data = pack(explorer, explorer.packs[n])
+        facts, data = pack(explorer, explorer.packs()[n])
         (found, _), said, every = viewing.unpacked(facts, data), facts["said"], facts["places"][0]["every"]
         models = found["probability"].shape[0]
         assert (models == 1) == ("Probabilities of the network only." in said) and found["label"].shape[0] == 3
