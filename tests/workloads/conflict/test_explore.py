@@ -147,6 +147,10 @@ def test_each_model_warns_as_often_as_there_were_events(explorer, data):
         chosen = THRESHOLDS.index(explorer.threshold["start"][m][0])
         rates = [(guess >= threshold).mean() for threshold in THRESHOLDS]
         assert rates[min(chosen + 1, 18)] <= events <= rates[chosen - 1], "the neighbours warn too seldom, too often"
+    other = data.assign(probability=data.probability.where(data.split == "val", data.probability / 9))
+    assert explorer_of(xr.DataTree.from_dict({"/grid": other})).threshold == explorer.threshold, (
+        "other months say nothing"
+    )
     assert explorer.threshold["by"] == ["model", "outcome"] and np.shape(explorer.threshold["start"]) == (4, 1)
 
 
