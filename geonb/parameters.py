@@ -44,6 +44,8 @@ class Declared(NamedTuple):
 PARAMETERS: dict[str, Parameter] = {
     "workload": Parameter('a workload\'s name, or an import path "package.module:RECORD"'),
     "run": Parameter('run folder: "latest", a name, or a path'),
+    "beside": Parameter("other runs over the same store, comma-separated"),
+    "selection": Parameter("CSV of samples, selected in notebook 05"),
     "store": Parameter("sample store (folder)", files=True, check="geonb.store.store:sealed_at"),
     "shares": Parameter("share of training, validation and test [%]", check="geonb.store.windows:read_shares"),
     "seed": Parameter("seed of every random draw", 0, 2**32 - 1),

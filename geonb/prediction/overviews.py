@@ -35,7 +35,7 @@ def write(path: Path) -> Path | None:
     large = {name: group for name, group in whole.groups() if {"x", "y"} <= set(group) and _side(group) > SIDE_PX}
     if not large:
         return None
-    folder, stamp = path.with_name(NAME), fingerprint(path / "zarr.json")["sha256"]
+    folder, stamp = path.with_name(NAME), _seal(path)
     if _stamp(folder) == stamp:
         return folder
     with whole_folder(folder) as partial:
@@ -59,6 +59,12 @@ def open_of(predictions: xr.DataTree) -> dict[str, xr.Dataset]:
     with quiet_zarr():
         tree = xr.open_datatree(folder, engine="zarr", chunks=None)
     return {name: node.to_dataset() for name, node in tree.children.items()}
+
+
+def _seal(path: Path) -> str | None:
+    """What tells these predictions from others: the sum of what stands at their root, in either of Zarr's formats."""
+    there = [file for name in ("zarr.json", ".zattrs") if (file := path / name).is_file()]
+    return fingerprint(there[0])["sha256"] if there else None
 
 
 def _side(group: zarr.Group) -> int:

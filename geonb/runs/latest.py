@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from geonb.base.files import read_json
 from geonb.base.run_folder import RunFolder
 from geonb.base.specs import pick
 
@@ -22,8 +21,10 @@ def _has_model(run: RunFolder) -> bool:
 
 
 def _has_predictions(run: RunFolder) -> bool:
-    with suppress(OSError, ValueError):
-        return bool(read_json(run.predictions / "zarr.json").get("attributes", {}).get("complete"))
+    import zarr
+
+    with suppress(OSError, ValueError, KeyError, TypeError):  # not there, or broken
+        return bool(zarr.open_group(run.predictions, mode="r").attrs.get("complete"))
     return False
 
 
