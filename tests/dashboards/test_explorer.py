@@ -98,7 +98,7 @@ def test_longitude_and_latitude_are_good_between_the_places_that_are_told(name, 
 def test_where_there_is_no_earth_there_is_no_longitude():
     geos = CRS.from_proj4("+proj=geos +h=35785831 +lon_0=0 +a=6378169 +rf=295.488065897001 +sweep=y")
     lon, _ = lonlat_grid(geos, (-5.5e6, -5.5e6, 5.5e6, 5.5e6))
-    assert lon[0] is None and lon[12 * 25 + 12] == pytest.approx(0, abs=1e-6)
+    assert lon[0] is None and lon[len(lon) // 2] == pytest.approx(0, abs=1e-6)
 
 
 def test_a_place_says_what_its_numbers_mean():
