@@ -94,5 +94,8 @@ def numbers(tree: xr.DataTree) -> xr.DataArray | None:
             array for array in group.data_vars.values() if {"y", "x"} <= set(array.dims) and array.dtype.kind == "f"
         ]
         if found:
-            return max(found, key=lambda array: array.ndim)
+            array = max(found, key=lambda one: one.ndim)
+            # a widget wants a number for each position, and each once: scenes may share a time, an embedding's dims have none
+            bare = [dim for dim in array.dims if dim not in array.indexes or not array.indexes[dim].is_unique]
+            return array.assign_coords({dim: range(array.sizes[dim]) for dim in bare})
     return None

@@ -41,3 +41,13 @@ def test_numbers_are_those_on_a_grid_with_most_to_look_through():
     table = xr.Dataset({"near": (("model", "sample"), np.zeros((2, 4)))})
     assert arrays.numbers(xr.DataTree.from_dict({"triplets": table, "scene": grid})).name == "probability"
     assert arrays.numbers(xr.DataTree.from_dict({"triplets": table})) is None
+
+
+def test_positions_without_a_number_of_their_own_are_counted():
+    times = np.array(["2020-01-01", "2020-01-01", "NaT"], "datetime64[ns]")
+    scenes = xr.Dataset(
+        {"embedding": (("time", "y", "x", "dim"), np.zeros((3, 4, 5, 2)))},
+        {"time": times, "y": range(4), "x": range(5)},
+    )
+    found = arrays.numbers(xr.DataTree.from_dict({"west": scenes}))
+    assert found.time.values.tolist() == [0, 1, 2] and found.dim.values.tolist() == [0, 1]
