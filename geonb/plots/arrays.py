@@ -87,15 +87,20 @@ def numbers(tree: xr.DataTree) -> xr.DataArray | None:
 
     Returns
     -------
-    DataArray (..., y, x) of the first group that has such: of its floating ones with the most dimensions
+    DataArray (..., y, x) of the first group that has such: of its floating ones that begin with anything, that with the most dimensions
     """
     for group in tree.children.values():
         found = [
             array for array in group.data_vars.values() if {"y", "x"} <= set(array.dims) and array.dtype.kind == "f"
         ]
         if found:
-            array = max(found, key=lambda one: one.ndim)
+            array = max(found, key=lambda one: (_begins(one), one.ndim))
             # a widget wants a number for each position, and each once: scenes may share a time, an embedding's dims have none
             bare = [dim for dim in array.dims if dim not in array.indexes or not array.indexes[dim].is_unique]
             return array.assign_coords({dim: range(array.sizes[dim]) for dim in bare})
     return None
+
+
+def _begins(array: xr.DataArray) -> bool:
+    """Whether the first picture of an array shows anything: of deaths that a model does not forecast it would be empty."""
+    return bool(array.isel({dim: 0 for dim in array.dims if dim not in ("y", "x")}).notnull().any())
