@@ -149,8 +149,8 @@ def pack(explorer: Explorer, how: Mapping[str, Any]) -> tuple[dict[str, Any], li
     facts["layers"] = [told for told in facts["layers"] if told["name"] not in gone and not gone & set(told["of"])]
     facts["lines"] = [line for line in facts["lines"] if line[1] not in gone]
     facts |= {"places": places, "whole": True, "said": how.get("said", "")}
-    told_of = [how.get("said", "")] if how.get("said") else []
-    facts["notes"] += f"<div>Frozen. {' '.join(told_of)}</div>"
+    said = how.get("said", "")
+    facts["notes"] += f"<div>Frozen. {said[:1].upper()}{said[1:]}</div>"
     return facts, data
 
 
