@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Mapping
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -64,7 +65,7 @@ def live(explorer: Explorer) -> Any:
             from IPython.display import HTML, display
 
             picture = base64.b64encode(still(explorer)).decode()
-            display(HTML(STILL.format(picture=picture, title=explorer.title)))
+            display(HTML(STILL.format(picture=picture, title=escape(explorer.title))))
             return super()._repr_mimebundle_(**options)
 
     viewer = Viewer(facts=explorer.facts())

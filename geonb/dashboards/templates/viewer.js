@@ -22,7 +22,6 @@ const mixed = (stops, share) => {
 const DIVERGING = ["#2166ac", "#67a9cf", "#d1e5f0", "#f7f7f7", "#fddbc7", "#ef8a62", "#b2182b"]
 const RIGHT = ["#dfe7ea", "#b5400f"] // agrees, does not
 const JUDGED = ["", "#1b7837", "#c51b7d", "#f4a736"] // neither, hit, miss, false alarm
-const MODELS = ["#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#8c564b", "#17becf", "#7f7f7f", "#bcbd22", "#e377c2"]
 const DASHES = ["", "6 3", "2 2", "8 3 2 3", "1 3", "10 4", "4 4", "6 2 1 2", "3 1"]
 
 export function mount(root, facts, ask, told = () => {}) {
@@ -32,7 +31,7 @@ export function mount(root, facts, ask, told = () => {}) {
   const dimOf = Object.fromEntries(dims.map((d) => [d.name, d]))
   const shown = layers.filter((l) => l.shown)
   const pictures = shown.filter((l) => l.kind !== "error")
-  const colours = facts.model_colours ?? MODELS
+  const colours = facts.model_colours
   const state = {
     place: 0, at: Object.fromEntries(dims.map((d) => [d.name, d.start])), below: facts.below, top: facts.top, opacity: facts.opacity,
     threshold: null, outlined: true, compare: "off", other: { layer: facts.top, at: {} }, swipe: 0.5, group: false,
@@ -87,7 +86,8 @@ export function mount(root, facts, ask, told = () => {}) {
     if (layer.form === "percent") return `${100 * v >= 9.95 ? Math.round(100 * v) : +(100 * v).toPrecision(2)} %`
     const digits = layer.form === "integer" ? 0 : Number(layer.form)
     const number = layer.form === "integer" || Math.abs(v) >= 1000 ? Math.round(v).toLocaleString("en") : String(+v.toPrecision(digits))
-    return layer.unit ? `${number} ${layer.unit}` : number
+    const capped = layer.high !== null && v === layer.high ? "≥ " : "" // colours, and a page's bytes, end there
+    return capped + (layer.unit ? `${number} ${layer.unit}` : number)
   }
   const cellOf = (plane, x, y) => {
     const [west, south, east, north] = plane.box

@@ -13,10 +13,9 @@ from geonb.dashboards.layers import CIVIDIS, At, Grid, Layer, from_array, group_
 from geonb.dashboards.page import caption_of, notes_html
 from geonb.plots.cells import ground_in
 from geonb.plots.maps import crs_of, default_bands, edges, percentiles, stretched
-from geonb.plots.style import class_colours
+from geonb.plots.style import SPLIT_COLOURS, class_colours
 from geonb.prediction import overviews
 
-OF_SPLIT = ("#eeeeee", "#5b7ea4", "#c9a227", "#b5400f")[-len(SPLIT_CODES) :]
 PX = (900, 900, 800, 700, 640)  # of the image in a page, and fewer with ever fewer pixels of everything else
 
 
@@ -66,7 +65,7 @@ def explorer(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Exp
         Layer("probability", "probability of the class", read=of("probability", ("model", "class")), dims=("model", "class"), **rate),
         Layer("wrong", "where the model is wrong", "error", of=("label", "truth")),
         Layer("sure", "probability of the label", read=of("probability", ("class", "model"), lambda p: p.max(0)), dims=("model",), **rate),
-        Layer("split", "split", "classes", of("split"), labels=list(SPLIT_CODES), colours=OF_SPLIT),
+        Layer("split", "split", "classes", of("split"), labels=list(SPLIT_CODES), colours=[SPLIT_COLOURS[name] for name in SPLIT_CODES]),
     ]  # fmt: skip
     bands = _bands(images)
     if any(image is not None for image in images):
