@@ -131,7 +131,10 @@ def _parser() -> argparse.ArgumentParser:
 
     app = commands.add_parser("app", help="explore runs on a page of their own, without JupyterLab")
     app.add_argument(
-        "runs", metavar="RUN", nargs="*", help="a run; several are laid beside each other (default: the newest)"
+        "runs",
+        metavar="RUN",
+        nargs="*",
+        help="a run; several are laid beside each other (default: the newest with predictions)",
     )
     app.add_argument("--port", type=int, default=0, help="on this machine (default: a free one)")
     app.add_argument("--workload", metavar="MODULE:RECORD", help="your own workload, where the run is one of it")
@@ -261,20 +264,20 @@ def _app(options: argparse.Namespace) -> int:
         from geonb.runs.plan import name_workload
 
         name_workload(options.workload, root)
-    explorer = explorer_of(_asked_for(options, root))
+    explorer = explorer_of(_asked_for(options, root, ["store", "predictions"]))
     port = lab.free_port(options.port)
     app.serve(explorer, port, lambda port, token: _show(lab.connection(port, token, "/")))
     return 0
 
 
-def _asked_for(options: argparse.Namespace, root: "Path") -> "list[Path]":
-    """Folders of the runs that names or a query stand for."""
+def _asked_for(options: argparse.Namespace, root: "Path", needs: "list[str] | None" = None) -> "list[Path]":
+    """Folders of the runs that names or a query stand for; without either, of the newest that has what is needed."""
     from geonb import runs
 
     if not options.query:
         if options.sort:
             runs.table(root, None, options.sort)  # faults before work
-        return list(dict.fromkeys(runs.find_run(name, root).path for name in options.runs or ["latest"]))
+        return list(dict.fromkeys(runs.find_run(name, root, needs or ()).path for name in options.runs or ["latest"]))
     if options.runs:
         raise ValueError(f"Give runs by name ({' '.join(options.runs)}) or by --query, not both.")
     frame = runs.table(root, options.query, options.sort)

@@ -305,13 +305,21 @@ def _plain(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100
 
 
-def find_run(run: str | Path = "latest", root: Path | None = None) -> Run:
-    """Open a run of any workload, by name, its two words, path, or "latest"; raises as :func:`open_run`."""
+def find_run(run: str | Path = "latest", root: Path | None = None, needs: Sequence[str] = ()) -> Run:
+    """Open a run of any workload, by name, its two words, path, or "latest": the newest that has what is needed; see :func:`open_run`."""
     root = Path(root or project_root())
-    there = sorted((p.parent for p in (root / "runs").glob("*/*/run.json")), key=_started)
+    newest_first = _runs(root, "*")
+    there = [one.path for one in reversed(newest_first)]
     path = Path(run)
     if str(run) == "latest" and there:
-        return Run(there[-1])
+        passed: list[tuple[Run, str]] = []
+        for one in newest_first:
+            if not (why := latest.lacking(one, needs) if needs else ""):
+                if passed:
+                    print(f"{one.workload}/{one.name}; newer runs were passed over. {latest.told(passed)}", flush=True)
+                return one
+            passed.append((one, why))
+        raise FileNotFoundError(f"No run in {root / 'runs'} has {latest.called(needs)}. {latest.told(passed)}.")
     for candidate in (root / path, path):
         if (candidate / "run.json").is_file():
             return Run(_plain(candidate))

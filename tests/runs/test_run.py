@@ -81,6 +81,20 @@ def test_a_place_that_cannot_be_written_is_said(tmp_path):
         made(tmp_path)
 
 
+def test_of_all_workloads_the_newest_run_that_has_what_is_needed_is_found(tmp_path, capsys):
+    import zarr
+
+    able, last = made(tmp_path, started="2026-01-01T00:00"), made(tmp_path, started="2026-01-02T00:00")
+    with pytest.raises(
+        FileNotFoundError, match=rf"has predictions\. {last.name}: no predictions; {able.name}: no predictions"
+    ):
+        runs_run.find_run("latest", tmp_path, ["predictions"])
+    zarr.open_group(able.predictions, mode="w", attributes={"complete": 1})
+    assert runs_run.find_run("latest", tmp_path, ["predictions"]) == able
+    assert f"{last.name}: no predictions" in capsys.readouterr().out
+    assert runs_run.find_run("latest", tmp_path) == last
+
+
 def test_open_run_by_every_kind_of_name(tmp_path):
     first, last = made(tmp_path, started="2026-01-01T00:00"), made(tmp_path, started="2026-01-02T00:00")
     for name in (last.name, last.name.split("_")[1], last.path, str(last.path.relative_to(tmp_path)), "latest"):
