@@ -31,14 +31,16 @@ def write(path: Path) -> Path | None:
     -------
     Path of the overviews beside it, or None where no source is large
     """
+    from geonb.store.arrays import quiet_zarr
+
     whole = zarr.open_group(path, mode="r")
-    large = {name: group for name, group in whole.groups() if {"x", "y"} <= set(group) and _side(group) > SIDE_PX}
+    large = {name: group for name, group in whole.groups() if _side(group) > SIDE_PX}
     if not large:
         return None
     folder, stamp = path.with_name(NAME), _seal(path)
     if _stamp(folder) == stamp:
         return folder
-    with whole_folder(folder) as partial:
+    with whole_folder(folder) as partial, quiet_zarr():
         root = zarr.open_group(partial, mode="w", attributes={"of": stamp, "factor": FACTOR})
         for name, group in large.items():
             _thin(group, root.create_group(name))
@@ -68,7 +70,12 @@ def _seal(path: Path) -> str | None:
 
 
 def _side(group: zarr.Group) -> int:
-    return max(array.shape[0] for name in "xy" if isinstance(array := group[name], zarr.Array))
+    """The longer side of a grid, px; 0 of what is none: a table of samples may have columns x and y."""
+    axes = [group.get(name) for name in "xy"]
+    grid = all(
+        isinstance(a, zarr.Array) and a.metadata.dimension_names == (n,) for a, n in zip(axes, "xy", strict=True)
+    )
+    return max(a.shape[0] for a in axes if isinstance(a, zarr.Array)) if grid else 0
 
 
 def _stamp(folder: Path) -> Any:

@@ -1,6 +1,7 @@
 """Overviews of large predictions: every fourth pixel of the data, beside them, and only as long as they are of them."""
 
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -33,6 +34,19 @@ def test_every_fourth_pixel_of_every_array_lies_beside_the_predictions(path):
         for variable in ("probability", "label", "truth", "split"):
             np.testing.assert_array_equal(small[variable].values, wanted[variable].values)
         np.testing.assert_array_equal(small.x.values, wanted.x.values)
+
+
+def test_a_table_of_samples_with_columns_x_and_y_is_no_grid(path):
+    tree = made_predictions((150, 131), ("scene",))
+    tree["samples"] = xr.DataTree(
+        xr.Dataset({"far": ("sample", np.zeros(300))}, {a: ("sample", np.arange(300)) for a in "xy"})
+    )
+    shutil.rmtree(path)
+    tree.to_zarr(path, consolidated=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        overviews.write(path)
+    assert set(overviews.open_of(opened(path))) == {"scene"}
 
 
 def test_small_predictions_have_none_and_those_of_others_are_not_taken(path, monkeypatch):
