@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from geonb.base.conventions import short
-from geonb.dashboards.page import filled
+from geonb.dashboards.page import VIEWER, filled
 
 if TYPE_CHECKING:
     from tornado.web import Application
@@ -30,7 +30,7 @@ def application(explorer: Explorer, token: str) -> Application:
     """
     from tornado.web import Application, HTTPError, RequestHandler
 
-    page = filled(explorer.facts(), [], "viewer.js", "app.js")
+    page = filled(explorer.facts(), [], *VIEWER, "app.js")
     reading = ThreadPoolExecutor(1)  # one answer after the other, while the server goes on listening
 
     class Guarded(RequestHandler):

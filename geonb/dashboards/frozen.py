@@ -13,7 +13,7 @@ from PIL import Image
 
 from geonb.dashboards.explorer import Explorer, Place, place_facts
 from geonb.dashboards.layers import NOTHING, STEPS, Grid, Layer, webp
-from geonb.dashboards.page import TEMPLATES, filled, framed
+from geonb.dashboards.page import TEMPLATES, VIEWER, filled, framed
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -55,7 +55,7 @@ def frozen_page(explorer: Explorer, budget_mb: float = 4) -> str:
         raw = _raw_bytes(explorer, how)
         if raw * share > 1.4 * room and how is not packs[-1]:
             continue
-        page = filled(*pack(explorer, how), "viewer.js", "frozen.js")
+        page = filled(*pack(explorer, how), *VIEWER, "frozen.js")
         smallest = (len(page.encode()) + 4 * (page.count("&") + page.count("'"))) / 1e6  # quoted as an attribute
         if smallest <= budget_mb:
             return page
@@ -68,7 +68,7 @@ def frozen_page(explorer: Explorer, budget_mb: float = 4) -> str:
 
 def smallest_page_bytes() -> int:
     """What the viewer itself takes."""
-    return sum((TEMPLATES / name).stat().st_size for name in ("viewer.js", "viewer.css", "frozen.js"))
+    return sum((TEMPLATES / name).stat().st_size for name in (*VIEWER, "viewer.css", "frozen.js"))
 
 
 def _kept(explorer: Explorer, how: Mapping[str, Any], place: int, layer: Layer | None = None) -> dict[str, list[int]]:

@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from IPython.display import HTML
 
 TEMPLATES = Path(__file__).parent / "templates"
+# The viewer's parts, in this order one script: what is pure, then what has state, then what puts them together
+VIEWER = tuple(
+    f"viewer/{part}.js"
+    for part in (
+        *("elements", "shapes", "planes", "earth", "scores"),
+        *("state", "asking", "words", "map", "draw", "picture", "told", "alike", "regions"),
+        *("controls", "compare", "search", "hands", "viewer"),
+    )
+)
 
 
 def framed(page: str, title: str, height_px: int = 760, kind: str = "map") -> HTML:
@@ -28,14 +37,18 @@ def framed(page: str, title: str, height_px: int = 760, kind: str = "map") -> HT
     return HTML(f"<div class='geonb-{kind}'><iframe title='{title}' style='{style}' srcdoc='{quoted}'></iframe></div>")
 
 
+def code(*scripts: str) -> str:
+    """Scripts as one, which share their names."""
+    return "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in scripts)
+
+
 def filled(facts: Mapping[str, Any], data: Sequence[str], *scripts: str) -> str:
     """A page with its scripts, the facts that they read, and data as base64."""
-    code = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in scripts)
     told = json.dumps({"facts": facts, "data": data}, separators=(",", ":")).replace("<", "\\u003c")
     page = (TEMPLATES / "page.html").read_text(encoding="utf-8")
     style = (TEMPLATES / "viewer.css").read_text(encoding="utf-8")
     title = escape(f"geonb: {facts['title']}")
-    parts = {"/*CSS*/": style, "TITLE": title, "/*FACTS*/null": told, "/*CODE*/": code}
+    parts = {"/*CSS*/": style, "TITLE": title, "/*FACTS*/null": told, "/*CODE*/": code(*scripts)}
     # at once: names may look like marks
     return re.sub("|".join(map(re.escape, parts)), lambda mark: parts[mark[0]], page)
 

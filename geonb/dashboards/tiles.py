@@ -71,7 +71,7 @@ def tiles_page(
         "title": "samples in the plane", "points": points[chosen].round(5).tolist(), "kinds": names[chosen].tolist(), "colours": colours,
         "noise": NOISE, "tiles": pictures, "columns": columns, "table": table, "notes": notes_html(xy.attrs, *told),
     }  # fmt: skip
-    return filled(facts, [], "plane.js")
+    return filled(facts, [], "viewer/elements.js", "viewer/shapes.js", "plane.js")
 
 
 def _drawn(points: np.ndarray, most: int) -> np.ndarray:

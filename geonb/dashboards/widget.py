@@ -12,7 +12,7 @@ from PIL import Image
 
 from geonb.base.conventions import short
 from geonb.dashboards.frozen import frozen
-from geonb.dashboards.page import TEMPLATES
+from geonb.dashboards.page import TEMPLATES, VIEWER, code
 
 if TYPE_CHECKING:
     from geonb.dashboards.explorer import Explorer
@@ -53,9 +53,7 @@ def live(explorer: Explorer) -> Any:
     import traitlets
 
     class Viewer(anywidget.AnyWidget):
-        _esm = (TEMPLATES / "viewer.js").read_text(encoding="utf-8") + (TEMPLATES / "widget.js").read_text(
-            encoding="utf-8"
-        )
+        _esm = code(*VIEWER, "widget.js")
         _css = (TEMPLATES / "viewer.css").read_text(encoding="utf-8")
         facts = traitlets.Dict().tag(sync=True)
         state = traitlets.Dict().tag(sync=True)

@@ -1,13 +1,13 @@
 // The page that answers itself: its planes lie in it as bytes, see geonb.dashboards.frozen.pack.
 const { facts: told, data } = JSON.parse(document.getElementById("facts").textContent)
 const bytesOf = (base64) => Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))
-const inflated = async (base64) => new Uint8Array(await new Response(new Blob([bytesOf(base64)]).stream().pipeThrough(new DecompressionStream("deflate"))).arrayBuffer())
+const unzipped = async (base64) => new Uint8Array(await inflated(bytesOf(base64)))
 const product = (sizes) => sizes.reduce((a, b) => a * b, 1)
 
 const unpackedPlaces = []
 const unpack = (index) => (unpackedPlaces[index] ??= (async () => { // layer -> function of positions -> { codes, ... } or null
   const place = told.places[index]
-  const all = await inflated(data[index])
+  const all = await unzipped(data[index])
   let at = 0
   const inside = {} // of a grid: where its cells lie in what is packed
   for (const name of place.masks) {
@@ -44,7 +44,7 @@ const empty = (place, layer) => { const grid = told.places[place].grids[layer.gr
 const vectors = []
 const likenessOf = (index) => (vectors[index] ??= (async () => {
   const { times, rows, columns } = told.places[index].likeness
-  const all = await inflated(told.places[index].vectors)
+  const all = await unzipped(told.places[index].vectors)
   const [n, c, k] = [times * rows * columns, told.likeness.components, told.likeness.count]
   return { n, tiles: rows * columns, bytes: new Int8Array(all.buffer, 0, n * c), nearest: new DataView(all.buffer, n * c, n * k * 4), far: new DataView(all.buffer, n * c + n * k * 4, n * k * 4) }
 })())
@@ -73,12 +73,11 @@ const tilePicture = async ([place, time, row, column]) => { // cut out of its sc
   const scene = layer && (await unpack(place))[layer.name]?.({ [told.likeness.dim]: time })
   if (!scene) return new Uint8Array()
   const image = await createImageBitmap(new Blob([scene.file], { type: "image/webp" }))
-  const [[w, s, e, n], [gw, gs, ge, gn], shape] = [scene.box, p.grids[told.likeness.grid].bounds, p.grids[told.likeness.grid].shape]
-  const [x, y] = [gw + ((column + 0.5) * (ge - gw)) / shape[1], gn - ((row + 0.5) * (gn - gs)) / shape[0]]
-  const [tw, th] = p.tile ?? [(ge - gw) / shape[1], (gn - gs) / shape[0]]
-  const [kx, ky] = [image.width / (e - w), image.height / (n - s)]
+  const tile = tileBox(p, p.grids[told.likeness.grid], row, column)
+  const [[u, v], [kx, ky]] = [shareIn(scene.box, tile[0], tile[3]), sizeOf(tile).map((size, i) => size / sizeOf(scene.box)[i])]
+  const [wide, high] = [image.width, image.height]
   const cut = Object.assign(document.createElement("canvas"), { width: 184, height: 184 })
-  cut.getContext("2d").drawImage(image, (x - tw / 2 - w) * kx, (n - y - th / 2) * ky, tw * kx, th * ky, 0, 0, 184, 184)
+  cut.getContext("2d").drawImage(image, u * wide, v * high, kx * wide, ky * high, 0, 0, 184, 184)
   return new Uint8Array(await (await new Promise((done) => cut.toBlob(done))).arrayBuffer())
 }
 
@@ -98,15 +97,14 @@ const answers = {
     for (const { layer: name, at } of layers) {
       const layer = told.layers.find((l) => l.name === name)
       const grid = told.places[place].grids[layer.grid]
-      const [w, s, e, n] = grid.bounds
-      const [row, column] = [Math.floor(((n - y) / (n - s)) * grid.shape[0]), Math.floor(((x - w) / (e - w)) * grid.shape[1])]
-      if (!found[name]?.value || row < 0 || column < 0 || row >= grid.shape[0] || column >= grid.shape[1]) { values[name] = null; continue }
+      const cell = cellAt(grid, x, y)
+      if (!found[name]?.value || !cell) { values[name] = null; continue }
       const open = layer.dims.filter((d) => !(d in at))
       const read = (d, positions) => {
         if (d < open.length) { const own = told.places[place].labels[open[d]] ?? told.dims.find((one) => one.name === open[d]).labels; return own.map((_, i) => read(d + 1, { ...positions, [open[d]]: i })) }
-        const v = found[name].value(positions, row * grid.shape[1] + column)
+        const v = found[name].value(positions, cell.row * grid.shape[1] + cell.column)
         if (!v || v.code === told.nothing) return null
-        return layer.kind === "classes" ? v.code : v.limits[0] + (v.limits[1] - v.limits[0]) * (v.code / 254) ** (1 / layer.power)
+        return valueOf({ layer, low: v.limits[0], high: v.limits[1] }, v.code)
       }
       values[name] = read(0, at)
     }
@@ -125,7 +123,7 @@ const answers = {
     return [{ alike: found }, await Promise.all(found.map((one) => tilePicture(one.chosen)))]
   },
 }
-const outer = (() => { try { return window.frameElement } catch { return null } })()
+const outer = outerFrame()
 if (outer) told.window_px = window.parent.innerHeight
 mount(document.getElementById("explorer"), told, (asked) => answers[asked.what](asked), () => { document.documentElement.dataset.geonb = document.getElementById("explorer").dataset.shown })
-if (outer) new ResizeObserver(() => { outer.style.height = `${Math.ceil(document.body.scrollHeight) + 4}px` }).observe(document.body)
+asHighAsItsPage(outer)

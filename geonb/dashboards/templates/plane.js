@@ -1,21 +1,15 @@
 // Samples in the plane: hovering shows a tile, a lasso or a letter selects, and what is selected goes out as a table.
 const { facts } = JSON.parse(document.getElementById("facts").textContent)
 const root = document.getElementById("explorer")
-const h = (tag, attributes = {}, ...children) => {
-  const made = document.createElement(tag)
-  for (const [key, value] of Object.entries(attributes)) key.startsWith("on") ? made.addEventListener(key.slice(2), value) : made.setAttribute(key, value)
-  made.append(...children)
-  return made
-}
 const { points, kinds, colours, table, columns, tiles } = facts // points [x, y], kinds [letter], tiles data URIs
 const canvas = h("canvas", { class: "map", tabindex: 0, role: "img", "aria-describedby": "keys" })
 const card = h("div", { class: "about", "aria-live": "polite" }, "Point at a sample for its tile. Drag around samples to select them.")
 const chosenBox = h("div", { class: "about", "aria-live": "polite" })
 const hidden = new Set()
 let [selected, size, lasso, near] = [new Set(), [600, 450], null, -1]
-const MARK = { circle: (p, x, y, r) => p.arc(x, y, r, 0, 7), square: (p, x, y, r) => p.rect(x - r, y - r, 2 * r, 2 * r), up: (p, x, y, r) => { p.moveTo(x, y - r * 1.2); p.lineTo(x + r * 1.1, y + r); p.lineTo(x - r * 1.1, y + r); p.closePath() }, diamond: (p, x, y, r) => { p.moveTo(x, y - r * 1.3); p.lineTo(x + r * 1.3, y); p.lineTo(x, y + r * 1.3); p.lineTo(x - r * 1.3, y); p.closePath() } }
+const SHAPES = { circle: (p, x, y, r) => p.arc(x, y, r, 0, 7), square: (p, x, y, r) => p.rect(x - r, y - r, 2 * r, 2 * r), up: (p, x, y, r) => { p.moveTo(x, y - r * 1.2); p.lineTo(x + r * 1.1, y + r); p.lineTo(x - r * 1.1, y + r); p.closePath() }, diamond: (p, x, y, r) => { p.moveTo(x, y - r * 1.3); p.lineTo(x + r * 1.3, y); p.lineTo(x, y + r * 1.3); p.lineTo(x - r * 1.3, y); p.closePath() } }
 const names = Object.keys(colours)
-const shapeOf = (kind) => Object.values(MARK)[names.indexOf(kind) % 4] // a mark beside each colour
+const shapeOf = (kind) => Object.values(SHAPES)[names.indexOf(kind) % 4] // a mark beside each colour
 const extent = [0, 1].map((a) => [Math.min(...points.map((p) => p[a])), Math.max(...points.map((p) => p[a]))])
 const place = ([x, y]) => {
   const share = [x, y].map((v, a) => (v - extent[a][0]) / (extent[a][1] - extent[a][0] || 1))
@@ -23,7 +17,7 @@ const place = ([x, y]) => {
 }
 const shown = (i) => !hidden.has(kinds[i])
 const draw = () => {
-  const k = Math.min(2, devicePixelRatio || 1)
+  const k = pixelRatio()
   const pen = canvas.getContext("2d")
   pen.setTransform(k, 0, 0, k, 0, 0)
   pen.fillStyle = "#fff"; pen.fillRect(0, 0, ...size)
@@ -52,23 +46,13 @@ const select = (rows) => {
   const counts = names.map((n) => [n, [...selected].filter((i) => kinds[i] === n).length]).filter(([, n]) => n)
   chosenBox.replaceChildren(...(selected.size ? [h("b", {}, `${selected.size} selected: `), counts.map(([n, c]) => `${n} ${c}`).join(", "),
     h("div", { class: "tiles" }, ...[...selected].slice(0, 24).map((i) => h("img", { src: tiles[i], alt: about(i), title: about(i), style: "width:56px;height:56px;image-rendering:pixelated;border:2px solid " + colours[kinds[i]] }))),
-    h("div", { class: "row" }, h("button", { type: "button", onclick: save }, "table as CSV"), h("button", { type: "button", onclick: () => select([]) }, "clear")),
+    h("div", { class: "row" }, button("table as CSV", save), button("clear", () => select([]))),
     h("div", { class: "pale" }, "Put the file into the run's folder and give its name as `selection` of notebook 06: the map then outlines these samples.")] : []))
   document.documentElement.dataset.geonb = `${selected.size} of ${points.length}`
 }
 const save = () => {
-  const quoted = (v) => (/[",\n]/.test(String(v)) ? `"${String(v).replace(/"/g, '""')}"` : v)
-  const text = [columns, ...[...selected].sort((a, b) => a - b).map((i) => table[i])].map((row) => row.map(quoted).join(",")).join("\n")
-  const link = h("a", { download: "selection.csv", href: URL.createObjectURL(new Blob([text], { type: "text/csv" })) })
-  root.append(link); link.click(); link.remove()
-}
-const inside = (line, [x, y]) => {
-  let odd = false
-  for (let i = 0, j = line.length - 1; i < line.length; j = i++) {
-    const [[xi, yi], [xj, yj]] = [line[i], line[j]]
-    if (yi > y !== yj > y && x < ((xj - xi) * (y - yi)) / (yj - yi) + xi) odd = !odd
-  }
-  return odd
+  const rows = [...selected].sort((a, b) => a - b).map((i) => table[i])
+  download(root, "selection.csv", csv([columns, ...rows]), "text/csv")
 }
 const at = (event) => { const box = canvas.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top] }
 canvas.addEventListener("pointerdown", (event) => { lasso = [at(event)]; canvas.setPointerCapture(event.pointerId) })
@@ -83,7 +67,7 @@ canvas.addEventListener("pointermove", (event) => {
 canvas.addEventListener("pointerup", () => {
   const line = lasso
   lasso = null
-  if (line?.length > 6) select(points.map((p, i) => i).filter((i) => shown(i) && inside(line, place(points[i]))))
+  if (line?.length > 6) select(points.map((p, i) => i).filter((i) => shown(i) && within(line, ...place(points[i]))))
   else draw()
 })
 canvas.addEventListener("keydown", (event) => {
@@ -97,7 +81,8 @@ for (const kind of names) {
   const rows = points.map((_, i) => i).filter((i) => kinds[i] === kind)
   const hide = h("input", { type: "checkbox", "aria-label": `show kind ${kind}`, onchange: () => { hide.checked ? hidden.delete(kind) : hidden.add(kind); draw() } })
   hide.checked = true
-  letters.append(h("span", { class: "chip" }, hide, h("button", { type: "button", title: "select all of this kind", style: `border-bottom:4px solid ${colours[kind]}`, onclick: () => select(rows) }, `${kind === facts.noise ? "none" : kind} ${rows.length}`)))
+  const look = { title: "select all of this kind", style: `border-bottom:4px solid ${colours[kind]}` }
+  letters.append(h("span", { class: "chip" }, hide, button(`${kind === facts.noise ? "none" : kind} ${rows.length}`, () => select(rows), look)))
 }
 root.classList.add("geonb-explorer")
 root.append(h("div", { class: "left" }, h("div", { class: "frame" }, canvas), Object.assign(h("div", { class: "notes" }), { innerHTML: facts.notes })),
@@ -106,12 +91,11 @@ const resize = () => {
   const width = canvas.parentElement.clientWidth
   if (Math.abs(width - size[0]) < 1 && canvas.style.width) return
   size = [width, Math.round(Math.min(560, width * 0.72))]
-  Object.assign(canvas, { width: size[0] * Math.min(2, devicePixelRatio || 1), height: size[1] * Math.min(2, devicePixelRatio || 1) })
+  Object.assign(canvas, { width: size[0] * pixelRatio(), height: size[1] * pixelRatio() })
   Object.assign(canvas.style, { width: `${size[0]}px`, height: `${size[1]}px` })
   draw()
 }
 new ResizeObserver(resize).observe(canvas.parentElement)
 resize()
 document.documentElement.dataset.geonb = `0 of ${points.length}`
-const outer = (() => { try { return window.frameElement } catch { return null } })()
-if (outer) new ResizeObserver(() => { outer.style.height = `${Math.ceil(document.body.scrollHeight) + 4}px` }).observe(document.body)
+asHighAsItsPage(outerFrame())

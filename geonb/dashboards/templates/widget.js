@@ -1,4 +1,3 @@
-
 // The viewer as a widget: the kernel answers, by number.
 const render = ({ model, el }) => {
   const waiting = new Map()
