@@ -33,7 +33,7 @@ def seen(explorer, layer, at=None, place=0, view=None, pixels=WIDE, exact=False)
         "what": "planes",
         "place": place,
         "view": view or explorer.places[place].bounds,
-        "pixels": [pixels, 1],
+        "pixels": [pixels, pixels],
         "exact": exact,
     }
     told, (file,) = explorer.answer(json.loads(json.dumps(asked | {"layers": [{"layer": layer, "at": at or {}}]})))
@@ -48,6 +48,8 @@ def seen(explorer, layer, at=None, place=0, view=None, pixels=WIDE, exact=False)
         sent = np.frombuffer(zlib.decompress(file), "<f4" if plane["exact"] else np.uint8).reshape(
             plane["height"], plane["width"]
         )
+        if plane.get("filtered"):
+            sent = sent.cumsum(0, dtype=np.uint8).cumsum(1, dtype=np.uint8)
         found.values = sent if plane["exact"] else numbers(sent, explorer.layer(layer), plane["low"], plane["high"])
     return found
 

@@ -223,7 +223,7 @@ class Explorer:
         for one in asked["layers"]:
             layer = self.layer(one["layer"])
             grid = self.places[asked["place"]].grids[layer.grid]
-            slices, box = grid.window(asked["view"], max(asked["pixels"]))
+            slices, box = grid.window(asked["view"], asked["pixels"])
             about, file = encoded(layer, layer.read(asked["place"], one["at"], slices), asked.get("exact", False))
             told.append(about | {"box": box, "step": slices["y"].step})
             files.append(file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from PIL import Image
 CIVIDIS = ("#00224e", "#253856", "#4f546e", "#707174", "#908f76", "#b5af65", "#ddd14e", "#fee838")
 NOTHING = 255  # the byte of no number, no class
 STEPS = 254  # of a number, between the lowest and the highest
+LEVEL = 1  # of DEFLATE: a move waits for it
 At = Mapping[str, Any]  # a Dim's name -> position; a name left out is open: all positions
 Read = Callable[[int, At, Mapping[str, slice]], np.ndarray]  # position of a place, at, slices of y and x -> (..., y, x)
 
@@ -42,16 +44,20 @@ class Grid:
             int(column), self.shape[1] - 1
         )  # so near to a side, it is rounded to it
 
-    def window(self, view: Sequence[float], pixels: int) -> tuple[dict[str, slice], tuple[float, float, float, float]]:
-        """Slices that show a view = (west, south, east, north) in at most `pixels` a side, and the ground they cover.
+    def window(
+        self, view: Sequence[float], pixels: float | Sequence[float]
+    ) -> tuple[dict[str, slice], tuple[float, float, float, float]]:
+        """Slices that show a view = (west, south, east, north) in `pixels` a side, or (wide, high), and the ground they cover.
 
-        Strided where the view is larger than that, so that only so much is kept in memory and sent.
+        Strided where the view has more cells than that, so that only so much is kept in memory and sent: at most one cell more,
+        where both edges cut through one. Of a raster that fills half the view, half as much comes.
         """
         west, south, east, north = self.bounds
         size_x, size_y = (east - west) / self.shape[1], (north - south) / self.shape[0]
         left, right = _span((view[0] - west) / size_x, (view[2] - west) / size_x, self.shape[1])
         top, bottom = _span((north - view[3]) / size_y, (north - view[1]) / size_y, self.shape[0])
-        step = max(1, -(-max(right - left, bottom - top) // pixels))
+        wide, high = np.broadcast_to(pixels, 2)
+        step = max(1, math.ceil(max((view[2] - view[0]) / size_x / wide, (view[3] - view[1]) / size_y / high) - 1e-9))
         columns, rows = -(-(right - left) // step), -(-(bottom - top) // step)
         slices = {"y": slice(top, bottom, step), "x": slice(left, right, step)}
         x, y = west + left * size_x, north - top * size_y
@@ -162,10 +168,11 @@ def from_array(
     return read
 
 
-def encoded(layer: Layer, values: np.ndarray, exact: bool = False, level: int = 1) -> tuple[dict[str, Any], bytes]:
+def encoded(layer: Layer, values: np.ndarray, exact: bool = False) -> tuple[dict[str, Any], bytes]:
     """One plane (y, x) as a file for the browser, WebP of an image, else DEFLATE of bytes, and how to read it.
 
-    `exact` sends numbers as float32: what is counted must not depend on the steps in which they are shown.
+    `exact` sends numbers as float32: what is counted must not depend on the steps in which they are shown. Bytes are `filtered`
+    where that is shorter, as smooth fields are: each then lacks the sum of those above and left of it (modulo 256).
     """
     height, width = values.shape[:2]
     if layer.kind == "image":
@@ -173,9 +180,17 @@ def encoded(layer: Layer, values: np.ndarray, exact: bool = False, level: int = 
     values = values.astype(float) if values.dtype == bool else values
     low, high = (0.0, float(STEPS)) if layer.kind == "classes" else layer.limits(values)
     exact &= layer.kind == "numbers"
-    file = values.astype("<f4") if exact else layer.codes(values, low, high, layer.steps)
     about = {"height": height, "width": width, "low": low, "high": high, "exact": exact}
-    return about, zlib.compress(file.tobytes(), level)
+    if exact:
+        return about, zlib.compress(values.astype("<f4").tobytes(), LEVEL)
+    codes = layer.codes(values, low, high, layer.steps)
+    plain, small = (zlib.compress(one.tobytes(), LEVEL) for one in (codes, filtered(codes)))
+    return about | {"filtered": len(small) < len(plain)}, min(plain, small, key=len)
+
+
+def filtered(codes: np.ndarray) -> np.ndarray:
+    """Bytes (y, x) less those above and left of them, modulo 256: their sums along y and x are the bytes again."""
+    return np.diff(np.diff(codes, axis=1, prepend=np.uint8(0)), axis=0, prepend=np.uint8(0))
 
 
 def webp(colours: np.ndarray, quality: int = 80) -> bytes:

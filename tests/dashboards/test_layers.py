@@ -1,5 +1,7 @@
 """Numbers as bytes and back, windows of grids, colours of planes."""
 
+import zlib
+
 import numpy as np
 import pytest
 import viewing
@@ -86,7 +88,7 @@ class TestGrid:
         view = west + left * wide, south + low * tall, west + right * wide, south + high * tall
         slices, box = grid.window(view, pixels)
         cells = np.arange(np.prod(grid.shape)).reshape(grid.shape)[slices["y"], slices["x"]]
-        assert 1 <= max(cells.shape) <= pixels
+        assert 1 <= max(cells.shape) <= pixels + 1
         step, (dx, dy) = slices["x"].step, (wide / grid.shape[1], tall / grid.shape[0])
         assert box[2] - box[0] == pytest.approx(cells.shape[1] * step * dx)
         assert box[3] - box[1] == pytest.approx(cells.shape[0] * step * dy)
@@ -96,6 +98,10 @@ class TestGrid:
         for side, edge, end in ((0, west, east), (2, west, east), (1, south, north), (3, south, north)):
             seen = min(max(view[side], edge), end)  # of what the grid has of the view, nothing is outside of the box
             assert box[side] <= seen + slack if side < 2 else box[side] >= seen - slack
+
+    def test_of_a_view_that_is_half_empty_half_as_much_comes(self):
+        slices, _ = Grid((0, 0, 1000, 1000), (1000, 1000)).window((-500, 0, 1500, 1000), (400, 200))
+        assert slices == {"y": slice(0, 1000, 5), "x": slice(0, 1000, 5)}
 
     def test_near_by_every_cell_comes(self):
         slices, box = Grid((0, 0, 1000, 1000), (100, 100)).window((101, 201, 149, 299), 20)
@@ -152,6 +158,19 @@ class TestColours:
         back = viewing.colours(webp(picture, 90))
         assert (back[..., 3] == picture[..., 3]).all() and np.abs(back[1, 1, :3].astype(int) - [200, 100, 50]).max() < 6
         assert Image.fromarray(painted(Layer("a", "a", "image"), picture)).size == (8, 8)
+
+    @pytest.mark.parametrize(
+        ("made", "filtered"),
+        [(lambda y, x: np.sin(x / 9) + y / 50, True), (lambda y, x: (7919 * x * x + 104729 * y) % 97 == 0, False)],
+    )
+    def test_bytes_are_sent_in_the_shorter_form(self, made, filtered):
+        values = made(*np.mgrid[:50, :60])
+        layer = Layer("a", "a", "numbers", low=-1.0, high=2.0)
+        about, file = encoded(layer, values)
+        codes = layer.codes(values, -1, 2)
+        assert about["filtered"] is filtered and len(file) <= len(zlib.compress(codes.tobytes(), 1))
+        sent = np.frombuffer(zlib.decompress(file), np.uint8).reshape(50, 60).astype(int)
+        assert ((sent.cumsum(0).cumsum(1) % 256 if filtered else sent) == codes).all()
 
     def test_true_and_false_are_numbers_too(self):
         about, _ = encoded(Layer("a", "a", "numbers"), np.array([[True, False]]))

@@ -5,12 +5,17 @@
 //   image, canvas                      an image has these instead of codes
 const inflated = (bytes) =>
   new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"))).arrayBuffer()
+const summed = (codes, width) => { // along y, then x, modulo 256: what geonb.dashboards.layers.filtered took
+  for (let i = width; i < codes.length; i++) codes[i] += codes[i - width]
+  for (let i = 1; i < codes.length; i++) if (i % width) codes[i] += codes[i - 1]
+  return codes
+}
 const decoded = async (layer, about, file, nothing) => {
   const plane = { ...about, layer, nothing }
   if (about.image) plane.canvas = file.byteLength ? await createImageBitmap(new Blob([file], { type: "image/webp" })) : null
   if (about.image || about.codes) return plane
   const bytes = await inflated(file)
-  if (!about.exact) return { ...plane, codes: new Uint8Array(bytes) }
+  if (!about.exact) return { ...plane, codes: (about.filtered ? summed : (codes) => codes)(new Uint8Array(bytes), about.width) }
   const values = new Float32Array(bytes)
   return { ...plane, values, codes: Uint8Array.from(values, (v) => (Number.isFinite(v) ? 0 : nothing)) }
 }
