@@ -248,6 +248,35 @@ def test_scores_of_forecasts_in_a_region_and_in_a_country(opened, data, host):
     same(grid.country.values == 471)
 
 
+# whether the map has the colour of a region's outline within 10 px of its canvas around a place
+MARKED = """(x, y) => {
+  const canvas = root.querySelector('canvas.map')
+  const at = v.toScreen(x, y).map((px) => Math.round((px * canvas.width) / canvas.clientWidth))
+  const { data } = canvas.getContext('2d').getImageData(at[0] - 10, at[1] - 10, 20, 20)
+  for (let i = 0; i < data.length; i += 4) if (data[i] === 215 && data[i + 1] === 25 && data[i + 2] === 28) return true
+  return false
+}"""
+
+
+@everywhere
+def test_a_country_that_one_goes_to_is_outlined(opened, data, host):
+    viewer = opened(host, "conflict")
+    grid = data["conflict"][0]["grid"].to_dataset()
+    number = grid.country.where(grid.valid.astype(bool), -1).transpose("y", "x").values
+    edges = [(x + 0.25, y, number[i, j] == 471, number[i, j + 1] == 471)
+             for i, y in enumerate(grid.y.values) for j, x in enumerate(grid.x.values[:-1])]  # fmt: skip
+    places = [(x, y, left != right) for x, y, left, right in edges if left or right]
+    assert {edge for *_, edge in places} == {True, False}
+    viewer.control("search").fill("Cameroon")
+    viewer.control("search").press("Enter")
+    viewer.button("cells as CSV").wait_for()
+    viewer.settle()
+    for x, y, edge in places[:: len(places) // 30]:
+        assert viewer.ask(f"({MARKED})({x}, {y})") == edge, (x, y)
+    viewer.button("clear").click()
+    assert not any(viewer.ask(f"({MARKED})({x}, {y})") for x, y, _ in places[:: len(places) // 30])
+
+
 @everywhere
 def test_mean_of_each_country_is_of_all_its_cells(opened, data, host):
     viewer = opened(host, "conflict")

@@ -139,9 +139,10 @@ const drawMark = ({ state, map }, pen) => {
 }
 const drawRegion = (viewer, pen) => {
   const { region } = viewer.state
-  if (!region?.points) return
-  trace(viewer, pen, region.points, true)
-  stroked(pen, MARK, 2, () => pen.stroke(), [6, 4])
+  for (const ring of region?.rings ?? (region?.points ? [region.points] : [])) {
+    trace(viewer, pen, ring, true)
+    stroked(pen, MARK, 2, () => pen.stroke(), [6, 4])
+  }
 }
 
 // ---- how large, and where ----

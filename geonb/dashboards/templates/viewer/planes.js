@@ -73,6 +73,29 @@ const grouped = (plane, groups) => { // every part in the colour of its mean
   const codes = plane.codes.map((v, i) => (isThere(plane, i) && isThere(groups, i) ? code[groups.codes[i]] : plane.nothing))
   return { ...plane, codes, mean: true }
 }
+const ringsAround = (plane, code) => { // outlines of the cells of one class: edges to other cells, the class on their right
+  const { width, height, box: [w, , , n] } = plane
+  const [dx, dy] = cellSize({ bounds: plane.box, shape: [height, width] })
+  const is = (r, c) => r >= 0 && c >= 0 && r < height && c < width && plane.codes[r * width + c] === code
+  const edges = new Map() // from a corner, by its number, to the corners that follow
+  const edge = (from, to) => {
+    const [start, end] = [from, to].map(([row, column]) => row * (width + 1) + column)
+    edges.set(start, [...(edges.get(start) ?? []), end])
+  }
+  for (let r = 0; r < height; r++) for (let c = 0; c < width; c++) if (is(r, c)) {
+    if (!is(r - 1, c)) edge([r, c], [r, c + 1])
+    if (!is(r, c + 1)) edge([r, c + 1], [r + 1, c + 1])
+    if (!is(r + 1, c)) edge([r + 1, c + 1], [r + 1, c])
+    if (!is(r, c - 1)) edge([r + 1, c], [r, c])
+  }
+  const rings = []
+  for (const start of edges.keys()) while (edges.get(start).length) {
+    const corner = [start]
+    while (edges.get(corner.at(-1))?.length) corner.push(edges.get(corner.at(-1)).pop())
+    rings.push(corner.map((i) => [w + (i % (width + 1)) * dx, n - Math.floor(i / (width + 1)) * dy]))
+  }
+  return rings
+}
 
 // ---- colours ----
 const colourTable = (plane, least, veil) => {

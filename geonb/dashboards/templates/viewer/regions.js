@@ -15,6 +15,8 @@ const regionsOf = (viewer) => {
     const mine = ++turn
     const found = await planesOfRegion(viewer, region)
     if (mine !== turn || region !== state.region) return
+    if (!region.points) region.rings ??= ringsAround(found.groups, region.group)
+    viewer.map.repaint()
     const csvButton = button("cells as CSV", () => exportCells(viewer, found))
     const outline = region.points ? button("outline as GeoJSON", () => exportOutline(viewer, region)) : null
     boxes.region.replaceChildren(

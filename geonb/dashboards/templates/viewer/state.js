@@ -6,7 +6,7 @@ const startOf = (facts) => {
     compare: "off", other: { layer: facts.top, at: {} }, swipe: 0.5, // the second side, where it is not as the first
     threshold: null, outlined: true, group: false,
     view: null, // the part of the ground that the map shows
-    chosen: null, like: facts.likeness?.start ?? null, region: null, // a cell, a tile, { points } or { group, name }
+    chosen: null, like: facts.likeness?.start ?? null, region: null, // a cell, a tile, { points } or { group, name, rings }
   }
   if (state.like) {
     state.place = state.like[0]
