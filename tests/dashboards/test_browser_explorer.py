@@ -426,6 +426,24 @@ def test_the_wheel_scrolls_the_page_unless_it_is_meant(opened):
     assert viewer.ask("v.state.view") == pytest.approx(view)
 
 
+@each
+def test_a_double_click_shows_all_and_moves_no_mark(opened, workload):
+    viewer = opened("frozen", workload)
+    view = viewer.ask("v.state.view")
+    x, y = ((low + high) / 2 for low, high in zip(view[:2], view[2:], strict=True))
+    viewer.click(x, y)
+    marks = "[v.state.chosen, v.state.like]"
+    viewer.button("closer").click()
+    viewer.settle()
+    before, told = viewer.ask(marks), viewer.told
+    px, py = viewer.at(x, y)
+    viewer.page.mouse.dblclick(px - 120, py - 90, delay=30)
+    viewer.page.wait_for_timeout(600)
+    viewer.settle()
+    assert viewer.ask("v.state.view") == pytest.approx(view)
+    assert (viewer.ask(marks), viewer.told) == (before, told)
+
+
 @pytest.mark.parametrize(("workload", "place"), [("segmentation", 0), ("conflict", 0), ("clouds", 0), ("clouds", 1)])
 def test_the_scale_bar_measures_the_ground(opened, explorers, workload, place):
     viewer = opened("frozen", workload)

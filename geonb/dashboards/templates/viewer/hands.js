@@ -2,15 +2,18 @@
 const ZOOM_STEP = 1.6
 const STILL_PX = 4 // a pointer that moved less was a click
 const GRIP_PX = 8 // beside the divider
+const DOUBLE_MS = 300 // a click waits so long: it may become a double one, which moves no mark
 const handsOf = (viewer) => {
   const { map } = viewer
   const { canvas } = map
   let drag = null // what a pointer that is down does
+  let click = null
   const at = (event) => {
     const [box, [wide, high]] = [canvas.getBoundingClientRect(), map.size()]
     return [((event.clientX - box.left) / box.width) * wide, ((event.clientY - box.top) / box.height) * high]
   }
   canvas.addEventListener("pointerdown", (event) => {
+    clearTimeout(click)
     drag = dragOf(viewer, at(event), event.shiftKey)
     canvas.setPointerCapture(event.pointerId)
   })
@@ -24,7 +27,7 @@ const handsOf = (viewer) => {
     const was = drag
     drag = null
     if (was?.moved) was.end?.()
-    else if (was && map.isInside(...at(event))) viewer.choose(...map.toMap(...at(event)))
+    else if (was && map.isInside(...at(event))) click = setTimeout(viewer.choose, DOUBLE_MS, ...map.toMap(...at(event)))
   })
   canvas.addEventListener("pointercancel", () => { drag = null })
   canvas.addEventListener("wheel", (event) => { // a page that is scrolled past the map is not trapped
@@ -36,7 +39,10 @@ const handsOf = (viewer) => {
     event.preventDefault()
     map.zoom(Math.exp(clamp(event.deltaY, -300, 300) / 500), map.toMap(...at(event)))
   }, { passive: false })
-  canvas.addEventListener("dblclick", map.showAll)
+  canvas.addEventListener("dblclick", () => {
+    clearTimeout(click)
+    map.showAll()
+  })
   canvas.addEventListener("keydown", (event) => {
     const act = keyOf(viewer, event)
     if (!act) return
