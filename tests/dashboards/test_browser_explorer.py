@@ -444,6 +444,40 @@ def test_a_double_click_shows_all_and_moves_no_mark(opened, workload):
     assert (viewer.ask(marks), viewer.told) == (before, told)
 
 
+def test_two_fingers_zoom_about_their_middle_and_pan(opened):
+    viewer = opened("frozen", "conflict", 700, 500)  # a page that scrolls
+    box, view, chosen = viewer.map.bounding_box(), viewer.ask("v.state.view"), viewer.ask("v.state.chosen")
+    x, y = box["x"] + 0.4 * box["width"], box["y"] + 0.4 * box["height"]
+    fingers = viewer.page.context.new_cdp_session(viewer.page)
+    fingers.send("Emulation.setTouchEmulationEnabled", {"enabled": True, "maxTouchPoints": 2})
+
+    def touch(kind, *points):
+        places = [{"x": px, "y": py, "id": i} for i, (px, py) in enumerate(points)]
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": places})
+
+    def under(px, py):
+        return viewer.ask(f"v.toMap({px - box['x']}, {py - box['y']})")
+
+    before = under(x, y)
+    touch("touchStart", (x - 50, y))
+    touch("touchStart", (x - 50, y), (x + 50, y))
+    for step in (20, 40, 60):
+        touch("touchMove", (x - 50, y - step), (x + 50, y - step))
+    moved = viewer.ask("v.state.view")
+    assert moved[2] - moved[0] == pytest.approx(view[2] - view[0])
+    assert under(x, y - 60) == pytest.approx(before)
+    for step in (60, 80, 100):
+        touch("touchMove", (x + 30 - step, y - 60), (x + 30 + step, y - 60))
+    near = viewer.ask("v.state.view")
+    assert near[2] - near[0] == pytest.approx((view[2] - view[0]) / 2)
+    assert under(x + 30, y - 60) == pytest.approx(before)
+    assert viewer.page.evaluate("scrollY") == 0, "the map has moved, not the page"
+    touch("touchEnd")
+    fingers.send("Emulation.setTouchEmulationEnabled", {"enabled": False})
+    viewer.page.wait_for_timeout(600)
+    assert viewer.ask("v.state.chosen") == chosen, "two fingers choose nothing"
+
+
 @pytest.mark.parametrize(("workload", "place"), [("segmentation", 0), ("conflict", 0), ("clouds", 0), ("clouds", 1)])
 def test_the_scale_bar_measures_the_ground(opened, explorers, workload, place):
     viewer = opened("frozen", workload)

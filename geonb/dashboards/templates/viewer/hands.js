@@ -4,32 +4,8 @@ const STILL_PX = 4 // a pointer that moved less was a click
 const GRIP_PX = 8 // beside the divider
 const DOUBLE_MS = 300 // a click waits so long: it may become a double one, which moves no mark
 const handsOf = (viewer) => {
-  const { map } = viewer
-  const { canvas } = map
-  let drag = null // what a pointer that is down does
-  let click = null
-  const at = (event) => {
-    const [box, [wide, high]] = [canvas.getBoundingClientRect(), map.size()]
-    return [((event.clientX - box.left) / box.width) * wide, ((event.clientY - box.top) / box.height) * high]
-  }
-  canvas.addEventListener("pointerdown", (event) => {
-    clearTimeout(click)
-    drag = dragOf(viewer, at(event), event.shiftKey)
-    canvas.setPointerCapture(event.pointerId)
-  })
-  canvas.addEventListener("pointermove", (event) => {
-    const here = at(event)
-    if (!drag) return hover(viewer, ...here)
-    drag.moved ||= Math.hypot(here[0] - drag.from[0], here[1] - drag.from[1]) > STILL_PX
-    if (drag.moved) drag.move(...here)
-  })
-  canvas.addEventListener("pointerup", (event) => {
-    const was = drag
-    drag = null
-    if (was?.moved) was.end?.()
-    else if (was && map.isInside(...at(event))) click = setTimeout(viewer.choose, DOUBLE_MS, ...map.toMap(...at(event)))
-  })
-  canvas.addEventListener("pointercancel", () => { drag = null })
+  const { canvas } = viewer.map
+  pointersOf(viewer, canvas)
   canvas.addEventListener("wheel", (event) => { // a page that is scrolled past the map is not trapped
     const focused = [document.activeElement, viewer.root.getRootNode().activeElement].includes(canvas)
     if (!focused && !event.ctrlKey && !event.metaKey) {
@@ -37,12 +13,8 @@ const handsOf = (viewer) => {
       return
     }
     event.preventDefault()
-    map.zoom(Math.exp(clamp(event.deltaY, -300, 300) / 500), map.toMap(...at(event)))
+    viewer.map.zoom(Math.exp(clamp(event.deltaY, -300, 300) / 500), viewer.map.toMap(...pointAt(viewer, event)))
   }, { passive: false })
-  canvas.addEventListener("dblclick", () => {
-    clearTimeout(click)
-    map.showAll()
-  })
   canvas.addEventListener("keydown", (event) => {
     const act = keyOf(viewer, event)
     if (!act) return
@@ -50,6 +22,49 @@ const handsOf = (viewer) => {
     event.preventDefault()
     event.stopPropagation()
   })
+}
+const pointAt = ({ map }, event) => { // px of the canvas
+  const [box, [wide, high]] = [map.canvas.getBoundingClientRect(), map.size()]
+  return [((event.clientX - box.left) / box.width) * wide, ((event.clientY - box.top) / box.height) * high]
+}
+const pointersOf = (viewer, canvas) => {
+  const { map } = viewer
+  const fingers = new Map() // where each pointer is that is down
+  let drag = null // what they do
+  let click = null
+  canvas.addEventListener("pointerdown", (event) => {
+    clearTimeout(click)
+    fingers.set(event.pointerId, pointAt(viewer, event))
+    canvas.setPointerCapture(event.pointerId)
+    drag = fingers.size > 1 ? pinchOf(viewer, fingers) : dragOf(viewer, pointAt(viewer, event), event.shiftKey)
+  })
+  canvas.addEventListener("pointermove", (event) => {
+    const here = pointAt(viewer, event)
+    if (!fingers.has(event.pointerId)) return hover(viewer, ...here)
+    fingers.set(event.pointerId, here)
+    if (!drag) return
+    drag.moved ||= Math.hypot(here[0] - drag.from[0], here[1] - drag.from[1]) > STILL_PX
+    if (drag.moved) drag.move(...here)
+  })
+  const lift = (event) => { // what was done ends with the first finger that leaves
+    const was = drag
+    fingers.delete(event.pointerId)
+    drag = null
+    return was
+  }
+  canvas.addEventListener("pointerup", (event) => {
+    const [was, here] = [lift(event), pointAt(viewer, event)]
+    if (was?.moved) was.end?.()
+    else if (was && map.isInside(...here)) click = setTimeout(viewer.choose, DOUBLE_MS, ...map.toMap(...here))
+  })
+  canvas.addEventListener("pointercancel", lift)
+  canvas.addEventListener("dblclick", () => {
+    clearTimeout(click)
+    map.showAll()
+  })
+  // one finger up or down scrolls the page (touch-action: pan-y); two are the map's
+  const keep = (event) => { if (event.touches.length > 1) event.preventDefault() }
+  for (const kind of ["touchstart", "touchmove"]) canvas.addEventListener(kind, keep, { passive: false })
 }
 
 // ---- dragging: { from, moved, move(px, py), end() } ----
@@ -64,6 +79,21 @@ const dragOf = (viewer, from, free) => {
     map.show(shifted(view, ((from[0] - px) / a) * wide, ((py - from[1]) / b) * high))
   }
   return { ...start, move }
+}
+const pinchOf = ({ state, map }, fingers) => { // what lay between two fingers stays between them
+  const between = () => {
+    const [[x0, y0], [x1, y1]] = fingers.values()
+    return { x: (x0 + x1) / 2, y: (y0 + y1) / 2, apart: Math.max(1, Math.hypot(x1 - x0, y1 - y0)) }
+  }
+  const [start, view, [a, b]] = [between(), state.view, map.inside()]
+  const about = map.toMap(start.x, start.y)
+  const move = () => {
+    const { x, y, apart } = between()
+    const near = map.near(start.apart / apart, view, about)
+    const [wide, high] = sizeOf(near)
+    map.show(shifted(near, ((start.x - x) / a) * wide, ((y - start.y) / b) * high))
+  }
+  return { from: [], moved: true, move }
 }
 const swipeTo = ({ state, map, controls }, px) => {
   state.swipe = clamp((px - MARGIN.left) / map.inside()[0], 0, 1)

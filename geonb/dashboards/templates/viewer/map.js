@@ -1,7 +1,7 @@
 // The map's canvas: how large it is, where a place lies on it, and which part of the ground it shows. Sizes are in px of CSS.
 const MARGIN = { left: 54, bottom: 20 }
 const REST_MS = 180 // without a move, before what the view lacks is asked for
-const NEAREST = 4000 // times the whole
+const [NEAREST, FARTHEST] = [4000, 1.5] // the whole is so many times a view, a view so many times the whole
 const mapOf = (viewer) => {
   const frame = frameOf(viewer)
   return { ...frame, ...viewsOf(viewer, frame) }
@@ -55,11 +55,11 @@ const viewsOf = (viewer, { canvas, size, setSize, inside, fitted }) => {
     if (!facts.whole) resting = setTimeout(viewer.refresh, REST_MS)
   }
   const showAll = () => show((home = fitted(place().bounds)))
-  const zoom = (by, about = middleOf(state.view)) => {
-    const [now, all] = [sizeOf(state.view)[0], place().bounds]
-    if (sizeOf(all)[0] / (now * by) > NEAREST) return
-    show(zoomed(state.view, Math.min(by, (1.5 * sizeOf(fitted(all))[0]) / now), about))
+  const near = (by, view, about) => { // a view zoomed, but not beyond what there is to see
+    const [now, all, whole] = [view, place().bounds, fitted(place().bounds)].map((box) => sizeOf(box)[0])
+    return zoomed(view, clamp(by, all / (NEAREST * now), (FARTHEST * whole) / now), about)
   }
+  const zoom = (by, about = middleOf(state.view)) => show(near(by, state.view, about))
   const look = (bounds) => {
     state.view = fitted(bounds)
     viewer.refresh()
@@ -76,5 +76,5 @@ const viewsOf = (viewer, { canvas, size, setSize, inside, fitted }) => {
     state.view = null
     resize()
   }
-  return { repaint, show, showAll, zoom, look, resize, restart }
+  return { repaint, show, showAll, near, zoom, look, resize, restart }
 }

@@ -41,7 +41,7 @@ const outsideOf = (viewer, watch) => { // what a widget or a test may do with it
     watch.disconnect()
     controls.destroy()
   }
-  return { set, look: map.look, state, toScreen: map.toScreen, metres: () => metresOf(place(), state.view), destroy }
+  return { set, look: map.look, state, toScreen: map.toScreen, toMap: map.toMap, metres: () => metresOf(place(), state.view), destroy }
 }
 const actionsOf = (viewer) => {
   const { facts, state } = viewer
@@ -105,7 +105,7 @@ const describe = (viewer) => {
 }
 
 // ---- what stands where ----
-const KEYS = "Drag moves, Ctrl + wheel (or the wheel after a click) zooms, double click shows all. " +
+const KEYS = "Drag moves, Ctrl + wheel (or the wheel after a click) zooms, double click shows all; two fingers do both. " +
   "Keys on the map: arrows move the mark, Shift + arrows the map, + and − zoom, 0 shows all."
 const boxesOf = () => ({
   title: h("div", { class: "title" }), under: h("div", { class: "under", "aria-live": "polite" }),
