@@ -564,6 +564,16 @@ def test_a_tile_and_those_like_it(opened, explorers, host):
     assert viewer.ask("[v.state.place, v.state.at.time]") == list(first[:2])
 
 
+@everywhere
+def test_tiles_stay_while_time_goes_on(opened, explorers, host):
+    viewer = opened(host, "clouds")
+    count, grid = viewer.root.locator("button.tile").count(), explorers["clouds"].places[0].grids["tiles"]
+    viewer.click((grid.bounds[0] + grid.bounds[2]) / 2, (grid.bounds[1] + grid.bounds[3]) / 2)
+    told = viewer.told
+    viewer.slide("time", 1)
+    assert viewer.told == told and viewer.root.locator("button.tile").count() == count > 1
+
+
 @pytest.mark.parametrize("width", [390, 1280, 1920])
 @each
 def test_layout(opened, workload, width):

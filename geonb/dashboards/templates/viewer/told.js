@@ -2,7 +2,7 @@
 const aboutOf = (viewer) => {
   const { facts, state, boxes } = viewer
   const tell = viewer.working(async () => {
-    if (!state.chosen) return
+    if (!state.chosen || facts.likeness) return // of a tile, those like it are told
     const mine = state.chosen
     const [{ values }] = await viewer.ask({ what: "values", place: state.place, x: mine.x, y: mine.y, layers: askedOf(viewer) })
     if (mine !== state.chosen) return
