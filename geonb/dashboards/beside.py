@@ -73,19 +73,18 @@ def _without_the_missing(explorer: Explorer, known: set[str]) -> Explorer:
 def _united(dims: Sequence[Dim]) -> Dim:
     """A dim with the labels of all, in the order of the first; those of a slider that sort are sorted."""
     labels = list(dict.fromkeys(label for dim in dims for label in dim.labels))
-    if labels == list(dims[0].labels):
-        return dims[0]
-    if all(list(dim.labels) == sorted(dim.labels) for dim in dims) and dims[0].slider:
+    gaps = dims[0].gaps if labels == list(dims[0].labels) else []
+    if dims[0].slider and all(list(dim.labels) == sorted(dim.labels) for dim in dims):
         labels = sorted(labels)
-    said = {
-        label: remark
-        for dim in reversed(dims)
-        for label, remark in zip(dim.labels, dim.remarks, strict=bool(dim.remarks))
-    }
-    ahead = {label: n for dim in dims for label, n in zip(dim.labels, dim.ahead, strict=bool(dim.ahead))}
-    start = labels.index(dims[0].labels[dims[0].start])
-    return replace(dims[0], labels=labels, start=start, gaps=[], remarks=[said.get(v, "") for v in labels] if said else (),
-                   ahead=[ahead[v] for v in labels] if ahead else ())  # fmt: skip
+    said: dict[str, dict[str, None]] = {label: {} for label in labels}  # test to one run may be training to another
+    ahead: dict[str, int] = {}
+    for dim in dims:
+        for label, remark in zip(dim.labels, dim.remarks, strict=bool(dim.remarks)):
+            said[label][remark] = None
+        ahead |= dict(zip(dim.labels, dim.ahead, strict=bool(dim.ahead)))
+    remarks = [" / ".join(said[label]) for label in labels] if any(dim.remarks for dim in dims) else ()
+    return replace(dims[0], labels=labels, start=labels.index(dims[0].labels[dims[0].start]), gaps=gaps, remarks=remarks,
+                   ahead=[ahead[label] for label in labels] if ahead else ())  # fmt: skip
 
 
 def _of_runs(layer: Layer, reads: Sequence[Read], where: Sequence[Mapping[str, list[int | None]]]) -> Read:

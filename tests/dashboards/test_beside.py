@@ -45,6 +45,17 @@ def test_a_run_shows_its_numbers_or_nothing(beside, both):
             np.testing.assert_array_equal(viewing.seen(beside, "height", {"run": r}, place).values, own.height.values)
 
 
+def test_a_month_that_is_training_to_one_and_test_to_another_says_both(both):
+    runs = {name: made.explorer(places) for name, places in both.items()}
+    other = [replace(dim, remarks=["test"] * len(dim.labels)) if dim.remarks else dim for dim in runs["other"].dims]
+    months = joined({"one": runs["one"], "other": replace(runs["other"], dims=other)}).dims[-1]
+    assert dict(zip(months.labels, months.remarks, strict=True)) == {
+        "2020-01": "val", "2020-02": "val / test", "2020-03": "test", "2020-05": "val"}  # fmt: skip
+    same = joined({"one": runs["one"], "again": replace(runs["one"], dims=[
+        replace(dim, remarks=["test"] * len(dim.labels)) if dim.remarks else dim for dim in runs["one"].dims])})  # fmt: skip
+    assert same.dims[-1].remarks == ["val / test"] * 3 and same.dims[-1].gaps == runs["one"].dims[-1].gaps
+
+
 def test_a_click_tells_all_models_of_the_run(beside, both):
     told = viewing.clicked(beside, 12, 33, {"run": 1, "month": 1}, layers=["guess"])["guess"]
     own = both["other"][0].sel(x=12, y=33, method="nearest").guess.sel(month="2020-02")
