@@ -16,6 +16,7 @@ const askingOf = (viewer) => {
     const missing = wanted.filter((_, i) => !cache.has(keys[i]))
     if (missing.length) {
       const answer = ask({ what: "planes", place: state.place, view, pixels, exact, layers: missing })
+      answer.catch(() => keys.forEach((key) => cache.delete(key))) // what failed is asked for again
       missing.forEach((one, i) => remember(keys[wanted.indexOf(one)], answer.then(([json, files]) =>
         decoded(viewer.layer(one.layer), json.planes[i], files[i], facts.nothing))))
     }
