@@ -565,6 +565,29 @@ def test_a_tile_and_those_like_it(opened, explorers, host):
 
 
 @everywhere
+def test_a_region_follows_the_layer_on_top_and_counts_nothing_in_a_picture(opened, host):
+    viewer = opened(host, "clouds")
+    region = viewer.root.locator(".about").nth(1)
+    viewer.button("this view").click()
+    assert wait_until(viewer.page, lambda: "Region: nothing to count in a picture." in region.inner_text())
+    viewer.choose("top", "squared distance to the tile")
+    assert wait_until(viewer.page, lambda: "squared distance to the tile: mean" in region.inner_text())
+    assert "test split" not in region.inner_text(), "nothing here has a score"
+
+
+def test_what_failed_is_asked_for_again(opened):
+    viewer = opened("app", "segmentation")
+    viewer.page.route("**/ask", lambda route: route.abort())
+    before = viewer.picture()
+    viewer.choose("top", "split")
+    assert "could not be read" in viewer.root.locator(".under").inner_text()
+    viewer.page.unroute("**/ask")
+    viewer.choose("top", "label of the model")
+    viewer.choose("top", "split")
+    assert viewer.title == "scene, split" and viewer.picture() != before
+
+
+@everywhere
 def test_tiles_stay_while_time_goes_on(opened, explorers, host):
     viewer = opened(host, "clouds")
     count, grid = viewer.root.locator("button.tile").count(), explorers["clouds"].places[0].grids["tiles"]

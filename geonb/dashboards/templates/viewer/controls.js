@@ -41,6 +41,7 @@ const layerFields = (viewer, { choice }, compare) => {
     state.top = name
     compare.build()
     viewer.refresh()
+    viewer.regions.tell()
   }
   const setBelow = (name) => {
     state.below = name

@@ -17,14 +17,13 @@ const regionsOf = (viewer) => {
     if (mine !== turn || region !== state.region) return
     if (!region.points) region.rings ??= ringsAround(found.groups, region.group)
     viewer.map.repaint()
-    const csvButton = button("cells as CSV", () => exportCells(viewer, found))
-    const outline = region.points ? button("outline as GeoJSON", () => exportOutline(viewer, region)) : null
-    boxes.region.replaceChildren(
-      h("div", {}, h("b", {}, region.name ?? "Region"), regionWords(found)),
-      Object.assign(h("div"), { innerHTML: scoresHtml(scoresByPart(viewer, found)) }),
-      h("div", { class: "pale" }, ONLY_TEST),
-      h("div", { class: "row" }, csvButton, outline, button("clear", clear)),
-    )
+    const scores = found.guesses.length ? scoresByPart(viewer, found) : null
+    boxes.region.replaceChildren(...[
+      h("div", {}, h("b", {}, region.name ?? "Region"), found.plane ? regionWords(found) : ": nothing to count in a picture."),
+      scores && Object.assign(h("div"), { innerHTML: scoresHtml(scores) }), scores && h("div", { class: "pale" }, ONLY_TEST),
+      h("div", { class: "row" }, found.plane ? button("cells as CSV", () => exportCells(viewer, found)) : null,
+        region.points ? button("outline as GeoJSON", () => exportOutline(viewer, region)) : null, button("clear", clear)),
+    ].filter(Boolean))
   })
   const choose = (region) => {
     state.region = region
@@ -38,7 +37,7 @@ const planesOfRegion = async (viewer, region) => { // { guesses, models, truth, 
   const view = region.points ? boundsOf(region.points) : viewer.place().bounds
   const guess = layer(facts.guess)
   const models = guess && dim("model") ? viewer.labels("model") : [""]
-  const top = layer(state.top)?.kind === "error" ? null : layer(state.top)
+  const top = ["error", "image"].includes(layer(state.top)?.kind) ? null : layer(state.top)
   const asked = {
     guesses: guess ? models.flatMap((_, model) => viewer.wanted(guess, guess.dims.includes("model") ? { model } : {})) : [],
     truth: viewer.wanted(layer(facts.truth)), split: viewer.wanted(layer(facts.split)),
@@ -48,7 +47,8 @@ const planesOfRegion = async (viewer, region) => { // { guesses, models, truth, 
   const [guesses, ...others] = Object.values(asked).map((own) => got.splice(0, own.length))
   const [truth, split, groups, shown] = others.map(([one]) => one ?? null)
   const plane = truth ?? shown ?? guesses[0]
-  return { guesses, models, truth, split, groups, top: shown ?? guesses[0], plane, cells: cellsIn(plane, region, groups) }
+  const cells = plane ? cellsIn(plane, region, groups) : []
+  return { guesses, models, truth, split, groups, top: shown ?? guesses[0], plane, cells }
 }
 const regionWords = ({ cells, plane, top }) => {
   const comparable = top?.codes && top.codes.length === plane.codes.length

@@ -31,7 +31,7 @@ export function mount(root, facts, ask, told = () => {}) {
   return (root.explorer = outsideOf(viewer, watch))
 }
 const outsideOf = (viewer, watch) => { // what a widget or a test may do with it
-  const { state, map, controls, place } = viewer
+  const { state, map: { look, toScreen, toMap }, controls, place } = viewer
   const set = (changes) => {
     for (const name of ["below", "top", "compare", "opacity"]) if (name in changes) state[name] = changes[name]
     controls.compare.build()
@@ -41,7 +41,7 @@ const outsideOf = (viewer, watch) => { // what a widget or a test may do with it
     watch.disconnect()
     controls.destroy()
   }
-  return { set, look: map.look, state, toScreen: map.toScreen, toMap: map.toMap, metres: () => metresOf(place(), state.view), destroy }
+  return { set, look, state, toScreen, toMap, metres: () => metresOf(place(), state.view), destroy }
 }
 const actionsOf = (viewer) => {
   const { facts, state } = viewer
