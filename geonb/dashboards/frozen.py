@@ -18,6 +18,8 @@ from geonb.dashboards.page import TEMPLATES, VIEWER, filled, framed
 if TYPE_CHECKING:
     from IPython.display import HTML
 
+    from geonb.dashboards.likeness import Likeness
+
 MASKED = 0.8  # share of a grid's cells with anything in them, below which the others are left out
 NO_TILE = -128  # a component's byte where there is no tile
 
@@ -136,7 +138,7 @@ def pack(explorer: Explorer, how: Mapping[str, Any]) -> tuple[dict[str, Any], li
         places.append(told)
         data.append(packed)
     if explorer.likeness is not None:
-        _pack_likeness(explorer, how, chosen, places, data, facts)
+        facts["likeness"] |= _pack_likeness(explorer, explorer.likeness, how, chosen, places)
     for dim, told in zip(explorer.dims, facts["dims"], strict=True):
         kept = _kept(explorer, how, chosen[0])[dim.name]
         told["labels"] = [dim.labels[i] for i in kept] if dim.labels else []
@@ -244,52 +246,45 @@ def _image(layer: Layer, index: int, at: Mapping[str, int], place: Place, how: M
 
 
 def _pack_likeness(
-    explorer: Explorer, how: Mapping[str, Any], chosen: Sequence[int], places: list[dict[str, Any]], data: list[str], facts: dict[str, Any]
-) -> None:  # fmt: skip
-    """Components of all tiles as signed bytes of one scale, and for each tile its nearest by the whole embedding."""
-    like = explorer.likeness
-    assert like is not None
+    explorer: Explorer, like: Likeness, how: Mapping[str, Any], chosen: Sequence[int], places: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """Give places the components of their tiles as signed bytes of one scale, and each tile's nearest by the whole embedding."""
     count = min(how.get("components", 16), len(like.components))
-    keys, scores, shapes = [], [], []
-    for index in chosen:
-        times = _kept(explorer, how, index)[like.dim]
-        slices, grid = thinned(explorer.places[index].grids[like.grid], how.get("every", 1))
-        rows, columns = (
-            range(*slices[axis].indices(explorer.places[index].grids[like.grid].shape[i]))
-            for i, axis in enumerate("yx")
-        )
-        scores.append(np.stack([like.scores(index, t)[slices["y"], slices["x"], :count] for t in times]))
-        keys.append(np.array([(index, t, r, c) for t in times for r in rows for c in columns]))
-        shapes.append((grid, times))
-    flat = np.concatenate([s.reshape(-1, count) for s in scores])
+    tiles = [_kept_tiles(explorer, like, how, index, count) for index in chosen]
+    keys = np.concatenate([own for _, own, _ in tiles])
+    flat = np.concatenate([scores.reshape(-1, count) for *_, scores in tiles])
     known = np.isfinite(flat).all(-1)
     sizes = np.abs(flat[known])
     scale = max(min(float(sizes.max()), 4 * float(np.percentile(sizes, 99))) / 127, 1e-12) if known.any() else 1.0
-    nearest, far = like.nearest_of(np.concatenate(keys)[known])
+    nearest, far = like.nearest_of(keys[known])
     back = np.flatnonzero(known)
-    full = np.full((len(flat), nearest.shape[1]), -1)
-    full[known] = np.where(nearest >= 0, back[nearest], -1)
-    told_far = np.full(full.shape, np.nan, "float32")
-    told_far[known] = far
+    links, lengths = (np.full((len(flat), nearest.shape[1]), *fill) for fill in ((-1, "<i4"), (np.nan, "<f4")))
+    links[known], lengths[known] = np.where(nearest >= 0, back[nearest], -1), far
     at = 0
-    for i, ((grid, times), one) in enumerate(zip(shapes, scores, strict=True)):
-        n = one[..., 0].size
-        steps = np.clip(np.rint(np.nan_to_num(one) / scale), -127, 127).astype(np.int8)
-        steps[..., 0][~np.isfinite(one[..., 0])] = NO_TILE
-        stream = np.ascontiguousarray(np.moveaxis(steps, -1, 0)).tobytes()
-        stream += full[at : at + n].astype("<i4").tobytes() + told_far[at : at + n].astype("<f4").tobytes()
-        at += n
-        places[i] |= {"likeness": {"times": len(times), "rows": grid.shape[0], "columns": grid.shape[1], "first": at - n,
-                                   "labels": [like.label(key) for key in keys[i]]}}  # fmt: skip
-        places[i]["grids"][like.grid] = vars(grid)
-        places[i]["vectors"] = base64.b64encode(zlib.compress(stream, 9)).decode()
-    every = np.concatenate(keys)
-    off = np.abs(every[back] - np.array(like.start())) @ [1e9, 1e6, 1, 1] if len(back) else np.zeros(1)
-    first = (
-        int(back[off.argmin()]) if len(back) else 0
-    )  # the kept tile that is nearest to the one a live map begins with
-    facts["likeness"] |= {"components": count, "scale": scale, "no_tile": NO_TILE, "count": full.shape[1]}
-    place = chosen.index(int(every[first][0]))
-    shape = places[place]["likeness"]
-    within = np.unravel_index(first - shape["first"], (shape["times"], shape["rows"], shape["columns"]))
-    facts["likeness"]["start"] = [place, *(int(i) for i in within)]
+    for place, (grid, own, scores) in zip(places, tiles, strict=True):
+        here = slice(at, at + len(own))
+        steps = np.clip(np.rint(np.nan_to_num(scores) / scale), -127, 127).astype(np.int8)
+        steps[..., 0][~np.isfinite(scores[..., 0])] = NO_TILE
+        stream = np.moveaxis(steps, -1, 0).tobytes() + links[here].tobytes() + lengths[here].tobytes()
+        place["likeness"] = {"times": len(scores), "rows": grid.shape[0], "columns": grid.shape[1], "first": at,
+                             "labels": [like.label(key) for key in own]}  # fmt: skip
+        place["grids"][like.grid] = vars(grid)
+        place["vectors"] = base64.b64encode(zlib.compress(stream, 9)).decode()
+        at = here.stop
+    off = np.where(known, np.abs(keys - np.array(like.start())) @ [1e9, 1e6, 1, 1], np.inf)
+    first = int(off.argmin())  # the kept tile that is nearest to the one a live map begins with
+    index = list(chosen).index(int(keys[first][0]))
+    begin = np.unravel_index(first - places[index]["likeness"]["first"], tiles[index][2].shape[:3])
+    return {"components": count, "scale": scale, "no_tile": NO_TILE, "count": nearest.shape[1],
+            "start": [index, *(int(i) for i in begin)]}  # fmt: skip
+
+
+def _kept_tiles(
+    explorer: Explorer, like: Likeness, how: Mapping[str, Any], index: int, count: int
+) -> tuple[Grid, np.ndarray, np.ndarray]:
+    """Of a place the grid of the tiles that are kept, their keys (tile, 4), and their components (time, row, column, component)."""
+    times, whole = _kept(explorer, how, index)[like.dim], explorer.places[index].grids[like.grid]
+    slices, grid = thinned(whole, how.get("every", 1))
+    rows, columns = (range(*slices[axis].indices(size)) for axis, size in zip("yx", whole.shape, strict=True))
+    keys = np.array([(index, t, r, c) for t in times for r in rows for c in columns])
+    return grid, keys, np.stack([like.scores(index, t)[slices["y"], slices["x"], :count] for t in times])

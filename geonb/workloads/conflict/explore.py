@@ -22,6 +22,13 @@ THRESHOLDS = [t / 100 for t in (0.1, 0.2, 0.5, 1, 2, 3, 5, 7, 10, 15, 20, 25, 30
 HISTORY = 120  # months of a cell's past that are drawn
 UNKNOWN = 2  # class of what is not known yet
 PURPLES, REDS = ("#f7f5fa00", "#bcbddc", "#756bb1", "#3f007d"), ("#fbf9f300", "#fdb863", "#c9261f", "#40061b")
+DIMS = ("model", "outcome", "time", "lead")
+DEATHS: dict[str, Any] = {"power": 0.5, "colours": REDS, "unit": "deaths"}
+AMOUNTS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (  # variable, name and title of the layer, how it looks
+    ("spread", "spread", "spread over draws", {"colours": PURPLES, "form": "percent"}),
+    ("deaths_mean", "expected", "deaths expected", DEATHS | {"form": "3"}),
+    ("deaths", "deaths", "deaths that came", DEATHS | {"form": "integer"}),
+)
 # How much goes into a page, the richest first: models, latest months, leads, steps of a probability's root, months of history
 PACKS = (
     (None, None, None, 254, HISTORY), (None, None, None, 127, HISTORY), (2, None, None, 127, HISTORY),
@@ -84,52 +91,49 @@ def explorer(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Exp
 def _layers(
     data: xr.Dataset, inside: np.ndarray, past: xr.DataArray | None, outcomes: Sequence[Mapping[str, Any]], attrs: Mapping[Any, Any]
 ) -> list[Layer]:  # fmt: skip
-    dims = ("model", "outcome", "time", "lead")
-    of_truth: dict[str, Any] = {"labels": ["no", "yes", "not known yet"], "colours": ["", outcomes[0]["colour"], ""]}
+    def read(array: xr.DataArray, dims: Sequence[str] = (), after: Any = None) -> Any:
+        values = from_array([array], dims, after)
 
-    def where_inside(read: Any, slices_of: np.ndarray = inside) -> Any:
-        def inner(place: int, at: Any, slices: Mapping[str, slice]) -> np.ndarray:
-            return np.where(slices_of[slices["y"], slices["x"]], read(place, at, slices).astype("float32"), np.nan)
+        def where_inside(place: int, at: Any, slices: Mapping[str, slice]) -> np.ndarray:
+            return np.where(inside[slices["y"], slices["x"]], values(place, at, slices).astype("float32"), np.nan)
 
-        return inner
-
-    def came(values: np.ndarray) -> np.ndarray:
-        return np.where((values == 0) | (values == 1), values, UNKNOWN)
+        return where_inside
 
     layers = [
-        Layer("probability", "probability", "numbers", where_inside(from_array([data.probability], dims)), dims, low=0.0, high=1.0,
-              power=0.5, colours=RAMP, form="percent", ticks=TICKS),
-        Layer("truth", "what came true", "classes", where_inside(from_array([data.truth], dims[1:], came)), dims[1:], **of_truth),
+        Layer("probability", "probability", "numbers", read(data.probability, DIMS), DIMS, low=0.0, high=1.0, power=0.5, colours=RAMP,
+              form="percent", ticks=TICKS),
+        Layer("truth", "what came true", "classes", read(data.truth, DIMS[1:], lambda v: np.where((v == 0) | (v == 1), v, UNKNOWN)),
+              DIMS[1:], labels=["no", "yes", "not known yet"], colours=["", outcomes[0]["colour"], ""]),
         Layer("hits", "hits and misses", "error", of=("probability", "truth")),
+        *(_amount(data[variable], read, name, title, look) for variable, name, title, look in AMOUNTS if variable in data),
     ]  # fmt: skip
-    for name, title, variable, colours, form in (
-        ("spread", "spread over draws", "spread", PURPLES, "percent"),
-        ("expected", "deaths expected", "deaths_mean", REDS, "3"),
-        ("deaths", "deaths that came", "deaths", REDS, "integer"),
-    ):
-        if variable in data:
-            array = data[variable]
-            own = tuple(dim for dim in dims if dim in array.dims)
-            ends = array.isel(lead=[0, -1])  # of all leads: a globe of them is gigabytes
-            high = max(float(np.nanmax(ends.values, initial=0)), 1e-3)
-            unit = "" if name == "spread" else "deaths"
-            layers.append(Layer(name, title, "numbers", where_inside(from_array([array], own)), own, low=0.0, high=high,
-                                power=1.0 if name == "spread" else 0.5, colours=colours, form=form, unit=unit))  # fmt: skip
-    if "country" in data:
-        numbers = np.unique(data.country.values[inside & (data.country.values > 0)]).astype(int).tolist()
-        known = dict(attrs.get("countries", {}))
-        place = xr.DataArray(
-            np.where(data.country.values > 0, np.searchsorted(numbers, data.country.values), -1), dims=("y", "x")
-        )
-        if numbers:
-            labels = [known.get(str(n), f"UCDP country {n}") for n in numbers]
-            layers.append(Layer("country", "country", "classes", where_inside(from_array([place], ())), labels=labels,
-                                colours=[""] * len(numbers), shown=False))  # fmt: skip
+    known = _countries(data, attrs, inside) if "country" in data else {}
+    if known:
+        codes = np.where(data.country.values > 0, np.searchsorted(list(known), data.country.values), -1)
+        layers.append(Layer("country", "country", "classes", read(xr.DataArray(codes, dims=("y", "x"))), labels=list(known.values()),
+                            colours=[""] * len(known), shown=False))  # fmt: skip
     if past is not None:
-        flags = from_array([past], ("outcome", "past"), lambda values: (values > 0).astype("float32"))
-        layers.append(Layer("past", "past events", "classes", where_inside(flags), ("outcome", "past"), labels=["no", "yes"],
+        flags = read(past, ("outcome", "past"), lambda values: (values > 0).astype("float32"))
+        layers.append(Layer("past", "past events", "classes", flags, ("outcome", "past"), labels=["no", "yes"],
                             colours=["", "#777777"], shown=False))  # fmt: skip
     return layers
+
+
+def _amount(array: xr.DataArray, read: Any, name: str, title: str, look: Mapping[str, Any]) -> Layer:
+    """Numbers from 0 to their highest."""
+    dims = tuple(dim for dim in DIMS if dim in array.dims)
+    ends = array.isel(lead=[0, -1])  # of all leads: a globe of them is gigabytes
+    high = max(float(np.nanmax(ends.values, initial=0)), 1e-3)
+    return Layer(name, title, "numbers", read(array, dims), dims, low=0.0, high=high, **look)
+
+
+def _countries(data: xr.Dataset, attrs: Mapping[Any, Any], inside: Any = True) -> dict[int, str]:
+    """Names of the countries of cells, by their number."""
+    numbers, names = data.country.values, dict(attrs.get("countries", {}))
+    return {
+        n: names.get(str(n), f"UCDP country {n}")
+        for n in np.unique(numbers[inside & (numbers > 0)]).astype(int).tolist()
+    }
 
 
 def _past(arrays: xr.DataTree | None, outcomes: Sequence[Mapping[str, Any]]) -> xr.DataArray | None:
@@ -150,17 +154,15 @@ def _place(data: xr.Dataset, attrs: Mapping[Any, Any]) -> Place:
     half = np.allclose([(east - west) / shape[1], (north - south) / shape[0]], 0.5)
     first = round((north - 0.25 + 90) * 2 - 0.5) * 720 + round((west + 180) * 2) + 1
     names = {}
-    if "country" in data:
-        known, numbers = dict(attrs.get("countries", {})), data.country.values
-        for number in np.unique(numbers[numbers > 0]).astype(int):
-            rows, columns = np.nonzero(numbers == number)
-            box = (
-                west + columns.min() / 2,
-                north - (rows.max() + 1) / 2,
-                west + (columns.max() + 1) / 2,
-                north - rows.min() / 2,
-            )
-            names[known.get(str(number), f"UCDP country {number}")] = tuple(float(v) for v in box)
+    for number, name in (_countries(data, attrs) if "country" in data else {}).items():
+        rows, columns = np.nonzero(data.country.values == number)
+        box = (
+            west + columns.min() / 2,
+            north - (rows.max() + 1) / 2,
+            west + (columns.max() + 1) / 2,
+            north - rows.min() / 2,
+        )
+        names[name] = tuple(float(v) for v in box)
     from pyproj import CRS
 
     ids = ("PRIO-GRID", first, -720, 1) if half else None

@@ -37,46 +37,16 @@ def explorer(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Exp
         raise ValueError("The predictions hold no source: nothing to explore. Run notebooks/03_prediction.ipynb first.")
     names = list(predictions.children)
     data = [with_indices(north_up(predictions[name].to_dataset())) for name in names]
-    small = {name: with_indices(north_up(one)) for name, one in overviews.open_of(predictions).items()}
     images = [group_of(arrays, name) for name in names]
-
-    def of(variable: str, dims: tuple[str, ...] = (), after: Any = None) -> Any:
-        thin = [small[name][variable] if name in small else None for name in names]
-        return from_array([one[variable] for one in data], dims, after, thin, overviews.FACTOR)
-
-    classes = [str(name) for name in data[0]["class"].values]
-    models = [str(name) for name in data[0]["model"].values]
-    of_class: dict[str, Any] = {
-        "kind": "classes",
-        "labels": classes,
-        "colours": list(class_colours(classes, predictions.attrs).values()),
-    }
-    rate: dict[str, Any] = {
-        "kind": "numbers",
-        "low": 0.0,
-        "high": 1.0,
-        "form": "percent",
-        "colours": CIVIDIS,
-        "steps": 127,
-    }
-    layers = [
-        Layer("truth", "truth", read=of("truth"), **of_class),
-        Layer("label", "label of the model", read=of("label", ("model",)), dims=("model",), **of_class),
-        Layer("probability", "probability of the class", read=of("probability", ("model", "class")), dims=("model", "class"), **rate),
-        Layer("wrong", "where the model is wrong", "error", of=("label", "truth")),
-        Layer("sure", "probability of the label", read=of("probability", ("class", "model"), lambda p: p.max(0)), dims=("model",), **rate),
-        Layer("split", "split", "classes", of("split"), labels=list(SPLIT_CODES), colours=[SPLIT_COLOURS[name] for name in SPLIT_CODES]),
-    ]  # fmt: skip
+    below = "image" if any(image is not None for image in images) else ""
+    classes, models = ([str(name) for name in data[0][dim].values] for dim in ("class", "model"))
     bands = _bands(images)
-    if any(image is not None for image in images):
-        layers.insert(0, Layer("image", "image", "image", _picture(images)))
     return Explorer(
         "map of the predictions",
         [_place(name, one) for name, one in zip(names, data, strict=True)],
         [Dim("model", models), Dim("class", classes)],
-        [*layers, *bands],
-        below="image" if any(image is not None for image in images) else "",
-        top="label",
+        [*([Layer("image", "image", "image", _picture(images))] if below else []), *_layers(predictions, data, classes), *bands],
+        below=below, top="label",
         lines=[("split:", "split"), ("truth:", "truth"), *((f"{band.title}:", band.name) for band in bands)],
         table=Table("probability", "class", "model", heads="label"),
         truth="truth", guess="label", split="split", opacity=0.5,
@@ -85,6 +55,34 @@ def explorer(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Exp
         click="Click the map: place, bands, truth and every model's probabilities of that pixel.",
         packs=lambda: _packs(models, [band.name for band in bands]),
     )  # fmt: skip
+
+
+def _layers(predictions: xr.DataTree, data: list[xr.Dataset], classes: list[str]) -> list[Layer]:
+    """What every source has, read from its overviews where no more is shown."""
+    small = {name: with_indices(north_up(one)) for name, one in overviews.open_of(predictions).items()}
+
+    def of(variable: str, dims: tuple[str, ...] = (), after: Any = None) -> Any:
+        thin = [small[name][variable] if name in small else None for name in predictions.children]
+        return from_array([one[variable] for one in data], dims, after, thin, overviews.FACTOR)
+
+    colours = list(class_colours(classes, predictions.attrs).values())
+    of_class: dict[str, Any] = {"kind": "classes", "labels": classes, "colours": colours}
+    rate: dict[str, Any] = {
+        "kind": "numbers",
+        "low": 0.0,
+        "high": 1.0,
+        "form": "percent",
+        "colours": CIVIDIS,
+        "steps": 127,
+    }
+    return [
+        Layer("truth", "truth", read=of("truth"), **of_class),
+        Layer("label", "label of the model", read=of("label", ("model",)), dims=("model",), **of_class),
+        Layer("probability", "probability of the class", read=of("probability", ("model", "class")), dims=("model", "class"), **rate),
+        Layer("wrong", "where the model is wrong", "error", of=("label", "truth")),
+        Layer("sure", "probability of the label", read=of("probability", ("class", "model"), lambda p: p.max(0)), dims=("model",), **rate),
+        Layer("split", "split", "classes", of("split"), labels=list(SPLIT_CODES), colours=[SPLIT_COLOURS[name] for name in SPLIT_CODES]),
+    ]  # fmt: skip
 
 
 def with_indices(data: xr.Dataset) -> xr.Dataset:
