@@ -124,10 +124,11 @@ const drawingOf = (viewer) => {
 }
 const arrange = (viewer) => {
   const { root, facts, id, state, boxes, map, regions, controls, search } = viewer
+  const takeView = () => regions.choose({ points: corners(state.view) })
   const buttons = h("div", { class: "row" },
     button("+", () => map.zoom(1 / ZOOM_STEP), { "aria-label": "closer" }),
     button("−", () => map.zoom(ZOOM_STEP), { "aria-label": "farther" }), button("all", map.showAll), viewer.drawing.button,
-    button("this view", () => regions.choose({ points: corners(state.view) }), { title: "what the map shows as the region" }),
+    button("this view", takeView, { title: "take what the map shows as the region" }),
     button("PNG", () => exportPicture(viewer), { title: "the map with its legend and caption" }))
   const notes = Object.assign(h("div", { class: "notes" }), { innerHTML: facts.notes })
   const { title, under, legend, said, about, region } = boxes
