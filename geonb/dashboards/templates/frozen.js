@@ -5,40 +5,66 @@ const unzipped = async (base64) => new Uint8Array(await inflated(bytesOf(base64)
 const product = (sizes) => sizes.reduce((a, b) => a * b, 1)
 
 const unpackedPlaces = []
-const unpack = (index) => (unpackedPlaces[index] ??= (async () => { // layer -> function of positions -> { codes, ... } or null
+const unpack = (index) => (unpackedPlaces[index] ??= unpacked(index))
+const unpacked = async (index) => { // layer -> function of positions -> a plane, or null; its `value` -> one cell's byte
   const place = told.places[index]
   const all = await unzipped(data[index])
   let at = 0
   const inside = {} // of a grid: where its cells lie in what is packed
   for (const name of place.masks) {
-    const cells = product(place.grids[name].shape)
-    const packedMask = all.subarray(at, (at += Math.ceil(cells / 8)))
-    inside[name] = []
-    for (let i = 0; i < cells; i++) if (packedMask[i >> 3] & (128 >> (i & 7))) inside[name].push(i)
+    const count = product(place.grids[name].shape)
+    inside[name] = cellsOf(all.subarray(at, (at += Math.ceil(count / 8))), count)
   }
   const found = {}
   for (const part of place.parts) {
-    const grid = place.grids[part.grid]
     const layer = told.layers.find((l) => l.name === part.layer)
     if (layer) layer.exact = part.exact
-    const number = (positions) => part.dims.reduce((n, kept, d) => { const k = kept.indexOf(positions[layer.dims[d]] ?? 0); return n < 0 || k < 0 ? -1 : n * kept.length + k }, 0)
-    if (part.files) { found[part.layer] = (positions) => { const n = number(positions); return n < 0 ? null : { image: true, box: grid.bounds, file: bytesOf(place.files[part.files[n]]) } }; continue }
-    const [cells, size] = [inside[part.grid], inside[part.grid]?.length ?? product(grid.shape)]
-    const from = at
-    at += size * product(part.dims.map((d) => d.length))
-    const code = (n, cell) => all[from + n * size + (cells ? cells.index[cell] : cell)]
-    if (cells) { cells.index = new Int32Array(product(grid.shape)).fill(-1); cells.forEach((c, i) => { cells.index[c] = i }) }
-    found[part.layer] = Object.assign((positions) => {
-      const n = number(positions)
-      if (n < 0) return null
-      let codes = all.subarray(from + n * size, from + (n + 1) * size)
-      if (cells) { const full = new Uint8Array(product(grid.shape)).fill(told.nothing); cells.forEach((c, i) => { full[c] = codes[i] }); codes = full }
-      return { codes, low: part.limits[n][0], high: part.limits[n][1], box: grid.bounds, height: grid.shape[0], width: grid.shape[1], step: place.every }
-    }, { value: (positions, cell) => { const n = number(positions); return n < 0 || (cells && cells.index[cell] < 0) ? null : { code: code(n, cell), limits: part.limits[n] } } })
+    if (part.files) found[part.layer] = imagesOf(place, part, layer)
+    else {
+      const count = inside[part.grid]?.cells.length ?? product(place.grids[part.grid].shape)
+      const size = count * product(part.dims.map((d) => d.length))
+      found[part.layer] = planesOf(place, part, layer, all.subarray(at, (at += size)), inside[part.grid])
+    }
   }
   return found
-})())
-const empty = (place, layer) => { const grid = told.places[place].grids[layer.grid]; return { codes: new Uint8Array(product(grid.shape)).fill(told.nothing), low: layer.low ?? 0, high: layer.high ?? 1, box: grid.bounds, height: grid.shape[0], width: grid.shape[1], step: told.places[place].every } }
+}
+const cellsOf = (mask, count) => { // cells that are packed, and of every cell its number among them
+  const [cells, numbers] = [[], new Int32Array(count).fill(-1)]
+  for (let i = 0; i < count; i++) if (mask[i >> 3] & (128 >> (i & 7))) numbers[i] = cells.push(i) - 1
+  return { cells, numbers }
+}
+const numberOf = (part, layer, positions) => part.dims.reduce((n, kept, d) => { // of a plane among those kept, -1 where it is not
+  const k = kept.indexOf(positions[layer.dims[d]] ?? 0)
+  return n < 0 || k < 0 ? -1 : n * kept.length + k
+}, 0)
+const imagesOf = (place, part, layer) => (positions) => {
+  const n = numberOf(part, layer, positions)
+  return n < 0 ? null : { image: true, box: place.grids[part.grid].bounds, file: bytesOf(place.files[part.files[n]]) }
+}
+const planesOf = (place, part, layer, bytes, inside) => {
+  const grid = place.grids[part.grid]
+  const size = inside?.cells.length ?? product(grid.shape)
+  const plane = (positions) => {
+    const n = numberOf(part, layer, positions)
+    if (n < 0) return null
+    const [packedCodes, [low, high]] = [bytes.subarray(n * size, (n + 1) * size), part.limits[n]]
+    if (!inside) return { ...onGrid(place, grid), codes: packedCodes, low, high }
+    const codes = new Uint8Array(product(grid.shape)).fill(told.nothing)
+    inside.cells.forEach((cell, i) => { codes[cell] = packedCodes[i] })
+    return { ...onGrid(place, grid), codes, low, high }
+  }
+  const value = (positions, cell) => {
+    const [n, i] = [numberOf(part, layer, positions), inside ? inside.numbers[cell] : cell]
+    return n < 0 || i < 0 ? null : { code: bytes[n * size + i], limits: part.limits[n] }
+  }
+  return Object.assign(plane, { value })
+}
+const onGrid = (place, { bounds, shape }) => ({ box: bounds, height: shape[0], width: shape[1], step: place.every })
+const empty = (index, { grid: name, low, high }) => {
+  const place = told.places[index]
+  const codes = new Uint8Array(product(place.grids[name].shape)).fill(told.nothing)
+  return { ...onGrid(place, place.grids[name]), codes, low: low ?? 0, high: high ?? 1 }
+}
 
 // ---- how alike tiles are: components as signed bytes, neighbours by the whole embedding ----
 const vectors = []
@@ -46,9 +72,13 @@ const likenessOf = (index) => (vectors[index] ??= (async () => {
   const { times, rows, columns } = told.places[index].likeness
   const all = await unzipped(told.places[index].vectors)
   const [n, c, k] = [times * rows * columns, told.likeness.components, told.likeness.count]
-  return { n, tiles: rows * columns, bytes: new Int8Array(all.buffer, 0, n * c), nearest: new DataView(all.buffer, n * c, n * k * 4), far: new DataView(all.buffer, n * c + n * k * 4, n * k * 4) }
+  const [nearest, far] = [0, 1].map((i) => new DataView(all.buffer, n * c + i * n * k * 4, n * k * 4))
+  return { n, tiles: rows * columns, bytes: new Int8Array(all.buffer, 0, n * c), nearest, far }
 })())
-const indexOf = ([place, time, row, column]) => { const l = told.places[place].likeness; return (time * l.rows + row) * l.columns + column }
+const indexOf = ([place, time, row, column]) => {
+  const { rows, columns } = told.places[place].likeness
+  return (time * rows + row) * columns + column
+}
 const distancePlane = async (index, layer, at) => {
   const [own, other] = [await likenessOf(index), await likenessOf(at.chosen[0])]
   const [plane, of] = [empty(index, layer), indexOf(at.chosen)]
@@ -56,13 +86,15 @@ const distancePlane = async (index, layer, at) => {
   for (let i = 0; i < own.tiles; i++) {
     if (own.bytes[from + i] === told.likeness.no_tile) continue
     let sum = 0
-    for (let k = 0; k < told.likeness.components; k++) sum += (own.bytes[k * own.n + from + i] - other.bytes[k * other.n + of]) ** 2
+    for (let k = 0; k < told.likeness.components; k++) {
+      sum += (own.bytes[k * own.n + from + i] - other.bytes[k * other.n + of]) ** 2
+    }
     plane.codes[i] = Math.round(254 * Math.min(1, (sum * told.likeness.scale ** 2) / layer.high) ** layer.power)
   }
   return plane
 }
 const tileOf = (number) => { // of all kept tiles -> place, time, row, column
-  const place = told.places.findIndex((p) => number >= p.likeness.first && number < p.likeness.first + p.likeness.times * p.likeness.rows * p.likeness.columns)
+  const place = told.places.findLastIndex((p) => p.likeness.first <= number)
   const { first, rows, columns } = told.places[place].likeness
   const i = number - first
   return [place, Math.floor(i / (rows * columns)), Math.floor((i % (rows * columns)) / columns), i % columns]
@@ -101,7 +133,10 @@ const answers = {
       if (!found[name]?.value || !cell) { values[name] = null; continue }
       const open = layer.dims.filter((d) => !(d in at))
       const read = (d, positions) => {
-        if (d < open.length) { const own = told.places[place].labels[open[d]] ?? told.dims.find((one) => one.name === open[d]).labels; return own.map((_, i) => read(d + 1, { ...positions, [open[d]]: i })) }
+        if (d < open.length) {
+          const labels = told.places[place].labels[open[d]] ?? told.dims.find((one) => one.name === open[d]).labels
+          return labels.map((_, i) => read(d + 1, { ...positions, [open[d]]: i }))
+        }
         const v = found[name].value(positions, cell.row * grid.shape[1] + cell.column)
         if (!v || v.code === told.nothing) return null
         return valueOf({ layer, low: v.limits[0], high: v.limits[1] }, v.code)
@@ -125,5 +160,6 @@ const answers = {
 }
 const outer = outerFrame()
 if (outer) told.window_px = window.parent.innerHeight
-mount(document.getElementById("explorer"), told, (asked) => answers[asked.what](asked), () => { document.documentElement.dataset.geonb = document.getElementById("explorer").dataset.shown })
+const shown = () => { document.documentElement.dataset.geonb = document.getElementById("explorer").dataset.shown }
+mount(document.getElementById("explorer"), told, (asked) => answers[asked.what](asked), shown)
 asHighAsItsPage(outer)
