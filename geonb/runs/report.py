@@ -121,7 +121,9 @@ def _add_notebook(path: Path, saving: int, sections: list[tuple[str, str, str]],
     except Exception as error:
         title, content = path.stem, f'<p class="notice bad">{escape(f"{type(error).__name__}: {error}")}</p>'
     where = f'<p class="quiet">notebooks/{escape(path.name)}</p>'
-    sections.append((path.stem, title, f'<h2 class="notebook" id="{escape(path.stem)}">{escape(title)}</h2>{where}{content}'))
+    sections.append(
+        (path.stem, title, f'<h2 class="notebook" id="{escape(path.stem)}">{escape(title)}</h2>{where}{content}')
+    )
 
 
 def _info(folder: Path) -> tuple[dict[str, Any], str | None]:

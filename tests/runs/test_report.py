@@ -100,7 +100,11 @@ def test_finished_run_is_told_whole(run):
 def test_code_is_folded_and_headings_nest(run):
     page = report.write_report(run).read_text()
     assert len(re.findall(r"<details class=\"code\">", page)) == 3
-    assert page.count("<h1") == 1 and '<h2 class="notebook" id="02_training">02 Training</h2>' in page and "<h3>Fit</h3>" in page
+    assert (
+        page.count("<h1") == 1
+        and '<h2 class="notebook" id="02_training">02 Training</h2>' in page
+        and "<h3>Fit</h3>" in page
+    )
     targets = re.findall(r'<li><a href="#([^"]+)"', page)
     assert targets and all(f'id="{target}"' in page for target in targets)
 
