@@ -52,7 +52,7 @@ def make(path: Path, megabytes: float) -> int:
     side = math.ceil(math.sqrt(megabytes * 1e6 / (5 * 4)) / 512) * 512
     random = np.random.default_rng(0)
     pieces = [random.integers(1, 255, (5, 512, 512)).astype(np.float32) for _ in range(4)]
-    with rasterio.Env(GDAL_CACHEMAX=64), rasterio.open(
+    with rasterio.Env(GDAL_CACHEMAX=64 << 20), rasterio.open(
         path, "w", driver="GTiff", height=side, width=side, count=5, dtype="float32", crs="EPSG:32617", tiled=True,
         blockxsize=512, blockysize=512, compress="deflate", zlevel=1, bigtiff="if_safer", interleave="pixel",
         transform=from_origin(5e5, 4e6, 30, 30),

@@ -146,7 +146,7 @@ def new_cog(
     path.parent.mkdir(parents=True, exist_ok=True)
     cog = {"COMPRESS": "DEFLATE", "BIGTIFF": "IF_SAFER", "NUM_THREADS": "ALL_CPUS"}
     cog |= {"OVERVIEW_RESAMPLING": overviews} if overviews else {}
-    with whole_file(path, ".tif") as partial, rasterio.Env(GDAL_CACHEMAX=64, GDAL_PAM_ENABLED=False):
+    with whole_file(path, ".tif") as partial, rasterio.Env(GDAL_CACHEMAX=64 << 20, GDAL_PAM_ENABLED=False):
         plain = Path(f"{partial}.plain.tif")
         with rasterio.open(plain, "w", **_profile(grid, count, dtype, nodata)) as target:
             yield target

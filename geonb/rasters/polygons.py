@@ -58,7 +58,7 @@ def write_polygons(
     path.parent.mkdir(parents=True, exist_ok=True)
     names = [str(c["name"]) for c in classes]
     options = {"layer": layer or path.stem, "driver": "GPKG", "geometry_type": "Polygon"}
-    caches = rasterio.Env(GDAL_CACHEMAX=64)
+    caches = rasterio.Env(GDAL_CACHEMAX=64 << 20)
     with whole_file(path, ".gpkg") as partial, caches, rasterio.open(class_map) as labels:
         area, ground = _area(labels), _ground(labels) if corners == "square" else None
         wanted = [i for i, name in enumerate(names) if name not in skip]

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from geonb.rasters.images import Image
     from geonb.rasters.stitching import Reader
 
-CACHE_MB = 64  # GDAL's own default is 5 % of the memory
+CACHE_BYTES = (
+    64 << 20
+)  # of GDAL's blocks; rasterio takes a whole number for bytes, GDAL's own default is 5 % of the memory
 TOLERANCE = 1.1  # pixels whose sides differ by less count as the model's
 # What one can say of a window: (first row, row after the last, first column, column after the last), px of the file.
 Window = tuple[int, int, int, int]
@@ -87,7 +89,7 @@ def open_raster(path: str | Path, card: dict[str, Any], damaged: str = "skip") -
     looked = seen(image, card)
     functions = functions_of(card)
     unreadable: set[Window] = set()
-    with rasterio.Env(GDAL_CACHEMAX=CACHE_MB), images.reader(image) as own, images.reader(looked) as read:
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), images.reader(image) as own, images.reader(looked) as read:
         with rasterio.open(path) as data:
             blocks = data.block_shapes[0]
         known = careful = _Careful(image, image, own, blocks, damaged, unreadable)
