@@ -15,7 +15,7 @@ from geonb.rasters import images, preprocessing
 from geonb.workloads.clouds import goes, grids
 
 if TYPE_CHECKING:
-    from geonb.workloads.clouds.frames import Frame, Layer
+    from geonb.workloads.clouds.frames import Frame, FrameLayer
     from geonb.workloads.clouds.grids import Grid
 
 TRUE_COLOUR = ("true-colour", "true-color")
@@ -87,7 +87,7 @@ def choose(channels: str | None) -> Choice:
     return Choice(text, names)
 
 
-def layers(frame: Frame, choice: Choice) -> tuple[Layer, ...]:
+def layers(frame: Frame, choice: Choice) -> tuple[FrameLayer, ...]:
     """The layers of a frame that have to be read.
 
     Raises
@@ -121,7 +121,7 @@ def _wanted(frame: Frame, choice: Choice) -> tuple[str, ...]:
     return () if len(own) == 3 and not set(COLOURS) <= own else COLOURS
 
 
-def coarsest(chosen: tuple[Layer, ...]) -> Grid:
+def coarsest(chosen: tuple[FrameLayer, ...]) -> Grid:
     """(crs, transform, shape) of the layer with the largest pixels: to it the others are averaged."""
     first = max(chosen, key=lambda layer: abs(layer.transform.a * layer.transform.e))
     return first.crs, first.transform, first.shape

@@ -17,7 +17,7 @@ from geonb.base import fills, project
 from geonb.base.conventions import short
 from geonb.rasters import images, sources
 from geonb.workloads.clouds import netcdf, values
-from geonb.workloads.clouds.frames import Frame, Layer, time_given, time_of_name
+from geonb.workloads.clouds.frames import Frame, FrameLayer, time_given, time_of_name
 from geonb.workloads.clouds.grids import LONLAT, Box
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _open_raster(path: Path, bounds: Box | None, given: str | None, nodata: floa
     return Frame(layers, time, path.stem, timed_by="name" if given is None else "file")
 
 
-def _raster_layer(path: Path, image: images.Image, colours: list[str], nodata: float | None) -> Layer:
+def _raster_layer(path: Path, image: images.Image, colours: list[str], nodata: float | None) -> FrameLayer:
     units = "digital number" if image.dtype == "uint8" else "1"
     channels = []
     for name, (_, number) in zip(image.channels, image.bands, strict=True):
@@ -156,7 +156,7 @@ def _raster_layer(path: Path, image: images.Image, colours: list[str], nodata: f
         named = colour if name.startswith("band ") and colour in ("red", "green", "blue") else name
         channels.append({"name": named, "units": units})
     load = partial(_read_raster, image, nodata)
-    return Layer(path, tuple(channels), image.crs, image.transform, image.shape, image.dtype, load)
+    return FrameLayer(path, tuple(channels), image.crs, image.transform, image.shape, image.dtype, load)
 
 
 def _place(data: DatasetReader, bounds: Box | None) -> tuple[CRS, Affine] | None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Layer:
+class FrameLayer:
     """Channels of one file on one grid, of one time.
 
     ``load(rows, columns) -> inputs (channel, y, x) of dtype, valid (y, x) bool`` reads a rectangle; rows run from the north.
@@ -44,7 +44,7 @@ class Frame:
     key says which frames of other files are the same scene (those of equal key, at about one time); None: none is.
     """
 
-    layers: tuple[Layer, ...]
+    layers: tuple[FrameLayer, ...]
     time: pd.Timestamp  # UTC, or NaT
     label: str
     key: str | None = None
@@ -53,7 +53,7 @@ class Frame:
     attribution: str = ""
     simulated: bool = False
     notes: tuple[str, ...] = ()
-    others: tuple[Layer, ...] = ()  # coordinates, angles, flags: channels only if they are asked for by name
+    others: tuple[FrameLayer, ...] = ()  # coordinates, angles, flags: channels only if they are asked for by name
 
     @property
     def files(self) -> tuple[Path, ...]:

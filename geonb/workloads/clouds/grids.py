@@ -20,7 +20,7 @@ from geonb.rasters import grids
 if TYPE_CHECKING:
     from rasterio.crs import CRS
 
-    from geonb.workloads.clouds.frames import Layer
+    from geonb.workloads.clouds.frames import FrameLayer
 
 Grid = tuple["CRS", Affine, tuple[int, int]]  # crs, transform, shape
 Box = tuple[float, float, float, float]  # west, south, east, north, degrees; west above east: over the dateline
@@ -221,7 +221,7 @@ def ground_m(grid: Grid, place: tuple[float, float]) -> float:
     return float(np.sqrt(geod.inv(lon[0], lat[0], lon[1], lat[1])[2] * geod.inv(lon[2], lat[2], lon[3], lat[3])[2]))
 
 
-def bring(layer: Layer, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+def bring(layer: FrameLayer, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     """Pixels of a layer on a grid: read as they are where the grid is a part of the layer's own, else resampled once.
 
     Returns
@@ -244,7 +244,7 @@ def bring(layer: Layer, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     return warp(inputs, valid, here, grid)
 
 
-def _turned(layer: Layer, grid: Grid) -> Layer:
+def _turned(layer: FrameLayer, grid: Grid) -> FrameLayer:
     """A layer in degrees that has its seam (180 degrees, or where it begins) opposite to a grid, if it is not so already.
 
     GDAL follows longitudes by straight pieces, and would draw one from 180 to -180 through the whole globe.
@@ -265,7 +265,7 @@ def _turned(layer: Layer, grid: Grid) -> Layer:
     return replace(layer, crs=crs, transform=transform, load=partial(_rolled, layer, first))
 
 
-def _rolled(layer: Layer, first: int, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
+def _rolled(layer: FrameLayer, first: int, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
     """Columns of a full circle, counted from the column `first` on."""
     count = layer.shape[1]
     start = (columns.start + first) % count

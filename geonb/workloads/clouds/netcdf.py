@@ -23,7 +23,7 @@ from affine import Affine
 from geonb.base import times as base_times
 from geonb.base.conventions import short
 from geonb.workloads.clouds import goes
-from geonb.workloads.clouds.frames import Frame, Layer, time_given, time_of_name
+from geonb.workloads.clouds.frames import Frame, FrameLayer, time_given, time_of_name
 from geonb.workloads.clouds.grids import LONLAT, Grid
 from geonb.workloads.clouds.values import Variable, dtype, load, opened, plain
 
@@ -104,7 +104,7 @@ def open_netcdf(path: Path, options: dict[str, Any]) -> list[Frame]:
         layers = []
         for variable, kind in zip(variables, dtypes, strict=True):
             read = partial(load, path, variable, (y_dim, x_dim), place, turned, shape)
-            layers.append(Layer(path, (variable.channel,), crs, transform, shape, kind, read))
+            layers.append(FrameLayer(path, (variable.channel,), crs, transform, shape, kind, read))
         label = path.stem if not time_dim else f"{path.stem} {i}" if pd.isna(time) else f"{time:%Y-%m-%d %H:%M}"
         own, rest = tuple(layers[: len(images)]), tuple(layers[len(images) :])
         frames.append(Frame(own, time, label, key, timed_by, others=rest, **facts))

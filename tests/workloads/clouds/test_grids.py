@@ -11,7 +11,7 @@ from scene_files import VIEW
 
 from geonb.rasters import grids
 from geonb.workloads.clouds import grids as clouds_grids
-from geonb.workloads.clouds.frames import Layer
+from geonb.workloads.clouds.frames import FrameLayer
 
 
 @cache
@@ -25,7 +25,7 @@ def layer_of(values, valid, crs, transform):
         return values[:, rows, columns].copy(), valid[rows, columns].copy()
 
     names = tuple({"name": str(i), "units": "1"} for i in range(len(values)))
-    return Layer("none", names, crs, transform, valid.shape, values.dtype.name, load)
+    return FrameLayer("none", names, crs, transform, valid.shape, values.dtype.name, load)
 
 
 def lonlat_layer(crs, transform, shape, dtype=np.float32):
