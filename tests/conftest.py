@@ -84,12 +84,12 @@ def small_store(scene, tmp_path_factory):
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
     """`geonb run segmentation` on a small simulated pair of files, from the command line: (project folder, its output)."""
-    from geonb.workloads.segmentation import examples
+    from geonb.rasters import landsat
 
     root, folder = Path(__file__).parents[1], tmp_path_factory.mktemp("finished")
     (folder / "pyproject.toml").write_text("")
     shutil.copytree(root / "notebooks", folder / "notebooks")
-    examples.write_scene(folder, *examples.simulate((160, 192), seed=1))
+    landsat.write_scene(folder, *landsat.simulate((160, 192), seed=1))
     small = {
         "images": "image.tif", "masks": "mask.tif", "patch": 32, "stride": 32, "block": 32, "epochs": 1, "samples": 40,
         "draws": 50, "rasters": "image.tif", "network": "unet:encoder=resnet18,encoder_depth=3,decoder_channels=32-16-8",

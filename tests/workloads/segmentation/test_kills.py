@@ -8,7 +8,7 @@ import killing
 import pytest
 
 from geonb import registry
-from geonb.workloads.segmentation import examples
+from geonb.rasters import landsat
 
 pytestmark = [pytest.mark.slow, pytest.mark.notebook, pytest.mark.timeout(killing.TIMEOUT_S)]
 
@@ -22,9 +22,9 @@ MORE = ("north", "middle", "south")
 
 
 def _inputs(root):
-    examples.write_scene(root, *examples.simulate((160, 192), seed=2))
+    landsat.write_scene(root, *landsat.simulate((160, 192), seed=2))
     for seed, name in enumerate(MORE):
-        examples.write_scene(root / name, *examples.simulate((224, 96), seed))
+        landsat.write_scene(root / name, *landsat.simulate((224, 96), seed))
 
 
 @pytest.fixture(scope="module")
