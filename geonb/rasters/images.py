@@ -17,7 +17,7 @@ from geonb.base.conventions import short
 from geonb.base.fills import LARGEST
 from geonb.rasters import grids, preprocessing, tiles
 from geonb.rasters.sources import quiet
-from geonb.rasters.validity import alpha_band, holds_data, nodata_of, with_mask
+from geonb.rasters.validity import alpha_band, alpha_of_warp, holds_data, nodata_of, with_mask
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -40,8 +40,9 @@ class Image:
     bands holds (index of the file, band number from 1) in channel order; masked says of each whether the file tells where
     it has data (nodata, an alpha band, a mask file), fill what stands for no data in one that does not tell, by the rule of
     its product; called_alpha whether the file calls it alpha, though it holds data. alpha is the number of each file's alpha band,
-    0 = none. With `resampling` the files are warped onto the grid as they are read, with `preprocess` the values then go
-    through that function, and with `data_shape` the pixels below and to the right of it are padding, never valid.
+    0 = none. With `resampling` the files are warped onto the grid as they are read, out of `from_crs` where theirs is another,
+    with `preprocess` the values then go through that function, and with `data_shape` the pixels below and to the right of it are
+    padding, never valid.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Image:
     method: str | None = None  # the one for whoever resamples later; None: as the sides of the pixels ask for
     preprocess: str | None = None  # "module:function" or "/path/file.py:function"
     data_shape: tuple[int, int] | None = None
+    from_crs: Any = None
 
     @property
     def grid(self) -> tuple:
@@ -234,7 +236,7 @@ def _finite(inputs: np.ndarray, valid: np.ndarray, counts: Counter | None) -> tu
         if counts is not None:
             counts["not_finite"] += int((valid & ~finite).sum())
         valid = valid & finite
-    inputs[:, ~valid] = 0
+    np.copyto(inputs, 0, where=~valid)
     return inputs, valid
 
 
@@ -260,9 +262,9 @@ def _open_bands(image: Image, path: Path, stack_: ExitStack) -> Any:
     flags = {flag.name for i in data.indexes for flag in data.mask_flag_enums[i - 1]}
     fill = next((image.fill[i] for i in here if image.fill[i] is not None), None)
     nodata = nodata_of(data, [image.bands[i][1] for i in here], path) if fill is None else fill
-    alpha = "per_dataset" in flags and nodata is None
+    alpha = ("per_dataset" in flags or image.from_crs is not None) and nodata is None
     # the same CRS on both sides: of files that differ in its name only, none is to be moved
-    options = {"src_crs": image.crs, "crs": image.crs, "transform": image.transform, "height": height, "width": width}
+    options = {"src_crs": image.from_crs or image.crs, "crs": image.crs, "transform": image.transform, "height": height, "width": width}
     # fills are not averaged with their neighbours, be there data in another band; beside a mask each band counts for itself,
     # as GDAL forgets the mask else
     options |= {"unified_src_nodata": "NO" if "per_dataset" in flags else "PARTIAL"}
@@ -283,6 +285,12 @@ def _read_bands(files: list, image: Image, rows: slice, columns: slice) -> tuple
         if not here:
             continue
         numbers = [image.bands[i][1] for i in here]
+        alphas = {alpha_of_warp(data, number) for number in numbers}
+        if len(alphas) == 1 and 0 not in alphas and all(value is None for value in data.nodatavals):
+            read = data.read([*numbers, *alphas], window=window)  # at once: each read is a warp of its own
+            inputs[here] = read[:-1]
+            valid &= read[-1] > 0
+            continue
         inputs[here] = data.read(numbers, window=window)
         for number, i in zip(numbers, here, strict=True):
             if image.masked[i]:
@@ -318,6 +326,34 @@ def resample(image: Image, resolution_m: float, method: str | None = None) -> Im
     coarser = shape[0] * shape[1] < image.shape[0] * image.shape[1]
     method = method or image.method or ("average" if coarser else "bilinear")
     return replace(image, transform=transform, shape=shape, resampling=method)
+
+
+def onto(image: Image, crs: Any, transform: Any, shape: tuple[int, int], method: str | None = None) -> Image:
+    """The image on any grid, also of another CRS, read that way from now on; beyond its edges there is no data.
+
+    Parameters
+    ----------
+    crs, transform, shape : of the grid, north-up
+    method : str, optional
+        As in `resample`; by default the image's own, or average for pixels more than half again as wide, else bilinear.
+
+    Raises
+    ------
+    ValueError
+        Unknown method.
+    """
+    if method is not None:
+        specs.pick("resampling", method, dict.fromkeys(RESAMPLING))
+    coarser = grids.pixel_size_m(crs, transform, shape) > 1.5 * grids.pixel_size_m(*image.grid)
+    return replace(
+        image,
+        crs=crs,
+        transform=transform,
+        shape=shape,
+        resampling=method or image.method or ("average" if coarser else "bilinear"),
+        masked=tuple(told or fill is None for told, fill in zip(image.masked, image.fill, strict=True)),
+        from_crs=image.from_crs or image.crs,
+    )
 
 
 def with_preprocess(image: Image, path: str) -> Image:

@@ -89,7 +89,7 @@ def tile_of(path: str | Path) -> Tile | None:
     return Tile(z, x, y)
 
 
-def gather(files: Sequence[Path], folder: Path | None = None) -> tuple[list[Path], list[str]]:
+def gather(files: Sequence[Path], folder: Path | None = None, zooms: str = "one") -> tuple[list[Path], list[str]]:
     """Files, those that are tiles replaced by mosaics: a VRT for each group of tiles of one set that touch, at a side or a corner.
 
     A tile is a picture of SUFFIXES that says nothing of its place itself, and whose name does; a set are those of one folder (that
@@ -99,6 +99,8 @@ def gather(files: Sequence[Path], folder: Path | None = None) -> tuple[list[Path
     ----------
     folder : Path, optional
         Where the VRTs go, each in a folder keyed by what it says; data/mosaics in the project by default.
+    zooms : "one" or "each"
+        Whether several zooms in a set are refused, as they show the same ground more than once, or are sets of their own.
 
     Returns
     -------
@@ -136,18 +138,18 @@ def gather(files: Sequence[Path], folder: Path | None = None) -> tuple[list[Path
         faults.append(
             f"no place in the name of {_listed(others)}, beside {len(tiles)} tiles. Tiles are called {SCHEMES}"
         )
-    sets: dict[tuple[Path, str], list[Path]] = {}
-    for file in tiles:
-        sets.setdefault(_set_of(file), []).append(file)
+    sets: dict[tuple[Path, str, int], list[Path]] = {}
+    for file, tile in tiles.items():
+        sets.setdefault((*_set_of(file), tile.z if zooms == "each" else 0), []).append(file)
     for files_of_set in sets.values():
         faults += _disagreements({file: tiles[file] for file in files_of_set}, headers)
     refuse("These tiles cannot be placed", faults + damaged * bool(tiles))
     where, mosaics, notes = folder or _folder(), {}, []
-    for (home, prefix), members in sets.items():
+    for (home, prefix, _), members in sets.items():
         groups = _groups(
             {file: tiles[file] for file in sorted(members, key=lambda file: tiles[file][1:])}
         )  # from the west
-        alone = sum(other == home for other, _ in sets) == 1
+        alone = len({other_prefix for other, other_prefix, _ in sets if other == home}) == 1
         name = "-".join([project.slug(home.name), *([] if alone else [project.slug(prefix)]), str(tiles[members[0]].z)])
         for number, group in enumerate(groups, 1):
             named = f"{name}-{number}" if len(groups) > 1 else name
@@ -157,10 +159,10 @@ def gather(files: Sequence[Path], folder: Path | None = None) -> tuple[list[Path
     return [mosaics.get(file, file) for file in map(Path, files) if file in mosaics or file not in tiles], notes
 
 
-def _twice(tiles: dict[Path, Tile], sets: dict[tuple[Path, str], list[Path]]) -> list[str]:
+def _twice(tiles: dict[Path, Tile], sets: dict[tuple[Path, str, int], list[Path]]) -> list[str]:
     """What is said of sets that show the same ground, as two dates of one place do, and copies of one folder."""
     homes: dict[Tile, list[str]] = {}
-    for (home, prefix), members in sets.items():
+    for (home, prefix, _), members in sets.items():
         for file in members:
             homes.setdefault(tiles[file], []).append(f"{home}/{prefix}*")
     counts = Counter(tuple(names) for names in homes.values() if len(names) > 1)

@@ -83,9 +83,16 @@ def holds_data(data: Any, number: int, values: np.ndarray, window: Any) -> np.nd
     """Where a band holds data: by GDAL's mask; by its nodata value, which GDAL forgets beside a mask; by the alpha band that a
     warp adds, which GDAL heeds in few types.
     """
+    from rasterio.enums import MaskFlags
+
+    flags, nodata, alpha = data.mask_flag_enums[number - 1], data.nodatavals[number - 1], alpha_of_warp(data, number)
+    told = data.read(alpha, window=window) if alpha else data.read_masks(number, window=window)
+    return told > 0 if nodata is None or MaskFlags.nodata in flags else (told > 0) & (values != nodata)
+
+
+def alpha_of_warp(data: Any, number: int) -> int:
+    """Number of the alpha band that a warp added and that tells of a band where there is data, 0 if there is none."""
     from rasterio.enums import ColorInterp, MaskFlags
 
-    flags, nodata = data.mask_flag_enums[number - 1], data.nodatavals[number - 1]
-    alpha = MaskFlags.all_valid in flags and data.colorinterp[-1] == ColorInterp.alpha
-    told = data.read(data.count, window=window) if alpha else data.read_masks(number, window=window)
-    return told > 0 if nodata is None or MaskFlags.nodata in flags else (told > 0) & (values != nodata)
+    added = MaskFlags.all_valid in data.mask_flag_enums[number - 1] and data.colorinterp[-1] == ColorInterp.alpha
+    return data.count if added else 0

@@ -15,7 +15,7 @@ import functools
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -75,12 +75,8 @@ class Cell(NamedTuple):
 
     @property
     def footprint(self) -> Polygon:
-        """Outline in OGC:CRS84 (longitude, latitude), straight between the corners; beyond +-180 where it crosses 180 degrees."""
-        import shapely
-
-        west, south, east, north = self.bounds
-        lon, lat = _lonlat(self.crs, np.array([west, east, east, west]), np.array([south, south, north, north]))
-        return shapely.Polygon(np.stack([lon, lat], axis=1))
+        """Outline in OGC:CRS84, see :func:`footprints`."""
+        return footprints([self])[0]
 
     def parent(self, zoom: int = PARENT) -> Cell:
         """The square of a coarser level that holds this one.
@@ -104,6 +100,21 @@ class Cell(NamedTuple):
     def name(self, catalogue: str = "") -> str:
         """What a chip of this place is called, without ending."""
         return f"{self.label}_{catalogue}" if catalogue else self.label
+
+
+def footprints(cells: Sequence[Cell]) -> np.ndarray:
+    """Outlines (cell,) in OGC:CRS84 (longitude, latitude), straight between the corners; beyond +-180 where one crosses 180 degrees."""
+    import shapely
+
+    outlines = np.empty(len(cells), object)
+    groups: dict[str, list[int]] = {}
+    for i, cell in enumerate(cells):
+        groups.setdefault(cell.crs, []).append(i)
+    for crs, numbers in groups.items():
+        west, south, east, north = np.array([cells[i].bounds for i in numbers]).T
+        lon, lat = _lonlat(crs, np.stack([west, east, east, west]), np.stack([south, south, north, north]))
+        outlines[numbers] = shapely.polygons(np.stack([lon, lat], axis=-1).transpose(1, 0, 2))
+    return outlines
 
 
 def side_m(grid: str, zoom: int) -> float:
@@ -266,8 +277,8 @@ def cells_in(bounds: tuple[float, float, float, float], grid: str = "xyz", zoom:
             if not cell.zone or cell.zone < 31 or not _touches(cell, (west, south, 180.0, north))
         ]
     if grid == "xyz":
-        left, top = _from_lonlat(0, west, min(north, _highest()))
-        right, bottom = _from_lonlat(0, east, max(south, -_highest()))
+        left, top = _from_lonlat(0, west, min(north, highest()))
+        right, bottom = _from_lonlat(0, east, max(south, -highest()))
         return _cells(0, zoom, (left, bottom, right, top))
     edge = 90 * side_m("ard", zoom) / 1e7 / max(0.1, math.cos(math.radians(max(abs(south), abs(north)))))
     zones = dict.fromkeys(zone_of(lon) for lon in np.append(np.arange(west - edge, east + edge, 3.0), east + edge))
@@ -331,14 +342,15 @@ def _cells(zone: int, zoom: int, box: tuple[float, float, float, float]) -> list
 def span(zone: int, zoom: int, box: tuple[float, float, float, float]) -> tuple[range, range]:
     """Columns and rows of the cells that share area with a box (west, south, east, north) in metres of the grid's plane.
 
-    The plane of a UTM zone is that of its northern CRS, going on south of the equator. A hair (1e-6 of a cell) is none.
+    The plane of a UTM zone is that of its northern CRS, going on south of the equator, that of ``xyz`` goes on beyond 180 degrees.
+    A hair (1e-6 of a cell) is none.
     """
     side, most = side_m("ard" if zone else "xyz", zoom), 2**zoom
     west, north = (CENTRE_ARD_M - HALF_ARD_M, HALF_ARD_M) if zone else (-HALF_M, HALF_M)
     hair = 1e-6
     first = math.floor((box[0] - west) / side + hair), math.floor((north - box[3]) / side + hair)
     last = math.ceil((box[2] - west) / side - hair), math.ceil((north - box[1]) / side - hair)
-    return tuple(range(max(0, a), min(most, b)) for a, b in zip(first, last, strict=True))  # type: ignore[return-value]
+    return range(first[0], last[0]), range(max(0, first[1]), min(most, last[1]))
 
 
 def _touches(cell: Cell, bounds: tuple[float, float, float, float]) -> bool:
@@ -351,7 +363,7 @@ def _index(zone: int, zoom: int, x: Any, y: Any) -> tuple[int, int]:
     return math.floor((x - west) / side), math.floor((north - y) / side)
 
 
-def _highest() -> float:
+def highest() -> float:
     """Latitude at which Web Mercator ends, degrees."""
     return math.degrees(math.atan(math.sinh(math.pi)))
 
@@ -359,7 +371,7 @@ def _highest() -> float:
 def _check_place(bounds: tuple[float, float, float, float], grid: str) -> None:
     west, south, east, north = bounds
     faults = [f"longitude {lon}: give -180 to 180 degrees" for lon in (west, east) if not -180 <= lon <= 180]
-    least, most = (-_highest(), _highest()) if grid == "xyz" else UTM_LATITUDES
+    least, most = (-highest(), highest()) if grid == "xyz" else UTM_LATITUDES
     what = "Web Mercator ends" if grid == "xyz" else "the UTM zones end"
     faults += [
         f"latitude {lat}: {what} at {least:.4f} and {most:.4f} degrees, and no chips of {grid} lie beyond"
