@@ -264,7 +264,13 @@ def _open_bands(image: Image, path: Path, stack_: ExitStack) -> Any:
     nodata = nodata_of(data, [image.bands[i][1] for i in here], path) if fill is None else fill
     alpha = ("per_dataset" in flags or image.from_crs is not None) and nodata is None
     # the same CRS on both sides: of files that differ in its name only, none is to be moved
-    options = {"src_crs": image.from_crs or image.crs, "crs": image.crs, "transform": image.transform, "height": height, "width": width}
+    options = {
+        "src_crs": image.from_crs or image.crs,
+        "crs": image.crs,
+        "transform": image.transform,
+        "height": height,
+        "width": width,
+    }
     # fills are not averaged with their neighbours, be there data in another band; beside a mask each band counts for itself,
     # as GDAL forgets the mask else
     options |= {"unified_src_nodata": "NO" if "per_dataset" in flags else "PARTIAL"}

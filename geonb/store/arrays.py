@@ -51,6 +51,39 @@ def writable(group: Any) -> dict[str, Any]:
     return {name: array.with_config({"write_empty_chunks": True}) for name, array in group.arrays()}
 
 
+def empty_frame(shape: tuple[int, int, int], dtype: Any, transform: Any, crs: Any, channels: Any) -> xr.Dataset:
+    """A source (channel, y, x) as :func:`geonb.rasters.images.frame` makes it, whose pixels come later, whatever their number."""
+    import dask.array as da
+
+    from geonb.rasters import images
+
+    inputs, valid = da.zeros(shape, dtype=dtype, chunks=-1), da.zeros(shape[1:], dtype=bool, chunks=-1)
+    return images.frame(inputs, valid, transform, crs, channels)
+
+
+def create_group(folder: Path, name: str, data: xr.Dataset, chunk_px: int = CHUNK_PX) -> Any:
+    """Lay out one source, still without pixels, as CF with coordinates and CRS; returns its Zarr group, open for writing.
+
+    Parameters
+    ----------
+    data : of `empty_frame`, with what else lies on its grid (y, x)
+    chunk_px : side of a chunk, all channels in one
+    """
+    import zarr
+
+    chunk = min(chunk_px, data.sizes["y"]), min(chunk_px, data.sizes["x"])
+    encoding: dict[Any, dict[str, Any]] = {}
+    for variable in data.data_vars:
+        data[variable].encoding.pop("grid_mapping", None)  # as attrs: an `encoding` argument would drop it
+        data[variable].attrs["grid_mapping"] = "spatial_ref"
+        bands = tuple(data.sizes[dim] for dim in data[variable].dims[:-2])
+        encoding[variable] = {"compressors": compressors(1), "chunks": (*bands, *chunk)}
+    with quiet_zarr():
+        options: dict[str, Any] = {"mode": "a", "compute": False, "consolidated": False, "write_empty_chunks": True}
+        summed(data).to_zarr(folder, group=name, encoding=encoding, **options)
+    return zarr.open_group(folder, path=name, mode="r+")
+
+
 def source_facts(name: str, crs: Any, transform: Any, shape: tuple[int, int]) -> dict:
     """What store.json says of a source's grid; of one without a CRS nobody knows how large its pixels are."""
     if crs is None:

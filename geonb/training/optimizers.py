@@ -88,16 +88,14 @@ def first_averaged(spec: str, epochs: int) -> int | None:
     return None if swa is None else min(math.ceil(swa * epochs), epochs - 1)
 
 
-def build_optimizer(
-    spec: str, parameters: Iterable[torch.Tensor], lr: float, steps: int, epochs: int
-) -> dict[str, Any]:
+def build_optimizer(spec: str, parameters: Iterable[Any], lr: float, steps: int, epochs: int) -> dict[str, Any]:
     """Build an optimiser and its schedule in the form of Lightning's ``configure_optimizers``.
 
     Parameters
     ----------
     spec : str
         See :func:`check_optimizer`.
-    parameters : of the network
+    parameters : of the network, or groups of them as torch.optim takes them
     lr : float
         Learning rate: the peak of one-cycle, the start of the others.
     steps, epochs : int
@@ -112,8 +110,9 @@ def build_optimizer(
     schedulers = torch.optim.lr_scheduler
     if frame["schedule"] == "one-cycle":
         # a momentum that was asked for stays as it is
+        peaks = [group["lr"] for group in optimizer.param_groups]
         cycled = name != "sgd" and "betas" not in arguments
-        schedule = schedulers.OneCycleLR(optimizer, lr, total_steps=steps, cycle_momentum=cycled)
+        schedule = schedulers.OneCycleLR(optimizer, peaks, total_steps=steps, cycle_momentum=cycled)
     elif frame["schedule"] == "cosine":
         schedule = schedulers.CosineAnnealingLR(optimizer, steps)
     elif frame["schedule"] == "plateau":

@@ -111,7 +111,13 @@ class Trainable(L.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         """By the card's specification; see :func:`geonb.training.optimizers.check_optimizer`."""
         steps = int(self.trainer.estimated_stepping_batches)
-        return build_optimizer(self._optimizer, self.parameters(), self.card["lr"], steps, self.trainer.max_epochs)
+        return build_optimizer(
+            self._optimizer, self.parameter_groups(), self.card["lr"], steps, self.trainer.max_epochs
+        )
+
+    def parameter_groups(self) -> Iterable[Any]:
+        """What the optimiser changes: all parameters, or groups of them as torch.optim takes them, with rates of their own."""
+        return self.parameters()
 
     @property
     def _optimizer(self) -> str:

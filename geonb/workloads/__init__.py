@@ -16,6 +16,7 @@ from geonb.base.lazy import names_of
 # where each record stands; imported when it is first asked for
 ROOMS = {
     "clouds": "geonb.workloads.clouds:RECORD",
+    "chips": "geonb.workloads.chips:RECORD",
     "conflict": "geonb.workloads.conflict:RECORD",
     "segmentation": "geonb.workloads.segmentation:RECORD",
 }

@@ -1,1 +1,67 @@
-"""Multi-label chips."""
+"""`chips`: what is on each chip of imagery, and where else does it look like this?"""
+
+from __future__ import annotations
+
+from geonb.registry import Parameter, Workload
+from geonb.workloads.chips.figures import CHIPS
+
+RECORD = Workload(
+    name="chips",
+    title="Labels of chips",
+    question="What is on each chip, and where else does it look like this?",
+    dataset="notebooks/01_dataset_chips.ipynb",
+    stores={"chips": "geonb.workloads.chips.store:ChipStore"},
+    task="geonb.workloads.chips.task:MultiLabel",
+    baselines=(
+        "geonb.workloads.chips.baselines:prevalence",
+        "geonb.workloads.chips.baselines:colour_histogram",
+    ),
+    predict="geonb.workloads.chips.predict:predict_chips",
+    check_predictions="geonb.workloads.chips.predict:chip_faults",
+    export="geonb.workloads.chips.predict:export_chips",
+    score="geonb.workloads.chips.scores:score_chips",
+    compare="geonb.workloads.chips.compare:compare_chips",
+    tiles="geonb.workloads.chips.figures:rgb_tiles",
+    explore="geonb.workloads.chips.explore:explorer",
+    figures=CHIPS,
+    headline="map",
+    defaults={
+        "network": "resnet18:dropout=0.2",
+        "loss": "bce",
+        "augment": "flips,rotations",
+        "lr": 1e-3,
+        "epochs": 30,
+        "batch": 32,
+        "patience": 8,
+        "overlap": 0.0,
+    },
+    parameters={
+        "images": Parameter(
+            "rasters, folders of them, or tiles that somebody cut, comma separated or globs", files=True
+        ),
+        "labels": Parameter(
+            "extract.osm.pbf, Overpass .json, polygons.geojson:all=building or :column=kind, or a class raster",
+            files=True,
+        ),
+        "classes": Parameter("labels YAML for OpenStreetMap, or the classes of a raster, 1=forest,2=water"),
+        "grid": Parameter("xyz: Web-Mercator quadkeys; ard: UTM zones", choices=("xyz", "ard")),
+        "zoom": Parameter("level of the chips; none: that of the images' own pixels", 1, 30),
+        "size": Parameter("side of a chip [px]", 16, 4096),
+        "bands": Parameter("bands to use, comma separated"),
+        "minimum": Parameter("least share of a chip that a label covers", 0, 1),
+        "parent": Parameter(
+            "level of the tiles that are dealt to the splits; none: 12, or deeper where those are few", 1, 30
+        ),
+        "name": Parameter("first part of the sample store's name", check="geonb.base.project:check_name"),
+        "network": Parameter(
+            "backbone of timm and its options, name:key=value,key=value",
+            check="geonb.workloads.chips.networks:check_build",
+            options="geonb.workloads.chips.networks:OPTIONS",
+        ),
+        "loss": Parameter(
+            "loss and its options, name:key=value",
+            check="geonb.workloads.chips.losses:check_loss",
+            options="geonb.workloads.chips.losses:OPTIONS",
+        ),
+    },
+)

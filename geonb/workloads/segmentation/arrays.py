@@ -10,7 +10,7 @@ import numpy as np
 from geonb.base import conventions, files, threads
 from geonb.rasters import images
 from geonb.store import arrays
-from geonb.store.arrays import CHUNK_PX, quiet_zarr, seal, source_facts, strips
+from geonb.store.arrays import seal, source_facts, strips
 from geonb.workloads.segmentation import class_tables, dataset, masks, scan
 
 
@@ -34,7 +34,8 @@ def write_arrays(pairs: dataset.Pairs, folder: Path, workers: int | None = None)
     with files.enough_space(folder.parent, need):
         facts, tasks = [], []
         for (image, mask), found in zip(pairs, pairs.found, strict=True):
-            data = images.frame(*_empty(image), image.transform, image.crs, image.channels)
+            shape = (len(image.bands), *image.shape)
+            data = arrays.empty_frame(shape, image.dtype, image.transform, image.crs, image.channels)
             group = create_group(folder, image.name, data)
             tasks += [(group, image, mask, pairs.classes, rows) for rows in strips(image.shape[0])]
             facts.append(
@@ -47,32 +48,13 @@ def write_arrays(pairs: dataset.Pairs, folder: Path, workers: int | None = None)
         seal(folder, facts, classes=class_tables.real_classes(pairs.classes or ()), **said)
 
 
-def _empty(image: images.Image) -> tuple[Any, Any]:
-    import dask.array as da  # stands for pixels that come later, whatever their number
-
-    shape = len(image.bands), *image.shape
-    return da.zeros(shape, dtype=image.dtype, chunks=-1), da.zeros(image.shape, dtype=bool, chunks=-1)
-
-
 def create_group(folder: Path, name: str, data: Any) -> Any:
-    """Lay out one source, still without pixels, as CF with coordinates and CRS; returns its Zarr group, open for writing."""
+    """Lay out one source with its targets, still without pixels; returns its Zarr group, open for writing."""
     import dask.array as da
-    import zarr
 
-    rows, columns = data.sizes["y"], data.sizes["x"]
-    data["targets"] = ("y", "x"), da.zeros((rows, columns), dtype="uint8", chunks=-1)
+    data["targets"] = ("y", "x"), da.zeros((data.sizes["y"], data.sizes["x"]), dtype="uint8", chunks=-1)
     data["targets"].attrs = {"long_name": "class index", "ignore": conventions.IGNORE}
-    for variable in data.data_vars.values():  # as attrs: an `encoding` argument would drop it
-        variable.encoding.pop("grid_mapping", None)
-        variable.attrs["grid_mapping"] = "spatial_ref"
-    chunk = (min(CHUNK_PX, rows), min(CHUNK_PX, columns))
-    coding = {"compressors": arrays.compressors(1)}
-    encoding = {v: {**coding, "chunks": chunk} for v in ("valid", "targets")}
-    encoding["inputs"] = {**coding, "chunks": (data.sizes["channel"], *chunk)}
-    with quiet_zarr():
-        options: dict[str, Any] = {"mode": "a", "compute": False, "consolidated": False, "write_empty_chunks": True}
-        arrays.summed(data).to_zarr(folder, group=name, encoding=encoding, **options)
-    return zarr.open_group(folder, path=name, mode="r+")
+    return arrays.create_group(folder, name, data)
 
 
 def _fill(group: Any, image: images.Image, mask: masks.Mask, classes: tuple[dict, ...], rows: slice) -> None:

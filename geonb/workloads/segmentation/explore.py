@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from geonb.base.conventions import IGNORE, SPLIT_CODES
 from geonb.dashboards.explorer import Dim, Explorer, Place, Table
-from geonb.dashboards.layers import CIVIDIS, At, Grid, Layer, from_array, group_of, north_up
+from geonb.dashboards.imagery import bands_of, picture_of
+from geonb.dashboards.layers import CIVIDIS, Grid, Layer, from_array, group_of, north_up
 from geonb.dashboards.page import caption_of, notes_html
 from geonb.plots.cells import ground_in
-from geonb.plots.maps import crs_of, default_bands, edges, percentiles, stretched
+from geonb.plots.maps import crs_of, edges
 from geonb.plots.style import SPLIT_COLOURS, class_colours
 from geonb.prediction import overviews
 
@@ -40,12 +40,12 @@ def explorer(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Exp
     images = [group_of(arrays, name) for name in names]
     below = "image" if any(image is not None for image in images) else ""
     classes, models = ([str(name) for name in data[0][dim].values] for dim in ("class", "model"))
-    bands = _bands(images)
+    bands = bands_of(images)
     return Explorer(
         "map of the predictions",
         [_place(name, one) for name, one in zip(names, data, strict=True)],
         [Dim("model", models), Dim("class", classes)],
-        [*([Layer("image", "image", "image", _picture(images))] if below else []), *_layers(predictions, data, classes), *bands],
+        [*([Layer("image", "image", "image", picture_of(images))] if below else []), *_layers(predictions, data, classes), *bands],
         below=below, top="label",
         lines=[("split:", "split"), ("truth:", "truth"), *((f"{band.title}:", band.name) for band in bands)],
         table=Table("probability", "class", "model", heads="label"),
@@ -95,52 +95,6 @@ def _place(name: str, data: xr.Dataset) -> Place:
     crs, bounds = crs_of(data), edges(data)
     lines = ground_in(crs, bounds) if crs is not None else {}
     return Place(name, {"": Grid(bounds, (data.sizes["y"], data.sizes["x"]))}, crs, lines)
-
-
-def _picture(images: list[xr.Dataset | None]) -> Any:
-    """The bands that are shown, stretched by the whole scene, so that colours do not change while one zooms."""
-    limits: dict[int, list[tuple[float, float]]] = {}
-
-    def read(place: int, at: At, slices: Any) -> np.ndarray:
-        image = images[place]
-        if image is None:
-            return np.zeros((1, 1, 4), np.uint8)
-        bands = {"channel": default_bands(image.channel.values)}
-        if place not in limits:
-            step = max(1, max(image.sizes["y"], image.sizes["x"]) // 500)
-            whole = (
-                image[["inputs", "valid"]]
-                .isel(bands | {"y": slice(None, None, step), "x": slice(None, None, step)})
-                .load()
-            )
-            good = (
-                whole.inputs.transpose("channel", "y", "x").values[:, whole.valid.values.astype(bool)].astype("float32")
-            )
-            limits[place] = [percentiles(band) for band in good]
-        view = image[["inputs", "valid"]].isel(bands | dict(slices)).load()
-        return (stretched(view.inputs, view.valid, limits[place]) * 255).astype(np.uint8)
-
-    return read
-
-
-def _bands(images: list[xr.Dataset | None]) -> list[Layer]:
-    """Every band as numbers that a click tells; NaN where there is no data."""
-    there = [image for image in images if image is not None]
-    names = list(dict.fromkeys(str(n) for image in there for n in image.channel.values))
-    form = "integer" if all(image.inputs.dtype.kind in "iu" for image in there) else "5"
-
-    def reader(name: str) -> Any:
-        def read(place: int, at: At, slices: Any) -> np.ndarray:
-            image = images[place]
-            known = [] if image is None else [str(n) for n in image.channel.values]
-            if image is None or name not in known:
-                return np.full((1, 1), np.nan)
-            view = image[["inputs", "valid"]].isel(dict(slices) | {"channel": known.index(name)}).load()
-            return np.where(view.valid.values.astype(bool), view.inputs.values.astype(float), np.nan)
-
-        return read
-
-    return [Layer(f"band-{name}", name, "numbers", reader(name), form=form, shown=False) for name in names]
 
 
 def _packs(models: list[str], bands: list[str]) -> list[dict[str, Any]]:
