@@ -15,7 +15,7 @@ import numpy as np
 
 from geonb.base import files as base_files
 from geonb.base.conventions import short
-from geonb.rasters import grids, images, sources, validity
+from geonb.rasters import grids, images, sources, validity, vectors
 from geonb.rasters.images import NO_CODE
 from geonb.workloads.segmentation import footprints, projecting
 from geonb.workloads.segmentation.class_tables import CODES, look_up_sorted, real_classes, targets
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 COLOUR = 2**24  # codes from here on are colours that no class has
 REACH_M = 2e6  # from the centre of a plane, up to where its metres are true to 2 %
-VECTORS = (".shp", ".gpkg", ".geojson", ".json", ".fgb", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class Mask:
     @property
     def is_vector(self) -> bool:
         """Whether the file holds polygons."""
-        return self.path.suffix.lower() in VECTORS
+        return self.path.suffix.lower() in vectors.SUFFIXES
 
 
 def read_polygons(mask: Mask) -> gpd.GeoDataFrame:
@@ -75,21 +74,7 @@ def read_polygons(mask: Mask) -> gpd.GeoDataFrame:
     import geopandas as gpd
     import pandas as pd
 
-    parquet, options = mask.path.suffix.lower() == ".parquet", {}
-    if mask.path.is_file():
-        base_files.check_shapefile(mask.path)
-    try:
-        layers = None if parquet else gpd.list_layers(mask.path)
-    except Exception as error:  # each reader has its own kinds
-        raise ValueError(f"{mask.path} is not a vector file that can be opened ({short(error)})") from None
-    if layers is not None:
-        options["layer"] = _layer(mask, layers)
-    try:
-        frame = gpd.read_parquet(mask.path) if parquet else gpd.read_file(mask.path, **options)
-    except Exception as error:
-        raise ValueError(f"{mask.path} is not a vector file that can be opened ({short(error)})") from None
-    if not isinstance(frame, gpd.GeoDataFrame):
-        raise ValueError(f"{mask.path} is a table without geometries")
+    frame = vectors.read_frame(mask.path, mask.layer, f"column={mask.column}")
     columns = [c for c in frame.columns if c != frame.geometry.name]
     if mask.every is None and mask.column not in columns:
         raise ValueError(
@@ -99,12 +84,7 @@ def read_polygons(mask: Mask) -> gpd.GeoDataFrame:
     everything, frame = len(frame), frame[~(frame.geometry.isna() | frame.geometry.is_empty)]
     if frame.empty:
         raise ValueError(f"{mask.path} holds no polygons")
-    if frame.crs is None:
-        raise ValueError(f"{mask.path} has no CRS (a shapefile keeps it in its .prj file). Give it one")
-    if not grids.on_earth(frame.crs):
-        raise ValueError(
-            f"{mask.path} has a local CRS ({frame.crs.name}): nobody knows where on Earth it lies. Give it another"
-        )
+    vectors.check_crs(mask.path, frame)
     values = pd.Series(mask.every, frame.index) if mask.every else frame[mask.column]
     if values.dtype.kind not in "iufb":
         values = values.map(lambda text: text.strip() or None if isinstance(text, str) else text)
@@ -126,19 +106,6 @@ def read_polygons(mask: Mask) -> gpd.GeoDataFrame:
         notes.append(f"{mask.path.name}: {left_out} of {everything} {what}.")
     polygons.attrs["notes"] = notes
     return polygons
-
-
-def _layer(mask: Mask, layers: Any) -> str | None:
-    """The layer that is named, or the only one that holds geometries; None where there is none."""
-    names = layers["name"][layers["geometry_type"].notna()].tolist()
-    if mask.layer and not names:
-        raise ValueError(f"{mask.path} has no layer with geometries ({', '.join(layers['name'])}). Name another file")
-    if (len(names) > 1 and mask.layer is None) or mask.layer not in (None, *names):
-        what = "has several layers" if mask.layer is None else f"has no layer {mask.layer!r}"
-        raise ValueError(
-            f"{mask.path} {what}: {', '.join(names)}. Name one: {mask.path.name}:column={mask.column},layer={names[0]}"
-        )
-    return mask.layer or next(iter(names), None)
 
 
 def _areas(mask: Mask, shapes: gpd.GeoSeries) -> tuple[np.ndarray, list[str]]:

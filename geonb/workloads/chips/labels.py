@@ -1,0 +1,472 @@
+"""What is on each chip: from OpenStreetMap, from polygons, or from a class raster. Unknown is never "absent".
+
+A class is on a chip if its areas cover at least `min_share` of the chip, its lines run over at least `min_length_m` metres of it,
+or a point of it lies there. Areas of one class count together (each for itself: where two overlap, twice). Where an extract does
+not say anything of a part of a chip, what was found is on it, and of all else nothing is known (NA).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geonb.base import files as base_files
+from geonb.base import project
+from geonb.base.conventions import refuse, short
+from geonb.rasters import images, vectors
+from geonb.workloads.chips import cutting, osm
+from geonb.workloads.chips.quadkeys import Cell
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    import pandas as pd
+
+THIRTEEN = Path(__file__).with_name("labels.yaml")  # the classes of the original
+MIN_SHARE, MIN_LENGTH_M = 0.01, 10.0
+METRES = 6_371_008.8 * np.pi / 180  # a degree of a great circle
+CHUNK = 20_000  # chips that are joined at once
+HAIR_DEG = 1e-6  # by which an extent may fall short of a chip
+# The keys that most things have (taginfo.openstreetmap.org/keys), against which a misspelt one is noticed.
+KEYS = frozenset(re.findall(r"\w+", """
+abutters access admin_level aerialway aeroway amenity area artwork_type attraction barrier bicycle boundary bridge building
+bus cemetery club construction craft crop crossing cuisine covered cutting cycleway denomination embankment emergency
+entrance fence_type foot footway ford gauge generator genus geological golf government harbour healthcare height highway
+historic hoops horse industrial information intermittent junction landcover landuse lanes layer leaf_cycle leaf_type leisure
+lit location man_made material military monitoring natural network office oneway orchard parking pipeline place playground
+plant plants power product produce protect_class public_transport railway recycling religion resource residential roof route
+sauna sac_scale school seamark service shelter shop sidewalk smoothness social_facility species sport stadium station
+street_cabinet substation substance surface swimming_pool tactile_paving telecom toilets tourism tower tracktype
+traffic_calming traffic_sign trees tunnel type usage utility vending wall water water_source waterway wetland wheelchair
+width wood
+"""))  # fmt: skip
+Classes = dict[str, dict[str, frozenset[str] | None]]
+
+
+def read_classes(path: str | Path = THIRTEEN) -> Classes:
+    """Label -> OpenStreetMap key -> values, None for any, from a YAML file: ``Forest: {landuse: [forest], natural: "*"}``.
+
+    Raises
+    ------
+    ValueError
+        Listing, with its line, every label given twice, misspelt key and entry of another form.
+    """
+    import yaml
+
+    path = Path(path)
+    try:
+        root = yaml.compose(
+            path.read_text(encoding="utf-8"), yaml.SafeLoader
+        )  # as it is written: no is a value, not false
+    except OSError:
+        raise ValueError(f"There is no file of labels {path}. The one that comes with geonb is {THIRTEEN}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not readable YAML: {short(error)}") from None
+    if not isinstance(root, yaml.MappingNode) or not root.value:
+        raise ValueError(
+            f'{path} must hold lines `label: {{key: [value, value]}}`, for instance Forest: {{landuse: [forest], natural: "*"}}'
+        )
+    faults: list[str] = []
+    classes: Classes = {}
+    for label, node in root.value:
+        name, line = str(label.value).strip(), label.start_mark.line + 1
+        if name in classes or not name:
+            faults.append(
+                f"line {line}: label {name!r} is given twice. Put all of its keys in one place"
+                if name
+                else f"line {line}: no label"
+            )
+        if not isinstance(node, yaml.MappingNode) or not node.value:
+            faults.append(f'line {line}: {name} needs keys, as {{landuse: [forest], natural: "*"}}')
+            continue
+        classes[name] = _keys(node, name, faults)
+    refuse(f"{path} cannot be used", faults)
+    return classes
+
+
+def _keys(node: Any, label: str, faults: list[str]) -> dict[str, frozenset[str] | None]:
+    import yaml
+
+    keys: dict[str, frozenset[str] | None] = {}
+    for key_node, values in node.value:
+        key, line = str(key_node.value), key_node.start_mark.line + 1
+        near = [] if ":" in key or key in KEYS else get_close_matches(key, KEYS, n=1, cutoff=0.8)
+        if key in keys:
+            faults.append(f"line {line}: {label} has the key {key} twice")
+        if near:
+            faults.append(
+                f"line {line}: {label}: there is hardly a key {key!r} in OpenStreetMap. Did you mean {near[0]!r}?"
+            )
+        every = values.value if isinstance(values, yaml.SequenceNode) else [values]
+        if not every or not all(isinstance(v, yaml.ScalarNode) and v.value for v in every):
+            faults.append(f'line {line}: {label}: {key} needs values, as [forest, meadow], or "*" for any')
+            continue
+        texts = [v.value for v in every]
+        keys[key] = None if "*" in texts else frozenset(texts)
+    return keys
+
+
+def classes_of_tags(tags: Sequence[Mapping[str, str]], classes: Classes) -> tuple[np.ndarray, np.ndarray]:
+    """Which things have which class: (place in tags, place in classes), each pair once; values must be equal, not alike."""
+    wanted: dict[str, list[tuple[frozenset[str] | None, int]]] = {}
+    for number, keys in enumerate(classes.values()):
+        for key, values in keys.items():
+            wanted.setdefault(key, []).append((values, number))
+    pairs = {
+        (i, number)
+        for i, each in enumerate(tags)
+        for key in wanted.keys() & each.keys()
+        for values, number in wanted[key]
+        if (each[key] != "no" if values is None else each[key] in values)
+    }
+    found = np.array(sorted(pairs), np.int64).reshape(-1, 2)
+    return found[:, 0], found[:, 1]
+
+
+def label_chips(
+    chips: gpd.GeoDataFrame, labels: str | Path | Sequence[str | Path], classes: str | Path | Mapping[int, str] | None = None, *,
+    min_share: float = MIN_SHARE, min_length_m: float = MIN_LENGTH_M, extent: Any = None,
+) -> pd.DataFrame:  # fmt: skip
+    """The sparse table of labels: a row a chip, a column a class.
+
+    Parameters
+    ----------
+    chips : GeoDataFrame in OGC:CRS84 with `name`, as `cutting.cut_chips` gives it; for a class raster also `quadkey` and `zone`
+    labels : extracts (.osm.pbf, Overpass JSON, osm_data.json), a vector file with its classes (``file.geojson:all=building``,
+        ``file.gpkg:column=kind,layer=main``), or a class raster
+    classes : YAML of labels for OpenStreetMap, the original's thirteen by default; {code: name} for a class raster
+    min_share, min_length_m : share of the chip's area, 0-1; m
+    extent : polygon in OGC:CRS84, optional
+        Where all is mapped. By default what the extract says; of files that do not say it, the box around what they hold, with a
+        note; for a raster wherever it has data.
+
+    Returns
+    -------
+    DataFrame: Feature (name of the chip) and a column a class: 1, 0 or NA (not known), Int8. In its attrs `notes` and `version`,
+        which stands for the inputs and the settings.
+
+    Raises
+    ------
+    ValueError
+        If labels or classes cannot be used; if no class is found in them at all: says what is there instead.
+    """
+    import pandas as pd
+
+    items = (
+        project.split_files(labels)
+        if isinstance(labels, str)
+        else [str(item) for item in labels]
+        if isinstance(labels, Sequence)
+        else [str(labels)]
+    )
+    faults: list[str] = []
+    files = [
+        (path, *_options(item))
+        for item in items
+        for path in project.expand_files([_options(item)[0]], faults, "labels")
+    ]
+    refuse("These labels cannot be used", faults)
+    kinds = {_kind(path, options) for path, _, options in files}
+    if len(kinds) > 1:
+        raise ValueError(f"labels = {labels!r}: files of several kinds ({', '.join(sorted(kinds))}). Give those of one")
+    if kinds == {"raster"}:
+        if not isinstance(classes, Mapping):
+            raise ValueError(
+                f"{files[0][0]} is a class raster: give its classes as code and name, for instance {{1: 'forest', 2: 'water'}}"
+            )
+        values, names, notes = _raster_labels(chips, [path for path, _, _ in files], classes, min_share)
+    else:
+        things, numbers, names, known, notes = (
+            _osm_things(files, classes) if kinds == {"osm"} else _vector_things(files)
+        )
+        known = known if extent is None else extent
+        values = joined(chips, things, numbers, len(names), known, min_share=min_share, min_length_m=min_length_m)
+    if unknown := int((values < 0).any(axis=1).sum()):
+        notes.append(
+            f"{unknown} of {len(chips)} chips are not covered by the labels, at least in part: what is not found there is not known."
+        )
+    table = pd.DataFrame(values, columns=list(names)).astype("Int8").mask(values < 0)
+    table.insert(0, "Feature", chips["name"].to_numpy())
+    settings = [min_share, min_length_m, None if extent is None else extent.wkt, list(table["Feature"])]
+    said = (
+        {str(k): sorted(map(str, v)) if isinstance(v, frozenset | dict) else str(v) for k, v in names.items()}
+        if isinstance(names, Mapping)
+        else names
+    )
+    sums = [base_files.fingerprint(path)["sha256"] for path, _, _ in files]
+    table.attrs = {
+        "notes": notes,
+        "version": base_files.key_of([settings, said, sums, [options for _, _, options in files]]),
+    }
+    return table
+
+
+def _options(item: str) -> tuple[str, dict[str, str]]:
+    """The file, and what is said of it: ``a.gpkg:column=kind,layer=main``."""
+    path, *rest = re.split(r":(?=\w+=)", item.strip(), maxsplit=1)
+    given = dict(text.split("=", 1) for text in re.split(r",\s*(?=\w+=)", rest[0])) if rest else {}
+    odd = set(given) - {"all", "column", "layer"}
+    if odd or {"all", "column"} <= set(given):
+        raise ValueError(f"labels: {item}: give all=CLASS or column=NAME, and layer=NAME if there are several")
+    return path, given
+
+
+def _kind(path: Path, options: Mapping[str, str]) -> str:
+    suffix = path.suffix.lower()
+    if suffix in osm.BINARY or (suffix == ".json" and not options):
+        return "osm"
+    return "vector" if suffix in vectors.SUFFIXES else "raster"
+
+
+def _osm_things(files: Sequence[tuple], classes: Any) -> tuple[Any, Any, Classes, Any, list[str]]:
+    import shapely
+
+    table = osm.read_osm([path for path, _, _ in files])
+    wanted = read_classes(THIRTEEN if classes is None else classes)
+    rows, numbers = classes_of_tags(table["tags"].tolist(), wanted)
+    notes = list(table.attrs["notes"])
+    if not len(rows):
+        frequent = {}
+        for tags in table["tags"]:
+            for tag in tags.items():
+                frequent[tag] = frequent.get(tag, 0) + 1
+        most = ", ".join(f"{k}={v} ({n})" for (k, v), n in sorted(frequent.items(), key=lambda item: -item[1])[:8])
+        raise ValueError(
+            f"Nothing in {files[0][0]} has a tag of the classes ({', '.join(wanted)}). Most frequent there: {most}"
+        )
+    known = table.attrs["extent"]
+    if known is None:
+        known = shapely.box(*table.total_bounds)
+        notes.append(f"{files[0][0]} does not say what area it covers: taken is the box around all it holds.")
+    return table.geometry.to_numpy()[rows], numbers, wanted, known, notes
+
+
+def _vector_things(files: Sequence[tuple]) -> tuple[Any, Any, dict[str, int], Any, list[str]]:
+    import pandas as pd
+    import shapely
+
+    shapes, texts, notes = [], [], []
+    for path, _, options in files:
+        frame = vectors.read_frame(path, options.get("layer"), ",".join(f"{k}={v}" for k, v in options.items()))
+        columns = [c for c in frame.columns if c != frame.geometry.name]
+        column = options.get("column")
+        if "all" not in options and column not in columns:
+            what = f"has no class column {column!r}" if column else "needs to be told where the classes stand"
+            raise ValueError(
+                f"{path} {what}. If every polygon is one class: {path.name}:all=building. "
+                f"If not, its columns are {', '.join(columns) or 'none'}: {path.name}:column={columns[0] if columns else 'NAME'}"
+            )
+        vectors.check_crs(path, frame)
+        found, left, text = _usable(frame)
+        notes += [f"{path.name}: {line}" for line in text]
+        shapes.append(found)
+        texts += [options["all"]] * len(found) if "all" in options else frame[column].to_numpy()[left].tolist()
+    geometry = np.concatenate(shapes)
+    some = ~pd.isna(np.array(texts, object)) & np.array([str(text).strip() != "" for text in texts], bool)
+    if (~some).any():
+        notes.append(f"{int((~some).sum())} shapes have no class, and are left out.")
+    if not some.any():
+        raise ValueError(f"{files[0][0]} holds no shape with a class. Is the file complete?")
+    names = {
+        str(name): i
+        for i, name in enumerate(sorted({str(t).strip() for t, kept in zip(texts, some, strict=True) if kept}))
+    }
+    numbers = np.array([names[str(t).strip()] for t, kept in zip(texts, some, strict=True) if kept])
+    notes.append(
+        "The polygons do not say what area was mapped: taken is the box around them. Beyond it nothing is known; give `extent` if you do."
+    )
+    return geometry[some], numbers, names, shapely.box(*shapely.total_bounds(geometry)), notes
+
+
+def _usable(frame: gpd.GeoDataFrame) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Shapes in OGC:CRS84, mended where they cross themselves; which rows are left; and what was done."""
+    import shapely
+
+    filled = ~(frame.geometry.isna() | frame.geometry.is_empty).to_numpy()
+    moved = (
+        shapely.force_2d(frame.geometry[filled].to_crs("OGC:CRS84").to_numpy()) if filled.any() else np.empty(0, object)
+    )
+    odd = ~shapely.is_valid(moved)
+    moved[odd] = shapely.make_valid(moved[odd], method="structure", keep_collapsed=False)
+    kept = ~shapely.is_empty(moved) & np.isfinite(shapely.bounds(moved)).all(axis=1)
+    left = np.flatnonzero(filled)[kept]
+    notes = [f"{int(odd.sum())} shapes cross or overlap themselves, and were mended."] * bool(odd.any())
+    notes += [f"{len(frame) - len(left)} of {len(frame)} shapes are empty or lie nowhere, and are left out."] * (
+        len(left) < len(frame)
+    )
+    return moved[kept], left, notes
+
+
+def joined(
+    chips: gpd.GeoDataFrame, shapes: np.ndarray, numbers: np.ndarray, classes: int, extent: Any = None, *,
+    min_share: float = MIN_SHARE, min_length_m: float = MIN_LENGTH_M,
+) -> np.ndarray:  # fmt: skip
+    """Which classes are on which chips.
+
+    Parameters
+    ----------
+    chips : GeoDataFrame in OGC:CRS84, outlines of chips
+    shapes : ndarray (thing,) of valid geometries in OGC:CRS84
+    numbers : ndarray (thing,) of int, the class of each
+    classes : int, how many there are
+    extent : polygon in which all is mapped; None: everywhere
+
+    Returns
+    -------
+    ndarray (chip, class) of int8: 1, 0, -1 where it is not known
+    """
+    import shapely
+
+    outlines = chips.geometry.to_numpy()
+    values = np.zeros((len(outlines), classes), np.int8)
+    tree = shapely.STRtree(shapes)
+    for start in range(0, len(outlines), CHUNK):
+        some = outlines[start : start + CHUNK]
+        chip, thing = tree.query(some, predicate="intersects")
+        share, length, point = _overlaps(some, shapes, chip, thing)
+        key = chip * classes + numbers[thing]
+        sums = [np.bincount(key, weight, len(some) * classes).reshape(-1, classes) for weight in (share, length, point)]
+        enough = (sums[0] >= min_share) & (sums[0] > 0) | (sums[1] >= min_length_m) & (sums[1] > 0) | (sums[2] > 0)
+        values[start : start + CHUNK] = enough
+    if extent is not None:
+        wide = shapely.buffer(extent, HAIR_DEG)
+        shapely.prepare(wide)
+        values[~shapely.covers(wide, outlines)[:, None] & (values == 0)] = -1
+    return values
+
+
+def _overlaps(outlines: np.ndarray, shapes: np.ndarray, chip: np.ndarray, thing: np.ndarray) -> tuple:
+    """Of pairs that meet: share of the chip's area, length in metres, whether it is a point."""
+    import shapely
+
+    share, length = np.zeros(len(chip)), np.zeros(len(chip))
+    dimension = shapely.get_dimensions(shapes)[thing]
+    inside = _inside(outlines, shapes, chip, thing)
+    cut = shapes[thing]
+    whole = np.zeros(len(chip), bool)  # chips that lie within a thing
+    big = np.flatnonzero((dimension == 2) & ~inside)
+    shapely.prepare(shapes[np.unique(thing[big])])
+    whole[big] = shapely.covers(shapes[thing[big]], outlines[chip[big]])
+    part = (dimension > 0) & ~inside & ~whole
+    cut[part] = _cut(outlines, shapes, chip[part], thing[part])
+    area = (dimension == 2) & ~whole
+    areas = shapely.area(outlines)
+    share[area] = shapely.area(cut[area]) / areas[chip[area]]
+    share[whole] = 1.0
+    lines = np.flatnonzero(dimension == 1)
+    latitude = shapely.get_y(shapely.centroid(outlines))
+    length[lines] = _metres(cut[lines], latitude[chip[lines]])
+    return share, length, dimension == 0
+
+
+def _cut(outlines: np.ndarray, shapes: np.ndarray, chip: np.ndarray, thing: np.ndarray) -> np.ndarray:
+    """The parts of things that lie on chips; cut by upright rectangles where the chips are some, which is nine times faster."""
+    import shapely
+
+    cut, boxes = np.empty(len(chip), object), shapely.bounds(outlines)
+    upright = np.isclose(
+        shapely.area(outlines), (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), rtol=1e-9, atol=0
+    )[chip]
+    skew = ~upright
+    cut[skew] = shapely.intersection(shapes[thing[skew]], outlines[chip[skew]])
+    order = np.flatnonzero(upright)[np.argsort(chip[upright], kind="stable")]
+    for pairs in np.split(order, np.flatnonzero(np.diff(chip[order])) + 1) if len(order) else ():
+        cut[pairs] = shapely.clip_by_rect(shapes[thing[pairs]], *boxes[chip[pairs[0]]])
+    return cut
+
+
+def _inside(outlines: np.ndarray, shapes: np.ndarray, chip: np.ndarray, thing: np.ndarray) -> np.ndarray:
+    """Whether things surely lie in the chip: their box in the upright one that the chip's four corners leave."""
+    import shapely
+
+    corners = shapely.get_coordinates(outlines).reshape(len(outlines), 5, 2)[:, :4]
+    x, y = np.sort(corners[..., 0], axis=1), np.sort(corners[..., 1], axis=1)
+    inner, boxes = np.stack([x[:, 1], y[:, 1], x[:, 2], y[:, 2]], axis=1)[chip], shapely.bounds(shapes)[thing]
+    return (boxes[:, :2] >= inner[:, :2]).all(axis=1) & (boxes[:, 2:] <= inner[:, 2:]).all(axis=1)
+
+
+def _metres(lines: np.ndarray, latitude: np.ndarray) -> np.ndarray:
+    """Lengths of lines in degrees, near some latitudes, in metres on a sphere."""
+    import shapely
+
+    pieces, owner = shapely.get_parts(lines, return_index=True)
+    places, piece = shapely.get_coordinates(pieces, return_index=True)
+    step = np.diff(places, axis=0)
+    same = piece[1:] == piece[:-1]
+    at = owner[piece[1:]][same]
+    metres = np.hypot(step[same, 0] * np.cos(np.radians(latitude[at])), step[same, 1]) * METRES
+    return np.bincount(at, metres, len(lines))
+
+
+def _raster_labels(
+    chips: gpd.GeoDataFrame, paths: Sequence[Path], classes: Mapping[int, str], min_share: float
+) -> tuple:
+    """Values (chip, class) by shares of the pixels of class rasters; what could be in the rest of a chip is not known."""
+    names, notes = (
+        {str(name): code for code, name in classes.items()},
+        [f"Labels are shares of a class raster ({min_share:g} of a chip and more)."],
+    )
+    place = {(int(z), str(q)): [] for z, q in zip(chips["zone"], chips["quadkey"], strict=True)}
+    for i, (z, q) in enumerate(zip(chips["zone"], chips["quadkey"], strict=True)):
+        place[int(z), str(q)].append(i)
+    first = Cell(str(chips["quadkey"].iloc[0]), int(chips["zone"].iloc[0]))
+    shares, told = np.zeros((len(chips), len(names))), np.zeros(len(chips))
+    codes = np.array(list(names.values()))
+    for path in paths:
+        image = images.open_image(path)
+        if len(image.channels) != 1 or np.dtype(image.dtype).kind not in "iu":
+            raise ValueError(
+                f"{path} is no class raster: it has {len(image.channels)} bands of {image.dtype}, and one of whole numbers is wanted"
+            )
+        size = _fine_enough(image, first)
+        lattice = cutting.lattice_of(image, first.grid, first.zoom, size)
+        for row, inputs, valid in cutting.warped(image, lattice, resampling="nearest"):
+            for column in lattice.columns:
+                for i in place.get((lattice.zone, lattice.cell(column, row).quadkey), ()):
+                    x = lattice.slices(column, row)[1]
+                    here = inputs[0, :, x][valid[:, x]]
+                    shares[i] += (here[:, None] == codes).sum(axis=0) / size**2
+                    told[i] += len(here) / size**2
+    values = (shares >= min_share).astype(np.int8)
+    values[(values == 0) & (shares + (1 - told)[:, None] >= min_share + 1e-9)] = -1
+    return values, names, notes
+
+
+def _fine_enough(image: images.Image, cell: Cell) -> int:
+    """Pixels along a chip, so that about as many are looked at as the raster has there."""
+    from geonb.rasters import grids
+
+    _, south, _, north = cell.footprint.bounds
+    side = (north - south) * METRES
+    return int(np.clip(2 ** np.ceil(np.log2(side / grids.pixel_size_m(*image.grid))), 16, 1024))
+
+
+def dense(sparse: pd.DataFrame) -> pd.DataFrame:
+    """The dense table: name and list of labels of each chip of which all is known; the others have no row."""
+    import pandas as pd
+
+    known = sparse[sparse.notna().all(axis=1)]
+    names = np.array(sparse.columns[1:])
+    lists = [names[row].tolist() for row in known.iloc[:, 1:].to_numpy(np.int8).astype(bool)]
+    return pd.DataFrame({"name": known["Feature"].to_numpy(), "labels": lists})
+
+
+def write_labels(sparse: pd.DataFrame, folder: str | Path) -> list[Path]:
+    """Write ``sparse.csv`` (not known: empty), ``dense.json`` (name -> labels), and last ``labels.json`` with version and notes."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    each = dense(sparse)
+    base_files.write_text(folder / "sparse.csv", sparse.to_csv(index=False))
+    base_files.write_text(
+        folder / "dense.json", json.dumps(dict(zip(each["name"], each["labels"], strict=True)), indent=1)
+    )
+    base_files.write_json(
+        folder / "labels.json",
+        {"version": sparse.attrs["version"], "notes": sparse.attrs["notes"], "chips": len(sparse)},
+    )
+    return [folder / name for name in ("sparse.csv", "dense.json", "labels.json")]
