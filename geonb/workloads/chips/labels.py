@@ -419,13 +419,17 @@ def _raster_labels(
     codes = np.array(list(names.values()))
     for path in paths:
         image = images.open_image(path)
-        if len(image.channels) != 1 or np.dtype(image.dtype).kind not in "iu":
+        if len(image.channels) != 1:
             raise ValueError(
-                f"{path} is no class raster: it has {len(image.channels)} bands of {image.dtype}, and one of whole numbers is wanted"
+                f"{path} is no class raster: it has {len(image.channels)} bands, and one of whole numbers is wanted"
             )
         size = _fine_enough(image, first)
         lattice = cutting.lattice_of(image, first.grid, first.zoom, size)
         for row, inputs, valid in cutting.warped(image, lattice, resampling="nearest"):
+            if (broken := inputs[:, valid] % 1 != 0).any():
+                raise ValueError(
+                    f"{path} is no class raster: it holds {inputs[:, valid][broken][0]:g}, and whole numbers are wanted"
+                )
             for column in lattice.columns:
                 for i in place.get((lattice.zone, lattice.cell(column, row).quadkey), ()):
                     x = lattice.slices(column, row)[1]
