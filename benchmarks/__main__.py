@@ -28,6 +28,7 @@ NAMES = (
     "interpretation",
     "checksums",
     "explorer",
+    "search",
     "startup",
 )
 HERE = Path(__file__).parent

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 COLUMNS = ("id", "name", "time", "labels", "source", "group")
-ROWS = 8192  # that are read to get at one
+ROWS = 2048  # that are read to get at one
 
 
 def checked(samples: pd.DataFrame, count: int) -> gpd.GeoDataFrame:

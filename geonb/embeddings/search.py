@@ -127,7 +127,7 @@ class Index:
                 )
         if len(rows) and by == "mean":
             asked = unit(asked.mean(axis=0, keepdims=True), "The mean of the samples that ask")
-        found, scores = self._nearest(asked, count, allowed)
+        found, scores = self.nearest(asked, count, allowed)
         if len(rows) and by == "best" and len(asked) > 1:
             found, scores = _best_of(found, scores, count)
         return self.answers(found, scores, several=len(found) > 1)
@@ -176,12 +176,24 @@ class Index:
         """Which samples may answer: bool (sample,)."""
         return within.mask(self.table, self.live)
 
-    def _nearest(self, asked: np.ndarray, count: int, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and scores, (query, count); -1 and -inf where there are no more."""
+    def nearest(self, asked: np.ndarray, count: int, allowed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The rows most like each vector, without what they are: for many at once.
+
+        Parameters
+        ----------
+        asked : float32 array (query, dim), of length one
+        allowed : bool array (sample,), optional
+            Which may answer; by default all that were not removed.
+
+        Returns
+        -------
+        rows, scores : arrays (query, answer), best first; -1 and -inf where there are no more
+        """
+        allowed = self.live if allowed is None else allowed
         kept = int(allowed.sum())
         count = min(count, kept)
         if self.info["kind"] == "exact" or kept <= FEW:
-            if len(asked) >= exact.MANY and kept == len(allowed) and self._half is None and exact.is_fast():
+            if len(asked) >= exact.MANY and 2 * kept > len(allowed) and self._half is None and exact.is_fast():
                 self._half = exact.halves(self.vectors)
             return exact.top(self.vectors, asked, count, allowed, self._half)
         want = int(np.ceil((SPARE * count + 16) * len(allowed) / kept))
