@@ -176,7 +176,9 @@ class Index:
         """Which samples may answer: bool (sample,)."""
         return within.mask(self.table, self.live)
 
-    def nearest(self, asked: np.ndarray, count: int, allowed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def nearest(
+        self, asked: np.ndarray, count: int, allowed: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The rows most like each vector, without what they are: for many at once.
 
         Parameters

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from geonb.registry import Parameter, Workload
+from geonb.registry import SHARED_STEPS, Parameter, Workload
 from geonb.workloads.chips.figures import CHIPS
 
 RECORD = Workload(
@@ -25,6 +25,7 @@ RECORD = Workload(
     explore="geonb.workloads.chips.explore:explorer",
     figures=CHIPS,
     headline="map",
+    steps=(*SHARED_STEPS, "07_similar_places"),
     defaults={
         "network": "resnet18:dropout=0.2",
         "loss": "bce",
@@ -58,6 +59,15 @@ RECORD = Workload(
             check="geonb.workloads.chips.networks:check_build",
             options="geonb.workloads.chips.networks:OPTIONS",
         ),
+        "query": Parameter(
+            "what is looked for: a quadkey, 'latitude, longitude', 'west, south, east, north', or a picture; none: a rare label"
+        ),
+        "count": Parameter("answers of a search", 1, 1000),
+        "within": Parameter("only chips with one of these labels, comma separated"),
+        "vectors": Parameter(
+            "vectors brought from elsewhere: a GeoParquet, or a raster of embedding bands", files=True
+        ),
+        "k": Parameter("answers that count for mAP@k", 1, 1000),
         "loss": Parameter(
             "loss and its options, name:key=value",
             check="geonb.workloads.chips.losses:check_loss",

@@ -223,6 +223,29 @@ def told_and_true(predictions: xr.DataTree, store: ChipStore, seed: int = 0) -> 
 
 
 @styled
+def ranked(store: ChipStore, answers: Any, asked: Sequence[int] = ()) -> Figure:
+    """Answers of a search as pictures, the best first, after the chips that ask.
+
+    Parameters
+    ----------
+    answers : of :meth:`geonb.embeddings.search.Index.search`, with ``row``, the chip's row in the store
+    asked : rows of the chips that ask
+    """
+    rows = [*asked, *answers["row"].astype(int)]
+    words = ["asked", *[""] * (len(asked) - 1)] if len(asked) else []
+    words += [f"{rank}: {score:.3f}" for rank, score in zip(answers["rank"], answers["score"], strict=True)]
+    figure, axes = _gallery(len(rows))
+    for ax, row, tile, told in zip(axes, rows, rgb_tiles(store, rows), words, strict=False):
+        _chip(ax, tile, told, store.index["labels"].iloc[row] or "no label")
+        if row in asked:
+            ax.add_patch(plt.Rectangle((0, 0), 1, 1, transform=ax.transAxes, fill=False, lw=4, color="#e0218a"))
+    figure.tight_layout()
+    return finish(
+        figure, store.meta, "Above each its rank and cosine similarity, below its labels, which the search did not see."
+    )
+
+
+@styled
 def class_scores(scores: xr.Dataset, metric: str = "average_precision", split: str = "test") -> Figure:
     """One metric of each class with its interval, models side by side, and how many chips have it."""
     chosen, models = scores.sel(split=split, class_metric=metric), models_of(scores)

@@ -1,0 +1,336 @@
+"""Where else does it look like this? The chips of a store by the vectors of a network: indexed, asked, and looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from geonb.base import project
+from geonb.base.files import key_of
+from geonb.dashboards.explorer import Dim, Explorer, Place
+from geonb.dashboards.imagery import picture_of
+from geonb.dashboards.layers import CIVIDIS, At, Grid, Layer, group_of
+from geonb.dashboards.likeness import Likeness
+from geonb.dashboards.page import caption_of, notes_html
+from geonb.embeddings.brought import read_vectors
+from geonb.embeddings.search import Index, build_index, open_index
+from geonb.plots.cells import ground_in
+from geonb.plots.maps import crs_of, edges
+from geonb.workloads.chips import baselines
+from geonb.workloads.chips.figures import rgb_tiles
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+    from geonb.base.run_folder import RunFolder
+    from geonb.workloads.chips.store import ChipStore
+    from geonb.workloads.chips.task import MultiLabel
+
+FOLDER = "similar"  # of a run: its index
+BATCH = 64
+PACKS = (
+    (900, 16, 1),
+    (700, 12, 1),
+    (500, 8, 1),
+    (400, 8, 2),
+    (300, 6, 3),
+    (200, 4, 4),
+)  # px of an image, components, every n-th chip
+
+
+def vectors_of(store: ChipStore, model: MultiLabel, batch: int = BATCH, precision: str = "auto") -> np.ndarray:
+    """The network's vector of every chip: float32 (chip, dim)."""
+    return _each(store, encoder(model, precision), batch)
+
+
+def histograms_of(store: ChipStore, batch: int = BATCH) -> np.ndarray:
+    """The colour histogram of every chip, about its mean over the store: float32 (chip, channel * bin)."""
+    found = _each(store, baselines.histograms, batch)
+    return found - found.mean(axis=0)
+
+
+def untrained(model: MultiLabel, seed: int = 0) -> MultiLabel:
+    """The same network before it was trained, by the seed."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return type(model)(model.card, weights=False).eval()
+
+
+def encoder(model: MultiLabel, precision: str = "auto") -> Callable[[np.ndarray], np.ndarray]:
+    """A task as a function of standardised chips (n, channel, y, x) -> vectors float32 (n, dim), on the best device there is."""
+    import torch
+
+    from geonb.training.devices import best_device
+    from geonb.training.task import precision_of
+
+    device, precision = best_device(), precision_of(precision)
+    model = model.to(device).eval()
+
+    def encode(inputs: np.ndarray) -> np.ndarray:
+        with torch.inference_mode(), torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+            return model.encode(torch.as_tensor(inputs).to(device)).float().cpu().numpy()
+
+    return encode
+
+
+def _each(store: ChipStore, function: Callable, batch: int) -> np.ndarray:
+    chips = store.windows()
+    parts = [list(range(i, min(i + batch, len(chips)))) for i in range(0, len(chips), batch)]
+    return np.concatenate([function(chips.batch(part)["inputs"].numpy()) for part in parts]).astype(np.float32)
+
+
+def samples_of(store: ChipStore) -> gpd.GeoDataFrame:
+    """The chips as an index takes them: ``id`` is source and quadkey, ``group`` the parent tile."""
+    import geopandas as gpd
+
+    table = gpd.read_parquet(store.path / "index.parquet")
+    return gpd.GeoDataFrame(
+        {
+            "id": ids_of(store), "name": table["quadkey"], "quadkey": table["quadkey"], "source": table["source"],
+            "time": table["time"], "labels": [text.split(", ") if text else [] for text in table["labels"]],
+            "group": table["parent"], "split": table["split"].astype(str), "row": np.arange(len(table)),
+        },
+        geometry=table.geometry, crs=table.crs,
+    )  # fmt: skip
+
+
+def ids_of(store: ChipStore) -> np.ndarray:
+    """The id of every chip: its source and its quadkey."""
+    return (store.index["source"].astype(str) + "/" + store.index["quadkey"]).to_numpy(object)
+
+
+def fingerprint(store: ChipStore, model: MultiLabel) -> str:
+    """What stands for a trained network and the chips it saw."""
+    card = model.card
+    return key_of(
+        {
+            "network": card["network"],
+            "training": card.get("training"),
+            "best": card.get("best"),
+            "store": store.meta["key"],
+        }
+    )
+
+
+def index_chips(
+    run: RunFolder, store: ChipStore, model: MultiLabel, vectors: str | None = None, kind: str = "auto"
+) -> Index:
+    """The index of a run's chips in its folder ``similar``: the one that is there if it is of this network, else a new one.
+
+    Parameters
+    ----------
+    vectors : str, optional
+        Brought from elsewhere, see :func:`geonb.embeddings.brought.read_vectors`: they are indexed instead, each where it lies.
+    kind : auto, exact or ann
+    """
+    folder = Path(run.path) / FOLDER
+    if vectors:
+        (file,) = project.expand_files([vectors], faults := [], "vectors") or [Path(vectors)]
+        if faults:
+            raise ValueError("; ".join(faults))
+        brought = read_vectors(file)
+        return build_index(
+            folder,
+            brought.vectors,
+            brought.samples,
+            model=f"brought from {Path(file).name}",
+            kind=kind,
+            notes=brought.notes,
+        )
+    mark = fingerprint(store, model)
+    try:
+        return open_index(folder, mark)
+    except (FileNotFoundError, ValueError):  # none, of another network, or damaged: it is made of what the run has
+        return build_index(
+            folder, vectors_of(store, model), samples_of(store), model=mark, kind=kind, notes=store.meta["notes"]
+        )
+
+
+def query_of(text: str | None, store: ChipStore, model: MultiLabel) -> Any:
+    """What a text asks for, as :meth:`geonb.embeddings.search.Index.search` takes it.
+
+    Parameters
+    ----------
+    text : str, optional
+        A quadkey, or ``source/quadkey``; ``latitude, longitude``; ``west, south, east, north`` in degrees; a picture's file. None: the
+        chip with the rarest label of the test split.
+
+    Raises
+    ------
+    ValueError
+        If it is none of these.
+    """
+    ids = ids_of(store)
+    if text is None:
+        return str(ids[_rarest(store)])
+    text = text.strip()
+    quadkeys = store.index["quadkey"].to_numpy()
+    if text in ids or (same := np.flatnonzero(quadkeys == text)).size:
+        return text if text in ids else [str(one) for one in ids[same]]
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) == 2:
+        return numbers[1], numbers[0]
+    if len(numbers) == 4:
+        return tuple(numbers)
+    if (file := next((place / text for place in project.places() if (place / text).is_file()), None)) is not None:
+        return encoder(model)(picture_chip(file, store)[None])[0]
+    raise ValueError(
+        f"query = {text!r} is no chip of {store.path.name}, no place and no file. Give a quadkey ({quadkeys[0]}), 'latitude, longitude', "
+        "'west, south, east, north', or a picture"
+    )
+
+
+def _rarest(store: ChipStore) -> int:
+    """Row of a chip of the test split with its rarest label."""
+    targets, share = np.nan_to_num(store.targets(np.arange(len(store)))), np.asarray(store.meta["prevalence"])
+    mine = np.flatnonzero((store.index["split"] == "test").to_numpy())
+    mine = mine if len(mine) else np.arange(len(store))
+    rare = np.where(targets[mine] > 0, share, np.inf).min(axis=1)
+    return int(mine[rare.argmin()])
+
+
+def picture_chip(file: Path, store: ChipStore) -> np.ndarray:
+    """A picture as a standardised chip (channel, y, x), brought to the chips' size.
+
+    Raises
+    ------
+    ValueError
+        If it is no picture, or has other bands than the chips.
+    """
+    import rasterio
+    from rasterio.errors import RasterioIOError
+
+    from geonb.rasters.sources import quiet
+
+    size, channels = store.meta["parameters"]["size"], len(store.channels)
+    try:
+        with quiet(), rasterio.open(file) as data:
+            if data.count < channels:
+                raise ValueError(
+                    f"{file} has {data.count} bands, and chips have {channels} ({', '.join(store.channels)})"
+                )
+            values = data.read(
+                list(range(1, channels + 1)),
+                out_shape=(channels, size, size),
+                resampling=rasterio.enums.Resampling.average,
+            )
+    except RasterioIOError as error:
+        raise ValueError(f"{file} is no picture that can be read ({str(error)[:120]})") from None
+    mean, std = (np.array(store.meta["statistics"][key], np.float32)[:, None, None] for key in ("mean", "std"))
+    return (values.astype(np.float32) - mean) / std
+
+
+def rows_of(asked: Any, store: ChipStore) -> list[int]:
+    """Rows of the chips that a query names; none of a place or a vector."""
+    named = [asked] if isinstance(asked, str) else list(asked) if isinstance(asked, list) else []
+    return [int(np.flatnonzero(ids_of(store) == one)[0]) for one in named]
+
+
+def label_of(asked: Any, store: ChipStore) -> str:
+    """What the asking chip shows, in one word: its rarest label; of a query that names no chip, the rarest of all."""
+    share, rows = np.asarray(store.meta["prevalence"]), rows_of(asked, store)
+    there = np.flatnonzero(np.nan_to_num(store.targets(rows)).any(axis=0)) if rows else np.flatnonzero(share > 0)
+    there = there if len(there) else np.arange(len(share))
+    return store.names[int(there[share[there].argmin()])]
+
+
+def judged(answers: gpd.GeoDataFrame, label: str) -> tuple[list[str], list[str]]:
+    """Ids of the answers that have a label, and of those that do not."""
+    has = np.array([label in one for one in answers["labels"]], bool)
+    return answers["id"][has].tolist(), answers["id"][~has].tolist()
+
+
+def beside(store: ChipStore, model: MultiLabel, seed: int = 0) -> dict[str, np.ndarray]:
+    """Vectors of every chip by the network, by the same network untrained, and the histogram of its colours."""
+    return {
+        "network": vectors_of(store, model),
+        "untrained": vectors_of(store, untrained(model, seed)),
+        "colour-histogram": histograms_of(store),
+    }
+
+
+class ChipTiles:
+    """The chips of a source on their grid, as :class:`geonb.dashboards.likeness.Tiles`."""
+
+    reach = (0, 0)  # chips do not overlap
+
+    def __init__(self, store: ChipStore, source: str, vectors: np.ndarray) -> None:
+        self.store, self.times = store, np.array(["NaT"], "datetime64[ns]")
+        size, grid = store.meta["parameters"]["size"], store._grids[source]
+        self.shape = grid.sizes["y"] // size, grid.sizes["x"] // size
+        index = store.index
+        rows = np.flatnonzero((index["source"] == source).to_numpy())
+        self.row = np.full(self.shape, -1)
+        self.row[index["y"].to_numpy()[rows] // size, index["x"].to_numpy()[rows] // size] = rows
+        self._vectors = np.full((*self.shape, vectors.shape[1]), np.nan, np.float32)
+        self._vectors[self.row >= 0] = vectors[self.row[self.row >= 0]]
+
+    def vectors(self, time: int) -> np.ndarray:
+        return self._vectors
+
+    def picture(self, time: int, row: int, column: int) -> np.ndarray | None:
+        at = self.row[row, column]
+        if at < 0:
+            return None
+        tile = rgb_tiles(self.store, [int(at)])[0]
+        return np.concatenate([tile, np.full((*tile.shape[:2], 1), 255, np.uint8)], -1)
+
+    def label(self, time: int, row: int, column: int) -> str:
+        at = self.row[row, column]
+        return "" if at < 0 else self.store.index["labels"].iloc[at] or "no label"
+
+
+def explorer(store: ChipStore, index: Index, predictions: xr.DataTree | None = None) -> Explorer:
+    """The chips on their map: a click, or a drawn region, tells those most alike.
+
+    Parameters
+    ----------
+    index : of this store's chips
+    predictions : DataTree, optional
+        Whose attributes stand under the map.
+    """
+    vectors = np.full((len(store), index.vectors.shape[1]), np.nan, np.float32)
+    vectors[index.table.column("row")] = index.vectors
+    tiles = [ChipTiles(store, source, vectors) for source in store.sources]
+    like = Likeness(tiles)
+    images = [group_of(store.arrays, source) for source in store.sources]
+    attrs = store.meta if predictions is None else predictions.attrs
+
+    def far(place: int, at: At, slices: Any) -> np.ndarray:
+        return like.distances(place, 0, at["chosen"])[slices["y"], slices["x"]]
+
+    def colours(place: int, at: At, slices: Any) -> np.ndarray:
+        return like.colours(place, 0)[slices["y"], slices["x"]]
+
+    layers = [
+        Layer("image", "image", "image", picture_of(images)),
+        Layer("components", "what the network sees, as colours", "image", colours, ("time",), "tiles"),
+        Layer("distance", "squared distance to the chip", "numbers", far, ("time",), "tiles", low=0.0, high=like.top, power=0.5,
+              colours=CIVIDIS[::-1], ticks=(0, like.near, like.far), note="Bright is alike."),
+    ]  # fmt: skip
+    places = [_place(source, image, one) for source, image, one in zip(store.sources, images, tiles, strict=True)]
+    packs = [
+        {"image_px": px, "components": n, "every": 1, "said": f"Colours of {n} components."}
+        for px, n, every in PACKS
+        if every == 1
+    ]
+    return Explorer(
+        "chips that look alike", places, [Dim("time", [""])], layers, below="image", top="distance", likeness=like, opacity=0.6,
+        notes=notes_html(attrs), caption=caption_of(attrs), click="Click a chip: those most like it, anywhere.", packs=lambda: packs,
+    )  # fmt: skip
+
+
+def _place(name: str, image: Any, tiles: ChipTiles) -> Place:
+    crs, bounds = crs_of(image), edges(image)
+    grids = {"tiles": Grid(bounds, tiles.shape), "": Grid(bounds, (image.sizes["y"], image.sizes["x"]))}
+    side = (bounds[2] - bounds[0]) / tiles.shape[1], (bounds[3] - bounds[1]) / tiles.shape[0]
+    return Place(name, grids, crs, ground_in(crs, bounds) if crs is not None else {}, labels={"time": [""]}, tile=side)
