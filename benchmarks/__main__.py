@@ -25,6 +25,7 @@ NAMES = (
     "windows",
     "convlstm",
     "triplets",
+    "chips",
     "interpretation",
     "checksums",
     "explorer",

@@ -12,7 +12,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -187,7 +187,7 @@ def _on_ard(image: Image, here: tuple[float, float, float, float]) -> tuple[int,
 
 def warped(
     image: Image, lattice: Lattice, rows: range | None = None, resampling: str | None = None
-) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+) -> Generator[tuple[int, np.ndarray, np.ndarray]]:
     """Read an image on the chips' grid, a row of chips at a time; without a warp where its pixels lie there already.
 
     Parameters

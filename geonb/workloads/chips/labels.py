@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 from geonb.base import files as base_files
 from geonb.base import project
 from geonb.base.conventions import refuse, short
-from geonb.rasters import images, vectors
+from geonb.rasters import grids, images, vectors
 from geonb.workloads.chips import cutting, osm
 from geonb.workloads.chips.quadkeys import Cell
 
@@ -157,32 +158,20 @@ def label_chips(
     """
     import pandas as pd
 
-    items = (
-        project.split_files(labels)
-        if isinstance(labels, str)
-        else [str(item) for item in labels]
-        if isinstance(labels, Sequence)
-        else [str(labels)]
-    )
-    faults: list[str] = []
-    files = [
-        (path, *_options(item))
-        for item in items
-        for path in project.expand_files([_options(item)[0]], faults, "labels")
-    ]
-    refuse("These labels cannot be used", faults)
-    kinds = {_kind(path, options) for path, _, options in files}
-    if len(kinds) > 1:
-        raise ValueError(f"labels = {labels!r}: files of several kinds ({', '.join(sorted(kinds))}). Give those of one")
-    if kinds == {"raster"}:
+    files = _files(labels)
+    kind = _kind(*files[0])
+    notes: list[str] = []
+    if kind == "raster":
         if not isinstance(classes, Mapping):
             raise ValueError(
                 f"{files[0][0]} is a class raster: give its classes as code and name, for instance {{1: 'forest', 2: 'water'}}"
             )
-        values, names, notes = _raster_labels(chips, [path for path, _, _ in files], classes, min_share)
+        names: Mapping[str, Any] = {str(name): code for code, name in classes.items()}
+        values = raster_labels(chips, [path for path, _ in files], list(names.values()), min_share)
+        notes.append(f"Labels are shares of a class raster ({min_share:g} of a chip and more).")
     else:
-        things, numbers, names, known, notes = (
-            _osm_things(files, classes) if kinds == {"osm"} else _vector_things(files)
+        things, numbers, names, known = (
+            _osm_things(files, classes, notes) if kind == "osm" else _vector_things(files, notes)
         )
         known = known if extent is None else extent
         values = joined(chips, things, numbers, len(names), known, min_share=min_share, min_length_m=min_length_m)
@@ -192,18 +181,32 @@ def label_chips(
         )
     table = pd.DataFrame(values, columns=list(names)).astype("Int8").mask(values < 0)
     table.insert(0, "Feature", chips["name"].to_numpy())
-    settings = [min_share, min_length_m, None if extent is None else extent.wkt, list(table["Feature"])]
-    said = (
-        {str(k): sorted(map(str, v)) if isinstance(v, frozenset | dict) else str(v) for k, v in names.items()}
-        if isinstance(names, Mapping)
-        else names
-    )
-    sums = [base_files.fingerprint(path)["sha256"] for path, _, _ in files]
-    table.attrs = {
-        "notes": notes,
-        "version": base_files.key_of([settings, said, sums, [options for _, _, options in files]]),
+    sums = [base_files.fingerprint(path)["sha256"] for path, _ in files]
+    settings = [min_share, min_length_m, None if extent is None else extent.wkt, [options for _, options in files]]
+    said = {
+        label: {k: v and sorted(v) for k, v in keys.items()} if isinstance(keys, dict) else str(keys)
+        for label, keys in names.items()
     }
+    table.attrs = {"notes": notes, "version": base_files.key_of([settings, said, sums, list(table["Feature"])])}
     return table
+
+
+def _files(labels: str | Path | Sequence[str | Path]) -> list[tuple[Path, dict[str, str]]]:
+    """The files of labels, with what is said of each; all of one kind."""
+    if isinstance(labels, str):
+        items = project.split_files(labels)
+    else:
+        items = [str(labels)] if isinstance(labels, Path) else [str(item) for item in labels]
+    faults: list[str] = []
+    files = [
+        (path, options)
+        for name, options in map(_options, items)
+        for path in project.expand_files([name], faults, "labels")
+    ]
+    if len(kinds := {_kind(*file) for file in files}) > 1:
+        faults.append(f"labels = {labels!r}: files of several kinds ({', '.join(sorted(kinds))}). Give those of one")
+    refuse("These labels cannot be used", faults or ["labels: no file is named"] * (not files))
+    return files
 
 
 def _options(item: str) -> tuple[str, dict[str, str]]:
@@ -223,19 +226,17 @@ def _kind(path: Path, options: Mapping[str, str]) -> str:
     return "vector" if suffix in vectors.SUFFIXES else "raster"
 
 
-def _osm_things(files: Sequence[tuple], classes: Any) -> tuple[Any, Any, Classes, Any, list[str]]:
+def _osm_things(files: Sequence[tuple], classes: Any, notes: list[str]) -> tuple[Any, Any, Classes, Any]:
+    """Shapes with a class, its number, the classes, and the area that is covered."""
     import shapely
 
-    table = osm.read_osm([path for path, _, _ in files])
+    table = osm.read_osm([path for path, _ in files])
     wanted = read_classes(THIRTEEN if classes is None else classes)
     rows, numbers = classes_of_tags(table["tags"].tolist(), wanted)
-    notes = list(table.attrs["notes"])
+    notes += table.attrs["notes"]
     if not len(rows):
-        frequent = {}
-        for tags in table["tags"]:
-            for tag in tags.items():
-                frequent[tag] = frequent.get(tag, 0) + 1
-        most = ", ".join(f"{k}={v} ({n})" for (k, v), n in sorted(frequent.items(), key=lambda item: -item[1])[:8])
+        frequent = Counter(tag for tags in table["tags"] for tag in tags.items())
+        most = ", ".join(f"{key}={value} ({n})" for (key, value), n in frequent.most_common(8))
         raise ValueError(
             f"Nothing in {files[0][0]} has a tag of the classes ({', '.join(wanted)}). Most frequent there: {most}"
         )
@@ -243,44 +244,57 @@ def _osm_things(files: Sequence[tuple], classes: Any) -> tuple[Any, Any, Classes
     if known is None:
         known = shapely.box(*table.total_bounds)
         notes.append(f"{files[0][0]} does not say what area it covers: taken is the box around all it holds.")
-    return table.geometry.to_numpy()[rows], numbers, wanted, known, notes
+    return table.geometry.to_numpy()[rows], numbers, wanted, known
 
 
-def _vector_things(files: Sequence[tuple]) -> tuple[Any, Any, dict[str, int], Any, list[str]]:
+def _vector_things(files: Sequence[tuple], notes: list[str]) -> tuple[Any, Any, dict[str, int], Any]:
+    """As `_osm_things`, of vector files."""
     import pandas as pd
     import shapely
 
-    shapes, texts, notes = [], [], []
-    for path, _, options in files:
-        frame = vectors.read_frame(path, options.get("layer"), ",".join(f"{k}={v}" for k, v in options.items()))
-        columns = [c for c in frame.columns if c != frame.geometry.name]
-        column = options.get("column")
-        if "all" not in options and column not in columns:
-            what = f"has no class column {column!r}" if column else "needs to be told where the classes stand"
-            raise ValueError(
-                f"{path} {what}. If every polygon is one class: {path.name}:all=building. "
-                f"If not, its columns are {', '.join(columns) or 'none'}: {path.name}:column={columns[0] if columns else 'NAME'}"
-            )
-        vectors.check_crs(path, frame)
-        found, left, text = _usable(frame)
-        notes += [f"{path.name}: {line}" for line in text]
+    shapes, texts = [], []
+    for path, options in files:
+        found, said = _read_vector(path, options, notes)
         shapes.append(found)
-        texts += [options["all"]] * len(found) if "all" in options else frame[column].to_numpy()[left].tolist()
-    geometry = np.concatenate(shapes)
-    some = ~pd.isna(np.array(texts, object)) & np.array([str(text).strip() != "" for text in texts], bool)
-    if (~some).any():
+        texts.append(said)
+    geometry, every = np.concatenate(shapes), pd.concat(texts, ignore_index=True)
+    every = every.map(lambda text: text.strip() or None if isinstance(text, str) else text)
+    some = every.notna().to_numpy()
+    if not some.all():
         notes.append(f"{int((~some).sum())} shapes have no class, and are left out.")
     if not some.any():
         raise ValueError(f"{files[0][0]} holds no shape with a class. Is the file complete?")
-    names = {
-        str(name): i
-        for i, name in enumerate(sorted({str(t).strip() for t, kept in zip(texts, some, strict=True) if kept}))
-    }
-    numbers = np.array([names[str(t).strip()] for t, kept in zip(texts, some, strict=True) if kept])
+    numbers, found_names = pd.factorize(every[some].astype(str), sort=True)
     notes.append(
         "The polygons do not say what area was mapped: taken is the box around them. Beyond it nothing is known; give `extent` if you do."
     )
-    return geometry[some], numbers, names, shapely.box(*shapely.total_bounds(geometry)), notes
+    return (
+        geometry[some],
+        numbers,
+        {name: i for i, name in enumerate(found_names)},
+        shapely.box(*shapely.total_bounds(geometry)),
+    )
+
+
+def _read_vector(path: Path, options: Mapping[str, str], notes: list[str]) -> tuple[np.ndarray, pd.Series]:
+    """The shapes of a file and the class of each."""
+    import pandas as pd
+
+    frame = vectors.read_frame(path, options.get("layer"), ",".join(f"{k}={v}" for k, v in options.items()))
+    columns = [c for c in frame.columns if c != frame.geometry.name]
+    column = options.get("column")
+    if "all" not in options and column not in columns:
+        what = f"has no class column {column!r}" if column else "needs to be told where the classes stand"
+        raise ValueError(
+            f"{path} {what}. If every polygon is one class: {path.name}:all=building. "
+            f"If not, its columns are {', '.join(columns) or 'none'}: {path.name}:column={columns[0] if columns else 'NAME'}"
+        )
+    vectors.check_crs(path, frame)
+    found, left, text = _usable(frame)
+    notes += [f"{path.name}: {line}" for line in text]
+    return found, pd.Series([options["all"]] * len(found), dtype=object) if "all" in options else frame[column].iloc[
+        left
+    ].astype(object)
 
 
 def _usable(frame: gpd.GeoDataFrame) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -403,20 +417,13 @@ def _metres(lines: np.ndarray, latitude: np.ndarray) -> np.ndarray:
     return np.bincount(at, metres, len(lines))
 
 
-def _raster_labels(
-    chips: gpd.GeoDataFrame, paths: Sequence[Path], classes: Mapping[int, str], min_share: float
-) -> tuple:
-    """Values (chip, class) by shares of the pixels of class rasters; what could be in the rest of a chip is not known."""
-    names, notes = (
-        {str(name): code for code, name in classes.items()},
-        [f"Labels are shares of a class raster ({min_share:g} of a chip and more)."],
-    )
-    place = {(int(z), str(q)): [] for z, q in zip(chips["zone"], chips["quadkey"], strict=True)}
-    for i, (z, q) in enumerate(zip(chips["zone"], chips["quadkey"], strict=True)):
-        place[int(z), str(q)].append(i)
-    first = Cell(str(chips["quadkey"].iloc[0]), int(chips["zone"].iloc[0]))
-    shares, told = np.zeros((len(chips), len(names))), np.zeros(len(chips))
-    codes = np.array(list(names.values()))
+def raster_labels(chips: gpd.GeoDataFrame, paths: Sequence[Path], codes: Sequence[int], min_share: float) -> np.ndarray:
+    """Values (chip, class) by shares of the pixels of class rasters: -1 where what is not seen of a chip could decide."""
+    places: dict[tuple[int, str], list[int]] = {}
+    for i, (zone, quadkey) in enumerate(zip(chips["zone"], chips["quadkey"], strict=True)):
+        places.setdefault((int(zone), str(quadkey)), []).append(i)
+    first = Cell(next(iter(places))[1], next(iter(places))[0])
+    shares, told = np.zeros((len(chips), len(codes))), np.zeros(len(chips))
     for path in paths:
         image = images.open_image(path)
         if len(image.channels) != 1:
@@ -431,20 +438,18 @@ def _raster_labels(
                     f"{path} is no class raster: it holds {inputs[:, valid][broken][0]:g}, and whole numbers are wanted"
                 )
             for column in lattice.columns:
-                for i in place.get((lattice.zone, lattice.cell(column, row).quadkey), ()):
+                for i in places.get((lattice.zone, lattice.cell(column, row).quadkey), ()):
                     x = lattice.slices(column, row)[1]
                     here = inputs[0, :, x][valid[:, x]]
-                    shares[i] += (here[:, None] == codes).sum(axis=0) / size**2
+                    shares[i] += (here[:, None] == np.asarray(codes)).sum(axis=0) / size**2
                     told[i] += len(here) / size**2
     values = (shares >= min_share).astype(np.int8)
     values[(values == 0) & (shares + (1 - told)[:, None] >= min_share + 1e-9)] = -1
-    return values, names, notes
+    return values
 
 
 def _fine_enough(image: images.Image, cell: Cell) -> int:
     """Pixels along a chip, so that about as many are looked at as the raster has there."""
-    from geonb.rasters import grids
-
     _, south, _, north = cell.footprint.bounds
     side = (north - south) * METRES
     return int(np.clip(2 ** np.ceil(np.log2(side / grids.pixel_size_m(*image.grid))), 16, 1024))

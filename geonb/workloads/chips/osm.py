@@ -102,28 +102,21 @@ def _read_binary(path: Path) -> Elements:
     import osmium
     import shapely
 
-    found, lines, whole = Elements(), [], []
-    factory = osmium.geom.WKBFactory()
-    ids: list[tuple[int, Tags]] = []
+    found, ids = Elements(), []
+    lines: list[bytes | None] = []
     try:
         with osmium.io.Reader(str(path)) as reader:
             box = reader.header().box()
-        tagless = osmium.filter.EmptyTagFilter().enable_for(osmium.osm.NODE)
+        tagless: Any = osmium.filter.EmptyTagFilter().enable_for(osmium.osm.NODE)
+        thing: Any
         for thing in osmium.FileProcessor(str(path)).with_locations().with_filter(tagless):
             tags = dict(thing.tags)
-            if thing.is_node():
-                if thing.location.valid():
-                    found.nodes.append((thing.id, tags, (thing.location.lon, thing.location.lat)))
+            if thing.is_node() and thing.location.valid():
+                found.nodes.append((thing.id, tags, (thing.location.lon, thing.location.lat)))
             elif thing.is_way():
-                try:
-                    line = bytes.fromhex(factory.create_linestring(thing))
-                    whole.append(thing.is_closed() and len(thing.nodes) > 3)
-                except (RuntimeError, osmium.InvalidLocationError):
-                    line = _rest(thing)
-                    whole.append(False)
-                    found.lacks["nodes"] += sum(not node.location.valid() for node in thing.nodes)
+                line, whole = _way(thing, found.lacks)
                 lines.append(line)
-                ids.append((thing.id, tags))
+                ids.append((thing.id, tags, whole))
             elif thing.is_relation():
                 members = [(member.ref, member.role) for member in thing.members if member.type == "w"]
                 found.relations.append((thing.id, tags, members))
@@ -131,20 +124,24 @@ def _read_binary(path: Path) -> Elements:
         raise ValueError(
             f"{path} cannot be read as OpenStreetMap data ({short(error)}). Copy it again, or give an .osm.pbf"
         ) from None
-    found.ways = {
-        i: (tags, line, ring) for (i, tags), line, ring in zip(ids, shapely.from_wkb(lines), whole, strict=True)
-    }
+    found.ways = {i: (tags, line, ring) for (i, tags, ring), line in zip(ids, shapely.from_wkb(lines), strict=True)}
     if box.valid():
         found.extent = shapely.box(box.bottom_left.lon, box.bottom_left.lat, box.top_right.lon, box.top_right.lat)
     return found
 
 
-def _rest(way: Any) -> bytes | None:
-    """The line through those nodes of a way that are there, in pieces where some are not."""
+def _way(way: Any, lacks: Counter[str]) -> tuple[bytes | None, bool]:
+    """A way as WKB, in pieces where nodes are not there; and whether it is whole and closed."""
+    import osmium
     import shapely
 
-    line = _pieces([(n.lon, n.lat) if n.location.valid() else None for n in way.nodes])
-    return None if line is None else shapely.to_wkb(line)
+    try:
+        return bytes.fromhex(osmium.geom.WKBFactory().create_linestring(way)), way.is_closed() and len(way.nodes) > 3
+    except (RuntimeError, osmium.InvalidLocationError):
+        places = [(n.lon, n.lat) if n.location.valid() else None for n in way.nodes]
+        lacks["nodes"] += places.count(None)
+        line = _pieces(places)
+        return None if line is None else shapely.to_wkb(line), False
 
 
 def _pieces(points: Iterable[tuple[float, float] | None]) -> Any:
@@ -318,6 +315,7 @@ def tag_table(extracts: Sequence[Elements]) -> pd.DataFrame:
     import pandas as pd
 
     counts: dict[tuple[str, str], list[int]] = {}
+    every: Iterable[Tags]
     for each in extracts:
         for kind, every in enumerate((
             (tags for _, tags, _ in each.nodes), (way[0] for way in each.ways.values()), (tags for _, tags, _ in each.relations),
