@@ -140,6 +140,16 @@ def _parser() -> argparse.ArgumentParser:
     app.add_argument("--workload", metavar="MODULE:RECORD", help="your own workload, where the run is one of it")
     app.set_defaults(command=_app, query=None, sort=None)
 
+    serve = commands.add_parser(
+        "serve", help="rasters as map tiles (XYZ, TileJSON) for QGIS and web maps, and a map to look at"
+    )
+    serve.add_argument(
+        "paths", metavar="FOLDER|FILE", nargs="+", help="GeoTIFFs, COGs, or folders of them; first on top"
+    )
+    serve.add_argument("--port", type=int, default=0, help="on this machine (default: a free one)")
+    serve.add_argument("--name", metavar="NAME", default="mosaic", help="of the layer of all files that fit together")
+    serve.set_defaults(command=_serve)
+
     fetch = commands.add_parser("fetch", help="real data of a workload, ahead of a job on a node without network")
     fetch.add_argument("workload", metavar="WORKLOAD", help="a name, e.g. conflict")
     fetch.add_argument("names", metavar="NAME", nargs="*", help="which of its files (default: all)")
@@ -267,6 +277,21 @@ def _app(options: argparse.Namespace) -> int:
     explorer = explorer_of(_asked_for(options, root, ["store", "predictions"]))
     port = lab.free_port(options.port)
     app.serve(explorer, port, lambda port, token: _show(lab.connection(port, token, "/")))
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from geonb import lab
+    from geonb.tileserver import layers, server
+
+    found, notes = layers.layers_of(options.paths, options.name)
+    for note in notes:
+        say(f"Note: {note}", sys.stderr)
+
+    def ready(port: int, base: str) -> None:
+        _show(f"{server.directions(found, base)}\n\n{lab.connection(port, '', '/').splitlines()[1].strip()}")
+
+    server.serve(found, options.port, ready)
     return 0
 
 
