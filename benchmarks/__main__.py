@@ -30,6 +30,7 @@ NAMES = (
     "checksums",
     "explorer",
     "search",
+    "tiles",
     "startup",
 )
 HERE = Path(__file__).parent

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geonb.base.conventions import refuse
-from geonb.tileserver.layers import Layer, Source, reader
+from geonb.tileserver.layers import Layer, Source, named, reader
 
 if TYPE_CHECKING:
     from rio_tiler.models import ImageData
@@ -182,8 +182,8 @@ def draw(layer: Layer, z: int, x: int, y: int, style: Style, form: str = "png", 
     ------
     ValueError
         If there is no such tile.
-    rasterio.errors.RasterioError
-        If a file cannot be read there.
+    OSError
+        If a file cannot be read there; names it.
     """
     check_tile(z, x, y)
     west, south, east, north = box_of(z, x, y)
@@ -205,10 +205,11 @@ def _read(sources: list[Source], box: tuple[float, float, float, float], side: i
 
     def part(source: Source) -> ImageData:
         method = "nearest" if source.colours or source.classes else "bilinear"
-        image = reader(source.path).part(
-            box, dst_crs=WEB_MERCATOR_CRS, bounds_crs=WEB_MERCATOR_CRS, width=side, height=side, indexes=style.bands,
-            nodata=style.nodata, resampling_method=method, reproject_method=method,
-        )  # fmt: skip
+        with named(source.path):
+            image = reader(source.path).part(
+                box, dst_crs=WEB_MERCATOR_CRS, bounds_crs=WEB_MERCATOR_CRS, width=side, height=side, indexes=style.bands,
+                nodata=style.nodata, resampling_method=method, reproject_method=method,
+            )  # fmt: skip
         if image.array.dtype.kind == "f":
             image.array.mask |= ~np.isfinite(image.array.data)  # what a file does not call nodata is none all the same
         return image

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ ENDINGS = (".tif", ".tiff")
 WORLD = (-180.0, -85.0511287798066, 180.0, 85.0511287798066)  # what Web Mercator shows, degrees
 OPEN = 64  # files that a thread holds open
 LOOKED_AT = 24  # files of a mosaic whose values say how it is stretched
+LARGE = 4096  # pixels; from here on overviews are missed
 SIDE = 512  # pixels on the longer side of what is read for that, from overviews
 DARK = 64  # bytes that stay below are stretched: a mask of 0 and 1 would be black
 PICTURE = ("red", "green", "blue")
@@ -41,7 +42,7 @@ class Source:
     colours : dict of value -> (red, green, blue, alpha), of a paletted file
     classes : dict of value -> name, of a class map of geonb
     taken : str, the TIFF's own date, empty if it has none
-    slow : bool, large and without overviews
+    notes : tuple of str, what a user should know of it
     """
 
     path: Path
@@ -55,7 +56,7 @@ class Source:
     classes: dict[int, str]
     taken: str
     simulated: bool
-    slow: bool
+    notes: tuple[str, ...]
 
     @property
     def kind(self) -> tuple:
@@ -119,7 +120,8 @@ def _range(ends: Sequence[np.ndarray]) -> tuple[float, float]:
 
 def _values(path: Path, bands: tuple[int, ...], nodata: float | None) -> list[np.ndarray]:
     """What there is in each band, seen from far."""
-    seen = reader(path).preview(indexes=bands, max_size=SIDE, nodata=nodata).array
+    with named(path):
+        seen = reader(path).preview(indexes=bands, max_size=SIDE, nodata=nodata).array
     return [values[np.isfinite(values)] for values in (band.compressed() for band in seen)]
 
 
@@ -133,10 +135,23 @@ def reader(path: Path) -> Reader:
         with ExitStack() as stack:
             opened = _open(path, stack)
             held[path] = opened, stack.pop_all()
-        if len(held) > OPEN:
+        while len(held) > OPEN:
             held.popitem(last=False)[1][1].close()
     held.move_to_end(path)
     return held[path][0]
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """What GDAL cannot read there, with the file's name and GDAL's own first word."""
+    from rasterio.errors import RasterioError
+
+    try:
+        yield
+    except RasterioError as error:
+        raise OSError(
+            f"{path.name}: it cannot be read here ({short(error.__cause__ or error)}). Copy it again"
+        ) from error
 
 
 def _open(path: Path, stack: ExitStack) -> Reader:
@@ -184,7 +199,7 @@ def describe(path: Path) -> Source:
             return Source(
                 path, _bounds(opened), *_zooms(opened), data.dtypes[0], names, _shown(data, indexes, names), colours,
                 dict(sorted(classes.items())), tags.get("TIFFTAG_DATETIME", ""), tags.get("simulated", "0") not in ("0", "False"),
-                slow=max(data.shape) > 4096 and not data.overviews(1),
+                _notes(path, opened),
             )  # fmt: skip
     except (RasterioError, rasterio.errors.CRSError) as error:
         raise ValueError(
@@ -192,10 +207,23 @@ def describe(path: Path) -> Source:
         ) from error
 
 
+def _notes(path: Path, opened: Reader) -> tuple[str, ...]:
+    data: Any = opened.dataset
+    notes = []
+    if max(data.shape) > LARGE and not data.overviews(1):
+        notes.append(f"{path}: it has no overviews, so small scales are slow. Add them: gdaladdo -r average {path}")
+    if opened.crs.is_geographic and (opened.bounds[2] > 180.001 or opened.bounds[0] < -180.001):
+        notes.append(
+            f"{path}: it goes past 180 degrees, and is shown up to there. To see all of it: gdalwarp -t_srs EPSG:4326 "
+            f"-te -180 {max(opened.bounds[1], -90):g} 180 {min(opened.bounds[3], 90):g} {path} ..."
+        )
+    return tuple(notes)
+
+
 def _shown(data: Any, indexes: Sequence[int], names: Sequence[str]) -> tuple[int, ...]:
     """Red, green and blue by what the file says of its bands, else the first three, else the first."""
     meanings = [data.colorinterp[i - 1].name for i in indexes]
-    for said in (meanings, [name.lower() for name in names]):
+    for said in ([name.lower() for name in names], meanings):  # of bytes GDAL says so whatever they are
         if all(colour in said for colour in PICTURE):
             return tuple(indexes[said.index(colour)] for colour in PICTURE)
     return tuple(indexes[:3]) if len(indexes) > 2 else (indexes[0],)
@@ -208,8 +236,9 @@ def _bounds(opened: Reader) -> tuple[float, float, float, float]:
     west, south, east, north = opened.get_geographic_bounds(CRS.from_epsg(4326))
     if (west, south, east, north) == (-180, -90, 180, 90):
         west, south, east, north = _bounds_of_pixels(opened)
-    if west > east or east > 180 or west < -180:  # over the antimeridian, or from 0 to 360
+    if west > east:  # over the antimeridian
         west, east = WORLD[::2]
+    west, east = max(west, WORLD[0]), min(east, WORLD[2])
     return west, max(south, WORLD[1]), east, min(north, WORLD[3])
 
 
@@ -281,11 +310,7 @@ def layers_of(paths: Iterable[str | Path], mosaic: str = "mosaic") -> tuple[dict
         raise ValueError(f"Nothing to show: {left and f'{chr(10)}{left}'}" if notes else
                          f"Nothing to show: no file ends in {' or '.join(ENDINGS)} in {', '.join(map(str, paths))}. Give a folder of "
                          "GeoTIFFs, or rasters of another format by name.")  # fmt: skip
-    notes += [
-        f"{s.path}: it has no overviews, so small scales are slow. Add them: gdaladdo -r average {s.path}"
-        for s in sources
-        if s.slow
-    ]
+    notes += [note for source in sources for note in source.notes]
     kinds: dict[tuple, list[Source]] = {}
     for source in sources:
         kinds.setdefault(source.kind, []).append(source)

@@ -59,7 +59,7 @@ def application(layers: Mapping[str, Layer], token: str) -> Application:
             self.set_header("Content-Type", "text/plain; charset=UTF-8")
             error = told.get("exc_info", (None, None))[1]
             known = isinstance(error, HTTPError)
-            said = (error.log_message or self._reason) % error.args if known else f"This failed here: {short(error)}"
+            said = (error.log_message or self._reason) % error.args if known else f"This failed here: {error}"
             self.finish(f"{said}\n")
 
         def log_exception(self, kind: Any, error: Any, trace: Any) -> None:
@@ -206,8 +206,10 @@ def serve(layers: Mapping[str, Layer], port: int = 0, ready: Callable[[int, str]
 
     token = secrets.token_urlsafe(24)
     try:
+        if not 0 <= port < 65_536:  # which the system would take for another
+            raise OSError("ports go from 0 to 65535")
         sockets = bind_sockets(port, "127.0.0.1")
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         probe = bind_sockets(0, "127.0.0.1")
         free = probe[0].getsockname()[1]
         probe[0].close()
