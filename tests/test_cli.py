@@ -81,6 +81,10 @@ def test_exit_codes(project, reported, kernel, capsys, state, code):
         (["report", "nope"], "No run 'nope'"),
         (["runs", "--sort", "nope"], "Columns:"),
         (["lab", "--port", "99999999"], "Port 99999999 cannot be used"),
+        (["serve", "nowhere"], "There is no file or folder nowhere"),
+        (["serve", ""], "is an empty text"),
+        (["serve", "."], "no file ends in .tif or .tiff"),
+        (["serve", ".", "--name", ""], "name is an empty text"),
     ],
 )
 def test_user_errors_exit_with_2_and_run_nothing(project, reported, kernel, capsys, arguments, says):
@@ -255,7 +259,7 @@ def test_help_is_quick_and_lists_only_what_there_is():
     started = time.perf_counter()
     done = subprocess.run([sys.executable, "-m", "geonb.cli", "--help"], capture_output=True, text=True, check=True)
     assert time.perf_counter() - started < 2  # half a second on an idle machine; see benchmarks
-    assert all(command in done.stdout for command in ("run", "runs", "report", "doctor", "lab", "exit codes"))
+    assert all(command in done.stdout for command in ("run", "runs", "report", "doctor", "lab", "serve", "exit codes"))
     loaded = "import sys, geonb.cli; geonb.cli._parser(); print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout.split()
     assert not {"numpy", "papermill", "pandas", "torch", "yaml"} & set(modules)

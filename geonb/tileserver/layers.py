@@ -262,10 +262,12 @@ def find(paths: Iterable[str | Path]) -> list[Path]:
 
     Raises
     ------
-    FileNotFoundError
-        If a name stands for nothing.
+    FileNotFoundError, ValueError
+        If a name stands for nothing, or is empty.
     """
     found: dict[Path, None] = {}
+    if "" in (paths := list(paths)):
+        raise ValueError("The name of a folder or file is an empty text. Leave it out, or say what it is.")
     for given in map(Path, paths):
         if given.is_dir():
             inside = (p for p in sorted(given.rglob("*")) if p.suffix.lower() in ENDINGS and ".partial" not in p.name)

@@ -99,7 +99,7 @@ def application(layers: Mapping[str, Layer], token: str) -> Application:
             asked = urlencode([(k, self.get_query_argument(k)) for k in self.request.query_arguments if k != "token"])
             told = drawing.tilejson(layer, style, tile_address(base, layer.name) + (f"?{asked}" if asked else ""))
             if name is None:
-                told["layers"] = [{"name": one, "tilejson": f"{base}/{quote(one)}/tilejson.json"} for one in layers]
+                told["layers"] = [{"name": one, "tilejson": f"{base}/{quote(one, safe='')}/tilejson.json"} for one in layers]
             self.set_header("Content-Type", "application/json; charset=UTF-8")
             self.finish(json.dumps(told))
 
@@ -165,7 +165,7 @@ def _enter_gdal() -> None:
 
 def tile_address(base: str, layer: str) -> str:
     """The address of a layer's tiles, with {z}, {x} and {y}."""
-    return f"{base}/{quote(layer)}/{{z}}/{{x}}/{{y}}.png"
+    return f"{base}/{quote(layer, safe='')}/{{z}}/{{x}}/{{y}}.png"
 
 
 def directions(layers: Mapping[str, Layer], base: str, most: int = 20) -> str:
@@ -183,7 +183,7 @@ def directions(layers: Mapping[str, Layer], base: str, most: int = 20) -> str:
         f"QGIS, new XYZ layer:   {tiles}",
         f"  as a data source:    type=xyz&url={quote(tiles, safe=':/')}&zmin={low}&zmax={high}",
         f"Leaflet:               L.tileLayer('{tiles}', {{maxNativeZoom: {high}}})",
-        f"MapLibre:              {{type: 'raster', tileSize: 256, url: '{base}/{quote(layer.name)}/tilejson.json'}}",
+        f"MapLibre:              {{type: 'raster', tileSize: 256, url: '{base}/{quote(layer.name, safe='')}/tilejson.json'}}",
     ])  # fmt: skip
 
 

@@ -168,12 +168,12 @@ class TestServer(AsyncHTTPTestCase):
 def test_what_is_printed_can_be_pasted(tmp_path):
     for name in ("a b", "c"):
         made.write(tmp_path / f"{name}.tif", made.gradient())
-    found, _ = layers.layers_of([tmp_path], "both of them")
+    found, _ = layers.layers_of([tmp_path], "both/of them")
     told = server.directions(found, "http://127.0.0.1:9/t")
-    assert "  both of them  (2 files)" in told and "http://127.0.0.1:9/t/both%20of%20them/{z}/{x}/{y}.png" in told
+    assert "  both/of them  (2 files)" in told and "http://127.0.0.1:9/t/both%2Fof%20them/{z}/{x}/{y}.png" in told
     source = parse_qs(re.search(r"type=xyz\S+", told)[0])
     assert (
-        unquote(source["url"][0]) == "http://127.0.0.1:9/t/both of them/{z}/{x}/{y}.png"
+        unquote(source["url"][0]) == "http://127.0.0.1:9/t/both/of them/{z}/{x}/{y}.png"
         and int(source["zmax"][0]) == found["c"].zooms[1]
     )
     many = {f"l{i}": found["c"] for i in range(30)}
