@@ -1,0 +1,152 @@
+"""`geonb run chips`, all seven notebooks on a small simulated scene: what a reader of the run would check."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+import xarray as xr
+from pages import FETCHES
+from sklearn.metrics import average_precision_score, f1_score
+
+import geonb
+from geonb import registry, runs, store
+from geonb.embeddings.search import open_index
+from geonb.rasters import landsat
+from geonb.workloads.chips import scores as chip_scores
+
+pytestmark = pytest.mark.notebook
+
+ROOT = Path(__file__).parents[1]
+CLASSES = {c["code"]: c["name"] for c in landsat.CLASSES}
+SMALL = {
+    "images": "image.tif", "labels": "mask.tif", "classes": ",".join(f"{k}={v}" for k, v in CLASSES.items()), "zoom": 16, "size": 16,
+    "minimum": 0.1, "parent": 14, "network": "resnet10t:head=linear", "epochs": 2, "batch": 16, "samples": 60, "clusters": 3,
+    "draws": 50, "show": 8, "count": 6, "k": 5, "precision": "float32",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The run and what the command line said."""
+    folder = tmp_path_factory.mktemp("chips")
+    (folder / "pyproject.toml").write_text("")
+    (folder / "notebooks").symlink_to(ROOT / "notebooks")
+    landsat.write_scene(folder, *landsat.simulate((160, 192), seed=1))
+    options = [part for key, value in SMALL.items() for part in ("-p", f"{key}={value}")]
+    done = subprocess.run(
+        [Path(sys.executable).with_name("geonb"), "run", "chips", *options],
+        cwd=folder, env={**os.environ, "GEONB_ROOT": str(folder)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return runs.open_run("chips", root=folder), done.stdout
+
+
+def test_the_run_is_whole_and_stands_beside_its_baselines(made):
+    run, told = made
+    runs.check_run(run.path, deep=True)
+    geonb.check_store(run.store, deep=True)
+    geonb.check_predictions(run.predictions, deep=True)
+    assert list(run.info["steps"]) == ["01_dataset_chips", *registry.SHARED_STEPS, "07_similar_places"]
+    assert run.info["headline"]["metric"] == "map"
+    assert all(f"\n{name} " in told for name in ("network", "prevalence", "colour-histogram"))
+
+
+def test_labels_are_the_classes_that_cover_enough_of_a_chip(made):
+    """Counted in the mask's own pixels, past the warp: they agree but for chips near the limit."""
+    samples = store.open_store(made[0].store)
+    chips = gpd.read_parquet(samples.path / "index.parquet")
+    with rasterio.open(made[0].path.parents[2] / "mask.tif") as mask:
+        codes, outlines = mask.read(1), chips.to_crs(mask.crs)
+        agree = total = 0
+        for i, outline in enumerate(outlines.geometry):
+            inside = rasterio.features.geometry_mask([outline], codes.shape, mask.transform, invert=True)
+            if inside.sum() < 200:
+                continue  # at the edge of the scene
+            shares = np.array([(codes[inside] == code).mean() for code in CLASSES])
+            sure = np.abs(shares - 0.1) > 0.03
+            agree += (samples.targets([i])[0][sure] == (shares >= 0.1)[sure]).sum()
+            total += sure.sum()
+    assert total > 300 and agree / total > 0.99
+
+
+def test_scores_are_those_of_scikit_learn(made):
+    predictions = geonb.open_predictions(made[0].predictions)
+    found = chip_scores.gathered(predictions)
+    with xr.open_dataset(made[0].scores, engine="h5netcdf") as scores:
+        mine = found["split"] == 3
+        truth, told = found["truth"][mine] == 1, found["probability"][:, mine] >= found["threshold"][:, None]
+        there = truth.any(axis=0)
+        for m, model in enumerate(found["models"]):
+            ap = [average_precision_score(truth[:, c], found["probability"][m, mine, c]) for c in np.flatnonzero(there)]
+            row = scores["score"].sel(model=model, split="test")
+            assert float(row.sel(metric="map")) == pytest.approx(np.mean(ap))
+            assert float(row.sel(metric="macro_f1")) == pytest.approx(
+                f1_score(truth[:, there], told[m][:, there], average="macro", zero_division=0)
+            )
+            samples = f1_score(truth, told[m], average="samples", zero_division=1)
+            assert float(row.sel(metric="samples_f1")) == pytest.approx(samples)
+        assert int(scores["n_samples"].sel(split="test")) == mine.sum()
+
+
+def test_thresholds_come_from_validation_alone(made):
+    found = chip_scores.gathered(geonb.open_predictions(made[0].predictions))
+    mine = found["split"] == 2
+    for c in range(len(found["classes"])):
+        truth, told = found["truth"][mine, c] == 1, found["probability"][0, mine, c]
+        if truth.any() and not truth.all():
+            best = max(f1_score(truth, told >= limit) for limit in [*told, 0.5])
+            assert f1_score(truth, told >= found["threshold"][0, c]) == pytest.approx(best)
+
+
+def test_chips_lie_where_their_quadkeys_say(made):
+    import mercantile
+
+    samples = store.open_store(made[0].store)
+    for i in range(0, len(samples), 17):
+        chip, row = samples[i], samples.index.iloc[i]
+        bounds = mercantile.xy_bounds(mercantile.quadkey_to_tile(row["quadkey"]))
+        half = (bounds.right - bounds.left) / 32
+        assert float(chip.x[0]) == pytest.approx(bounds.left + half, abs=0.01)
+        assert float(chip.y[0]) == pytest.approx(bounds.top - half, abs=0.01)
+
+
+def test_files_for_a_gis_hold_what_is_told(made):
+    table = gpd.read_file(made[0].path / "maps" / "chips.gpkg")
+    samples = store.open_store(made[0].store)
+    assert len(table) == len(samples) and {"quadkey", "labels", "told", "p forest"} <= set(table.columns)
+    with rasterio.open(made[0].path / "maps" / "image_probability.tif") as raster:
+        assert raster.count == len(CLASSES) and raster.descriptions == tuple(CLASSES.values())
+        middle = table.to_crs(raster.crs).geometry.centroid
+        band = list(CLASSES.values()).index("forest")
+        read = np.array([v[band] for v in raster.sample(zip(middle.x, middle.y, strict=True))]) * raster.scales[band]
+    assert np.abs(read - table["p forest"]).max() < 0.003
+
+
+def test_similar_places_are_found_and_kept(made):
+    run = made[0]
+    answers = gpd.read_file(run.path / "similar" / "answers.geojson")
+    index = open_index(run.path / "similar")
+    assert len(answers) == 6 and len(index) == len(store.open_store(run.store))
+    vectors = np.asarray(index.vectors)
+    best = index.search(index.table.take([3])["id"].iloc[0], 4)
+    order = np.argsort(-(vectors @ vectors[3]))
+    assert best["row"].tolist() == [int(i) for i in index.table.column("row").to_numpy()[order[1:5]]]
+    assert {"label", "right"} <= set(gpd.read_file(run.path / "similar" / "marked.geojson").columns)
+
+
+def test_the_report_asks_no_network(made):
+    report = (made[0].path / "report.html").read_text()
+    assert not FETCHES.search(re.sub(r"data:[^\"')]+", "", report))
+
+
+def test_every_notebook_that_is_shared_is_the_one_of_the_others():
+    cells = json.loads((ROOT / "notebooks" / "07_similar_places.ipynb").read_text())["cells"]
+    code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+    assert not re.search(r"if .*workload", code)
