@@ -90,6 +90,12 @@ def append(file: Path, values: np.ndarray, count: int) -> None:
         os.fsync(out.fileno())
 
 
+def tell_count(file: Path, count: int, dims: int) -> None:
+    """Let the header say how many vectors count, for others who open the file: numpy leaves room in it for that number."""
+    with file.open("r+b") as out:
+        _write_header(out, count, dims)
+
+
 def commit(folder: Path, info: dict[str, Any]) -> None:
     """Say what counts from now on, and sweep what no longer does."""
     names = [*info["about"], *(info[key] for key in ("removed", "graph") if info[key])]

@@ -26,6 +26,7 @@ from geonb.embeddings.index_files import (
     empty_graph,
     header_bytes,
     read_info,
+    tell_count,
     unit,
     write_graph,
     write_vectors,
@@ -299,6 +300,7 @@ class Index:
                     graph.load(str(self.folder / self.info["graph"]))
                     write_graph(graph, values, count, self.folder / info["graph"])
                 commit(self.folder, info)
+                tell_count(self.folder / "vectors.npy", info["count"], self.info["dims"])
             self._load()
 
     def remove(self, ids: str | Sequence[str]) -> None:

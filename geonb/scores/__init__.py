@@ -5,6 +5,7 @@ from __future__ import annotations
 from geonb.base.lazy import names_of
 
 _WHERE = {
+    "geonb.scores.retrieval": "score_retrieval",
     "geonb.scores.scores": "check_scores compare read_scores score table",
     "geonb.scores.verdicts": "headline summary verdict",
 }

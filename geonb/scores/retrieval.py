@@ -18,7 +18,7 @@ METRICS = ("mAP", "nDCG")
 BATCH = 256  # queries at once
 
 
-def retrieval(
+def score_retrieval(
     vectors: Mapping[str, np.ndarray], labels: Sequence[Sequence[str]], groups: Sequence[str], *,
     k: int = 10, queries: np.ndarray | None = None, own_group: bool = False, most: int = 5000, draws: int = 1000, seed: int = 0,
 ) -> xr.Dataset:  # fmt: skip
@@ -103,7 +103,7 @@ def retrieval(
 
 
 def told(scores: xr.Dataset) -> str:
-    """What `retrieval` found, in sentences."""
+    """What `score_retrieval` found, in sentences."""
     metric = str(scores["metric"].values[0])
     first, *others = scores["model"].values
     at = scores.sel(metric=metric)
