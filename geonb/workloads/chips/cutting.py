@@ -525,8 +525,12 @@ def _joined(
     lattice = _all([scene[i] for i, _ in here])
     size, channels = lattice.size, here[0][1][1].shape[0]
     shape = size, lattice.shape[1]
-    inputs, valid = np.zeros((channels, *shape), here[0][1][1].dtype), np.zeros(shape, bool)
     first: dict[int, int] = {}
+    if len(here) == 1:  # the usual case, and joining copies all pixels
+        i, (_, inputs, valid) = here[0]
+        some = valid.reshape(size, len(lattice.columns), size).any(axis=(0, 2))
+        return lattice, inputs, valid, {c: i if any_ else -1 for c, any_ in zip(lattice.columns, some, strict=True)}
+    inputs, valid = np.zeros((channels, *shape), here[0][1][1].dtype), np.zeros(shape, bool)
     for i, (_, pixels, data) in here:
         own = scene[i].lattice.columns
         x = slice((own.start - lattice.columns.start) * size, (own.stop - lattice.columns.start) * size)

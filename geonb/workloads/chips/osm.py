@@ -107,7 +107,8 @@ def _read_binary(path: Path) -> Elements:
     try:
         with osmium.io.Reader(str(path)) as reader:
             box = reader.header().box()
-        tagless: Any = osmium.filter.EmptyTagFilter().enable_for(osmium.osm.NODE)
+        tagless = osmium.filter.EmptyTagFilter()
+        tagless.enable_for(osmium.osm.NODE)
         thing: Any
         for thing in osmium.FileProcessor(str(path)).with_locations().with_filter(tagless):
             tags = dict(thing.tags)
