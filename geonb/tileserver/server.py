@@ -39,7 +39,8 @@ def application(layers: Mapping[str, Layer], token: str) -> Application:
     from tornado.web import Application, HTTPError, RequestHandler
 
     pool = ThreadPoolExecutor(max(2, cores()), "geonb-tile", initializer=_enter_gdal)
-    page = MAP.read_text(encoding="utf-8")
+    names = json.dumps(list(layers))[1:-1].replace("<", "\\u003c")
+    page = MAP.read_text(encoding="utf-8").replace("/*LAYERS*/", names)
 
     class Guarded(RequestHandler):
         async def prepare(self) -> None:
@@ -99,7 +100,9 @@ def application(layers: Mapping[str, Layer], token: str) -> Application:
             asked = urlencode([(k, self.get_query_argument(k)) for k in self.request.query_arguments if k != "token"])
             told = drawing.tilejson(layer, style, tile_address(base, layer.name) + (f"?{asked}" if asked else ""))
             if name is None:
-                told["layers"] = [{"name": one, "tilejson": f"{base}/{quote(one, safe='')}/tilejson.json"} for one in layers]
+                told["layers"] = [
+                    {"name": one, "tilejson": f"{base}/{quote(one, safe='')}/tilejson.json"} for one in layers
+                ]
             self.set_header("Content-Type", "application/json; charset=UTF-8")
             self.finish(json.dumps(told))
 

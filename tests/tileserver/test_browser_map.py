@@ -50,6 +50,9 @@ def page(tmp_path_factory):
     made.class_map(folder / "classes.tif")
     made.write(folder / "ints.tif", made.gradient(), tags={"simulated": "1"}, names=("near infrared",))
     found, _ = layers.layers_of([folder])
+    broken = made.write(folder / "broken <b>.tif", made.gradient())
+    found |= layers.layers_of([broken])[0]
+    broken.write_bytes(b"")
     with served(found) as address, browser_page(1000, 700) as page:
         page.goto(address)
         settle(page, "mosaic")
@@ -137,6 +140,13 @@ def test_keys_and_buttons_move_and_zoom(page):
     page.get_by_role("button", name="whole layer").click()
     settle(page)
     assert page.evaluate(view) == start
+
+
+def test_a_layer_that_cannot_be_read_is_told_and_the_others_stay(page):
+    page.select_option("#layer", label="broken <b>")
+    assert wait_until(page, lambda: "broken <b>.tif: it cannot be read here" in page.locator("#fault").inner_text())
+    choose(page, "classes")
+    assert page.locator("#fault").inner_text() == ""
 
 
 def test_the_pointer_tells_where_it_is(page):
