@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from geonb.dashboards.layers import NOTHING, Grid, Layer, encoded, webp
-from geonb.dashboards.likeness import Likeness
+from geonb.dashboards.likeness import COUNT, MARKED, Likeness
 from geonb.plots.style import MODEL_COLOURS
 from geonb.rasters.grids import crs_name, lonlat
 
@@ -196,6 +196,7 @@ class Explorer:
             "likeness": self.likeness and {
                 "layer": self.likeness.layer, "dim": self.likeness.dim, "grid": self.likeness.grid,
                 "words": dict(self.likeness.words), "start": chosen,
+                "marked": self.likeness.likely_layer if self.likeness.marking else "",
             },
         }  # fmt: skip
 
@@ -206,7 +207,7 @@ class Explorer:
         ----------
         asked : dict with ``what``: planes (of ``layers``: name and at; ``place``, ``view``, ``pixels``,
             ``exact`` for numbers in full), values (of ``layers`` at
-            ``x``, ``y``; ``at``) or alike (``chosen``)
+            ``x``, ``y``; ``at``) or alike (``chosen``; tiles marked ``right`` and ``wrong``)
 
         Raises
         ------
@@ -247,7 +248,11 @@ class Explorer:
         like = self.likeness
         if like is None or not like.valid(asked["chosen"]):
             return {"alike": []}, []
-        found = [(tuple(asked["chosen"]), 0.0), *like.alike(asked["chosen"])]
+        right, wrong = asked.get("right") or [], asked.get("wrong") or []
+        if right:  # what was marked asks, in place of the tile
+            found = [(tuple(right[0]), 0.0), *like.like_marked(right, wrong)]
+        else:
+            found = [(tuple(asked["chosen"]), 0.0), *like.alike(asked["chosen"], MARKED if like.marking else COUNT)]
         pictures = [picture_bytes(like.picture(one)) for one, _ in found]
         told = [{"chosen": list(one), "far": far, "label": like.label(one)} for one, far in found]
         return {"alike": told}, pictures

@@ -87,12 +87,9 @@ def _kept(explorer: Explorer, how: Mapping[str, Any], place: int, layer: Layer |
 
 
 def _packed_layers(explorer: Explorer, how: Mapping[str, Any]) -> list[Layer]:
-    distance = explorer.likeness.layer if explorer.likeness is not None else None
-    return [
-        layer
-        for layer in explorer.layers
-        if layer.kind != "error" and layer.name not in (distance, *how.get("drop", ()))
-    ]
+    asked = (explorer.likeness.layer, explorer.likeness.likely_layer) if explorer.likeness is not None else ()
+    out = (*asked, *how.get("drop", ()))
+    return [layer for layer in explorer.layers if layer.kind != "error" and layer.name not in out]
 
 
 def _raw_bytes(explorer: Explorer, how: Mapping[str, Any]) -> float:
@@ -138,7 +135,9 @@ def pack(explorer: Explorer, how: Mapping[str, Any]) -> tuple[dict[str, Any], li
         places.append(told)
         data.append(packed)
     if explorer.likeness is not None:
-        facts["likeness"] |= _pack_likeness(explorer, explorer.likeness, how, chosen, places)
+        facts["likeness"] |= _pack_likeness(explorer, explorer.likeness, how, chosen, places) | {
+            "marked": ""
+        }  # a page does not learn
     for dim, told in zip(explorer.dims, facts["dims"], strict=True):
         kept = _kept(explorer, how, chosen[0])[dim.name]
         told["labels"] = [dim.labels[i] for i in kept] if dim.labels else []

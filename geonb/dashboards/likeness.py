@@ -15,6 +15,7 @@ FITTED = 20_000  # tiles that the components are fitted to
 SEARCHED_MB = 400  # of embeddings that are searched for tiles alike: scenes spread evenly over all
 APART_H = 6.0  # hours within which two tiles at one place show much the same
 COUNT = 5  # tiles alike that are told
+MARKED = 11  # that are told to who marks them
 Chosen = tuple[int, int, int, int]  # place, position in time, row from the north, column
 
 
@@ -45,6 +46,7 @@ class Likeness:
     tiles : sequence of Tiles, one a place
     measured : (near, far) arrays of squared distances of pairs that are neighbours and of pairs that are not, or None: pairs
         drawn at random then say what is near
+    marking : whether people may mark tiles as right or wrong, and search again by what they marked
 
     Attributes
     ----------
@@ -59,11 +61,13 @@ class Likeness:
         If no tile of any place is valid.
     """
 
-    layer, dim, grid = "distance", "time", "tiles"
+    layer, dim, grid, likely_layer = "distance", "time", "tiles", "likely"
 
-    def __init__(self, tiles: Sequence[Tiles], measured: tuple[np.ndarray, np.ndarray] | None = None) -> None:
-        self.tiles = list(tiles)
-        drawn = self._draw()
+    def __init__(
+        self, tiles: Sequence[Tiles], measured: tuple[np.ndarray, np.ndarray] | None = None, marking: bool = False
+    ) -> None:
+        self.tiles, self.marking = list(tiles), marking
+        self.drawn = drawn = self._draw()
         self._fit(drawn)
         self.measured = measured is not None
         near, far = measured if measured is not None else (None, None)
@@ -181,6 +185,38 @@ class Likeness:
             nearest.append(((place, self.searched[place][at], row, column), float(left[place][at, row, column])))
             self._strike(left, nearest[-1][0])
         return nearest
+
+    def model(self, right: Sequence[Sequence[int]], wrong: Sequence[Sequence[int]]) -> tuple[np.ndarray, float]:
+        """Weights (dim,) and offset of the score by which marked tiles are searched again, see :func:`geonb.embeddings.marks.fitted`."""
+        from geonb.embeddings.marks import DRAWN, fitted
+
+        marked = (
+            np.array([self.vector(one) for one in some]).reshape(len(some), len(self.mean)) for some in (right, wrong)
+        )
+        return fitted(*marked, self.drawn[:: max(1, len(self.drawn) // DRAWN)])
+
+    def likely(
+        self, place: int, time: int, right: Sequence[Sequence[int]], wrong: Sequence[Sequence[int]]
+    ) -> np.ndarray:
+        """The model's score (y, x) float32 of all tiles of a scene; NaN where there is no tile."""
+        weights, offset = self.model(right, wrong)
+        return self.tiles[place].vectors(time) @ weights + np.float32(offset)
+
+    def like_marked(
+        self, right: Sequence[Sequence[int]], wrong: Sequence[Sequence[int]], count: int = MARKED
+    ) -> list[tuple[Chosen, float]]:
+        """The tiles that score highest and are not marked yet, the best first, with their score."""
+        found: list[tuple[float, Chosen]] = []
+        marked = {tuple(one) for one in (*right, *wrong)}
+        for place, times in enumerate(self.searched):
+            for time in times:
+                score = self.likely(place, time, right, wrong)
+                score = np.where(np.isfinite(score), score, -np.inf)
+                for at in np.argsort(-score, axis=None, kind="stable")[: count + len(marked)]:
+                    row, column = (int(i) for i in np.unravel_index(at, score.shape))
+                    if np.isfinite(score[row, column]) and (place, time, row, column) not in marked:
+                        found.append((float(score[row, column]), (place, time, row, column)))
+        return [(chosen, score) for score, chosen in sorted(found, reverse=True)[:count]]
 
     def _strike(self, left: list[np.ndarray], chosen: Sequence[int]) -> None:
         """Take a tile, and what overlaps it within some hours, out of those that are left (in place)."""

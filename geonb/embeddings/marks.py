@@ -137,18 +137,7 @@ class Marks:
         live = np.flatnonzero(self.index.live)
         drawn = np.random.default_rng([seed, 0x3A4]).choice(live, min(DRAWN, len(live)), replace=False)
         drawn = np.setdiff1d(drawn, np.concatenate([right, wrong]))
-        parts = [(right, 1.0, 1.0), (wrong, -1.0, 1.0), (drawn, -1.0, WEIGHT)]
-        parts = [part for part in parts if len(part[0])]
-        x = np.concatenate([self.index.vectors[rows] for rows, _, _ in parts]).astype(np.float64)
-        y = np.concatenate([np.full(len(rows), truth) for rows, truth, _ in parts])
-        w = np.concatenate([np.full(len(rows), weight / len(rows)) for rows, _, weight in parts])
-        w /= w.sum()
-        centre, middle = w @ x, w @ y
-        x -= centre
-        square = (x * w[:, None]).T @ x
-        ridge = RIDGE * np.trace(square) * np.eye(len(square)) + 1e-9 * np.eye(len(square))
-        weights = np.linalg.solve(square + ridge, x.T @ (w * (y - middle)))
-        return weights.astype(np.float32), float(middle - centre @ weights)
+        return fitted(*(self.index.vectors[rows] for rows in (right, wrong, drawn)))
 
     def table(self) -> gpd.GeoDataFrame:
         """What is marked, as labels: ``label`` (the name), ``right``, and what the index says of each sample; removed ones are left out."""
@@ -186,6 +175,24 @@ class Marks:
     def _write(self, change: Any) -> None:
         with locked(self.file.with_name(f".{self.file.name}.lock")):
             write_json(self.file, self._all() | {self.name: change(self.steps)})
+
+
+def fitted(right: np.ndarray, wrong: np.ndarray, drawn: np.ndarray) -> tuple[np.ndarray, float]:
+    """The linear model of vectors (sample, dim) that are right, wrong, and drawn at random: weights (dim,) and offset of the score.
+
+    About 1 for right, -1 for wrong. Each of the three weighs as one, the drawn ones together WEIGHT, however many there are.
+    """
+    parts = [part for part in ((right, 1.0, 1.0), (wrong, -1.0, 1.0), (drawn, -1.0, WEIGHT)) if len(part[0])]
+    x = np.concatenate([vectors for vectors, _, _ in parts]).astype(np.float64)
+    y = np.concatenate([np.full(len(vectors), truth) for vectors, truth, _ in parts])
+    w = np.concatenate([np.full(len(vectors), weight / len(vectors)) for vectors, _, weight in parts])
+    w /= w.sum()
+    centre, middle = w @ x, w @ y
+    x -= centre
+    square = (x * w[:, None]).T @ x
+    ridge = RIDGE * np.trace(square) * np.eye(len(square)) + 1e-9 * np.eye(len(square))
+    weights = np.linalg.solve(square + ridge, x.T @ (w * (y - middle)))
+    return weights.astype(np.float32), float(middle - centre @ weights)
 
 
 def _listed(table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:

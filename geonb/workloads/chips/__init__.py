@@ -27,8 +27,8 @@ RECORD = Workload(
     headline="map",
     steps=(*SHARED_STEPS, "07_similar_places"),
     defaults={
-        "network": "resnet18:dropout=0.2",
-        "loss": "bce",
+        "network": "resnet10t:head=linear",
+        "loss": "bce:weights=none",
         "augment": "flips,rotations",
         "lr": 1e-3,
         "epochs": 30,

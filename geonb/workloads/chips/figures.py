@@ -11,7 +11,6 @@ import numpy as np
 
 from geonb import registry
 from geonb.base.conventions import SPLITS
-from geonb.plots.maps import default_bands, percentiles
 from geonb.plots.scores import counted, models_of, rows_of_dots
 from geonb.plots.shared import LABELS
 from geonb.plots.style import SPLIT_COLOURS, class_colours, finish, styled, swatches
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 SHOWN = 12  # chips of a gallery
 DEALT = {split: SPLIT_COLOURS[split] for split in SPLITS}
-MOST_STRETCHED = 64  # chips that say how bright a store is
 
 
 def rgb_tiles(store: ChipStore, rows: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -33,9 +31,7 @@ def rgb_tiles(store: ChipStore, rows: Sequence[int] | np.ndarray) -> np.ndarray:
 
     Chips of bytes in three bands, as pictures are, stay as they are.
     """
-    bands = default_bands(store.channels)
-    bands = bands * 3 if len(bands) == 1 else bands
-    limits = [(0.0, 255.0)] * 3 if len(store.channels) == 3 and _bytes(store) else _limits(store, bands)
+    bands, limits = store.stretch
     tiles = []
     for row in rows:
         chip = store[int(row)]
@@ -47,18 +43,6 @@ def rgb_tiles(store: ChipStore, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         grey[~chip["valid"].to_numpy().astype(bool)] = 1
         tiles.append((grey * 255).astype(np.uint8))
     return np.stack(tiles) if tiles else np.zeros((0, 1, 1, 3), np.uint8)
-
-
-def _bytes(store: ChipStore) -> bool:
-    return next(iter(store._grids.values()))["inputs"].dtype == np.uint8
-
-
-def _limits(store: ChipStore, bands: list[int]) -> list[tuple[float, float]]:
-    """The 2nd and 98th percentile of some bands in chips spread over the store."""
-    drawn = np.unique(np.linspace(0, len(store) - 1, min(len(store), MOST_STRETCHED)).astype(int))
-    chips = [store[int(row)] for row in drawn]
-    seen = [chip["inputs"].to_numpy()[bands][:, chip["valid"].to_numpy().astype(bool)] for chip in chips]
-    return [percentiles(band) for band in np.concatenate(seen, axis=1).astype(np.float32)]
 
 
 @styled

@@ -17,6 +17,7 @@ from geonb.dashboards.layers import CIVIDIS, At, Grid, Layer, group_of
 from geonb.dashboards.likeness import Likeness
 from geonb.dashboards.page import caption_of, notes_html
 from geonb.embeddings.brought import read_vectors
+from geonb.embeddings.marks import Marks
 from geonb.embeddings.search import Index, build_index, open_index
 from geonb.plots.cells import ground_in
 from geonb.plots.maps import crs_of, edges
@@ -249,6 +250,22 @@ def judged(answers: gpd.GeoDataFrame, label: str) -> tuple[list[str], list[str]]
     return answers["id"][has].tolist(), answers["id"][~has].tolist()
 
 
+def keep_marks(viewer: Any, index: Index, store: ChipStore, name: str) -> Marks:
+    """Keep what was marked on the live map, under a name: what :func:`geonb.dashboards.widget.live` gave, and its explorer's store.
+
+    Returns
+    -------
+    geonb.embeddings.marks.Marks, to be searched with, undone and exported
+    """
+    tiles = viewer.explorer.likeness.tiles
+    ids = ids_of(store)
+    right, wrong = (
+        [str(ids[tiles[place].row[row, column]]) for place, _, row, column in viewer.state.get(kind, [])]
+        for kind in ("right", "wrong")
+    )
+    return Marks(index, name).mark(right, wrong)
+
+
 def beside(store: ChipStore, model: MultiLabel, seed: int = 0) -> dict[str, np.ndarray]:
     """Vectors of every chip by the network, by the same network untrained, and the histogram of its colours."""
     return {
@@ -301,12 +318,17 @@ def explorer(store: ChipStore, index: Index, predictions: xr.DataTree | None = N
     vectors = np.full((len(store), index.vectors.shape[1]), np.nan, np.float32)
     vectors[index.table.column("row")] = index.vectors
     tiles = [ChipTiles(store, source, vectors) for source in store.sources]
-    like = Likeness(tiles)
+    like = Likeness(tiles, marking=True)
     images = [group_of(store.arrays, source) for source in store.sources]
     attrs = store.meta if predictions is None else predictions.attrs
 
     def far(place: int, at: At, slices: Any) -> np.ndarray:
         return like.distances(place, 0, at["chosen"])[slices["y"], slices["x"]]
+
+    def likely(place: int, at: At, slices: Any) -> np.ndarray:
+        if not at["right"]:
+            return np.full(tiles[place].shape, np.nan)[slices["y"], slices["x"]]
+        return like.likely(place, 0, at["right"], at["wrong"])[slices["y"], slices["x"]]
 
     def colours(place: int, at: At, slices: Any) -> np.ndarray:
         return like.colours(place, 0)[slices["y"], slices["x"]]
@@ -316,6 +338,8 @@ def explorer(store: ChipStore, index: Index, predictions: xr.DataTree | None = N
         Layer("components", "what the network sees, as colours", "image", colours, ("time",), "tiles"),
         Layer("distance", "squared distance to the chip", "numbers", far, ("time",), "tiles", low=0.0, high=like.top, power=0.5,
               colours=CIVIDIS[::-1], ticks=(0, like.near, like.far), note="Bright is alike."),
+        Layer("likely", "like what is marked as right", "numbers", likely, ("time",), "tiles", low=-1.0, high=1.0, colours=CIVIDIS,
+              ticks=(-1, 0, 1), note="About 1 as those marked as right, -1 as those marked as wrong."),
     ]  # fmt: skip
     places = [_place(source, image, one) for source, image, one in zip(store.sources, images, tiles, strict=True)]
     packs = [

@@ -49,6 +49,7 @@ COLUMNS = (
     "geometry",
 )
 HAS = "has "  # begins the column of a class: 1 there, 0 not, -1 not known
+STRETCHED = 64  # chips that say how bright a store is
 STRIP_PX = 512  # rows that are warped at once
 ENOUGH = 30  # parent tiles, below which a deeper level is taken where nobody asked for one
 
@@ -71,6 +72,21 @@ class ChipStore(Store):
     def names(self) -> list[str]:
         """Names of the classes, in order."""
         return [c["name"] for c in self.classes]
+
+    @cached_property
+    def stretch(self) -> tuple[list[int], list[tuple[float, float]]]:
+        """Bands shown as red, green and blue, and the values between which each is: the 2nd and 98th percentile of chips spread over the
+        store; of bytes in three bands, as pictures are, 0 and 255."""
+        from geonb.plots.maps import default_bands, percentiles
+
+        bands = default_bands(self.channels)
+        bands = bands * 3 if len(bands) == 1 else bands
+        if len(self.channels) == 3 and next(iter(self._grids.values()))["inputs"].dtype == np.uint8:
+            return bands, [(0.0, 255.0)] * 3
+        drawn = np.unique(np.linspace(0, len(self) - 1, min(len(self), STRETCHED)).astype(int))
+        chips = [self[int(row)] for row in drawn]
+        seen = [chip["inputs"].to_numpy()[bands][:, chip["valid"].to_numpy().astype(bool)] for chip in chips]
+        return bands, [percentiles(band) for band in np.concatenate(seen, axis=1).astype(np.float32)]
 
     @cached_property
     def _targets(self) -> np.ndarray:

@@ -110,7 +110,7 @@ const outlining = (viewer, from, free) => { // a rectangle, or any outline
   }
   const end = () => {
     drawing.set(false)
-    regions.tell()
+    regions.choose(state.region)
   }
   return { move, end }
 }

@@ -28,7 +28,7 @@ const regionsOf = (viewer) => {
   const choose = (region) => {
     state.region = region
     viewer.map.repaint()
-    return tell()
+    return viewer.facts.likeness?.marked ? viewer.tiles.markRegion(region) : tell()
   }
   return { tell, choose, clear }
 }

@@ -7,6 +7,7 @@ const startOf = (facts) => {
     threshold: null, outlined: true, group: false,
     view: null, // the part of the ground that the map shows
     chosen: null, like: facts.likeness?.start ?? null, region: null, // a cell, a tile, { points } or { group, name, rings }
+    right: [], wrong: [], // tiles that were marked
   }
   if (state.like) {
     state.place = state.like[0]
@@ -27,7 +28,10 @@ const lookupsOf = (facts, state) => {
   }
   const positions = (one, at = {}) => { // where a layer is read: as asked, else as shown
     const here = one.dims.map((d) => [d, Math.min(at[d] ?? state.at[d], labels(d).length - 1)])
-    return { ...Object.fromEntries(here), ...(facts.likeness?.layer === one.name ? { chosen: state.like } : {}) }
+    const asks = {
+      [facts.likeness?.layer]: { chosen: state.like }, [facts.likeness?.marked]: { right: state.right, wrong: state.wrong },
+    }
+    return { ...Object.fromEntries(here), ...asks[one.name] }
   }
   const wanted = (one, at) => { // the planes that show a layer
     const own = !one ? [] : one.kind === "error" ? one.of.map(layer) : [one]

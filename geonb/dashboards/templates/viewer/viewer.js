@@ -100,8 +100,9 @@ const describe = (viewer) => {
   viewer.map.canvas.setAttribute("aria-label", `Map: ${boxes.title.textContent}. ${boxes.said.textContent} ${place().name}`)
   const positions = facts.dims.map(({ name }) => labels(name)[state.at[name]])
   root.dataset.shown = [place().name, state.below, state.top, state.compare, ...positions].join(" | ")
-  const { below, top, compare, chosen } = state
-  viewer.told({ place: place().name, at: { ...state.at }, below, top, compare, chosen, region: state.region?.points ?? null })
+  const { below, top, compare, chosen, right, wrong } = state
+  const region = state.region?.points ?? null
+  viewer.told({ place: place().name, at: { ...state.at }, below, top, compare, chosen, region, right, wrong })
 }
 
 // ---- what stands where ----

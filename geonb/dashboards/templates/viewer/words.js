@@ -23,7 +23,7 @@ const titleOf = (viewer) => {
   const where = facts.places.length > 1 ? [viewer.place().name] : []
   const used = positionWords(viewer, viewer.dimsOf(layer).filter(viewer.dim))
   const against = state.compare === "off" ? "" : `${state.compare === "swipe" ? " |" : " minus"} ${sideName(viewer, state.other)}`
-  return [...where, layer.title, ...used].join(", ") + against + (drawn?.top?.mean ? ", mean of each part" : "")
+  return [...where, layer.title, ...used].filter(Boolean).join(", ") + against + (drawn?.top?.mean ? ", mean of each part" : "")
 }
 const thinWords = (plane) => (plane.step > 1 ? ` Counted on every ${plane.step}th pixel a side.` : "")
 const countsOf = (viewer) => { // of what is right and wrong
