@@ -148,3 +148,43 @@ def test_one_tile_or_none():
     one[0].vectors(0)[:] = np.nan
     with pytest.raises(ValueError, match="No tile of any scene is valid"):
         Likeness(one)
+
+
+def test_marked_tiles_ask_by_the_ridge_regression_of_scikit_learn():
+    from sklearn.linear_model import Ridge
+
+    from geonb.embeddings.marks import DRAWN, RIDGE, WEIGHT
+
+    tiles = made(seed=3, holes=0.1)
+    like, every = Likeness(tiles, marking=True), every_one(tiles)
+    keys = list(every)
+    right, wrong = keys[2:4], keys[9:12]
+    drawn = like.drawn[: max(1, DRAWN)].astype(float)
+    parts = [
+        (np.array([every[k] for k in right]), 1, 1.0),
+        (np.array([every[k] for k in wrong]), -1, 1.0),
+        (drawn, -1, WEIGHT),
+    ]
+    x = np.concatenate([p for p, _, _ in parts])
+    y = np.concatenate([np.full(len(p), float(t)) for p, t, _ in parts])
+    w = np.concatenate([np.full(len(p), s / len(p)) for p, _, s in parts])
+    w /= w.sum()
+    inside = x - w @ x
+    alpha = RIDGE * np.trace((inside * w[:, None]).T @ inside) + 1e-9
+    model = Ridge(alpha=alpha).fit(x, y, sample_weight=w)
+    scores = {
+        key: float(model.predict(vector[None])[0]) for key, vector in every.items() if key not in (*right, *wrong)
+    }
+    found = like.like_marked(right, wrong, 6)
+    best = sorted(scores, key=scores.get, reverse=True)[:6]
+    assert [key for key, _ in found] == best
+    assert [score for _, score in found] == pytest.approx([scores[key] for key in best], abs=1e-4)
+    plane = like.likely(best[0][0], best[0][1], right, wrong)
+    assert plane[best[0][2:]] == pytest.approx(scores[best[0]], abs=1e-4)
+
+
+def test_what_is_marked_does_not_answer():
+    tiles = made(seed=5, holes=0)
+    like, keys = Likeness(tiles, marking=True), list(every_one(tiles))
+    found = [key for key, _ in like.like_marked(keys[:2], keys[2:4], 1000)]
+    assert set(found) == set(keys[4:]) and len(found) == len(set(found))
