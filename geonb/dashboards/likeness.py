@@ -190,10 +190,9 @@ class Likeness:
         """Weights (dim,) and offset of the score by which marked tiles are searched again, see :func:`geonb.embeddings.marks.fitted`."""
         from geonb.embeddings.marks import DRAWN, fitted
 
-        marked = (
-            np.array([self.vector(one) for one in some]).reshape(len(some), len(self.mean)) for some in (right, wrong)
-        )
-        return fitted(*marked, self.drawn[:: max(1, len(self.drawn) // DRAWN)])
+        dims = len(self.mean)
+        told, refused = (np.array([self.vector(one) for one in some]).reshape(-1, dims) for some in (right, wrong))
+        return fitted(told, refused, self.drawn[:: max(1, len(self.drawn) // DRAWN)])
 
     def likely(
         self, place: int, time: int, right: Sequence[Sequence[int]], wrong: Sequence[Sequence[int]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -167,7 +168,7 @@ def skill(scores: xr.Dataset, split: str = "test") -> Figure:
         ax.margins(x=0.18)
         ax.grid(axis="x")
         worse = lower_is_better(metric, scores.attrs)
-        ax.set_title(readable(metric, scores.attrs))
+        ax.set_title(textwrap.fill(readable(metric, scores.attrs), 20))
         ax.set_xlabel("lower is better" if worse else "higher is better", fontsize=7.5, color="#777777")
         if not worse:  # a margin may be below nought
             ax.set_xlim(min(-0.04, float(one.score_low.fillna(one.score).min()) - 0.04), 1.04)

@@ -211,7 +211,12 @@ def landsat_chips(
     image = images.stack(parts) if len(parts) > 1 else parts[0]
     image = replace(image, channels=tuple(channel["name"] for channel in channels))
     strip = Strip("raleigh", image, cutting.lattice_of(image, "xyz", zoom, size))
-    said = {"name": found.name, "simulated": found.simulated, "notes": found.notes, "attribution": found.attribution}
+    said: dict[str, Any] = {
+        "name": found.name,
+        "simulated": found.simulated,
+        "notes": found.notes,
+        "attribution": found.attribution,
+    }
     title = "Land cover of a simulated scene" if found.simulated else f"Land cover of {landsat.TITLE}"
     classes = {c["code"]: c["name"] for c in landsat.CLASSES}
     colours = {c["name"]: c["colour"] for c in landsat.CLASSES}

@@ -132,7 +132,8 @@ def index_chips(
     """
     folder = Path(run.path) / FOLDER
     if vectors:
-        (file,) = project.expand_files([vectors], faults := [], "vectors") or [Path(vectors)]
+        faults: list[str] = []
+        (file,) = project.expand_files([vectors], faults, "vectors") or [Path(vectors)]
         if faults:
             raise ValueError("; ".join(faults))
         brought = read_vectors(file)

@@ -317,7 +317,8 @@ def _chips(group: Any, strip: Strip, min_valid: float) -> pd.DataFrame:
         group["valid"][top : top + size].reshape(size, -1, size).mean(axis=(0, 2)) for top in range(0, lattice.shape[0], size)
     ])  # fmt: skip
     row, column = np.nonzero(shares >= max(min_valid, 1e-9))
-    cells = [lattice.cell(lattice.columns.start + c, lattice.rows.start + r) for r, c in zip(row, column, strict=True)]
+    at = zip(row.tolist(), column.tolist(), strict=True)
+    cells = [lattice.cell(lattice.columns.start + c, lattice.rows.start + r) for r, c in at]
     table = pd.DataFrame(
         {"source": strip.name, "quadkey": [cell.quadkey for cell in cells], "zone": lattice.zone},
         index=range(len(cells)),
