@@ -23,7 +23,8 @@ scores
     The ``bootstrap`` behind every interval, scores.nc and its contract (``scores``), the verdict in words (``verdicts``), the
     ``comparison`` of two runs.
 embeddings
-    Embed samples; reduce, link, cut into clusters, find the nearest; fitted transforms kept and applied again.
+    Embed samples; reduce, link, cut into clusters; an index that is asked what looks alike (``search``), with filters and
+    ``marks``; fitted transforms kept and applied again.
 plots
     Static figures: style, maps, scores, tiles, dendrograms, planes, clusters.
 dashboards
@@ -32,10 +33,12 @@ runs
     The run folder (``run``), what is planned, run and resumed (``plan``, ``runner``, ``resume``, ``kernels``), the table of
     runs, the ``report`` with its sections, the page that compares runs.
 workloads
-    The rooms, a folder a workload: ``segmentation``, ``conflict``, ``clouds``. In each its record (``__init__``), ``dataset``,
+    The rooms, a folder a workload: ``segmentation``, ``conflict``, ``clouds``, ``chips``. In each its record (``__init__``), ``dataset``,
     ``store``, ``networks``, ``losses``, ``task``, ``predict``, ``baselines``, ``scores``, ``figures``, ``explore`` and
     ``frozen`` (live and frozen map; what a click does there: ``templates/frozen.js``), and what only its science needs.
     README, "Where things are", leads to the file.
+tileserver
+    Rasters as map tiles for QGIS, web maps and the eye.
 cli, doctor, lab
     ``geonb ...``
 

@@ -277,7 +277,7 @@ MUTANTS = [
         ("what a run lacks is that of another month", "taken[(slice(None),) * axis + ([p is None", "taken[(slice(None),) * axis + ([False"),
     ),
     *inside(
-        "workloads/segmentation/explore.py", "workloads/segmentation/test_explore.py",
+        "dashboards/imagery.py", "workloads/segmentation/test_explore.py",
         ("a band's fill is a value", "np.where(view.valid.values.astype(bool), view.inputs", "np.where(True, view.inputs"),
         ("colours change while one zooms", "stretched(view.inputs, view.valid, limits[place])", "stretched(view.inputs, view.valid)"),
     ),
@@ -285,7 +285,7 @@ MUTANTS = [
         "workloads/conflict/explore.py", "workloads/conflict/test_explore.py",
         ("PRIO-GRID counts from the cell below", "round((north - 0.25 + 90)", "round((north - 0.75 + 90)"),
         ("thresholds are chosen on the test months", 'data.split.values == "val"', 'data.split.values == "test"'),
-        ("what is not known yet did not come", "values, UNKNOWN)", "values, 0)"),
+        ("what is not known yet did not come", "v, UNKNOWN)", "v, 0)"),
     ),
     *inside(
         "workloads/clouds/explore.py", "workloads/clouds/test_explore.py",

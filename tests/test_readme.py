@@ -61,12 +61,31 @@ def project(tmp_path_factory):
             file.write(np.kron(random.integers(1, 200, (1, 16, 16), dtype="uint8"), np.ones((64, 64), "uint8")))
     west, north = np.meshgrid(np.arange(5e5, 5.3e5, 1000), np.arange(4.989e6, 5e6, 1000))
     squares = [box(x, y, x + 1000, y + 1000) for x, y in zip(west.ravel(), north.ravel(), strict=True)]
+    (folder / "imagery").mkdir()
+    place = rasterio.Affine(1, 0, 5e5, 0, -1, 5e6)
+    options = {"width": 400, "height": 300, "count": 3, "dtype": "uint8", "crs": "EPSG:32633", "transform": place}
+    with rasterio.open(folder / "imagery" / "strip.tif", "w", driver="GTiff", **options) as file:
+        file.write(random.integers(1, 255, (3, 300, 400), dtype="uint8"))
+    write_extract(folder / "city.osm.pbf", 15.0, 45.15)
     labels = gpd.GeoDataFrame({"class": random.integers(1, 3, len(squares))}, geometry=squares, crs="EPSG:32633")
     labels.to_file(folder / "labels.gpkg")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GEONB_ROOT", str(folder))
         patch.chdir(folder)
         yield folder
+
+
+def write_extract(file, lon, lat):
+    """A house and a road of OpenStreetMap."""
+    import osmium
+    from osmium.osm.mutable import Node, Way
+
+    corners = [(0, 0), (0.001, 0), (0.001, 0.001), (0, 0.001)]
+    with osmium.SimpleWriter(str(file)) as writer:
+        for number, (x, y) in enumerate(corners, start=1):
+            writer.add_node(Node(id=number, version=1, location=(lon + x, lat + y)))
+        writer.add_way(Way(id=1, version=1, nodes=[1, 2, 3, 4, 1], tags={"building": "yes"}))
+        writer.add_way(Way(id=2, version=1, nodes=[1, 3], tags={"highway": "residential"}))
 
 
 def finish_a_run(samples):

@@ -54,6 +54,7 @@ def empty_graph(dims: int) -> Any:
 
 
 def write_graph(graph: Any, vectors: np.ndarray, first: int, file: Path) -> None:
+    """Add vectors to a graph, numbered from `first`, and write it whole or not at all."""
     for start in range(0, len(vectors), 65536):
         part = np.array(vectors[start : start + 65536])
         graph.add(np.arange(first + start, first + start + len(part)), part)
@@ -62,6 +63,7 @@ def write_graph(graph: Any, vectors: np.ndarray, first: int, file: Path) -> None
 
 
 def write_vectors(file: Path, vectors: np.ndarray) -> None:
+    """Write vectors (sample, dim), brought to length one, as .npy."""
     with file.open("wb") as out:
         _write_header(out, len(vectors), vectors.shape[1])
         for start in range(0, len(vectors), 65536):
@@ -73,6 +75,7 @@ def _write_header(out: Any, count: int, dims: int) -> None:
 
 
 def header_bytes(folder: Path) -> int:
+    """Where in vectors.npy the numbers begin."""
     with (folder / "vectors.npy").open("rb") as file:
         np.lib.format.read_magic(file)
         np.lib.format.read_array_header_1_0(file)
@@ -107,6 +110,7 @@ def commit(folder: Path, info: dict[str, Any]) -> None:
 
 
 def read_info(folder: Path) -> dict[str, Any]:
+    """What index.json says; a FileNotFoundError or a ValueError says what is wrong with the folder."""
     if not (folder / "index.json").is_file():
         state = "an unfinished or damaged one (no index.json)" if folder.is_dir() else "none"
         raise FileNotFoundError(f"No index at {folder}: there is {state}. {CURE}")
