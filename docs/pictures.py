@@ -7,7 +7,9 @@ Only runs of real data are drawn. A picture whose run is not there stays as it i
 
 from __future__ import annotations
 
+import importlib.util
 import io
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,11 +19,9 @@ from PIL import Image
 
 import geonb
 from docs.gallery import newest
-from geonb import embeddings, plots
 from geonb.base.project import project_root
 from geonb.runs.report import simulated
 from geonb.runs.run import Run
-from geonb.workloads.conflict import figures as conflict_figures
 from geonb.workloads.segmentation import figures as segmentation_figures
 
 if TYPE_CHECKING:
@@ -36,23 +36,41 @@ def land_cover(run: Run) -> Image.Image:
     return drawn(segmentation_figures.panels(geonb.open_predictions(run.predictions), run.samples)[0])
 
 
-def months_ahead(run: Run) -> Image.Image:
-    """Truth, network and best baseline of the test month with the most events."""
-    return drawn(conflict_figures.busiest_month(geonb.open_predictions(run.predictions), run.samples))
+def explorer(run: Run) -> Image.Image:
+    """The map of the run's report as a browser shows it, after a click.
+
+    Raises
+    ------
+    RuntimeError
+        If there is no browser that can be driven.
+    """
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None or importlib.util.find_spec("playwright") is None:
+        raise RuntimeError(
+            "its picture is taken by Chromium and playwright: apt-get install chromium; pip install playwright"
+        )
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1200, "height": 1000})
+        page.goto((run.path / "report.html").as_uri())
+        frame = page.locator(".geonb-map iframe").last
+        inside = frame.content_frame
+        inside.locator("html[data-geonb]").wait_for(timeout=60_000)
+        shape = inside.locator("canvas.map").bounding_box()
+        inside.locator("canvas.map").click(position={"x": 0.45 * shape["width"], "y": 0.5 * shape["height"]})
+        page.wait_for_timeout(1500)
+        picture = Image.open(io.BytesIO(frame.screenshot())).convert("RGB")
+        browser.close()
+    return picture
 
 
-def likeness(run: Run) -> Image.Image:
-    """Three components of the embedding as colours over the scene."""
-    vectors = embeddings.open_embeddings(run.embeddings)
-    return drawn(plots.components_map(embeddings.reduce(vectors, "pca", 0, axes=3), run.samples.arrays))
-
-
-# docs/<name>.png -> workload, what makes its run, and what draws it: an image of the run. A picture of the explorer, taken by a
-# browser from the run's report.html, is one more such function.
+# docs/<name>.png -> workload, what makes its run, and what draws it: an image of the run
 PICTURES: dict[str, tuple[str, str, Callable[[Run], Image.Image]]] = {
     "demo": ("segmentation", "geonb run segmentation", land_cover),
-    "conflict": ("conflict", "geonb run conflict -p events=conflict_data_nga.csv", months_ahead),
-    "clouds": ("clouds", "geonb run clouds", likeness),
+    "explorer": ("segmentation", "geonb run segmentation", explorer),
+    "clouds": ("clouds", "geonb run clouds", explorer),
 }
 
 
@@ -103,7 +121,10 @@ def main(names: list[str]) -> None:
             )
             print(f"docs/{name}.png stays as it is: {there}. Make one with: {command}")
             continue
-        print(f"docs/{name}.png: {save(draw(run), path)} kB, of {run.workload}/{run.name}")
+        try:
+            print(f"docs/{name}.png: {save(draw(run), path)} kB, of {run.workload}/{run.name}")
+        except RuntimeError as error:
+            print(f"docs/{name}.png stays as it is: {error}")
 
 
 if __name__ == "__main__":
