@@ -77,7 +77,8 @@ class Index:
         return int(self.live.sum())
 
     def __repr__(self) -> str:
-        return f"Index {self.folder}: {len(self):,} x {self.info['dims']}, {self.info['kind']}, model {self.info['model'] or 'unknown'}"
+        model = self.info["model"] or "unknown"
+        return f"Index {self.folder.name}: {len(self):,} x {self.info['dims']}, {self.info['kind']}, model {model}"
 
     def search(
         self, query: Any, count: int = 10, within: Within = EVERYWHERE, *, by: str = "mean", itself: bool = False

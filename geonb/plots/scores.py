@@ -33,6 +33,8 @@ NAMES = {
     "crps": "CRPS of deaths",
     "ignorance": "ignorance of deaths [bit]",
     "interval_score": "90 % interval score of deaths",
+    "map": "mAP",
+    "samples_f1": "samples F1",
 }
 
 

@@ -244,7 +244,8 @@ def class_scores(scores: xr.Dataset, metric: str = "average_precision", split: s
         ax.plot(-0.03, row, marker="s", markersize=8, color=colour, transform=ax.get_yaxis_transform(), clip_on=False)
     ax.tick_params(axis="y", pad=18)
     said = metric.replace("_", " ")
-    ax.set(xlim=(-0.01, 1.01), xlabel=said, title=f"{said} of each label")
+    ax.set(xlim=(-0.01, 1.01), xlabel=said)
+    ax.set_title(f"{said} of each label", pad=22)
     figure.tight_layout()
     return finish(figure, scores.attrs, counted(scores, split))
 
