@@ -132,11 +132,11 @@ def disk_rows(folder: Path) -> list[list[str]]:
 
 
 def embedding_rows() -> list[list[str]]:
-    """Tiles of 256 px, one channel-first float32 pass as the original embeds them, and ours through `embedder`."""
+    """Tiles of 256 px, one channel-first float32 pass as the original embeds them, and ours through `encoder`."""
     import numpy as np
     import torch
 
-    from geonb.workloads.clouds.predict import embedder
+    from geonb.embeddings.embedding import encoder
     from geonb.workloads.clouds.task import Triplet
 
     card = {"network": "resnet18", "loss": "triplet", "lr": 1e-3, "patch": 256, "channels": [{}] * 3}
@@ -144,7 +144,7 @@ def embedding_rows() -> list[list[str]]:
     tiles = torch.randn(64, 3, 256, 256)
     last = tiles.contiguous(memory_format=torch.channels_last)
     best = "bfloat16" if has_bf16() else "float32"
-    embed = embedder(task, best)
+    embed = encoder(task, best)
 
     def bare() -> None:
         with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=best == "bfloat16"):
@@ -169,12 +169,13 @@ def scene_rows(folder: Path) -> list[list[str]]:
     """A whole scene by a sliding window, against the bare network on as many tiles that are there already."""
     import torch
 
-    from geonb.workloads.clouds.predict import embed_scene, embedder, tile_corners
+    from geonb.embeddings.embedding import encoder
+    from geonb.workloads.clouds.predict import embed_scene, tile_corners
     from geonb.workloads.clouds.task import Triplet
 
     store = small_store(folder, 64, "256/32/32")
     task = Triplet({"network": "resnet18", "loss": "triplet", "lr": 1e-3, **Triplet.card_of(store)}).eval()
-    name, embed = store.sources[0], embedder(task)
+    name, embed = store.sources[0], encoder(task)
     corners = tile_corners(store, name, 32)
     number = len(corners[0]) * len(corners[1])
     tiles = torch.randn(128, len(store.channels), 64, 64).contiguous(memory_format=torch.channels_last)
@@ -236,7 +237,8 @@ def normalisation_rows(folder: Path) -> list[list[str]]:
     """Validation accuracy after as many steps with one pass for all tiles, and with three: is it worse by more than seeds differ?"""
     import torch
 
-    from geonb.workloads.clouds.predict import embedder, measure
+    from geonb.embeddings.embedding import encoder
+    from geonb.workloads.clouds.predict import measure
     from geonb.workloads.clouds.task import Triplet
 
     store = small_store(folder, 32, "2000/500/10")
@@ -258,7 +260,7 @@ def normalisation_rows(folder: Path) -> list[list[str]]:
                 optimizer.zero_grad()
                 (near - far + 1).relu().mean().backward()
                 optimizer.step()
-            near, far = measure(store, embedder(task))
+            near, far = measure(store, encoder(task))
             values.append(float((near < far)[test].mean()))
     middle = {form: statistics.mean(values) for form, values in found.items()}
     spread = max(statistics.stdev(values) for values in found.values())

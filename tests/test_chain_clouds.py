@@ -69,7 +69,7 @@ def test_the_accuracy_is_what_the_network_says_of_the_tiles(made):
     rows = np.flatnonzero(samples.index["split"] == "test")
     mean, std = (np.array(samples.meta["statistics"][k])[:, None, None] for k in ("mean", "std"))
     with xr.open_zarr(run.predictions) as predictions:
-        embed = predict.embedder(model, predictions.attrs["precision"])
+        embed = predict.encoder(model, predictions.attrs["precision"])
     vectors = []
     for tile in ("anchor", "neighbor", "distant"):
         pixels = np.stack([samples[int(row)]["inputs"].sel(tile=tile).to_numpy() for row in rows])

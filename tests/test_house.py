@@ -65,7 +65,7 @@ def test_whatever_computes_does_so_in_the_precision_of_the_machine_unless_told()
                 pairs += zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
                 found = {a.arg: ast.unparse(d) for a, d in pairs if d is not None}
                 defaults |= {f"{file.stem}.{node.name}": found["precision"]} if "precision" in found else {}
-    assert {"task.train", "predict.predict_region", "predict.embedder", "embedding.embed"} <= set(defaults)
+    assert {"task.train", "predict.predict_region", "embedding.encoder", "embedding.embed"} <= set(defaults)
     assert set(defaults.values()) == {"'auto'"}, defaults
 
 

@@ -137,6 +137,13 @@ class Trainable(L.LightningModule):
             scheduler.step()
 
 
+def untrained(model: Trainable, seed: int = 0) -> Trainable:
+    """The same network before it was trained, by the seed, without pretrained weights: how much does the architecture alone know?"""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return type(model)(model.card, weights=False).eval()
+
+
 def precision_of(precision: str) -> str:
     """Resolve ``precision = "auto"``: bfloat16 autocast where the device computes in it, else float32.
 

@@ -43,6 +43,7 @@ RECORD = Workload(
         "labels": Parameter(
             "extract.osm.pbf, Overpass .json, polygons.geojson:all=building or :column=kind, or a class raster",
             files=True,
+            check="geonb.workloads.chips.dataset:files_named",
         ),
         "classes": Parameter("labels YAML for OpenStreetMap, or the classes of a raster, 1=forest,2=water"),
         "grid": Parameter("xyz: Web-Mercator quadkeys; ard: UTM zones", choices=("xyz", "ard")),

@@ -364,7 +364,7 @@ def files_in(rasters: str | Sequence[str | Path], faults: list[str]) -> list[Pat
         if home is None:
             found += project.expand_files([part], faults, "rasters")
             continue
-        inside = sorted(path for path in home.rglob("*") if path.suffix.lower() in RASTERS and path.is_file())
+        inside = rasters_in(home)
         found += inside
         faults += [f"rasters: no raster lies in {home} (looked for {', '.join(RASTERS)})"] * (not inside)
     try:
@@ -372,6 +372,11 @@ def files_in(rasters: str | Sequence[str | Path], faults: list[str]) -> list[Pat
     except ValueError as error:
         faults.append(str(error))
         return []
+
+
+def rasters_in(folder: Path) -> list[Path]:
+    """The rasters of a folder and of those below."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in RASTERS and path.is_file())
 
 
 def _given(table: str | Mapping[str, str] | None, path: Path) -> str:

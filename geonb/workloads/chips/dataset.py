@@ -17,6 +17,7 @@ from geonb.rasters.images import Image, unique
 from geonb.rasters.sources import files_of
 from geonb.workloads.chips import cutting, quadkeys
 from geonb.workloads.chips.cutting import Lattice
+from geonb.workloads.chips.labels import options_of as label_options
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -73,7 +74,7 @@ class Labelling:
     @property
     def recipe(self) -> dict[str, Any]:
         """All that labels depend on beside the files' contents."""
-        options = [item.partition(":")[2] for item in self.labels.split(",")]
+        options = [label_options(item)[1] for item in project.split_files(self.labels)]
         classes = {str(k): v for k, v in self.classes.items()} if isinstance(self.classes, dict) else self.classes
         return {"options": options, "classes": classes, "min_share": self.min_share}
 
@@ -112,7 +113,7 @@ def read_labels(labels: str | None, classes: str | None = None, min_share: float
             "labels = None: say what is on the chips, for instance labels=city.osm.pbf or roofs.geojson:all=building"
         )
     faults: list[str] = []
-    files = project.expand_files([item.partition(":")[0].strip() for item in labels.split(",")], faults, "labels")
+    files = project.expand_files([label_options(item)[0] for item in project.split_files(labels)], faults, "labels")
     table: str | dict[int, str] | None = classes
     if classes and "=" in classes:
         pairs = [part.partition("=") for part in classes.split(",")]
@@ -126,6 +127,21 @@ def read_labels(labels: str | None, classes: str | None = None, min_share: float
         files += project.expand_files([classes], faults, "classes")
     refuse("These labels cannot be used", faults)
     return Labelling(labels, tuple(map(Path, files)), table, min_share)
+
+
+def files_named(value: str, root: Path) -> list[Path]:
+    """Every file that ``images`` or ``labels``, a parameter's value, stands for, also those in folders.
+
+    Raises
+    ------
+    ValueError
+        If a part of it names none.
+    """
+    found = project.find_files(value, root)
+    if missing := [part for part, paths in found.items() if not paths and "://" not in part]:
+        raise ValueError(f"no such file: {', '.join(missing)} (looked from {root})")
+    paths = [path for some in found.values() for path in some]
+    return [file for path in paths for file in (cutting.rasters_in(path) if path.is_dir() else [path])]
 
 
 def open_imagery(

@@ -200,7 +200,7 @@ def _files(labels: str | Path | Sequence[str | Path]) -> list[tuple[Path, dict[s
     faults: list[str] = []
     files = [
         (path, options)
-        for name, options in map(_options, items)
+        for name, options in map(options_of, items)
         for path in project.expand_files([name], faults, "labels")
     ]
     if len(kinds := {_kind(*file) for file in files}) > 1:
@@ -209,7 +209,7 @@ def _files(labels: str | Path | Sequence[str | Path]) -> list[tuple[Path, dict[s
     return files
 
 
-def _options(item: str) -> tuple[str, dict[str, str]]:
+def options_of(item: str) -> tuple[str, dict[str, str]]:
     """The file, and what is said of it: ``a.gpkg:column=kind,layer=main``."""
     path, *rest = re.split(r":(?=\w+=)", item.strip(), maxsplit=1)
     given = dict(text.split("=", 1) for text in re.split(r",\s*(?=\w+=)", rest[0])) if rest else {}

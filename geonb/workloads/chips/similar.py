@@ -17,6 +17,7 @@ from geonb.dashboards.layers import CIVIDIS, At, Grid, Layer, group_of
 from geonb.dashboards.likeness import Likeness
 from geonb.dashboards.page import caption_of, notes_html
 from geonb.embeddings.brought import read_vectors
+from geonb.embeddings.embedding import encoder
 from geonb.embeddings.marks import Marks
 from geonb.embeddings.search import Index, build_index, open_index
 from geonb.plots.cells import ground_in
@@ -52,32 +53,6 @@ def histograms_of(store: ChipStore, batch: int = BATCH) -> np.ndarray:
     """The colour histogram of every chip, about its mean over the store: float32 (chip, channel * bin)."""
     found = _each(store, baselines.histograms, batch)
     return found - found.mean(axis=0)
-
-
-def untrained(model: MultiLabel, seed: int = 0) -> MultiLabel:
-    """The same network before it was trained, by the seed."""
-    import torch
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return type(model)(model.card, weights=False).eval()
-
-
-def encoder(model: MultiLabel, precision: str = "auto") -> Callable[[np.ndarray], np.ndarray]:
-    """A task as a function of standardised chips (n, channel, y, x) -> vectors float32 (n, dim), on the best device there is."""
-    import torch
-
-    from geonb.training.devices import best_device
-    from geonb.training.task import precision_of
-
-    device, precision = best_device(), precision_of(precision)
-    model = model.to(device).eval()
-
-    def encode(inputs: np.ndarray) -> np.ndarray:
-        with torch.inference_mode(), torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
-            return model.encode(torch.as_tensor(inputs).to(device)).float().cpu().numpy()
-
-    return encode
 
 
 def _each(store: ChipStore, function: Callable, batch: int) -> np.ndarray:
@@ -269,6 +244,8 @@ def keep_marks(viewer: Any, index: Index, store: ChipStore, name: str) -> Marks:
 
 def beside(store: ChipStore, model: MultiLabel, seed: int = 0) -> dict[str, np.ndarray]:
     """Vectors of every chip by the network, by the same network untrained, and the histogram of its colours."""
+    from geonb.training.task import untrained
+
     return {
         "network": vectors_of(store, model),
         "untrained": vectors_of(store, untrained(model, seed)),

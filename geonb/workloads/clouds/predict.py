@@ -17,9 +17,9 @@ import xarray as xr
 import zarr
 
 from geonb.base.conventions import SPLITS
+from geonb.embeddings.embedding import encoder
 from geonb.prediction.baselines import Baseline
 from geonb.store.arrays import quiet_zarr, summed, writable
-from geonb.training.devices import best_device
 
 if TYPE_CHECKING:
     from geonb.base.run_folder import RunFolder
@@ -55,7 +55,7 @@ def predict_triplets(
     """
     from geonb.prediction.faults import check_predictions
     from geonb.prediction.predictions import Done, seal
-    from geonb.training.task import precision_of
+    from geonb.training.task import precision_of, untrained
 
     path, precision = Path(run.predictions), precision_of(precision)
     names = ["network", UNTRAINED, *(b.name for b in baselines)]
@@ -63,9 +63,9 @@ def predict_triplets(
     stamp = {"training": model.card["training"], "best": model.card["best"], "models": names, "step": step, "seed": seed,
              "network": model.card["network"], "precision": precision, "store": store.meta["key"]}  # fmt: skip
     done = Done(path, stamp)
-    embed = embedder(model, precision)
+    embed = encoder(model, precision)
     if done.rows("triplets", "all") is None:
-        functions: list[Callable] = [embed, embedder(untrained(model, seed), precision), *baselines]
+        functions: list[Callable] = [embed, encoder(untrained(model, seed), precision), *baselines]
         distances = [measure(store, function, batch) for function in functions]
         _write_triplets(path, store, names, distances)
         done.mark("triplets", "all", len(store))
@@ -94,32 +94,6 @@ def refuse_rasters(spec: str) -> None:
         Always.
     """
     raise ValueError("the scenes of the sample store are embedded; for others make another store")
-
-
-def embedder(model: Trainable, precision: str = "auto") -> Callable[[np.ndarray], np.ndarray]:
-    """A task as a function of standardised tiles (n, channel, y, x) -> float32 (n, dim), on the best device there is."""
-    import torch
-
-    from geonb.training.task import precision_of
-
-    device, precision = best_device(), precision_of(precision)
-    model = model.to(device).eval()
-
-    def embed(inputs: np.ndarray) -> np.ndarray:
-        with torch.inference_mode(), torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
-            return model.encode(torch.as_tensor(inputs).to(device)).float().cpu().numpy()
-
-    return embed
-
-
-def untrained(model: Trainable, seed: int = 0) -> Trainable:
-    """The same network before it was trained, by the seed: how much does the architecture alone know?"""
-    import torch
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = model.card["network"].replace("weights=imagenet", "weights=none")
-        return type(model)({**model.card, "network": network}).eval()
 
 
 def measure(

@@ -91,9 +91,10 @@ class Triplet(Trainable):
 
     def margins(self, store: TripletStore, rows: Sequence[int], batch: int = 128) -> np.ndarray:
         """How far each triplet is in the right: (far - near) / (far + near), -1 to 1, by the rows of a store's index; 0 for a tie."""
-        from geonb.workloads.clouds.predict import embedder, measure
+        from geonb.embeddings.embedding import encoder
+        from geonb.workloads.clouds.predict import measure
 
-        near, far = measure(store, embedder(self), batch, rows)
+        near, far = measure(store, encoder(self), batch, rows)
         return (far - near) / np.maximum(far + near, 1e-12)
 
     def _log(self, vectors: Tensor, split: str) -> tuple[Tensor, Tensor]:

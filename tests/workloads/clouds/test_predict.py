@@ -12,6 +12,7 @@ import torch
 
 from geonb.prediction.faults import check_predictions
 from geonb.prediction.predictions import open_predictions
+from geonb.training import task
 from geonb.workloads.clouds import baselines as clouds_baselines
 from geonb.workloads.clouds import exports, predict
 from geonb.workloads.clouds.task import Triplet
@@ -68,7 +69,7 @@ def test_distances_are_those_of_each_rows_own_tiles(made, model, predicted):
 
 
 def test_an_untrained_network_is_the_same_for_a_seed_and_not_the_trained_one(made, model):
-    one, two = (predict.untrained(model, 3).state_dict() for _ in range(2))
+    one, two = (task.untrained(model, 3).state_dict() for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one.values(), two.values(), strict=True))
     assert any(not torch.equal(a, b) for a, b in zip(one.values(), model.state_dict().values(), strict=True))
 
@@ -97,7 +98,7 @@ def test_tiles_of_no_data_have_no_embedding(model, tmp_path):
     )
     name = samples.sources[0]
     corners = predict.tile_corners(samples, name, 8)
-    vectors, good = predict.embed_scene(samples, name, 0, corners, predict.embedder(model))
+    vectors, good = predict.embed_scene(samples, name, 0, corners, predict.encoder(model))
     np.testing.assert_array_equal(good[0], corners[1] + 16 <= 90 + 1)
     assert np.isnan(vectors[~good]).all() and np.isfinite(vectors[good]).all()
 
@@ -105,8 +106,8 @@ def test_tiles_of_no_data_have_no_embedding(model, tmp_path):
 def test_the_precision_is_that_of_the_machine_unless_told(made, model, predicted, tmp_path, bfloat16):
     tiles = made.windows().batch([0, 1])["inputs"].numpy()
     exact = encode(model, tiles)
-    np.testing.assert_array_equal(predict.embedder(model, "float32")(tiles), exact)
-    assert 0 < np.abs(predict.embedder(model)(tiles) - exact).max() < 0.1 * np.abs(exact).max()
+    np.testing.assert_array_equal(predict.encoder(model, "float32")(tiles), exact)
+    assert 0 < np.abs(predict.encoder(model)(tiles) - exact).max() < 0.1 * np.abs(exact).max()
     predict.predict_triplets(run_in(tmp_path), made, model, [], overlap=0.5, batch=7)
     assert open_predictions(tmp_path / "predictions.zarr").attrs["precision"] == "bfloat16"
     assert predicted[1].attrs["precision"] == "float32"
