@@ -73,7 +73,8 @@ def _side(group: zarr.Group) -> int:
     """The longer side of a grid, px; 0 of what is none: a table of samples may have columns x and y."""
     axes = [group.get(name) for name in "xy"]
     grid = all(
-        isinstance(a, zarr.Array) and a.metadata.dimension_names == (n,) for a, n in zip(axes, "xy", strict=True)
+        isinstance(a, zarr.Array) and getattr(a.metadata, "dimension_names", None) == (n,)
+        for a, n in zip(axes, "xy", strict=True)
     )
     return max(a.shape[0] for a in axes if isinstance(a, zarr.Array)) if grid else 0
 

@@ -38,7 +38,9 @@ RECORD = Workload(
     },
     parameters={
         "images": Parameter(
-            "rasters, folders of them, or tiles that somebody cut, comma separated or globs", files=True
+            "rasters, folders of them, or tiles that somebody cut, comma separated or globs",
+            files=True,
+            check="geonb.workloads.chips.dataset:files_named",
         ),
         "labels": Parameter(
             "extract.osm.pbf, Overpass .json, polygons.geojson:all=building or :column=kind, or a class raster",
