@@ -72,6 +72,7 @@ _PUBLIC = {
     "check_predictions": "prediction.faults",
     "train": "training.task",
     "load_model": "training.task",
+    "export_onnx": "training.onnx",
     "predict": "prediction.predictions",
     "predict_rasters": "prediction.many",
     "export": "prediction.predictions",

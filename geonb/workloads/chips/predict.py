@@ -158,7 +158,8 @@ def chip_faults(tree: xr.DataTree, deep: bool = False) -> Iterator[str]:
 
 
 def export_chips(run: RunFolder, model: MultiLabel, rasters: str | None = None, **settings: Any) -> pd.DataFrame:
-    """The chips with what is told of them as ``maps/chips.gpkg`` and ``.csv``, and every label's probability as a GeoTIFF a source.
+    """The chips with what is told of them as ``maps/chips.gpkg`` and ``.csv``, every label's probability as a GeoTIFF a source, and the
+    network as ONNX.
 
     Raises
     ------
@@ -169,6 +170,7 @@ def export_chips(run: RunFolder, model: MultiLabel, rasters: str | None = None, 
 
     from geonb.rasters.cog import write_probability_map
     from geonb.store.store import open_store
+    from geonb.training.onnx import export_onnx
 
     if rasters:
         raise ValueError(
@@ -179,7 +181,7 @@ def export_chips(run: RunFolder, model: MultiLabel, rasters: str | None = None, 
     predictions = open_predictions(run.predictions)
     store = open_store(run.store)
     chips = gpd.read_parquet(store.path / "index.parquet")
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"file": source, "state": "done", "reason": "scene of the run",
          "probability": write_probability_map(node.to_dataset(), folder / f"{source}_probability.tif")}
         for source, node in predictions.children.items()
@@ -189,9 +191,15 @@ def export_chips(run: RunFolder, model: MultiLabel, rasters: str | None = None, 
         (folder / name).unlink(missing_ok=True)
     table.to_file(folder / "chips.gpkg", layer="chips", engine="pyogrio")
     table.drop(columns="geometry").to_csv(folder / "chips.csv", index=False)
-    return pd.DataFrame(
-        [*rows, {"file": "chips.gpkg, chips.csv", "state": "done", "reason": f"{len(table):,} chips, a row each"}]
-    )
+    rows.append({"file": "chips.gpkg, chips.csv", "state": "done", "reason": f"{len(table):,} chips, a row each"})
+    try:
+        made = export_onnx(model, folder / "model.onnx")
+        rows.append(
+            {"file": made.name, "state": "done", "reason": "the network for whoever has no torch; compared with it"}
+        )
+    except ImportError as error:
+        rows.append({"file": "model.onnx", "state": "skipped", "reason": str(error)})
+    return pd.DataFrame(rows)
 
 
 def with_told(chips: Any, predictions: xr.DataTree, model: str = "network") -> Any:

@@ -34,14 +34,7 @@ if TYPE_CHECKING:
 
 FOLDER = "similar"  # of a run: its index
 BATCH = 64
-PACKS = (
-    (900, 16, 1),
-    (700, 12, 1),
-    (500, 8, 1),
-    (400, 8, 2),
-    (300, 6, 3),
-    (200, 4, 4),
-)  # px of an image, components, every n-th chip
+PACKS = ((900, 16), (700, 12), (500, 8), (400, 8))  # px of an image and components in a page, the richest first
 
 
 def vectors_of(store: ChipStore, model: MultiLabel, batch: int = BATCH, precision: str = "auto") -> np.ndarray:
@@ -320,11 +313,7 @@ def explorer(store: ChipStore, index: Index, predictions: xr.DataTree | None = N
               ticks=(-1, 0, 1), note="About 1 as those marked as right, -1 as those marked as wrong."),
     ]  # fmt: skip
     places = [_place(source, image, one) for source, image, one in zip(store.sources, images, tiles, strict=True)]
-    packs = [
-        {"image_px": px, "components": n, "every": 1, "said": f"Colours of {n} components."}
-        for px, n, every in PACKS
-        if every == 1
-    ]
+    packs = [{"image_px": px, "components": n, "said": f"Colours of {n} components."} for px, n in PACKS]
     return Explorer(
         "chips that look alike", places, [Dim("time", [""])], layers, below="image", top="distance", likeness=like, opacity=0.6,
         notes=notes_html(attrs), caption=caption_of(attrs), click="Click a chip: those most like it, anywhere.", packs=lambda: packs,
