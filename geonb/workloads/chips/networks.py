@@ -6,7 +6,7 @@ end. What comes before the last layer is the chip's vector, by which chips are c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,15 @@ from geonb.base.specs import Option, check_options, parse_spec
 from geonb.training.backbones import backbone_faults, create_backbone, feature_maps
 from geonb.training.devices import check_weights
 
+
+def stages_of(value: Any) -> tuple[int, ...]:
+    """Epochs of ``unfreeze``: 5-10 is (5, 10); a ValueError if they are not one or two whole numbers that rise."""
+    epochs = value if isinstance(value, list | tuple) else [value]
+    if not 1 <= len(epochs) <= 2 or any(type(n) is not int for n in epochs) or list(epochs) != sorted(epochs):
+        raise ValueError("must be one or two epochs that rise, as 5-10")
+    return tuple(epochs)
+
+
 _OPTIONS = {
     "head": Option("mlp", choices=("mlp", "linear"), help="mlp: n, n/2, n/4, classes"),
     "dropout": Option(0.5, float, 0, below=1),
@@ -26,7 +35,9 @@ _OPTIONS = {
     ),
     "freeze": Option(False, bool, help="the backbone stands still at first"),
     "unfreeze": Option(
-        "5-10", help="epochs at which its last half, then all of it, begins to learn, at a tenth of the rate"
+        (5, 10),
+        read=stages_of,
+        help="epochs at which its last half, then all of it, begins to learn, at a tenth of the rate",
     ),
 }
 OPTIONS = {"<backbone of timm>": _OPTIONS}
@@ -40,29 +51,7 @@ def check_network(spec: str) -> tuple[str, dict[str, Any]]:
     ValueError
         Lists all that is unknown, ill-typed or out of range, and what is known.
     """
-    return check_options("network", spec, {parse_spec(spec)[0]: _OPTIONS}, _faults)
-
-
-def _faults(name: str, options: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
-    yield from backbone_faults(name, options, given)
-    try:
-        stages_of(str(options["unfreeze"]))
-    except ValueError as error:
-        yield str(error)
-
-
-def stages_of(text: str) -> tuple[int, ...]:
-    """Epochs of ``unfreeze``: "5-10" is (5, 10).
-
-    Raises
-    ------
-    ValueError
-        If it is not one or two whole numbers that rise.
-    """
-    parts = text.split("-")
-    if not all(part.isdigit() for part in parts) or len(parts) > 2 or list(map(int, parts)) != sorted(map(int, parts)):
-        raise ValueError(f"unfreeze={text}: give one or two epochs that rise, as 5-10")
-    return tuple(map(int, parts))
+    return check_options("network", spec, {parse_spec(spec)[0]: _OPTIONS}, backbone_faults)
 
 
 def build_network(spec: str, channels: int, classes: int, patch: int, weights: bool = True) -> MultiLabel:
@@ -156,6 +145,11 @@ def load_weights(backbone: nn.Module, file: Path, name: str) -> None:
 
     check_file(file, name)
     state, wanted = read(str(file)), backbone.state_dict()
+    wanted = {key: value for key, value in wanted.items() if not key.endswith("num_batches_tracked")}
+    if (
+        not state.keys() & wanted.keys()
+    ):  # of another library, which names them otherwise: by their order, if all shapes agree
+        state = dict(zip(wanted, (v for k, v in state.items() if not k.endswith("num_batches_tracked")), strict=False))
     first = next((key for key, value in wanted.items() if value.ndim == 4), None)
     if first in state and state[first].shape[1] != wanted[first].shape[1]:
         state[first] = adapt_input_conv(wanted[first].shape[1], state[first])

@@ -15,7 +15,7 @@ from geonb.training.optimizers import check_optimizer
 from geonb.training.task import Trainable, check_all
 from geonb.workloads.chips.losses import build_loss, check_loss
 from geonb.workloads.chips.metrics import average_precision
-from geonb.workloads.chips.networks import build_network, check_network, check_size, stages_of
+from geonb.workloads.chips.networks import build_network, check_network, check_size
 
 if TYPE_CHECKING:
     from geonb.store.store import Store
@@ -41,7 +41,7 @@ class MultiLabel(Trainable):
         super().__init__()
         self.card = card
         options = check_network(card["network"])[1]
-        self.stages = stages_of(str(options["unfreeze"])) if options["freeze"] else ()
+        self.stages = options["unfreeze"] if options["freeze"] else ()
         self.network = build_network(
             card["network"], len(card["channels"]), len(card["classes"]), card["patch"], weights
         )
