@@ -41,7 +41,7 @@ class MultiLabel(Trainable):
         super().__init__()
         self.card = card
         options = check_network(card["network"])[1]
-        self.stages = options["unfreeze"] if options["freeze"] else ()
+        self.stages: tuple[int, ...] = options["unfreeze"] if options["freeze"] else ()
         self.network = build_network(
             card["network"], len(card["channels"]), len(card["classes"]), card["patch"], weights
         )
