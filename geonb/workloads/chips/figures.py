@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
@@ -137,41 +138,42 @@ def _chip(ax: Axes, tile: np.ndarray, title: str, words: str) -> None:
 
 
 @styled
-def parent_tiles(store: ChipStore) -> list[Figure]:
-    """Where the chips of each split lie, and the parent tiles that were dealt: a figure a source."""
-    figures = []
-    size = store.meta["parameters"]["size"]
-    for source in store.sources:
+def parent_tiles(store: ChipStore, columns: int = 3) -> Figure:
+    """Where the chips of each split lie, and the parent tiles that were dealt: a panel a source."""
+    size, names = store.meta["parameters"]["size"], store.sources
+    columns = min(columns, len(names))
+    rows = -(-len(names) // columns)
+    side = 5.4 if columns == 1 else 3.4
+    figure, axes = plt.subplots(rows, columns, figsize=(side * columns + 0.8, side * rows + 0.5), squeeze=False)
+    for ax, source in zip_longest(axes.flat, names):
+        if source is None:
+            ax.axis("off")
+            continue
         grid, mine = store._grids[source], store.index[store.index["source"] == source]
         shape = grid.sizes["y"] // size, grid.sizes["x"] // size
-        picture = np.ones((*shape, 3))
-        for split, colour in DEALT.items():
-            part = mine[mine["split"] == split]
-            picture[part["y"] // size, part["x"] // size] = plt.matplotlib.colors.to_rgb(colour)
-        figure, ax = plt.subplots(figsize=(5.4, 5.4 * min(2, shape[0] / shape[1]) + 0.6))
+        at = mine["y"] // size, mine["x"] // size
+        picture, blocks = np.ones((*shape, 3)), np.full(shape, -1)
+        picture[at], blocks[at] = (
+            [plt.matplotlib.colors.to_rgb(DEALT[s]) for s in mine["split"].astype(str)],
+            mine["block"],
+        )
         ax.imshow(picture, extent=(0, shape[1], shape[0], 0), interpolation="nearest")
-        blocks = np.full(shape, -1)
-        blocks[mine["y"] // size, mine["x"] // size] = mine["block"]
         _edges(ax, blocks)
         for _, part in mine.groupby("block"):
             ax.text(
                 part["x"].mean() / size + 0.5,
                 part["y"].mean() / size + 0.5,
-                f"{len(part)}",
+                len(part),
                 ha="center",
                 va="center",
                 fontsize=8,
             )
         ax.set(title=source, xlabel="chips", ylabel="chips")
-        ax.legend(handles=swatches(DEALT), loc="upper left", bbox_to_anchor=(1, 1))
-        figures.append(
-            finish(
-                figure,
-                store.meta,
-                "A cell is a chip, north is up. Lines: parent tiles; in each the number of its chips.",
-            )
-        )
-    return figures
+    figure.tight_layout()
+    figure.legend(handles=swatches(DEALT), loc="center left", bbox_to_anchor=(1, 0.5))
+    return finish(
+        figure, store.meta, "A cell is a chip, north is up. Lines: parent tiles; in each the number of its chips."
+    )
 
 
 def _edges(ax: Axes, blocks: np.ndarray) -> None:
