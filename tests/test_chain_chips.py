@@ -159,6 +159,32 @@ def test_every_notebook_that_is_shared_is_the_one_of_the_others():
     assert not re.search(r"if .*workload", code)
 
 
+def test_vectors_that_were_brought_are_those_of_the_chips_they_lie_on(made, tmp_path):
+    from geonb.training import task
+    from geonb.workloads.chips import similar
+
+    samples, model = store.open_store(made[0].store), task.load_model(made[0].path)
+    chips = gpd.read_parquet(samples.path / "index.parquet").iloc[::2]
+    values = np.random.default_rng(0).normal(size=(len(chips), 4)).astype(np.float32)
+    twice = gpd.GeoDataFrame(
+        {"v": [*(2 * values), *(0 * values + 1e-6)]}, geometry=[*chips.geometry, *chips.geometry], crs=chips.crs
+    )
+    twice.to_parquet(tmp_path / "brought.parquet")
+    index = similar.index_chips(made[0], samples, model, str(tmp_path / "brought.parquet"))
+    assert similar.rows_in(index).tolist() == chips.index.tolist() and index.folder.name == "similar-brought"
+    unit = values / np.linalg.norm(values, axis=1, keepdims=True)
+    np.testing.assert_allclose(index.vectors, unit, atol=1e-5)
+    asked = similar.query_of(None, samples, model, index)
+    answers = index.search(asked, 3)
+    assert set(answers["row"]) <= set(chips.index) and similar.rows_of(asked, samples)[0] in chips.index
+    assert set(similar.beside(samples, model, index)) == {"brought", "untrained", "colour-histogram"}
+    assert similar.explorer(samples, index).layer("distance") is not None
+    assert len(open_index(made[0].path / "similar")) == len(samples), "the network's own stays"
+    twice.set_geometry(twice.translate(10), crs=chips.crs).to_parquet(tmp_path / "elsewhere.parquet")
+    with pytest.raises(ValueError, match=r"none of \d+ lies on a chip"):
+        similar.index_chips(made[0], samples, model, str(tmp_path / "elsewhere.parquet"))
+
+
 @pytest.mark.browser
 def test_marks_on_the_map_ask_again_and_are_kept(made):
     import threading

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from geonb.base import project
+from geonb.base.conventions import refuse
 from geonb.base.files import key_of
 from geonb.dashboards.explorer import Dim, Explorer, Place
 from geonb.dashboards.imagery import picture_of
@@ -77,14 +78,7 @@ def ids_of(store: ChipStore) -> np.ndarray:
 def fingerprint(store: ChipStore, model: MultiLabel) -> str:
     """What stands for a trained network and the chips it saw."""
     card = model.card
-    return key_of(
-        {
-            "network": card["network"],
-            "training": card.get("training"),
-            "best": card.get("best"),
-            "store": store.meta["key"],
-        }
-    )
+    return key_of([card["network"], card.get("training"), card.get("best"), store.meta["key"]])
 
 
 def index_chips(
@@ -95,34 +89,45 @@ def index_chips(
     Parameters
     ----------
     vectors : str, optional
-        Brought from elsewhere, see :func:`geonb.embeddings.brought.read_vectors`: they are indexed instead, each where it lies.
+        Brought from elsewhere, see :func:`geonb.embeddings.brought.read_vectors`: each chip then has the mean of those whose middle lies
+        on it, in an index of their own beside the network's; chips without any are left out.
     kind : auto, exact or ann
     """
     folder = Path(run.path) / FOLDER
     if vectors:
-        faults: list[str] = []
-        (file,) = project.expand_files([vectors], faults, "vectors") or [Path(vectors)]
-        if faults:
-            raise ValueError("; ".join(faults))
-        brought = read_vectors(file)
-        return build_index(
-            folder,
-            brought.vectors,
-            brought.samples,
-            model=f"brought from {Path(file).name}",
-            kind=kind,
-            notes=brought.notes,
-        )
+        rows, values, notes = _brought(vectors, store)
+        told: dict[str, Any] = {"model": f"brought from {Path(vectors).name}", "kind": kind, "notes": notes}
+        return build_index(folder.with_name(f"{FOLDER}-brought"), values, samples_of(store).iloc[rows], **told)
     mark = fingerprint(store, model)
     try:
         return open_index(folder, mark)
     except (FileNotFoundError, ValueError):  # none, of another network, or damaged: it is made of what the run has
-        return build_index(
-            folder, vectors_of(store, model), samples_of(store), model=mark, kind=kind, notes=store.meta["notes"]
+        notes = store.meta["notes"]
+        return build_index(folder, vectors_of(store, model), samples_of(store), model=mark, kind=kind, notes=notes)
+
+
+def _brought(vectors: str, store: ChipStore) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Rows of the chips that vectors of a file lie on, the mean of those on each (chip, dim), and what to tell."""
+    import geopandas as gpd
+
+    faults: list[str] = []
+    files = project.expand_files([vectors], faults, "vectors")
+    refuse("These vectors cannot be used", faults)
+    brought = read_vectors(files[0])
+    middles = gpd.GeoDataFrame(geometry=brought.samples.to_crs("OGC:CRS84").geometry.representative_point())
+    pairs = gpd.sjoin(middles.reset_index(drop=True), samples_of(store)[["row", "geometry"]], predicate="within")
+    if pairs.empty:
+        raise ValueError(
+            f"vectors = {vectors!r}: none of {len(middles):,} lies on a chip of {store.path.name}. Are they of this place?"
         )
+    rows, at = np.unique(pairs["row"].to_numpy(), return_inverse=True)
+    sums = np.zeros((len(rows), brought.vectors.shape[1]))
+    np.add.at(sums, at, brought.vectors[pairs.index.to_numpy()])
+    note = f"{len(rows):,} of {len(store):,} chips have vectors that were brought, the mean of those on it."
+    return rows, (sums / np.bincount(at)[:, None]).astype(np.float32), [*brought.notes, note]
 
 
-def query_of(text: str | None, store: ChipStore, model: MultiLabel) -> Any:
+def query_of(text: str | None, store: ChipStore, model: MultiLabel, index: Index) -> Any:
     """What a text asks for, as :meth:`geonb.embeddings.search.Index.search` takes it.
 
     Parameters
@@ -138,7 +143,7 @@ def query_of(text: str | None, store: ChipStore, model: MultiLabel) -> Any:
     """
     ids = ids_of(store)
     if text is None:
-        return str(ids[_rarest(store)])
+        return str(ids[_rarest(store, rows_in(index))])
     text = text.strip()
     quadkeys = store.index["quadkey"].to_numpy()
     if text in ids or (same := np.flatnonzero(quadkeys == text)).size:
@@ -159,11 +164,16 @@ def query_of(text: str | None, store: ChipStore, model: MultiLabel) -> Any:
     )
 
 
-def _rarest(store: ChipStore) -> int:
-    """Row of a chip of the test split with its rarest label."""
+def rows_in(index: Index) -> np.ndarray:
+    """Rows of the store whose chips an index holds, in its order."""
+    return index.table.column("row").to_numpy()
+
+
+def _rarest(store: ChipStore, rows: np.ndarray) -> int:
+    """Of some rows of chips one of the test split with its rarest label."""
     targets, share = np.nan_to_num(store.targets(np.arange(len(store)))), np.asarray(store.meta["prevalence"])
-    mine = np.flatnonzero((store.index["split"] == "test").to_numpy())
-    mine = mine if len(mine) else np.arange(len(store))
+    test = rows[(store.index["split"] == "test").to_numpy()[rows]]
+    mine = test if len(test) else rows
     rare = np.where(targets[mine] > 0, share, np.inf).min(axis=1)
     return int(mine[rare.argmin()])
 
@@ -235,15 +245,14 @@ def keep_marks(viewer: Any, index: Index, store: ChipStore, name: str) -> Marks:
     return Marks(index, name).mark(right, wrong)
 
 
-def beside(store: ChipStore, model: MultiLabel, seed: int = 0) -> dict[str, np.ndarray]:
-    """Vectors of every chip by the network, by the same network untrained, and the histogram of its colours."""
+def beside(store: ChipStore, model: MultiLabel, index: Index, seed: int = 0) -> dict[str, np.ndarray]:
+    """Vectors of the index's chips, in its order: its own, those of the network untrained, and the histogram of colours."""
     from geonb.training.task import untrained
 
-    return {
-        "network": vectors_of(store, model),
-        "untrained": vectors_of(store, untrained(model, seed)),
-        "colour-histogram": histograms_of(store),
-    }
+    rows = rows_in(index)
+    own = "network" if index.info["model"] == fingerprint(store, model) else "brought"
+    others = {"untrained": vectors_of(store, untrained(model, seed)), "colour-histogram": histograms_of(store)}
+    return {own: np.asarray(index.vectors)} | {name: values[rows] for name, values in others.items()}
 
 
 class ChipTiles:
@@ -287,7 +296,7 @@ def explorer(store: ChipStore, index: Index, predictions: xr.DataTree | None = N
         Whose attributes stand under the map.
     """
     vectors = np.full((len(store), index.vectors.shape[1]), np.nan, np.float32)
-    vectors[index.table.column("row")] = index.vectors
+    vectors[rows_in(index)] = index.vectors
     tiles = [ChipTiles(store, source, vectors) for source in store.sources]
     like = Likeness(tiles, marking=True)
     images = [group_of(store.arrays, source) for source in store.sources]
