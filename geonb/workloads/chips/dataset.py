@@ -17,6 +17,7 @@ from geonb.rasters.images import Image, unique
 from geonb.rasters.sources import files_of
 from geonb.workloads.chips import cutting, quadkeys
 from geonb.workloads.chips.cutting import Lattice
+from geonb.workloads.chips.labels import check as check_labels
 from geonb.workloads.chips.labels import options_of as label_options
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def read_labels(labels: str | None, classes: str | None = None, min_share: float
     Raises
     ------
     ValueError
-        If a file is not there, or the classes cannot be read.
+        If a file is not there or cannot be used, or the classes cannot be read.
     """
     if not labels:
         raise ValueError(
@@ -126,6 +127,7 @@ def read_labels(labels: str | None, classes: str | None = None, min_share: float
     elif classes:
         files += project.expand_files([classes], faults, "classes")
     refuse("These labels cannot be used", faults)
+    check_labels(labels, table)
     return Labelling(labels, tuple(map(Path, files)), table, min_share)
 
 
@@ -141,7 +143,8 @@ def files_named(value: str, root: Path) -> list[Path]:
     if missing := [part for part, paths in found.items() if not paths and "://" not in part]:
         raise ValueError(f"no such file: {', '.join(missing)} (looked from {root})")
     paths = [path for some in found.values() for path in some]
-    return [file for path in paths for file in (cutting.rasters_in(path) if path.is_dir() else [path])]
+    inside = [file for path in paths for file in (cutting.rasters_in(path) if path.is_dir() else [path])]
+    return [file for path in inside for file in files_of(path)]
 
 
 def open_imagery(
@@ -227,12 +230,7 @@ def landsat_chips(
     image = images.stack(parts) if len(parts) > 1 else parts[0]
     image = replace(image, channels=tuple(channel["name"] for channel in channels))
     strip = Strip("raleigh", image, cutting.lattice_of(image, "xyz", zoom, size))
-    said: dict[str, Any] = {
-        "name": found.name,
-        "simulated": found.simulated,
-        "notes": found.notes,
-        "attribution": found.attribution,
-    }
+    said: dict[str, Any] = {key: getattr(found, key) for key in ("name", "simulated", "notes", "attribution")}
     title = "Land cover of a simulated scene" if found.simulated else f"Land cover of {landsat.TITLE}"
     classes = {c["code"]: c["name"] for c in landsat.CLASSES}
     colours = {c["name"]: c["colour"] for c in landsat.CLASSES}

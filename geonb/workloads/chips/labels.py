@@ -162,11 +162,7 @@ def label_chips(
     kind = _kind(*files[0])
     notes: list[str] = []
     if kind == "raster":
-        if not isinstance(classes, Mapping):
-            raise ValueError(
-                f"{files[0][0]} is a class raster: give its classes as code and name, for instance {{1: 'forest', 2: 'water'}}"
-            )
-        names: Mapping[str, Any] = {str(name): code for code, name in classes.items()}
+        names: Mapping[str, Any] = {str(name): code for code, name in _coded(files[0][0], classes).items()}
         values = raster_labels(chips, [path for path, _ in files], list(names.values()), min_share)
         notes.append(f"Labels are shares of a class raster ({min_share:g} of a chip and more).")
     else:
@@ -189,6 +185,31 @@ def label_chips(
     }
     table.attrs = {"notes": notes, "version": base_files.key_of([settings, said, sums, list(table["Feature"])])}
     return table
+
+
+def check(labels: str, classes: str | Path | Mapping[int, str] | None = None) -> None:
+    """Refuse what `label_chips` would, but for what a join tells: before hours of imagery are read.
+
+    Raises
+    ------
+    ValueError
+    """
+    files = _files(labels)
+    if (kind := _kind(*files[0])) == "osm":
+        read_classes(THIRTEEN if classes is None else classes)  # type: ignore[arg-type]
+    for file in files:
+        if kind == "vector":
+            _read_vector(*file, [])
+        elif kind == "raster":
+            _coded(file[0], classes)
+            images.open_image(file[0])
+
+
+def _coded(path: Path, classes: Any) -> Mapping[int, str]:
+    """The classes of a class raster, code -> name."""
+    if isinstance(classes, Mapping):
+        return classes
+    raise ValueError(f"{path} is a class raster: give its classes as code and name, for instance 1=forest,2=water")
 
 
 def _files(labels: str | Path | Sequence[str | Path]) -> list[tuple[Path, dict[str, str]]]:
@@ -266,13 +287,13 @@ def _vector_things(files: Sequence[tuple], notes: list[str]) -> tuple[Any, Any, 
         raise ValueError(f"{files[0][0]} holds no shape with a class. Is the file complete?")
     numbers, found_names = pd.factorize(every[some].astype(str), sort=True)
     notes.append(
-        "The polygons do not say what area was mapped: taken is the box around them. Beyond it nothing is known; give `extent` if you do."
+        "The polygons do not say what area was mapped: taken is the box around them, file by file. Beyond it nothing is known."
     )
     return (
         geometry[some],
         numbers,
         {name: i for i, name in enumerate(found_names)},
-        shapely.box(*shapely.total_bounds(geometry)),
+        shapely.union_all([shapely.box(*shapely.total_bounds(found)) for found in shapes]),
     )
 
 

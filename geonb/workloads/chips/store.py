@@ -34,20 +34,8 @@ if TYPE_CHECKING:
     from geonb.workloads.chips.loaders import Chips
 
 COLUMNS = (
-    "source",
-    "quadkey",
-    "zone",
-    "parent",
-    "y",
-    "x",
-    "height",
-    "width",
-    "split",
-    "block",
-    "valid_share",
-    "labels",
-    "geometry",
-)
+    "source", "quadkey", "zone", "parent", "y", "x", "height", "width", "split", "block", "valid_share", "labels", "geometry",
+)  # fmt: skip
 HAS = "has "  # begins the column of a class: 1 there, 0 not, -1 not known
 STRETCHED = 64  # chips that say how bright a store is
 STRIP_PX = 512  # rows that are warped at once
@@ -139,13 +127,8 @@ class ChipStore(Store):
             f"Split by parent tile of level {level}: chips of one parent tile, of whichever image, date or zoom, are of one split. Parent "
             "tiles of different splits may adjoin."
         )
-        return {
-            "method": f"parent tile of level {level}",
-            "counts": counts,
-            "smallest_gap_m": 0.0,
-            "leaks": 0,
-            "said": said,
-        }
+        method = f"parent tile of level {level}"
+        return {"method": method, "counts": counts, "smallest_gap_m": 0.0, "leaks": 0, "said": said}
 
     def _leaks(self) -> list[str]:
         index, level = self.index, self.meta["split"]["level"]
@@ -214,7 +197,7 @@ def write_store(
     if parent is not None and not 1 <= parent <= min(zooms):
         raise ValueError(f"parent = {parent}: chips are of zoom {min(zooms)}, so give 1 to {min(zooms)}, or None")
     base = Path(root) if root else project_root()
-    read = imagery.files | {file: [file] for file in labels.files}
+    read = imagery.files | {file: sources.files_of(file) for file in labels.files}
     inputs = base_files.fingerprints(sorted({file for found in read.values() for file in found}))
     sums = {Path(i["path"]): i["sha256"] for i in inputs}
     contents = {path: sources.stamps(found, sums.__getitem__) for path, found in read.items()}
