@@ -141,10 +141,13 @@ def _parser() -> argparse.ArgumentParser:
     app.set_defaults(command=_app, query=None, sort=None)
 
     serve = commands.add_parser(
-        "serve", help="rasters as map tiles (XYZ, TileJSON) for QGIS and web maps, and a map to look at"
+        "serve", help="rasters and polygons as map tiles (XYZ, TileJSON) for QGIS and web maps, and a map to look at"
     )
     serve.add_argument(
-        "paths", metavar="FOLDER|FILE", nargs="+", help="GeoTIFFs, COGs, or folders of them; first on top"
+        "paths",
+        metavar="FOLDER|FILE",
+        nargs="+",
+        help="GeoTIFFs, COGs (first on top), polygons as chips.gpkg:column=told, or folders",
     )
     serve.add_argument("--port", type=int, default=0, help="on this machine (default: a free one)")
     serve.add_argument("--name", metavar="NAME", default="mosaic", help="of the layer of all files that fit together")

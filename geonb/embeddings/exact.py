@@ -62,7 +62,7 @@ def top(
     """
     rows, barred = None, None
     if allowed is not None and not allowed.all():
-        if allowed.sum() * 2 < len(allowed):
+        if np.count_nonzero(allowed) * 2 < len(allowed):
             rows = np.flatnonzero(allowed)
         else:
             barred = ~allowed

@@ -194,7 +194,7 @@ class Index:
         rows, scores : arrays (query, answer), best first; -1 and -inf where there are no more
         """
         allowed = self.live if allowed is None else allowed
-        kept = int(allowed.sum())
+        kept = int(np.count_nonzero(allowed))
         count = min(count, kept)
         if self.info["kind"] == "exact" or kept <= FEW:
             if len(asked) >= exact.MANY and 2 * kept > len(allowed) and self._half is None and exact.is_fast():

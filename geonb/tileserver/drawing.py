@@ -77,7 +77,7 @@ def style_of(layer: Layer, asked: Mapping[str, str]) -> Style:
     ]
     bands = _bands(layer, asked.get("bands"), faults)
     ranges = _ranges(asked.get("rescale"), len(bands), faults)
-    colormap = _colormap(asked.get("colormap"), len(bands), faults)
+    colormap = _colormap(asked.get("colormap"), len(bands), faults) or layer.first.colormap
     nodata = _nodata(layer, asked.get("nodata"), faults)
     buffer, scheme = asked.get("buffer", "0"), asked.get("scheme", "xyz")
     if not (buffer.isascii() and buffer.isdigit() and int(buffer[:9]) <= MOST_BUFFER):
@@ -206,7 +206,7 @@ def _read(sources: list[Source], box: tuple[float, float, float, float], side: i
     def part(source: Source) -> ImageData:
         method = "nearest" if source.colours or source.classes else "bilinear"
         with named(source.path):
-            image = reader(source.path).part(
+            image = reader(source).part(
                 box, dst_crs=WEB_MERCATOR_CRS, bounds_crs=WEB_MERCATOR_CRS, width=side, height=side, indexes=style.bands,
                 nodata=style.nodata, resampling_method=method, reproject_method=method,
             )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a folder of rasters shows as map tiles: a layer for each file, and one for those that fit together."""
+"""What a folder of rasters and polygons shows as map tiles: a layer for each file, and one for rasters that fit together."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ import numpy as np
 
 from geonb.base.conventions import short
 from geonb.base.threads import spread
+from geonb.rasters.tiles import HALF_M
+from geonb.tileserver import shapes
 
 if TYPE_CHECKING:
     from rio_tiler.io import Reader
@@ -24,6 +26,8 @@ WORLD = (-180.0, -85.0511287798066, 180.0, 85.0511287798066)  # what Web Mercato
 OPEN = 64  # files that a thread holds open
 LOOKED_AT = 24  # files of a mosaic whose values say how it is stretched
 LARGE = 4096  # pixels; from here on overviews are missed
+LARGE_BYTES = 200 << 20  # of polygons, which are held in memory: larger ones are drawn if they are named
+COLUMN = ":column="  # after the name of a file of polygons
 SIDE = 512  # pixels on the longer side of what is read for that, from overviews
 DARK = 64  # bytes that stay below are stretched: a mask of 0 and 1 would be black
 PICTURE = ("red", "green", "blue")
@@ -31,7 +35,7 @@ PICTURE = ("red", "green", "blue")
 
 @dataclass(frozen=True)
 class Source:
-    """One raster file.
+    """One raster file, or a column of one of polygons.
 
     Attributes
     ----------
@@ -43,6 +47,7 @@ class Source:
     classes : dict of value -> name, of a class map of geonb
     taken : str, the TIFF's own date, empty if it has none
     notes : tuple of str, what a user should know of it
+    column : str, of a file of polygons: what they are coloured by; None for rasters
     """
 
     path: Path
@@ -57,11 +62,18 @@ class Source:
     taken: str
     simulated: bool
     notes: tuple[str, ...]
+    column: str | None = None
+
+    @property
+    def colormap(self) -> str | None:
+        """Of a column of numbers; rasters are grey unless somebody asks."""
+        return "cividis" if self.column is not None and not self.colours else None
 
     @property
     def kind(self) -> tuple:
-        """What files of one mosaic have in common."""
-        return self.dtype, self.names, self.shown, tuple(self.colours.items()), tuple(self.classes.items())
+        """What files of one mosaic have in common; polygons are layers by themselves."""
+        alone = (self.path, self.column) if self.column is not None else ()
+        return alone, self.dtype, self.names, self.shown, tuple(self.colours.items()), tuple(self.classes.items())
 
 
 @dataclass
@@ -105,7 +117,7 @@ class Layer:
 
     def _look(self, bands: tuple[int, ...], nodata: float | None) -> Any:
         every = max(1, -(-len(self.sources) // LOOKED_AT))
-        looks = [_values(source.path, bands, nodata) for source in self.sources[::every]]
+        looks = [_values(source, bands, nodata) for source in self.sources[::every]]
         ends = [[np.percentile(v[i], (2, 98, 100)) for v in looks if v[i].size] for i in range(len(bands))]
         if self.first.dtype == "uint8":
             most = max((end[2] for found in ends for end in found), default=0)
@@ -118,18 +130,21 @@ def _range(ends: Sequence[np.ndarray]) -> tuple[float, float]:
     return (low, high) if high > low else (low, low + 1)
 
 
-def _values(path: Path, bands: tuple[int, ...], nodata: float | None) -> list[np.ndarray]:
+def _values(source: Source, bands: tuple[int, ...], nodata: float | None) -> list[np.ndarray]:
     """What there is in each band, seen from far."""
-    with named(path):
-        seen = reader(path).preview(indexes=bands, max_size=SIDE, nodata=nodata).array
+    with named(source.path):
+        seen = reader(source).preview(indexes=bands, max_size=SIDE, nodata=nodata).array
     return [values[np.isfinite(values)] for values in (band.compressed() for band in seen)]
 
 
 _held = threading.local()
 
 
-def reader(path: Path) -> Reader:
-    """A file, open for as long as this thread needs it: opening costs more than a tile."""
+def reader(source: Source) -> Reader | shapes.Shapes:
+    """A file, open for as long as this thread needs it: opening costs more than a tile. Polygons are held for all threads."""
+    path = source.path
+    if source.column is not None:
+        return shapes.load(path, source.column)
     held: OrderedDict[Path, tuple[Any, ExitStack]] = _held.__dict__.setdefault("readers", OrderedDict())
     if path not in held:
         with ExitStack() as stack:
@@ -169,7 +184,7 @@ def _open(path: Path, stack: ExitStack) -> Reader:
 
 
 def describe(path: Path) -> Source:
-    """What a raster holds and where.
+    """What a raster, or a file of polygons (``chips.gpkg:column=told``), holds and where.
 
     Raises
     ------
@@ -180,6 +195,9 @@ def describe(path: Path) -> Source:
     from rasterio.errors import RasterioError
     from rio_tiler.utils import non_alpha_indexes
 
+    file, column = _column_of(path)
+    if file.suffix.lower() in shapes.ENDINGS:
+        return _describe_shapes(file, column)
     try:
         with ExitStack() as stack:
             opened = _open(path, stack)
@@ -205,6 +223,30 @@ def describe(path: Path) -> Source:
         raise ValueError(
             f"{path}: it cannot be read as a raster ({short(error)}). Copy it again, or leave it out"
         ) from error
+
+
+def _column_of(path: Path) -> tuple[Path, str]:
+    """A file and the column that is named after it."""
+    name, _, column = str(path).rpartition(COLUMN)
+    return (Path(name), column) if name and not path.exists() else (path, "")
+
+
+def _describe_shapes(path: Path, column: str) -> Source:
+    """What polygons show, from where one tile holds all of them down to where a usual one fills 4 x 4."""
+    found = shapes.load(path, column)
+    whole = float(np.ptp(np.array(found.frame.total_bounds).reshape(2, 2), axis=0).max())
+    low, high = (
+        int(np.clip(np.log2(2 * HALF_M / max(side, 1e-3)) + 1e-6, 0, shapes.DEEPEST))
+        for side in (whole, found.side_m / 4)
+    )
+    notes = (
+        (f"{path}: shown by {found.column}; other columns: {path}{COLUMN}NAME",) if found.column and not column else ()
+    )
+    (west, south, east, north), names = found.bounds, (found.column or "polygons",)
+    return Source(
+        path, (west, south, east, north), low, max(low, high), str(found.values.dtype), names, (1,), found.colours, found.names, "",
+        shapes.simulated(path), notes, column,
+    )  # fmt: skip
 
 
 def _notes(path: Path, opened: Reader) -> tuple[str, ...]:
@@ -258,7 +300,9 @@ def _zooms(opened: Reader) -> tuple[int, int]:
 
 
 def find(paths: Iterable[str | Path]) -> list[Path]:
-    """The rasters that files and folders stand for: a file as it is, of a folder its GeoTIFFs, also those deeper.
+    """The files that names and folders stand for: a file as it is, of a folder its GeoTIFFs and polygons, also those deeper.
+
+    A file of polygons may have a column's name with it: ``chips.gpkg:column=told``.
 
     Raises
     ------
@@ -270,11 +314,12 @@ def find(paths: Iterable[str | Path]) -> list[Path]:
         raise ValueError("The name of a folder or file is an empty text. Leave it out, or say what it is.")
     for given in map(Path, paths):
         if given.is_dir():
-            inside = (p for p in sorted(given.rglob("*")) if p.suffix.lower() in ENDINGS and ".partial" not in p.name)
+            endings = (*ENDINGS, *shapes.ENDINGS)
+            inside = (p for p in sorted(given.rglob("*")) if p.suffix.lower() in endings and ".partial" not in p.name)
             found |= dict.fromkeys(
                 p for p in inside if p.is_file() and not any(s.startswith(".") for s in p.relative_to(given).parts)
             )
-        elif given.is_file():
+        elif _column_of(given)[0].is_file():
             found[given] = None
         else:
             raise FileNotFoundError(f"There is no file or folder {given}.")
@@ -301,17 +346,24 @@ def layers_of(paths: Iterable[str | Path], mosaic: str = "mosaic") -> tuple[dict
     ValueError, FileNotFoundError
         If nothing is left to show.
     """
-    files = find(paths)
-    notes, sources = [], []
+    files, given = find(paths), set(map(Path, paths))
+    large = [
+        f for f in files if f not in given and f.suffix.lower() in shapes.ENDINGS and f.stat().st_size > LARGE_BYTES
+    ]
+    notes: list[str] = [
+        f"{file}: {file.stat().st_size / 1e6:,.0f} MB of polygons are not read unasked. Name the file" for file in large
+    ]
+    sources: list[Source] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # told in our words
-        for told in spread(_described, [(file,) for file in files]):
+        for told in spread(_described, [(file,) for file in files if file not in large]):
             notes.append(told) if isinstance(told, str) else sources.append(told)
     if not sources:
-        left = "\n".join(f"- {note}" for note in notes)
-        raise ValueError(f"Nothing to show: {left and f'{chr(10)}{left}'}" if notes else
-                         f"Nothing to show: no file ends in {' or '.join(ENDINGS)} in {', '.join(map(str, paths))}. Give a folder of "
-                         "GeoTIFFs, or rasters of another format by name.")  # fmt: skip
+        endings, there = " or ".join((*ENDINGS, *shapes.ENDINGS)), ", ".join(map(str, paths))
+        left = "".join(f"\n- {note}" for note in notes) or (
+            f"no file ends in {endings} in {there}. Give a folder of GeoTIFFs or polygons, or rasters of another format by name."
+        )
+        raise ValueError(f"Nothing to show: {left}")
     notes += [note for source in sources for note in source.notes]
     kinds: dict[tuple, list[Source]] = {}
     for source in sources:
@@ -333,9 +385,9 @@ def _described(path: Path) -> Source | str:
 def _names(sources: Sequence[Source], taken: Iterable[str]) -> list[str]:
     """The shortest end of each file's path that is its own: `scene`, or `2020.scene` where `2021.scene` is there too."""
     used, names = set(taken), []
-    stems = [source.path.stem for source in sources]
-    for source in sources:
-        parts = [*source.path.absolute().parts[:-1], source.path.stem]
+    stems = [" ".join(filter(None, (source.path.stem, source.column))) for source in sources]
+    for source, stem in zip(sources, stems, strict=True):
+        parts = [*source.path.absolute().parts[:-1], stem]
         name = parts.pop()
         alone = stems.count(name) == 1
         while (not alone or name in used) and parts:

@@ -79,7 +79,7 @@ def test_what_cannot_be_shown_is_left_out_with_its_cure(tmp_path):
 
 
 def test_nothing_to_show_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"no file ends in .tif or .tiff in .*Give a folder of GeoTIFFs"):
+    with pytest.raises(ValueError, match=r"no file ends in .tif or .tiff or .gpkg .* in .*Give a folder of GeoTIFFs"):
         layers.layers_of([tmp_path])
     made.write(tmp_path / "nowhere.tif", made.gradient(), crs=None)
     with pytest.raises(ValueError, match=r"(?s)Nothing to show.*nowhere.tif: it has no CRS.*rio edit-info"):
@@ -160,7 +160,7 @@ def test_only_files_near_a_tile_are_asked(tmp_path):
 
 def test_a_thread_holds_a_bounded_number_of_files(tmp_path, monkeypatch):
     monkeypatch.setattr(layers, "OPEN", 2)
-    files = [made.write(tmp_path / f"{i}.tif", made.gradient()) for i in range(4)]
+    files = [layers.describe(made.write(tmp_path / f"{i}.tif", made.gradient())) for i in range(4)]
     first = layers.reader(files[0])
     assert layers.reader(files[0]) is first
     for file in files[1:]:

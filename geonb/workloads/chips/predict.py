@@ -16,11 +16,13 @@ import pandas as pd
 import xarray as xr
 
 from geonb.base.conventions import SPLIT_CODES
+from geonb.plots.style import listed
 from geonb.prediction import faults as prediction_faults
 from geonb.prediction.predictions import Done, open_predictions, seal
 from geonb.store.arrays import quiet_zarr, summed
 from geonb.training.devices import best_device
 from geonb.workloads.chips import metrics
+from geonb.workloads.chips.store import NONE
 
 if TYPE_CHECKING:
     from geonb.base.run_folder import RunFolder
@@ -187,9 +189,10 @@ def export_chips(run: RunFolder, model: MultiLabel, rasters: str | None = None, 
         for source, node in predictions.children.items()
     ]  # fmt: skip
     table = with_told(chips, predictions)
+    tags = {"simulated": str(int(predictions.attrs["simulated"])), "run": str(predictions.attrs["run"])}
     for name in ("chips.gpkg", "chips.csv"):
         (folder / name).unlink(missing_ok=True)
-    table.to_file(folder / "chips.gpkg", layer="chips", engine="pyogrio")
+    table.to_file(folder / "chips.gpkg", layer="chips", engine="pyogrio", layer_metadata=tags)
     table.drop(columns="geometry").to_csv(folder / "chips.csv", index=False)
     rows.append({"file": "chips.gpkg, chips.csv", "state": "done", "reason": f"{len(table):,} chips, a row each"})
     try:
@@ -203,7 +206,8 @@ def export_chips(run: RunFolder, model: MultiLabel, rasters: str | None = None, 
 
 
 def with_told(chips: Any, predictions: xr.DataTree, model: str = "network") -> Any:
-    """The table of chips with what a model tells: ``told``, the labels, and each one's probability as ``p <class>``."""
+    """The table of chips with what a model tells: ``told``, the labels, each one's probability as ``p <class>``, and for maps ``label``,
+    the most probable of those told, and its colour ``fill``."""
     table = chips.copy()
     names = [str(name) for name in next(iter(predictions.children.values()))["class"].to_numpy()]
     told = np.full((len(table), len(names)), np.nan, np.float32)
@@ -214,6 +218,9 @@ def with_told(chips: Any, predictions: xr.DataTree, model: str = "network") -> A
         told[row[row >= 0]] = data["probability"].transpose("y", "x", "class").to_numpy()[row >= 0]
         limits = data["threshold"].to_numpy()
     table["told"] = [", ".join(n for n, p, t in zip(names, one, limits, strict=True) if p >= t) for one in told]
+    best = np.where(told >= limits, told, -np.inf)
+    looks = np.array([*zip(names, listed(predictions.attrs["colours"]), strict=True), NONE])
+    table["label"], table["fill"] = looks[np.where(np.isfinite(best).any(1), best.argmax(1), -1)].T
     for name, values in zip(names, told.T, strict=True):
         table[f"p {name}"] = values.round(4)
     return table

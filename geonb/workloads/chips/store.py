@@ -37,6 +37,7 @@ COLUMNS = (
     "source", "quadkey", "zone", "parent", "y", "x", "height", "width", "split", "block", "valid_share", "labels", "geometry",
 )  # fmt: skip
 HAS = "has "  # begins the column of a class: 1 there, 0 not, -1 not known
+NONE = "none", "#9a9a9a"  # a chip without any label, and its colour
 STRETCHED = 64  # chips that say how bright a store is
 STRIP_PX = 512  # rows that are warped at once
 ENOUGH = 30  # parent tiles, below which a deeper level is taken where nobody asked for one
@@ -103,7 +104,7 @@ class ChipStore(Store):
     @property
     def legend(self) -> dict[str, str]:
         """Every label there can be, with its colour."""
-        return {c["name"]: c["colour"] for c in self.classes} | {"none": "#9a9a9a"}
+        return {c["name"]: c["colour"] for c in self.classes} | dict([NONE])
 
     def check_split(self) -> dict:
         """Prove from the table itself that no parent tile is in two splits, and that chips of different zones share no ground.
