@@ -13,7 +13,7 @@ from geonb.base.conventions import refuse
 from geonb.base.files import key_of, read_json, whole_file, write_json
 from geonb.base.manifest import faults, held
 
-CONNECTIVITY, EFFORT_BUILD, EFFORT = 16, 128, 64  # of the graph: benchmarks/README.md, "Search"
+CONNECTIVITY, EFFORT_BUILD, EFFORT = 16, 200, 48  # of the graph: benchmarks/README.md, "Search"
 CURE = "Build the index again."
 
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 KINDS = ("auto", "exact", "ann")
 LARGE = 500_000  # vectors from which `auto` takes the graph
 FEW = 50_000  # as many as a filter may keep for them to be compared one by one: a few milliseconds
-SPARE = 4  # candidates of the graph for each answer: it holds a byte a number, float32 orders them
+SPARE = 3  # candidates of the graph for each answer: it holds a byte a number, float32 orders them
 
 
 class Index:
