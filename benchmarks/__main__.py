@@ -31,6 +31,7 @@ NAMES = (
     "explorer",
     "search",
     "tiles",
+    "beams",
     "startup",
 )
 HERE = Path(__file__).parent
