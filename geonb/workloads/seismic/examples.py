@@ -80,7 +80,7 @@ def simulated_array(cache: Path | None = None, events: int = 240, seed: int = 0)
 
 
 def simulate(folder: Path, events: int = 240, seed: int = 0, explosions: float = 0.4, noise: str | Path = "") -> Path:
-    """Write a made-up bulletin and what an array of nine three-component sensors recorded of it; about 0.6 MB an event.
+    """Write a made-up bulletin and what an array of nine three-component sensors recorded of it; about 0.5 MB an event.
 
     waveforms/<event_id>.mseed holds 600 s at 40 Hz in counts of 1 nm/s, STEIM2, with P 302 to 350 s after its start;
     stations.xml places and a response that is flat (which noise is from 0.02 to 14 Hz); events.xml kind, origin and
@@ -89,7 +89,7 @@ def simulate(folder: Path, events: int = 240, seed: int = 0, explosions: float =
 
     Parameters
     ----------
-    folder : str or Path
+    folder : Path
         Made, whole or not at all. Where it was made with the same settings before, nothing is done.
     events : int
     seed : int
@@ -120,7 +120,7 @@ def simulate(folder: Path, events: int = 240, seed: int = 0, explosions: float =
     account = folder / "simulated.txt"
     with locked(folder.with_name(f".{folder.name}.lock")):
         if folder.exists() and any(folder.iterdir()):
-            if not account.is_file() or account.read_text(encoding="utf-8").splitlines()[-1] != recipe:
+            if not account.is_file() or account.read_text(encoding="utf-8").strip().rpartition("\n")[2] != recipe:
                 raise ValueError(f"{folder} holds something else: name a folder that is not there, or remove this one")
             if len(list(folder.glob("waveforms/*.mseed"))) == events and len(list(folder.glob("*.xml"))) == 2:
                 return folder

@@ -302,6 +302,7 @@ def test_what_is_there_is_found_again_and_what_is_not_ours_is_kept(tmp_path):
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.txt").write_text("years of work")
+    (mine / "simulated.txt").touch()
     with pytest.raises(ValueError, match="holds something else"):
         examples.simulate(mine, events=1)
     assert (mine / "thesis.txt").read_text() == "years of work"
