@@ -225,7 +225,11 @@ def open_run(workload: str, run: str | Path = "latest", root: Path | None = None
     found = _named(workload, run, root)
     if why := latest.lacking(found, needs) if needs else "":
         fitting = [one.name for one in _runs(root, folder_name(workload)) if not latest.lacking(one, needs)]
-        would = f"set `run` to one that has: {', '.join(fitting[: latest.MOST])}" if fitting else "no other run has"
+        would = (
+            f"set `run` (`--resume` of geonb run) to one that has: {', '.join(fitting[: latest.MOST])}"
+            if fitting
+            else "no other run has"
+        )
         raise FileNotFoundError(
             f"{found.path} has not what is needed, {latest.called(needs)}: {why}. Finish it, or {would}."
         )

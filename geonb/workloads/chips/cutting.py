@@ -10,8 +10,6 @@ import json
 import math
 import os
 import re
-import threading
-import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -21,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from geonb.base import files as base_files
+from geonb.base import processes as processes_of
 from geonb.base import project, threads
 from geonb.base.conventions import refuse
 from geonb.base.specs import pick
@@ -294,7 +293,8 @@ def cut_chips(
         ]
         there = {entry.name for entry in os.scandir(folder)}
         todo = [task for task in tasks if not _is_done(task[-1], task[0], form, there)]
-        _work(todo, threads.cores() if processes is None else processes)
+        for _ in processes_of.spread(cut_rows, todo, threads.cores() if processes is None else processes):
+            pass
         for left in (folder / DONE).glob("*.partial"):  # by a kill
             left.unlink(missing_ok=True)
         return _write_manifest(folder, [(task[0], task[-1]) for task in tasks], settings)
@@ -467,36 +467,6 @@ def _is_done(part: Path, scene: Sequence[Source], form: str, there: set[str]) ->
     lattice, catalogue = scene[0].lattice, scene[0].catalogue
     chips = json.loads(part.read_text())
     return all(f"{lattice.cell(x, y).name(catalogue)}.{form}" in there for x, y, pixels, _ in chips if pixels)
-
-
-def _work(tasks: list[tuple], processes: int) -> None:
-    """Cut batches in processes of their own, which end when this one does."""
-    if processes < 2 or len(tasks) < 2:
-        for task in tasks:
-            cut_rows(*task)
-        return
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
-
-    pool = ProcessPoolExecutor(
-        min(processes, len(tasks)), multiprocessing.get_context("spawn"), _end_with, (os.getpid(),)
-    )
-    try:
-        for future in [pool.submit(cut_rows, *task) for task in tasks]:
-            future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _end_with(parent: int) -> None:
-    """Let a process end when its parent was killed; it would wait for work for ever."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def cut_rows(scene: Sequence[Source], rows: range, folder: Path, settings: Mapping[str, Any], part: Path) -> None:

@@ -18,6 +18,7 @@ from geonb.rasters.sources import files_of
 from geonb.workloads.chips import cutting, quadkeys
 from geonb.workloads.chips.cutting import Lattice
 from geonb.workloads.chips.labels import check as check_labels
+from geonb.workloads.chips.labels import kind_of
 from geonb.workloads.chips.labels import options_of as label_options
 
 if TYPE_CHECKING:
@@ -71,6 +72,11 @@ class Labelling:
     classes: str | dict[int, str] | None = None
     min_share: float = 0.01
     colours: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_osm(self) -> bool:
+        """Whether labels come from OpenStreetMap's own files."""
+        return any(kind_of(file, {}) == "osm" for file in self.files)
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -172,6 +178,10 @@ def open_imagery(
     ValueError
         Listing every fault with the files it concerns.
     """
+    if not rasters:
+        raise ValueError(
+            "images = None: say which imagery these labels are for, for instance images=ortho.tif or images=tiles/"
+        )
     faults: list[str] = []
     opened: list[Image] = []
     lattices: list[Lattice] = []

@@ -209,14 +209,16 @@ def told_and_true(predictions: xr.DataTree, store: ChipStore, seed: int = 0) -> 
 
 
 @styled
-def ranked(store: ChipStore, answers: Any, asked: Sequence[int] = ()) -> Figure:
+def ranked(store: ChipStore, answers: Any, asked: Sequence[int] = (), by: str = "cosine similarity") -> Figure:
     """Answers of a search as pictures, the best first, after the chips that ask.
 
     Parameters
     ----------
     answers : of :meth:`geonb.embeddings.search.Index.search`, with ``row``, the chip's row in the store
-    asked : rows of the chips that ask
+    asked : rows of the chips that ask; so many are shown as of a gallery
+    by : what the answers' score is
     """
+    asked = asked[:SHOWN]
     rows = [*asked, *answers["row"].astype(int)]
     words = ["asked", *[""] * (len(asked) - 1)] if len(asked) else []
     words += [f"{rank}: {score:.3f}" for rank, score in zip(answers["rank"], answers["score"], strict=True)]
@@ -226,9 +228,7 @@ def ranked(store: ChipStore, answers: Any, asked: Sequence[int] = ()) -> Figure:
         if row in asked:
             ax.add_patch(plt.Rectangle((0, 0), 1, 1, transform=ax.transAxes, fill=False, lw=4, color="#e0218a"))
     figure.tight_layout()
-    return finish(
-        figure, store.meta, "Above each its rank and cosine similarity, below its labels, which the search did not see."
-    )
+    return finish(figure, store.meta, f"Above each its rank and {by}, below its labels.")
 
 
 @styled

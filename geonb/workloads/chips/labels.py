@@ -159,7 +159,7 @@ def label_chips(
     import pandas as pd
 
     files = _files(labels)
-    kind = _kind(*files[0])
+    kind = kind_of(*files[0])
     notes: list[str] = []
     if kind == "raster":
         names: Mapping[str, Any] = {str(name): code for code, name in _coded(files[0][0], classes).items()}
@@ -172,9 +172,7 @@ def label_chips(
         known = known if extent is None else extent
         values = joined(chips, things, numbers, len(names), known, min_share=min_share, min_length_m=min_length_m)
     if unknown := int((values < 0).any(axis=1).sum()):
-        notes.append(
-            f"{unknown} of {len(chips)} chips are not covered by the labels, at least in part: what is not found there is not known."
-        )
+        notes.append(f"{unknown} of {len(chips)} chips reach beyond what was mapped, at least in part: what is not found there is not known.")
     table = pd.DataFrame(values, columns=list(names)).astype("Int8").mask(values < 0)
     table.insert(0, "Feature", chips["name"].to_numpy())
     sums = [base_files.fingerprint(path)["sha256"] for path, _ in files]
@@ -195,8 +193,12 @@ def check(labels: str, classes: str | Path | Mapping[int, str] | None = None) ->
     ValueError
     """
     files = _files(labels)
-    if (kind := _kind(*files[0])) == "osm":
-        read_classes(THIRTEEN if classes is None else classes)  # type: ignore[arg-type]
+    if (kind := kind_of(*files[0])) == "osm":
+        if isinstance(classes, Mapping):
+            raise ValueError(
+                f"classes = {dict(classes)} are a class raster's, and {files[0][0]} is no raster: give a YAML of labels, or none"
+            )
+        read_classes(THIRTEEN if classes is None else classes)
     for file in files:
         if kind == "vector":
             _read_vector(*file, [])
@@ -224,7 +226,7 @@ def _files(labels: str | Path | Sequence[str | Path]) -> list[tuple[Path, dict[s
         for name, options in map(options_of, items)
         for path in project.expand_files([name], faults, "labels")
     ]
-    if len(kinds := {_kind(*file) for file in files}) > 1:
+    if len(kinds := {kind_of(*file) for file in files}) > 1:
         faults.append(f"labels = {labels!r}: files of several kinds ({', '.join(sorted(kinds))}). Give those of one")
     refuse("These labels cannot be used", faults or ["labels: no file is named"] * (not files))
     return files
@@ -240,7 +242,7 @@ def options_of(item: str) -> tuple[str, dict[str, str]]:
     return path, given
 
 
-def _kind(path: Path, options: Mapping[str, str]) -> str:
+def kind_of(path: Path, options: Mapping[str, str]) -> str:
     suffix = path.suffix.lower()
     if suffix in osm.BINARY or (suffix == ".json" and not options):
         return "osm"
@@ -264,7 +266,7 @@ def _osm_things(files: Sequence[tuple], classes: Any, notes: list[str]) -> tuple
     known = table.attrs["extent"]
     if known is None:
         known = shapely.box(*table.total_bounds)
-        notes.append(f"{files[0][0]} does not say what area it covers: taken is the box around all it holds.")
+        notes.append(f"{files[0][0].name} does not say what area it covers: taken is the box around all it holds.")
     return table.geometry.to_numpy()[rows], numbers, wanted, known
 
 
@@ -371,7 +373,9 @@ def joined(
     if extent is not None:
         wide = shapely.buffer(extent, HAIR_DEG)
         shapely.prepare(wide)
-        values[~shapely.covers(wide, outlines)[:, None] & (values == 0)] = -1
+        values[
+            ~shapely.covers(wide, outlines)
+        ] = -1  # a half that is known to have a label says nothing of halves that have not
     return values
 
 

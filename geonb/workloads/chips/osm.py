@@ -225,7 +225,7 @@ def features(extracts: Sequence[Elements], where: str = "The extract") -> gpd.Ge
     )
     known = [each.extent for each in extracts]
     frame.attrs["extent"] = None if any(e is None for e in known) else shapely.union_all(known)
-    frame.attrs["notes"] = _notes(lacks, where)
+    frame.attrs["notes"] = _notes(lacks, Path(where).name)
     return frame
 
 

@@ -202,6 +202,7 @@ def export_chips(run: RunFolder, model: MultiLabel, rasters: str | None = None, 
         )
     except ImportError as error:
         rows.append({"file": "model.onnx", "state": "skipped", "reason": str(error)})
+    pd.DataFrame(rows).to_csv(folder / "report.csv", index=False)
     return pd.DataFrame(rows)
 
 

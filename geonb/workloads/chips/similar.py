@@ -152,7 +152,7 @@ def query_of(text: str | None, store: ChipStore, model: MultiLabel, index: Index
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
         numbers = []
-    if len(numbers) == 2:
+    if len(numbers) == 2 and abs(numbers[0]) <= 90:
         return numbers[1], numbers[0]
     if len(numbers) == 4:
         return tuple(numbers)
@@ -209,16 +209,18 @@ def picture_chip(file: Path, store: ChipStore) -> np.ndarray:
     return (values.astype(np.float32) - mean) / std
 
 
-def rows_of(asked: Any, store: ChipStore) -> list[int]:
-    """Rows of the chips that a query names; none of a place or a vector."""
+def rows_of(asked: Any, store: ChipStore, index: Index) -> list[int]:
+    """Rows of the chips that a query names, or that lie at its place; none of a vector."""
+    if isinstance(asked, tuple):
+        return rows_in(index)[index.rows_at(asked)].tolist()
     named = [asked] if isinstance(asked, str) else list(asked) if isinstance(asked, list) else []
     return [int(np.flatnonzero(ids_of(store) == one)[0]) for one in named]
 
 
-def label_of(asked: Any, store: ChipStore) -> str:
-    """What the asking chip shows, in one word: its rarest label; of a query that names no chip, the rarest of all."""
-    share, rows = np.asarray(store.meta["prevalence"]), rows_of(asked, store)
-    there = np.flatnonzero(np.nan_to_num(store.targets(rows)).any(axis=0)) if rows else np.flatnonzero(share > 0)
+def label_of(asked: Any, store: ChipStore, index: Index, answers: gpd.GeoDataFrame) -> str:
+    """What the asking chips show, in one word: their rarest label; of a picture, that of the first answer."""
+    share, rows = np.asarray(store.meta["prevalence"]), rows_of(asked, store, index) or answers["row"].tolist()[:1]
+    there = np.flatnonzero(np.nan_to_num(store.targets(np.array(rows))).any(axis=0))
     there = there if len(there) else np.arange(len(share))
     return store.names[int(there[share[there].argmin()])]
 

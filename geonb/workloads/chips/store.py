@@ -40,6 +40,7 @@ HAS = "has "  # begins the column of a class: 1 there, 0 not, -1 not known
 NONE = "none", "#9a9a9a"  # a chip without any label, and its colour
 STRETCHED = 64  # chips that say how bright a store is
 STRIP_PX = 512  # rows that are warped at once
+OSM = "Labels: © OpenStreetMap contributors, ODbL"  # as https://www.openstreetmap.org/copyright asks
 ENOUGH = 30  # parent tiles, below which a deeper level is taken where nobody asked for one
 
 
@@ -208,6 +209,8 @@ def write_store(
     }  # fmt: skip
     facts = {k: getattr(imagery, k) for k in ("title", "simulated", "attribution", "channels")}
     facts["notes"] = list(imagery.notes)
+    if labels.is_osm:
+        facts["attribution"] = ". ".join(filter(None, (facts["attribution"], OSM)))
     folder = make_store(
         "chips", lambda path: write_arrays(imagery, path),
         lambda path: _write_table(path, cut, labels, imagery, base),
@@ -283,6 +286,10 @@ def _write_table(folder: Path, cut: dict, labels: Labelling, imagery: Imagery, b
     chips.to_parquet(folder / "index.parquet", index=False)
     training = targets[(chips["split"] == "train").to_numpy()]
     known = np.isfinite(training)
+    if not known.any():
+        raise ValueError(
+            f"Of none of the {len(training):,} training chips is known what is on it. {' '.join(notes)} Are these labels of this place?"
+        )
     prevalence = np.where(known, training, 0).sum(0) / np.maximum(known.sum(0), 1)
     facts = [source | {"dataset": imagery.name} for source in root.attrs["sources"]]
     for source, strip in zip(facts, imagery.strips, strict=True):
@@ -356,6 +363,10 @@ def _told(chips: gpd.GeoDataFrame, names: list[str], level: int, cut: dict) -> l
     if cut["parent"] is None and level != quadkeys.PARENT:
         tiles = chips["parent"].nunique()
         notes.append(f"Split by parent tiles of level {level}, not {quadkeys.PARENT}: {tiles} of them hold chips.")
+    if level >= chips["quadkey"].str.len().max():
+        notes.append(
+            f"Chips are dealt one by one (level {level} is their own): neighbours may be of two splits, and scores are kinder for it."
+        )
     unknown = int((chips[[HAS + name for name in names]] < 0).all(axis=1).sum())
     if unknown:
         notes.append(
