@@ -42,7 +42,7 @@ def site(run):
     whole = api.read_text()
     assert "\n   geonb\n" in whole
     api.write_text(whole.replace("\n   geonb\n", "\n   geonb.scores\n"))
-    assert gallery.write_gallery(root) == ["chips", "clouds", "conflict"]
+    assert gallery.write_gallery(root) == ["chips", "clouds", "conflict", "seismic"]
     return root
 
 

@@ -19,5 +19,6 @@ ROOMS = {
     "chips": "geonb.workloads.chips:RECORD",
     "conflict": "geonb.workloads.conflict:RECORD",
     "segmentation": "geonb.workloads.segmentation:RECORD",
+    "seismic": "geonb.workloads.seismic:RECORD",
 }
 __getattr__, __dir__, __all__ = names_of(__name__, {"geonb.registry": "Figure WORKLOADS Workload get known"})

@@ -172,7 +172,9 @@ def label_chips(
         known = known if extent is None else extent
         values = joined(chips, things, numbers, len(names), known, min_share=min_share, min_length_m=min_length_m)
     if unknown := int((values < 0).any(axis=1).sum()):
-        notes.append(f"{unknown} of {len(chips)} chips reach beyond what was mapped, at least in part: what is not found there is not known.")
+        notes.append(
+            f"{unknown} of {len(chips)} chips reach beyond what was mapped, at least in part: what is not found there is not known."
+        )
     table = pd.DataFrame(values, columns=list(names)).astype("Int8").mask(values < 0)
     table.insert(0, "Feature", chips["name"].to_numpy())
     sums = [base_files.fingerprint(path)["sha256"] for path, _ in files]
@@ -243,6 +245,7 @@ def options_of(item: str) -> tuple[str, dict[str, str]]:
 
 
 def kind_of(path: Path, options: Mapping[str, str]) -> str:
+    """What a file of labels is, by its name: osm, vector or raster."""
     suffix = path.suffix.lower()
     if suffix in osm.BINARY or (suffix == ".json" and not options):
         return "osm"

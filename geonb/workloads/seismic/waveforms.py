@@ -58,7 +58,7 @@ def index_files(waveforms: Paths, root: Path | None = None) -> pd.DataFrame:
     import pandas as pd
 
     faults, notes, others, rows = list[str](), list[str](), list[str](), []
-    for path in _files(waveforms, "waveforms", faults, root):
+    for path in files_of(waveforms, "waveforms", faults, root):
         try:
             stream = obspy.read(glob.escape(str(path)), headonly=True)
         except Exception as error:  # of whichever plug-in tried it
@@ -76,7 +76,7 @@ def index_files(waveforms: Paths, root: Path | None = None) -> pd.DataFrame:
     return index
 
 
-def _files(named: Paths, what: str, faults: list[str], root: Path | None) -> list[Path]:
+def files_of(named: Paths, what: str, faults: list[str], root: Path | None) -> list[Path]:
     """Files by name, and all in folders."""
     items = split_files(str(named)) if isinstance(named, str | Path) else list(map(str, named))
     roots = places() if root is None else [Path.cwd(), root]
@@ -161,10 +161,11 @@ def cut(
     begin = first.value + round(((late.mode()[0] + 0.5) % 1 - 0.5) * dt)
     n = round((last - first).total_seconds() * target)
     traces, lacking = dict[tuple[str, str], tuple[np.ndarray, str]](), list[str]()
+    opened: dict[tuple, Any] = {}
     for key, group in rows.groupby(["sensor", "component"]):
         told, seed_id = list[str](), ".".join(group[ID].iloc[0])
         try:
-            trace, fault = _merged(_stream(group, first, last, told), told)
+            trace, fault = _merged(_stream(group, first, last, told, opened), told)
             if response:
                 _remove_response(trace, inventory)
             traces[key] = _on_grid(trace, begin, target, n, told), fault
@@ -217,16 +218,19 @@ def _chosen(index: pd.DataFrame, channels: str, components: Any, rate: float | N
     return rows[made == best]
 
 
-def _stream(group: pd.DataFrame, first: Any, last: Any, told: list[str]) -> Any:
-    """What files hold of one channel about a period, as ObsPy's Stream of float64."""
+def _stream(group: pd.DataFrame, first: Any, last: Any, told: list[str], opened: dict[tuple, Any] | None = None) -> Any:
+    """What files hold of one channel about a period, as ObsPy's Stream of float64; what was `opened` before is not read again."""
     import obspy
 
     wanted, stream = group.iloc[0], obspy.Stream()
     edge = 2 * REACH / wanted["rate_hz"] + 2
     low, high = obspy.UTCDateTime(ns=first.value) - edge, obspy.UTCDateTime(ns=last.value) + edge
+    opened = {} if opened is None else opened
     for file in dict.fromkeys(group["file"]):
         try:
-            read = obspy.read(glob.escape(file), starttime=low, endtime=high)
+            if (key := (file, low.ns, high.ns)) not in opened:  # a file may hold all channels of an array
+                opened[key] = obspy.read(glob.escape(file), starttime=low, endtime=high)
+            read = opened[key]
         except Exception as error:  # a record that is damaged
             told.append(f"{file} cannot be read, {short(error)}")
             continue
@@ -343,7 +347,7 @@ def read_stations(stations: Paths, root: Path | None = None) -> Any:
     import obspy
 
     faults, passed, inventory = list[str](), list[str](), obspy.Inventory()
-    for path in _files(stations, "stations", faults, root):
+    for path in files_of(stations, "stations", faults, root):
         try:
             inventory += obspy.read_inventory(glob.escape(str(path)))
         except Exception as error:  # of whichever plug-in tried it

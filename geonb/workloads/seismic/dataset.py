@@ -1,0 +1,525 @@
+"""Recordings of the seismic workload: which archive holds what of which event, and how that becomes what a network sees.
+
+Nothing is read but headers until the store is written, record by record: of an array and an event, or of a station and an event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geonb.base import files as base_files
+from geonb.base.conventions import refuse, short
+from geonb.base.specs import Option, check_options
+from geonb.workloads.seismic import beams as beaming
+from geonb.workloads.seismic import catalogues, waveforms
+from geonb.workloads.seismic.preparation import check_filters, prepare
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+ARRIVALS = {
+    "taup": {
+        "model": Option(
+            "iasp91", choices=("iasp91", "ak135", "prem"), help="first P by ObsPy's TauP, from origin and stations"
+        )
+    },
+    "offset": {"seconds": Option(50.0, float, 0, help="P is so long after the first sample of each file [s]")},
+}
+BEAMS = {
+    "auto": {},
+    "none": {"components": Option("Z", help="of each station: Z, ZNE, ...")},
+    "array": {
+        "p_km_s": Option(6.45, float, above=0, help="apparent velocity of P, on Z [km/s]"),
+        "s_km_s": Option(3.7, float, above=0, help="of S, on R and T [km/s]"),
+        "aperture_km": Option(10.0, float, above=0, help="sensors nearer than that to another are of one array"),
+    },
+}
+CHANNELS = ("P beam, Z", "S beam, R", "S beam, T")
+FIRST_P = ("p", "P", "Pn", "Pg", "Pdiff", "PKP", "PKIKP")
+RUN_IN_S = 10.0  # read before a record: there the filter swings in
+INDUCED = ("earthquake", "drop")
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one array, or one station, saw of one event.
+
+    Attributes
+    ----------
+    event : row of the catalogue, see :data:`geonb.workloads.seismic.catalogues.COLUMNS`
+    station : str, the array's name, or NET.STA
+    sensors : NET.STA of all that belong to it
+    rows : which rows of the archive's index hold it
+    start : datetime64[ns] UTC, of the first sample; length_s : float, s
+    p_s : float, s from the start to P
+    distance_km, back_azimuth : from the station or the array's middle; NaN where a place is not known
+    """
+
+    event: dict[str, Any]
+    station: str
+    sensors: tuple[str, ...]
+    rows: tuple[int, ...]
+    start: Any
+    length_s: float
+    p_s: float
+    distance_km: float = np.nan
+    back_azimuth: float = np.nan
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """Everything that is prepared together: what notebook 01 hands to `store.write_store`."""
+
+    sources: Mapping[str, Sequence[Record]]
+    index: pd.DataFrame
+    events: pd.DataFrame
+    inventory: Any
+    settings: Mapping[str, Any]
+    name: str
+    files: tuple[Path, ...]
+    title: str = ""
+    simulated: bool = False
+    notes: tuple[str, ...] = ()
+    attribution: str = ""
+    guard_s: float = field(default=5.0)  # before P, where noise ends: origins and velocities are not exact
+
+    @property
+    def rate_hz(self) -> float:
+        return float(self.settings["rate_hz"])
+
+    @property
+    def units(self) -> str:
+        return "counts"
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Of what a network sees: beams, or components."""
+        return CHANNELS if self.settings["beams"] else tuple(self.settings["components"])
+
+    @property
+    def preparation(self) -> dict[str, Any]:
+        """All that live must do, too, for JSON."""
+        return {key: self.settings[key] for key in ("filters", "beams", "components", "rate_hz")}
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        """All that prepared records depend on, beside the contents of files."""
+        return {
+            "settings": dict(self.settings),
+            "records": base_files.key_of(
+                [
+                    [r.event["event_id"], r.station, str(r.start), r.length_s, r.p_s, r.back_azimuth]
+                    for part in self.sources.values()
+                    for r in part
+                ]
+            ),
+        }
+
+    @cached_property
+    def events_key(self) -> str:
+        """Stands for the catalogue."""
+        return base_files.key_of(self.events.astype(str).to_numpy().tolist())
+
+    def samples_of(self, source: str) -> int:
+        """Length of the longest record of a source."""
+        return max(round(record.length_s * self.rate_hz) for record in self.sources[source])
+
+    def prepared(self, source: str, i: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        """Record i as a network may see it: values (channel, time), 0 where there is none; valid (time,); what a reader should know."""
+        record, samples = self.sources[source][i], self.samples_of(source)
+        values, valid = np.zeros((len(self.channels), samples), np.float32), np.zeros(samples, bool)
+        try:
+            wave = self.waves(record)
+            data = wave["data"].to_numpy()
+            notes = [f"{note}" for note in wave.attrs["notes"] if not note.startswith("clean")]
+        except (ValueError, OSError) as error:
+            return values, valid, [f"left out: {record.event['event_id']} at {record.station} ({short(error)})"]
+        there = np.isfinite(data).all(0)
+        values[:, : data.shape[1]] = np.where(there, data, 0)
+        valid[: data.shape[1]] = there
+        return values, valid, notes
+
+    def waves(self, record: Record) -> xr.Dataset:
+        """A record's beams, or its station's components: Dataset with ``data`` (component, time).
+
+        Raises
+        ------
+        ValueError
+            If nothing of it can be used: says why.
+        """
+        sensors = self.sensors(record)
+        if self.settings["beams"]:
+            return beaming.phase_beams(sensors, record.back_azimuth, self.settings["beams"])
+        return sensors.isel(sensor=0).reindex(component=list(self.settings["components"]))
+
+    def sensors(self, record: Record, filters: str | None = None) -> xr.Dataset:
+        """All sensors of a record, prepared and, for beams, turned to R and T: Dataset with ``data`` (sensor, component, time)."""
+        import pandas as pd
+
+        start, rows = pd.Timestamp(record.start), self.index.loc[list(record.rows)]
+        begin = max(start - pd.Timedelta(RUN_IN_S, "s"), rows["start"].min())
+        found = waveforms.cut(
+            rows,
+            begin,
+            start + pd.Timedelta(record.length_s, "s"),
+            list(record.sensors),
+            inventory=self.inventory,
+            event_id=record.event["event_id"],
+            array=record.station,
+        )
+        found = waveforms.without_dead(found)
+        azimuth = record.back_azimuth if self.settings["beams"] else None
+        first = max(start, pd.Timestamp(found.attrs["start"]).tz_localize(None))
+        length = record.length_s - (first - start).total_seconds() - 1 / self.rate_hz
+        return prepare(
+            found,
+            filters or self.settings["filters"],
+            self.rate_hz,
+            back_azimuth_deg=azimuth,
+            start=first,
+            length_s=length,
+        )
+
+
+def files_named(value: str, root: Path) -> list[Path]:
+    """Every file that ``waveforms``, a parameter's value, stands for, also those in folders; a ValueError if a part of it names none."""
+    faults: list[str] = []
+    found = waveforms.files_of(value, "waveforms", faults, root)
+    refuse("These waveforms cannot be used", faults)
+    return found
+
+
+def open_recordings(
+    archive: str,
+    events: str,
+    stations: str | None = None,
+    *,
+    arrival: str = "taup",
+    filters: str = "bandpass",
+    beams: str = "auto",
+    rate_hz: float = 40.0,
+    window_s: float = 240.0,
+    before_s: float = 60.0,
+    noise_s: float = 300.0,
+    induced: str = "earthquake",
+    name: str | None = None,
+    **facts: Any,
+) -> Recordings:
+    """Look which archive holds what of which event; nothing but headers is read.
+
+    Parameters
+    ----------
+    archive : files, folders or globs of waveforms, comma separated
+    events, stations : catalogue; StationXML, optional where arrivals are offsets
+    arrival : str
+        Where P is, see :data:`ARRIVALS`.
+    filters : see :data:`geonb.workloads.seismic.preparation.FILTERS`
+    beams : str
+        See :data:`BEAMS`; auto makes beams where three sensors lie together.
+    window_s, before_s, noise_s : float, s
+        A record begins noise_s before P (or with the archive) and ends where a window that begins before_s before P does, and a little
+        later, so that windows can be shifted.
+    induced : earthquake or drop
+        What induced events count as.
+    **facts : title, simulated, notes, attribution
+
+    Raises
+    ------
+    ValueError
+        Listing every fault of files and settings.
+    """
+    check_filters(filters, rate_hz)
+    how, options = check_options("arrival", arrival, ARRIVALS)
+    kind, array = check_options("beams", beams, BEAMS)
+    faults = [f"induced = {induced!r}: it is {' or '.join(INDUCED)}"] * (induced not in INDUCED)
+    parts = list(str(array.get("components", "Z")).upper())
+    faults += [f"components = {''.join(parts)!r}: letters as ZNE"] * (not all(p.isalpha() for p in parts))
+    faults += [
+        "arrival = taup needs stations (StationXML): travel times are from where to where? Or give offset:seconds=..."
+    ] * (how == "taup" and not stations)
+    refuse("These recordings cannot be opened", faults)
+    table = catalogues.read_events(events)
+    notes = [*facts.pop("notes", ()), *table.attrs["notes"]]
+    is_induced = table["kind"] == "induced"
+    if is_induced.any():
+        notes.append(
+            f"{int(is_induced.sum())} induced events "
+            + ("count as earthquakes." if induced == "earthquake" else "are left out.")
+        )
+        table = (
+            table.assign(kind=table["kind"].replace("induced", "earthquake"))
+            if induced == "earthquake"
+            else table[~is_induced]
+        )
+    inventory = waveforms.read_stations(stations) if stations else None
+    spans = noise_s, window_s - before_s + 10.0
+    if how == "offset":
+        index = waveforms.read_event_files(archive, rate_hz)
+        notes += index.attrs["notes"]
+        sources = {"stations": list(_of_files(index, table, inventory, options["seconds"], notes))}
+        velocities = None
+    else:
+        index = waveforms.index_files(archive)
+        notes += index.attrs["notes"]
+        groups = _arrays(inventory, index, array.get("aperture_km", 10.0)) if kind != "none" else {}
+        if kind == "array" and not groups:
+            raise ValueError(
+                f"beams = {beams!r}: no {beaming.FEWEST} sensors of {stations} lie within {array['aperture_km']:g} km of each other"
+            )
+        velocities = (
+            {"Z": array.get("p_km_s", 6.45), "R": array.get("s_km_s", 3.7), "T": array.get("s_km_s", 3.7)}
+            if groups
+            else None
+        )
+        groups = groups or {
+            f"{net}.{sta}": (f"{net}.{sta}",) for net, sta in index[["network", "station"]].drop_duplicates().to_numpy()
+        }
+        found = {
+            group: list(_of_archive(index, table, inventory, group, sensors, options["model"], spans, notes))
+            for group, sensors in groups.items()
+        }
+        sources = (
+            {k: v for k, v in found.items() if v}
+            if velocities
+            else {"stations": [r for part in found.values() for r in part]}
+        )
+    sources = {source: records for source, records in sources.items() if records}
+    if not sources:
+        refuse("The archive holds nothing of these events", notes[-20:], cure="Are the times of both in UTC?")
+    used = sorted({row for part in sources.values() for record in part for row in record.rows})
+    files = [Path(file) for file in index.loc[used, "file"].unique()]
+    settings = {
+        "filters": filters,
+        "rate_hz": float(rate_hz),
+        "beams": velocities,
+        "components": parts,
+        "arrival": arrival,
+    }
+    return Recordings(
+        sources,
+        index,
+        table,
+        inventory,
+        settings,
+        name or Path(files[0]).parent.name,
+        tuple(files),
+        notes=tuple(notes),
+        **facts,
+    )
+
+
+def _of_files(
+    index: pd.DataFrame, events: pd.DataFrame, inventory: Any, seconds: float, notes: list[str]
+) -> Iterator[Record]:
+    """A record for each event and station of an archive of files that are named by them."""
+    by_id = {row["event_id"]: row for row in events.to_dict("records")}
+    usable = index[index["why"] == ""]
+    strange = sorted(set(usable["event_id"]) - set(by_id))
+    if strange:
+        notes.append(
+            f"{len(strange)} events of the files are not in the catalogue, and left out: {', '.join(strange[:5])}"
+        )
+    for (event_id, net, sta), rows in usable.groupby(["event_id", "network", "station"]):
+        if event_id in by_id:
+            event, start = by_id[event_id], rows["start"].max()
+            length = (rows["end"].min() - start).total_seconds()
+            yield Record(
+                event,
+                f"{net}.{sta}",
+                (f"{net}.{sta}",),
+                tuple(rows.index),
+                start.to_datetime64(),
+                length,
+                seconds,
+                *_seen(event, inventory, [f"{net}.{sta}"]),
+            )
+
+
+def _of_archive(
+    index: pd.DataFrame,
+    events: pd.DataFrame,
+    inventory: Any,
+    group: str,
+    sensors: Sequence[str],
+    model: str,
+    spans: tuple[float, float],
+    notes: list[str],
+) -> Iterator[Record]:
+    """A record for each event of which an archive holds what an array, or a station, saw."""
+    import pandas as pd
+
+    mine = index[(index["network"] + "." + index["station"]).isin(list(sensors))]
+    nowhere = 0
+    for event in events.to_dict("records"):
+        distance, azimuth = _seen(event, inventory, sensors)
+        if not (np.isfinite(distance) and pd.notna(event["time"])):
+            nowhere += 1
+            continue
+        p = event["time"] + pd.Timedelta(p_travel_s(distance, event["depth_km"], model), "s")
+        begin, end = p - pd.Timedelta(spans[0], "s"), p + pd.Timedelta(spans[1], "s")
+        rows = mine[(mine["start"] < end) & (mine["end"] > begin)]
+        if rows.empty:
+            continue
+        each = rows.groupby(["network", "station"])
+        begin, end = max(begin, each["start"].min().median()), min(end, each["end"].max().median())
+        if begin >= p or end <= p:
+            continue
+        yield Record(
+            event,
+            group,
+            tuple(sensors),
+            tuple(rows.index),
+            begin.to_datetime64(),
+            (end - begin).total_seconds(),
+            (p - begin).total_seconds(),
+            distance,
+            azimuth,
+        )
+    if nowhere:
+        notes.append(f"{nowhere} events have no time or place, or {group} has none: without them P is not known.")
+
+
+def _seen(event: Mapping[str, Any], inventory: Any, sensors: Sequence[str]) -> tuple[float, float]:
+    """Distance (km) and back-azimuth of an event from the middle of some sensors; NaN where a place is not known."""
+    import pandas as pd
+
+    if inventory is None:
+        return np.nan, np.nan
+    lat, lon = _middle(id(inventory), tuple(sensors), inventory)
+    row = catalogues.places(pd.DataFrame([event]), lat, lon).iloc[0]
+    return float(row["distance_km"]), float(row["back_azimuth_deg"])
+
+
+_KNOWN: dict[tuple, tuple[float, float]] = {}
+
+
+def _middle(key: int, sensors: tuple[str, ...], inventory: Any) -> tuple[float, float]:
+    if (key, sensors) not in _KNOWN:
+        at = np.array(
+            [(s.latitude, s.longitude) for net in inventory for s in net if f"{net.code}.{s.code}" in sensors]
+        )
+        if len(at):
+            lon = at[0, 1] + ((at[:, 1] - at[0, 1] + 180) % 360 - 180).mean()
+            _KNOWN[key, sensors] = float(at[:, 0].mean()), float(lon)
+        else:
+            _KNOWN[key, sensors] = np.nan, np.nan
+    return _KNOWN[key, sensors]
+
+
+@lru_cache(maxsize=8)
+def _earth(model: str) -> Any:
+    from obspy.taup import TauPyModel
+
+    return TauPyModel(model)
+
+
+@lru_cache(maxsize=100_000)
+def _travel(distance: float, depth: float, model: str) -> float:
+    found = _earth(model).get_travel_times(depth, distance, FIRST_P)
+    return min((arrival.time for arrival in found), default=np.nan)
+
+
+def p_travel_s(distance_km: float, depth_km: float = 0.0, model: str = "iasp91") -> float:
+    """Travel time of the first P (s), by TauP (Crotwell et al. 1999).
+
+    Depths are taken to a kilometre (0.1 s), which lets the Earth model be used again; an unknown depth is taken for 10 km.
+    """
+    from obspy.geodetics import kilometers2degrees
+
+    depth = 10.0 if not np.isfinite(depth_km) else float(max(0, round(depth_km)))
+    return _travel(float(kilometers2degrees(distance_km)), depth, model)
+
+
+def _arrays(inventory: Any, index: pd.DataFrame, aperture_km: float) -> dict[str, tuple[str, ...]]:
+    """Sensors that lie together, by the name that their codes begin with; single ones are no array."""
+    from scipy.cluster.hierarchy import fclusterdata
+
+    there = set(index["network"] + "." + index["station"])
+    places = {
+        f"{net.code}.{s.code}": (s.latitude, s.longitude)
+        for net in inventory or []
+        for s in net
+        if f"{net.code}.{s.code}" in there
+    }
+    if len(places) < beaming.FEWEST:
+        return {}
+    names, at = list(places), np.radians(np.array(list(places.values())))
+    xyz = 6371 * np.stack(
+        [np.cos(at[:, 0]) * np.cos(at[:, 1]), np.cos(at[:, 0]) * np.sin(at[:, 1]), np.sin(at[:, 0])], -1
+    )
+    code = fclusterdata(xyz, aperture_km, criterion="distance", method="single")
+    groups: dict[str, tuple[str, ...]] = {}
+    for number in np.unique(code):
+        mine = sorted(n for n, c in zip(names, code, strict=True) if c == number)
+        if len(mine) >= beaming.FEWEST:
+            stations = [n.partition(".")[2] for n in mine]
+            same = next(
+                (
+                    stations[0][:k]
+                    for k in range(len(stations[0]), 0, -1)
+                    if all(s.startswith(stations[0][:k]) for s in stations)
+                ),
+                stations[0],
+            )
+            groups[same if same not in groups else f"{same}-{number}"] = tuple(mine)
+    return groups
+
+
+def summarise(recordings: Recordings) -> pd.DataFrame:
+    """A row a source and kind: events, records, distances, magnitudes, and how much noise stands before P."""
+    import pandas as pd
+
+    rows = [
+        {
+            "source": source,
+            "kind": r.event["kind"] or "unknown",
+            "event": r.event["event_id"],
+            "distance_km": r.distance_km,
+            "magnitude": r.event["magnitude"],
+            "noise_s": r.p_s,
+        }
+        for source, part in recordings.sources.items()
+        for r in part
+    ]
+    table = pd.DataFrame(rows).groupby(["source", "kind"])
+    ends = {
+        name: table[name].agg(lambda v: "" if v.isna().all() else f"{v.min():,.1f} to {v.max():,.1f}")
+        for name in ("distance_km", "magnitude")
+    }
+    return pd.DataFrame(
+        {
+            "events": table["event"].nunique(),
+            "records": table.size(),
+            **ends,
+            "noise before P [s]": table["noise_s"].median(),
+        }
+    ).reset_index()
+
+
+def recordings(archive: str | None, events: str | None, stations: str | None = None, **settings: Any) -> Recordings:
+    """The user's recordings, see :func:`open_recordings`; without any those of a simulated array, which say so.
+
+    Raises
+    ------
+    ValueError
+        If there are waveforms without events, or events without waveforms.
+    """
+    if archive and events:
+        return open_recordings(archive, events, stations, **settings)
+    if archive or events or stations:
+        raise ValueError(
+            f"waveforms = {archive!r}, events = {events!r}, stations = {stations!r}: give waveforms and events, or none of the three"
+        )
+    from geonb.workloads.seismic import examples
+
+    home = examples.simulated_array()
+    return open_recordings(
+        str(home / "waveforms"), str(home / "events.xml"), str(home / "stations.xml"), **settings, **examples.FACTS
+    )

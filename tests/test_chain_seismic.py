@@ -1,0 +1,112 @@
+"""`geonb run seismic` on a few simulated events: what a reader of the run would check."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from sklearn.metrics import f1_score, roc_auc_score
+
+import geonb
+from geonb import registry, runs, store
+from geonb.workloads.seismic import dataset, examples, metrics, predict
+
+pytestmark = pytest.mark.notebook
+
+ROOT = Path(__file__).parents[1]
+SMALL = {
+    "waveforms": "array/waveforms", "events": "array/events.xml", "stations": "array/stations.xml", "window_s": 60, "before_s": 15,
+    "noise_s": 80, "network": "resnet1d:width=4,blocks=1-1", "epochs": 2, "batch": 8, "samples": 40, "clusters": 3, "draws": 50, "show": 8,
+    "precision": "float32",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The run and what the command line said."""
+    folder = tmp_path_factory.mktemp("seismic")
+    (folder / "pyproject.toml").write_text("")
+    (folder / "notebooks").symlink_to(ROOT / "notebooks")
+    examples.simulate(folder / "array", events=24, seed=3)
+    options = [part for key, value in SMALL.items() for part in ("-p", f"{key}={value}")]
+    done = subprocess.run(
+        [Path(sys.executable).with_name("geonb"), "run", "seismic", *options],
+        cwd=folder, env={**os.environ, "GEONB_ROOT": str(folder)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return runs.open_run("seismic", root=folder), done.stdout
+
+
+def test_the_run_is_whole_and_stands_beside_its_baselines(made):
+    run, told = made
+    runs.check_run(run.path, deep=True)
+    geonb.check_store(run.store, deep=True)
+    geonb.check_predictions(run.predictions, deep=True)
+    assert list(run.info["steps"]) == ["01_dataset_seismic", *registry.SHARED_STEPS]
+    assert all(f"\n{name} " in told for name in ("network", "majority", "sta-lta", "p/s-ratio"))
+
+
+def test_windows_lie_where_taup_says(made):
+    run, _ = made
+    samples = store.open_store(run.store)
+    assert samples.channels == list(dataset.CHANNELS) and samples.meta["rate_hz"] == 40
+    events = samples.index[samples.index["kind"] != "noise"]
+    import obspy
+
+    origins = {
+        e.resource_id.id.split("/")[-1]: e.preferred_origin() or e.origins[0]
+        for e in obspy.read_events(str(run.path.parents[2] / "array/events.xml"))
+    }
+    model = obspy.taup.TauPyModel("iasp91")
+    for row in events.head(6).itertuples():
+        depth = origins[row.id].depth / 1000
+        arrivals = model.get_travel_times(depth, row.distance_km / 111.195, ("p", "P", "Pn", "Pg"))
+        p = np.datetime64(origins[row.id].time.datetime) + np.timedelta64(round(1e9 * arrivals[0].time), "ns")
+        late = (row.time - pd.Timestamp(p)).total_seconds()
+        assert late == pytest.approx(-SMALL["before_s"], abs=1.0)  # degrees of the ellipsoid, depths to a kilometre
+    noise = samples.index[samples.index["kind"] == "noise"].set_index("id")["time"]
+    both = events.set_index("id")["time"]
+    apart = (both - noise.reindex(both.index)).dropna().dt.total_seconds()
+    assert len(apart) and (apart >= SMALL["window_s"] - SMALL["before_s"]).all()
+
+
+def test_no_event_is_in_two_splits(made):
+    run, _ = made
+    samples = store.open_store(run.store)
+    proof = samples.check_split()
+    assert proof["leaks"] == 0 and sum(proof["counts"]["events"].values()) == samples.index["id"].nunique()
+    last = samples.index.groupby("split", observed=True)["time"].max()
+    first = samples.index.groupby("split", observed=True)["time"].min()
+    assert last["train"] < first["val"] and last["val"] < first["test"]
+
+
+def test_scores_are_those_of_scikit_learn(made):
+    run, _ = made
+    data = xr.open_zarr(run.predictions, group="windows").load()
+    scores = xr.open_dataset(run.scores)
+    test = data["split"].to_numpy() == 3
+    truth = metrics.truth_of(data["truth"].to_numpy())[test]
+    for model in ("network", "p/s-ratio"):
+        told = data["probability"].sel(model=model).to_numpy()[test]
+        likeliest = metrics.joint(told).argmax(-1)
+        assert float(scores["score"].sel(model=model, split="test", metric="macro_f1")) == pytest.approx(
+            f1_score(truth, likeliest, labels=np.unique(truth), average="macro", zero_division=0)
+        )
+        events = truth > 0
+        assert float(scores["score"].sel(model=model, split="test", metric="classifier_auroc")) == pytest.approx(
+            roc_auc_score(truth[events] == 2, told[events, 1]), abs=0.1
+        )
+    votes = predict.votes_of(data)
+    assert len(votes) == data.sizes["model"] * len(set(zip(data["id"].values, data["kind"].values, strict=True)))
+
+
+def test_the_report_leads_with_both_heads_beside_baselines(made):
+    run, _ = made
+    text = (run.path / "report.html").read_text()
+    assert all(
+        word in text for word in ("Earthquake, explosion or noise", "detector f1", "classifier auroc", "p/s-ratio")
+    )
