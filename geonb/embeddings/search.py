@@ -8,6 +8,7 @@ was removed is listed.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -222,6 +223,11 @@ class Index:
         scores[~there] = -np.inf
         order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
         scores = np.take_along_axis(scores, order, 1)
+        if (lacking := count - order.shape[1]) > 0:  # a graph may find fewer than there are
+            order, scores = (
+                np.pad(order, ((0, 0), (0, lacking))),
+                np.pad(scores, ((0, 0), (0, lacking)), constant_values=-np.inf),
+            )
         return np.where(np.isneginf(scores), -1, np.take_along_axis(at, order, 1)), scores
 
     def _opened_graph(self) -> Any:
@@ -332,7 +338,7 @@ def build_index(
     kind: str = "auto",
     notes: Sequence[str] = (),
 ) -> Index:
-    """Build an index, which appears whole or not at all; one of that name is replaced.
+    """Build an index, which appears whole or not at all; one of that name is replaced, its users' marks stay.
 
     Parameters
     ----------
@@ -371,6 +377,8 @@ def build_index(
             info["graph"] = "graph.0.usearch"
             written = np.load(partial / "vectors.npy", mmap_mode="r")
             write_graph(empty_graph(vectors.shape[1]), written, 0, partial / info["graph"])
+        for kept in folder.glob("marks*.json"):  # somebody's eyes made them: of ids, whatever the vectors
+            shutil.copy2(kept, partial)
         commit(partial, info)
     return Index(folder)
 

@@ -76,7 +76,8 @@ def tile_of(path: str | Path) -> Tile | None:
     path = Path(path)
     named = re.fullmatch(r"(?:.*[-_])?(\d+)[-_](\d+)[-_](\d+)", path.stem)
     folders = re.fullmatch(r"(\d+)/(\d+)/(\d+)", "/".join((*path.parts[-3:-1], path.stem)))
-    key = re.fullmatch(rf"(?:.*[-_])?([0-3]{{{QUADKEY_DIGITS},{DEEPEST}}})", path.stem)
+    # Z33-0133...: a cell of a UTM zone, which lies elsewhere
+    key = re.fullmatch(rf"(?!Z\d\d?[-_])(?:.*[-_])?([0-3]{{{QUADKEY_DIGITS},{DEEPEST}}})", path.stem)
     if named:
         x, y, z = map(int, named.groups())
     elif folders:

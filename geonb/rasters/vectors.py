@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from geonb.base import files as base_files
 from geonb.base.conventions import short
 from geonb.rasters import grids
@@ -70,3 +72,22 @@ def _layer(path: Path, layers: Any, layer: str | None, options: str) -> str | No
         given = f"{options}," if options else ""
         raise ValueError(f"{path} {what}: {', '.join(names)}. Name one: {path.name}:{given}layer={names[0]}")
     return layer or next(iter(names), None)
+
+
+def usable(frame: gpd.GeoDataFrame) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Shapes in OGC:CRS84, mended where they cross themselves; which rows are left; and what was done."""
+    import shapely
+
+    filled = ~(frame.geometry.isna() | frame.geometry.is_empty).to_numpy()
+    moved = (
+        shapely.force_2d(frame.geometry[filled].to_crs("OGC:CRS84").to_numpy()) if filled.any() else np.empty(0, object)
+    )
+    odd = ~shapely.is_valid(moved)
+    moved[odd] = shapely.make_valid(moved[odd], method="structure", keep_collapsed=False)
+    kept = ~shapely.is_empty(moved) & np.isfinite(shapely.bounds(moved)).all(axis=1)
+    left = np.flatnonzero(filled)[kept]
+    notes = [f"{int(odd.sum())} shapes cross or overlap themselves, and were mended."] * bool(odd.any())
+    notes += [f"{len(frame) - len(left)} of {len(frame)} shapes are empty or lie nowhere, and are left out."] * (
+        len(left) < len(frame)
+    )
+    return moved[kept], left, notes

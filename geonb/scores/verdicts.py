@@ -31,6 +31,9 @@ class Headline(_Score, total=False):
     gain_high: float
 
 
+EQUAL = 1e-9  # by which scores that are the same may differ, summed in another order
+
+
 def headline(scores: xr.Dataset, metric: str, split: str = "test") -> Headline:
     """The network's leading metric beside that of the best baseline.
 
@@ -100,9 +103,9 @@ def verdict(scores: xr.Dataset, split: str = "test") -> str:
     start = str(scores.attrs.get("start", ""))
     kept = f"Training found nothing beyond {start} on the validation samples: the network is {start}." if start else ""
     more = "".join(f" {said}" for said in (kept, carriers(scores, split)) if said)
-    if low > 0:
+    if low > EQUAL:
         return f"The network beats its best baseline: {span}.{more}"
-    if high < 0:
+    if high < -EQUAL:
         return f"The network is WORSE than its best baseline: {span}.{more}"
     return f"The network cannot be told from its best baseline on these blocks: {span}.{more}"
 

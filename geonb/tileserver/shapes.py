@@ -150,6 +150,8 @@ def _drawn(path: Path, table: gpd.GeoDataFrame, column: str) -> tuple[np.ndarray
             f"{path}: {column} has {len(names):,} values, and at most {CLASSES} get a colour. Name another column"
         )
     first = np.unique(codes, return_index=True)[1]
+    if fills is not None and not (fills.to_numpy() == fills.to_numpy()[first][codes]).all():
+        fills = None  # they are another column's
     colours = _colours(path, names.tolist(), fills.to_numpy()[first] if fills is not None else None)
     return (codes + 1).astype(np.uint8), str(column), dict(enumerate(names.tolist(), 1)), dict(enumerate(colours, 1))
 

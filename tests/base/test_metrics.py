@@ -49,6 +49,13 @@ def test_a_smaller_error_than_the_best_baselines_beats_it(metric, attrs):
     assert f"WORSE than its best baseline: {metric} higher by 1.000 [0.990, 1.010] than good-guess" in said
 
 
+def test_equal_up_to_rounding_is_not_told_apart():
+    same = scored("map", 1.0, (1.0, 0.5))
+    for name in ("gain", "gain_low", "gain_high"):
+        same[name] = same[name] * 0 - 2e-16
+    assert "cannot be told from its best baseline" in scores.verdict(same)
+
+
 @pytest.mark.parametrize("metric", ["accuracy", "hits_of_mine"])
 def test_of_other_metrics_more_is_better(metric):
     told = scores.headline(scored(metric, 0.9, (0.8, 0.2)), metric)

@@ -59,6 +59,17 @@ def index(request, tmp_path, monkeypatch):
     return build_index(tmp_path / "index", *made(), model="m1", kind=request.param)
 
 
+def test_an_index_that_is_built_again_keeps_what_was_marked(index):
+    (index.folder / "marks-roofs.json").write_text("[]")
+    build_index(index.folder, *made(200), model="m2")
+    assert (index.folder / "marks-roofs.json").read_text() == "[]"
+
+
+def test_as_many_answers_as_there_are_samples(index):
+    answers = index.search("chip3", len(index) - 1)
+    assert len(answers) == len(index) - 1 and answers["id"].is_unique
+
+
 def test_answers_are_the_most_alike_with_their_cosine(index):
     vectors, _ = made()
     query = np.random.default_rng(5).normal(size=16)

@@ -86,6 +86,7 @@ def test_a_place_lies_in_its_tile(z, lon, lat):
         ("02310123.png", (8, 53, 99)),
         ("roofs-02310123.png", (8, 53, 99)),
         ("scene.png", None),
+        ("Z33-02310123.png", None),  # a cell of a UTM zone, which lies elsewhere
         ("0123.png", None),  # a frame's number, rather than a zoom of 4
         ("7/x/6.png", None),
     ],

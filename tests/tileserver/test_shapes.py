@@ -142,6 +142,14 @@ def test_what_cannot_be_drawn_is_refused_by_name(tmp_path, make, said):
         layers.layers_of([f"{tmp_path / 'a.parquet'}:column=kind"])
 
 
+def test_colours_of_one_column_do_not_stand_for_another(tmp_path):
+    path = tmp_path / "chips.parquet"
+    chips(told=["a", "b"] * 32, fill=[RED, BLUE] * 32, split=["train"] * 30 + ["test"] * 34).to_parquet(path)
+    told, split = (shown(f"{path}:column={name}").first for name in ("told", "split"))
+    assert [tuple(c[:3]) for c in told.colours.values()] == [tuple(colour(RED)), tuple(colour(BLUE))]
+    assert len(set(split.colours.values())) == 2 and set(split.colours.values()) != set(told.colours.values())
+
+
 def test_beyond_what_the_square_shows_is_cut_off(tmp_path):
     polar = [shapely.box(10, 80, 20, 90), shapely.box(30, 86, 40, 89)]
     gpd.GeoDataFrame({"kind": ["a", "b"]}, geometry=polar, crs=4326).to_parquet(tmp_path / "a.parquet")

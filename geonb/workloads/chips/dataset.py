@@ -129,6 +129,11 @@ def read_labels(labels: str | None, classes: str | None = None, min_share: float
             for c, _, _ in pairs
             if not c.strip().isdigit()
         ]
+        faults += [
+            f"classes = {classes!r}: every code and every name once, and none empty"
+            for column in zip(*pairs, strict=True)
+            if column[0] != "=" and len({text.strip() for text in column} - {""}) < len(pairs)
+        ]
         table = {} if faults else {int(code): name.strip() for code, _, name in pairs}
     elif classes:
         files += project.expand_files([classes], faults, "classes")

@@ -316,30 +316,11 @@ def _read_vector(path: Path, options: Mapping[str, str], notes: list[str]) -> tu
             f"If not, its columns are {', '.join(columns) or 'none'}: {path.name}:column={columns[0] if columns else 'NAME'}"
         )
     vectors.check_crs(path, frame)
-    found, left, text = _usable(frame)
+    found, left, text = vectors.usable(frame)
     notes += [f"{path.name}: {line}" for line in text]
     return found, pd.Series([options["all"]] * len(found), dtype=object) if "all" in options else frame[column].iloc[
         left
     ].astype(object)
-
-
-def _usable(frame: gpd.GeoDataFrame) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Shapes in OGC:CRS84, mended where they cross themselves; which rows are left; and what was done."""
-    import shapely
-
-    filled = ~(frame.geometry.isna() | frame.geometry.is_empty).to_numpy()
-    moved = (
-        shapely.force_2d(frame.geometry[filled].to_crs("OGC:CRS84").to_numpy()) if filled.any() else np.empty(0, object)
-    )
-    odd = ~shapely.is_valid(moved)
-    moved[odd] = shapely.make_valid(moved[odd], method="structure", keep_collapsed=False)
-    kept = ~shapely.is_empty(moved) & np.isfinite(shapely.bounds(moved)).all(axis=1)
-    left = np.flatnonzero(filled)[kept]
-    notes = [f"{int(odd.sum())} shapes cross or overlap themselves, and were mended."] * bool(odd.any())
-    notes += [f"{len(frame) - len(left)} of {len(frame)} shapes are empty or lie nowhere, and are left out."] * (
-        len(left) < len(frame)
-    )
-    return moved[kept], left, notes
 
 
 def joined(
@@ -471,8 +452,9 @@ def raster_labels(chips: gpd.GeoDataFrame, paths: Sequence[Path], codes: Sequenc
                     here = inputs[0, :, x][valid[:, x]]
                     shares[i] += (here[:, None] == np.asarray(codes)).sum(axis=0) / size**2
                     told[i] += len(here) / size**2
-    values = (shares >= min_share).astype(np.int8)
-    values[(values == 0) & (shares + (1 - told)[:, None] >= min_share + 1e-9)] = -1
+    values = ((shares >= min_share) & (shares > 0)).astype(np.int8)
+    unseen = (1 - told)[:, None]
+    values[(values == 0) & (unseen > 1e-9) & (shares + unseen >= min_share)] = -1
     return values
 
 

@@ -267,7 +267,10 @@ def _relations(each: Elements, lacks: Counter[str], there: Mapping) -> dict[tupl
         ]
         if whole := len(lines) == len(members):
             area = shapely.build_area(shapely.GeometryCollection([line for line, _ in lines]))
-            whole = not shapely.is_empty(area)
+            # a ring with a gap builds nothing, and of a lake its island alone would be left
+            outer = shapely.union_all([line for line, role in lines if role != "inner"])
+            _, cuts, dangles, _ = shapely.polygonize_full([outer])
+            whole = not shapely.is_empty(area) and cuts.is_empty and dangles.is_empty
         if not whole:
             area, inner = (
                 _rings([line for line, role in lines if (role == "inner") == hole]) for hole in (False, True)

@@ -65,6 +65,7 @@ def samples_of(store: ChipStore) -> gpd.GeoDataFrame:
             "id": ids_of(store), "name": table["quadkey"], "quadkey": table["quadkey"], "source": table["source"],
             "time": table["time"], "labels": [text.split(", ") if text else [] for text in table["labels"]],
             "group": table["parent"], "split": table["split"].astype(str), "row": np.arange(len(table)),
+            "known": np.isfinite(store.targets(np.arange(len(table)))).all(axis=1),
         },
         geometry=table.geometry, crs=table.crs,
     )  # fmt: skip
@@ -78,7 +79,9 @@ def ids_of(store: ChipStore) -> np.ndarray:
 def fingerprint(store: ChipStore, model: MultiLabel) -> str:
     """What stands for a trained network and the chips it saw."""
     card = model.card
-    return key_of([card["network"], card.get("training"), card.get("best"), store.meta["key"]])
+    return key_of(
+        [2, card["network"], card.get("training"), card.get("best"), store.meta["key"]]
+    )  # 2: of columns of `samples_of`
 
 
 def index_chips(
@@ -226,9 +229,9 @@ def label_of(asked: Any, store: ChipStore, index: Index, answers: gpd.GeoDataFra
 
 
 def judged(answers: gpd.GeoDataFrame, label: str) -> tuple[list[str], list[str]]:
-    """Ids of the answers that have a label, and of those that do not."""
+    """Ids of the answers that have a label, and of those that do not; of chips where nobody knows neither."""
     has = np.array([label in one for one in answers["labels"]], bool)
-    return answers["id"][has].tolist(), answers["id"][~has].tolist()
+    return answers["id"][has].tolist(), answers["id"][~has & answers["known"].to_numpy(bool)].tolist()
 
 
 def keep_marks(viewer: Any, index: Index, store: ChipStore, name: str) -> Marks:

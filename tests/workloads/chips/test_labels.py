@@ -253,6 +253,11 @@ def test_shares_of_a_class_raster(tmp_path):
     sparse = labels.label_chips(chips, path, {1: "forest", 2: "water"}, min_share=0.05)
     assert sparse["water"].tolist() == [1, 0, pd.NA] and sparse["forest"].tolist() == [1, 1, 1]
     assert any("1 of 3 chips reach beyond" in note for note in sparse.attrs["notes"])
+    # at the ends of the range: nothing is on a chip without a pixel of it, and what is not seen is not absent
+    every = labels.label_chips(chips, path, {1: "forest", 2: "water", 3: "rock"}, min_share=0)
+    assert every["rock"].tolist()[:2] == [0, 0] and every["rock"].isna().tolist()[2]
+    whole = labels.label_chips(chips, path, {1: "forest"}, min_share=1)
+    assert whole["forest"].tolist()[:2] == [0, 0] and whole["forest"].isna().tolist() == [False, False, True]
     with pytest.raises(ValueError, match="is a class raster: give its classes"):
         labels.label_chips(chips, path)
 

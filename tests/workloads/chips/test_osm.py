@@ -125,6 +125,13 @@ def test_nodes_that_are_missing_break_lines_and_leave_no_false_areas(tmp_path, s
     assert "places of ways are not in the extract" in notes
 
 
+@pytest.mark.parametrize("style", ["pbf", "nodes", "geometry"])
+def test_a_ring_with_a_gap_does_not_turn_a_lake_into_its_island(tmp_path, style):
+    table = made(tmp_path, style, drop_nodes=(2,))  # all ways of the relation are there
+    assert ("relation", 9) not in by_id(table)
+    assert "multipolygons lack" in "\n".join(table.attrs["notes"])
+
+
 def test_the_extent_is_what_the_extract_says(tmp_path):
     assert osm.read_osm(write_pbf(tmp_path / "a.pbf")).attrs["extent"] is None
     table = osm.read_osm(write_pbf(tmp_path / "b.pbf", box=(24.0, 60.0, 24.02, 60.01)))
