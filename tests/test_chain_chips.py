@@ -159,6 +159,27 @@ def test_every_notebook_that_is_shared_is_the_one_of_the_others():
     assert not re.search(r"if .*workload", code)
 
 
+def test_a_place_is_judged_by_what_lies_there_and_the_unknown_by_nothing(made):
+    from geonb.workloads.chips import similar
+
+    samples = store.open_store(made[0].store)
+    index = open_index(made[0].path / "similar")
+    row = 5
+    place = gpd.read_parquet(samples.path / "index.parquet").geometry[row].centroid
+    answers = index.search((place.x, place.y), 6)
+    assert similar.rows_of((place.x, place.y), samples, index) == [row]
+    mine = np.flatnonzero(np.nan_to_num(samples.targets(np.array([row])))[0])
+    rarest = mine[np.asarray(samples.meta["prevalence"])[mine].argmin()] if len(mine) else None
+    label = similar.label_of((place.x, place.y), samples, index, answers)
+    assert rarest is None or label == samples.names[rarest]
+    with pytest.raises(ValueError, match="is no chip"):  # longitude first
+        similar.query_of("-178.6, 35.8", samples, None, index)
+    right, wrong = similar.judged(answers, label, samples)
+    told = samples.targets(answers["row"].to_numpy())[:, samples.names.index(label)]
+    assert (len(right), len(wrong)) == ((told == 1).sum(), (told == 0).sum())
+    assert not set(right) & set(wrong) and set(right) | set(wrong) == set(answers["id"][np.isfinite(told)])
+
+
 def test_vectors_that_were_brought_are_those_of_the_chips_they_lie_on(made, tmp_path):
     from geonb.training import task
     from geonb.workloads.chips import similar
@@ -176,7 +197,7 @@ def test_vectors_that_were_brought_are_those_of_the_chips_they_lie_on(made, tmp_
     np.testing.assert_allclose(index.vectors, unit, atol=1e-5)
     asked = similar.query_of(None, samples, model, index)
     answers = index.search(asked, 3)
-    assert set(answers["row"]) <= set(chips.index) and similar.rows_of(asked, samples)[0] in chips.index
+    assert set(answers["row"]) <= set(chips.index) and similar.rows_of(asked, samples, index)[0] in chips.index
     assert set(similar.beside(samples, model, index)) == {"brought", "untrained", "colour-histogram"}
     assert similar.explorer(samples, index).layer("distance") is not None
     assert len(open_index(made[0].path / "similar")) == len(samples), "the network's own stays"

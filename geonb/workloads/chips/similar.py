@@ -65,7 +65,7 @@ def samples_of(store: ChipStore) -> gpd.GeoDataFrame:
             "id": ids_of(store), "name": table["quadkey"], "quadkey": table["quadkey"], "source": table["source"],
             "time": table["time"], "labels": [text.split(", ") if text else [] for text in table["labels"]],
             "group": table["parent"], "split": table["split"].astype(str), "row": np.arange(len(table)),
-            "known": np.isfinite(store.targets(np.arange(len(table)))).all(axis=1),
+            "known": np.isfinite(store.targets(np.arange(len(table)))).any(axis=1),
         },
         geometry=table.geometry, crs=table.crs,
     )  # fmt: skip
@@ -228,10 +228,10 @@ def label_of(asked: Any, store: ChipStore, index: Index, answers: gpd.GeoDataFra
     return store.names[int(there[share[there].argmin()])]
 
 
-def judged(answers: gpd.GeoDataFrame, label: str) -> tuple[list[str], list[str]]:
+def judged(answers: gpd.GeoDataFrame, label: str, store: ChipStore) -> tuple[list[str], list[str]]:
     """Ids of the answers that have a label, and of those that do not; of chips where nobody knows neither."""
-    has = np.array([label in one for one in answers["labels"]], bool)
-    return answers["id"][has].tolist(), answers["id"][~has & answers["known"].to_numpy(bool)].tolist()
+    said = store.targets(answers["row"].to_numpy(int))[:, store.names.index(label)]
+    return answers["id"][said == 1].tolist(), answers["id"][said == 0].tolist()
 
 
 def keep_marks(viewer: Any, index: Index, store: ChipStore, name: str) -> Marks:
