@@ -53,7 +53,7 @@ def test_the_run_is_whole_and_stands_beside_its_baselines(made):
 def test_windows_lie_where_taup_says(made):
     run, _ = made
     samples = store.open_store(run.store)
-    assert samples.channels == list(dataset.CHANNELS) and samples.meta["rate_hz"] == 40
+    assert samples.channels == list(dataset.CHANNELS.values()) and samples.meta["rate_hz"] == 40
     events = samples.index[samples.index["kind"] != "noise"]
     import obspy
 

@@ -117,18 +117,9 @@ def embed(
 
 def encoder(model: Trainable, precision: str = "auto") -> Callable[[np.ndarray], np.ndarray]:
     """A task as a function of standardised samples (n, channel, y, x) -> vectors float32 (n, dim), on the best device there is."""
-    import torch
+    from geonb.training.task import as_function
 
-    from geonb.training.task import precision_of
-
-    device, precision = best_device(), precision_of(precision)
-    model = model.to(device).eval()
-
-    def encode(inputs: np.ndarray) -> np.ndarray:
-        with torch.inference_mode(), torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
-            return model.encode(torch.as_tensor(inputs).to(device)).float().cpu().numpy()
-
-    return encode
+    return as_function(model, "encode", precision)
 
 
 def _untrained(model: Trainable) -> list[str]:

@@ -224,10 +224,8 @@ class Index:
         order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
         scores = np.take_along_axis(scores, order, 1)
         if (lacking := count - order.shape[1]) > 0:  # a graph may find fewer than there are
-            order, scores = (
-                np.pad(order, ((0, 0), (0, lacking))),
-                np.pad(scores, ((0, 0), (0, lacking)), constant_values=-np.inf),
-            )
+            order = np.pad(order, ((0, 0), (0, lacking)))
+            scores = np.pad(scores, ((0, 0), (0, lacking)), constant_values=-np.inf)
         return np.where(np.isneginf(scores), -1, np.take_along_axis(at, order, 1)), scores
 
     def _opened_graph(self) -> Any:

@@ -150,9 +150,8 @@ def _maps(embeddings: Any, arrays: xr.DataTree, most: int, paint: Any, what: str
     boxes = np.stack([embeddings[name].to_numpy() for name in ("y", "x", "height", "width")], 1).astype(int)
     names, counts = np.unique(held, return_counts=True)
     spread_out = [name for name in names[np.argsort(-counts, kind="stable")] if _places(boxes[held == name]) > 1]
-    sources = [name for name in spread_out if name in arrays.children and "y" in arrays[name].dims][
-        :most
-    ]  # series are on no map
+    # series have no y: they are on no map
+    sources = [name for name in spread_out if name in arrays.children and "y" in arrays[name].dims][:most]
     if not sources:
         return None
     figure, axes = plt.subplots(1, len(sources), figsize=(5.2 * len(sources), 4.9), squeeze=False, layout="constrained")

@@ -234,7 +234,7 @@ def _column_of(path: Path) -> tuple[Path, str]:
 def _describe_shapes(path: Path, column: str) -> Source:
     """What polygons show, from where one tile holds all of them down to where a usual one fills 4 x 4."""
     found = shapes.load(path, column)
-    whole = float(np.ptp(np.array(found.frame.total_bounds).reshape(2, 2), axis=0).max())
+    whole = float(np.ptp(np.array(found.outlines.total_bounds).reshape(2, 2), axis=0).max())
     low, high = (
         int(np.clip(np.log2(2 * HALF_M / max(side, 1e-3)) + 1e-6, 0, shapes.DEEPEST))
         for side in (whole, found.side_m / 4)

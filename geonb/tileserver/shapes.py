@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,13 +33,13 @@ class Shapes:
 
     Attributes
     ----------
-    frame : GeoSeries in Web Mercator, the largest first: smaller ones lie on top
+    outlines : GeoSeries in Web Mercator, the largest first: smaller ones lie on top
     values : ndarray (shape,), codes of classes as uint8, from 1; or a column's own numbers as float32
     names, colours : by code; empty where there are no classes
     column : str, what the values are
     """
 
-    frame: gpd.GeoSeries
+    outlines: gpd.GeoSeries
     values: np.ndarray
     column: str
     names: dict[int, str]
@@ -50,12 +50,17 @@ class Shapes:
         """West, south, east, north; degrees."""
         from rasterio.warp import transform_bounds
 
-        return transform_bounds("EPSG:3857", "OGC:CRS84", *self.frame.total_bounds)
+        return transform_bounds("EPSG:3857", "OGC:CRS84", *self.outlines.total_bounds)
+
+    @cached_property
+    def boxes(self) -> np.ndarray:
+        """West, south, east, north of each shape: (shape, 4), Web Mercator."""
+        return self.outlines.bounds.to_numpy()
 
     @property
     def side_m(self) -> float:
         """Of a usual shape's box, in Web Mercator."""
-        return float(np.median(np.ptp(self.frame.bounds.to_numpy().reshape(-1, 2, 2), axis=1).max(1)))
+        return float(np.median(np.ptp(self.boxes.reshape(-1, 2, 2), axis=1).max(1)))
 
     def part(self, bbox: Sequence[float], width: int, height: int, **_: Any) -> ImageData:
         """The shapes in a box in Web Mercator."""
@@ -66,10 +71,10 @@ class Shapes:
 
         transform = from_bounds(*bbox, width, height)
         number = np.zeros((height, width), np.uint32)  # of the shape on top, from 1
-        inside = np.sort(self.frame.sindex.query(_box(bbox), predicate="intersects"))
-        boxes = self.frame.bounds.to_numpy()[inside]
+        inside = np.sort(self.outlines.sindex.query(_box(bbox), predicate="intersects"))
+        boxes = self.boxes[inside]
         small = (np.ptp(boxes.reshape(-1, 2, 2), axis=1) < max(transform.a, -transform.e)).all(1)
-        large = [(self.frame.iloc[i], i + 1) for i in inside[~small].tolist()]
+        large = [(self.outlines.iloc[i], i + 1) for i in inside[~small].tolist()]
         if large:
             number = rasterize(large, out=number, transform=transform)
         # what is less than a pixel has no pixel's centre in it, and would vanish from small scales

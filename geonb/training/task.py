@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning as L
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -29,6 +30,7 @@ from geonb.base.metrics import lower_is_better
 from geonb.base.run_folder import RunFolder
 from geonb.store.loaders import data_module
 from geonb.store.sealing import named
+from geonb.training.devices import best_device
 from geonb.training.fit import fit
 from geonb.training.optimizers import AVERAGED, build_optimizer, check_optimizer, first_averaged
 
@@ -135,6 +137,29 @@ class Trainable(L.LightningModule):
         constant = check_optimizer(self._optimizer)[2]["swa_lr"] is not None
         if not constant or self.current_epoch < first_averaged(self._optimizer, self.trainer.max_epochs):
             scheduler.step()
+
+
+def as_function(model: Trainable, method: str, precision: str = "auto") -> Callable[[np.ndarray], np.ndarray]:
+    """A task as a function of standardised samples (n, ...), on the best device there is.
+
+    Parameters
+    ----------
+    method : str
+        Of the task, tensors to tensors: ``encode``, ``probabilities``.
+    precision : auto, float32 or bfloat16; see :func:`precision_of`
+
+    Returns
+    -------
+    function of an array, that gives float32
+    """
+    device, precision = best_device(), precision_of(precision)
+    model = model.to(device).eval()
+
+    def tell(inputs: np.ndarray) -> np.ndarray:
+        with torch.inference_mode(), torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+            return getattr(model, method)(torch.as_tensor(inputs).to(device)).float().cpu().numpy()
+
+    return tell
 
 
 def untrained(model: Trainable, seed: int = 0) -> Trainable:

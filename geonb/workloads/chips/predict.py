@@ -20,7 +20,6 @@ from geonb.plots.style import listed
 from geonb.prediction import faults as prediction_faults
 from geonb.prediction.predictions import Done, open_predictions, seal
 from geonb.store.arrays import quiet_zarr, summed
-from geonb.training.devices import best_device
 from geonb.workloads.chips import metrics
 from geonb.workloads.chips.store import NONE
 
@@ -44,7 +43,7 @@ def predict_chips(
     precision : auto, float32 or bfloat16; see :func:`geonb.training.task.precision_of`
     """
     from geonb.prediction.faults import check_predictions
-    from geonb.training.task import precision_of
+    from geonb.training.task import as_function, precision_of
 
     path, precision = Path(run.predictions), precision_of(precision)
     names = ["network", *(b.name for b in baselines)]
@@ -52,7 +51,7 @@ def predict_chips(
              "precision": precision, "store": store.meta["key"]}  # fmt: skip
     done = Done(path, stamp)
     if done.rows("all", "chips") is None:
-        functions: list[Callable] = [teller(model, precision), *baselines]
+        functions: list[Callable] = [as_function(model, "probabilities", precision), *baselines]
         told = np.stack([_ask(store, function, batch) for function in functions])
         truth = store.targets(np.arange(len(store)))
         validation = (store.index["split"] == "val").to_numpy()
@@ -63,22 +62,6 @@ def predict_chips(
     seal(path, run, store, model.card, names, precision, unit="chips", colours=[c["colour"] for c in store.classes])
     check_predictions(path)
     return path
-
-
-def teller(model: MultiLabel, precision: str = "auto") -> Callable[[np.ndarray], np.ndarray]:
-    """A task as a function of standardised chips (n, channel, y, x) -> probabilities float32 (n, class), on the best device there is."""
-    import torch
-
-    from geonb.training.task import precision_of
-
-    device, precision = best_device(), precision_of(precision)
-    model = model.to(device).eval()
-
-    def tell(inputs: np.ndarray) -> np.ndarray:
-        with torch.inference_mode(), torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
-            return model.probabilities(torch.as_tensor(inputs).to(device)).float().cpu().numpy()
-
-    return tell
 
 
 def _ask(store: ChipStore, function: Callable, batch: int) -> np.ndarray:

@@ -30,7 +30,11 @@ ARRIVALS = {
             "iasp91", choices=("iasp91", "ak135", "prem"), help="first P by ObsPy's TauP, from origin and stations"
         )
     },
-    "offset": {"seconds": Option(50.0, float, 0, help="P is so long after the first sample of each file [s]")},
+    "offset": {
+        "seconds": Option(
+            50.0, float, 0, help="P (or an origin close by) is so long after the first sample of each file [s]"
+        )
+    },
 }
 BEAMS = {
     "auto": {},
@@ -41,7 +45,8 @@ BEAMS = {
         "aperture_km": Option(10.0, float, above=0, help="sensors nearer than that to another are of one array"),
     },
 }
-CHANNELS = ("P beam, Z", "S beam, R", "S beam, T")
+CHANNELS = {"Z": "P beam, Z", "R": "S beam, R", "T": "S beam, T"}
+DEPTH_KM = 10.0  # for travel times of events whose depth nobody knows, which is told
 FIRST_P = ("p", "P", "Pn", "Pg", "Pdiff", "PKP", "PKIKP")
 RUN_IN_S = 10.0  # read before a record: there the filter swings in
 INDUCED = ("earthquake", "drop")
@@ -101,7 +106,11 @@ class Recordings:
     @property
     def channels(self) -> tuple[str, ...]:
         """Of what a network sees: beams, or components."""
-        return CHANNELS if self.settings["beams"] else tuple(self.settings["components"])
+        return (
+            tuple(CHANNELS[c] for c in self.settings["beams"])
+            if self.settings["beams"]
+            else tuple(self.settings["components"])
+        )
 
     @property
     def preparation(self) -> dict[str, Any]:
@@ -137,8 +146,7 @@ class Recordings:
         values, valid = np.zeros((len(self.channels), samples), np.float32), np.zeros(samples, bool)
         try:
             wave = self.waves(record)
-            data = wave["data"].to_numpy()
-            notes = [f"{note}" for note in wave.attrs["notes"] if not note.startswith("clean")]
+            data, notes = wave["data"].to_numpy(), list(wave.attrs["notes"])
         except (ValueError, OSError) as error:
             return values, valid, [f"left out: {record.event['event_id']} at {record.station} ({short(error)})"]
         there = np.isfinite(data).all(0)
@@ -175,7 +183,7 @@ class Recordings:
             array=record.station,
         )
         found = waveforms.without_dead(found)
-        azimuth = record.back_azimuth if self.settings["beams"] else None
+        azimuth = record.back_azimuth if "R" in (self.settings["beams"] or ()) else None
         first = max(start, pd.Timestamp(found.attrs["start"]).tz_localize(None))
         length = record.length_s - (first - start).total_seconds() - 1 / self.rate_hz
         return prepare(
@@ -273,11 +281,9 @@ def open_recordings(
             raise ValueError(
                 f"beams = {beams!r}: no {beaming.FEWEST} sensors of {stations} lie within {array['aperture_km']:g} km of each other"
             )
-        velocities = (
-            {"Z": array.get("p_km_s", 6.45), "R": array.get("s_km_s", 3.7), "T": array.get("s_km_s", 3.7)}
-            if groups
-            else None
-        )
+        velocities = {"Z": array.get("p_km_s", 6.45)} if groups else None
+        if velocities and {"N", "E"} <= set(map(waveforms.component_of, index["channel"])):
+            velocities |= dict.fromkeys("RT", array.get("s_km_s", 3.7))
         groups = groups or {
             f"{net}.{sta}": (f"{net}.{sta}",) for net, sta in index[["network", "station"]].drop_duplicates().to_numpy()
         }
@@ -295,6 +301,9 @@ def open_recordings(
         refuse("The archive holds nothing of these events", notes[-20:], cure="Are the times of both in UTC?")
     used = sorted({row for part in sources.values() for record in part for row in record.rows})
     files = [Path(file) for file in index.loc[used, "file"].unique()]
+    files += (
+        waveforms.files_of(stations, "stations", [], None) if stations else []
+    )  # where sensors are decides what a beam is
     settings = {
         "filters": filters,
         "rate_hz": float(rate_hz),
@@ -319,7 +328,7 @@ def _of_files(
     index: pd.DataFrame, events: pd.DataFrame, inventory: Any, seconds: float, notes: list[str]
 ) -> Iterator[Record]:
     """A record for each event and station of an archive of files that are named by them."""
-    by_id = {row["event_id"]: row for row in events.to_dict("records")}
+    by_id, middles = {row["event_id"]: row for row in events.to_dict("records")}, dict[str, tuple[float, float]]()
     usable = index[index["why"] == ""]
     strange = sorted(set(usable["event_id"]) - set(by_id))
     if strange:
@@ -328,18 +337,11 @@ def _of_files(
         )
     for (event_id, net, sta), rows in usable.groupby(["event_id", "network", "station"]):
         if event_id in by_id:
-            event, start = by_id[event_id], rows["start"].max()
-            length = (rows["end"].min() - start).total_seconds()
-            yield Record(
-                event,
-                f"{net}.{sta}",
-                (f"{net}.{sta}",),
-                tuple(rows.index),
-                start.to_datetime64(),
-                length,
-                seconds,
-                *_seen(event, inventory, [f"{net}.{sta}"]),
-            )
+            event, start, name = by_id[event_id], rows["start"].max(), f"{net}.{sta}"
+            if name not in middles:
+                middles[name] = _middle(inventory, [name])
+            length, seen = (rows["end"].min() - start).total_seconds(), _seen(event, middles[name])
+            yield Record(event, name, (name,), tuple(rows.index), start.to_datetime64(), length, seconds, *seen)
 
 
 def _of_archive(
@@ -356,9 +358,9 @@ def _of_archive(
     import pandas as pd
 
     mine = index[(index["network"] + "." + index["station"]).isin(list(sensors))]
-    nowhere = 0
+    middle, nowhere = _middle(inventory, sensors), 0
     for event in events.to_dict("records"):
-        distance, azimuth = _seen(event, inventory, sensors)
+        distance, azimuth = _seen(event, middle)
         if not (np.isfinite(distance) and pd.notna(event["time"])):
             nowhere += 1
             continue
@@ -384,33 +386,26 @@ def _of_archive(
         )
     if nowhere:
         notes.append(f"{nowhere} events have no time or place, or {group} has none: without them P is not known.")
+    if shallow := int(events["depth_km"].isna().sum()):
+        notes.append(f"{shallow} events have no depth: their P is that of {DEPTH_KM:g} km.")
 
 
-def _seen(event: Mapping[str, Any], inventory: Any, sensors: Sequence[str]) -> tuple[float, float]:
-    """Distance (km) and back-azimuth of an event from the middle of some sensors; NaN where a place is not known."""
+def _seen(event: Mapping[str, Any], middle: tuple[float, float]) -> tuple[float, float]:
+    """Distance (km) and back-azimuth of an event from a latitude and longitude; NaN where a place is not known."""
     import pandas as pd
 
-    if inventory is None:
-        return np.nan, np.nan
-    lat, lon = _middle(id(inventory), tuple(sensors), inventory)
-    row = catalogues.places(pd.DataFrame([event]), lat, lon).iloc[0]
+    row = catalogues.places(pd.DataFrame([event]), *middle).iloc[0]
     return float(row["distance_km"]), float(row["back_azimuth_deg"])
 
 
-_KNOWN: dict[tuple, tuple[float, float]] = {}
-
-
-def _middle(key: int, sensors: tuple[str, ...], inventory: Any) -> tuple[float, float]:
-    if (key, sensors) not in _KNOWN:
-        at = np.array(
-            [(s.latitude, s.longitude) for net in inventory for s in net if f"{net.code}.{s.code}" in sensors]
-        )
-        if len(at):
-            lon = at[0, 1] + ((at[:, 1] - at[0, 1] + 180) % 360 - 180).mean()
-            _KNOWN[key, sensors] = float(at[:, 0].mean()), float(lon)
-        else:
-            _KNOWN[key, sensors] = np.nan, np.nan
-    return _KNOWN[key, sensors]
+def _middle(inventory: Any, sensors: Sequence[str]) -> tuple[float, float]:
+    """Latitude and longitude of the middle of some sensors; NaN where nobody knows."""
+    at = np.array(
+        [(s.latitude, s.longitude) for net in inventory or [] for s in net if f"{net.code}.{s.code}" in sensors]
+    )
+    if not len(at):
+        return np.nan, np.nan
+    return float(at[:, 0].mean()), float(at[0, 1] + ((at[:, 1] - at[0, 1] + 180) % 360 - 180).mean())
 
 
 @lru_cache(maxsize=8)
@@ -429,11 +424,11 @@ def _travel(distance: float, depth: float, model: str) -> float:
 def p_travel_s(distance_km: float, depth_km: float = 0.0, model: str = "iasp91") -> float:
     """Travel time of the first P (s), by TauP (Crotwell et al. 1999).
 
-    Depths are taken to a kilometre (0.1 s), which lets the Earth model be used again; an unknown depth is taken for 10 km.
+    Depths are taken to a kilometre (0.1 s), which lets the Earth model be used again; an unknown depth is taken for DEPTH_KM.
     """
     from obspy.geodetics import kilometers2degrees
 
-    depth = 10.0 if not np.isfinite(depth_km) else float(max(0, round(depth_km)))
+    depth = DEPTH_KM if not np.isfinite(depth_km) else float(max(0, round(depth_km)))
     return _travel(float(kilometers2degrees(distance_km)), depth, model)
 
 

@@ -20,7 +20,6 @@ from geonb.base.files import whole_folder
 from geonb.prediction import faults as prediction_faults
 from geonb.prediction.predictions import open_predictions, seal
 from geonb.store.arrays import quiet_zarr, summed
-from geonb.training.devices import best_device
 from geonb.workloads.seismic.metrics import joint
 from geonb.workloads.seismic.networks import HEADS
 
@@ -59,10 +58,10 @@ def predict_windows(
     precision : auto, float32 or bfloat16; see :func:`geonb.training.task.precision_of`
     """
     from geonb.prediction.faults import check_predictions
-    from geonb.training.task import precision_of
+    from geonb.training.task import as_function, precision_of
 
     precision, names = precision_of(precision), ["network", *(b.name for b in baselines)]
-    functions: list[Callable] = [teller(model, precision), *baselines]
+    functions: list[Callable] = [as_function(model, "probabilities", precision), *baselines]
     windows, told = store.windows(), []
     for start in range(0, len(windows), batch):
         inputs = windows.batch(list(range(start, min(start + batch, len(windows)))))["inputs"].numpy()
@@ -108,22 +107,6 @@ def predict_windows(
         )
     check_predictions(path)
     return path
-
-
-def teller(model: TwoHeaded, precision: str = "auto") -> Callable[[np.ndarray], np.ndarray]:
-    """A task as a function of scaled windows (n, channel, time) -> probabilities float32 (n, head), on the best device there is."""
-    import torch
-
-    from geonb.training.task import precision_of
-
-    device, precision = best_device(), precision_of(precision)
-    model = model.to(device).eval()
-
-    def tell(inputs: np.ndarray) -> np.ndarray:
-        with torch.inference_mode(), torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
-            return model.probabilities(torch.as_tensor(inputs).to(device)).cpu().numpy()
-
-    return tell
 
 
 def window_faults(tree: xr.DataTree, deep: bool = False) -> Iterator[str]:

@@ -7,6 +7,7 @@ sample, and ``valid (record, time)``. A record is what one array, or one station
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -307,7 +308,7 @@ def _write_table(folder: Path, cut: dict, recordings: Recordings) -> dict:
             cure="Give a shorter window_s or before_s, a smaller min_valid, or other records.",
         )
     index = pd.DataFrame(rows)
-    split, said = deal_events(index, cut["deal"], tuple(cut["shares"]), cut["seed"])
+    split, said = deal_events(index, cut["deal"], cut["shares"], cut["seed"], cut["window_s"])
     index["split"] = pd.Categorical(split, SPLITS)
     index["block"] = pd.factorize(index["id"], sort=True)[0].astype(np.int32)
     index["kind"] = pd.Categorical(index["kind"], list(COLOURS))
@@ -337,7 +338,10 @@ def _windows(group: Any, source: str, recordings: Recordings, cut: dict) -> Iter
     samples, before, rate_hz = cut["samples"], cut["before"], recordings.rate_hz
     for i, record in enumerate(recordings.sources[source]):
         valid = group["valid"][i].astype(bool)
-        length, p = len(valid), round(record.p_s * rate_hz)
+        length, p = (
+            int(np.flatnonzero(valid).max(initial=-1)) + 1,
+            round(record.p_s * rate_hz),
+        )  # behind it the group's longest record goes on
         about = {
             "id": record.event["event_id"],
             "station": record.station,
@@ -352,7 +356,8 @@ def _windows(group: Any, source: str, recordings: Recordings, cut: dict) -> Iter
             "distance_km": record.distance_km,
             "back_azimuth": record.back_azimuth,
         }
-        room = max(0, p - before), length - samples
+        # a window stays a window of its kind wherever it is shifted to: of an event, P is in it, and of noise it is not
+        room = max(0, p - samples // 2), min(p, length - samples)
         wanted = [(p - before, record.event["kind"] or "unknown", room)] if record.event["kind"] != "noise" else []
         until = p - round(recordings.guard_s * rate_hz) if wanted else length
         fit = min(cut["noise"], until // samples)
@@ -363,12 +368,10 @@ def _windows(group: Any, source: str, recordings: Recordings, cut: dict) -> Iter
             if share < cut["min_valid"]:
                 continue
             time = np.datetime64(record.start, "ns") + np.timedelta64(round(1e9 * start / rate_hz), "ns")
-            # a window stays a window of its kind wherever it is shifted to: of an event, P is in it
-            low, high = (max(0, p - samples // 2), min(p, length - samples)) if kind != "noise" else (first, last)
             yield about | {
                 "x": start,
-                "first": min(low, start),
-                "last": max(high, start),
+                "first": min(first, start),
+                "last": max(last, start),
                 "time": time,
                 "kind": kind,
                 "valid_share": share,
@@ -376,20 +379,27 @@ def _windows(group: Any, source: str, recordings: Recordings, cut: dict) -> Iter
 
 
 def deal_events(
-    index: pd.DataFrame, deal: str, shares: Sequence[float], seed: int
+    index: pd.DataFrame, deal: str, shares: Sequence[float], seed: int, length_s: float
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Deal events to the splits: (split of each window, facts). By time there is one date between two splits; by event each kind is dealt.
+
+    Events whose windows overlap in time, anywhere, are dealt as one: what one station saw of both is the same ground's motion.
 
     Raises
     ------
     ValueError
-        Fewer than three events.
+        Fewer than three events, or groups of them, apart in time.
     """
     kinds = index[index["kind"] != "noise"].groupby("id")["kind"].first()
-    events = index.groupby("id", as_index=False)["time"].min().sort_values(["time", "id"])
-    ids = events["id"].to_numpy()
+    events = index.groupby("id")["time"].agg(["min", "max"]).sort_values("min", kind="stable")
+    ends_at = events["max"].cummax().shift() + pd.Timedelta(seconds=length_s)
+    events["group"] = (events["min"] >= ends_at).cumsum()
+    groups = events.reset_index().groupby("group")["id"].agg(list)
+    ids = groups.str[0].to_numpy()  # the first stands for its group
     if len(ids) < 3:
-        raise ValueError(f"{len(ids)} events are too few to be dealt to training, validation and test: give 3 or more")
+        raise ValueError(
+            f"{len(events)} events, {len(ids)} apart in time, are too few for training, validation and test: give 3 or more that are"
+        )
     ends = np.cumsum(shares) / sum(shares)
     if deal == "time":
         at = np.clip(np.round(ends[:2] * len(ids)).astype(int), [1, 2], [len(ids) - 2, len(ids) - 1])
@@ -400,8 +410,9 @@ def deal_events(
         for kind in np.unique(of):
             mine = np.random.default_rng([seed, 0xDEA1]).permutation(np.flatnonzero(of == kind))
             code[mine] = np.searchsorted(np.round(ends[:2] * len(mine)), np.arange(len(mine)), side="right")
-    named = dict(zip(ids, np.array(SPLITS)[code], strict=True))
-    return index["id"].map(named).to_numpy(), {"events": {s: int((code == i).sum()) for i, s in enumerate(SPLITS)}}
+    named = {one: SPLITS[c] for group, c in zip(groups, code, strict=True) for one in group}
+    dealt = index["id"].map(named).to_numpy()
+    return dealt, {"events": {s: sum(one == s for one in named.values()) for s in SPLITS}}
 
 
 def _some(root: Any, rows: pd.DataFrame) -> Iterator[np.ndarray]:
@@ -416,15 +427,17 @@ def _statistics(root: Any, rows: pd.DataFrame) -> dict:
 
 
 def _gathered(notes: Sequence[str], most: int = 12) -> list[str]:
-    """Notes of records; of one kind (what comes before a colon) a few and how many there are."""
+    """Notes of records: of those that differ in names and numbers alone the first, and how many there are."""
     kinds: dict[str, list[str]] = {}
     for note in notes:
-        kinds.setdefault(note.partition(":")[0], []).append(note)
-    out = [
-        same[0] if len(same) == 1 else f"{same[0]} ({len(same) - 1:,} more records: {kind})"
-        for kind, same in kinds.items()
-    ]
-    return out[:most]
+        what = note.partition(": ")[2] or note
+        kinds.setdefault(re.sub(r"-?\d[\d.:T-]*", "N", what.partition(" (")[0]), []).append(note)
+    ordered = sorted(kinds.values(), key=len, reverse=True)
+    told = [same[0] if len(same) == 1 else f"{same[0]}; {len(same) - 1:,} more of the kind." for same in ordered[:most]]
+    left = sum(map(len, ordered[most:]))
+    return told + [f"{left:,} more notes of {len(ordered) - most} other kinds: the arrays' attribute `told`."] * bool(
+        left
+    )
 
 
 def _lacking(index: pd.DataFrame) -> list[str]:

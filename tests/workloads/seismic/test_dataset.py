@@ -1,0 +1,73 @@
+"""Which archive holds what of which event: arrays of vertical sensors too, depths that nobody knows, moved sensors."""
+
+import numpy as np
+import obspy
+import pytest
+
+from geonb.workloads.seismic import dataset, examples
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return examples.simulate(tmp_path_factory.mktemp("array") / "sim", events=4, seed=5)
+
+
+def opened(home, archive=None, events=None, stations=None, **settings):
+    names = (
+        str(archive or home / "waveforms"),
+        str(events or home / "events.xml"),
+        str(stations or home / "stations.xml"),
+    )
+    return dataset.open_recordings(*names, window_s=60, before_s=15, noise_s=80, **settings)
+
+
+def test_an_array_of_vertical_sensors_has_one_beam(home, tmp_path):
+    for file in sorted((home / "waveforms").glob("*.mseed"))[:3]:
+        obspy.read(str(file)).select(component="Z").write(str(tmp_path / file.name), "MSEED")
+    found = opened(home, tmp_path)
+    assert found.channels == ("P beam, Z",) and opened(home).channels == tuple(dataset.CHANNELS.values())
+    values, valid, _ = found.prepared("SI", 0)
+    every, _, _ = opened(home).prepared("SI", 0)
+    assert valid.mean() > 0.95
+    np.testing.assert_allclose(values[0], every[0], rtol=1e-4, atol=1e-4 * np.abs(every[0]).max())
+
+
+def test_a_depth_that_nobody_knows_is_told(home, tmp_path):
+    catalogue = obspy.read_events(str(home / "events.xml"))
+    catalogue[0].origins[0].depth = None
+    catalogue.write(str(tmp_path / "events.xml"), "QUAKEML")
+    assert any(
+        "1 events have no depth: their P is that of 10 km" in note
+        for note in opened(home, events=tmp_path / "events.xml").notes
+    )
+
+
+def test_a_sensor_that_moved_makes_other_beams(home, tmp_path):
+    inventory = obspy.read_inventory(str(home / "stations.xml"))
+    for i, by in ((1, 0.01), (2, -0.01)):  # the array's middle stays
+        station = inventory[0][i]
+        station.latitude = float(station.latitude) + by
+    inventory.write(str(tmp_path / "stations.xml"), "STATIONXML")
+    one, other = opened(home), opened(home, stations=tmp_path / "stations.xml")
+    assert (
+        home / "stations.xml" in one.files and tmp_path / "stations.xml" in other.files
+    )  # so that the store is another
+    assert not np.allclose(one.prepared("SI", 0)[0], other.prepared("SI", 0)[0])
+
+
+def test_p_is_that_of_taup():
+    from obspy.taup import TauPyModel
+
+    arrivals = TauPyModel("iasp91").get_travel_times(12, 2.5, dataset.FIRST_P)
+    assert dataset.p_travel_s(2.5 * 111.1949, 12.3) == pytest.approx(arrivals[0].time, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [({"beams": "array:aperture_km=0.01"}, "no 3 sensors"),
+     ({"beams": "none:components=Z1"}, "letters as ZNE"), ({"arrival": "tauq"}, "taup"),
+     ({"induced": "maybe"}, "earthquake or drop"), ({"filters": "bandpass:high=30"}, "half the rate")],
+)  # fmt: skip
+def test_settings_that_cannot_be_are_refused(home, settings, said):
+    with pytest.raises(ValueError, match=said):
+        opened(home, **settings)
