@@ -173,7 +173,7 @@ MUTANTS = [
     ),
     *inside(
         "scores/verdicts.py", "scores/test_scores.py::test_the_verdict_is_honest",
-        ("any gain beats the baseline", "    if low > 0:", "    if gain > 0:"),
+        ("any gain beats the baseline", "    if low > EQUAL:", "    if gain > EQUAL:"),
     ),
     *inside(
         "scores/comparison.py", "scores/test_scores.py::test_two_runs_are_compared_over_the_same_blocks",
