@@ -24,7 +24,7 @@ def array():
     from scipy.signal import butter, sosfiltfilt
     from scipy.signal.windows import tukey
 
-    from geonb.workloads.seismic import beams
+    from geonb.waveforms import beams
 
     random, count = np.random.default_rng(0), int(RATE * SECONDS)
     place = random.uniform(-1.5, 1.5, (SENSORS, 2))
@@ -78,7 +78,7 @@ def in_turns(calls: dict[str, Callable], times: int = TURNS) -> dict[str, float]
 
 
 def scan_row(waveforms, place, grid, window_s: float, step_s: float, aim: int | None, times: int = TURNS) -> list[str]:
-    from geonb.workloads.seismic import beams
+    from geonb.waveforms import beams
 
     calls = [obspy_scan(waveforms["data"].values[:, i], place, grid, window_s, step_s) for i in range(3)]
     ours = lambda: beams.scan(waveforms, grid, window_s, step_s, band=BAND, component=None)  # noqa: E731
@@ -98,7 +98,7 @@ def scan_row(waveforms, place, grid, window_s: float, step_s: float, aim: int | 
 def beam_rows(waveforms, place) -> list[list[str]]:
     from scipy import fft
 
-    from geonb.workloads.seismic import beams
+    from geonb.waveforms import beams
 
     data = waveforms["data"].values
     vectors = beams.slowness_of(np.linspace(0, 360, 100, endpoint=False), 6.0)
@@ -135,7 +135,7 @@ def beam_rows(waveforms, place) -> list[list[str]]:
 def main(folder: Path) -> list[list[str]]:
     from threadpoolctl import threadpool_limits
 
-    from geonb.workloads.seismic import beams
+    from geonb.waveforms import beams
 
     waveforms, place = array()
     hundred = beams.slowness_grid(0.25, 0.05)[:10, :10]

@@ -16,9 +16,9 @@ import numpy as np
 from geonb.base import files as base_files
 from geonb.base.conventions import refuse, short
 from geonb.base.specs import Option, check_options
-from geonb.workloads.seismic import beams as beaming
-from geonb.workloads.seismic import catalogues, waveforms
-from geonb.workloads.seismic.preparation import check_filters, prepare
+from geonb.waveforms import archives, catalogues
+from geonb.waveforms import beams as beaming
+from geonb.waveforms.preparation import check_filters, prepare
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +58,7 @@ class Record:
 
     Attributes
     ----------
-    event : row of the catalogue, see :data:`geonb.workloads.seismic.catalogues.COLUMNS`
+    event : row of the catalogue, see :data:`geonb.waveforms.catalogues.COLUMNS`
     station : str, the array's name, or NET.STA
     sensors : NET.STA of all that belong to it
     rows : which rows of the archive's index hold it
@@ -173,7 +173,7 @@ class Recordings:
 
         start, rows = pd.Timestamp(record.start), self.index.loc[list(record.rows)]
         begin = max(start - pd.Timedelta(RUN_IN_S, "s"), rows["start"].min())
-        found = waveforms.cut(
+        found = archives.cut(
             rows,
             begin,
             start + pd.Timedelta(record.length_s, "s"),
@@ -182,7 +182,7 @@ class Recordings:
             event_id=record.event["event_id"],
             array=record.station,
         )
-        found = waveforms.without_dead(found)
+        found = archives.without_dead(found)
         azimuth = record.back_azimuth if "R" in (self.settings["beams"] or ()) else None
         first = max(start, pd.Timestamp(found.attrs["start"]).tz_localize(None))
         length = record.length_s - (first - start).total_seconds() - 1 / self.rate_hz
@@ -199,7 +199,7 @@ class Recordings:
 def files_named(value: str, root: Path) -> list[Path]:
     """Every file that ``waveforms``, a parameter's value, stands for, also those in folders; a ValueError if a part of it names none."""
     faults: list[str] = []
-    found = waveforms.files_of(value, "waveforms", faults, root)
+    found = archives.files_of(value, "waveforms", faults, root)
     refuse("These waveforms cannot be used", faults)
     return found
 
@@ -228,7 +228,7 @@ def open_recordings(
     events, stations : catalogue; StationXML, optional where arrivals are offsets
     arrival : str
         Where P is, see :data:`ARRIVALS`.
-    filters : see :data:`geonb.workloads.seismic.preparation.FILTERS`
+    filters : see :data:`geonb.waveforms.preparation.FILTERS`
     beams : str
         See :data:`BEAMS`; auto makes beams where three sensors lie together.
     window_s, before_s, noise_s : float, s
@@ -266,15 +266,15 @@ def open_recordings(
             if induced == "earthquake"
             else table[~is_induced]
         )
-    inventory = waveforms.read_stations(stations) if stations else None
+    inventory = archives.read_stations(stations) if stations else None
     spans = noise_s, window_s - before_s + 10.0
     if how == "offset":
-        index = waveforms.read_event_files(archive, rate_hz)
+        index = archives.read_event_files(archive, rate_hz)
         notes += index.attrs["notes"]
         sources = {"stations": list(_of_files(index, table, inventory, options["seconds"], notes))}
         velocities = None
     else:
-        index = waveforms.index_files(archive)
+        index = archives.index_files(archive)
         notes += index.attrs["notes"]
         groups = _arrays(inventory, index, array.get("aperture_km", 10.0)) if kind != "none" else {}
         if kind == "array" and not groups:
@@ -282,7 +282,7 @@ def open_recordings(
                 f"beams = {beams!r}: no {beaming.FEWEST} sensors of {stations} lie within {array['aperture_km']:g} km of each other"
             )
         velocities = {"Z": array.get("p_km_s", 6.45)} if groups else None
-        if velocities and {"N", "E"} <= set(map(waveforms.component_of, index["channel"])):
+        if velocities and {"N", "E"} <= set(map(archives.component_of, index["channel"])):
             velocities |= dict.fromkeys("RT", array.get("s_km_s", 3.7))
         groups = groups or {
             f"{net}.{sta}": (f"{net}.{sta}",) for net, sta in index[["network", "station"]].drop_duplicates().to_numpy()
@@ -302,7 +302,7 @@ def open_recordings(
     used = sorted({row for part in sources.values() for record in part for row in record.rows})
     files = [Path(file) for file in index.loc[used, "file"].unique()]
     files += (
-        waveforms.files_of(stations, "stations", [], None) if stations else []
+        archives.files_of(stations, "stations", [], None) if stations else []
     )  # where sensors are decides what a beam is
     settings = {
         "filters": filters,

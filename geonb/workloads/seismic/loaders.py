@@ -10,7 +10,7 @@ import torch
 from geonb.base.specs import Option, check_list
 from geonb.store.loaders import Tensors
 from geonb.store.memory_map import Plane
-from geonb.workloads.seismic.preparation import scale
+from geonb.waveforms.preparation import scale
 
 if TYPE_CHECKING:
     from geonb.workloads.seismic.store import RecordStore

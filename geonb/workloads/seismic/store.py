@@ -24,8 +24,8 @@ from geonb.store import arrays, windows
 from geonb.store import faults as store_faults
 from geonb.store.sealing import FORMAT, make_store
 from geonb.store.store import Store, row_attrs
+from geonb.waveforms.preparation import fit_scaler
 from geonb.workloads.seismic.metrics import KINDS
-from geonb.workloads.seismic.preparation import fit_scaler
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -201,7 +201,7 @@ def write_store(
     shares : str or tuple
         train/val/test, in percent, of events.
     scaler : str
-        See :func:`geonb.workloads.seismic.preparation.fit_scaler`.
+        See :func:`geonb.waveforms.preparation.fit_scaler`.
     min_valid : float, 0-1
         Windows with a smaller share of samples are left out.
 

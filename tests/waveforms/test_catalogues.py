@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from obspy.core.event import Catalog, Event, EventDescription, Magnitude, Origin
 from obspy.geodetics import gps2dist_azimuth, kilometers2degrees
 
-from geonb.workloads.seismic import catalogues
+from geonb.waveforms import catalogues
 
-PNW = Path(__file__).parents[4] / "shared" / "data" / "seismic" / "pnw" / "events.csv"
+PNW = Path(__file__).parents[3] / "shared" / "data" / "seismic" / "pnw" / "events.csv"
 NORDIC = Path(obspy.__file__).parent / "io" / "nordic" / "tests" / "data"
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
-from geonb.workloads.seismic import preparation
+from geonb.waveforms import preparation
 
 START = "2020-01-01T00:00:00Z"
 

@@ -10,9 +10,9 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from scipy import signal
 
-from geonb.workloads.seismic import beams
+from geonb.waveforms import beams
 
-NNSN = Path(__file__).parents[4] / "shared" / "data" / "seismic" / "nnsn"
+NNSN = Path(__file__).parents[3] / "shared" / "data" / "seismic" / "nnsn"
 RATE = 40.0
 CROSS = np.array([[0.0, 0.0], [1.0, 0.1], [-0.9, 0.2], [0.2, 1.1], [-0.1, -1.0], [0.7, -0.6]])  # km east, north
 

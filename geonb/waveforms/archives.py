@@ -19,7 +19,7 @@ import numpy as np
 from geonb.base import files
 from geonb.base.conventions import refuse, short
 from geonb.base.project import expand_files, places, split_files
-from geonb.workloads.seismic.preparation import GAP_S, dataset, longest, ratio, resample, utc
+from geonb.waveforms.preparation import GAP_S, dataset, longest, ratio, resample, utc
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -175,7 +175,7 @@ def prepare(
 
 
 def dataset(values: np.ndarray, sensors: Iterable, components: Iterable, attrs: Mapping[str, Any]) -> xr.Dataset:
-    """Samples (sensor, component, time) as the Dataset that all of the room share; further coordinates are assigned to it."""
+    """Samples (sensor, component, time) as the Dataset that all of this package share; further coordinates are assigned to it."""
     import xarray as xr
 
     data = {"data": (("sensor", "component", "time"), values.astype(np.float32))}

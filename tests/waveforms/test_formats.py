@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from geonb.workloads.seismic import formats
+from geonb.waveforms import formats
 
 TIME = pd.Timestamp("2020-01-01T00:00:00.25")
 

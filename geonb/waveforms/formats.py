@@ -14,8 +14,8 @@ import numpy as np
 
 from geonb.base import files, times
 from geonb.base.conventions import refuse, short
-from geonb.workloads.seismic.catalogues import COLUMNS, events_of
-from geonb.workloads.seismic.preparation import dataset
+from geonb.waveforms.catalogues import COLUMNS, events_of
+from geonb.waveforms.preparation import dataset
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,9 +19,9 @@ from obspy.core.inventory import Channel, Inventory, Network, Response, Station
 from obspy.core.inventory.response import InstrumentSensitivity, PolesZerosResponseStage
 from obspy.signal.util import util_geo_km
 
-from geonb.workloads.seismic import preparation, waveforms
+from geonb.waveforms import archives, preparation
 
-REAL = Path(__file__).parents[4] / "shared" / "data" / "seismic"
+REAL = Path(__file__).parents[3] / "shared" / "data" / "seismic"
 real = pytest.mark.skipif(not REAL.is_dir(), reason="real waveforms are not there (../shared)")
 T0 = UTCDateTime("2020-01-01T00:00:00Z")
 WADL = Path(obspy.__file__).parent / "clients" / "fdsn" / "tests" / "data"
@@ -47,8 +47,8 @@ def write(folder, seed_id, data, rate=100.0, start=0.0, name=None, form="MSEED")
 
 
 def cut(folder, start=0.0, end=60.0, stations="*", **options):
-    index = folder if isinstance(folder, pd.DataFrame) else waveforms.index_files(folder)
-    return waveforms.cut(index, (T0 + start).datetime, (T0 + end).datetime, stations, **options)
+    index = folder if isinstance(folder, pd.DataFrame) else archives.index_files(folder)
+    return archives.cut(index, (T0 + start).datetime, (T0 + end).datetime, stations, **options)
 
 
 def told(found):
@@ -81,7 +81,7 @@ def test_the_index_is_what_obspy_reads_of_headers(tmp_path):
     write(tmp_path, "NS.A.00.BHZ", counts(3000), 100, 5)
     write(tmp_path / "deep", "NS.B..HHN", counts(500), 50, 0, "b.sac", "SAC")
     (tmp_path / "README.md").write_text("no waveform")
-    index = waveforms.index_files(tmp_path)
+    index = archives.index_files(tmp_path)
     assert index[["network", "station", "location", "channel"]].agg(".".join, axis=1).tolist() == [
         "NS.A.00.BHZ",
         "NS.B..HHN",
@@ -108,21 +108,21 @@ def test_names_are_files_folders_globs_and_lists(tmp_path):
         f"{tmp_path}/**/*.mseed",
         f"{tmp_path}/*.mseed,{tmp_path / 'x'}",
     ):
-        assert sorted(waveforms.index_files(named)["station"]) == ["A", "B"], named
+        assert sorted(archives.index_files(named)["station"]) == ["A", "B"], named
 
 
 def test_what_is_not_there_is_listed_and_an_archive_of_none_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"(?s)no file is at nowhere.*no file is at no/\*"):
-        waveforms.index_files("nowhere,no/*")
+        archives.index_files("nowhere,no/*")
     (tmp_path / "a.md").write_text("x")
     with pytest.raises(ValueError, match=r"(?s)no file holds a waveform.*a\.md"):
-        waveforms.index_files(tmp_path)
+        archives.index_files(tmp_path)
 
 
 def test_a_truncated_record_is_told_and_the_rest_is_read(tmp_path):
     path = write(tmp_path, "NS.A..BHZ", counts(6000))
     path.write_bytes(path.read_bytes()[:-300])
-    index = waveforms.index_files(path)
+    index = archives.index_files(path)
     assert "cut short, its last record has 212 of 512 bytes and is lost" in index.attrs["notes"][0]
     found = cut(index)
     assert 0 < np.isnan(found["data"].values).sum() < 600 and np.isnan(found["data"].values[0, 0, -1])
@@ -176,7 +176,7 @@ def test_a_thousand_small_gaps_take_no_time(tmp_path):
     about = {"station": "A", "network": "NS", "channel": "BHZ", "sampling_rate": 100}
     pieces = [obspy.Trace(data[i : i + 90], about | {"starttime": T0 + i / 100}) for i in range(0, 200_000, 100)]
     obspy.Stream(pieces).write(str(tmp_path / "day.mseed"), "MSEED", reclen=512)
-    index = waveforms.index_files(tmp_path)
+    index = archives.index_files(tmp_path)
     begun = time.process_time()
     found = cut(pd.concat([index[:700], index[700:]]), 0, 2000)["data"].values[0, 0]
     assert time.process_time() - begun < 5  # ObsPy's merge takes minutes
@@ -186,7 +186,7 @@ def test_a_thousand_small_gaps_take_no_time(tmp_path):
 
 
 def test_two_indexes_are_one_archive(tmp_path):
-    one, two = (waveforms.index_files(write(tmp_path, f"NS.{name}..BHZ", counts(6000))) for name in "AB")
+    one, two = (archives.index_files(write(tmp_path, f"NS.{name}..BHZ", counts(6000))) for name in "AB")
     assert cut(pd.concat([one, two]))["sensor"].values.tolist() == ["NS.A", "NS.B"]
 
 
@@ -264,7 +264,7 @@ def test_interpolation_is_as_good_as_obspy_s_and_keeps_gaps():
         return sum(size * np.sin(2 * np.pi * f * t + phase) for f, size, phase in tones) + 100
 
     t, inner = np.arange(2000), slice(30, -30)
-    got = waveforms._shifted(true(t + 0.3), 0.3)
+    got = archives._shifted(true(t + 0.3), 0.3)
     trace = obspy.Trace(true(t + 0.3), {"delta": 1, "starttime": UTCDateTime(0.3)})
     lanczos = trace.interpolate(1, "lanczos", starttime=UTCDateTime(1), a=20).data
     ours, theirs = (
@@ -274,7 +274,7 @@ def test_interpolation_is_as_good_as_obspy_s_and_keeps_gaps():
     assert ours < max(theirs, 1e-2)
     for late, lost in ((0.3, range(900, 951)), (-0.3, range(899, 950))):  # one that stands between two needs both
         gappy = np.where((t >= 900) & (t < 950), np.nan, true(t))
-        assert np.flatnonzero(np.isnan(waveforms._shifted(gappy, late))).tolist() == list(lost)
+        assert np.flatnonzero(np.isnan(archives._shifted(gappy, late))).tolist() == list(lost)
 
 
 def test_the_grid_is_that_of_most_traces(tmp_path):
@@ -370,7 +370,7 @@ def test_what_makes_a_trace_useless_is_said(tmp_path, kind, why):
     write(tmp_path, "NS.A..BHZ", spoilt(kind))
     found = cut(tmp_path)
     assert found["fault"].values.tolist() == [[why]]
-    assert waveforms.dead(found) == ({"NS.A": why} if why else {})
+    assert archives.dead(found) == ({"NS.A": why} if why else {})
     if kind in ("nan", "inf"):
         assert np.isnan(found["data"].values[0, 0, 1000:1100]).all()
 
@@ -379,7 +379,7 @@ def test_few_counts_and_sines_are_not_clipped():
     quiet = np.random.default_rng(0).integers(-2, 3, 6000).astype(float)
     sine = 5000 * np.sin(np.arange(6000) / 7)
     for values in (quiet, sine, np.round(sine), np.full(3, np.nan)):
-        assert waveforms.trace_fault(values, 100) == ("no samples" if np.isnan(values).all() else "")
+        assert archives.trace_fault(values, 100) == ("no samples" if np.isnan(values).all() else "")
 
 
 def test_an_archive_where_half_of_the_sensors_are_dead(tmp_path):
@@ -387,14 +387,14 @@ def test_an_archive_where_half_of_the_sensors_are_dead(tmp_path):
         write(tmp_path, f"NS.S{i}..BHZ", spoilt(kind))
     write(tmp_path, "NS.S0..BHN", spoilt("flat"))
     found = cut(tmp_path)
-    left = waveforms.without_dead(found)
+    left = archives.without_dead(found)
     assert left["sensor"].values.tolist() == ["NS.S0", "NS.S2", "NS.S4", "NS.S6"]  # a clipped one is of some use
     assert "3 of 7 sensors are dead" in told(left) and "NS.S1: flat for 60 s; no channel" in told(left)
     assert np.isnan(left["data"].sel(component="N")).all() and np.isfinite(left["data"].sel(component="Z")).all()
-    assert waveforms.without_dead(found, keep="")["sensor"].values.tolist() == ["NS.S0", "NS.S2", "NS.S6"]
+    assert archives.without_dead(found, keep="")["sensor"].values.tolist() == ["NS.S0", "NS.S2", "NS.S6"]
     assert preparation.prepare(left).sizes["sensor"] == 4
     with pytest.raises(ValueError, match=r"(?s)Nothing goes on.*2 of 2 sensors are dead.*NS.S1: flat"):
-        waveforms.without_dead(found.isel(sensor=[1, 3]))
+        archives.without_dead(found.isel(sensor=[1, 3]))
 
 
 # ---------------------------------------------------------------- metadata
@@ -450,10 +450,10 @@ def test_station_files_are_read_and_others_passed_over(tmp_path):
     inventory(("NS.A..BHZ", 60, 5)).write(str(tmp_path / "a.xml"), "STATIONXML")
     inventory(("NS.B..BHZ", 61, 5)).write(str(tmp_path / "b.xml"), "STATIONXML")
     (tmp_path / "notes.txt").write_text("none")
-    found = waveforms.read_stations(tmp_path)
+    found = archives.read_stations(tmp_path)
     assert sorted(s.code for net in found for s in net) == ["A", "B"]
     with pytest.raises(ValueError, match=r"(?s)station metadata cannot be used.*notes\.txt"):
-        waveforms.read_stations(tmp_path / "notes.txt")
+        archives.read_stations(tmp_path / "notes.txt")
 
 
 # ---------------------------------------------------------------- files by event
@@ -471,7 +471,7 @@ def test_files_by_event_say_which_traces_are_of_use(tmp_path):
     }  # fmt: skip
     for name, (seed_id, data, rate, _) in rows.items():
         write(tmp_path, seed_id, data, rate, name=f"{name}.mseed")
-    found = waveforms.read_event_files(tmp_path)
+    found = archives.read_event_files(tmp_path)
     assert dict(zip(found["file"].map(lambda f: Path(f).stem), found["why"], strict=True)) == {
         k: v[3] for k, v in rows.items()
     }
@@ -546,16 +546,16 @@ def server(*, fail=()):
 def test_fdsn_a_day_a_request_and_nothing_twice(tmp_path, capsys):
     period = T0.datetime, (T0 + 3 * 86_400 - 1).datetime
     with server() as (address, asked):
-        paths = waveforms.fetch_fdsn(address, *period, tmp_path / "new", pause_s=0)
+        paths = archives.fetch_fdsn(address, *period, tmp_path / "new", pause_s=0)
         assert [what for what, _ in asked] == ["dataselect"] * 3 + ["station"]
         assert asked[0][1]["location"] == "*" and asked[3][1]["level"] == "response" and "geonb" in asked[0][1]["agent"]
-        again = waveforms.fetch_fdsn(address, *period, tmp_path / "new", pause_s=0)
+        again = archives.fetch_fdsn(address, *period, tmp_path / "new", pause_s=0)
         assert again == paths and len(asked) == 6  # only the two days of which there is nothing
     assert [path.suffix for path in paths] == [
         ".mseed",
         ".stationxml",
     ] and "nothing of 2020-01-02" in capsys.readouterr().out
-    found = cut(tmp_path / "new", 100, 200, inventory=waveforms.read_stations(paths[1]))
+    found = cut(tmp_path / "new", 100, 200, inventory=archives.read_stations(paths[1]))
     np.testing.assert_array_equal(found["data"].values[0, 0], counts(86_400)[100:200])
     assert found["latitude"].values.tolist() == [60]
 
@@ -566,14 +566,14 @@ def test_fdsn_goes_on_where_it_was_refused(tmp_path):
         with pytest.raises(
             ConnectionError, match=r"(?s)did not answer for .*429.*Call again to go on, or fetch it elsewhere"
         ):
-            waveforms.fetch_fdsn(address, T0.datetime, (T0 + 100).datetime, tmp_path, pause_s=0)
+            archives.fetch_fdsn(address, T0.datetime, (T0 + 100).datetime, tmp_path, pause_s=0)
         assert not list(tmp_path.glob("*.partial*"))
-        assert len(waveforms.fetch_fdsn(address, T0.datetime, (T0 + 100).datetime, tmp_path, pause_s=0)) == 2
+        assert len(archives.fetch_fdsn(address, T0.datetime, (T0 + 100).datetime, tmp_path, pause_s=0)) == 2
 
 
 def test_fdsn_offline_says_what_to_do(tmp_path):
     with pytest.raises(ConnectionError, match="put miniSEED and StationXML into"):
-        waveforms.fetch_fdsn("fdsn://127.0.0.1:1?network=NS&station=A", T0.datetime, (T0 + 9).datetime, tmp_path)
+        archives.fetch_fdsn("fdsn://127.0.0.1:1?network=NS&station=A", T0.datetime, (T0 + 9).datetime, tmp_path)
     for wrong in (
         "http://x.org?network=N&station=A",
         "fdsn://IRIS?network=NS",
@@ -581,7 +581,7 @@ def test_fdsn_offline_says_what_to_do(tmp_path):
         "fdsn://X?net=N",
     ):
         with pytest.raises(ValueError, match="must be fdsn://SERVER"):
-            waveforms.fetch_fdsn(wrong, T0.datetime, (T0 + 9).datetime, tmp_path)
+            archives.fetch_fdsn(wrong, T0.datetime, (T0 + 9).datetime, tmp_path)
 
 
 # ---------------------------------------------------------------- real archives
@@ -589,9 +589,9 @@ def test_fdsn_offline_says_what_to_do(tmp_path):
 
 @real
 def test_the_norwegian_network():
-    index = waveforms.index_files(REAL / "nnsn" / "USS19883390519")
-    known = waveforms.read_stations(f"{REAL}/nnsn/RESPONSES/KTK*.xml")
-    found = waveforms.cut(index, "1988-12-04T05:24", "1988-12-04T05:30", "NS.KTK*", inventory=known, array="KTK")
+    index = archives.index_files(REAL / "nnsn" / "USS19883390519")
+    known = archives.read_stations(f"{REAL}/nnsn/RESPONSES/KTK*.xml")
+    found = archives.cut(index, "1988-12-04T05:24", "1988-12-04T05:30", "NS.KTK*", inventory=known, array="KTK")
     assert found["sensor"].values.tolist() == [f"NS.KTK{i}.00" for i in range(1, 7)]
     assert found.sizes["time"] == 18_000 and found.attrs["rate_hz"] == 50
     spread = np.hypot(found["east_m"], found["north_m"])
@@ -601,8 +601,8 @@ def test_the_norwegian_network():
 
 @real
 def test_the_pacific_northwest():  # twelve-bit recorders that clipped are among its traces
-    found = waveforms.read_event_files(f"{REAL}/pnw/uw61722766_*.mseed")
+    found = archives.read_event_files(f"{REAL}/pnw/uw61722766_*.mseed")
     why = dict(zip(found["station"], found["why"], strict=True))
     assert why["PRIN"] == "too short, lacks 27 s" and (found["why"] == "").sum() > 5
-    clipped = waveforms.read_event_files(f"{REAL}/pnw/uw61348817_*.mseed").set_index("station")["why"]
+    clipped = archives.read_event_files(f"{REAL}/pnw/uw61348817_*.mseed").set_index("station")["why"]
     assert clipped["JCW"] == "clipped at -2048 and 2047" and (clipped == "").sum() == 5
