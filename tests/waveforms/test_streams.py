@@ -3,6 +3,7 @@
 import time
 import tracemalloc
 from datetime import datetime
+from itertools import pairwise
 
 import numpy as np
 import obspy
@@ -79,8 +80,8 @@ def at(server, *options, silence_s=0.4):
         {"dribble": True},
         {"late_s": 30},
         {"repeat": 0.3},
-        {"drop_after": [5, 40]},
-        {"drop_after": [7], "refuse": 2},
+        {"drop_after": [6, 40]},
+        {"drop_after": [7], "refuse": 14},
         {"drop_after": [5], "anew": True, "there": 50, "pace_s": 0.06},
         {"truncated": 9},
         {"stall_after": [6]},
@@ -207,6 +208,8 @@ def test_fdsn_asks_for_what_came_since_and_waits_for_who_is_late():
     assert 6 <= len(server.asked) <= 12
     asked = sum(UTCDateTime(line[5]) - UTCDateTime(line[4]) for lines in server.asked[3:] for line in lines)
     assert asked < 30 * len(server.asked)  # not all again and again
+    begins = [UTCDateTime(lines[0][4]) for lines in server.asked]
+    assert begins[-1] - begins[0] > 11 and sorted(begins) == begins
     sizes = sum(p.stats.npts for p in got if isinstance(p, obspy.Trace))
     assert sizes == sum(np.isfinite(v).sum() for v in values.values())  # none twice
     assert max(len(lines) for lines in server.asked) <= 3
@@ -337,6 +340,19 @@ def test_replay_tells_of_files_that_cannot_be_read_and_goes_on(tmp_path):
 
 
 # ---------------------------------------------------------------- what is asked for
+
+
+@pytest.mark.parametrize("rate", [100.0, 3.0, 99.9999, 0.1])
+def test_parts_that_adjoin_are_the_whole(rate):
+    trace = made(1000 / rate, rate, IDS[:1], T0 + 0.0073)[0]
+    edges = [T0.ns, *(T0.ns + round(k * 1e9 * 7.7 / rate) for k in range(1, 140)), 2**63 - 1]
+    parts = [p for a, b in pairwise(edges) if (p := packets.part(trace, a, b)) is not None]
+    np.testing.assert_array_equal(np.concatenate([p.data for p in parts]), trace.data)
+    begun = 0
+    for p, q in pairwise(parts):
+        assert abs(q.stats.starttime - p.stats.endtime - 1 / rate) < 1e-3 / rate
+        begun += p.stats.npts  # times are whole nanoseconds, also where samples lie between
+        assert packets.part(trace, q.stats.starttime.ns, 2**63 - 1).stats.npts == 1000 - begun
 
 
 def test_sources_say_what_they_are(tmp_path):
