@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 from geonb.base.conventions import redacted, refuse
@@ -112,8 +111,10 @@ class Source:
         wanted, first, last = check_streams(streams), _time(begin), _time(until)
         if first and last and first >= last:
             raise ValueError(f"The end, {last}, must be after the begin, {first}.")
-        take = import_module(f"geonb.waveforms.{self.scheme}").packets  # which import ObsPy's clients
-        return take(self, wanted, first, last, stop or (lambda: False))
+        from geonb.waveforms import fdsn, replay, seedlink  # here, as ObsPy's clients take a second
+
+        take = {"fdsn": fdsn, "replay": replay, "seedlink": seedlink}[self.scheme]
+        return take.packets(self, wanted, first, last, stop or (lambda: False))
 
 
 def check_source(text: str) -> Source:
