@@ -153,6 +153,29 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--name", metavar="NAME", default="mosaic", help="of the layer of all files that fit together")
     serve.set_defaults(command=_serve)
 
+    live = commands.add_parser(
+        "live", help="watch data as they come with a run's model; stopped and started again it goes on"
+    )
+    live.add_argument(
+        "run", metavar="RUN", nargs="?", default="latest", help="a run with a model (default: the newest)"
+    )
+    live.add_argument(
+        "--from", dest="source", required=True, metavar="SOURCE",
+        help="seedlink://host[:port], fdsn:NAME, or replay:FOLDER@SPEED (1 is real time, max as fast as it goes)",
+    )  # fmt: skip
+    live.add_argument("--stations", metavar="FILE", help="station metadata, StationXML (default: those of the run)")
+    live.add_argument("--channels", metavar="NET.STA.LOC.CHA,...", help="patterns of what the source is asked for")
+    live.add_argument(
+        "--how",
+        metavar="events:KEY=VALUE,...",
+        default="events",
+        help="how windows become events; a wrong one lists all",
+    )
+    live.add_argument("--begin", metavar="TIME", help="UTC (default: now; of a replay its beginning)")
+    live.add_argument("--until", metavar="TIME", help="UTC (default: never; of a replay its end)")
+    live.add_argument("--out", metavar="FOLDER", help="default: live/ in the run")
+    live.set_defaults(command=_live)
+
     fetch = commands.add_parser("fetch", help="real data of a workload, ahead of a job on a node without network")
     fetch.add_argument("workload", metavar="WORKLOAD", help="a name, e.g. conflict")
     fetch.add_argument("names", metavar="NAME", nargs="*", help="which of its files (default: all)")
@@ -295,6 +318,22 @@ def _serve(options: argparse.Namespace) -> int:
         _show(f"{server.directions(found, base)}\n\n{lab.connection(port, '', '/').splitlines()[1].strip()}")
 
     server.serve(found, options.port, ready)
+    return 0
+
+
+def _live(options: argparse.Namespace) -> int:
+    from geonb import registry, runs
+    from geonb.base import project
+    from geonb.base.specs import load
+
+    run = runs.find_run(options.run, project.project_root(), ["model"])
+    record = registry.known(run.workload)
+    if not record.live:
+        raise ValueError(
+            f"{run.workload}/{run.name}: {run.workload} watches nothing live. Give a run of a workload that does."
+        )
+    settings = {name: getattr(options, name) for name in ("stations", "channels", "how", "begin", "until")}
+    _show(f"Live: {load(record.live)(run, options.source, options.out, **settings)}")
     return 0
 
 

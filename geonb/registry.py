@@ -55,6 +55,8 @@ class Workload:
         ``(store, rows) -> uint8 array (sample, y, x, 3)``: how a sample looks to a person.
     explore : str
         ``(predictions, arrays) -> geonb.dashboards.explorer.Explorer``, or Markdown where there is no map.
+    live : str
+        ``(run, source, folder, stations, channels, how, begin, until) -> path`` of the folder that it writes: watch data as they come.
     figures : mapping
         Stem of a shared notebook -> each :class:`Figure` of this workload.
     fetch : tuple of Source
@@ -97,6 +99,7 @@ class Workload:
     compare: str = ""
     tiles: str = ""
     explore: str = ""
+    live: str = ""
     figures: Mapping[str, tuple[Figure, ...]] = field(default_factory=dict)
     fetch: tuple[Source, ...] = ()
     steps: tuple[str, ...] = SHARED_STEPS

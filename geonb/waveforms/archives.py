@@ -152,7 +152,7 @@ def cut(
     which is right: NaN. A clock up to :data:`ALIGNED_S` off the common sampling is interpolated (windowed sinc), beyond refused.
     """
     first, last, notes = utc(start), utc(end), list[str]()
-    rows = _chosen(_there(index, first, last, stations, notes), channels, components, rate_hz, notes)
+    rows = chosen(_there(index, first, last, stations, notes), channels, components, rate_hz, notes)
     count = rows["rate_hz"].value_counts()
     target = float(rate_hz or max(count.index, key=lambda rate: (count[rate], rate)))
     base = rows[rows["rate_hz"] == (target if target in count else count.idxmax())]
@@ -168,7 +168,7 @@ def cut(
             trace, fault = _merged(_stream(group, first, last, told, opened), told)
             if response:
                 _remove_response(trace, inventory)
-            traces[key] = _on_grid(trace, begin, target, n, told), fault
+            traces[key] = on_grid(trace, begin, target, n, told), fault
         except LookupError as error:
             lacking.append(f"{seed_id}: {error}")
         except ValueError as error:
@@ -178,7 +178,7 @@ def cut(
     refuse(f"Nothing can be read of {first} to {last}", [] if traces else notes)
     attrs = {"start": f"{np.datetime64(begin, 'ns')}Z", "rate_hz": target, "units": "m/s" if response else "counts"}
     attrs |= {"event_id": event_id, "array": array, "notes": notes}
-    return locate(_dataset(traces, n, attrs), inventory)
+    return locate(gathered(traces, n, attrs), inventory)
 
 
 def _there(index: pd.DataFrame, first: Any, last: Any, stations: Any, notes: list[str]) -> pd.DataFrame:
@@ -198,7 +198,7 @@ def _there(index: pd.DataFrame, first: Any, last: Any, stations: Any, notes: lis
     return index[here].reset_index(drop=True)
 
 
-def _chosen(index: pd.DataFrame, channels: str, components: Any, rate: float | None, notes: list[str]) -> pd.DataFrame:
+def chosen(index: pd.DataFrame, channels: str, components: Any, rate: float | None, notes: list[str]) -> pd.DataFrame:
     """Rows with `sensor`, `component` and nominal rate; of each sensor and component one channel at one rate."""
     liked, codes = [pattern.strip() for pattern in channels.split(",")], index["channel"]
     rates = index["rate_hz"].map(lambda hz: float(f"{hz:.5g}"))  # a clock's 99.9999 Hz are 100
@@ -275,7 +275,7 @@ def _remove_response(trace: Any, inventory: Any) -> None:
     trace.data[~known] = np.nan
 
 
-def _on_grid(trace: Any, begin: int, target: float, n: int, told: list[str]) -> np.ndarray:
+def on_grid(trace: Any, begin: int, target: float, n: int, told: list[str]) -> np.ndarray:
     """Samples (n,) at the target rate from `begin` (ns) on."""
     rate = trace.stats.sampling_rate
     up, down = ratio(rate, target)
@@ -304,7 +304,7 @@ def _shifted(values: np.ndarray, late: float) -> np.ndarray:
     return np.where(known & np.roll(known, 1 if late > 0 else -1), new, np.nan)
 
 
-def _dataset(traces: Mapping[tuple[str, str], tuple[np.ndarray, str]], n: int, attrs: dict[str, Any]) -> xr.Dataset:
+def gathered(traces: Mapping[tuple[str, str], tuple[np.ndarray, str]], n: int, attrs: dict[str, Any]) -> xr.Dataset:
     sensors, components = sorted({s for s, _ in traces}), sorted({c for _, c in traces}, key=ORDER.index)
     rows = [[traces.get((s, c), (np.full(n, np.nan), "no channel")) for c in components] for s in sensors]
     fault = [[why or ("no samples" if np.isnan(values).all() else "") for values, why in row] for row in rows]

@@ -150,10 +150,8 @@ def prepare(
     ValueError
         If no trace is left, or an option, the rate or the window cannot be.
     """
-    import scipy.signal
-
     old_hz, attrs = float(waveforms.attrs["rate_hz"]), waveforms.attrs
-    (sos, zero), _ = design(filters, old_hz), check_filters(filters, rate_hz)
+    design(filters, old_hz), check_filters(filters, rate_hz)
     values = waveforms["data"].values.astype(np.float64)
     known = np.isfinite(values)
     gaps = longest(~known) / old_hz
@@ -162,16 +160,27 @@ def prepare(
     lost = dropped & known.any(axis=-1)
     told = [f"{name}: dropped, a gap of {gap:.1f} s" for name, gap in zip(names[lost], gaps[lost], strict=True)]
     refuse(f"Nothing is left of {attrs['start']}", (told or ["no trace has samples"]) * bool(dropped.all()))
+    values = np.where(dropped[..., None], np.nan, filtered(values, old_hz, filters, rate_hz, detrend, taper_s))
+    attrs = {"rate_hz": float(rate_hz), "filters": filters, "notes": [*attrs["notes"], *told]}
+    new = _with(waveforms, values, waveforms["component"].values).assign_attrs(attrs)
+    new = (new if back_azimuth_deg is None else rotate(new, back_azimuth_deg)).isel(sensor=~dropped.all(axis=1))
+    return new if length_s is None else window(new, start, length_s)
+
+
+def filtered(
+    values: np.ndarray, old_hz: float, filters: str, rate_hz: float, detrend: str = "constant", taper_s: float = 5.0
+) -> np.ndarray:
+    """What :func:`prepare` does to samples (..., time), each trace by itself: mean, taper, filter, rate. NaN holds the mean."""
+    import scipy.signal
+
+    sos, zero = design(filters, old_hz)
+    known = np.isfinite(values)
     if detrend != "none":
         values = scipy.signal.detrend(np.where(known, values, _mean(values, known)), type=detrend)
     values = np.where(known, values, 0) * _flanks(values.shape[-1], round(taper_s * old_hz), zero)
     for _ in range(1 + zero):
         values = scipy.signal.sosfilt(sos, values)[..., :: -1 if zero else 1]
-    values = np.where(dropped[..., None], np.nan, _poly(values, *ratio(old_hz, rate_hz)))
-    attrs = {"rate_hz": float(rate_hz), "filters": filters, "notes": [*attrs["notes"], *told]}
-    new = _with(waveforms, values, waveforms["component"].values).assign_attrs(attrs)
-    new = (new if back_azimuth_deg is None else rotate(new, back_azimuth_deg)).isel(sensor=~dropped.all(axis=1))
-    return new if length_s is None else window(new, start, length_s)
+    return _poly(values, *ratio(old_hz, rate_hz))
 
 
 def dataset(values: np.ndarray, sensors: Iterable, components: Iterable, attrs: Mapping[str, Any]) -> xr.Dataset:

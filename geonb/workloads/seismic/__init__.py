@@ -24,6 +24,7 @@ RECORD = Workload(
     compare="geonb.workloads.seismic.compare:compare_windows",
     tiles="geonb.workloads.seismic.figures:wave_tiles",
     explore="geonb.workloads.seismic.explore:explorer",
+    live="geonb.workloads.seismic.live:watch",
     figures=SEISMIC,
     headline="macro_f1",
     defaults={

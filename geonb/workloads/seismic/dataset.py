@@ -93,6 +93,7 @@ class Recordings:
     simulated: bool = False
     notes: tuple[str, ...] = ()
     attribution: str = ""
+    stations: tuple[str, ...] = ()  # the files of `inventory`
     guard_s: float = field(default=5.0)  # before P, where noise ends: origins and velocities are not exact
 
     @property
@@ -115,7 +116,7 @@ class Recordings:
     @property
     def preparation(self) -> dict[str, Any]:
         """All that live must do, too, for JSON."""
-        return {key: self.settings[key] for key in ("filters", "beams", "components", "rate_hz")}
+        return {key: self.settings[key] for key in ("filters", "beams", "components", "rate_hz", "aperture_km")}
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
@@ -276,7 +277,8 @@ def open_recordings(
     else:
         index = archives.index_files(archive)
         notes += index.attrs["notes"]
-        groups = _arrays(inventory, index, array.get("aperture_km", 10.0)) if kind != "none" else {}
+        there = set(index["network"] + "." + index["station"])
+        groups = arrays_of(inventory, there, array.get("aperture_km", 10.0)) if kind != "none" else {}
         if kind == "array" and not groups:
             raise ValueError(
                 f"beams = {beams!r}: no {beaming.FEWEST} sensors of {stations} lie within {array['aperture_km']:g} km of each other"
@@ -301,14 +303,14 @@ def open_recordings(
         refuse("The archive holds nothing of these events", notes[-20:], cure="Are the times of both in UTC?")
     used = sorted({row for part in sources.values() for record in part for row in record.rows})
     files = [Path(file) for file in index.loc[used, "file"].unique()]
-    files += (
-        archives.files_of(stations, "stations", [], None) if stations else []
-    )  # where sensors are decides what a beam is
+    metadata = archives.files_of(stations, "stations", [], None) if stations else []
+    files += metadata  # where sensors are decides what a beam is
     settings = {
         "filters": filters,
         "rate_hz": float(rate_hz),
         "beams": velocities,
         "components": parts,
+        "aperture_km": array.get("aperture_km", 10.0),
         "arrival": arrival,
     }
     return Recordings(
@@ -320,6 +322,7 @@ def open_recordings(
         name or Path(files[0]).parent.name,
         tuple(files),
         notes=tuple(notes),
+        stations=tuple(map(str, metadata)),
         **facts,
     )
 
@@ -432,16 +435,20 @@ def p_travel_s(distance_km: float, depth_km: float = 0.0, model: str = "iasp91")
     return _travel(float(kilometers2degrees(distance_km)), depth, model)
 
 
-def _arrays(inventory: Any, index: pd.DataFrame, aperture_km: float) -> dict[str, tuple[str, ...]]:
-    """Sensors that lie together, by the name that their codes begin with; single ones are no array."""
+def arrays_of(inventory: Any, there: set[str] | None = None, aperture_km: float = 10.0) -> dict[str, tuple[str, ...]]:
+    """Sensors that lie together, by the name that their codes begin with; single ones are no array.
+
+    Parameters
+    ----------
+    there : NET.STA of those that count; all by default
+    """
     from scipy.cluster.hierarchy import fclusterdata
 
-    there = set(index["network"] + "." + index["station"])
     places = {
         f"{net.code}.{s.code}": (s.latitude, s.longitude)
         for net in inventory or []
         for s in net
-        if f"{net.code}.{s.code}" in there
+        if there is None or f"{net.code}.{s.code}" in there
     }
     if len(places) < beaming.FEWEST:
         return {}

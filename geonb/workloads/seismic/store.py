@@ -235,7 +235,7 @@ def write_store(
         "notes": list(recordings.notes)
     }
     facts |= {"channels": [{"name": c, "units": recordings.units} for c in recordings.channels], "rate_hz": rate_hz}
-    facts["preparation"] = recordings.preparation
+    facts |= {"preparation": recordings.preparation, "stations": list(recordings.stations)}
     folder = make_store(
         "records",
         lambda path: write_arrays(recordings, path),

@@ -86,7 +86,7 @@ class TwoHeaded(Trainable):
     def card_of(cls, store: Store) -> dict[str, Any]:
         """What live must know, too: how windows are made of waveforms, and how they are scaled."""
         facts = {name: store.meta[name] for name in ("rate_hz", "scaler", "preparation", "prevalence")}
-        return super().card_of(store) | facts | {"samples": store.meta["parameters"]["samples"]}
+        return super().card_of(store) | facts | {name: store.meta["parameters"][name] for name in ("samples", "before")}
 
 
 def _check_kinds(store: Store) -> None:

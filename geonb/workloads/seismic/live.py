@@ -1,0 +1,575 @@
+"""Watch waveforms as they come: every few seconds the window that ends now, its beams, both heads; and a bulletin of events.
+
+What a window shows is a function of the samples in it alone, not of how they came: prepared are blocks of a few seconds, each with as
+much before it as its filter remembers, and a block is prepared again if a late packet changes it. So a bulletin is the same after a
+dropped connection, late packets, or a restart, wherever the data are.
+
+The folder that is written: ``steps.csv``, a row a window and array (or station), of rows of one window the last counts; ``bulletin.csv``,
+``bulletin.xml``, see :mod:`geonb.workloads.seismic.bulletin`; ``live.json``, what it is made with and how far it is; ``told.log``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from geonb.base import files
+from geonb.base.conventions import refuse
+from geonb.base.specs import Option, check_options
+from geonb.waveforms import archives, preparation, streams
+from geonb.waveforms import beams as beaming
+from geonb.waveforms.preparation import scale
+from geonb.waveforms.rings import Ring
+from geonb.workloads.seismic import bulletin, dataset
+
+if TYPE_CHECKING:
+    from geonb.base.run_folder import RunFolder
+    from geonb.training.task import Trainable
+
+BATCH = 16  # windows that go through the network together, when data come faster than time
+WAIT_S = 0.5  # that a window waits for others, at most
+MIN_VALID = 0.8  # of a window's samples, as in the store
+DECAYED = 1e-4  # what a filter may still remember of what was before a block
+P_NEAR_S = 10.0  # P is so near to where windows have it: that far training shifts them
+TAPER_S = 5.0
+TOGETHER = 64  # blocks prepared at once
+HOW = {
+    "events": {
+        "step_s": Option(5.0, float, above=0, most=600, help="between two windows [s]"),
+        "patience_s": Option(10.0, float, 0, 600, help="that a window waits for channels that are late [s]; later it is looked at again"),
+        "threshold": Option(0.5, float, above=0, below=1, help="probability of an event from which a window says event"),
+        "rises": Option(4.0, float, above=1, help="power over that before, from which a second event is told in a stretch of windows"),
+        "apart_s": Option(120.0, float, above=0, help="that two events of a stretch are apart at least [s]: sooner comes its own S"),
+        "together_s": Option(60.0, float, 0, help="onsets at several stations so near to each other are one event's [s]"),
+        "stations": Option(1, int, 1, help="that must have seen an event"),
+    }
+}  # fmt: skip
+GRID = beaming.slowness_grid(0.4, 0.04)  # s/km
+
+
+class Block(NamedTuple):
+    """A few seconds of an array or a station, as windows are made of them."""
+
+    values: np.ndarray  # (sensor, component, sample), 0 where there is none
+    known: np.ndarray  # of that shape
+    power: float  # mean square of the strongest beam, or of the trace
+    semblance: float
+    back_azimuth: float
+    slowness: float
+    onset_s: float  # where the trace changes most in the block and the one before, s from the beginning of the block
+
+
+class Station:
+    """An array of sensors, or one sensor: its blocks, and its windows as the network sees them.
+
+    Parameters
+    ----------
+    sensors : NET.STA[.LOC], as the ring names them
+    place_km : array (sensor, 2), east and north; NaN where not known
+    card : mapping
+        The model's.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        sensors: Sequence[str],
+        place_km: np.ndarray,
+        ring: Ring,
+        card: Mapping[str, Any],
+        step_s: float,
+    ) -> None:
+        self.name, self.sensors, self.ring = name, list(sensors), ring
+        self.rate, how, self.samples = float(card["rate_hz"]), card["preparation"], int(card["samples"])
+        self.filters, self.velocities = how["filters"], how["beams"]
+        turned = {"R", "T"} & set(self.velocities or ())
+        self.components = ["Z", *("NE" if turned else "")] if self.velocities else list(how["components"])
+        self.place_km, self.placed = place_km, np.isfinite(place_km).all(1)
+        self.step_ns, self.per = round(step_s * 1e9), round(step_s * self.rate)
+        self.span, self.before = -(-self.samples // self.per), int(card["before"]) // self.per  # in blocks
+        self.near = round(P_NEAR_S / step_s)
+        self.run_in = round(max(run_in_s(self.filters, self.rate), step_s) * self.rate)
+        self.run_in_ns = round(self.run_in / self.rate * 1e9)
+        self.blocks: dict[int, Block | None] = {}
+        self.notes: list[str] = []
+        options = preparation.check_filters(self.filters)[1]
+        self.band = options.get("low", 0.0), options.get("high", self.rate / 2)
+
+    @property
+    def ahead_ns(self) -> int:
+        """How long after a block samples must be there, see :meth:`geonb.waveforms.rings.Ring.ahead_s`."""
+        return round(self.ring.ahead_s(self.sensors, self.rate) * 1e9)
+
+    def forget(self, begin: int, end: int) -> tuple[int, int]:
+        """Prepare again what samples from begin to end (ns) enter; the first and the last block of that."""
+        first, last = (begin - self.ahead_ns) // self.step_ns, (end + self.run_in_ns) // self.step_ns
+        for b in range(first, last + 1):
+            self.blocks.pop(b, None)
+        return first, last
+
+    def forget_before(self, begin: int) -> None:
+        """Blocks that end before a time (ns) are no longer needed."""
+        self.blocks = {b: block for b, block in self.blocks.items() if (b + 1) * self.step_ns > begin}
+
+    def need(self, blocks: Iterable[int]) -> None:
+        """Prepare blocks that are not there yet, those that follow one another together."""
+        missing = sorted({b for b in blocks if b not in self.blocks})
+        most = (
+            1 if self.ahead_ns else TOGETHER
+        )  # a rate is changed block by block, so that all that enters one is of one stretch
+        for _, run in groupby(enumerate(missing), lambda one: one[1] - one[0]):
+            mine = [b for _, b in run]
+            for i in range(0, len(mine), most):
+                self._prepare(mine[i], len(mine[i : i + most]))
+
+    def _prepare(self, first: int, count: int) -> None:
+        ahead_ns = self.ahead_ns if count == 1 else 0
+        begin, end = first * self.step_ns - self.run_in_ns, (first + count) * self.step_ns + ahead_ns
+        raw, raw_hz = self.ring.read(self.sensors, self.components, begin, end, self.rate)
+        length = round((end - begin - (count - 1) * self.step_ns) / 1e9 * raw_hz)
+        parts = np.moveaxis(sliding_window_view(raw, length, -1)[:, :, :: self.per][:, :, :count], 2, 0)
+        parts = np.where(self._faulty(parts, raw_hz)[..., None], np.nan, parts)  # (block, sensor, component, time)
+        known = np.isfinite(parts)
+        new = preparation.filtered(parts, raw_hz, self.filters, self.rate, taper_s=TAPER_S)
+        new = np.where(known.any(-1, keepdims=True), new, 0)[..., : self.run_in + self.per].astype(np.float32)
+        at = np.minimum(np.round((self.run_in + np.arange(self.per)) * raw_hz / self.rate).astype(int), length - 1)
+        known = known[..., at]
+        found = self._directions(np.where(known.any(-1)[:, :, :1, None], new[:, :, :1, self.run_in :], np.nan))
+        for i in range(count):
+            seen = known[i, :, 0].any(-1)
+            if not known[i].any():
+                self.blocks[first + i] = None
+                continue
+            trace = (
+                new[i, seen, 0, self.run_in - self.per :].mean(0) if seen.any() else np.zeros(2 * self.per, np.float32)
+            )
+            power, semblance, azimuth, slowness = (float(each[i]) for each in found) if found else (np.nan,) * 4
+            power = power if np.isfinite(power) else float(np.square(trace[self.per :]).mean())
+            onset = _onset(trace, self.per) / self.rate
+            self.blocks[first + i] = Block(
+                new[i, ..., self.run_in :], known[i], power, semblance, azimuth, slowness, onset
+            )
+
+    def _faulty(self, parts: np.ndarray, raw_hz: float) -> np.ndarray:
+        """Which traces (block, sensor, component) no one should look at: as :func:`geonb.waveforms.archives.trace_fault` says."""
+        known = np.isfinite(parts)
+        low, high = np.where(known, parts, np.inf).min(-1), np.where(known, parts, -np.inf).max(-1)
+        still = preparation.longest(np.diff(parts, axis=-1) == 0)
+        suspect = (high <= low) | (np.maximum(-low, high) >= 2**31 - 1) | (2 * still > parts.shape[-1] - 2)
+        suspect |= np.isinf(parts).any(-1)
+        suspect &= known.sum(-1) > raw_hz  # of less nobody can say
+        for b, s, c in np.argwhere(suspect):
+            why = archives.trace_fault(parts[b, s, c], raw_hz)
+            suspect[b, s, c] = why != "" and not why.startswith("clipped")
+            self.notes += [f"{self.sensors[s]} {self.components[c]}: {why}, left out"] * bool(suspect[b, s, c])
+        return suspect
+
+    def _directions(self, values: np.ndarray) -> list[np.ndarray] | None:
+        """Power, semblance, back-azimuth and slowness of blocks (block, sensor, 1, time); None where there are no beams."""
+        if not self.velocities or self.placed.sum() < beaming.FEWEST:
+            return None
+        together = np.moveaxis(values, 0, 2).reshape(len(self.sensors), 1, -1)
+        waves = preparation.dataset(
+            together, self.sensors, ["Z"], {"rate_hz": self.rate, "start": "2000-01-01", "notes": []}
+        )
+        waves = waves.assign_coords(
+            east_m=("sensor", self.place_km[:, 0] * 1e3), north_m=("sensor", self.place_km[:, 1] * 1e3)
+        )
+        length = self.per / self.rate
+        found = beaming.scan(waves.isel(sensor=self.placed), GRID, length, length, band=self.band)
+        return [found[name].to_numpy() for name in ("power", "peak", "back_azimuth", "slowness")]
+
+    def direction(self, k: int) -> float:
+        """Back-azimuth of what crosses the array strongest about where window k has its P; NaN if nothing does."""
+        middle = k - self.span + self.before
+        places = range(max(middle - self.near, k - self.span), min(middle + self.near + 1, k))
+        known = [block for b in places if (block := self.blocks[b]) and np.isfinite(block.back_azimuth)]
+        return max(known, key=lambda block: block.power).back_azimuth if known else np.nan
+
+    def window(self, k: int) -> tuple[np.ndarray, float] | None:
+        """What the network sees at step k, not scaled: (channel, time); the share of samples that are known. None if too few are."""
+        self.need(range(k - self.span, k))
+        blocks = [self.blocks[b] for b in range(k - self.span, k)]
+        there = [block for block in blocks if block]
+        if len(there) < MIN_VALID * self.span:
+            return None
+        nothing = np.zeros_like(there[0].values), np.zeros_like(there[0].known)
+        parts = [block[:2] if block else nothing for block in blocks]
+        values, known = (np.concatenate(each, -1)[..., -self.samples :] for each in zip(*parts, strict=True))
+        gone = preparation.longest(~known) > preparation.GAP_S * self.rate  # as `prepare` drops them
+        valid = float((known & ~gone[..., None]).any((0, 1)).mean())
+        if valid < MIN_VALID:
+            return None
+        if not self.velocities:
+            return np.where(gone[0, :, None], 0, values[0]), valid
+        azimuth = self.direction(k)
+        return (self._beams(values, gone, azimuth), valid) if np.isfinite(azimuth) else None
+
+    def _beams(self, values: np.ndarray, gone: np.ndarray, azimuth: float) -> np.ndarray:
+        """As :func:`geonb.waveforms.beams.phase_beams` of what was rotated: beams first, which is the same and less work."""
+        gone = gone | ~self.placed[:, None]
+        if len(self.components) > 1:
+            gone[:, 1:] |= gone[:, 1:].any(1, keepdims=True)  # R and T need both
+        values = np.where(gone[..., None], np.float32(np.nan), values)
+        sin, cos = np.sin(np.radians(azimuth)), np.cos(np.radians(azimuth))
+        place, summed, out = np.nan_to_num(self.place_km), dict[float, np.ndarray](), []
+        for name, velocity in self.velocities.items():
+            parts, key = (values[:, :1], -velocity) if name == "Z" else (values[:, 1:], velocity)
+            if key not in summed:
+                tau = beaming.delays(beaming.slowness_of(azimuth, velocity)[None], *place.T)
+                summed[key] = beaming.delay_and_sum(parts, self.rate, tau)[0][0]
+            beam = summed[key]
+            out.append(
+                beam[0]
+                if name == "Z"
+                else {"R": -beam[1] * sin - beam[0] * cos, "T": -beam[1] * cos + beam[0] * sin}[name]
+            )
+        return np.nan_to_num(np.stack(out))
+
+    def row(self, k: int, told: np.ndarray | None, valid: float) -> tuple[float, ...]:
+        """What is said of window k, and what its last block is like: STEP_COLUMNS of the bulletin from `event` on."""
+        event, explosion = (np.nan, np.nan) if told is None else (float(told[0]), float(told[1]))
+        block = self.blocks[k - 1]
+        return (event, explosion, valid, *((np.nan,) * 5 if block is None else map(float, block[2:])))
+
+
+def _onset(trace: np.ndarray, first: int) -> float:
+    """Sample, counted from `first`, at which a trace changes most: the least of Akaike's criterion (Maeda 1985)."""
+    squared = np.square(trace.astype(np.float64))
+    n, edge, total = len(squared), 8, np.cumsum(squared)
+    if n <= 2 * edge or not total[-1] > 0:
+        return np.nan
+    k = np.arange(edge, n - edge)
+    tiny = 1e-12 * total[-1] / n
+    before, after = total[k - 1] / k + tiny, (total[-1] - total[k - 1]) / (n - k) + tiny
+    return float(k[np.argmin(k * np.log(before) + (n - k) * np.log(after))] - first)
+
+
+def run_in_s(filters: str, rate_hz: float) -> float:
+    """How long before a block its filter begins, so that the taper is over and only DECAYED left of what was before: whole seconds."""
+    from scipy.signal import sosfilt
+
+    sos, _ = preparation.design(filters, rate_hz)
+    pulse = np.zeros(round(600 * rate_hz))
+    pulse[0] = 1
+    answer = np.abs(sosfilt(sos, pulse))
+    later = np.flatnonzero(answer > DECAYED * answer.max())
+    return float(np.ceil(TAPER_S + (later[-1] if len(later) else 0) / rate_hz))
+
+
+class Watch:
+    """Windows of a stream of packets, and the bulletin of them in a folder.
+
+    Parameters
+    ----------
+    model : the trained task
+    folder : where all is written, see the head of this module
+    inventory : ObsPy's Inventory, needed where there are beams
+    step_s : float, s
+        Between two windows.
+    patience_s : float, s
+        How long a window waits for channels that are late. It is looked at again if they bring something later.
+    settings : how windows become events
+    told : what is called with everything that a reader should know
+    """
+
+    def __init__(
+        self, model: Trainable, folder: Path, inventory: Any = None, *, step_s: float = 5.0, patience_s: float = 10.0,
+        settings: bulletin.Settings | None = None, told: Callable[[str], Any] = files.say,
+    ) -> None:  # fmt: skip
+        from geonb.training.task import as_function
+
+        self.card, self.folder, self.inventory, self.told = model.card, folder, inventory, told
+        self.rate, self.step_s, self.step_ns = float(self.card["rate_hz"]), step_s, round(step_s * 1e9)
+        faults = [f"step_s = {step_s}: at {self.rate:g} Hz a step must hold whole samples, as 5 or 10 s do"]
+        refuse("This cannot be watched", faults * (step_s * self.rate % 1 != 0))
+        per = round(step_s * self.rate)
+        self.frame = bulletin.Frame(step_s, -(-int(self.card["samples"]) // per), int(self.card["before"]) // per)
+        self.patience_ns, self.settings = round(patience_s * 1e9), settings or bulletin.Settings()
+        self.ask = as_function(model, "probabilities", "float32")
+        self.run_in_s = run_in_s(self.card["preparation"]["filters"], self.rate)
+        self.ring = Ring(2 * self.frame.span * step_s + self.run_in_s + patience_s + 60)
+        self.stations: dict[str, Station] = {}
+        self.tracks: dict[str, bulletin.Track] = {}
+        self.done: dict[str, int] = {}  # last window of each station that was looked at
+        self.again: dict[str, set[int]] = {}  # windows that something changed since
+        self.kept: dict[str, int] = {}  # last window that was told before this began
+        self.said: dict[str, int] = {}
+        self.windows, self.waiting, self.published, self.sending = 0, 0.0, "", 0
+
+    def resume(self) -> float | None:
+        """Read what was told before; since when the source should give what it has (s since 1970), None: from now on."""
+        path = self.folder / "steps.csv"
+        if not path.exists():
+            with files.whole_file(path) as partial:
+                partial.write_text(",".join(bulletin.STEP_COLUMNS) + "\n")
+            return None
+        whole = path.read_bytes()
+        if not whole.endswith(b"\n"):  # it was killed while it wrote
+            os.truncate(path, whole.rfind(b"\n") + 1)
+        for name, rows in bulletin.read_steps(path).items():
+            self._track(name).rows = rows
+            self.kept[name] = max(rows)
+            self.done[name] = max(rows) - self.frame.span  # what was late then is looked at again
+        if not self.done:
+            return None
+        self._publish()
+        return (min(self.done.values()) - self.frame.span) * self.step_s - self.run_in_s
+
+    def take(self, item: Any) -> None:
+        """A packet (ObsPy's Trace), a note of the source, or None; then look at what is due."""
+        if isinstance(item, streams.Note):
+            self.say(item.text)
+        elif item is not None:
+            self._take(item)
+        due = self.due()
+        count = sum(map(len, due.values()))
+        self.waiting = self.waiting or time.monotonic() if count else 0.0
+        if count >= BATCH or (count and time.monotonic() - self.waiting >= WAIT_S):
+            self.look(due)
+
+    def _take(self, packet: Any) -> None:
+        newest = max(self.ring.newest.values(), default=packet.stats.starttime.ns)
+        if packet.stats.starttime.ns > newest + round(5e8 * self.ring.length_s):  # the ring will lose what was before
+            self.look(self.due(everything=True))
+        if changed := self.ring.put(packet):
+            self._changed(f"{packet.stats.network}.{packet.stats.station}", *changed)
+
+    def end(self) -> None:
+        """Look at all that there is: nothing more comes."""
+        self.look(self.due(everything=True))
+
+    def _changed(self, sensor: str, begin: int, end: int) -> None:
+        """Samples from begin to end (ns) are new, or others."""
+        if len(self.ring.newest) != self.sending:
+            self.sending = len(self.ring.newest)
+            self._gather()
+        for name, station in self.stations.items():
+            if any(other == sensor or other.startswith(f"{sensor}.") for other in station.sensors):
+                first, last = station.forget(begin, end)
+                self.again.setdefault(name, set()).update(
+                    range(first + 1, min(self.done.get(name, first), last + self.frame.span) + 1)
+                )
+
+    def _gather(self) -> None:
+        """The sensors that send by arrays, which the metadata tell, or each by itself."""
+        names = list(self.ring.sensors)
+        groups: Mapping[str, Sequence[str]] = {name: (name,) for name in names}
+        how = self.card["preparation"]
+        if how["beams"]:
+            arrays = dataset.arrays_of(self.inventory, aperture_km=how["aperture_km"])
+            groups = {
+                array: [n for n in names if ".".join(n.split(".")[:2]) in codes] for array, codes in arrays.items()
+            }
+        for name, sensors in groups.items():
+            if sensors and (name not in self.stations or self.stations[name].sensors != list(sensors)):
+                self.stations[name] = Station(name, sensors, self._places(sensors), self.ring, self.card, self.step_s)
+                self._track(name)
+
+    def _places(self, sensors: Sequence[str]) -> np.ndarray:
+        """Places (sensor, 2), km from the middle of those known; NaN where nobody knows."""
+        known = {f"{net.code}.{station.code}": station for net in self.inventory or () for station in net}
+        at = [known.get(".".join(name.split(".")[:2])) for name in sensors]
+        latitude, longitude = ([getattr(station, what, np.nan) for station in at] for what in ("latitude", "longitude"))
+        return beaming.local_km(latitude, longitude)
+
+    def _track(self, name: str) -> bulletin.Track:
+        return self.tracks.setdefault(name, bulletin.Track(name, self.frame, self.settings))
+
+    def due(self, everything: bool = False) -> dict[str, list[int]]:
+        """Windows of each station that can be looked at: their data are there, or were waited for, or changed."""
+        found = {}
+        clock = max(self.ring.newest.values(), default=0) - self.patience_ns
+        for name, station in self.stations.items():
+            spans = self.ring.spans(station.sensors)
+            there = max(end for _, end in spans) if everything else max(min(end for _, end in spans), clock)
+            last = (there - (0 if everything else station.ahead_ns)) // self.step_ns
+            if name not in self.done:
+                first = min(begin for begin, _ in spans) // self.step_ns
+                self.done[name] = min(first + int(MIN_VALID * self.frame.span) - 1, last)
+            held = last - round(self.ring.length_s / self.step_s)
+            steps = self.again.get(name, set()) | set(range(max(self.done[name] + 1, held), last + 1))
+            if steps:
+                found[name] = sorted(steps)
+        return found
+
+    def look(self, due: Mapping[str, list[int]]) -> None:
+        """Ask the network of windows; write what it says, and the bulletin if that changed."""
+        wanted = sorted((k, name) for name, steps in due.items() for k in steps)
+        for name, steps in due.items():
+            span = self.frame.span
+            self.stations[name].need(b for k in steps for b in range(k - span, k))
+        windows = [(name, k, self.stations[name].window(k)) for k, name in wanted]
+        usable = [window[0] for _, _, window in windows if window]
+        told: Iterator[np.ndarray] = iter(())
+        if usable:
+            scaled = scale(self.card["scaler"], np.stack(usable))
+            told = iter(np.concatenate([self.ask(scaled[i : i + BATCH]) for i in range(0, len(scaled), BATCH)]))
+        lines = []
+        for name, k, window in windows:
+            rows = self.tracks[name].rows
+            row = self.stations[name].row(k, next(told) if window else None, window[1] if window else 0.0)
+            if not window and k <= self.kept.get(name, k - 1) and k in rows:
+                continue  # the source no longer has what was seen then
+            rows[k] = row
+            lines += [bulletin.step_line(name, k, self.step_s, row)] if np.isfinite(row).any() else []
+        with (self.folder / "steps.csv").open("a") as file:
+            file.write("".join(lines))
+        for name, steps in due.items():
+            self.done[name] = max(self.done[name], steps[-1])
+            self.again.pop(name, None)
+            self.stations[name].forget_before((self.done[name] + 1) * self.step_ns - round(self.ring.length_s * 1e9))
+        self.windows, self.waiting = self.windows + len(usable), 0.0
+        self._publish()
+        self._tell()
+
+    def _publish(self) -> None:
+        table = bulletin.events_of(self.tracks.values(), self.settings)
+        if (key := files.key_of(table.astype(str).to_numpy().tolist())) != self.published:
+            bulletin.write(table, self.folder, self.card)
+            self.published = key
+        for name, track in self.tracks.items():
+            track.settle(self.done.get(name, 0) - 3 * self.frame.span)
+
+    def _tell(self) -> None:
+        for notes in (self.ring.notes, *(station.notes for station in self.stations.values())):
+            for note in notes:
+                self.say(note)
+            notes.clear()
+
+    def say(self, text: str) -> None:
+        """Tell what is the same but for numbers once; all of it stands in told.log."""
+        kind = re.sub(r"-?\d[\d.:T-]*", "N", text)
+        self.said[kind] = self.said.get(kind, 0) + 1
+        if self.said[kind] == 1:
+            self.told(text)
+            with (self.folder / "told.log").open("a") as file:
+                file.write(f"{text}\n")
+
+
+def watch(
+    run: RunFolder, source: str, folder: str | Path | None = None, *, stations: str | None = None, channels: str | None = None,
+    how: str = "events", begin: Any = None, until: Any = None, stop: Callable[[], bool] | None = None,
+    told: Callable[[str], Any] = files.say,
+) -> Path:  # fmt: skip
+    """Watch a source with a run's model, until it ends or `stop` says so; go on where an earlier watch into the same folder was.
+
+    Parameters
+    ----------
+    source : str
+        See :func:`geonb.waveforms.streams.check_source`.
+    folder : path, optional
+        ``live`` in the run's folder by default.
+    stations : str, optional
+        StationXML; the run's own by default. Beams need it.
+    channels : str, optional
+        Patterns of SEED ids, comma separated, that the source is asked for; those of `stations` by default.
+    how : str
+        How windows become events, ``"events:threshold=0.6,stations=2"``, see :data:`HOW`.
+    begin, until : UTC, optional
+        A period; by default from now on, of a replay from its beginning.
+    told : what is called with everything that a reader should know
+
+    Returns
+    -------
+    The folder
+
+    Raises
+    ------
+    ValueError
+        Listing what cannot be: no model, an unknown source, no metadata for beams, a folder of another model or other settings.
+    """
+    from geonb.store.store import open_store
+    from geonb.training.task import load_model
+
+    settings, origin = check_options("how", how, HOW)[1], streams.check_source(source)
+    model, times = load_model(run.checkpoints), {name: settings.pop(name) for name in ("step_s", "patience_s")}
+    stations = stations or ",".join(open_store(run.store).meta.get("stations", ())) or None
+    made = model.card["preparation"]
+    faults = ["stations: beams need metadata of the array (StationXML), and the run has none"] * bool(
+        made["beams"] and not stations
+    )
+    faults += ["channels: say which, as UW.*.*.?HZ, or give stations (StationXML)"] * (not stations and not channels)
+    refuse("This cannot be watched", faults)
+    inventory = archives.read_stations(stations) if stations else None
+    wanted = channels.split(",") if channels else channels_of(inventory, "ZNE" if made["beams"] else made["components"])
+    streams.check_streams(wanted)
+    folder = Path(folder or Path(run.path) / "live")
+    with _only_one(folder):
+        watcher = Watch(model, folder, inventory, settings=bulletin.Settings(**settings), told=told, **times)
+        _same(folder, watcher, run)
+        resumed = watcher.resume()
+        if resumed is not None:
+            begin = np.datetime64(round(resumed * 1e9), "ns")
+        told(f"{origin}, {len(wanted)} channels, into {folder}{' which is gone on with' if resumed else ''}")
+        try:
+            for item in origin.packets(wanted, begin, until, stop):
+                watcher.take(item)
+        finally:
+            watcher.end()
+    return folder
+
+
+def channels_of(inventory: Any, components: Iterable[str]) -> list[str]:
+    """SEED ids of the channels of some components that metadata know; with a wildcard for each station if they name none."""
+    from obspy import UTCDateTime
+
+    wanted, now = set(components), UTCDateTime()
+    found = []
+    for net in inventory:
+        for station in net:
+            codes = {(c.location_code, c.code) for c in station if c.is_active(now) or not c.end_date}
+            named = [code for code in sorted(codes) if archives.component_of(code[1]) in wanted]
+            found += [f"{net.code}.{station.code}.{location}.{code}" for location, code in named] or [
+                f"{net.code}.{station.code}.*.*"
+            ]
+    return list(dict.fromkeys(found))
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Hold a folder; a ValueError says that somebody else does."""
+    import fcntl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"{folder}: another geonb live writes there. Give another folder, or stop that one"
+            ) from None
+        yield
+
+
+def _same(folder: Path, watcher: Watch, run: RunFolder) -> None:
+    """A folder belongs to one model and its settings: refuse another's, or say whose it is."""
+    mine = {
+        "run": run.name,
+        "model": files.key_of(watcher.card),
+        "step_s": watcher.step_s,
+        "settings": vars(watcher.settings),
+    }
+    path = folder / "live.json"
+    if path.exists():
+        there = files.read_json(path)
+        other = [
+            f"{name} was {there.get(name)!r} and is {mine[name]!r}" for name in mine if there.get(name) != mine[name]
+        ]
+        refuse(
+            f"{folder} holds what another watch told",
+            other,
+            cure="Give another folder (--out), or the settings of that one.",
+        )
+    facts = {name: watcher.card.get(name) for name in ("title", "simulated", "workload")}
+    files.write_text(path, json.dumps(mine | facts, indent=1, default=str))

@@ -1,0 +1,131 @@
+"""Windows become events: by hand, and whatever the order in which they are settled."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geonb.workloads.seismic import bulletin
+
+FRAME = bulletin.Frame(step_s=5.0, span=12, before=3)  # windows of 60 s that begin 15 s before P
+NAN = float("nan")
+
+
+def track(events, power, explosion=None, station="AR"):
+    """Windows 100, 101, ... with these probabilities, and these powers of the block that each ends with."""
+    made = bulletin.Track(station, FRAME, bulletin.Settings())
+    for i, (event, strong) in enumerate(zip(events, power, strict=True)):
+        made.rows[100 + i] = (event, 0.2 if explosion is None else explosion[i], 1.0, strong, 0.8, 45.0, 0.15, 1.5)
+    return made
+
+
+def one_event(at=30, n=80):
+    """P in block 100 + at: the windows that hold it say event, and power rises there."""
+    steps = np.arange(100, 100 + n)
+    events = np.where((steps > 100 + at) & (steps <= 100 + at + 12), 0.9, 0.1)
+    power = np.ones(n)
+    power[at + 1 : at + 8] = [50, 30, 20, 10, 5, 3, 2]
+    return events, power
+
+
+def test_an_event_has_its_onset_where_the_power_rises_and_the_votes_of_the_windows_with_p_in_its_place():
+    table = bulletin.events_of([track(*one_event())], bulletin.Settings())
+    row = table.iloc[0]
+    assert len(table) == 1 and row["status"] == "final" and row["kind"] == "earthquake" and row["windows"] == 5
+    assert row["onset"] == pd.Timestamp((130 * 5 + 1.5), unit="s")
+    assert row["p_noise"] == pytest.approx(0.1) and row["p_explosion"] == pytest.approx(0.9 * 0.2)
+    assert (row["back_azimuth"], row["slowness"], row["stations"]) == (45, 0.15, "AR")
+
+
+def test_windows_far_from_p_do_not_vote():
+    events, power = one_event()
+    explosion = np.full(80, 0.9)
+    explosion[30 + 9 - 2 : 30 + 9 + 3] = 0.1  # those with P about 15 s after they begin
+    assert bulletin.events_of([track(events, power, explosion)], bulletin.Settings())["kind"].tolist() == ["earthquake"]
+
+
+def test_an_event_is_open_until_the_windows_that_vote_are_there():
+    events, power = one_event()
+    states = []
+    for n in range(30, 60):
+        table = bulletin.events_of([track(events[:n], power[:n])], bulletin.Settings())
+        states.append(table["status"].iloc[0] if len(table) else "")
+    assert states[0] == "" and states[-1] == "final" and "open" in states
+    assert states.index("final") > states.index("open") and states == sorted(states, key=["", "open", "final"].index)
+
+
+def test_two_events_in_one_stretch_are_told_where_power_rises_twice_and_they_are_apart():
+    steps = np.arange(100, 200)
+    events = np.where((steps > 130) & (steps < 175), 0.9, 0.1)
+    power = np.ones(100)
+    power[31:34], power[61:64], power[36:38] = [90, 60, 30], [80, 50, 20], [70, 40]  # the last is the first's S
+    table = bulletin.events_of([track(events, power)], bulletin.Settings())
+    assert [t.timestamp() for t in table["onset"]] == [130 * 5 + 1.5, 160 * 5 + 1.5]
+    power[61:64] = [2, 2, 2]
+    assert len(bulletin.events_of([track(events, power)], bulletin.Settings())) == 1
+
+
+def test_stations_that_see_it_within_a_minute_tell_of_one_event():
+    events, power = one_event()
+    late, strong = one_event(at=36)
+    tracks = [
+        track(events, power),
+        track(late, strong, np.full(80, 0.95), "BR"),
+        track(np.full(80, 0.1), np.ones(80), station="CR"),
+    ]
+    table = bulletin.events_of(tracks, bulletin.Settings())
+    assert table["stations"].tolist() == ["AR BR"] and table["windows"].tolist() == [10]
+    assert table["p_explosion"].iloc[0] == pytest.approx((0.9 * 0.2 + 0.9 * 0.95) / 2)
+    assert len(bulletin.events_of(tracks, bulletin.Settings(stations=3))) == 0
+    assert len(bulletin.events_of(tracks, bulletin.Settings(together_s=20))) == 2
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 25), st.booleans(), st.floats(1, 100)), min_size=5, max_size=30), st.randoms(use_true_random=False)
+)  # fmt: skip
+def test_what_is_settled_on_the_way_is_what_the_whole_says(pieces, random):
+    events = np.concatenate([np.full(n, 0.8 if yes else 0.2) for n, yes, _ in pieces])
+    power = np.concatenate([strong * np.arange(1, n + 1) for n, _, strong in pieces])
+    events[[random.randrange(len(events)) for _ in range(len(events) // 9)]] = NAN
+    whole, grown = track(events, power), track(events[:1], power[:1])
+    for k in sorted(whole.rows):
+        grown.rows[k] = whole.rows[k]
+        if random.random() < 0.3:
+            grown.settle(k - 3 * FRAME.span)
+    a, b = (sorted(map(str, one.events())) for one in (whole, grown))
+    assert a == b
+
+
+def test_a_log_that_was_cut_off_and_written_twice_is_read(tmp_path):
+    rows = {7: (0.25, 0.5, 1.0, 2.0, NAN, NAN, NAN, 0.125), 8: (NAN,) * 8}
+    lines = [bulletin.step_line("AR", k, 5.0, row) for k, row in rows.items()]
+    old = bulletin.step_line("AR", 7, 5.0, (0.5,) * 8)
+    (tmp_path / "steps.csv").write_text(",".join(bulletin.STEP_COLUMNS) + "\n" + old + "".join(lines))
+    found = bulletin.read_steps(tmp_path / "steps.csv")
+    assert list(found) == ["AR"] and set(found["AR"]) == {7, 8}
+    np.testing.assert_array_equal(list(found["AR"].values()), list(rows.values()))
+
+
+def test_the_bulletin_is_quakeml_that_obspy_reads(tmp_path):
+    import obspy
+
+    table = bulletin.events_of([track(*one_event())], bulletin.Settings())
+    bulletin.write(table, tmp_path, {"simulated": True})
+    event = obspy.read_events(str(tmp_path / "bulletin.xml"))[0]
+    pick = event.picks[0]
+    assert event.event_type == "earthquake" and pick.time == obspy.UTCDateTime(651.5) and pick.backazimuth == 45
+    assert pick.horizontal_slowness == pytest.approx(0.15 * 111.19, rel=1e-3)  # s/km to s/degree
+    assert "SIMULATED" in event.comments[0].text
+    pd.testing.assert_frame_equal(bulletin.read(tmp_path), table.round(4), check_dtype=False)
+
+
+def test_a_bulletin_beside_a_catalogue():
+    table = bulletin.events_of([track(*one_event())], bulletin.Settings())
+    events = pd.DataFrame({"event_id": ["a", "b", "c"], "kind": ["explosion", "earthquake", "earthquake"]})
+    arrivals = [pd.Timestamp(655, unit="s"), pd.Timestamp(900, unit="s"), pd.NaT]
+    beside = bulletin.compared(table, events, arrivals).set_index("event_id")
+    assert beside.loc["a", "told"] == "earthquake" and beside.loc["a", "off_s"] == pytest.approx(3.5)
+    assert beside.loc[["b", "c"], "told"].tolist() == ["", ""] and len(beside) == 3
+    assert bulletin.compared(table, events[1:], arrivals[1:])["catalogued"].tolist().count("") == 1

@@ -1,0 +1,233 @@
+"""A stream is watched: windows as the store's, one bulletin however the packets come, restarts, faults."""
+
+import numpy as np
+import obspy
+import pandas as pd
+import pytest
+import torch
+from waveforms.seedlink_server import SeedLinkServer
+
+from geonb.waveforms import archives, streams
+from geonb.workloads.seismic import bulletin, dataset, examples, live
+from geonb.workloads.seismic.baselines import triggers
+
+WINDOW_S, BEFORE_S, RATE = 60.0, 15.0, 40.0
+
+
+class Energy(torch.nn.Module):
+    """Stands for a network: an event where the power rises, an explosion by what S is beside P. It knows nothing of how data came."""
+
+    def __init__(self, beams=True):
+        super().__init__()
+        preparation = {
+            "filters": "bandpass", "beams": {"Z": 6.45, "R": 3.7, "T": 3.7} if beams else None, "components": ["Z"], "rate_hz": RATE,
+            "aperture_km": 10.0,
+        }  # fmt: skip
+        channels = list(dataset.CHANNELS.values()) if beams else ["Z"]
+        scaler = {"name": "standard", "per_channel": False, "channels": channels, "shift": [], "scale": []}
+        self.card = {
+            "rate_hz": RATE, "samples": round(WINDOW_S * RATE), "before": round(BEFORE_S * RATE), "preparation": preparation,
+            "scaler": scaler, "title": "", "simulated": True, "workload": "seismic",
+        }  # fmt: skip
+
+    def probabilities(self, inputs):
+        values = inputs.numpy()
+        rise = torch.from_numpy(triggers(values, RATE)[:, -1])
+        size = torch.from_numpy(
+            np.log(np.square(values[:, -1]).mean(-1) / (np.square(values[:, 0]).mean(-1) + 1e-6) + 1e-6)
+        )
+        return torch.stack([torch.sigmoid(6 * (rise - 1.4)), torch.sigmoid(-2 * size)], -1)
+
+
+@pytest.fixture(scope="module")
+def array(tmp_path_factory):
+    """Three events, each from 2.5 minutes before P to 2 after."""
+    folder = tmp_path_factory.mktemp("array")
+    examples.simulate(folder, events=6, seed=3)
+    names = (str(folder / name) for name in ("waveforms", "events.xml", "stations.xml"))
+    chosen = {r.event["event_id"]: r for r in dataset.recordings(*names).sources["SI"]}
+    for file in (folder / "waveforms").iterdir():
+        if file.stem in ("sim0001", "sim0002", "sim0004"):
+            p = obspy.UTCDateTime(str(chosen[file.stem].start)) + chosen[file.stem].p_s
+            obspy.read(str(file)).trim(p - 150, p + 120).write(str(file), "MSEED")
+        else:
+            file.unlink()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def inventory(array):
+    return archives.read_stations(str(array / "stations.xml"))
+
+
+@pytest.fixture(scope="module")
+def recordings(array):
+    names = (str(array / name) for name in ("waveforms", "events.xml", "stations.xml"))
+    return dataset.recordings(*names, window_s=WINDOW_S, before_s=BEFORE_S, noise_s=80)
+
+
+def watched(folder, inventory, source, model=None, begin=None, until=None, end=True, **settings):
+    """A bulletin, and what was told, after a source was watched to its end."""
+    folder.mkdir(exist_ok=True)
+    told = []
+    watcher = live.Watch(model or Energy(), folder, inventory, told=told.append, **settings)
+    since = watcher.resume()
+    begin = begin if since is None else np.datetime64(round(since * 1e9), "ns")
+    for item in streams.check_source(source).packets(live.channels_of(inventory, "ZNE"), begin, until):
+        watcher.take(item)
+    if end:
+        watcher.end()
+    return bulletin.read(folder), told
+
+
+@pytest.fixture(scope="module")
+def clean(array, inventory, tmp_path_factory):
+    return watched(tmp_path_factory.mktemp("clean"), inventory, f"replay:{array}/waveforms@max")[0]
+
+
+def alike(a, b):
+    """The same events, kinds and votes; numbers to the rounding of float32 in other orders."""
+    pd.testing.assert_frame_equal(a, b, rtol=0, atol=2e-3)
+
+
+def test_windows_are_those_of_the_store(array, inventory, recordings, tmp_path, monkeypatch):
+    record = recordings.sources["SI"][0]
+    watcher = live.Watch(Energy(), tmp_path, inventory)
+    until = obspy.UTCDateTime(str(record.start)) + record.p_s + WINDOW_S
+    for file in {recordings.index.loc[row, "file"] for row in record.rows}:
+        for trace in obspy.read(file).trim(endtime=until):
+            watcher._changed(f"{trace.stats.network}.{trace.stats.station}", *watcher.ring.put(trace))
+    station = watcher.stations["SI"]
+    assert len(station.sensors) == 9
+    monkeypatch.setattr(station, "direction", lambda k: record.back_azimuth)
+    prepared = recordings.waves(record)
+    begin = np.datetime64(prepared.attrs["start"].removesuffix("Z"), "ns").astype(int) / 1e9
+    k = int((begin + record.p_s + 30) // 5)
+    window, valid = station.window(k)
+    first = round((5 * k - WINDOW_S - begin) * RATE)
+    right = prepared["data"].to_numpy()[:, first : first + window.shape[1]]
+    inner = slice(80, -80)  # at its ends a beam lacks what sensors saw just before and after
+    error = np.abs(window - right)[:, inner].max(1) / right.std(1)
+    assert valid == 1 and window.shape == (3, 2400) and (error < 0.01).all()
+
+
+def test_planted_events_are_found_and_where_they_come_from(clean, recordings):
+    records = {r.event["event_id"]: r for r in recordings.sources["SI"]}
+    events = recordings.events[recordings.events["event_id"].isin(records)]
+    arrivals = [pd.Timestamp(records[e].start) + pd.Timedelta(records[e].p_s, "s") for e in events["event_id"]]
+    beside = bulletin.compared(clean, events, arrivals, within_s=5)
+    beside = beside[beside["catalogued"] != ""]
+    found = beside[beside["told"] != ""]
+    assert len(found) == 3 and (clean["status"] == "final").all()
+    onsets = clean.set_index("onset")
+    strong = [row for row in found.itertuples() if onsets.loc[row.onset, "semblance"] > 0.4]
+    off = [
+        abs((onsets.loc[row.onset, "back_azimuth"] - records[row.event_id].back_azimuth + 180) % 360 - 180)
+        for row in strong
+    ]
+    assert np.median(off) < 10
+    assert np.median(found["off_s"]) < 1
+
+
+@pytest.mark.parametrize(
+    "trouble", ["shuffle_s=8,seed=1", "repeat=0.2,seed=2", "shuffle_s=40,repeat=0.1,seed=3", "packet_s=1.7"]
+)
+def test_the_bulletin_is_the_same_however_packets_come(trouble, array, inventory, clean, tmp_path):
+    alike(watched(tmp_path / "out", inventory, f"replay:{array}/waveforms@max,{trouble}")[0], clean)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{}, {"drop_after": [40, 60, 300], "refuse": 1, "late_s": 20, "repeat": 0.1, "garbage": 200}]
+)
+def test_a_seedlink_server_that_breaks_off_gives_the_same_bulletin(wrong, array, inventory, tmp_path):
+    first = sorted((array / "waveforms").glob("*.mseed"))[0]
+    stream = obspy.read(str(first))
+    (tmp_path / "waves").mkdir()
+    stream.write(str(tmp_path / "waves" / first.name), "MSEED")
+    right = watched(tmp_path / "right", inventory, f"replay:{tmp_path}/waves@max")[0]
+    begin, until = min(t.stats.starttime for t in stream), max(t.stats.endtime for t in stream)
+    with SeedLinkServer(stream, **wrong) as server:
+        got, told = watched(
+            tmp_path / "out", inventory, f"seedlink://{server.address},quiet_s=2", begin=begin, until=until
+        )
+    assert len(right) == 1 and any("connection" in note for note in told) == bool(wrong)
+    alike(got, right)
+
+
+def test_lost_packets_change_only_what_they_held(array, inventory, clean, tmp_path):
+    got, _ = watched(tmp_path / "out", inventory, f"replay:{array}/waveforms@max,drop=0.02,seed=1")
+    near = [(abs((clean["onset"] - t).dt.total_seconds()) < 10).any() for t in got["onset"]]
+    assert np.mean(near) > 0.7 and abs(len(got) - len(clean)) <= max(2, len(clean) // 3)
+
+
+@pytest.mark.parametrize("after", [0.3, 0.7])
+def test_killed_and_started_again_it_tells_the_same(after, array, inventory, clean, tmp_path):
+    index = archives.index_files(str(array / "waveforms"))
+    cut = clean["onset"].iloc[int(after * len(clean))] + pd.Timedelta(40, "s")  # in the middle of an event
+    source = f"replay:{array}/waveforms@max"
+    watched(tmp_path / "out", inventory, source, until=min(cut, index["end"].max()), end=False)
+    with (tmp_path / "out" / "steps.csv").open("a") as file:
+        file.write("SI,3159")  # what a kill leaves of a line
+    alike(watched(tmp_path / "out", inventory, source)[0], clean)
+
+
+def test_half_of_the_sensors_are_dead(array, inventory, clean, tmp_path):
+    sensors = sorted({f"{net.code}.{station.code}" for net in inventory for station in net})
+    dead = sensors[1::2]
+    (tmp_path / "waves").mkdir()
+    for file in sorted((array / "waveforms").glob("*.mseed")):
+        stream = obspy.read(str(file))
+        for i, trace in enumerate(stream):
+            if f"{trace.stats.network}.{trace.stats.station}" in dead:
+                trace.data = np.full_like(trace.data, i) if i % 2 else trace.data[:0]
+        obspy.Stream([t for t in stream if len(t)]).write(str(tmp_path / "waves" / file.name), "MSEED")
+    got, told = watched(tmp_path / "out", inventory, f"replay:{tmp_path}/waves@max")
+    assert any("flat" in note for note in told)
+    strong = clean[clean["semblance"] > 0.4]
+    assert len(strong) and all((abs((got["onset"] - t).dt.total_seconds()) < 10).any() for t in strong["onset"])
+
+
+def test_an_array_with_two_rates_and_a_clock_that_jumps(array, inventory, clean, tmp_path):
+    (tmp_path / "waves").mkdir()
+    for file in sorted((array / "waveforms").glob("*.mseed")):
+        stream = obspy.read(str(file))
+        for i, trace in enumerate(stream):
+            if i % 9 == 0:
+                trace.data = np.ascontiguousarray(np.repeat(trace.data, 2))  # 80 Hz
+                trace.stats.sampling_rate = 80.0
+            if i == 4:
+                half = trace.stats.npts // 2
+                trace.stats.starttime += 0.05 * (half % 2)
+        stream.write(str(tmp_path / "waves" / file.name), "MSEED")
+    got, _ = watched(tmp_path / "out", inventory, f"replay:{tmp_path}/waves@max")
+    strong = clean[clean["semblance"] > 0.4]
+    assert all((abs((got["onset"] - t).dt.total_seconds()) < 10).any() for t in strong["onset"])
+
+
+def test_single_stations_vote(array, inventory, tmp_path):
+    got, _ = watched(tmp_path / "out", inventory, f"replay:{array}/waveforms@max", Energy(beams=False),
+                     settings=bulletin.Settings(stations=5))  # fmt: skip
+    assert len(got) and got["stations"].str.split().str.len().min() >= 5 and got["back_azimuth"].isna().all()
+
+
+def test_what_was_watched_with_other_settings_is_not_mixed(inventory, tmp_path):
+    class Run:
+        name = "a_run"
+
+    watcher = live.Watch(Energy(), tmp_path, inventory)
+    live._same(tmp_path, watcher, Run)
+    live._same(tmp_path, watcher, Run)
+    with pytest.raises(ValueError, match="threshold"):
+        live._same(tmp_path, live.Watch(Energy(), tmp_path, inventory, settings=bulletin.Settings(threshold=0.7)), Run)
+    with live._only_one(tmp_path), pytest.raises(ValueError, match="another geonb live"), live._only_one(tmp_path):
+        pass
+
+
+def test_a_step_must_hold_whole_samples(tmp_path):
+    with pytest.raises(ValueError, match="whole samples"):
+        live.Watch(Energy(), tmp_path, None, step_s=0.51)
+
+
+def test_how_long_filters_remember_is_asked_of_them():
+    long, short = live.run_in_s("highpass:low=0.05", 40.0), live.run_in_s("bandpass", 40.0)
+    assert short < 15 < long
