@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from geonb.base import files as base_files
 from geonb.base.conventions import refuse, short
 from geonb.base.specs import Option, check_options
-from geonb.waveforms import archives, catalogues
+from geonb.waveforms import archives, arrays, catalogues
 from geonb.waveforms import beams as beaming
 from geonb.waveforms.preparation import check_filters, prepare
 
@@ -46,8 +46,6 @@ BEAMS = {
     },
 }
 CHANNELS = {"Z": "P beam, Z", "R": "S beam, R", "T": "S beam, T"}
-DEPTH_KM = 10.0  # for travel times of events whose depth nobody knows, which is told
-FIRST_P = ("p", "P", "Pn", "Pg", "Pdiff", "PKP", "PKIKP")
 RUN_IN_S = 10.0  # read before a record: there the filter swings in
 INDUCED = ("earthquake", "drop")
 
@@ -278,7 +276,7 @@ def open_recordings(
         index = archives.index_files(archive)
         notes += index.attrs["notes"]
         there = set(index["network"] + "." + index["station"])
-        groups = arrays_of(inventory, there, array.get("aperture_km", 10.0)) if kind != "none" else {}
+        groups = arrays.arrays_of(inventory, there, array.get("aperture_km", 10.0)) if kind != "none" else {}
         if kind == "array" and not groups:
             raise ValueError(
                 f"beams = {beams!r}: no {beaming.FEWEST} sensors of {stations} lie within {array['aperture_km']:g} km of each other"
@@ -342,7 +340,7 @@ def _of_files(
         if event_id in by_id:
             event, start, name = by_id[event_id], rows["start"].max(), f"{net}.{sta}"
             if name not in middles:
-                middles[name] = _middle(inventory, [name])
+                middles[name] = arrays.middle_of(inventory, [name])
             length, seen = (rows["end"].min() - start).total_seconds(), _seen(event, middles[name])
             yield Record(event, name, (name,), tuple(rows.index), start.to_datetime64(), length, seconds, *seen)
 
@@ -361,13 +359,13 @@ def _of_archive(
     import pandas as pd
 
     mine = index[(index["network"] + "." + index["station"]).isin(list(sensors))]
-    middle, nowhere = _middle(inventory, sensors), 0
+    middle, nowhere = arrays.middle_of(inventory, sensors), 0
     for event in events.to_dict("records"):
         distance, azimuth = _seen(event, middle)
         if not (np.isfinite(distance) and pd.notna(event["time"])):
             nowhere += 1
             continue
-        p = event["time"] + pd.Timedelta(p_travel_s(distance, event["depth_km"], model), "s")
+        p = event["time"] + pd.Timedelta(arrays.p_travel_s(distance, event["depth_km"], model), "s")
         begin, end = p - pd.Timedelta(spans[0], "s"), p + pd.Timedelta(spans[1], "s")
         rows = mine[(mine["start"] < end) & (mine["end"] > begin)]
         if rows.empty:
@@ -390,7 +388,7 @@ def _of_archive(
     if nowhere:
         notes.append(f"{nowhere} events have no time or place, or {group} has none: without them P is not known.")
     if shallow := int(events["depth_km"].isna().sum()):
-        notes.append(f"{shallow} events have no depth: their P is that of {DEPTH_KM:g} km.")
+        notes.append(f"{shallow} events have no depth: their P is that of {arrays.DEPTH_KM:g} km.")
 
 
 def _seen(event: Mapping[str, Any], middle: tuple[float, float]) -> tuple[float, float]:
@@ -399,79 +397,6 @@ def _seen(event: Mapping[str, Any], middle: tuple[float, float]) -> tuple[float,
 
     row = catalogues.places(pd.DataFrame([event]), *middle).iloc[0]
     return float(row["distance_km"]), float(row["back_azimuth_deg"])
-
-
-def _middle(inventory: Any, sensors: Sequence[str]) -> tuple[float, float]:
-    """Latitude and longitude of the middle of some sensors; NaN where nobody knows."""
-    at = np.array(
-        [(s.latitude, s.longitude) for net in inventory or [] for s in net if f"{net.code}.{s.code}" in sensors]
-    )
-    if not len(at):
-        return np.nan, np.nan
-    return float(at[:, 0].mean()), float(at[0, 1] + ((at[:, 1] - at[0, 1] + 180) % 360 - 180).mean())
-
-
-@lru_cache(maxsize=8)
-def _earth(model: str) -> Any:
-    from obspy.taup import TauPyModel
-
-    return TauPyModel(model)
-
-
-@lru_cache(maxsize=100_000)
-def _travel(distance: float, depth: float, model: str) -> float:
-    found = _earth(model).get_travel_times(depth, distance, FIRST_P)
-    return min((arrival.time for arrival in found), default=np.nan)
-
-
-def p_travel_s(distance_km: float, depth_km: float = 0.0, model: str = "iasp91") -> float:
-    """Travel time of the first P (s), by TauP (Crotwell et al. 1999).
-
-    Depths are taken to a kilometre (0.1 s), which lets the Earth model be used again; an unknown depth is taken for DEPTH_KM.
-    """
-    from obspy.geodetics import kilometers2degrees
-
-    depth = DEPTH_KM if not np.isfinite(depth_km) else float(max(0, round(depth_km)))
-    return _travel(float(kilometers2degrees(distance_km)), depth, model)
-
-
-def arrays_of(inventory: Any, there: set[str] | None = None, aperture_km: float = 10.0) -> dict[str, tuple[str, ...]]:
-    """Sensors that lie together, by the name that their codes begin with; single ones are no array.
-
-    Parameters
-    ----------
-    there : NET.STA of those that count; all by default
-    """
-    from scipy.cluster.hierarchy import fclusterdata
-
-    places = {
-        f"{net.code}.{s.code}": (s.latitude, s.longitude)
-        for net in inventory or []
-        for s in net
-        if there is None or f"{net.code}.{s.code}" in there
-    }
-    if len(places) < beaming.FEWEST:
-        return {}
-    names, at = list(places), np.radians(np.array(list(places.values())))
-    xyz = 6371 * np.stack(
-        [np.cos(at[:, 0]) * np.cos(at[:, 1]), np.cos(at[:, 0]) * np.sin(at[:, 1]), np.sin(at[:, 0])], -1
-    )
-    code = fclusterdata(xyz, aperture_km, criterion="distance", method="single")
-    groups: dict[str, tuple[str, ...]] = {}
-    for number in np.unique(code):
-        mine = sorted(n for n, c in zip(names, code, strict=True) if c == number)
-        if len(mine) >= beaming.FEWEST:
-            stations = [n.partition(".")[2] for n in mine]
-            same = next(
-                (
-                    stations[0][:k]
-                    for k in range(len(stations[0]), 0, -1)
-                    if all(s.startswith(stations[0][:k]) for s in stations)
-                ),
-                stations[0],
-            )
-            groups[same if same not in groups else f"{same}-{number}"] = tuple(mine)
-    return groups
 
 
 def summarise(recordings: Recordings) -> pd.DataFrame:

@@ -16,21 +16,20 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from geonb.base import files
 from geonb.base.conventions import refuse
 from geonb.base.specs import Option, check_options
-from geonb.waveforms import archives, preparation, streams
+from geonb.waveforms import archives, arrays, preparation, streams
 from geonb.waveforms import beams as beaming
+from geonb.waveforms.blocks import Blocks, run_in_s
 from geonb.waveforms.preparation import scale
 from geonb.waveforms.rings import Ring
-from geonb.workloads.seismic import bulletin, dataset
+from geonb.workloads.seismic import bulletin
 
 if TYPE_CHECKING:
     from geonb.base.run_folder import RunFolder
@@ -39,10 +38,7 @@ if TYPE_CHECKING:
 BATCH = 16  # windows that go through the network together, when data come faster than time
 WAIT_S = 0.5  # that a window waits for others, at most
 MIN_VALID = 0.8  # of a window's samples, as in the store
-DECAYED = 1e-4  # what a filter may still remember of what was before a block
 P_NEAR_S = 10.0  # P is so near to where windows have it: that far training shifts them
-TAPER_S = 5.0
-TOGETHER = 64  # blocks prepared at once
 HOW = {
     "events": {
         "step_s": Option(5.0, float, above=0, most=600, help="between two windows [s]"),
@@ -54,140 +50,33 @@ HOW = {
         "stations": Option(1, int, 1, help="that must have seen an event"),
     }
 }  # fmt: skip
-GRID = beaming.slowness_grid(0.4, 0.04)  # s/km
-
-
-class Block(NamedTuple):
-    """A few seconds of an array or a station, as windows are made of them."""
-
-    values: np.ndarray  # (sensor, component, sample), 0 where there is none
-    known: np.ndarray  # of that shape
-    power: float  # mean square of the strongest beam, or of the trace
-    semblance: float
-    back_azimuth: float
-    slowness: float
-    onset_s: float  # where the trace changes most in the block and the one before, s from the beginning of the block
 
 
 class Station:
-    """An array of sensors, or one sensor: its blocks, and its windows as the network sees them.
+    """An array of sensors, or one sensor: its windows as the network sees them.
 
     Parameters
     ----------
-    sensors : NET.STA[.LOC], as the ring names them
-    place_km : array (sensor, 2), east and north; NaN where not known
+    sensors, place_km : see :class:`geonb.waveforms.blocks.Blocks`
     card : mapping
         The model's.
     """
 
     def __init__(
-        self,
-        name: str,
-        sensors: Sequence[str],
-        place_km: np.ndarray,
-        ring: Ring,
-        card: Mapping[str, Any],
-        step_s: float,
+        self, sensors: Sequence[str], place_km: np.ndarray, ring: Ring, card: Mapping[str, Any], step_s: float
     ) -> None:
-        self.name, self.sensors, self.ring = name, list(sensors), ring
         self.rate, how, self.samples = float(card["rate_hz"]), card["preparation"], int(card["samples"])
-        self.filters, self.velocities = how["filters"], how["beams"]
+        self.velocities = how["beams"]
         turned = {"R", "T"} & set(self.velocities or ())
-        self.components = ["Z", *("NE" if turned else "")] if self.velocities else list(how["components"])
-        self.place_km, self.placed = place_km, np.isfinite(place_km).all(1)
-        self.step_ns, self.per = round(step_s * 1e9), round(step_s * self.rate)
-        self.span, self.before = -(-self.samples // self.per), int(card["before"]) // self.per  # in blocks
+        components = ["Z", *("NE" if turned else "")] if self.velocities else list(how["components"])
+        self.blocks = Blocks(
+            ring, sensors, components, place_km, how["filters"], self.rate, step_s, bool(self.velocities)
+        )
+        self.span, self.before = (
+            -(-self.samples // self.blocks.per),
+            int(card["before"]) // self.blocks.per,
+        )  # in blocks
         self.near = round(P_NEAR_S / step_s)
-        self.run_in = round(max(run_in_s(self.filters, self.rate), step_s) * self.rate)
-        self.run_in_ns = round(self.run_in / self.rate * 1e9)
-        self.blocks: dict[int, Block | None] = {}
-        self.notes: list[str] = []
-        options = preparation.check_filters(self.filters)[1]
-        self.band = options.get("low", 0.0), options.get("high", self.rate / 2)
-
-    @property
-    def ahead_ns(self) -> int:
-        """How long after a block samples must be there, see :meth:`geonb.waveforms.rings.Ring.ahead_s`."""
-        return round(self.ring.ahead_s(self.sensors, self.rate) * 1e9)
-
-    def forget(self, begin: int, end: int) -> tuple[int, int]:
-        """Prepare again what samples from begin to end (ns) enter; the first and the last block of that."""
-        first, last = (begin - self.ahead_ns) // self.step_ns, (end + self.run_in_ns) // self.step_ns
-        for b in range(first, last + 1):
-            self.blocks.pop(b, None)
-        return first, last
-
-    def forget_before(self, begin: int) -> None:
-        """Blocks that end before a time (ns) are no longer needed."""
-        self.blocks = {b: block for b, block in self.blocks.items() if (b + 1) * self.step_ns > begin}
-
-    def need(self, blocks: Iterable[int]) -> None:
-        """Prepare blocks that are not there yet, those that follow one another together."""
-        missing = sorted({b for b in blocks if b not in self.blocks})
-        most = (
-            1 if self.ahead_ns else TOGETHER
-        )  # a rate is changed block by block, so that all that enters one is of one stretch
-        for _, run in groupby(enumerate(missing), lambda one: one[1] - one[0]):
-            mine = [b for _, b in run]
-            for i in range(0, len(mine), most):
-                self._prepare(mine[i], len(mine[i : i + most]))
-
-    def _prepare(self, first: int, count: int) -> None:
-        ahead_ns = self.ahead_ns if count == 1 else 0
-        begin, end = first * self.step_ns - self.run_in_ns, (first + count) * self.step_ns + ahead_ns
-        raw, raw_hz = self.ring.read(self.sensors, self.components, begin, end, self.rate)
-        length = round((end - begin - (count - 1) * self.step_ns) / 1e9 * raw_hz)
-        parts = np.moveaxis(sliding_window_view(raw, length, -1)[:, :, :: self.per][:, :, :count], 2, 0)
-        parts = np.where(self._faulty(parts, raw_hz)[..., None], np.nan, parts)  # (block, sensor, component, time)
-        known = np.isfinite(parts)
-        new = preparation.filtered(parts, raw_hz, self.filters, self.rate, taper_s=TAPER_S)
-        new = np.where(known.any(-1, keepdims=True), new, 0)[..., : self.run_in + self.per].astype(np.float32)
-        at = np.minimum(np.round((self.run_in + np.arange(self.per)) * raw_hz / self.rate).astype(int), length - 1)
-        known = known[..., at]
-        found = self._directions(np.where(known.any(-1)[:, :, :1, None], new[:, :, :1, self.run_in :], np.nan))
-        for i in range(count):
-            seen = known[i, :, 0].any(-1)
-            if not known[i].any():
-                self.blocks[first + i] = None
-                continue
-            trace = (
-                new[i, seen, 0, self.run_in - self.per :].mean(0) if seen.any() else np.zeros(2 * self.per, np.float32)
-            )
-            power, semblance, azimuth, slowness = (float(each[i]) for each in found) if found else (np.nan,) * 4
-            power = power if np.isfinite(power) else float(np.square(trace[self.per :]).mean())
-            onset = _onset(trace, self.per) / self.rate
-            self.blocks[first + i] = Block(
-                new[i, ..., self.run_in :], known[i], power, semblance, azimuth, slowness, onset
-            )
-
-    def _faulty(self, parts: np.ndarray, raw_hz: float) -> np.ndarray:
-        """Which traces (block, sensor, component) no one should look at: as :func:`geonb.waveforms.archives.trace_fault` says."""
-        known = np.isfinite(parts)
-        low, high = np.where(known, parts, np.inf).min(-1), np.where(known, parts, -np.inf).max(-1)
-        still = preparation.longest(np.diff(parts, axis=-1) == 0)
-        suspect = (high <= low) | (np.maximum(-low, high) >= 2**31 - 1) | (2 * still > parts.shape[-1] - 2)
-        suspect |= np.isinf(parts).any(-1)
-        suspect &= known.sum(-1) > raw_hz  # of less nobody can say
-        for b, s, c in np.argwhere(suspect):
-            why = archives.trace_fault(parts[b, s, c], raw_hz)
-            suspect[b, s, c] = why != "" and not why.startswith("clipped")
-            self.notes += [f"{self.sensors[s]} {self.components[c]}: {why}, left out"] * bool(suspect[b, s, c])
-        return suspect
-
-    def _directions(self, values: np.ndarray) -> list[np.ndarray] | None:
-        """Power, semblance, back-azimuth and slowness of blocks (block, sensor, 1, time); None where there are no beams."""
-        if not self.velocities or self.placed.sum() < beaming.FEWEST:
-            return None
-        together = np.moveaxis(values, 0, 2).reshape(len(self.sensors), 1, -1)
-        waves = preparation.dataset(
-            together, self.sensors, ["Z"], {"rate_hz": self.rate, "start": "2000-01-01", "notes": []}
-        )
-        waves = waves.assign_coords(
-            east_m=("sensor", self.place_km[:, 0] * 1e3), north_m=("sensor", self.place_km[:, 1] * 1e3)
-        )
-        length = self.per / self.rate
-        found = beaming.scan(waves.isel(sensor=self.placed), GRID, length, length, band=self.band)
-        return [found[name].to_numpy() for name in ("power", "peak", "back_azimuth", "slowness")]
 
     def direction(self, k: int) -> float:
         """Back-azimuth of what crosses the array strongest about where window k has its P; NaN if nothing does."""
@@ -198,7 +87,7 @@ class Station:
 
     def window(self, k: int) -> tuple[np.ndarray, float] | None:
         """What the network sees at step k, not scaled: (channel, time); the share of samples that are known. None if too few are."""
-        self.need(range(k - self.span, k))
+        self.blocks.need(range(k - self.span, k))
         blocks = [self.blocks[b] for b in range(k - self.span, k)]
         there = [block for block in blocks if block]
         if len(there) < MIN_VALID * self.span:
@@ -217,12 +106,12 @@ class Station:
 
     def _beams(self, values: np.ndarray, gone: np.ndarray, azimuth: float) -> np.ndarray:
         """As :func:`geonb.waveforms.beams.phase_beams` of what was rotated: beams first, which is the same and less work."""
-        gone = gone | ~self.placed[:, None]
-        if len(self.components) > 1:
+        gone = gone | ~self.blocks.placed[:, None]
+        if gone.shape[1] > 1:
             gone[:, 1:] |= gone[:, 1:].any(1, keepdims=True)  # R and T need both
         values = np.where(gone[..., None], np.float32(np.nan), values)
         sin, cos = np.sin(np.radians(azimuth)), np.cos(np.radians(azimuth))
-        place, summed, out = np.nan_to_num(self.place_km), dict[float, np.ndarray](), []
+        place, summed, out = np.nan_to_num(self.blocks.place_km), dict[float, np.ndarray](), []
         for name, velocity in self.velocities.items():
             parts, key = (values[:, :1], -velocity) if name == "Z" else (values[:, 1:], velocity)
             if key not in summed:
@@ -241,30 +130,6 @@ class Station:
         event, explosion = (np.nan, np.nan) if told is None else (float(told[0]), float(told[1]))
         block = self.blocks[k - 1]
         return (event, explosion, valid, *((np.nan,) * 5 if block is None else map(float, block[2:])))
-
-
-def _onset(trace: np.ndarray, first: int) -> float:
-    """Sample, counted from `first`, at which a trace changes most: the least of Akaike's criterion (Maeda 1985)."""
-    squared = np.square(trace.astype(np.float64))
-    n, edge, total = len(squared), 8, np.cumsum(squared)
-    if n <= 2 * edge or not total[-1] > 0:
-        return np.nan
-    k = np.arange(edge, n - edge)
-    tiny = 1e-12 * total[-1] / n
-    before, after = total[k - 1] / k + tiny, (total[-1] - total[k - 1]) / (n - k) + tiny
-    return float(k[np.argmin(k * np.log(before) + (n - k) * np.log(after))] - first)
-
-
-def run_in_s(filters: str, rate_hz: float) -> float:
-    """How long before a block its filter begins, so that the taper is over and only DECAYED left of what was before: whole seconds."""
-    from scipy.signal import sosfilt
-
-    sos, _ = preparation.design(filters, rate_hz)
-    pulse = np.zeros(round(600 * rate_hz))
-    pulse[0] = 1
-    answer = np.abs(sosfilt(sos, pulse))
-    later = np.flatnonzero(answer > DECAYED * answer.max())
-    return float(np.ceil(TAPER_S + (later[-1] if len(later) else 0) / rate_hz))
 
 
 class Watch:
@@ -355,8 +220,8 @@ class Watch:
             self.sending = len(self.ring.newest)
             self._gather()
         for name, station in self.stations.items():
-            if any(other == sensor or other.startswith(f"{sensor}.") for other in station.sensors):
-                first, last = station.forget(begin, end)
+            if any(other == sensor or other.startswith(f"{sensor}.") for other in station.blocks.sensors):
+                first, last = station.blocks.forget(begin, end)
                 self.again.setdefault(name, set()).update(
                     range(first + 1, min(self.done.get(name, first), last + self.frame.span) + 1)
                 )
@@ -367,13 +232,13 @@ class Watch:
         groups: Mapping[str, Sequence[str]] = {name: (name,) for name in names}
         how = self.card["preparation"]
         if how["beams"]:
-            arrays = dataset.arrays_of(self.inventory, aperture_km=how["aperture_km"])
+            there = arrays.arrays_of(self.inventory, aperture_km=how["aperture_km"])
             groups = {
-                array: [n for n in names if ".".join(n.split(".")[:2]) in codes] for array, codes in arrays.items()
+                array: [n for n in names if ".".join(n.split(".")[:2]) in codes] for array, codes in there.items()
             }
         for name, sensors in groups.items():
-            if sensors and (name not in self.stations or self.stations[name].sensors != list(sensors)):
-                self.stations[name] = Station(name, sensors, self._places(sensors), self.ring, self.card, self.step_s)
+            if sensors and (name not in self.stations or self.stations[name].blocks.sensors != list(sensors)):
+                self.stations[name] = Station(sensors, self._places(sensors), self.ring, self.card, self.step_s)
                 self._track(name)
 
     def _places(self, sensors: Sequence[str]) -> np.ndarray:
@@ -391,9 +256,9 @@ class Watch:
         found = {}
         clock = max(self.ring.newest.values(), default=0) - self.patience_ns
         for name, station in self.stations.items():
-            spans = self.ring.spans(station.sensors)
+            spans = self.ring.spans(station.blocks.sensors)
             there = max(end for _, end in spans) if everything else max(min(end for _, end in spans), clock)
-            last = (there - (0 if everything else station.ahead_ns)) // self.step_ns
+            last = (there - (0 if everything else station.blocks.ahead_ns)) // self.step_ns
             if name not in self.done:
                 first = min(begin for begin, _ in spans) // self.step_ns
                 self.done[name] = min(first + int(MIN_VALID * self.frame.span) - 1, last)
@@ -408,7 +273,7 @@ class Watch:
         wanted = sorted((k, name) for name, steps in due.items() for k in steps)
         for name, steps in due.items():
             span = self.frame.span
-            self.stations[name].need(b for k in steps for b in range(k - span, k))
+            self.stations[name].blocks.need(b for k in steps for b in range(k - span, k))
         windows = [(name, k, self.stations[name].window(k)) for k, name in wanted]
         usable = [window[0] for _, _, window in windows if window]
         told: Iterator[np.ndarray] = iter(())
@@ -428,7 +293,9 @@ class Watch:
         for name, steps in due.items():
             self.done[name] = max(self.done[name], steps[-1])
             self.again.pop(name, None)
-            self.stations[name].forget_before((self.done[name] + 1) * self.step_ns - round(self.ring.length_s * 1e9))
+            self.stations[name].blocks.forget_before(
+                (self.done[name] + 1) * self.step_ns - round(self.ring.length_s * 1e9)
+            )
         self.windows, self.waiting = self.windows + len(usable), 0.0
         self._publish()
         self._tell()
@@ -442,7 +309,7 @@ class Watch:
             track.settle(self.done.get(name, 0) - 3 * self.frame.span)
 
     def _tell(self) -> None:
-        for notes in (self.ring.notes, *(station.notes for station in self.stations.values())):
+        for notes in (self.ring.notes, *(station.blocks.notes for station in self.stations.values())):
             for note in notes:
                 self.say(note)
             notes.clear()

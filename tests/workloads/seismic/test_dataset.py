@@ -55,13 +55,6 @@ def test_a_sensor_that_moved_makes_other_beams(home, tmp_path):
     assert not np.allclose(one.prepared("SI", 0)[0], other.prepared("SI", 0)[0])
 
 
-def test_p_is_that_of_taup():
-    from obspy.taup import TauPyModel
-
-    arrivals = TauPyModel("iasp91").get_travel_times(12, 2.5, dataset.FIRST_P)
-    assert dataset.p_travel_s(2.5 * 111.1949, 12.3) == pytest.approx(arrivals[0].time, abs=0.05)
-
-
 @pytest.mark.parametrize(
     ("settings", "said"),
     [({"beams": "array:aperture_km=0.01"}, "no 3 sensors"),

@@ -7,7 +7,7 @@ import pytest
 import torch
 from waveforms.seedlink_server import SeedLinkServer
 
-from geonb.waveforms import archives, streams
+from geonb.waveforms import archives, blocks, streams
 from geonb.workloads.seismic import bulletin, dataset, examples, live
 from geonb.workloads.seismic.baselines import triggers
 
@@ -98,7 +98,7 @@ def test_windows_are_those_of_the_store(array, inventory, recordings, tmp_path, 
         for trace in obspy.read(file).trim(endtime=until):
             watcher._changed(f"{trace.stats.network}.{trace.stats.station}", *watcher.ring.put(trace))
     station = watcher.stations["SI"]
-    assert len(station.sensors) == 9
+    assert len(station.blocks.sensors) == 9
     monkeypatch.setattr(station, "direction", lambda k: record.back_azimuth)
     prepared = recordings.waves(record)
     begin = np.datetime64(prepared.attrs["start"].removesuffix("Z"), "ns").astype(int) / 1e9
@@ -229,5 +229,5 @@ def test_a_step_must_hold_whole_samples(tmp_path):
 
 
 def test_how_long_filters_remember_is_asked_of_them():
-    long, short = live.run_in_s("highpass:low=0.05", 40.0), live.run_in_s("bandpass", 40.0)
+    long, short = blocks.run_in_s("highpass:low=0.05", 40.0), blocks.run_in_s("bandpass", 40.0)
     assert short < 15 < long

@@ -1,0 +1,86 @@
+"""Where sensors lie together, and how long P takes to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+FEWEST = 3  # sensors that make an array
+DEPTH_KM = 10.0  # for travel times of events whose depth nobody knows
+FIRST_P = ("p", "P", "Pn", "Pg", "Pdiff", "PKP", "PKIKP")
+
+
+def arrays_of(inventory: Any, there: set[str] | None = None, aperture_km: float = 10.0) -> dict[str, tuple[str, ...]]:
+    """Sensors that lie together, by the name that their codes begin with; single ones are no array.
+
+    Parameters
+    ----------
+    there : NET.STA of those that count; all by default
+    """
+    from scipy.cluster.hierarchy import fclusterdata
+
+    places = {
+        f"{net.code}.{s.code}": (s.latitude, s.longitude)
+        for net in inventory or []
+        for s in net
+        if there is None or f"{net.code}.{s.code}" in there
+    }
+    if len(places) < FEWEST:
+        return {}
+    names, at = list(places), np.radians(np.array(list(places.values())))
+    xyz = 6371 * np.stack(
+        [np.cos(at[:, 0]) * np.cos(at[:, 1]), np.cos(at[:, 0]) * np.sin(at[:, 1]), np.sin(at[:, 0])], -1
+    )
+    code = fclusterdata(xyz, aperture_km, criterion="distance", method="single")
+    groups: dict[str, tuple[str, ...]] = {}
+    for number in np.unique(code):
+        mine = sorted(n for n, c in zip(names, code, strict=True) if c == number)
+        if len(mine) >= FEWEST:
+            stations = [n.partition(".")[2] for n in mine]
+            same = next(
+                (
+                    stations[0][:k]
+                    for k in range(len(stations[0]), 0, -1)
+                    if all(s.startswith(stations[0][:k]) for s in stations)
+                ),
+                stations[0],
+            )
+            groups[same if same not in groups else f"{same}-{number}"] = tuple(mine)
+    return groups
+
+
+def middle_of(inventory: Any, sensors: Sequence[str]) -> tuple[float, float]:
+    """Latitude and longitude of the middle of some sensors; NaN where nobody knows."""
+    at = np.array(
+        [(s.latitude, s.longitude) for net in inventory or [] for s in net if f"{net.code}.{s.code}" in sensors]
+    )
+    if not len(at):
+        return np.nan, np.nan
+    return float(at[:, 0].mean()), float(at[0, 1] + ((at[:, 1] - at[0, 1] + 180) % 360 - 180).mean())
+
+
+@lru_cache(maxsize=8)
+def _earth(model: str) -> Any:
+    from obspy.taup import TauPyModel
+
+    return TauPyModel(model)
+
+
+@lru_cache(maxsize=100_000)
+def _travel(distance: float, depth: float, model: str) -> float:
+    found = _earth(model).get_travel_times(depth, distance, FIRST_P)
+    return min((arrival.time for arrival in found), default=np.nan)
+
+
+def p_travel_s(distance_km: float, depth_km: float = 0.0, model: str = "iasp91") -> float:
+    """Travel time of the first P (s), by TauP (Crotwell et al. 1999).
+
+    Depths are taken to a kilometre (0.1 s), which lets the Earth model be used again; an unknown depth is taken for DEPTH_KM.
+    """
+    from obspy.geodetics import kilometers2degrees
+
+    depth = DEPTH_KM if not np.isfinite(depth_km) else float(max(0, round(depth_km)))
+    return _travel(float(kilometers2degrees(distance_km)), depth, model)

@@ -1,0 +1,37 @@
+"""Where sensors lie together, and travel times, against TauP."""
+
+import pytest
+
+from geonb.waveforms import arrays
+
+
+def test_p_is_that_of_taup():
+    from obspy.taup import TauPyModel
+
+    arrivals = TauPyModel("iasp91").get_travel_times(12, 2.5, arrays.FIRST_P)
+    assert arrays.p_travel_s(2.5 * 111.1949, 12.3) == pytest.approx(arrivals[0].time, abs=0.05)
+
+
+def test_sensors_that_lie_together_are_an_array_by_the_name_that_they_share():
+    from obspy.core.inventory import Inventory, Network, Station
+
+    places = {
+        "KTA0": (69.5, 25.5),
+        "KTB1": (69.51, 25.52),
+        "KTB2": (69.49, 25.47),
+        "FAR": (60.0, 25.0),
+        "FAQ": (60.01, 25.0),
+    }
+    inventory = Inventory([Network("XX", [Station(code, lat, lon, 0) for code, (lat, lon) in places.items()])])
+    assert arrays.arrays_of(inventory) == {"KT": ("XX.KTA0", "XX.KTB1", "XX.KTB2")}  # two are no array
+    assert arrays.arrays_of(inventory, {"XX.KTA0", "XX.KTB1"}) == {}
+    assert arrays.arrays_of(inventory, aperture_km=0.5) == {}
+
+
+def test_the_middle_across_the_date_line():
+    from obspy.core.inventory import Inventory, Network, Station
+
+    inventory = Inventory([Network("XX", [Station("A", -17, 179.9, 0), Station("B", -18, -179.9, 0)])])
+    lat, lon = arrays.middle_of(inventory, ["XX.A", "XX.B"])
+    assert lat == -17.5 and abs(lon) == pytest.approx(180)
+    assert all(v != v for v in arrays.middle_of(inventory, ["XX.C"]))
