@@ -1,1 +1,1 @@
-"""Georeferenced pixels for whoever has them: grids, images, reading, stitching, polygons, COGs."""
+"""Georeferenced pixels and shapes for whoever has them: grids, images, reading, stitching, polygons, OpenStreetMap, COGs."""

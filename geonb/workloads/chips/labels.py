@@ -20,8 +20,8 @@ import numpy as np
 from geonb.base import files as base_files
 from geonb.base import project
 from geonb.base.conventions import refuse, short
-from geonb.rasters import grids, images, vectors
-from geonb.workloads.chips import cutting, osm
+from geonb.rasters import grids, images, osm, vectors
+from geonb.workloads.chips import cutting
 from geonb.workloads.chips.quadkeys import Cell
 
 if TYPE_CHECKING:

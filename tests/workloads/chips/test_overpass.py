@@ -8,7 +8,8 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from geonb.workloads.chips import osm, overpass, quadkeys
+from geonb.rasters import osm
+from geonb.workloads.chips import overpass, quadkeys
 
 CELLS = quadkeys.cells_in((24.90, 60.10, 25.02, 60.20), "xyz", 12)
 ANSWER = {

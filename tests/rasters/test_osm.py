@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import shapely
 
-from geonb.workloads.chips import osm
+from geonb.rasters import osm
 
 osmium = pytest.importorskip("osmium")
-HELSINKI = Path(__file__).parents[4] / "shared" / "data" / "chips" / "Helsinki.osm.pbf"
+HELSINKI = Path(__file__).parents[3] / "shared" / "data" / "chips" / "Helsinki.osm.pbf"
 real = pytest.mark.skipif(not HELSINKI.is_file(), reason="the extract of Helsinki is not there (../shared)")
 
 # a lake with an island in two outer pieces, a house with a courtyard, a road, a roundabout, a shop
