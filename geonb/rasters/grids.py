@@ -103,6 +103,25 @@ def bounds(transform: Affine, shape: tuple[int, int]) -> tuple[float, float, flo
     return xs[0], ys[0], xs[1], ys[1]
 
 
+def beyond_180(crs: CRS, transform: Affine, shape: tuple[int, int]) -> CRS:
+    """The CRS to warp a grid out of: its own, or, where its degrees go on beyond 180 or before -180, one that counts them so too.
+
+    PROJ brings every longitude to -180..180 else, and finds no pixel at -175 in a grid from 170 to 190.
+    """
+    west, _, east, _ = bounds(transform, shape)
+    if not crs.is_geographic or (west >= -180 - 1e-9 and east <= 180 + 1e-9):
+        return crs
+    import warnings
+
+    import pyproj
+    from rasterio.crs import CRS
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what a PROJ string leaves out: names
+        told = pyproj.CRS.from_wkt(crs.to_wkt()).to_proj4()
+    return CRS.from_string(f"{told} +lon_wrap={(west + east) / 2:.6f}")
+
+
 def lonlat_bounds(crs: CRS, area: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
     """(west, south, east, north) in degrees (OGC:CRS84) of a box in any CRS, its edges densified."""
     from rasterio.warp import transform_bounds

@@ -358,7 +358,7 @@ def onto(image: Image, crs: Any, transform: Any, shape: tuple[int, int], method:
         shape=shape,
         resampling=method or image.method or ("average" if coarser else "bilinear"),
         masked=tuple(told or fill is None for told, fill in zip(image.masked, image.fill, strict=True)),
-        from_crs=image.from_crs or image.crs,
+        from_crs=image.from_crs or grids.beyond_180(*image.grid),
     )
 
 

@@ -103,6 +103,12 @@ class Source(NamedTuple):
     catalogue: str
     date: str
 
+    @property
+    def name(self) -> str:
+        """The file's stem; of an ARD file, whose stem all tiles of a strip share, its square and the catalogue id."""
+        ard = _ard(self.image)
+        return Cell(ard[2], int(ard[1])).name(self.catalogue) if ard else self.image.name
+
 
 def lattice_of(image: Image, grid: str = "xyz", zoom: int = 17, size: int = 256) -> Lattice:
     """The smallest rectangle of chips that covers an image.
@@ -270,7 +276,7 @@ def cut_chips(
     Returns
     -------
     GeoDataFrame in OGC:CRS84, sorted by name: name (of the picture), quadkey, zone (0 on xyz), zoom, catalogue, date, source,
-        valid (share of pixels), data (none, partial, all), geometry
+        valid (share of pixels), data (none, partial, all), geometry; in its attrs `notes`, what was taken for granted
 
     Raises
     ------
@@ -281,7 +287,8 @@ def cut_chips(
     settings = {"grid": grid, "zoom": zoom, "size": size, "form": form, "quality": None if form == "png" else quality,
                 "bands": bands, "rescale": list(rescale) if rescale else None, "resampling": resampling}  # fmt: skip
     _check(settings)
-    sources = open_sources(rasters, settings, catalog, dates)
+    notes: list[str] = []
+    sources = open_sources(rasters, settings, catalog, dates, notes)
     with base_files.locked(folder / DONE / "lock"):
         _claim(folder, settings)
         scenes = _scenes(sources)
@@ -297,7 +304,7 @@ def cut_chips(
             pass
         for left in (folder / DONE).glob("*.partial"):  # by a kill
             left.unlink(missing_ok=True)
-        return _write_manifest(folder, [(task[0], task[-1]) for task in tasks], settings)
+        return _write_manifest(folder, [(task[0], task[-1]) for task in tasks], settings, notes)
 
 
 def _check(settings: Mapping[str, Any]) -> None:
@@ -316,28 +323,29 @@ def open_sources(
     settings: Mapping[str, Any],
     catalog: str | Mapping[str, str] | None = None,
     dates: Mapping[str, str] | None = None,
+    notes: list[str] | None = None,
 ) -> list[Source]:
-    """The images that are to be cut, each with its place on the grid, catalogue id and date; see `cut_chips`."""
+    """The images that are to be cut, each with its place on the grid, catalogue id and date; see `cut_chips`.
+
+    What was taken for granted is added to `notes`.
+    """
     faults: list[str] = []
     sources: list[Source] = []
-    for path in files_in(rasters, faults):
+    for path in files_in(rasters, faults, [] if notes is None else notes):
         try:
             image = images.open_image(path, settings["bands"])
             _check_picture(image, settings)
-            lattice = lattice_of(image, settings["grid"], settings["zoom"], settings["size"])
-            ard = ARD_FILE.fullmatch(path.absolute().as_posix())
-            if ard and settings["grid"] == "ard" and lattice.zone == int(ard[1]):
-                lattice = _without_apron(lattice, ard[2])
-            name = _given(catalog, path) or (ard[4] if ard else path.stem)
-            name = re.sub(r"[^\w.-]+", "-", name)
-            date = _given(dates, path) or (dates or {}).get(name) or (ard[3] if ard else "")
-            sources.append(Source(image, lattice, name, date))
+            source = placed(image, settings["grid"], settings["zoom"], settings["size"])
+            name = re.sub(r"[^\w.-]+", "-", _given(catalog, path) or source.catalogue)
+            date = _given(dates, path) or str((dates or {}).get(name, "")) or source.date
+            _check_date(date, path)
+            sources.append(source._replace(catalogue=name, date=date))
         except ValueError as error:
             faults.append(str(error))
     if catalog is None:
         homes: dict[str, list[Path]] = {}
         for source in sources:
-            if not ARD_FILE.fullmatch(source.image.paths[0].absolute().as_posix()):
+            if not _ard(source.image):
                 homes.setdefault(source.catalogue, []).append(source.image.paths[0])
         faults += [
             f"{', '.join(map(str, same))} would have one catalogue id, {name}. Give ids as `catalog`, one for all if they are one strip"
@@ -348,8 +356,33 @@ def open_sources(
     return sources
 
 
-def files_in(rasters: str | Sequence[str | Path], faults: list[str]) -> list[Path]:
-    """The rasters that are named: files, those in folders and below, globs; tiles as mosaics, one for each zoom."""
+def placed(image: Image, grid: str, zoom: int, size: int) -> Source:
+    """An image on the grid of its chips. Of an ARD file its own square, without the apron around it, whose pixels are those of its
+    neighbours; and the catalogue id and the date that its path says, of others the file's stem and none."""
+    lattice, ard = lattice_of(image, grid, zoom, size), _ard(image)
+    if ard is None:
+        return Source(image, lattice, image.paths[0].stem, "")
+    _check_date(ard[3], image.paths[0])
+    own = grid == "ard" and lattice.zone == int(ard[1])
+    return Source(image, _without_apron(lattice, ard[2]) if own else lattice, ard[4], ard[3])
+
+
+def _ard(image: Image) -> re.Match[str] | None:
+    """Zone, quadkey, date and catalogue id of a file that is named and laid as ARD's."""
+    return ARD_FILE.fullmatch(image.paths[0].absolute().as_posix())
+
+
+def _check_date(date: str, path: Path) -> None:
+    import pandas as pd
+
+    try:
+        pd.to_datetime(date or None, format="ISO8601", utc=True)
+    except ValueError:
+        raise ValueError(f"{path}: {date!r} is no date. Give one by ISO 8601, as 2023-11-12") from None
+
+
+def files_in(rasters: str | Sequence[str | Path], faults: list[str], notes: list[str]) -> list[Path]:
+    """The rasters that are named: files, those in folders and below, globs; tiles as mosaics, one for each zoom, which notes tell."""
     parts = project.split_files(rasters) if isinstance(rasters, str) else [str(part) for part in rasters]
     found: list[Path] = []
     for part in parts:
@@ -368,7 +401,9 @@ def files_in(rasters: str | Sequence[str | Path], faults: list[str]) -> list[Pat
         found += inside
         faults += [f"rasters: no raster lies in {home} (looked for {', '.join(RASTERS)})"] * (not inside)
     try:
-        return tiles.gather(list(dict.fromkeys(found)), zooms="each")[0]
+        gathered, said = tiles.gather(list(dict.fromkeys(found)), zooms="each")
+        notes += said
+        return gathered
     except ValueError as error:
         faults.append(str(error))
         return []
@@ -401,7 +436,7 @@ def _check_picture(image: Image, settings: Mapping[str, Any]) -> None:
 
 
 def _without_apron(lattice: Lattice, quadkey: str) -> Lattice:
-    """The chips of an ARD file's own square: around it its pixels are those of its neighbours."""
+    """The chips of an ARD file's own square."""
     _, x, y = tiles.tile_of_quadkey(quadkey)
     times = 2 ** (lattice.zoom - len(quadkey)) if lattice.zoom >= len(quadkey) else 0
     if not times:
@@ -537,7 +572,9 @@ def _save(inputs: np.ndarray, valid: np.ndarray, folder: Path, name: str, settin
     partial.replace(folder / name)
 
 
-def _write_manifest(folder: Path, parts: list[tuple], settings: Mapping[str, Any]) -> gpd.GeoDataFrame:
+def _write_manifest(
+    folder: Path, parts: list[tuple], settings: Mapping[str, Any], notes: list[str]
+) -> gpd.GeoDataFrame:
     """The manifest and the index of what holds no data, of the batches that were cut."""
     import geopandas as gpd
     import pandas as pd
@@ -556,7 +593,10 @@ def _write_manifest(folder: Path, parts: list[tuple], settings: Mapping[str, Any
                          "zoom": cell.zoom, "catalogue": source.catalogue, "date": source.date or None,
                          "source": str(source.image.paths[0]), "valid": share, "data": DATA[(share > 0) + (share == 1)]})  # fmt: skip
     frame = gpd.GeoDataFrame(rows, geometry=quadkeys.footprints(cells), crs="OGC:CRS84")
-    frame["date"] = pd.to_datetime(frame["date"], format="ISO8601").astype("datetime64[ms]")
+    frame["date"] = (
+        pd.to_datetime(frame["date"], format="ISO8601", utc=True).dt.tz_localize(None).astype("datetime64[ms]")
+    )
+    frame.attrs["notes"] = notes
     frame = frame.sort_values("name", ignore_index=True)
     base_files.write_json(folder / NODATA, dict(zip(frame["name"], frame["data"], strict=True)))
     with base_files.whole_file(folder / MANIFEST) as partial:

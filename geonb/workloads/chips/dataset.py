@@ -188,23 +188,22 @@ def open_imagery(
             "images = None: say which imagery these labels are for, for instance images=ortho.tif or images=tiles/"
         )
     faults: list[str] = []
-    opened: list[Image] = []
-    lattices: list[Lattice] = []
-    for path in cutting.files_in(rasters, faults):
+    notes: list[str] = []
+    found: list[cutting.Source] = []
+    for path in cutting.files_in(rasters, faults, notes):
         try:
             image = images.open_image(path, bands)
             level = native_zoom(image, grid, size) if zoom is None else zoom
-            lattices.append(cutting.lattice_of(image, grid, level, size))
-            opened.append(image)
+            found.append(cutting.placed(image, grid, level, size))
         except ValueError as error:
             faults.append(str(error))
-    faults += _unlike(opened)
+    faults += _unlike([source.image for source in found])
     refuse("These images cannot be cut into chips", faults)
-    names = unique([image.name for image in opened])
-    strips = tuple(Strip(name, image, lattice) for name, image, lattice in zip(names, opened, lattices, strict=True))
-    facts.setdefault("channels", tuple({"name": channel, "units": "1"} for channel in opened[0].channels))
+    names = unique([source.name for source in found])
+    strips = tuple(Strip(name, s.image, s.lattice, s.date) for name, s in zip(names, found, strict=True))
+    facts.setdefault("channels", tuple({"name": channel, "units": "1"} for channel in found[0].image.channels))
     facts.setdefault("name", names[0] if len(names) == 1 else f"{names[0]}-and-{len(names) - 1}-more")
-    return Imagery(strips, grid, size, **facts)
+    return Imagery(strips, grid, size, **facts | {"notes": (*notes, *facts.get("notes", ()))})
 
 
 def native_zoom(image: Image, grid: str, size: int) -> int:

@@ -231,6 +231,7 @@ def _preparation(imagery: Imagery, contents: dict[Path, list]) -> dict:
                 "columns": [s.lattice.columns.start, s.lattice.columns.stop], "rows": [s.lattice.rows.start, s.lattice.rows.stop],
                 "south": s.lattice.south,
             }
+            | ({"date": s.date} if s.date else {})
             for s in imagery.strips
         ],
     }  # fmt: skip

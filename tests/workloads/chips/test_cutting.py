@@ -159,6 +159,9 @@ def test_ard_files_lose_their_apron_and_say_their_date(tmp_path):
     assert all(key.startswith(tile.quadkey) for key in table["quadkey"])
     assert set(table["catalogue"]) == {"10300100A"} and set(table["date"].astype(str)) == {"2021-05-04"}
     assert quadkeys.source_of(table["name"][0], tmp_path / "ard") == path
+    with pytest.raises(ValueError, match=r"10300100A-visual\.tif: 'last May' is no date\. Give one by ISO 8601"):
+        cutting.cut_chips("ard", tmp_path / "dated", grid="ard", zoom=14, size=SIZE, dates={"10300100A": "last May"})
+    assert not (tmp_path / "dated").exists(), "told before anything is cut"
 
 
 @pytest.mark.parametrize(("form", "size"), [("jpg", 64), ("webp", 64), ("png", 48)])
@@ -218,6 +221,7 @@ def test_a_zoom_of_tiles_becomes_a_mosaic_of_its_own(tmp_path):
         Picture.fromarray(np.full((32, 32, 3), z * 5, np.uint8)).save(path)
     table = cutting.cut_chips("tiles", tmp_path / "chips", zoom=19, size=32, form="png", processes=1)
     assert sorted(table["catalogue"]) == ["tiles-19", "tiles-19", "tiles-20"]
+    assert len(table.attrs["notes"]) == 2 and all("placed by their names" in note for note in table.attrs["notes"])
     assert {int(pixels[0, 0, 0]) for pixels in chips_of(tmp_path / "chips").values()} == {95, 100}
 
 
@@ -283,3 +287,22 @@ def test_real_tiles_come_out_as_they_are(tmp_path):
     name = table[(table["quadkey"] == key) & table["catalogue"].str.contains("-20")]["name"].iloc[0]
     with rasterio.open(one) as theirs:  # JPEG, whatever its name: decoders differ by a grey value
         assert (theirs.read().transpose(1, 2, 0) == np.asarray(Picture.open(tmp_path / "chips" / name))[..., :3]).all()
+
+
+@pytest.mark.parametrize("west", [179.5, -180.5])
+def test_degrees_that_go_on_beyond_180_are_cut_on_both_sides(tmp_path, west):
+    """A pixel holds its column's number, by which each chip's ground is found again, past any warp."""
+    number = np.arange(1, 201, dtype=np.uint8)[None, :].repeat(40, 0)
+    raster = write(tmp_path / "fiji.tif", number, "EPSG:4326", (west, -16.9), 0.005)
+    for grid in quadkeys.GRIDS:
+        table = cutting.cut_chips([raster], tmp_path / grid, grid=grid, zoom=12, size=32, form="png", processes=1)
+        cut = chips_of(tmp_path / grid)
+        seen = np.unique(np.concatenate([p[..., 0][p[..., -1] > 0].ravel() for p in cut.values() if p.ndim == 3]))
+        assert (table["data"] != "none").all() and {1, 100, 101, 200} <= set(seen.tolist()), grid
+        for name, pixels in cut.items():
+            cell, _ = quadkeys.read_name(name)
+            (x0, _, x1, _), half = cell.footprint.bounds, pixels.shape[0] // 2
+            lon = (x0 + x1) / 2
+            told = pixels[half, half] if pixels.ndim == 2 else pixels[half, half, 0] * (pixels[half, half, -1] > 0)
+            if told:
+                assert abs(((lon - west) % 360) / 0.005 - told) < 3, (grid, name)

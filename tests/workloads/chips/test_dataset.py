@@ -3,10 +3,14 @@
 import geopandas as gpd
 import numpy as np
 import pytest
+import rasterio
 import shapely
 from made_rasters import class_map
+from PIL import Image as Picture
+from rasterio.transform import from_origin
 
-from geonb.workloads.chips import dataset, labels, quadkeys
+from geonb.rasters import grids
+from geonb.workloads.chips import dataset, labels, quadkeys, store
 
 
 def house(path, lon, lat, **columns):
@@ -49,3 +53,50 @@ def test_a_shapefile_stands_for_all_of_its_files(tmp_path):
     said = {file.suffix for file in dataset.files_named(f"{tmp_path / 'roofs.shp'}:all=house", tmp_path)}
     assert {".shp", ".shx", ".dbf", ".prj"} <= said
     assert np.all([file.exists() for file in dataset.files_named(str(tmp_path), tmp_path)])
+
+
+def ard_file(folder, tile, date, apron_m=160.0, pixel_m=20.0):
+    """A file as Maxar names and lays them: the square, and around it what is its neighbours'."""
+    (west, _, _, north), side = tile.bounds, round((5000 + 2 * apron_m) / pixel_m)
+    path = folder / f"{tile.zone:02d}" / tile.quadkey / date / "10300100A-visual.tif"
+    path.parent.mkdir(parents=True)
+    place = from_origin(west - apron_m, north + apron_m, pixel_m, pixel_m)
+    with rasterio.open(path, "w", "GTiff", side, side, 3, tile.crs, place, "uint8") as file:
+        file.write(np.full((3, side, side), 7, np.uint8))
+    return path
+
+
+def test_a_folder_of_ard_keeps_dates_and_ids_and_no_apron(tmp_path):
+    """As `cut_chips` has it: two neighbours of one strip share no chip, and each says when it was taken."""
+    first = quadkeys.cells_at(15.3, 47.85, "ard", 12)[0]
+    tiles = [quadkeys.cell_at(33, 12, first.tile.x + i, first.tile.y) for i in (0, 1)]
+    for tile in tiles:
+        ard_file(tmp_path / "ard", tile, "2021-05-04")
+    imagery = dataset.open_imagery(str(tmp_path / "ard"), "ard", 15, 64)
+    assert [strip.name for strip in imagery.strips] == [f"{tile.label}_10300100A" for tile in tiles]
+    assert [strip.date for strip in imagery.strips] == ["2021-05-04"] * 2
+    cells = [s.lattice.cell(x, y) for s in imagery.strips for x in s.lattice.columns for y in s.lattice.rows]
+    assert len(set(cells)) == len(cells) == 2 * 64 and {cell.parent(12) for cell in cells} == set(tiles)
+    samples = store.write_store(imagery, dataset.Labelling(*covered(tmp_path, imagery)), root=tmp_path)
+    assert set(samples.index["time"].astype(str)) == {"2021-05-04"}
+
+
+def covered(folder, imagery):
+    """A class raster that covers all of some imagery, as labels."""
+    boxes = [
+        grids.lonlat_bounds(s.lattice.crs, grids.bounds(s.lattice.transform, s.lattice.shape)) for s in imagery.strips
+    ]
+    west, south, east, north = *np.min(boxes, 0)[:2], *np.max(boxes, 0)[2:]
+    place = from_origin(west - 0.01, north + 0.01, 1e-3, 1e-3)
+    shape = (int((north - south) / 1e-3) + 21, int((east - west) / 1e-3) + 21)
+    with rasterio.open(folder / "cover.tif", "w", "GTiff", shape[1], shape[0], 1, 4326, place, "uint8") as file:
+        file.write(np.ones((1, *shape), np.uint8))
+    return str(folder / "cover.tif"), (folder / "cover.tif",), {1: "land"}
+
+
+def test_what_was_taken_for_granted_of_tiles_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for x in (315878, 315879):
+        Picture.fromarray(np.full((32, 32, 3), 9, np.uint8)).save(tmp_path / f"OAM-{x}-264050-19.png")
+    notes = dataset.open_imagery(str(tmp_path), "xyz", 19, 32, notes=("ours",)).notes
+    assert len(notes) == 2 and "2 tiles were placed by their names" in notes[0] and notes[1] == "ours"
