@@ -8,6 +8,7 @@ is counted and said, and the rest is kept.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geonb.base.conventions import short
+from geonb.rasters import vectors
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -51,6 +53,15 @@ class Elements:
     extent: Any = None
     lacks: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def box(self) -> Any:
+        """The box around all nodes and ways, in OGC:CRS84."""
+        import shapely
+
+        places = np.array([place for _, _, place in self.nodes]).reshape(-1, 2)
+        lines = np.array([line for _, line, _ in self.ways.values()], object)
+        return shapely.box(*shapely.total_bounds(np.concatenate([shapely.points(places), lines])))
+
 
 def read_osm(paths: str | Path | Sequence[str | Path]) -> gpd.GeoDataFrame:
     """What extracts hold on the ground, each thing once.
@@ -79,23 +90,80 @@ def read_elements(path: str | Path) -> Elements:
     Raises
     ------
     ValueError
-        If it cannot be read as one.
+        If it cannot be read as one, or its server said that a part is missing.
     """
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"There is no OpenStreetMap extract {path}")
     if path.suffix.lower() in BINARY:
         return _read_binary(path)
+    content: Any = None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         every = content.get("elements")
         every = [e for k in ("nodes", "ways", "relations") for e in content[k]] if every is None else every
-        return _from_json(every, content.get("bounds"))
+        found = _from_json(every, content.get("bounds"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path} is no Overpass JSON ({type(error).__name__}: {short(error)}). Give a file with `elements` as Overpass answers it, "
             "an osm_data.json with nodes, ways and relations, or an .osm.pbf"
         ) from None
+    if said := broken_off(content):
+        raise ValueError(
+            f"{path} is a part only, of which nobody knows what it lacks: {said}. Ask Overpass again, with a longer [timeout:...], or "
+            "box by box"
+        )
+    return found
+
+
+def broken_off(content: Mapping[str, Any]) -> str:
+    """What an Overpass server says of an answer that it did not finish, in its `remark`; empty where it is whole."""
+    remark = str(content.get("remark", ""))
+    return remark.strip() if re.search("error|timed? ?out|out of memory", remark, re.IGNORECASE) else ""
+
+
+def read_extent(path: str | Path) -> Any:
+    """The area that an extract was cut along: polygons of a vector file, or an Osmosis filter (.poly), as osmium takes them.
+
+    Returns
+    -------
+    polygon or multipolygon in OGC:CRS84
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read, has no CRS, or holds no area.
+    """
+    import shapely
+
+    path = Path(path)
+    if path.suffix.lower() == ".poly":
+        shapes = _read_poly(path)
+    else:
+        frame = vectors.read_frame(path)
+        vectors.check_crs(path, frame)
+        shapes = vectors.usable(frame)[0]
+    area = shapely.union_all(shapes[shapely.get_dimensions(shapes) == 2])
+    if area.is_empty:
+        raise ValueError(f"{path} holds no polygon. Give the area that was mapped, as the extract was cut along it")
+    return area
+
+
+def _read_poly(path: Path) -> np.ndarray:
+    """The area of a .poly file, its rings named !... cut out (wiki.openstreetmap.org/wiki/Osmosis/Polygon_Filter_File_Format)."""
+    import shapely
+
+    rings: dict[bool, list[Any]] = {False: [], True: []}
+    try:
+        _, _, text = path.read_text(encoding="utf-8").partition("\n")
+        for section in re.split(r"^END\s*$", text, flags=re.MULTILINE):
+            name, *lines = section.strip().splitlines() or [""]
+            if lines:
+                places = [[float(number) for number in line.split()] for line in lines]
+                rings[name.startswith("!")].append(shapely.make_valid(shapely.Polygon(places)))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} is no .poly file ({short(error)}). Give one, or polygons as GeoJSON") from None
+    return np.array([shapely.union_all(rings[False]).difference(shapely.union_all(rings[True]))])
 
 
 def _read_binary(path: Path) -> Elements:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import geopandas as gpd
 import pytest
 import shapely
 
@@ -175,6 +176,43 @@ def test_empty_and_other_files_say_so(tmp_path):
         osm.read_osm(tmp_path / "e.osm.pbf")
     with pytest.raises(ValueError, match="There is no OpenStreetMap extract"):
         osm.read_osm(tmp_path / "gone.pbf")
+
+
+@pytest.mark.parametrize(
+    "remark", ['runtime error: Query timed out in "query" at line 3 after 25 seconds.', "Timeout is 180s", "x"]
+)
+def test_an_answer_that_its_server_did_not_finish_is_refused(tmp_path, remark):
+    path = tmp_path / "part.json"
+    path.write_text(json.dumps(overpass("geom") | {"remark": remark}))
+    if remark == "x":
+        assert len(osm.read_osm(path)) > 3, "other remarks are none of ours"
+    else:
+        with pytest.raises(ValueError, match=f"(?s)part\\.json is a part only.*{remark[:20]}.*longer"):
+            osm.read_osm(path)
+
+
+def test_the_area_that_an_extract_was_cut_along(tmp_path):
+    """A square with a hole and an island in it, as .poly and as GeoJSON: osmium itself cuts along the same."""
+    rings = {"1": (0, 0, 9, 9), "!2": (3, 3, 6, 6), "3": (4, 4, 5, 5)}
+    lines = ["none"]
+    for name, (west, south, east, north) in rings.items():
+        corners = [(west, south), (east, south), (east, north), (west, north), (west, south)]
+        lines += [name, *(f"   {x:.4E}  {y:.4E}" for x, y in corners), "END"]
+    path = tmp_path / "area.poly"
+    path.write_text("\n".join([*lines[:-6], "END", ""]))  # without the island
+    square = shapely.box(0, 0, 9, 9).difference(shapely.box(3, 3, 6, 6))
+    assert osm.read_extent(path).equals(square)
+    gpd.GeoDataFrame(geometry=[square], crs=4326).to_crs(3857).to_file(tmp_path / "area.gpkg")
+    assert osm.read_extent(tmp_path / "area.gpkg").symmetric_difference(square).area < 1e-9
+    gpd.GeoDataFrame(geometry=[shapely.Point(0, 0)], crs=4326).to_file(tmp_path / "point.geojson")
+    (tmp_path / "odd.poly").write_text("none\n1\n  a b\nEND\nEND\n")
+    for name, told in (
+        ("point.geojson", "holds no polygon"),
+        ("odd.poly", "is no .poly file"),
+        ("gone.poly", "is no .poly file"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            osm.read_extent(tmp_path / name)
 
 
 @real

@@ -43,7 +43,8 @@ RECORD = Workload(
             check="geonb.workloads.chips.dataset:files_named",
         ),
         "labels": Parameter(
-            "extract.osm.pbf, Overpass .json, polygons.geojson:all=building or :column=kind, or a class raster",
+            "extract.osm.pbf, Overpass .json, polygons.geojson:all=building or :column=kind, or a class raster; extent=FILE: where all is "
+            "mapped",
             files=True,
             check="geonb.workloads.chips.dataset:files_named",
         ),

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -126,7 +126,7 @@ def lattice_of(image: Image, grid: str = "xyz", zoom: int = 17, size: int = 256)
         If the image reaches beyond the grid, or too far beyond a UTM zone, or is wider than quadkeys.MOST chips.
     """
     quadkeys.check_grid(grid, zoom)
-    here = _lonlat_box(image)
+    here = lonlat_box(image)
     zone, south, box = _on_xyz(image, here) if grid == "xyz" else _on_ard(image, here)
     columns, rows = quadkeys.span(zone, zoom, box)
     if len(columns) * len(rows) > quadkeys.MOST:
@@ -137,7 +137,7 @@ def lattice_of(image: Image, grid: str = "xyz", zoom: int = 17, size: int = 256)
     return Lattice(zone, zoom, size, columns, rows, south)
 
 
-def _lonlat_box(image: Image) -> tuple[float, float, float, float]:
+def lonlat_box(image: Image) -> tuple[float, float, float, float]:
     """(west, south, east, north) of an image in degrees; east beyond 180 where it crosses that."""
     from rasterio.warp import transform_bounds
 
@@ -191,14 +191,14 @@ def _on_ard(image: Image, here: tuple[float, float, float, float]) -> tuple[int,
 
 
 def warped(
-    image: Image, lattice: Lattice, rows: range | None = None, resampling: str | None = None
+    image: Image, lattice: Lattice, rows: Iterable[int] | None = None, resampling: str | None = None
 ) -> Generator[tuple[int, np.ndarray, np.ndarray]]:
     """Read an image on the chips' grid, a row of chips at a time; without a warp where its pixels lie there already.
 
     Parameters
     ----------
     lattice : of `lattice_of`, or any other rectangle
-    rows : range, optional
+    rows : ints that rise, optional
         Rows of the grid; all of the lattice by default.
     resampling : str, optional
         See :func:`geonb.rasters.images.onto`.

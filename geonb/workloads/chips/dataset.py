@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -76,7 +77,10 @@ class Labelling:
     @property
     def is_osm(self) -> bool:
         """Whether labels come from OpenStreetMap's own files."""
-        return any(kind_of(file, {}) == "osm" for file in self.files)
+        return any(
+            kind_of(Path(name), options) == "osm"
+            for name, options in map(label_options, project.split_files(self.labels))
+        )
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -120,7 +124,10 @@ def read_labels(labels: str | None, classes: str | None = None, min_share: float
             "labels = None: say what is on the chips, for instance labels=city.osm.pbf or roofs.geojson:all=building"
         )
     faults: list[str] = []
-    files = project.expand_files([label_options(item)[0] for item in project.split_files(labels)], faults, "labels")
+    said = [label_options(item) for item in project.split_files(labels)]
+    files = project.expand_files([name for name, _ in said], faults, "labels")
+    if extents := [options["extent"] for _, options in said if "extent" in options]:
+        files += project.expand_files(extents, faults, "extent")
     table: str | dict[int, str] | None = classes
     if classes and "=" in classes:
         pairs = [part.partition("=") for part in classes.split(",")]
@@ -150,7 +157,8 @@ def files_named(value: str, root: Path) -> list[Path]:
     ValueError
         If a part of it names none.
     """
-    found = project.find_files(value, root)
+    extents = re.findall(r"[:,]\s*extent=([^,]+)", value)
+    found = project.find_files(value, root) | project.find_files(",".join(extents), root)
     if missing := [part for part, paths in found.items() if not paths and "://" not in part]:
         raise ValueError(f"no such file: {', '.join(missing)} (looked from {root})")
     paths = [path for some in found.values() for path in some]

@@ -3,6 +3,7 @@
 A class is on a chip if its areas cover at least `min_share` of the chip, its lines run over at least `min_length_m` metres of it,
 or a point of it lies there. Areas of one class count together (each for itself: where two overlap, twice). Where an extract does
 not say anything of a part of a chip, what was found is on it, and of all else nothing is known (NA).
+Each class is known where those files that tell of it are known to cover, and nowhere else.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -32,6 +34,7 @@ THIRTEEN = Path(__file__).with_name("labels.yaml")  # the classes of the origina
 MIN_SHARE, MIN_LENGTH_M = 0.01, 10.0
 METRES = 6_371_008.8 * np.pi / 180  # a degree of a great circle
 CHUNK = 20_000  # chips that are joined at once
+ABREAST = 64  # columns of chips whose class raster is read at once
 HAIR_DEG = 1e-6  # by which an extent may fall short of a chip
 # The keys that most things have (taginfo.openstreetmap.org/keys), against which a misspelt one is noticed.
 KEYS = frozenset(re.findall(r"\w+", """
@@ -86,8 +89,22 @@ def read_classes(path: str | Path = THIRTEEN) -> Classes:
             faults.append(f'line {line}: {name} needs keys, as {{landuse: [forest], natural: "*"}}')
             continue
         classes[name] = _keys(node, name, faults)
+    faults += name_faults(classes)
     refuse(f"{path} cannot be used", faults)
     return classes
+
+
+def name_faults(names: Iterable[str]) -> list[str]:
+    """What names of classes may not be: the same but for great letters, as columns of a GeoPackage are, and with commas in them."""
+    same: dict[str, list[str]] = {}
+    for name in names:
+        same.setdefault(name.casefold(), []).append(name)
+    faults = [f"{' and '.join(alike)} are one name in a GeoPackage, which knows no great letters. Rename one" for alike in same.values()
+              if len(alike) > 1]  # fmt: skip
+    commas = [name for alike in same.values() for name in alike if "," in name]
+    return faults + [
+        f"{name!r}: labels of a chip are listed with commas. Write {name.replace(',', ' /')!r}" for name in commas
+    ]
 
 
 def _keys(node: Any, label: str, faults: list[str]) -> dict[str, frozenset[str] | None]:
@@ -139,12 +156,13 @@ def label_chips(
     ----------
     chips : GeoDataFrame in OGC:CRS84 with `name`, as `cutting.cut_chips` gives it; for a class raster also `quadkey` and `zone`
     labels : extracts (.osm.pbf, Overpass JSON, osm_data.json), a vector file with its classes (``file.geojson:all=building``,
-        ``file.gpkg:column=kind,layer=main``), or a class raster
+        ``file.gpkg:column=kind,layer=main``), or a class raster; files that a glob names tell of the same classes. Both but the last may
+        be told where all is mapped, by polygons or an Osmosis .poly: ``city.osm.pbf:extent=area.geojson``
     classes : YAML of labels for OpenStreetMap, the original's thirteen by default; {code: name} for a class raster
     min_share, min_length_m : share of the chip's area, 0-1; m
     extent : polygon in OGC:CRS84, optional
-        Where all is mapped. By default what the extract says; of files that do not say it, the box around what they hold, with a
-        note; for a raster wherever it has data.
+        Where all is mapped, whatever files say. By default what is said of each, else the box in the extract's header; of files that do
+        not say it, the box around what they hold, with a note; for a raster wherever it has data.
 
     Returns
     -------
@@ -159,17 +177,16 @@ def label_chips(
     import pandas as pd
 
     files = _files(labels)
-    kind = kind_of(*files[0])
     notes: list[str] = []
-    if kind == "raster":
-        names: Mapping[str, Any] = {str(name): code for code, name in _coded(files[0][0], classes).items()}
-        values = raster_labels(chips, [path for path, _ in files], list(names.values()), min_share)
+    if files[0].kind == "raster":
+        names: Mapping[str, Any] = {str(name): code for code, name in _coded(files[0].path, classes).items()}
+        values = raster_labels(chips, [file.path for file in files], list(names.values()), min_share)
         notes.append(f"Labels are shares of a class raster ({min_share:g} of a chip and more).")
     else:
         things, numbers, names, known = (
-            _osm_things(files, classes, notes) if kind == "osm" else _vector_things(files, notes)
+            _osm_things(files, classes, notes) if files[0].kind == "osm" else _vector_things(files, notes)
         )
-        known = known if extent is None else extent
+        known = known if extent is None else [extent] * len(names)
         values = joined(chips, things, numbers, len(names), known, min_share=min_share, min_length_m=min_length_m)
     if unknown := int((values < 0).any(axis=1).sum()):
         notes.append(
@@ -177,8 +194,9 @@ def label_chips(
         )
     table = pd.DataFrame(values, columns=list(names)).astype("Int8").mask(values < 0)
     table.insert(0, "Feature", chips["name"].to_numpy())
-    sums = [base_files.fingerprint(path)["sha256"] for path, _ in files]
-    settings = [min_share, min_length_m, None if extent is None else extent.wkt, [options for _, options in files]]
+    read = [path for file in files for path in (file.path, file.extent) if path is not None]
+    sums = [base_files.fingerprint(path)["sha256"] for path in read]
+    settings = [min_share, min_length_m, None if extent is None else extent.wkt, [file.options for file in files]]
     said = {
         label: {k: v and sorted(v) for k, v in keys.items()} if isinstance(keys, dict) else str(keys)
         for label, keys in names.items()
@@ -187,7 +205,7 @@ def label_chips(
     return table
 
 
-def check(labels: str, classes: str | Path | Mapping[int, str] | None = None) -> None:
+def check(labels: str | Sequence[str], classes: str | Path | Mapping[int, str] | None = None) -> None:
     """Refuse what `label_chips` would, but for what a join tells: before hours of imagery are read.
 
     Raises
@@ -195,41 +213,64 @@ def check(labels: str, classes: str | Path | Mapping[int, str] | None = None) ->
     ValueError
     """
     files = _files(labels)
-    if (kind := kind_of(*files[0])) == "osm":
+    if files[0].kind == "osm":
         if isinstance(classes, Mapping):
             raise ValueError(
-                f"classes = {dict(classes)} are a class raster's, and {files[0][0]} is no raster: give a YAML of labels, or none"
+                f"classes = {dict(classes)} are a class raster's, and {files[0].path} is no raster: give a YAML of labels, or none"
             )
         read_classes(THIRTEEN if classes is None else classes)
-    for file in files:
-        if kind == "vector":
-            _read_vector(*file, [])
-        elif kind == "raster":
-            _coded(file[0], classes)
-            images.open_image(file[0])
+        for file in files:
+            file.area()
+    elif files[0].kind == "vector":
+        _vector_things(files, [])
+    else:
+        _coded(files[0].path, classes)
+        for file in files:
+            _class_raster(file.path)
 
 
 def _coded(path: Path, classes: Any) -> Mapping[int, str]:
     """The classes of a class raster, code -> name."""
     if isinstance(classes, Mapping):
+        refuse(f"classes = {dict(classes)} cannot be used", name_faults(map(str, classes.values())))
         return classes
     raise ValueError(f"{path} is a class raster: give its classes as code and name, for instance 1=forest,2=water")
 
 
-def _files(labels: str | Path | Sequence[str | Path]) -> list[tuple[Path, dict[str, str]]]:
+class File(NamedTuple):
+    """A file of labels: what is said of it, where all is mapped (None: nobody said), and the number of the part that names it."""
+
+    path: Path
+    options: dict[str, str]
+    extent: Path | None
+    part: int
+
+    @property
+    def kind(self) -> str:
+        """osm, vector or raster."""
+        return kind_of(self.path, self.options)
+
+    def area(self) -> Any:
+        """The polygon that was said to be mapped, in OGC:CRS84, or None."""
+        return None if self.extent is None else osm.read_extent(self.extent)
+
+
+def _files(labels: str | Path | Sequence[str | Path]) -> list[File]:
     """The files of labels, with what is said of each; all of one kind."""
     if isinstance(labels, str):
         items = project.split_files(labels)
     else:
         items = [str(labels)] if isinstance(labels, Path) else [str(item) for item in labels]
     faults: list[str] = []
-    files = [
-        (path, options)
-        for name, options in map(options_of, items)
-        for path in project.expand_files([name], faults, "labels")
-    ]
-    if len(kinds := {kind_of(*file) for file in files}) > 1:
+    files: list[File] = []
+    for part, (name, options) in enumerate(map(options_of, items)):
+        extents = project.expand_files([options["extent"]], faults, "extent") if "extent" in options else []
+        found = project.expand_files([name], faults, "labels")
+        files += [File(path, options, extents[0] if extents else None, part) for path in found]
+    if len(kinds := {file.kind for file in files}) > 1:
         faults.append(f"labels = {labels!r}: files of several kinds ({', '.join(sorted(kinds))}). Give those of one")
+    faults += [f"{file.path} is a raster, of which nothing is to be said: take {','.join(file.options)} away" for file in files
+               if file.kind == "raster" and file.options]  # fmt: skip
     refuse("These labels cannot be used", faults or ["labels: no file is named"] * (not files))
     return files
 
@@ -238,25 +279,28 @@ def options_of(item: str) -> tuple[str, dict[str, str]]:
     """The file, and what is said of it: ``a.gpkg:column=kind,layer=main``."""
     path, *rest = re.split(r":(?=\w+=)", item.strip(), maxsplit=1)
     given = dict(text.split("=", 1) for text in re.split(r",\s*(?=\w+=)", rest[0])) if rest else {}
-    odd = set(given) - {"all", "column", "layer"}
+    odd = set(given) - {"all", "column", "layer", "extent"}
     if odd or {"all", "column"} <= set(given):
-        raise ValueError(f"labels: {item}: give all=CLASS or column=NAME, and layer=NAME if there are several")
+        raise ValueError(
+            f"labels: {item}: give all=CLASS or column=NAME, layer=NAME if there are several, and extent=FILE of what is mapped"
+        )
     return path, given
 
 
 def kind_of(path: Path, options: Mapping[str, str]) -> str:
     """What a file of labels is, by its name: osm, vector or raster."""
     suffix = path.suffix.lower()
-    if suffix in osm.BINARY or (suffix == ".json" and not options):
+    if suffix in osm.BINARY or (suffix == ".json" and not set(options) - {"extent"}):
         return "osm"
     return "vector" if suffix in vectors.SUFFIXES else "raster"
 
 
-def _osm_things(files: Sequence[tuple], classes: Any, notes: list[str]) -> tuple[Any, Any, Classes, Any]:
-    """Shapes with a class, its number, the classes, and the area that is covered."""
+def _osm_things(files: Sequence[File], classes: Any, notes: list[str]) -> tuple[Any, Any, Classes, list]:
+    """Shapes with a class, its number, the classes, and the area that is covered, of each class."""
     import shapely
 
-    table = osm.read_osm([path for path, _ in files])
+    extracts = [osm.read_elements(file.path) for file in files]
+    table = osm.features(extracts, str(files[0].path))
     wanted = read_classes(THIRTEEN if classes is None else classes)
     rows, numbers = classes_of_tags(table["tags"].tolist(), wanted)
     notes += table.attrs["notes"]
@@ -264,42 +308,57 @@ def _osm_things(files: Sequence[tuple], classes: Any, notes: list[str]) -> tuple
         frequent = Counter(tag for tags in table["tags"] for tag in tags.items())
         most = ", ".join(f"{key}={value} ({n})" for (key, value), n in frequent.most_common(8))
         raise ValueError(
-            f"Nothing in {files[0][0]} has a tag of the classes ({', '.join(wanted)}). Most frequent there: {most}"
+            f"Nothing in {files[0].path} has a tag of the classes ({', '.join(wanted)}). Most frequent there: {most}"
         )
-    known = table.attrs["extent"]
-    if known is None:
-        known = shapely.box(*table.total_bounds)
-        notes.append(f"{files[0][0].name} does not say what area it covers: taken is the box around all it holds.")
-    return table.geometry.to_numpy()[rows], numbers, wanted, known
+    known = shapely.union_all([_mapped(*pair, notes) for pair in zip(files, extracts, strict=True)])
+    return table.geometry.to_numpy()[rows], numbers, wanted, [known] * len(wanted)
 
 
-def _vector_things(files: Sequence[tuple], notes: list[str]) -> tuple[Any, Any, dict[str, int], Any]:
+def _mapped(file: File, extract: osm.Elements, notes: list[str]) -> Any:
+    """The area of which an extract tells: what was said, what it says, or the box around what it holds."""
+    name = file.path.name
+    if (said := file.area()) is not None:
+        return said
+    if extract.extent is None:
+        notes.append(f"{name} does not say what area it covers: taken is the box around all it holds.")
+        return extract.box
+    if file.path.suffix.lower() in osm.BINARY:
+        notes.append(
+            f"{name}: taken as mapped is the box in its header. If it was cut along a polygon: {name}:extent=area.geojson"
+        )
+    return extract.extent
+
+
+def _vector_things(files: Sequence[File], notes: list[str]) -> tuple[Any, Any, dict[str, int], list]:
     """As `_osm_things`, of vector files."""
     import pandas as pd
     import shapely
 
-    shapes, texts = [], []
-    for path, options in files:
-        found, said = _read_vector(path, options, notes)
+    shapes, texts, areas = [], [], []
+    for file in files:
+        found, said = _read_vector(file.path, file.options, notes)
         shapes.append(found)
         texts.append(said)
+        area = file.area()
+        areas.append(shapely.box(*shapely.total_bounds(found)) if area is None and len(found) else area)
     geometry, every = np.concatenate(shapes), pd.concat(texts, ignore_index=True)
     every = every.map(lambda text: text.strip() or None if isinstance(text, str) else text)
     some = every.notna().to_numpy()
     if not some.all():
         notes.append(f"{int((~some).sum())} shapes have no class, and are left out.")
     if not some.any():
-        raise ValueError(f"{files[0][0]} holds no shape with a class. Is the file complete?")
-    numbers, found_names = pd.factorize(every[some].astype(str), sort=True)
-    notes.append(
-        "The polygons do not say what area was mapped: taken is the box around them, file by file. Beyond it nothing is known."
-    )
-    return (
-        geometry[some],
-        numbers,
-        {name: i for i, name in enumerate(found_names)},
-        shapely.union_all([shapely.box(*shapely.total_bounds(found)) for found in shapes]),
-    )
+        raise ValueError(f"{files[0].path} holds no shape with a class. Is the file complete?")
+    numbers, names = pd.factorize(every[some].astype(str), sort=True)
+    refuse(f"The classes of {files[0].path} cannot be used", name_faults(names))
+    if any(file.extent is None for file in files):
+        notes.append(
+            "The polygons do not say what area was mapped: taken is the box around them, file by file, for the classes that a file tells "
+            "of. Beyond it nothing is known. If you know it: extent=area.geojson"
+        )
+    part = np.repeat([file.part for file in files], [len(found) for found in shapes])[some]
+    telling = [set(part[numbers == number].tolist()) for number in range(len(names))]
+    known = [shapely.union_all([a for f, a in zip(files, areas, strict=True) if f.part in parts]) for parts in telling]
+    return geometry[some], numbers, {name: i for i, name in enumerate(names)}, known
 
 
 def _read_vector(path: Path, options: Mapping[str, str], notes: list[str]) -> tuple[np.ndarray, pd.Series]:
@@ -324,7 +383,7 @@ def _read_vector(path: Path, options: Mapping[str, str], notes: list[str]) -> tu
 
 
 def joined(
-    chips: gpd.GeoDataFrame, shapes: np.ndarray, numbers: np.ndarray, classes: int, extent: Any = None, *,
+    chips: gpd.GeoDataFrame, shapes: np.ndarray, numbers: np.ndarray, classes: int, extents: Sequence[Any] = (), *,
     min_share: float = MIN_SHARE, min_length_m: float = MIN_LENGTH_M,
 ) -> np.ndarray:  # fmt: skip
     """Which classes are on which chips.
@@ -335,7 +394,7 @@ def joined(
     shapes : ndarray (thing,) of valid geometries in OGC:CRS84
     numbers : ndarray (thing,) of int, the class of each
     classes : int, how many there are
-    extent : polygon in which all is mapped; None: everywhere
+    extents : of each class the polygon in which all of it is mapped; none: everywhere
 
     Returns
     -------
@@ -354,12 +413,11 @@ def joined(
         sums = [np.bincount(key, weight, len(some) * classes).reshape(-1, classes) for weight in (share, length, point)]
         enough = (sums[0] >= min_share) & (sums[0] > 0) | (sums[1] >= min_length_m) & (sums[1] > 0) | (sums[2] > 0)
         values[start : start + CHUNK] = enough
-    if extent is not None:
+    for extent in {id(one): one for one in extents}.values():
         wide = shapely.buffer(extent, HAIR_DEG)
         shapely.prepare(wide)
-        values[
-            ~shapely.covers(wide, outlines)
-        ] = -1  # a half that is known to have a label says nothing of halves that have not
+        # a half that is known to have a label says nothing of halves that have not
+        values[np.ix_(~shapely.covers(wide, outlines), [one is extent for one in extents])] = -1
     return values
 
 
@@ -427,35 +485,73 @@ def _metres(lines: np.ndarray, latitude: np.ndarray) -> np.ndarray:
 
 
 def raster_labels(chips: gpd.GeoDataFrame, paths: Sequence[Path], codes: Sequence[int], min_share: float) -> np.ndarray:
-    """Values (chip, class) by shares of the pixels of class rasters: -1 where what is not seen of a chip could decide."""
-    places: dict[tuple[int, str], list[int]] = {}
-    for i, (zone, quadkey) in enumerate(zip(chips["zone"], chips["quadkey"], strict=True)):
-        places.setdefault((int(zone), str(quadkey)), []).append(i)
-    first = Cell(next(iter(places))[1], next(iter(places))[0])
+    """Values (chip, class) by shares of the pixels of class rasters: -1 where what is not seen of a chip could decide.
+
+    Where rasters overlap, the first that has data counts. Of each only what lies on chips is read.
+    """
+    opened = [_class_raster(path) for path in paths]
+    meets = [_meets(image, chips) for image in opened]
+    cells = [Cell(str(key), int(zone)) for key, zone in zip(chips["quadkey"], chips["zone"], strict=True)]
+    groups: dict[tuple, list[int]] = {}  # chips of one grid that lie near each other
+    for i, cell in enumerate(cells):
+        groups.setdefault((cell.zone, cell.zoom, cell.tile.x // ABREAST), []).append(i)
     shares, told = np.zeros((len(chips), len(codes))), np.zeros(len(chips))
-    for path in paths:
-        image = images.open_image(path)
-        if len(image.channels) != 1:
-            raise ValueError(
-                f"{path} is no class raster: it has {len(image.channels)} bands, and one of whole numbers is wanted"
-            )
-        size = _fine_enough(image, first)
-        lattice = cutting.lattice_of(image, first.grid, first.zoom, size)
-        for row, inputs, valid in cutting.warped(image, lattice, resampling="nearest"):
-            if (broken := inputs[:, valid] % 1 != 0).any():
-                raise ValueError(
-                    f"{path} is no class raster: it holds {inputs[:, valid][broken][0]:g}, and whole numbers are wanted"
-                )
-            for column in lattice.columns:
-                for i in places.get((lattice.zone, lattice.cell(column, row).quadkey), ()):
-                    x = lattice.slices(column, row)[1]
-                    here = inputs[0, :, x][valid[:, x]]
-                    shares[i] += (here[:, None] == np.asarray(codes)).sum(axis=0) / size**2
-                    told[i] += len(here) / size**2
+    for group in groups.values():
+        rows: dict[int, list[int]] = {}
+        for i in group:
+            rows.setdefault(cells[i].tile.y, []).append(i)
+        here = [(image, hit) for image, hit in zip(opened, meets, strict=True) if hit[group].any()]
+        size = max((_fine_enough(image, cells[group[0]]) for image, _ in here), default=1)
+        with ExitStack() as stack:
+            strips = [_strip(stack, image, [cells[i] for i in group if hit[i]], size) for image, hit in here]
+            for _, mine in sorted(rows.items()):
+                left = {i: np.ones((size, size), bool) for i in mine}  # not seen yet
+                for (lattice, strip), (image, hit) in zip(strips, here, strict=True):
+                    seen = [i for i in mine if hit[i]]
+                    _, inputs, valid = next(strip) if seen else (0, np.empty((1, 0, 0)), np.empty((0, 0), bool))
+                    if (broken := inputs[:, valid] % 1 != 0).any():
+                        raise ValueError(
+                            f"{image.paths[0]} is no class raster: it holds {inputs[:, valid][broken][0]:g}, and whole numbers are wanted"
+                        )
+                    for i in seen:
+                        x = lattice.slices(cells[i].tile.x, cells[i].tile.y)[1]
+                        new = valid[:, x] & left[i]
+                        shares[i] += (inputs[0, :, x][new][:, None] == np.asarray(codes)).sum(axis=0) / size**2
+                        left[i] &= ~new
+                for i, unseen in left.items():
+                    told[i] = 1 - unseen.mean()
     values = ((shares >= min_share) & (shares > 0)).astype(np.int8)
     unseen = (1 - told)[:, None]
     values[(values == 0) & (unseen > 1e-9) & (shares + unseen >= min_share)] = -1
     return values
+
+
+def _class_raster(path: Path) -> images.Image:
+    image = images.open_image(path)
+    if len(image.channels) != 1:
+        raise ValueError(
+            f"{path} is no class raster: it has {len(image.channels)} bands, and one of whole numbers is wanted"
+        )
+    return image
+
+
+def _meets(image: images.Image, chips: gpd.GeoDataFrame) -> np.ndarray:
+    """Whether chips may lie on an image: bool (chip,), by boxes in degrees, also around 180."""
+    import shapely
+
+    west, south, east, north = cutting.lonlat_box(image)
+    boxes = shapely.bounds(chips.geometry.to_numpy())
+    across = [(boxes[:, 0] + turn < east) & (boxes[:, 2] + turn > west) for turn in (-360, 0, 360)]
+    return np.any(across, axis=0) & (boxes[:, 1] < north) & (boxes[:, 3] > south)
+
+
+def _strip(stack: ExitStack, image: images.Image, cells: Sequence[Cell], size: int) -> tuple[cutting.Lattice, Any]:
+    """The rows of an image on which cells lie, one by one, and the rectangle of chips that they are of."""
+    x, y = ([cell.tile[axis] for cell in cells] for axis in (1, 2))
+    south = (image.crs.to_epsg() or 0) // 100 == 327
+    columns, rows = range(min(x), max(x) + 1), range(min(y), max(y) + 1)
+    lattice = cutting.Lattice(cells[0].zone, cells[0].zoom, size, columns, rows, south and cells[0].zone > 0)
+    return lattice, stack.enter_context(closing(cutting.warped(image, lattice, sorted(set(y)), "nearest")))
 
 
 def _fine_enough(image: images.Image, cell: Cell) -> int:

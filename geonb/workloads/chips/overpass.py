@@ -11,6 +11,7 @@ from typing import Any
 from geonb.base import files
 from geonb.base.conventions import short
 from geonb.base.download import check_address
+from geonb.rasters.osm import broken_off
 from geonb.workloads.chips.quadkeys import Cell
 
 ENDPOINT = "https://overpass-api.de/api/interpreter"
@@ -114,6 +115,6 @@ def _elements(answer: bytes) -> list[dict[str, Any]]:
     content = json.loads(answer)
     if not isinstance(content, dict) or not isinstance(content.get("elements"), list):
         raise ValueError("the answer holds no elements")
-    if "error" in str(content.get("remark", "")):
-        raise ValueError(f"the server stopped half-way: {content['remark']}")
+    if said := broken_off(content):
+        raise ValueError(f"the server stopped half-way: {said}")
     return content["elements"]

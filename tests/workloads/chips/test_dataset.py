@@ -52,6 +52,13 @@ def test_a_shapefile_stands_for_all_of_its_files(tmp_path):
     house(tmp_path / "roofs.shp", 0, 0)
     said = {file.suffix for file in dataset.files_named(f"{tmp_path / 'roofs.shp'}:all=house", tmp_path)}
     assert {".shp", ".shx", ".dbf", ".prj"} <= said
+    house(tmp_path / "area.geojson", 0, 0)
+    said = {file.name for file in dataset.files_named("roofs.shp:all=house,extent=area.geojson", tmp_path)}
+    assert {"roofs.shp", "area.geojson"} <= said, "a changed extent is another input"
+    with pytest.raises(ValueError, match=r"no such file: gone\.geojson"):
+        dataset.files_named("roofs.shp:all=house,extent=gone.geojson", tmp_path)
+    kept = dataset.read_labels(f"{tmp_path}/roofs.shp:all=house,extent={tmp_path}/area.geojson")
+    assert {file.name for file in kept.files} == {"roofs.shp", "area.geojson"} and not kept.is_osm
     assert np.all([file.exists() for file in dataset.files_named(str(tmp_path), tmp_path)])
 
 

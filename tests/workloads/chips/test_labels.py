@@ -262,6 +262,155 @@ def test_shares_of_a_class_raster(tmp_path):
         labels.label_chips(chips, path)
 
 
+def test_each_class_is_known_where_a_file_that_tells_of_it_covers(tmp_path):
+    """Houses were mapped in the west, pools in the east: of the other half each says nothing."""
+    chips = chips_at(24.95, 60.17, 4, 1)
+    west, east = (shapely.union_all(chips.geometry[some].to_numpy()) for some in ([0, 1], [2, 3]))
+    for name, area, column in (("houses", west, "house"), ("pools", east, "pool")):
+        parts = [
+            part_of(area, 0, 0, 0.2, 1),
+            part_of(area, 0.9, 0, 1, 1),
+        ]  # up to the edges, so that the box is the area
+        gpd.GeoDataFrame({"kind": [column] * 2}, geometry=parts, crs="OGC:CRS84").to_file(tmp_path / f"{name}.geojson")
+    both = [f"{tmp_path / 'houses.geojson'}:all=house", f"{tmp_path / 'pools.geojson'}:column=kind"]
+    sparse = labels.label_chips(chips, both)
+    assert sparse["house"].isna().tolist() == [False, False, True, True]
+    assert sparse["pool"].isna().tolist() == [True, True, False, False]
+    assert sparse["house"].tolist()[:2] == [1, 1] == sparse["pool"].tolist()[2:]
+    one = labels.label_chips(
+        chips, [f"{tmp_path}/*s.geojson:column=kind"]
+    )  # the sheets of one map tell of the same classes
+    assert one["house"].tolist() == [1, 1, 0, 0] and one["pool"].tolist() == [0, 0, 1, 1]
+
+
+def test_an_extract_that_was_cut_along_a_polygon_is_known_within_it(tmp_path):
+    """Its header tells the box around the polygon, of which half was never there."""
+    from osmium import SimpleWriter
+    from osmium.io import Header
+    from osmium.osm import Box
+    from osmium.osm.mutable import Node
+
+    chips = chips_at(24.95, 60.17, 2, 1)
+    whole, (shop, _) = shapely.union_all(chips.geometry.to_numpy()), chips.geometry.centroid
+    header = Header()
+    header.add_box(Box(*whole.buffer(1e-4).bounds))
+    with SimpleWriter(str(tmp_path / "city.osm.pbf"), header=header) as writer:
+        writer.add_node(Node(id=1, location=(shop.x, shop.y), tags={"shop": "kiosk"}))
+    yaml = yaml_file(tmp_path, "Shop: {shop: '*'}\n")
+    box = labels.label_chips(chips, tmp_path / "city.osm.pbf", yaml)
+    assert box["Shop"].tolist() == [1, 0]
+    assert any("If it was cut along a polygon: city.osm.pbf:extent=" in note for note in box.attrs["notes"])
+    gpd.GeoDataFrame(geometry=[chips.geometry[0]], crs="OGC:CRS84").to_file(tmp_path / "area.geojson")
+    cut = labels.label_chips(chips, f"{tmp_path / 'city.osm.pbf'}:extent={tmp_path / 'area.geojson'}", yaml)
+    assert cut["Shop"].isna().tolist() == [False, True] and cut.attrs["version"] != box.attrs["version"]
+    gpd.GeoDataFrame(geometry=[whole], crs="OGC:CRS84").to_file(tmp_path / "area.geojson")
+    wide = labels.label_chips(chips, f"{tmp_path / 'city.osm.pbf'}:extent={tmp_path / 'area.geojson'}", yaml)
+    assert wide["Shop"].tolist() == [1, 0] and wide.attrs["version"] != cut.attrs["version"]
+    gpd.GeoDataFrame(geometry=[part_of(chips.geometry[0], 0, 0, 1, 0.1)], crs="OGC:CRS84").to_file(
+        tmp_path / "roofs.geojson"
+    )
+    roofs = labels.label_chips(chips, f"{tmp_path / 'roofs.geojson'}:all=roof,extent={tmp_path / 'area.geojson'}")
+    assert roofs["roof"].tolist() == [1, 0]
+
+
+def test_between_two_extracts_nothing_is_known(tmp_path):
+    """Neither says what it covers: the box around what both hold is not the ground of either."""
+    chips = chips_at(24.95, 60.17, 9, 1)
+    for name, chip in (("a", chips.geometry[0]), ("b", chips.geometry[8])):
+        x0, y0, x1, y1 = chip.bounds
+        places = [(x0, y0), (x1, y1)]
+        nodes = [
+            {"type": "node", "id": i, "lon": x, "lat": y, "tags": {"shop": "kiosk"}} for i, (x, y) in enumerate(places)
+        ]
+        (tmp_path / f"{name}.json").write_text(json.dumps({"elements": nodes}))
+    found = labels.label_chips(
+        chips, f"{tmp_path}/a.json,{tmp_path}/b.json", yaml_file(tmp_path, "Shop: {shop: '*'}\n")
+    )
+    assert found["Shop"].isna().tolist() == [False, *[True] * 7, False]
+
+
+def test_names_that_no_table_keeps_apart_are_refused(tmp_path):
+    two = yaml_file(
+        tmp_path, "Water: {natural: [water]}\nwater: {leisure: [swimming_pool]}\n'Land, dry': {natural: [sand]}\n"
+    )
+    with pytest.raises(
+        ValueError, match=r"(?s)Water and water are one name in a GeoPackage.*'Land, dry': .*Write 'Land / dry'"
+    ):
+        labels.read_classes(two)
+    chips = chips_at(24.95, 60.17)
+    path = tmp_path / "a.geojson"
+    gpd.GeoDataFrame({"kind": ["Wood", "wood"]}, geometry=chips.geometry[:2], crs="OGC:CRS84").to_file(path)
+    for text, column in (("Rename one", "column=kind"), ("listed with commas", "all=dry, land")):
+        with pytest.raises(ValueError, match=text):
+            labels.check([f"{path}:{column}"])
+    with pytest.raises(ValueError, match="Wood and wood are one name"):
+        labels.label_chips(
+            chips, cover(tmp_path / "c.tif", quadkeys.Cell("1202"), np.ones((1, 1))), {1: "Wood", 2: "wood"}
+        )
+
+
+def cover(path, cell, codes, pixels=64):
+    """A class raster whose north-west corner is a cell's, `pixels` along a chip."""
+    west, south, _, north = cell.bounds
+    side = (north - south) / pixels
+    with rasterio.open(path, "w", "GTiff", codes.shape[1], codes.shape[0], 1, cell.crs, from_origin(west, north, side, side), "uint8",
+                       nodata=9) as file:  # fmt: skip
+        file.write(codes, 1)
+    return path
+
+
+def test_class_rasters_that_overlap_count_each_pixel_once(tmp_path):
+    """Two sheets share half of a chip: counted twice, a twentieth of water would be a tenth, and more than all would be seen."""
+    chips = chips_at(15.3, 47.85, 2, 1, "ard")
+    first = quadkeys.Cell(chips["quadkey"][0], 33)
+    codes = np.full((64, 96), 1, np.uint8)
+    codes[:, 61:64] = 2  # 4.7 % of the first
+    one = cover(tmp_path / "one.tif", first, codes)
+    moved = quadkeys.cell_at(33, 18, 2 * first.tile.x + 1, 2 * first.tile.y)
+    two = cover(tmp_path / "two.tif", moved, codes[:, 32:], 32)  # the same ground from the middle of the first chip on
+    for order in ([one, two], [two, one]):
+        sparse = labels.label_chips(chips, order, {1: "land", 2: "water"}, min_share=0.06)
+        assert sparse["water"].tolist()[0] == 0 and sparse["land"].tolist() == [1, 1]
+        assert labels.label_chips(chips, order, {2: "water"}, min_share=0.04)["water"].tolist()[0] == 1
+        assert sparse["water"].isna().tolist() == [False, True], "of the second half is not seen"
+
+
+def test_chips_of_several_zooms_and_zones_are_each_seen_by_a_class_raster(tmp_path):
+    """The edge of two UTM zones, in chips of both and of two levels; counted once in each."""
+    west, east = chips_at(17.99, 47.85, 1, 1, "ard", 16), chips_at(18.02, 47.85, 1, 1, "ard", 17)
+    chips = pd.concat([west, east], ignore_index=True)
+    assert set(chips["zone"]) == {33, 34}
+    bounds = chips.total_bounds
+    place = from_origin(bounds[0] - 0.01, bounds[3] + 0.01, 1e-4, 1e-4)
+    codes = np.ones((400, 700), np.uint8)
+    codes[:, 350:] = 2
+    with rasterio.open(tmp_path / "c.tif", "w", "GTiff", 700, 400, 1, 4326, place, "uint8") as file:
+        file.write(codes, 1)
+    sparse = labels.label_chips(chips, tmp_path / "c.tif", {1: "west", 2: "east"})
+    middle = bounds[0] - 0.01 + 350 * 1e-4
+    assert [c.bounds[2] < middle for c in chips.geometry] == [True, False]
+    assert sparse[["west", "east"]].to_numpy().tolist() == [[1, 0], [0, 1]]
+
+
+def test_of_a_class_raster_only_what_lies_on_chips_is_read(tmp_path, monkeypatch):
+    from geonb.rasters import images
+
+    chips = chips_at(15.3, 47.85, 2, 1, "ard")
+    path, read = (
+        cover(tmp_path / "wide.tif", quadkeys.Cell(chips["quadkey"][0], 33), np.ones((64 * 20, 64 * 20), np.uint8)),
+        [],
+    )
+
+    def counted(files, image, rows, columns):
+        read.append((rows.stop - rows.start) * (columns.stop - columns.start))
+        return original(files, image, rows, columns)
+
+    original = images._read_bands
+    monkeypatch.setattr(images, "_read_bands", counted)
+    assert labels.label_chips(chips, path, {1: "land"})["land"].tolist() == [1, 1]
+    assert sum(read) == 2 * 128**2  # of 20 x 20 chips
+
+
 @pytest.mark.skipif(not HELSINKI.is_file(), reason="the extract of Helsinki is not there (../shared)")
 def test_helsinki(tmp_path):
     cells = quadkeys.cells_in((24.925, 60.16, 24.96, 60.185), "xyz", 17)
