@@ -374,24 +374,32 @@ def values_of(embeddings: xr.Dataset) -> np.ndarray:
 
 def kinds_table(embeddings: xr.Dataset, letters: Sequence[str]) -> pd.DataFrame:
     """What each kind holds: DataFrame, a row a letter, with windows, share, and where there are such coordinates the commonest
-    label and its share, the share of each split, and the first and last time."""
+    label, its share in the kind and in all, and how many times as large the one is (lift; 1: nothing of this kind alone), the windows
+    of each split, and the first and last time."""
     import pandas as pd
 
     names = np.asarray(letters).astype(str)
     splits = sorted(set(embeddings["split"].values.astype(str))) if "split" in embeddings.coords else []
+    every = embeddings["label"].values.astype(str) if "label" in embeddings.coords else np.empty(0, str)
     rows = {}
     for letter in sorted(set(names), key=lambda one: (one == NOISE, one)):
         kind = embeddings.isel(sample=np.flatnonzero(names == letter))
         row: dict[str, Any] = {"windows": kind.sizes["sample"], "share": kind.sizes["sample"] / len(names)}
         if "label" in kind.coords:
             labels, counts = np.unique(kind["label"].values.astype(str), return_counts=True)
-            row |= {"commonest label": labels[counts.argmax()], "its share": counts.max() / counts.sum()}
+            share, of_all = counts.max() / counts.sum(), float((every == labels[counts.argmax()]).mean())
+            row |= {
+                "commonest label": labels[counts.argmax()],
+                "its share": share,
+                "of all": of_all,
+                "lift": round(share / of_all, 1),
+            }
         row |= {split: int((kind["split"].values.astype(str) == split).sum()) for split in splits}
         if "time" in kind.coords and len(times := pd.to_datetime(kind["time"].values).dropna()):
             row |= {"first": times.min(), "last": times.max()}
         rows[letter] = row
     table = pd.DataFrame.from_dict(rows, orient="index")
-    shares = {name: table[name].map("{:.0%}".format) for name in ("share", "its share") if name in table}
+    shares = {name: table[name].map("{:.0%}".format) for name in ("share", "its share", "of all") if name in table}
     return table.assign(**shares).rename_axis("kind")
 
 

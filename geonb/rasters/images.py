@@ -136,6 +136,15 @@ def open_image(path: str | Path, bands: str | None = None, place: tuple | None =
     return choose_bands(image, bands)
 
 
+def is_paletted(path: str | Path) -> bool:
+    """Whether the values of a file are numbers of colours, and no brightness."""
+    import rasterio
+    from rasterio.enums import ColorInterp
+
+    with quiet(), rasterio.open(path) as data:
+        return ColorInterp.palette in data.colorinterp
+
+
 def choose_bands(image: Image, bands: str | None) -> Image:
     """The image with the named or numbered bands only, in the order asked for; names go before numbers."""
     if bands is None:

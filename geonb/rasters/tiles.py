@@ -30,10 +30,8 @@ HALF_M = math.pi * 6378137.0  # of the square that the matrix covers, in metres 
 QUADKEY_DIGITS = 8  # at least: frames are numbered 0001, 0002 ... too
 SAID = 6  # names in a message
 SCHEMES = "{name}-{x}-{y}-{z}.png, {z}/{x}/{y}.png, or a quadkey"
-PNG, TAIL = (
-    b"\x89PNG\r\n\x1a\n",
-    1024,
-)  # how a PNG begins, and bytes among which its last chunk is, whatever a program added after it
+ENDS = {b"\x89PNG\r\n\x1a\n": b"IEND", b"\xff\xd8\xff": b"\xff\xd9"}  # how a PNG and a JPEG begin and end
+TAIL = 1024  # bytes among which the end is, whatever a program added after it
 GDAL_TYPES = {"uint8": "Byte", "uint16": "UInt16"}
 COLOURS = {"grey": ("Gray",), "rgb": ("Red", "Green", "Blue")}
 
@@ -165,13 +163,19 @@ def _twice(tiles: dict[Path, Tile], sets: dict[tuple[Path, str, int], list[Path]
     homes: dict[Tile, list[str]] = {}
     for (home, prefix, _), members in sets.items():
         for file in members:
-            homes.setdefault(tiles[file], []).append(f"{home}/{prefix}*")
+            homes.setdefault(tiles[file], []).append(f"{_in_project(home)}/{prefix}*")
     counts = Counter(tuple(names) for names in homes.values() if len(names) > 1)
     return [
         f"{n} tiles of {' and '.join(names)} lie in one place: they are images of their own, and the GROUND THERE COUNTS MORE THAN ONCE. "
         "If they are copies, name one set"
         for names, n in counts.items()
     ]
+
+
+def _in_project(folder: Path) -> Path:
+    """A folder as a note that others read tells it: from the root of the project that it lies in."""
+    whole = folder.absolute()
+    return next((whole.relative_to(root) for root in project.checkouts() if whole.is_relative_to(root)), folder)
 
 
 def _days(files: Sequence[Path]) -> list[Path]:
@@ -237,18 +241,17 @@ def _header(file: Path, damaged: list[str]) -> dict[str, Any] | None:
         damaged.append(f"{file} cannot be opened as a raster ({short(error)})")
         return None
     finally:
-        if _cut_short(file):
-            damaged.append(f"{file} is cut short: a PNG ends in IEND. Copy it again")
+        if cut_short(file):
+            damaged.append(f"{file} is cut short: its end is not there. Copy it again")
 
 
-def _cut_short(file: Path) -> bool:
-    """Whether a PNG lacks its end, of which GDAL says nothing: the rows that are missing would be black ground."""
-    if file.suffix.lower() != ".png":
-        return False
+def cut_short(file: Path) -> bool:
+    """Whether a PNG or JPEG lacks its end, of which GDAL says nothing: the rows that are missing would be black or grey ground."""
     with file.open("rb") as data:
-        start = data.read(len(PNG))
+        start = data.read(8)
+        end = next((last for first, last in ENDS.items() if start.startswith(first)), b"")
         data.seek(-min(file.stat().st_size, TAIL), os.SEEK_END)
-        return start == PNG and b"IEND" not in data.read()
+        return end not in data.read()
 
 
 def _disagreements(tiles: dict[Path, Tile], headers: dict[Path, dict]) -> list[str]:

@@ -96,6 +96,10 @@ class Trainable(L.LightningModule):
     def check_memory(cls, store: Store, network: str, batch: int, precision: str) -> None:
         """Refuse a training step that needs more memory than there is, where that can be told beforehand."""
 
+    @classmethod
+    def check_batch(cls, store: Store, network: str, batch: int) -> None:
+        """Refuse batches of so many windows, or a store of so few, that the network cannot learn from; ValueError."""
+
     def beside(self, store: Store) -> dict[str, Any]:
         """What a store's windows must be asked for besides, for this task: ``store.windows("val", **task.beside(store))``."""
         return {}
@@ -267,6 +271,7 @@ def train(
     kind = task_of(record)
     with named(store.path):
         kind.check(store, network, loss, augment, sampler, optimizer)
+        kind.check_batch(store, network, batch)
         kind.check_memory(store, network, batch, precision_of(precision))
         of_store = kind.card_of(store)
     training = {"augment": augment, "sampler": sampler, "optimizer": optimizer, "epochs": epochs, "batch": batch,

@@ -191,6 +191,7 @@ def test_the_table_counts_what_each_kind_holds():
     table = trees.kinds_table(data, np.array(list("AABAB-")))
     assert list(table.index) == ["A", "B", "-"] and table["windows"].tolist() == [3, 2, 1]
     assert table.loc["A", "commonest label"] == "a" and table.loc["A", "its share"] == "67%"
+    assert table.loc["A", ["of all", "lift"]].tolist() == ["50%", 1.3]  # twice of three, beside three of six
     assert table.loc["A", ["train", "val"]].tolist() == [2, 1] and table.loc["B", "share"] == "33%"
     assert str(table.loc["A", "first"].date()) == "2020-01-01" and str(table.loc["A", "last"].date()) == "2020-01-05"
     bare = trees.kinds_table(data.drop_vars(["label", "time", "split"]), np.array(list("AABAB-")))

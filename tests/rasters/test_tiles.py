@@ -177,7 +177,7 @@ def test_two_sets_of_one_place_are_told(tmp_path):
     mosaics, notes = tiles.gather(files)
     assert len(mosaics) == 3
     (note,) = [note for note in notes if "COUNTS MORE THAN ONCE" in note]
-    assert note.startswith(f"1 tiles of {tmp_path}/p/a* and {tmp_path}/q/b* lie in one place")
+    assert note.startswith("1 tiles of p/a* and q/b* lie in one place")  # of the project
     assert not any("COUNTS" in note for note in tiles.gather([files[0], files[2]])[1])
 
 

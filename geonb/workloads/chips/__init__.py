@@ -64,7 +64,8 @@ RECORD = Workload(
             options="geonb.workloads.chips.networks:OPTIONS",
         ),
         "query": Parameter(
-            "what is looked for: a quadkey, 'latitude, longitude', 'west, south, east, north', or a picture; none: a rare label"
+            "what is looked for: a quadkey, 'latitude, longitude', 'west, south, east, north', or a picture; none: a rare label",
+            check="geonb.workloads.chips.similar:read_query",
         ),
         "count": Parameter("answers of a search", 1, 1000),
         "within": Parameter("only chips with one of these labels, comma separated"),

@@ -12,9 +12,10 @@ import numpy as np
 
 from geonb import registry
 from geonb.base.conventions import SPLITS
+from geonb.plots.maps import crs_of, draw_on_grid
 from geonb.plots.scores import counted, models_of, rows_of_dots
-from geonb.plots.shared import LABELS
 from geonb.plots.style import SPLIT_COLOURS, class_colours, finish, styled, swatches
+from geonb.rasters.grids import crs_name
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -105,7 +106,7 @@ def chips_with_labels(store: ChipStore, rows: Sequence[int] | None = None, seed:
     tiles, index = rgb_tiles(store, rows), store.index
     figure, axes = _gallery(len(rows))
     for ax, row, tile in zip(axes, rows, tiles, strict=False):
-        _chip(ax, tile, index["quadkey"].iloc[row], index["labels"].iloc[row] or "no label")
+        _chip(ax, tile, index["quadkey"].iloc[row], store.words(row))
     figure.tight_layout()
     return finish(figure, store.meta, "Above each its quadkey, below its labels.")
 
@@ -157,18 +158,15 @@ def parent_tiles(store: ChipStore, columns: int = 3) -> Figure:
             [plt.matplotlib.colors.to_rgb(DEALT[s]) for s in mine["split"].astype(str)],
             mine["block"],
         )
-        ax.imshow(picture, extent=(0, shape[1], shape[0], 0), interpolation="nearest")
-        _edges(ax, blocks)
+        crs = crs_of(grid)
+        draw_on_grid(ax, picture, grid, crs)
+        left, right, bottom, top = ax.images[0].get_extent()
+        x, y = np.linspace(left, right, shape[1] + 1), np.linspace(top, bottom, shape[0] + 1)
+        _edges(ax, blocks, x, y)
         for _, part in mine.groupby("block"):
-            ax.text(
-                part["x"].mean() / size + 0.5,
-                part["y"].mean() / size + 0.5,
-                len(part),
-                ha="center",
-                va="center",
-                fontsize=8,
-            )
-        ax.set(title=source, xlabel="chips", ylabel="chips")
+            middle = [np.interp(part[k].mean() / size + 0.5, range(len(v)), v) for k, v in (("x", x), ("y", y))]
+            ax.text(*middle, len(part), ha="center", va="center", fontsize=8)
+        ax.set_title(f"{source}\n{crs_name(crs)}", fontsize=9)
     figure.tight_layout()
     figure.legend(handles=swatches(DEALT), loc="center left", bbox_to_anchor=(1, 0.5))
     return finish(
@@ -176,12 +174,12 @@ def parent_tiles(store: ChipStore, columns: int = 3) -> Figure:
     )
 
 
-def _edges(ax: Axes, blocks: np.ndarray) -> None:
-    """Lines between cells of different blocks."""
+def _edges(ax: Axes, blocks: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
+    """Lines between cells of different blocks, whose sides lie at x and y."""
     for i, j in np.argwhere(blocks[:, 1:] != blocks[:, :-1]):
-        ax.plot([j + 1, j + 1], [i, i + 1], color="black", lw=0.8)
+        ax.plot([x[j + 1]] * 2, y[i : i + 2], color="black", lw=0.8)
     for i, j in np.argwhere(blocks[1:] != blocks[:-1]):
-        ax.plot([j, j + 1], [i + 1, i + 1], color="black", lw=0.8)
+        ax.plot(x[j : j + 2], [y[i + 1]] * 2, color="black", lw=0.8)
 
 
 @styled
@@ -196,15 +194,21 @@ def told_and_true(predictions: xr.DataTree, store: ChipStore, seed: int = 0) -> 
     for ax, row, tile in zip(axes, rows, rgb_tiles(store, rows), strict=False):
         i = at[row]
         told = found["probability"][0, i] >= found["threshold"][0]
-        there = found["truth"][i] == 1
-        words = [*(f"{n} ✓" for n in found["classes"][told & there]), *(f"{n} ✗" for n in found["classes"][told & ~there]),
-                 *(f"({n})" for n in found["classes"][~told & there])]  # fmt: skip
-        _chip(ax, tile, store.index["quadkey"].iloc[row], ", ".join(words) or "nothing told, nothing there")
+        truth = found["truth"][i]
+        marks = {
+            "{} ✓": told & (truth == 1),
+            "{} ✗": told & (truth == 0),
+            "{} ?": told & np.isnan(truth),
+            "({})": ~told & (truth == 1),
+        }
+        words = [mark.format(name) for mark, which in marks.items() for name in found["classes"][which]]
+        nothing = "nothing told, nothing there" if np.isfinite(truth).all() else "nothing told, and not all is known"
+        _chip(ax, tile, store.index["quadkey"].iloc[row], ", ".join(words) or nothing)
     figure.tight_layout()
     return finish(
         figure,
         predictions.attrs,
-        "Of the test split. ✓ told and there, ✗ told and not there, in brackets there and not told.",
+        "Of the test split. ✓ told and there, ✗ told and not there, ? told where nobody knows, in brackets there and not told.",
     )
 
 
@@ -224,7 +228,7 @@ def ranked(store: ChipStore, answers: Any, asked: Sequence[int] = (), by: str = 
     words += [f"{rank}: {score:.3f}" for rank, score in zip(answers["rank"], answers["score"], strict=True)]
     figure, axes = _gallery(len(rows))
     for ax, row, tile, told in zip(axes, rows, rgb_tiles(store, rows), words, strict=False):
-        _chip(ax, tile, told, store.index["labels"].iloc[row] or "no label")
+        _chip(ax, tile, told, store.words(row))
         if row in asked:
             ax.add_patch(plt.Rectangle((0, 0), 1, 1, transform=ax.transAxes, fill=False, lw=4, color="#e0218a"))
     figure.tight_layout()
@@ -277,7 +281,14 @@ CHIPS: Mapping[str, Any] = {
             "geonb.workloads.chips.figures:class_scores",
         ),
     ),
-    "05_interpretation": (LABELS,),
+    "05_interpretation": (
+        registry.Figure(
+            "By label",
+            "The same plane in the colours of the rarest label of each chip: of several labels the one that tells it from the others, "
+            "however little of it there is. So a kind may be named after what few of its chips show: compare its share with that of all.",
+            "geonb.plots.shared:by_label",
+        ),
+    ),
     "06_explore": (
         registry.Figure(
             "",

@@ -100,6 +100,18 @@ def check_size(spec: str, channels: int, patch: int) -> None:
         ) from None
 
 
+def learns_from_one(spec: str, channels: int, patch: int) -> bool:
+    """Whether a network takes a batch of one chip in training, from shapes alone."""
+    name, options = check_network(spec)
+    with torch.device("meta"):
+        network = MultiLabel(name, channels, 2, patch, options | {"weights": "none"}).train()
+        try:
+            network(torch.empty(1, channels, patch, patch))
+        except ValueError:  # of torch's batch normalisation: expected more than 1 value per channel
+            return False
+    return True
+
+
 class MultiLabel(nn.Module):
     """Backbone and head: (sample, channel, y, x) -> logits (sample, class)."""
 

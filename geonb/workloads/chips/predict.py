@@ -21,7 +21,7 @@ from geonb.prediction import faults as prediction_faults
 from geonb.prediction.predictions import Done, open_predictions, seal
 from geonb.store.arrays import quiet_zarr, summed
 from geonb.workloads.chips import metrics
-from geonb.workloads.chips.store import NONE
+from geonb.workloads.chips.store import HAS, NONE, UNKNOWN
 
 if TYPE_CHECKING:
     from geonb.base.run_folder import RunFolder
@@ -204,6 +204,7 @@ def with_told(chips: Any, predictions: xr.DataTree, model: str = "network") -> A
     table["told"] = [", ".join(n for n, p, t in zip(names, one, limits, strict=True) if p >= t) for one in told]
     best = np.where(told >= limits, told, -np.inf)
     looks = np.array([*zip(names, listed(predictions.attrs["colours"]), strict=True), NONE])
+    table.loc[(table[[HAS + name for name in names]] < 0).all(axis=1), "labels"] = UNKNOWN[0]
     table["label"], table["fill"] = looks[np.where(np.isfinite(best).any(1), best.argmax(1), -1)].T
     for name, values in zip(names, told.T, strict=True):
         table[f"p {name}"] = values.round(4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,19 +152,38 @@ def query_of(text: str | None, store: ChipStore, model: MultiLabel, index: Index
     quadkeys = store.index["quadkey"].to_numpy()
     if text in ids or (same := np.flatnonzero(quadkeys == text)).size:
         return text if text in ids else [str(one) for one in ids[same]]
+    asked = read_query(text)
+    if isinstance(asked, Path):
+        return encoder(model)(picture_chip(asked, store)[None].astype(np.float32))[0]
+    if isinstance(asked, str):
+        raise ValueError(f"query = {text!r} is no chip of {store.path.name}. Give another quadkey, as {quadkeys[0]}")
+    return asked
+
+
+def read_query(text: str) -> str | Path | tuple[float, ...]:
+    """What a text asks for, as far as it tells without the chips: a quadkey, a picture's file, (lon, lat) or (west, south, east, north).
+
+    Raises
+    ------
+    ValueError
+        If it is none of these: before hours of training, at whose end it is asked.
+    """
+    text = text.strip()
+    if (file := next((place / text for place in project.places() if (place / text).is_file()), None)) is not None:
+        return file
+    if re.fullmatch(r"(.+/)?[0-3]{1,30}", text):
+        return text
     try:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
         numbers = []
-    if len(numbers) == 2 and abs(numbers[0]) <= 90:
+    if len(numbers) == 2 and abs(numbers[0]) <= 90 and abs(numbers[1]) <= 180:
         return numbers[1], numbers[0]
-    if len(numbers) == 4:
+    if len(numbers) == 4 and -90 <= numbers[1] < numbers[3] <= 90 and numbers[0] < numbers[2]:
         return tuple(numbers)
-    if (file := next((place / text for place in project.places() if (place / text).is_file()), None)) is not None:
-        return encoder(model)(picture_chip(file, store)[None])[0]
     raise ValueError(
-        f"query = {text!r} is no chip of {store.path.name}, no place and no file. Give a quadkey ({quadkeys[0]}), 'latitude, longitude', "
-        "'west, south, east, north', or a picture"
+        f"query = {text!r} is no chip, no place and no file. Give a quadkey, 'latitude, longitude', 'west, south, east, north' in degrees, "
+        "or a picture"
     )
 
 
@@ -182,34 +202,47 @@ def _rarest(store: ChipStore, rows: np.ndarray) -> int:
 
 
 def picture_chip(file: Path, store: ChipStore) -> np.ndarray:
-    """A picture as a standardised chip (channel, y, x), brought to the chips' size.
+    """A picture as a standardised chip (channel, y, x), brought to the chips' size; 0 where it holds no data, as in chips.
 
     Raises
     ------
     ValueError
-        If it is no picture, or has other bands than the chips.
+        If it is no picture, cut short, all without data, or its values do not mean what those of the chips do: another type, other
+        bands, a palette.
     """
-    import rasterio
-    from rasterio.errors import RasterioIOError
+    from affine import Affine
+    from PIL import Image as Picture
+    from rasterio.errors import RasterioError
 
-    from geonb.rasters.sources import quiet
+    from geonb.rasters import images, sources, tiles
 
     size, channels = store.meta["parameters"]["size"], len(store.channels)
+    dtype = str(next(iter(store._grids.values()))["inputs"].dtype)
     try:
-        with quiet(), rasterio.open(file) as data:
-            if data.count < channels:
-                raise ValueError(
-                    f"{file} has {data.count} bands, and chips have {channels} ({', '.join(store.channels)})"
-                )
-            values = data.read(
-                list(range(1, channels + 1)),
-                out_shape=(channels, size, size),
-                resampling=rasterio.enums.Resampling.average,
+        image = images.open_image(
+            file, place=("EPSG:3857", Affine.scale(1, -1))
+        )  # anywhere: its place is not asked for
+        if set(store.channels) <= set(image.channels):
+            image = images.choose_bands(image, ",".join(store.channels))
+        faults = [f"{file} is cut short. Copy it again"] * tiles.cut_short(file)
+        if len(image.channels) != channels or image.dtype != dtype or images.is_paletted(file):
+            what = "a palette" if images.is_paletted(file) else f"{len(image.channels)} bands of {image.dtype}"
+            faults.append(
+                f"{file} holds {what}, and chips {channels} bands of {dtype} ({', '.join(store.channels)}). Save it so, or ask with a chip"
             )
-    except RasterioIOError as error:
+        refuse("This picture cannot be looked for", faults)
+        with sources.quiet(), images.reader(image) as read:
+            inputs, valid, _ = read(*(slice(0, n) for n in image.shape))
+    except RasterioError as error:
         raise ValueError(f"{file} is no picture that can be read ({str(error)[:120]})") from None
+    if not valid.any():
+        raise ValueError(f"query = {file}: all of it is without data (its mask, or its nodata value)")
+    planes = [
+        Picture.fromarray(p.astype(np.float32)).resize((size, size), Picture.Resampling.BOX) for p in (*inputs, valid)
+    ]
+    *sums, share = (np.asarray(plane) for plane in planes)
     mean, std = (np.array(store.meta["statistics"][key], np.float32)[:, None, None] for key in ("mean", "std"))
-    return (values.astype(np.float32) - mean) / std
+    return np.where(share > 0.5, (np.stack(sums) / np.maximum(share, 1e-6) - mean) / std, 0)
 
 
 def rows_of(asked: Any, store: ChipStore, index: Index) -> list[int]:
@@ -288,7 +321,7 @@ class ChipTiles:
 
     def label(self, time: int, row: int, column: int) -> str:
         at = self.row[row, column]
-        return "" if at < 0 else self.store.index["labels"].iloc[at] or "no label"
+        return "" if at < 0 else self.store.words(int(at))
 
 
 def explorer(store: ChipStore, index: Index, predictions: xr.DataTree | None = None) -> Explorer:

@@ -38,6 +38,7 @@ COLUMNS = (
 )  # fmt: skip
 HAS = "has "  # begins the column of a class: 1 there, 0 not, -1 not known
 NONE = "none", "#9a9a9a"  # a chip without any label, and its colour
+UNKNOWN = "not known", "#dcdcdc"  # one of which nobody said what is on it
 STRETCHED = 64  # chips that say how bright a store is
 STRIP_PX = 512  # rows that are warped at once
 OSM = "Labels: © OpenStreetMap contributors, ODbL"  # as https://www.openstreetmap.org/copyright asks
@@ -94,18 +95,39 @@ class ChipStore(Store):
         return Chips(self, split, augment, seed)
 
     def labels(self, items: list[dict]) -> list[str]:
-        """The rarest label of each of some items of `windows`: what tells it from the others; "none" where it has none."""
+        """The rarest label of each of some items of `windows`: what tells it from the others; "none" where it has none, "not known"
+        where it may have some."""
         share = np.asarray(self.meta["prevalence"])
         found = []
         for item in items:
-            there = np.flatnonzero(np.asarray(item["targets"]) > 0.5)
-            found.append(self.names[there[share[there].argmin()]] if len(there) else "none")
+            targets = np.asarray(item["targets"])
+            there = np.flatnonzero(targets > 0.5)
+            nothing = (NONE if np.isfinite(targets).all() else UNKNOWN)[0]
+            found.append(self.names[there[share[there].argmin()]] if len(there) else nothing)
         return found
+
+    def words(self, row: int) -> str:
+        """What is on a chip, for a person: its labels, and of which nobody knows."""
+        targets = self.targets([row])[0]
+        there, unknown = (
+            [name for name, is_so in zip(self.names, so, strict=True) if is_so]
+            for so in (targets == 1, np.isnan(targets))
+        )
+        if not unknown:
+            return ", ".join(there) or "no label"
+        rest = (
+            ""
+            if len(unknown) == len(targets)
+            else f": {', '.join(unknown)}"
+            if len(unknown) < 4
+            else f": {len(unknown)} labels"
+        )
+        return "; ".join([*([", ".join(there)] if there else []), UNKNOWN[0] + rest])
 
     @property
     def legend(self) -> dict[str, str]:
         """Every label there can be, with its colour."""
-        return {c["name"]: c["colour"] for c in self.classes} | dict([NONE])
+        return {c["name"]: c["colour"] for c in self.classes} | dict([NONE, UNKNOWN])
 
     def check_split(self) -> dict:
         """Prove from the table itself that no parent tile is in two splits, and that chips of different zones share no ground.

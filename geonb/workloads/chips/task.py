@@ -15,7 +15,7 @@ from geonb.training.optimizers import check_optimizer
 from geonb.training.task import Trainable, check_all
 from geonb.workloads.chips.losses import build_loss, check_loss
 from geonb.workloads.chips.metrics import average_precision
-from geonb.workloads.chips.networks import build_network, check_network, check_size
+from geonb.workloads.chips.networks import build_network, check_network, check_size, learns_from_one
 
 if TYPE_CHECKING:
     from geonb.store.store import Store
@@ -61,6 +61,21 @@ class MultiLabel(Trainable):
             lambda: check_optimizer(optimizer),
         ]
         check_all(store, checks)
+
+    @classmethod
+    def check_batch(cls, store: Store, network: str, batch: int) -> None:
+        """Refuse to learn from one chip at a time where batch normalisation compares chips."""
+        chips = int((store.index["split"] == "train").sum())
+        if min(batch, chips) == 1 and not learns_from_one(
+            network, len(store.channels), store.meta["parameters"]["size"]
+        ):
+            cure = (
+                "Give batch = 2 or more" if chips > 1 else "Label more chips, or deal more of them to training (shares)"
+            )
+            raise ValueError(
+                f"batch = {batch}, of {chips} training chips: {network} cannot learn from one chip at a time, as its batch normalisation "
+                f"compares several. {cure}"
+            )
 
     @classmethod
     def card_of(cls, store: Store) -> dict[str, Any]:

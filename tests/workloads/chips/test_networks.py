@@ -62,3 +62,34 @@ def test_a_frozen_backbone_thaws_in_stages():
     assert backbone["lr"] == pytest.approx(1e-4) and "lr" not in rest
     with pytest.raises(ValueError, match="must be one or two epochs that rise"):
         networks.check_network("resnet10t:unfreeze=9-3")
+
+
+@pytest.mark.parametrize(
+    ("network", "patch", "learns"),
+    [("resnet10t", 32, False), ("resnet10t:head=linear", 32, False), ("resnet10t:head=linear", 64, True),
+     ("vit_tiny_patch16_224:head=linear", 32, True)],
+)  # fmt: skip
+def test_one_chip_at_a_time_is_refused_where_it_ends_in_torch_s_error(network, patch, learns):
+    """Told from shapes: as the network itself says in a step of training."""
+    from types import SimpleNamespace
+
+    import pandas as pd
+
+    from geonb.workloads.chips.task import MultiLabel
+
+    made = networks.build_network(network, 3, 2, patch).train()
+    if learns:
+        made(torch.zeros(1, 3, patch, patch))
+    else:
+        with pytest.raises(ValueError, match="Expected more than 1 value per channel"):
+            made(torch.zeros(1, 3, patch, patch))
+    for batch, chips, cure in ((1, 9, "Give batch = 2 or more"), (32, 1, "Label more chips"), (2, 2, "")):
+        splits = pd.DataFrame({"split": ["train"] * chips + ["val", "test"]})
+        samples = SimpleNamespace(index=splits, channels=["r", "g", "b"], meta={"parameters": {"size": patch}})
+        if learns or not cure:
+            MultiLabel.check_batch(samples, network, batch)
+        else:
+            with pytest.raises(
+                ValueError, match=rf"batch = {batch}, of {chips} training chips: {network} cannot learn.*{cure}"
+            ):
+                MultiLabel.check_batch(samples, network, batch)
