@@ -18,9 +18,15 @@ def pairs(index: Index, by: str, allowed: np.ndarray, of: str | None, count: int
 
     codes = pc.dictionary_encode(index.table.column(by)).indices.fill_null(-1).to_numpy()
     times = index.table.column("time").to_numpy(zero_copy_only=False).astype("datetime64[us]")
-    rows = np.flatnonzero(allowed & (codes >= 0))
+    here = allowed & (codes >= 0)
+    rows, undated = np.flatnonzero(here & ~np.isnat(times)), int((here & np.isnat(times)).sum())
+    note = f"{undated:,} of {int(here.sum()):,} samples have no date, so that nobody knows before and after: left out."
     if of is not None:
         own = int(index.rows(of)[0])
+        if np.isnat(times[own]):
+            raise ValueError(
+                f"{of} has no date: nobody knows what was before it and what after. Give dates when the index is built"
+            )
         other = rows[(codes[rows] == codes[own]) & (rows != own)]
         ordered = np.array([sorted((own, row), key=lambda r: (times[r], r)) for row in other], np.int64).reshape(-1, 2)
     else:
@@ -30,7 +36,7 @@ def pairs(index: Index, by: str, allowed: np.ndarray, of: str | None, count: int
         where = f"the place of {of}" if of is not None else f"any place (column {by!r})"
         raise ValueError(
             f"Nothing to compare: {where} was seen once only among {int(allowed.sum()):,} samples. "
-            "Add images of another date, or widen the filter."
+            "Add images of another date, or widen the filter." + f" {note}" * bool(undated)
         )
     before, after = ordered.T
     distance = np.empty(len(before), np.float32)
@@ -45,4 +51,5 @@ def pairs(index: Index, by: str, allowed: np.ndarray, of: str | None, count: int
         table.insert(1, f"{name}_before", first[name])
     table.insert(1, "distance", distance[order])
     table.insert(0, "rank", np.arange(1, len(order) + 1))
+    table.attrs["notes"] = [note] * bool(undated)
     return table

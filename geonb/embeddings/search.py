@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -263,7 +264,13 @@ class Index:
         Returns
         -------
         GeoDataFrame with ``rank``, the place, ``distance`` (1 - cosine similarity, 0..2; the largest first), ``id_before, id_after``,
-        ``time_before, time_after``, ``source_before, source_after``, ``geometry``
+        ``time_before, time_after``, ``source_before, source_after``, ``geometry``; in its attrs `notes`: how many samples have no
+        date, and so no before and after, and were left out
+
+        Raises
+        ------
+        ValueError
+            If no place was seen twice at known times.
         """
         from geonb.embeddings.changes import pairs
 
@@ -282,7 +289,7 @@ class Index:
         ValueError
             Ids that are there already (remove them first), a vector of another length, another model.
         """
-        with locked(self.folder / ".lock"):
+        with _alone(self.folder):
             self._load()
             check_model(self.info, model, self.folder)
             table = about.checked(samples, len(vectors))
@@ -316,7 +323,7 @@ class Index:
         KeyError
             An id that is not there.
         """
-        with locked(self.folder / ".lock"):
+        with _alone(self.folder):
             self._load()
             gone = np.union1d(np.flatnonzero(~self.live), self.rows(ids))
             turn = self.info["turn"] + 1
@@ -363,8 +370,7 @@ def build_index(
     if vectors.ndim != 2 or not len(vectors):
         raise ValueError(f"The vectors have the shape {vectors.shape}: give (sample, dim), at least one")
     kind = ("ann" if len(vectors) >= LARGE else "exact") if kind == "auto" else kind
-    lock, space = locked(folder.with_name(f".{folder.name}.lock")), enough_space(folder.parent, vectors.nbytes * 2)
-    with lock, space, whole_folder(folder) as partial:
+    with _alone(folder), enough_space(folder.parent, vectors.nbytes * 2), whole_folder(folder) as partial:
         write_vectors(partial / "vectors.npy", vectors)
         about.write(table, partial / "about.0.parquet")
         info = {
@@ -379,6 +385,11 @@ def build_index(
             shutil.copy2(kept, partial)
         commit(partial, info)
     return Index(folder)
+
+
+def _alone(folder: Path) -> AbstractContextManager[None]:
+    """The lock of whoever builds an index or changes it: beside its folder, which a build replaces."""
+    return locked(folder.with_name(f".{folder.name}.lock"))
 
 
 def open_index(folder: str | Path, model: str = "") -> Index:

@@ -232,7 +232,7 @@ def _existing(
             f"{found.path} is a run of {info['workload']}, not of {record.name}. Give the workload it is of: "
             f"geonb run {info['workload']} --resume {two_words(found)}"
         )
-    if unfinished := _unfinished(info, chosen):
+    if unfinished := _unfinished(info, chosen, 1):
         raise ValueError(
             f"{', '.join(chosen)} needs {', '.join(unfinished)}, unfinished in {found.name}. "
             f"Finish it: geonb run {workload} --resume {two_words(found)}"
@@ -262,9 +262,12 @@ def _newest_for(workload: str, record: Workload, chosen: list[str], root: Path) 
         return runs_run.open_run(workload, "latest", root)
 
 
-def _unfinished(info: Mapping[str, Any], chosen: Sequence[str]) -> list[str]:
-    """Steps that the chosen ones build on, and that a run began and did not end."""
-    needed = [name for name in info["steps"] if 1 < number_of(name) < min(number_of(chosen[0]), 4)]
+def _unfinished(info: Mapping[str, Any], chosen: Sequence[str], first: int = 2) -> list[str]:
+    """Steps from a first one on that the chosen ones build on, and that a run began and did not end.
+
+    A run whose sample set failed is not passed by for one of before: it is what somebody asked for last.
+    """
+    needed = [name for name in info["steps"] if first <= number_of(name) < min(number_of(chosen[0]), 4)]
     return [name for name in needed if info["steps"][name].get("state") != "done" and name not in chosen]
 
 

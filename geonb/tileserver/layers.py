@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ ENDINGS = (".tif", ".tiff")
 WORLD = (-180.0, -85.0511287798066, 180.0, 85.0511287798066)  # what Web Mercator shows, degrees
 OPEN = 64  # files that a thread holds open
 LOOKED_AT = 24  # files of a mosaic whose values say how it is stretched
+LOOK_S = 2.0  # between two looks at whether files were replaced
 LARGE = 4096  # pixels; from here on overviews are missed
 LARGE_BYTES = 200 << 20  # of polygons, which are held in memory: larger ones are drawn if they are named
 COLUMN = ":column="  # after the name of a file of polygons
@@ -47,6 +49,7 @@ class Source:
     classes : dict of value -> name, of a class map of geonb
     taken : str, the TIFF's own date, empty if it has none
     notes : tuple of str, what a user should know of it
+    stamp : int, when the file was written, ns
     column : str, of a file of polygons: what they are coloured by; None for rasters
     """
 
@@ -62,6 +65,7 @@ class Source:
     taken: str
     simulated: bool
     notes: tuple[str, ...]
+    stamp: int
     column: str | None = None
 
     @property
@@ -84,9 +88,25 @@ class Layer:
     sources: tuple[Source, ...]
     _ranges: dict[tuple, tuple] = field(default_factory=dict, repr=False)
     _turn: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _looked: float = field(default_factory=time.monotonic, repr=False)
 
     def __post_init__(self) -> None:
         self.boxes = np.array([source.bounds for source in self.sources])
+
+    def look_again(self, every_s: float = LOOK_S) -> None:
+        """Describe files anew that were replaced since, as a run does that is computed again; asked at most every so many seconds.
+
+        A file of a mosaic that no longer fits the others leaves it; one that cannot be described (it is being written) stays as it was.
+        """
+        with self._turn:
+            if time.monotonic() - self._looked < every_s:
+                return
+            self._looked = time.monotonic()
+            now = [_renewed(source) for source in self.sources]
+            fit = tuple(source for source in now if len(now) == 1 or source.kind == self.first.kind)
+            if fit and fit != self.sources:
+                self.boxes = np.array([source.bounds for source in fit])  # first: other threads look up sources by them
+                self.sources, self._ranges = fit, {}
 
     @property
     def first(self) -> Source:
@@ -125,6 +145,13 @@ class Layer:
         return tuple(_range(found) for found in ends)
 
 
+def _renewed(source: Source) -> Source:
+    with suppress(OSError, ValueError):
+        if source.path.stat().st_mtime_ns != source.stamp:
+            return describe(Path(f"{source.path}{COLUMN}{source.column}") if source.column else source.path)
+    return source
+
+
 def _range(ends: Sequence[np.ndarray]) -> tuple[float, float]:
     low, high = (float(min(e[0] for e in ends)), float(max(e[1] for e in ends))) if ends else (0.0, 1.0)
     return (low, high) if high > low else (low, low + 1)
@@ -144,16 +171,17 @@ def reader(source: Source) -> Reader | shapes.Shapes:
     """A file, open for as long as this thread needs it: opening costs more than a tile. Polygons are held for all threads."""
     path = source.path
     if source.column is not None:
-        return shapes.load(path, source.column)
-    held: OrderedDict[Path, tuple[Any, ExitStack]] = _held.__dict__.setdefault("readers", OrderedDict())
-    if path not in held:
+        return shapes.load(path, source.column, source.stamp)
+    held: OrderedDict[tuple, tuple[Any, ExitStack]] = _held.__dict__.setdefault("readers", OrderedDict())
+    key = path, source.stamp
+    if key not in held:
         with ExitStack() as stack:
             opened = _open(path, stack)
-            held[path] = opened, stack.pop_all()
+            held[key] = opened, stack.pop_all()
         while len(held) > OPEN:
             held.popitem(last=False)[1][1].close()
-    held.move_to_end(path)
-    return held[path][0]
+    held.move_to_end(key)
+    return held[key][0]
 
 
 @contextmanager
@@ -200,7 +228,7 @@ def describe(path: Path) -> Source:
         return _describe_shapes(file, column)
     try:
         with ExitStack() as stack:
-            opened = _open(path, stack)
+            stamp, opened = path.stat().st_mtime_ns if path.exists() else 0, _open(path, stack)
             data: Any = opened.dataset
             if opened.crs is None:
                 raise ValueError(
@@ -217,7 +245,7 @@ def describe(path: Path) -> Source:
             return Source(
                 path, _bounds(opened), *_zooms(opened), data.dtypes[0], names, _shown(data, indexes, names), colours,
                 dict(sorted(classes.items())), tags.get("TIFFTAG_DATETIME", ""), tags.get("simulated", "0") not in ("0", "False"),
-                _notes(path, opened),
+                _notes(path, opened), stamp,
             )  # fmt: skip
     except (RasterioError, rasterio.errors.CRSError) as error:
         raise ValueError(
@@ -233,19 +261,20 @@ def _column_of(path: Path) -> tuple[Path, str]:
 
 def _describe_shapes(path: Path, column: str) -> Source:
     """What polygons show, from where one tile holds all of them down to where a usual one fills 4 x 4."""
-    found = shapes.load(path, column)
+    stamp = path.stat().st_mtime_ns
+    found = shapes.load(path, column, stamp)
     whole = float(np.ptp(np.array(found.outlines.total_bounds).reshape(2, 2), axis=0).max())
     low, high = (
         int(np.clip(np.log2(2 * HALF_M / max(side, 1e-3)) + 1e-6, 0, shapes.DEEPEST))
         for side in (whole, found.side_m / 4)
     )
-    notes = (
-        (f"{path}: shown by {found.column}; other columns: {path}{COLUMN}NAME",) if found.column and not column else ()
-    )
+    notes = found.notes
+    if found.column and not column:
+        notes += (f"{path}: shown by {found.column}; other columns: {path}{COLUMN}NAME",)
     (west, south, east, north), names = found.bounds, (found.column or "polygons",)
     return Source(
         path, (west, south, east, north), low, max(low, high), str(found.values.dtype), names, (1,), found.colours, found.names, "",
-        shapes.simulated(path), notes, column,
+        shapes.simulated(path), notes, stamp, column,
     )  # fmt: skip
 
 

@@ -74,6 +74,7 @@ def application(layers: Mapping[str, Layer], token: str) -> Application:
             return layers[name]
 
         def style(self, layer: Layer) -> drawing.Style:
+            layer.look_again()
             asked = {name: self.get_query_argument(name) for name in self.request.query_arguments if name != "token"}
             return drawing.style_of(layer, asked)
 
@@ -111,7 +112,7 @@ def application(layers: Mapping[str, Layer], token: str) -> Application:
             layer = self.layer(name)
             form, body = await self.aside(self.tile, layer, z, x, last)
             self.set_header("Content-Type", drawing.TYPES[form])
-            self.set_header("Cache-Control", "private, max-age=3600")  # another start has another token
+            self.set_header("Cache-Control", "private, max-age=60")  # a file may be replaced
             self.finish(body)
 
         def tile(self, layer: Layer, z: str, x: str, last: str) -> tuple[str, bytes]:

@@ -25,6 +25,7 @@ CLASSES = 255  # with 0, where nothing is, they fill a byte
 GUESSED = 32  # a column of more texts is not taken for classes unless it is named
 PLAIN = "#b5400f"  # of shapes without a column
 DEEPEST = 22
+HIGHEST = 85.0511287798066  # degrees of latitude, at which Web Mercator ends
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Shapes:
     values : ndarray (shape,), codes of classes as uint8, from 1; or a column's own numbers as float32
     names, colours : by code; empty where there are no classes
     column : str, what the values are
+    notes : tuple of str, what is not shown
     """
 
     outlines: gpd.GeoSeries
@@ -44,6 +46,7 @@ class Shapes:
     column: str
     names: dict[int, str]
     colours: dict[int, tuple[int, int, int, int]]
+    notes: tuple[str, ...] = ()
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
@@ -101,8 +104,10 @@ def _box(bounds: Sequence[float]) -> Any:
 
 
 @lru_cache
-def load(path: Path, column: str = "") -> Shapes:
-    """Shapes of a file, coloured by a column; read once.
+def load(path: Path, column: str = "", stamp: int = 0) -> Shapes:
+    """Shapes of a file, coloured by a column; read once for each `stamp`, when it was written.
+
+    What lies beyond 180 degrees is shown on the other side, where it is.
 
     Parameters
     ----------
@@ -123,7 +128,12 @@ def load(path: Path, column: str = "") -> Shapes:
         raise ValueError(
             f"{path}: no polygons, which is what can be drawn. Points and lines: convert them, for instance with buffer()"
         )
-    shapes = read.to_crs("OGC:CRS84").clip_by_rect(-180, -85.0511287798066, 180, 85.0511287798066).to_crs(3857)
+    whole = read.to_crs("OGC:CRS84").geometry
+    shapes, reach = _on_the_map(whole).to_crs(3857), whole.bounds
+    polar = int(((reach["miny"] < -HIGHEST - 1e-6) | (reach["maxy"] > HIGHEST + 1e-6)).sum())
+    notes = (
+        f"{path}: {polar:,} of {len(whole):,} polygons reach nearer to a pole than {HIGHEST:.2f} degrees, where the map ends.",
+    )
     kept = ~(shapes.is_empty | shapes.isna()).to_numpy()
     order = np.flatnonzero(kept)[np.argsort(-shapes[kept].area.to_numpy(), kind="stable")]
     if not len(order):
@@ -131,7 +141,17 @@ def load(path: Path, column: str = "") -> Shapes:
             f"{path}: its polygons lie where Web Mercator shows nothing, nearer to a pole than 85.05 degrees"
         )
     values, name, names, colours = _drawn(path, read.iloc[order], column)
-    return Shapes(shapes.iloc[order].reset_index(drop=True), values, name, names, colours)
+    return Shapes(shapes.iloc[order].reset_index(drop=True), values, name, names, colours, notes * bool(polar))
+
+
+def _on_the_map(shapes: gpd.GeoSeries) -> gpd.GeoSeries:
+    """What Web Mercator shows of shapes in degrees, those that reach beyond 180 in two parts."""
+    shown, reach = shapes.clip_by_rect(-180, -HIGHEST, 180, HIGHEST), shapes.bounds
+    for turn, far in ((360, reach["minx"] < -180 - 1e-9), (-360, reach["maxx"] > 180 + 1e-9)):
+        if far.any():
+            rest = shapes[far].translate(turn).clip_by_rect(-180, -HIGHEST, 180, HIGHEST)
+            shown[far] = shown[far].union(rest)
+    return shown
 
 
 def _drawn(path: Path, table: gpd.GeoDataFrame, column: str) -> tuple[np.ndarray, str, dict, dict]:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import geopandas as gpd
@@ -263,6 +264,51 @@ def test_changes_are_the_pairs_of_a_place_the_largest_first(index):
         index.changes("quadkey", Within(sources="one"))
     with pytest.raises(ValueError, match="no column 'place', only id, name"):
         index.changes("place")
+
+
+def test_what_has_no_date_is_neither_before_nor_after(tmp_path):
+    """Two of one place without dates, two with one of them, two with both: one pair can be told."""
+    vectors = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+    dates = [None, None, "2020-01-01", None, "2021-01-01", "2020-01-01"]
+    table = pd.DataFrame(
+        {"id": [f"chip{i}" for i in range(6)], "time": pd.to_datetime(dates), "quadkey": list("aabbcc")}
+    )
+    dated = search.build_index(tmp_path / "some", vectors, table)
+    found = dated.changes("quadkey")
+    assert found[["id_before", "id_after"]].to_numpy().tolist() == [["chip5", "chip4"]]
+    assert found.attrs["notes"] == ["3 of 6 samples have no date, so that nobody knows before and after: left out."]
+    with pytest.raises(ValueError, match="chip0 has no date"):
+        dated.changes("quadkey", of="chip0")
+    with pytest.raises(ValueError, match=r"was seen once only.*3 of 6 samples have no date"):
+        dated.changes("quadkey", of="chip2")
+    bare = search.build_index(tmp_path / "none", vectors, table.assign(time=pd.NaT))
+    with pytest.raises(ValueError, match="6 of 6 samples have no date"):
+        bare.changes("quadkey")
+
+
+def test_who_adds_waits_for_who_builds(tmp_path, monkeypatch):
+    """Else what is added goes into a folder that is about to be thrown away."""
+    vectors, table = made(40)
+    first = search.build_index(tmp_path / "a", vectors[:20], table[:20])
+    building, go_on, write = threading.Event(), threading.Event(), search.write_vectors
+
+    def slow(*given):
+        building.set()
+        assert go_on.wait(30)
+        write(*given)
+
+    monkeypatch.setattr(search, "write_vectors", slow)
+    builder = threading.Thread(target=search.build_index, args=(tmp_path / "a", vectors[:30], table[:30]))
+    builder.start()
+    assert building.wait(30)
+    adder = threading.Thread(target=first.add, args=(vectors[30:], table[30:]))
+    adder.start()
+    adder.join(0.5)
+    assert adder.is_alive(), "it waits"
+    go_on.set()
+    for thread in (builder, adder):
+        thread.join(30)
+    assert len(search.open_index(tmp_path / "a")) == 40
 
 
 def test_vectors_that_do_not_fit_are_refused(index):

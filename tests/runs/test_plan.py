@@ -64,6 +64,19 @@ def test_later_steps_without_a_run_say_what_is_missing(project):
         plan.prepare(RECORD, resume="nope")
 
 
+def test_training_does_not_go_on_in_a_run_without_its_samples(project):
+    """Nor in an older one, of other samples: the last run is the one that is meant."""
+    older = runs.new_run(RECORD, {}, project)
+    older.update(store="data/tiny/x", steps={"01_dataset_tiny": {"state": "done"}})
+    run = runs.new_run(RECORD, {}, project)
+    run.update(steps={"01_dataset_tiny": {"state": "failed"}})
+    with pytest.raises(ValueError, match=rf"02_tiny needs 01_dataset_tiny, unfinished in {run.name}(?s:.*)--resume"):
+        plan.prepare(RECORD, steps="2")
+    with pytest.raises(ValueError, match="needs 01_dataset_tiny, unfinished"):
+        plan.prepare(RECORD, steps="2", resume=True)
+    assert plan.prepare(RECORD, steps="1-2", resume=True).run == run
+
+
 def test_other_settings_begin_another_run_on_the_same_samples(project):
     run = runs.new_run(RECORD, {}, project)
     run.notebooks.mkdir()

@@ -1,5 +1,7 @@
 """What a folder of rasters shows: where, in what, which files fit together, and what is left out with its cure."""
 
+import os
+
 import made_rasters as made
 import mercantile
 import numpy as np
@@ -167,3 +169,34 @@ def test_a_thread_holds_a_bounded_number_of_files(tmp_path, monkeypatch):
         layers.reader(file)
     assert first.dataset.closed and not layers.reader(files[3]).dataset.closed
     assert layers.reader(files[0]) is not first
+
+
+def test_a_file_that_is_replaced_while_it_is_served_is_looked_at_again(tmp_path):
+    """A run that is computed again writes beside the file and renames: whoever held the old one open would show it for ever."""
+    path = made.write(tmp_path / "a.tif", np.full((20, 30), 5, "uint16"))
+    one = layers.layers_of([path])[0]["a"]
+    west, south, east, north = one.bounds
+    tile = mercantile.tile((west + east) / 2, (south + north) / 2, 16)
+    read = lambda: layers.reader(one.first).tile(*tile).array.max()  # noqa: E731
+    assert read() == 5 and one.ranges((1,)) == ((5, 6),)
+    for value in (9, 700):
+        fresh = made.write(tmp_path / "new.part", np.full((20, 30), value, "uint16"))
+        os.utime(fresh, ns=(value * 10**9,) * 2)
+        fresh.replace(path)
+        one.look_again(3600)
+        assert one.first.stamp != value * 10**9, "not at every tile"
+        one.look_again(0)
+        assert read() == value and one.ranges((1,)) == ((value, value + 1),)
+    path.unlink()
+    one.look_again(0)
+    assert one.first.stamp == 700 * 10**9, "told when it is read"
+
+
+def test_a_file_that_no_longer_fits_leaves_its_mosaic(tmp_path):
+    for name in "ab":
+        made.write(tmp_path / f"{name}.tif", made.gradient())
+    mosaic = layers.layers_of([tmp_path])[0]["mosaic"]
+    made.write(tmp_path / "b.tif", made.gradient(dtype="uint8", top=250))
+    os.utime(tmp_path / "b.tif", ns=(1, 1))
+    mosaic.look_again(0)
+    assert [source.path.stem for source in mosaic.sources] == ["a"] and len(mosaic.boxes) == 1

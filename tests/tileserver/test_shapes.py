@@ -1,5 +1,7 @@
 """Polygons as tiles: chips where mercantile says they are, in their colours; small ones are seen from far; what cannot be is refused."""
 
+import os
+
 import geopandas as gpd
 import made_rasters as made
 import mercantile
@@ -155,3 +157,44 @@ def test_beyond_what_the_square_shows_is_cut_off(tmp_path):
     gpd.GeoDataFrame({"kind": ["a", "b"]}, geometry=polar, crs=4326).to_parquet(tmp_path / "a.parquet")
     west, south, east, north = shown(tmp_path / "a.parquet").bounds
     assert (west, south, east) == pytest.approx((10, 80, 20)) and north == pytest.approx(85.0511287798066)
+
+
+def test_polygons_beyond_180_are_shown_on_the_other_side_and_those_at_a_pole_are_told(tmp_path):
+    """Chips of Fiji: one that crosses, one that lies all beyond as a zone's outlines do, one west of -180; and a polar one."""
+    boxes = [
+        (179.9, -17, 180.1, -16.9),
+        (180.2, -17, 180.3, -16.9),
+        (-180.3, -17.2, -180.2, -17.1),
+        (10, 84, 11, 89),
+        (10, 86, 11, 89),
+    ]
+    frame = gpd.GeoDataFrame({"kind": list("abcde")}, geometry=[shapely.box(*box) for box in boxes], crs="OGC:CRS84")
+    frame.to_file(tmp_path / "chips.gpkg")
+    found, notes = layers.layers_of([tmp_path / "chips.gpkg:column=kind"])
+    assert any("2 of 5 polygons reach nearer to a pole than 85.05 degrees" in note for note in notes)
+    (one,) = found.values()
+    for lon, lat, name in (
+        (179.95, -16.95, "a"),
+        (-179.95, -16.95, "a"),
+        (-179.75, -16.95, "b"),
+        (179.75, -17.15, "c"),
+        (10.5, 84.5, "d"),
+    ):
+        tile = mercantile.tile(lon, lat, 13)
+        code = next(code for code, text in one.first.classes.items() if text == name)
+        picture = drawn(one, tile)
+        assert picture[..., 3].any() and tuple(picture[picture[..., 3] > 0][0, :3]) == tuple(
+            one.first.colours[code][:3]
+        ), name
+
+
+def test_classes_of_a_file_that_is_replaced_are_its_own(tmp_path):
+    path = tmp_path / "chips.gpkg"
+    chips(2, 2, label=["roof", "water"] * 2, fill=[RED, BLUE] * 2).to_file(path)
+    one = shown(path)
+    chips(2, 2, label=["grass", "roof"] * 2, fill=[BLUE, RED] * 2).to_file(tmp_path / "new.gpkg", layer="chips")
+    (tmp_path / "new.gpkg").replace(path)
+    os.utime(path, ns=(1, 1))
+    one.look_again(0)
+    assert one.first.classes == {1: "grass", 2: "roof"}
+    assert (drawn(one, HOME)[..., :3] == colour(BLUE)).all()
