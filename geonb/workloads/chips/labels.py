@@ -95,16 +95,15 @@ def read_classes(path: str | Path = THIRTEEN) -> Classes:
 
 
 def name_faults(names: Iterable[str]) -> list[str]:
-    """What names of classes may not be: the same but for great letters, as columns of a GeoPackage are, and with commas in them."""
+    """What names of classes may not be: alike but for upper and lower case, which a GeoPackage takes for one column; with commas."""
     same: dict[str, list[str]] = {}
     for name in names:
         same.setdefault(name.casefold(), []).append(name)
-    faults = [f"{' and '.join(alike)} are one name in a GeoPackage, which knows no great letters. Rename one" for alike in same.values()
-              if len(alike) > 1]  # fmt: skip
-    commas = [name for alike in same.values() for name in alike if "," in name]
-    return faults + [
-        f"{name!r}: labels of a chip are listed with commas. Write {name.replace(',', ' /')!r}" for name in commas
-    ]
+    alike = [" and ".join(some) for some in same.values() if len(some) > 1]
+    commas = [name for some in same.values() for name in some if "," in name]
+    return [
+        f"{some} differ in upper and lower case alone, and are one column of a GeoPackage. Rename one" for some in alike
+    ] + [f"{name!r}: labels of a chip are listed with commas. Write {name.replace(',', ' /')!r}" for name in commas]
 
 
 def _keys(node: Any, label: str, faults: list[str]) -> dict[str, frozenset[str] | None]:
