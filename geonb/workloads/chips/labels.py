@@ -23,7 +23,7 @@ from geonb.base import files as base_files
 from geonb.base import project
 from geonb.base.conventions import refuse, short
 from geonb.rasters import grids, images, osm, vectors
-from geonb.workloads.chips import cutting
+from geonb.workloads.chips import cutting, quadkeys
 from geonb.workloads.chips.quadkeys import Cell
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ THIRTEEN = Path(__file__).with_name("labels.yaml")  # the classes of the origina
 MIN_SHARE, MIN_LENGTH_M = 0.01, 10.0
 METRES = 6_371_008.8 * np.pi / 180  # a degree of a great circle
 CHUNK = 20_000  # chips that are joined at once
-ABREAST = 64  # columns of chips whose class raster is read at once
+BLOCK = 32  # chips on a side of what is read of a class raster at once; always the same ones, as a warp hangs a little on its frame
 HAIR_DEG = 1e-6  # by which an extent may fall short of a chip
 # The keys that most things have (taginfo.openstreetmap.org/keys), against which a misspelt one is noticed.
 KEYS = frozenset(re.findall(r"\w+", """
@@ -299,7 +299,7 @@ def _osm_things(files: Sequence[File], classes: Any, notes: list[str]) -> tuple[
     import shapely
 
     extracts = [osm.read_elements(file.path) for file in files]
-    table = osm.features(extracts, str(files[0].path))
+    table = osm.features(extracts, ", ".join(file.path.name for file in files[:3]) + " ..." * (len(files) > 3))
     wanted = read_classes(THIRTEEN if classes is None else classes)
     rows, numbers = classes_of_tags(table["tags"].tolist(), wanted)
     notes += table.attrs["notes"]
@@ -355,9 +355,12 @@ def _vector_things(files: Sequence[File], notes: list[str]) -> tuple[Any, Any, d
             "of. Beyond it nothing is known. If you know it: extent=area.geojson"
         )
     part = np.repeat([file.part for file in files], [len(found) for found in shapes])[some]
-    telling = [set(part[numbers == number].tolist()) for number in range(len(names))]
-    known = [shapely.union_all([a for f, a in zip(files, areas, strict=True) if f.part in parts]) for parts in telling]
-    return geometry[some], numbers, {name: i for i, name in enumerate(names)}, known
+    telling = [frozenset(part[numbers == number].tolist()) for number in range(len(names))]
+    known = {
+        parts: shapely.union_all([a for f, a in zip(files, areas, strict=True) if f.part in parts])
+        for parts in {*telling}
+    }
+    return geometry[some], numbers, {name: i for i, name in enumerate(names)}, [known[parts] for parts in telling]
 
 
 def _read_vector(path: Path, options: Mapping[str, str], notes: list[str]) -> tuple[np.ndarray, pd.Series]:
@@ -491,18 +494,21 @@ def raster_labels(chips: gpd.GeoDataFrame, paths: Sequence[Path], codes: Sequenc
     opened = [_class_raster(path) for path in paths]
     meets = [_meets(image, chips) for image in opened]
     cells = [Cell(str(key), int(zone)) for key, zone in zip(chips["quadkey"], chips["zone"], strict=True)]
-    groups: dict[tuple, list[int]] = {}  # chips of one grid that lie near each other
+    groups: dict[tuple[int, int, int, int], list[int]] = {}  # chips of one grid that lie near each other
     for i, cell in enumerate(cells):
-        groups.setdefault((cell.zone, cell.zoom, cell.tile.x // ABREAST), []).append(i)
+        groups.setdefault((cell.zone, cell.zoom, cell.tile.x // BLOCK, cell.tile.y // BLOCK), []).append(i)
     shares, told = np.zeros((len(chips), len(codes))), np.zeros(len(chips))
-    for group in groups.values():
+    for (zone, zoom, column, row), group in groups.items():
         rows: dict[int, list[int]] = {}
         for i in group:
             rows.setdefault(cells[i].tile.y, []).append(i)
         here = [(image, hit) for image, hit in zip(opened, meets, strict=True) if hit[group].any()]
-        size = max((_fine_enough(image, cells[group[0]]) for image, _ in here), default=1)
+        corner = quadkeys.cell_at(zone, zoom, BLOCK * column, BLOCK * row)
+        size = max((_fine_enough(image, corner) for image, _ in here), default=1)
         with ExitStack() as stack:
-            strips = [_strip(stack, image, [cells[i] for i in group if hit[i]], size) for image, hit in here]
+            strips = [
+                _strip(stack, image, corner, {cells[i].tile.y for i in group if hit[i]}, size) for image, hit in here
+            ]
             for _, mine in sorted(rows.items()):
                 left = {i: np.ones((size, size), bool) for i in mine}  # not seen yet
                 for (lattice, strip), (image, hit) in zip(strips, here, strict=True):
@@ -544,13 +550,14 @@ def _meets(image: images.Image, chips: gpd.GeoDataFrame) -> np.ndarray:
     return np.any(across, axis=0) & (boxes[:, 1] < north) & (boxes[:, 3] > south)
 
 
-def _strip(stack: ExitStack, image: images.Image, cells: Sequence[Cell], size: int) -> tuple[cutting.Lattice, Any]:
-    """The rows of an image on which cells lie, one by one, and the rectangle of chips that they are of."""
-    x, y = ([cell.tile[axis] for cell in cells] for axis in (1, 2))
-    south = (image.crs.to_epsg() or 0) // 100 == 327
-    columns, rows = range(min(x), max(x) + 1), range(min(y), max(y) + 1)
-    lattice = cutting.Lattice(cells[0].zone, cells[0].zoom, size, columns, rows, south and cells[0].zone > 0)
-    return lattice, stack.enter_context(closing(cutting.warped(image, lattice, sorted(set(y)), "nearest")))
+def _strip(
+    stack: ExitStack, image: images.Image, corner: Cell, rows: set[int], size: int
+) -> tuple[cutting.Lattice, Any]:
+    """The block of chips from a corner on, and some of its rows of an image, one by one."""
+    _, x, y = corner.tile
+    south = corner.zone > 0 and (image.crs.to_epsg() or 0) // 100 == 327
+    lattice = cutting.Lattice(corner.zone, corner.zoom, size, range(x, x + BLOCK), range(y, y + BLOCK), south)
+    return lattice, stack.enter_context(closing(cutting.warped(image, lattice, sorted(rows), "nearest")))
 
 
 def _fine_enough(image: images.Image, cell: Cell) -> int:

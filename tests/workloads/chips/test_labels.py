@@ -397,7 +397,7 @@ def test_of_a_class_raster_only_what_lies_on_chips_is_read(tmp_path, monkeypatch
 
     chips = chips_at(15.3, 47.85, 2, 1, "ard")
     path, read = (
-        cover(tmp_path / "wide.tif", quadkeys.Cell(chips["quadkey"][0], 33), np.ones((64 * 20, 64 * 20), np.uint8)),
+        cover(tmp_path / "wide.tif", quadkeys.Cell(chips["quadkey"][0], 33), np.ones((64 * 20, 64 * 80), np.uint8)),
         [],
     )
 
@@ -408,7 +408,22 @@ def test_of_a_class_raster_only_what_lies_on_chips_is_read(tmp_path, monkeypatch
     original = images._read_bands
     monkeypatch.setattr(images, "_read_bands", counted)
     assert labels.label_chips(chips, path, {1: "land"})["land"].tolist() == [1, 1]
-    assert sum(read) == 2 * 128**2  # of 20 x 20 chips
+    assert sum(read) <= labels.BLOCK * 128**2, "of 20 x 80 chips one row of a block"
+
+
+def test_what_is_on_a_chip_does_not_hang_on_which_others_are_asked_for(tmp_path):
+    """A warp is exact to an eighth of a pixel, by the frame it is made in: near a limit a label would come and go."""
+    codes = np.random.default_rng(0).integers(1, 4, (400, 400), np.uint8)
+    with rasterio.open(
+        tmp_path / "c.tif", "w", "GTiff", 400, 400, 1, 32633, from_origin(522_000, 5_302_000, 30, 30), "uint8"
+    ) as file:
+        file.write(codes, 1)
+    chips = chips_at(15.32, 47.85, 40, 40, zoom=17)
+    limits = [labels.label_chips(chips, tmp_path / "c.tif", {1: "a"}, min_share=share) for share in (0.3, 0.33, 0.36)]
+    for some in ([700], [0, 700, 1599], list(range(690, 760))):
+        for share, whole in zip((0.3, 0.33, 0.36), limits, strict=True):
+            part = labels.label_chips(chips.iloc[some], tmp_path / "c.tif", {1: "a"}, min_share=share)
+            assert part["a"].tolist() == whole["a"].iloc[some].tolist()
 
 
 @pytest.mark.skipif(not HELSINKI.is_file(), reason="the extract of Helsinki is not there (../shared)")
