@@ -138,7 +138,7 @@ def labelling_rows() -> list[list[str]]:
     from geonb.workloads.chips import labels
 
     chips, shapes, numbers = features()
-    core, clock = timed(labels.joined, chips, shapes, numbers, CLASSES, shapely.box(*chips.total_bounds))
+    core, clock = timed(labels.joined, chips, shapes, numbers, CLASSES, [shapely.box(*chips.total_bounds)] * CLASSES)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     what = f"{len(chips):,} chips against {len(shapes):,} features, {CLASSES} classes"
     return [

@@ -158,6 +158,19 @@ class TestServer(AsyncHTTPTestCase):
         assert "cut.tif: it cannot be read here" in self.told(broken, 500)
         assert self.fetch(f"/secret/classes/{self.at}.png").code == 200
 
+    def test_a_file_that_is_replaced_is_served_anew(self):
+        path = made.write(self.folder / "turn.tif", np.full((20, 30), 100, "uint8"))
+        one = self.layers["turn"] = layers.layers_of([path])[0]["turn"]
+        west, south, east, north = one.bounds
+        at = mercantile.tile((west + east) / 2, (south + north) / 2, 16)
+        address = f"/secret/turn/{at.z}/{at.x}/{at.y}.png"
+        assert made.pixels(self.fetch(address).body)[..., 0].max() == 100
+        made.write(path, np.full((20, 30), 200, "uint8"))
+        os.utime(path, ns=(1, 1))
+        one._looked = -layers.LOOK_S  # as if it were long ago
+        assert made.pixels(self.fetch(address).body)[..., 0].max() == 200
+        del self.layers["turn"]
+
     def test_maps_of_this_machine_may_ask_and_other_sites_may_not(self):
         for origin, may in (("http://localhost:8000", True), ("http://127.0.0.1", True), ("null", True), ("https://evil.example", False),
                             ("http://127.0.0.1.evil.example", False)):  # fmt: skip
