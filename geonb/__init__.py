@@ -16,7 +16,8 @@ store
     by blocks (``grid_store``: stores of such), the proof that they don't leak (``leakage``), a node-local ``memory_map`` and
     the ``loaders`` of batches over it.
 training
-    The base ``task`` and model cards, the loop with its patience (``fit``), its log and ``progress``, augmentation, optimisers.
+    The base ``task`` and model cards, the loop with its patience (``fit``), its log and ``progress``, pictures and ``trackers``
+    beside it (``watching``), augmentation, optimisers.
 prediction
     predictions.zarr, baselines beside the network; ``scenes`` predicted pixel by pixel; ``many`` rasters, over Dask processes.
 scores
@@ -26,7 +27,7 @@ embeddings
     Embed samples; reduce, link, cut into clusters; an index that is asked what looks alike (``search``), with filters and
     ``marks``; fitted transforms kept and applied again.
 plots
-    Static figures: style, maps, scores, tiles, dendrograms, planes, clusters.
+    Static figures: style, maps, scores, tiles, dendrograms, planes, clusters, epochs.
 dashboards
     What maps to explore share, live or frozen into a page; tiles under the pointer.
 runs

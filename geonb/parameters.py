@@ -71,6 +71,13 @@ PARAMETERS: dict[str, Parameter] = {
     "min_steps": Parameter("`epochs` is raised until so many steps of the optimiser fit in; 0: never", 0, 1_000_000),
     "batch": Parameter("windows a step", 1, 65536),
     "patience": Parameter("stop after so many epochs without a better validation score", 0, 1_000_000),
+    "watch_every": Parameter("every so many epochs a picture of what the network says; 0: never", 0, 1_000_000),
+    "tracker": Parameter(
+        "where a training is logged besides log.csv, name:key=value, or a logger of your own, package.module:Class,key=value",
+        code="geonb.training.trackers:code_of",
+        check="geonb.training.trackers:check_tracker",
+        options="geonb.training.trackers:OPTIONS",
+    ),
     "precision": Parameter("number format of the network", choices=("auto", "float32", "bfloat16")),
     "rasters": Parameter("more rasters to predict, comma separated or a glob", files=True),
     "weights": Parameter(

@@ -178,9 +178,10 @@ class Parameter:
         Allowed values of a text.
     files : bool
         The value names files (comma separated, globs allowed): a changed file makes a finished step run again.
-    code : bool
+    code : bool or str
         The text may name a function that will run, as ``path.py:name``: what you give yourself does, what a received run or file
-        of parameters says only if it was named on this machine before (:mod:`geonb.base.trust`).
+        of parameters says only if it was named on this machine before (:mod:`geonb.base.trust`). Where the text holds more than that,
+        ``"package.module:function"``, which takes the text and gives what it names, or "".
     check : str, optional
         ``"package.module:function"`` that takes a value somebody gave, and raises ValueError if it cannot be used: called
         before anything runs. With `files`, it takes `root` too and returns the files that the value stands for.
@@ -193,7 +194,7 @@ class Parameter:
     maximum: float | None = None
     choices: tuple[str, ...] | None = None
     files: bool = False
-    code: bool = False
+    code: bool | str = False
     check: str | None = None
     options: str = ""
 

@@ -47,6 +47,15 @@ def inside(file: str, tests: str, *faults: tuple[str, str, str]) -> Iterator[Mut
 
 
 MUTANTS = [
+    # ---- beside a training
+    *inside(
+        "plots/epochs.py", "training/test_watching.py::test_a_plane_that_flips_is_turned_back",
+        ("planes of epochs flip", "points @ orthogonal_procrustes(points, last[[\"x\", \"y\"]].to_numpy())[0]", "points"),
+    ),
+    *inside(
+        "training/watching.py", "training/test_watching.py::test_asked_aside_a_task_keeps_its_modes_and_all_random_states",
+        ("a task that was asked stays in evaluation", "module.training = was", "pass"),
+    ),
     # ---- grids
     *inside(
         "rasters/grids.py", "rasters/test_grids.py",

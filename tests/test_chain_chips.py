@@ -9,6 +9,7 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 import rasterio
 import rasterio.features
@@ -29,7 +30,7 @@ CLASSES = {c["code"]: c["name"] for c in landsat.CLASSES}
 SMALL = {
     "images": "image.tif", "labels": "mask.tif", "classes": ",".join(f"{k}={v}" for k, v in CLASSES.items()), "zoom": 16, "size": 16,
     "minimum": 0.1, "parent": 14, "network": "resnet10t:head=linear", "epochs": 2, "batch": 16, "samples": 60, "clusters": 3,
-    "seed": 3, "draws": 50, "show": 8, "count": 6, "k": 5, "precision": "float32",
+    "seed": 3, "draws": 50, "show": 8, "count": 6, "k": 5, "precision": "float32", "watch_every": 2,
 }  # fmt: skip
 
 
@@ -47,6 +48,19 @@ def made(tmp_path_factory):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return runs.open_run("chips", root=folder), done.stdout
+
+
+def test_pictures_of_epochs_count_each_label_of_the_validation_chips(made):
+    run, _ = made
+    counts = pd.read_csv(run.path / "epochs" / "confusion-0002.csv")
+    chips = store.open_store(run.store).windows("val")
+    for name, truth in zip((c["name"] for c in store.open_store(run.store).classes), chips.targets.T, strict=True):
+        there = counts[(counts["question"] == name) & (counts["true"] == "present")]["count"].sum()
+        assert (
+            there == (truth == 1).sum()
+            and counts[counts["question"] == name]["count"].sum() == np.isfinite(truth).sum()
+        )
+    assert len(list((run.path / "epochs").iterdir())) == 4, "of every other epoch"
 
 
 def test_the_run_is_whole_and_stands_beside_its_baselines(made):

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 SMALL = {
     "waveforms": "array/waveforms", "events": "array/events.xml", "stations": "array/stations.xml", "window_s": 60, "before_s": 15,
     "noise_s": 80, "network": "resnet1d:width=4,blocks=1-1", "epochs": 2, "batch": 8, "samples": 40, "clusters": 3, "draws": 50, "show": 8,
-    "precision": "float32",
+    "precision": "float32", "watch_every": 1,
 }  # fmt: skip
 
 
@@ -110,3 +110,15 @@ def test_the_report_leads_with_both_heads_beside_baselines(made):
     assert all(
         word in text for word in ("Earthquake, explosion or noise", "detector f1", "classifier auroc", "p/s-ratio")
     )
+
+
+def test_the_report_plays_every_epoch(made):
+    run, _ = made
+    text = (run.path / "report.html").read_text()
+    assert 'aria-label="Pictures of epochs"' in text and [f'data-epoch="{e}"' in text for e in (1, 2, 3)] == [1, 1, 0]
+    samples = store.open_store(run.store)
+    for epoch in (1, 2):
+        counts = pd.read_csv(run.path / "epochs" / f"confusion-{epoch:04}.csv")
+        kinds = samples.index.query("split == 'val'")["kind"].value_counts()
+        true = counts.groupby("true")["count"].sum()
+        assert all(true.get(kind, 0) == kinds.get(kind, 0) for kind in metrics.KINDS)

@@ -8,6 +8,7 @@ _WHERE = {
     "geonb.plots.arrays": "numbers offline",
     "geonb.plots.clusters": "component_colours component_limits components_map kinds_in_time kinds_map",
     "geonb.plots.dendrograms": "dendrogram",
+    "geonb.plots.epochs": "epoch_pictures play_epochs",
     "geonb.plots.locators": "locator",
     "geonb.plots.maps": "stretched thinned",
     "geonb.plots.planes": "manifold scatter_with_tiles trajectories",

@@ -86,6 +86,23 @@ def learning_curves(log: str | Path | pd.DataFrame, metric: str | None = None) -
     return finish(figure, table.attrs, kept)
 
 
+def confusion_cells(figure: Figure, ax: Axes, counts: np.ndarray, names: Sequence[str]) -> None:
+    """A confusion matrix: share of each true class (row) given each label, with the counts (true, told)."""
+    total = counts.sum(axis=1, keepdims=True)
+    share = np.divide(counts, total, out=np.full(counts.shape, np.nan), where=total > 0)
+    shown = ax.imshow(np.ma.masked_invalid(share), cmap="Blues", vmin=0, vmax=1)
+    for (row, column), value in np.ndenumerate(counts):
+        part = share[row, column]
+        text = f"{part:.0%}\n{int(value):,}" if np.isfinite(part) else "none"
+        ax.text(column, row, text, ha="center", va="center", fontsize=6.8, color="white" if part > 0.55 else "#222222")
+    ax.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(len(names)), names)
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0)
+    figure.colorbar(shown, ax=ax, label="share of the true class", shrink=0.8, format="{x:.0%}")
+    figure.tight_layout()
+
+
 def counted(scores: xr.Dataset, split: str, intervals: str = "bars") -> str:
     """How much of a split was scored, in the scores' own unit, and what shows the 95 % intervals ("": nothing)."""
     here, unit = scores.sel(split=split), scores.attrs.get("unit", "pixels")

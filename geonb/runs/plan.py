@@ -113,9 +113,11 @@ def _may_run(values: Mapping[str, Any], record: Workload, whose: str | None) -> 
     """
     faults = []
     for name, value in values.items():
-        if parameters.meaning_of(name, record).code and isinstance(value, str) and ":" in value:
+        code = parameters.meaning_of(name, record).code
+        path = specs.load(code)(value) if isinstance(code, str) and isinstance(value, str) else value
+        if code and isinstance(path, str) and ":" in path:
             try:
-                trust.demand(value, f"{name} in {whose}") if whose else trust.trust(value)
+                trust.demand(path, f"{name} in {whose}") if whose else trust.trust(path)
             except ValueError as error:
                 faults.append(str(error))
     refuse("Parameters are not right, nothing was run", faults, mark="  ")

@@ -8,7 +8,7 @@ import signal
 import threading
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from geonb.base.files import whole_file, write_text
 from geonb.training.averaging import Averaging, RunningAverage
 from geonb.training.optimizers import check_optimizer, first_averaged
 from geonb.training.progress import Display, EpochLog, spoken
+from geonb.training.watching import Pictures, Tracking
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,6 +72,7 @@ def fit(
     workers: int = 0,
     lower: bool = False,
     watch: Callable[[Path], Any] | None = None,
+    beside: Sequence[Pictures | Tracking] = (),
 ) -> dict[str, Any]:
     """Fit a task; go on from ``checkpoints/last.ckpt`` if the same training wrote it.
 
@@ -80,6 +82,7 @@ def fit(
         Less of the task's metric is better.
     watch : ``(log.csv) -> Figure``, optional
         Draws the curves that grow in a live notebook.
+    beside : callbacks that are told at the start how many epochs are done
 
     Raises
     ------
@@ -114,9 +117,12 @@ def fit(
         if frame["ema"] is not None:
             running = RunningAverage(task, frame["ema"], data, _trainer(training, [], folder))
             callbacks.insert(0, running)  # the log tells of it
-        trainer = _trainer(training, [*callbacks, averaging] if averaging else callbacks, folder)
+        trainer = _trainer(training, [*callbacks, *([averaging] if averaging else []), *beside], folder)
         last, start = _usable(folder, task.card), _start(task)
-        if last is not None and (done := _epochs(last)):
+        done = _epochs(last) if last is not None else 0
+        for one in beside:
+            one.begin(data, done)
+        if done:
             display.print(f"goes on after epoch {done} of {training['epochs']}, from {folder.name}/{LAST}")
         if start and last is None:
             display.say(f"epoch 0 of {training['epochs']}: validating {task.start}, which it begins as")

@@ -9,7 +9,7 @@ windows), where weights were averaged ``swa.safetensors`` and ``ema.safetensors`
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,8 @@ from geonb.store.sealing import named
 from geonb.training.devices import best_device
 from geonb.training.fit import fit
 from geonb.training.optimizers import AVERAGED, build_optimizer, check_optimizer, first_averaged
+from geonb.training.trackers import check_tracker
+from geonb.training.watching import Pictures, Seen, Tracking
 
 if TYPE_CHECKING:
     from geonb.store.store import Store
@@ -107,6 +109,18 @@ class Trainable(L.LightningModule):
     def data_module(self, store: Store, **options: Any) -> L.LightningDataModule:
         """The store's splits; `options` as for :func:`geonb.store.loaders.data_module`."""
         return data_module(store, **options, **self.beside(store))
+
+    @property
+    def questions(self) -> dict[str, list[str]]:
+        """What the network is asked, each with the names of its classes, for pictures of epochs. Here: nothing with classes."""
+        return {}
+
+    def answers(self, batch: dict[str, Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Truth and what the network says of a batch of validation windows: by question, tensors of class numbers of one shape.
+
+        Truth is below 0 where nobody knows. Asked in evaluation and only of a task that has `questions`; it must log nothing.
+        """
+        raise NotImplementedError
 
     def set_progress(self, epoch: int, epochs: int) -> None:
         """Tell a loss with scheduled weights how far the training is: 0 in the first epoch, 1 in the last that may come."""
@@ -215,6 +229,9 @@ def train(
     optimizer: str = "adamw",
     min_steps: int | None = None,
     watch: Callable[[Path], Any] | None = None,
+    watch_every: int = 0,
+    pictures: Callable[[Path, int, Seen], Any] | None = None,
+    tracker: str = "none",
 ) -> Path:
     """Train a workload's network on a sample store; interrupted, it goes on from its last finished epoch.
 
@@ -254,6 +271,13 @@ def train(
         E.g. ``adamw:weight_decay=0.01,schedule=one-cycle,swa=0.75``; see :func:`geonb.training.optimizers.check_optimizer`.
     watch : ``(log.csv) -> Figure``, optional
         Draws curves that grow in a live notebook while it trains, e.g. ``geonb.plots.learning_curves``.
+    watch_every : int
+        Every so many epochs, what the network says of the same validation windows, 500 at most, is drawn into ``epochs/`` of the run,
+        with the numbers beside; 0: never. The training stays as it is, to the last bit.
+    pictures : ``(folder, epoch, geonb.training.watching.Seen)``, optional
+        Draws it, e.g. ``geonb.plots.epoch_pictures``.
+    tracker : str
+        Where it is logged besides, e.g. ``tensorboard`` or ``mlflow:uri=...``; see :func:`geonb.training.trackers.check_tracker`.
 
     Returns
     -------
@@ -269,6 +293,9 @@ def train(
     """
     record = registry.get(workload)
     kind = task_of(record)
+    check_tracker(tracker)
+    if watch_every and pictures is None:
+        raise ValueError(f"watch_every = {watch_every} needs pictures, what draws them: geonb.plots.epoch_pictures")
     with named(store.path):
         kind.check(store, network, loss, augment, sampler, optimizer)
         kind.check_batch(store, network, batch)
@@ -294,8 +321,10 @@ def train(
         learnt = task.prepare(store)
     told = {"headline": record.headline, "lower_is_better": record.lower_is_better}
     lower = lower_is_better(task.metric.removeprefix("val_"), told)
+    parameters = {"workload": workload, "network": network, "loss": loss, "lr": lr, **training}
+    beside = (Pictures(run, store, watch_every, pictures, training), Tracking(run, tracker, parameters))
     with named(store.path):
-        found = fit(task, run, store, card["training"], workers, lower, watch)
+        found = fit(task, run, store, card["training"], workers, lower, watch, beside)
     kept = found["checkpoints"]
     chosen, why = task.choose(kept, found["states"], store)
     if chosen == "start":

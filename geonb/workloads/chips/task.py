@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,6 +97,15 @@ class MultiLabel(Trainable):
     def encode(self, inputs: Tensor) -> Tensor:
         """The vector before the last layer (sample, dim), float32."""
         return self.network.vectors(inputs.contiguous(memory_format=torch.channels_last)).float()
+
+    @property
+    def questions(self) -> dict[str, list[str]]:
+        return {record["name"]: ["absent", "present"] for record in self.card["classes"]}
+
+    def answers(self, batch: dict[str, Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Label by label: present from a probability of 0.5 on."""
+        told = self.probabilities(batch["inputs"]) >= 0.5
+        return batch["targets"].nan_to_num(nan=-1.0).T.unbind(), told.T.unbind()
 
     def parameter_groups(self) -> Iterable[Any]:
         """A backbone that begins frozen learns at a tenth of the rate."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -247,6 +248,16 @@ class Forecast(Trainable):
     def encode(self, inputs: Tensor) -> Tensor:
         """Embedding (sample, dim): what the encoder's deepest layer remembers of the months, averaged over the window."""
         return self.network.features(inputs).float().mean(dim=(2, 3))
+
+    @property
+    def questions(self) -> dict[str, list[str]]:
+        return {record["name"]: ["no event", "event"] for record in self.card["outcomes"]}
+
+    def answers(self, batch: dict[str, Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Cell by cell and month by month of each outcome: an event from a probability of 0.5 on."""
+        told = self.probabilities(batch["inputs"], batch.get("floor")) >= 0.5
+        truth = torch.where(batch["valid"][:, None, None], batch["targets"], -1.0)
+        return truth.unbind(2), told.unbind(2)
 
     def training_step(self, batch: dict[str, Any], _: int) -> Tensor:
         loss = self.loss(self(batch["inputs"], batch.get("floor")), batch["targets"], batch["deaths"], batch["valid"])

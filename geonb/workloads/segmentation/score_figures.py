@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from geonb.base.metrics import lower_is_better
-from geonb.plots.scores import counted, models_of, needed, readable, rows_of_dots
+from geonb.plots.scores import confusion_cells, counted, models_of, needed, readable, rows_of_dots
 from geonb.plots.style import class_colours, finish, model_looks, styled
 from geonb.scores.verdicts import carriers
 
@@ -139,21 +139,9 @@ def confusion(scores: xr.Dataset, model: str | None = None, split: str = "test")
     """
     model = models_of(scores)[0] if model is None else model
     counts = scores.confusion.sel(model=model, split=split).transpose("true", "predicted")
-    total = counts.sum("predicted")
-    share = (counts / total.where(total > 0)).values
     names = [str(name) for name in counts.true.values]
     size = 1.6 + 0.62 * len(names)
     figure, ax = plt.subplots(figsize=(size + 1.1, size))
-    shown = ax.imshow(np.ma.masked_invalid(share), cmap="Blues", vmin=0, vmax=1)
-    for (row, column), value in np.ndenumerate(counts.values):
-        part = share[row, column]
-        text = f"{part:.0%}\n{int(value):,}" if np.isfinite(part) else "no\npixels"
-        ax.text(column, row, text, ha="center", va="center", fontsize=6.8, color="white" if part > 0.55 else "#222222")
-    ax.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
-    ax.set_yticks(range(len(names)), names)
     ax.set(xlabel="label given", ylabel="true class", title=f"Where the pixels of each class went: {model}")
-    ax.spines[:].set_visible(False)
-    ax.tick_params(length=0)
-    figure.colorbar(shown, ax=ax, label="share of the true class", shrink=0.8, format="{x:.0%}")
-    figure.tight_layout()
+    confusion_cells(figure, ax, counts.values, names)
     return finish(figure, scores.attrs, f"{split} split: {int(counts.sum()):,} pixels; rows add up to 100 %.")

@@ -64,6 +64,15 @@ class Segmentation(Trainable):
         features = self.network.encoder(inputs.contiguous(memory_format=torch.channels_last))[-1]
         return features.float().mean(dim=(2, 3))
 
+    @property
+    def questions(self) -> dict[str, list[str]]:
+        return {"class": [record["name"] for record in self.card["classes"]]}
+
+    def answers(self, batch: dict[str, Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Pixel by pixel."""
+        targets = batch["targets"]
+        return [torch.where(targets == IGNORE, -1, targets)], [self(batch["inputs"]).argmax(dim=1)]
+
     def loss_of(self, outputs: Tensor | Sequence[Tensor], targets: Tensor) -> Tensor:
         """Loss of the logits; of several (deep supervision, the final ones first) the mean weighted 1, 1/2, 1/4, ..."""
         if isinstance(outputs, Tensor):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from geonb.training.optimizers import check_optimizer
 from geonb.training.task import Trainable, check_all
 from geonb.workloads.seismic.loaders import check_augment
 from geonb.workloads.seismic.losses import build_loss, check_loss
-from geonb.workloads.seismic.metrics import joint, macro_f1, truth_of
+from geonb.workloads.seismic.metrics import KINDS, joint, macro_f1, truth_of
 from geonb.workloads.seismic.networks import build_network, check_network
 
 if TYPE_CHECKING:
@@ -44,6 +44,14 @@ class TwoHeaded(Trainable):
     def probabilities(self, inputs: Tensor) -> Tensor:
         """(sample, head): of an event, and of an explosion if it is one."""
         return self.network(inputs).float().sigmoid()
+
+    @property
+    def questions(self) -> dict[str, list[str]]:
+        return {"kind": list(KINDS)}
+
+    def answers(self, batch: dict[str, Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        told = joint(self.probabilities(batch["inputs"]).cpu().numpy()).argmax(-1)
+        return [torch.from_numpy(truth_of(batch["targets"].cpu().numpy()))], [torch.from_numpy(told)]
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
         loss = self.loss(self(batch["inputs"]), batch["targets"])
