@@ -11,6 +11,8 @@ registry, parameters
     workload has (range and help of a workload's own stand in its record).
 rasters
     Georeferenced pixels for whoever has them: grids, images, reading, stitching, polygons, COGs.
+waveforms
+    Ground motion: archives and catalogues, preparation, arrays and their beams; live streams, in rings and blocks.
 store
     The sample store: its contract (``store``), how one is sealed and checked (``sealing``, ``faults``), ``windows`` and splits
     by blocks (``grid_store``: stores of such), the proof that they don't leak (``leakage``), a node-local ``memory_map`` and

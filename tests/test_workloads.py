@@ -95,4 +95,6 @@ def test_the_toy_and_its_page_show_every_field(monkeypatch):
         for record in records if said[field.name] == "needed" else []:
             assert getattr(record, field.name), f"{record.name} has no {field.name}, which the page calls needed"
     shown = {field.name for field in dataclasses.fields(registry.Workload) if getattr(records[0], field.name)}
-    assert set(said) - shown == {"former_tasks"}, "a new workload has had no earlier name"
+    assert set(said) - shown == {"former_tasks", "live"}, (
+        "a new workload has had no earlier name, and tiles do not come live"
+    )
