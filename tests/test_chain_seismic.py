@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from sklearn.metrics import f1_score, roc_auc_score
 
 import geonb
 from geonb import registry, runs, store
-from geonb.workloads.seismic import dataset, examples, metrics, predict
+from geonb.waveforms import catalogues
+from geonb.workloads.seismic import bulletin, dataset, examples, metrics, predict
 
 pytestmark = pytest.mark.notebook
 
@@ -122,3 +124,60 @@ def test_the_report_plays_every_epoch(made):
         kinds = samples.index.query("split == 'val'")["kind"].value_counts()
         true = counts.groupby("true")["count"].sum()
         assert all(true.get(kind, 0) == kinds.get(kind, 0) for kind in metrics.KINDS)
+
+
+def test_live_that_is_killed_and_started_again_tells_the_same(made, monkeypatch):
+    """kill -9 in the middle of a replay; and notebook 08 over what was told."""
+    run, _ = made
+    root = run.path.parents[2]
+    events = catalogues.read_events(str(root / "array" / "events.xml")).sort_values("time")
+    until = str(events["time"].iloc[2] + pd.Timedelta("10 min"))
+
+    def command(out, speed):
+        line = [
+            Path(sys.executable).with_name("geonb"),
+            "live",
+            run.name,
+            "--from",
+            f"replay:{root}/array/waveforms@{speed}",
+        ]
+        return [*map(str, line), "--until", until, "--out", str(root / out)]
+
+    env = {**os.environ, "GEONB_ROOT": str(root)}
+    done = subprocess.run(command("clean", "max"), cwd=root, env=env, capture_output=True, text=True)
+    assert done.returncode == 0 and "Live: " in done.stdout, done.stderr
+    watching = subprocess.Popen(
+        command("killed", "100"), cwd=root, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    steps, end = root / "killed" / "steps.csv", time.monotonic() + 120
+    while (
+        (not steps.exists() or len(steps.read_bytes().splitlines()) < 60)
+        and watching.poll() is None
+        and time.monotonic() < end
+    ):
+        time.sleep(0.1)
+    assert watching.poll() is None, "it was over before it could be killed"
+    watching.kill()
+    watching.wait()
+    done = subprocess.run(command("killed", "max"), cwd=root, env=env, capture_output=True, text=True)
+    assert done.returncode == 0 and "gone on with" in done.stderr + done.stdout, done.stderr
+    clean, again = (bulletin.read(root / name) for name in ("clean", "killed"))
+    pd.testing.assert_frame_equal(again, clean, rtol=0, atol=2e-3)
+    other = subprocess.run(
+        [*command("clean", "max"), "--how", "events:threshold=0.9"], cwd=root, env=env, capture_output=True, text=True
+    )
+    assert other.returncode == 2 and "threshold" in other.stderr
+
+    import papermill
+
+    monkeypatch.setenv("GEONB_ROOT", str(root))
+
+    notebook = papermill.execute_notebook(
+        str(ROOT / "notebooks" / "08_live_seismic.ipynb"), str(root / "08.ipynb"), cwd=str(root), progress_bar=False,
+        parameters={"run": run.name, "folder": "clean", "events": "array/events.xml"},
+    )  # fmt: skip
+    told = "".join(str(output) for cell in notebook.cells for output in cell.get("outputs", ()))
+    assert "catalogued events in" in told and told.count("image/png") >= 2
+    assert (list((root / "clean" / "events").glob("*.gif")) != []) == (
+        list((root / "clean" / "events").glob("*.npz")) != []
+    )

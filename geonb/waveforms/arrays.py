@@ -4,13 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FEWEST = 3  # sensors that make an array
 DEPTH_KM = 10.0  # for travel times of events whose depth nobody knows
 FIRST_P = ("p", "P", "Pn", "Pg", "Pdiff", "PKP", "PKIKP")
+
+
+def p_times(events: pd.DataFrame, middle: tuple[float, float], model: str = "iasp91") -> pd.Series:
+    """When the first P of each event reaches a latitude and longitude, UTC; NaT where its place or time is not known.
+
+    Parameters
+    ----------
+    events : DataFrame of :func:`geonb.waveforms.catalogues.read_events`
+    """
+    import pandas as pd
+
+    from geonb.waveforms import catalogues
+
+    away = catalogues.places(events, *middle)["distance_km"].to_numpy(float)
+    took = [
+        p_travel_s(far, depth, model) if np.isfinite(far) else np.nan
+        for far, depth in zip(away, events["depth_km"], strict=True)
+    ]
+    return events["time"] + pd.to_timedelta(took, unit="s")
 
 
 def arrays_of(inventory: Any, there: set[str] | None = None, aperture_km: float = 10.0) -> dict[str, tuple[str, ...]]:

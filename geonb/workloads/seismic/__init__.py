@@ -28,8 +28,8 @@ RECORD = Workload(
     figures=SEISMIC,
     headline="macro_f1",
     defaults={
-        "network": "resnet1d", "loss": "bce", "augment": "shift:most_s=10,noise,reverse", "lr": 1e-3, "epochs": 15, "batch": 32,
-        "patience": 5, "overlap": 0.0,
+        "network": "resnet1d:width=16", "loss": "bce", "augment": "shift:most_s=10,noise,reverse", "lr": 1e-3, "epochs": 24, "batch": 32,
+        "patience": 8, "overlap": 0.0,
     },
     parameters={
         "waveforms": Parameter(

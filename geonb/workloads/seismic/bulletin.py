@@ -316,3 +316,14 @@ def compared(
             rows.append({"event_id": row.event_id, "catalogued": "", "told": row.kind, "onset": row.onset})
     columns = ["event_id", "catalogued", "arrival", "told", "onset", "off_s"]
     return pd.DataFrame(rows, columns=columns).sort_values("onset", kind="stable", ignore_index=True)
+
+
+def said(beside: pd.DataFrame, hours: float) -> str:
+    """Found, missed, right kind and unknown of :func:`compared`, in a sentence with counts."""
+    known = beside[beside["catalogued"] != ""]
+    found, more = known[known["told"] != ""], len(beside) - len(known)
+    right = int((found["told"] == found["catalogued"]).sum())
+    return (
+        f"{len(known)} catalogued events in {hours:.1f} h: {len(found)} found, {len(known) - len(found)} missed; {right} of those found "
+        f"have the catalogue's kind. {more} more events that it does not know, {more / max(hours, 1e-9):.1f} an hour."
+    )

@@ -70,21 +70,11 @@ def explorer(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Exp
     }
     layers = [
         Layer("traces", "traces", "image", traces),
-        Layer(
-            "probability",
-            "probability",
-            "numbers",
-            probability,
-            ("model", "kind"),
-            "window",
-            low=0.0,
-            high=1.0,
-            form="percent",
-            colours=CIVIDIS,
-        ),
+        Layer("probability", "probability", "numbers", probability, ("model", "kind"), "window", low=0.0, high=1.0, form="percent",
+              colours=CIVIDIS),
         Layer("told", "kind told", read=likeliest, dims=("model",), **looks),
         Layer("truth", "kind", read=truth, **looks),
-    ]
+    ]  # fmt: skip
     grids = {"window": Grid(box, (1, 1)), "": Grid(box, (height, TRACE_PX[1]))}
     places = [Place(_name(data, i, n, told[0, i]), grids) for n, i in enumerate(rows)]
     return Explorer(

@@ -56,17 +56,17 @@ def events_map(store: RecordStore) -> Figure | None:
     if known.empty:
         return None
     figure = plt.figure(figsize=(7.5, 5))
-    ax = _map(figure, known["lon"].to_numpy(), known["lat"].to_numpy())
+    ax = map_about(figure, known["lon"].to_numpy(), known["lat"].to_numpy())
     kinds = store.index[store.index["kind"] != "noise"].drop_duplicates("id").set_index("id")["kind"].astype(str)
     for kind, mark in MARKS.items():
         mine = known[known["id"].map(kinds) == kind]
         if len(mine):
-            _points(ax, mine["lon"], mine["lat"], mark, COLOURS[kind], f"{kind} ({len(mine)})")
+            points(ax, mine["lon"], mine["lat"], mark, COLOURS[kind], f"{kind} ({len(mine)})")
     ax.legend(loc="upper right", fontsize=8)
     return finish(figure, store.meta, COASTS_NOTE)
 
 
-def _map(figure: Figure, lon: np.ndarray, lat: np.ndarray) -> Any:
+def map_about(figure: Figure, lon: np.ndarray, lat: np.ndarray) -> Any:
     """A map in equal distances from the middle of some points, with coasts and borders."""
     import cartopy.crs as ccrs
 
@@ -93,7 +93,7 @@ def _map(figure: Figure, lon: np.ndarray, lat: np.ndarray) -> Any:
     return ax
 
 
-def _points(ax: Any, lon: Any, lat: Any, mark: str, colour: str, label: str = "", **look: Any) -> None:
+def points(ax: Any, lon: Any, lat: Any, mark: str, colour: str, label: str = "", **look: Any) -> None:
     import cartopy.crs as ccrs
 
     size = {"*": 60, "o": 26, "x": 30}[mark]
@@ -385,12 +385,12 @@ def mistakes_map(run: Any, scores: xr.Dataset, split: str = "test") -> Figure | 
     if votes.empty:
         return None
     figure = plt.figure(figsize=(7.5, 5))
-    ax = _map(figure, votes["lon"].to_numpy(), votes["lat"].to_numpy())
+    ax = map_about(figure, votes["lon"].to_numpy(), votes["lat"].to_numpy())
     for kind in KINDS[1:]:
         for right, colour in ((True, "#9fb2bf"), (False, "#d01c1c")):
             mine = votes[(votes["kind"] == kind) & ((votes["told"] == kind) == right)]
             if len(mine):
-                _points(
+                points(
                     ax,
                     mine["lon"],
                     mine["lat"],

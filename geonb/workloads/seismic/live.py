@@ -5,7 +5,8 @@ much before it as its filter remembers, and a block is prepared again if a late 
 dropped connection, late packets, or a restart, wherever the data are.
 
 The folder that is written: ``steps.csv``, a row a window and array (or station), of rows of one window the last counts; ``bulletin.csv``,
-``bulletin.xml``, see :mod:`geonb.workloads.seismic.bulletin`; ``live.json``, what it is made with and how far it is; ``told.log``.
+``bulletin.xml``, see :mod:`geonb.workloads.seismic.bulletin`; ``events``, the window of each; ``live.json``, whose model and which settings
+it is made with; ``told.log``.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from geonb.waveforms.rings import Ring
 from geonb.workloads.seismic import bulletin
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from geonb.base.run_folder import RunFolder
     from geonb.training.task import Trainable
 
@@ -305,8 +308,35 @@ class Watch:
         if (key := files.key_of(table.astype(str).to_numpy().tolist())) != self.published:
             bulletin.write(table, self.folder, self.card)
             self.published = key
+            self._keep(table)
         for name, track in self.tracks.items():
             track.settle(self.done.get(name, 0) - 3 * self.frame.span)
+
+    def _keep(self, table: pd.DataFrame) -> None:
+        """The window of each event with P in its place, for whoever wants to see it, as long as its samples are there."""
+        for event in table[table["status"] == "final"].itertuples():
+            path = self.folder / "events" / f"{event.event_id}.npz"
+            first = table.attrs["seen"][event.event_id][0]
+            k = int(first.onset // self.step_s) + self.frame.span - self.frame.before
+            station = self.stations.get(first.station)
+            if path.exists() or station is None or (k - self.frame.span) * self.step_ns < self._oldest(first.station):
+                continue
+            if (window := station.window(k)) is not None:
+                path.parent.mkdir(exist_ok=True)
+                begin = k * self.step_s - self.card["samples"] / self.rate
+                with files.whole_file(path, ".npz") as partial:
+                    np.savez(
+                        partial,
+                        values=window[0],
+                        begin=begin,
+                        rate_hz=self.rate,
+                        station=first.station,
+                        step_s=self.step_s,
+                    )
+
+    def _oldest(self, name: str) -> int:
+        """Blocks that end before that (ns since 1970) are not looked at again."""
+        return (self.done[name] + 1) * self.step_ns - round(self.ring.length_s * 1e9)
 
     def _tell(self) -> None:
         for notes in (self.ring.notes, *(station.blocks.notes for station in self.stations.values())):
@@ -322,6 +352,11 @@ class Watch:
             self.told(text)
             with (self.folder / "told.log").open("a") as file:
                 file.write(f"{text}\n")
+
+
+def step_of(how: str) -> float:
+    """Seconds between two windows, of a text as `watch` takes it."""
+    return float(check_options("how", how, HOW)[1]["step_s"])
 
 
 def watch(

@@ -60,13 +60,9 @@ def score_windows(predictions: xr.DataTree, draws: int = 1000, seed: int = 0) ->
         "block_number": ("block", codes),
     }
     coords = {
-        "model": data["model"].astype(str).to_numpy(),
-        "split": list(SPLITS),
-        "metric": list(METRICS),
-        "kind": list(KINDS),
-        "told": list(KINDS),
-        "kind_metric": list(KIND_METRICS),
-    }
+        "model": data["model"].astype(str).to_numpy(), "split": list(SPLITS), "metric": list(METRICS), "kind": list(KINDS),
+        "told": list(KINDS), "kind_metric": list(KIND_METRICS),
+    }  # fmt: skip
     attrs = {k: predictions.attrs[k] for k in KEEP if k in predictions.attrs}
     return xr.Dataset(
         variables, coords, attrs | {"headline": "macro_f1", "draws": draws, "unit": "windows", "block": "event"}

@@ -34,27 +34,9 @@ if TYPE_CHECKING:
     from geonb.workloads.seismic.loaders import Windows
 
 COLUMNS = (
-    "source",
-    "record",
-    "y",
-    "x",
-    "height",
-    "width",
-    "first",
-    "last",
-    "time",
-    "id",
-    "station",
-    "kind",
-    "split",
-    "block",
-    "valid_share",
-    "lon",
-    "lat",
-    "distance_km",
-    "back_azimuth",
-    "magnitude",
-)
+    "source", "record", "y", "x", "height", "width", "first", "last", "time", "id", "station", "kind", "split", "block", "valid_share",
+    "lon", "lat", "distance_km", "back_azimuth", "magnitude",
+)  # fmt: skip
 COLOURS = {"noise": "#8a8f94", "earthquake": "#1f5f99", "explosion": "#c2410c", "unknown": "#c9c9c9"}
 DEALS = ("time", "event")
 SCALED_BY = 2000  # training windows that a scaler is fitted to
