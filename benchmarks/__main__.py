@@ -32,6 +32,7 @@ NAMES = (
     "search",
     "tiles",
     "beams",
+    "live",
     "startup",
 )
 HERE = Path(__file__).parent

@@ -127,7 +127,10 @@ class Blocks:
         """Which traces (block, sensor, component) no one should look at: as :func:`geonb.waveforms.archives.trace_fault` says."""
         known = np.isfinite(parts)
         low, high = np.where(known, parts, np.inf).min(-1), np.where(known, parts, -np.inf).max(-1)
-        still = preparation.longest(np.diff(parts, axis=-1) == 0)
+        same = np.diff(parts, axis=-1) == 0
+        still = np.zeros(same.shape[:-1], int)
+        many = 2 * same.sum(-1) > parts.shape[-1] - 2  # only such can hold a long run of one value
+        still[many] = preparation.longest(same[many])
         suspect = (high <= low) | (np.maximum(-low, high) >= 2**31 - 1) | (2 * still > parts.shape[-1] - 2)
         suspect |= np.isinf(parts).any(-1)
         suspect &= known.sum(-1) > raw_hz  # of less nobody can say

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.lib.stride_tricks import sliding_window_view
 
 from geonb.base.files import whole_file
 from geonb.workloads.seismic.metrics import KINDS, joint
@@ -133,7 +134,7 @@ class Track:
         # block b ends with window b + 1
         found: list[int] = []
         blocks = np.arange(first - behind, (last if over else min(last, newest)) - behind + 1)
-        rises = np.array([self._rise(int(b)) for b in blocks])
+        rises = self._rises(int(blocks[0]), int(blocks[-1])) if len(blocks) else np.zeros(0)
         apart = round(settings.apart_s / frame.step_s)
         for i in np.argsort(-rises, kind="stable"):
             # what rises most may be S: P is the first that rises well above what noise does
@@ -144,17 +145,17 @@ class Track:
                 found.append(b)
         return [self._seen(b, first, behind, over) for b in sorted(found)]
 
-    def _power(self, b: int) -> float:
-        row = self.rows.get(b + 1)
-        return row[3] if row else np.nan
-
-    def _rise(self, b: int) -> float:
-        """Logarithm of a block's power over the median of those before it; NaN where that is not known."""
-        power, before = self._power(b), np.array([self._power(b - i) for i in range(1, QUIET + 1)])
-        before = before[np.isfinite(before)]
-        if not (power > 0 and len(before) and np.median(before) > 0):
-            return np.nan
-        return float(np.log(power / np.median(before)))
+    def _rises(self, first: int, last: int) -> np.ndarray:
+        """Logarithm of the power of blocks first to last over the median of those before each; NaN where that is not known."""
+        rows = (self.rows.get(b + 1) for b in range(first - QUIET, last + 1))
+        power = np.array([row[3] if row else np.nan for row in rows])
+        before = sliding_window_view(power, QUIET)[:-1]
+        known = np.isfinite(before).any(1)
+        median = np.full(len(before), np.nan)
+        median[known] = np.nanmedian(before[known], axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rises = np.log(power[QUIET:] / median)
+        return np.where(np.isfinite(rises), rises, np.nan)
 
     def _seen(self, b: int, first: int, behind: int, over: bool) -> Seen:
         wanted = range(b + behind - VOTES, b + behind + VOTES + 1)

@@ -98,7 +98,8 @@ class Station:
         nothing = np.zeros_like(there[0].values), np.zeros_like(there[0].known)
         parts = [block[:2] if block else nothing for block in blocks]
         values, known = (np.concatenate(each, -1)[..., -self.samples :] for each in zip(*parts, strict=True))
-        gone = preparation.longest(~known) > preparation.GAP_S * self.rate  # as `prepare` drops them
+        gone = np.logical_not(known.all(-1))
+        gone[gone] = preparation.longest(~known[gone]) > preparation.GAP_S * self.rate  # as `prepare` drops them
         valid = float((known & ~gone[..., None]).any((0, 1)).mean())
         if valid < MIN_VALID:
             return None

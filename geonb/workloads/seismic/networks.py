@@ -113,7 +113,7 @@ def build_network(spec: str, channels: int, samples: int, rate_hz: float) -> Two
         body, dims = {"alexnet1d": _alexnet, "cnn_dense": _cnn_dense, "resnet1d": _resnet}[name](channels, options)
     network = TwoHeads(body, dims, options["dropout"])
     if "init" in options:
-        for module in network.modules():
+        for module in body.modules():  # of the heads as PyTorch does: what they begin with should say next to nothing
             if isinstance(module, nn.Conv1d | nn.Linear):
                 INITS[options["init"]](module.weight)
                 if module.bias is not None:
