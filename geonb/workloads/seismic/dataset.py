@@ -46,7 +46,9 @@ BEAMS = {
     },
 }
 CHANNELS = {"Z": "P beam, Z", "R": "S beam, R", "T": "S beam, T"}
-RUN_IN_S = 10.0  # read before a record: there the filter swings in
+RUN_IN_S = (
+    10.0  # before a record: there the filter swings in, which would tell windows at the beginning of a file from others
+)
 INDUCED = ("earthquake", "drop")
 
 
@@ -329,20 +331,24 @@ def _of_files(
     index: pd.DataFrame, events: pd.DataFrame, inventory: Any, seconds: float, notes: list[str]
 ) -> Iterator[Record]:
     """A record for each event and station of an archive of files that are named by them."""
+    import pandas as pd
+
     by_id, middles = {row["event_id"]: row for row in events.to_dict("records")}, dict[str, tuple[float, float]]()
     usable = index[index["why"] == ""]
-    strange = sorted(set(usable["event_id"]) - set(by_id))
+    strange, run_in = sorted(set(usable["event_id"]) - set(by_id)), pd.Timedelta(RUN_IN_S, "s")
     if strange:
         notes.append(
             f"{len(strange)} events of the files are not in the catalogue, and left out: {', '.join(strange[:5])}"
         )
     for (event_id, net, sta), rows in usable.groupby(["event_id", "network", "station"]):
         if event_id in by_id:
-            event, start, name = by_id[event_id], rows["start"].max(), f"{net}.{sta}"
+            event, start, name = by_id[event_id], rows["start"].max() + run_in, f"{net}.{sta}"
             if name not in middles:
                 middles[name] = arrays.middle_of(inventory, [name])
             length, seen = (rows["end"].min() - start).total_seconds(), _seen(event, middles[name])
-            yield Record(event, name, (name,), tuple(rows.index), start.to_datetime64(), length, seconds, *seen)
+            yield Record(
+                event, name, (name,), tuple(rows.index), start.to_datetime64(), length, seconds - RUN_IN_S, *seen
+            )
 
 
 def _of_archive(
@@ -359,7 +365,7 @@ def _of_archive(
     import pandas as pd
 
     mine = index[(index["network"] + "." + index["station"]).isin(list(sensors))]
-    middle, nowhere = arrays.middle_of(inventory, sensors), 0
+    middle, nowhere, run_in = arrays.middle_of(inventory, sensors), 0, pd.Timedelta(RUN_IN_S, "s")
     for event in events.to_dict("records"):
         distance, azimuth = _seen(event, middle)
         if not (np.isfinite(distance) and pd.notna(event["time"])):
@@ -371,7 +377,7 @@ def _of_archive(
         if rows.empty:
             continue
         each = rows.groupby(["network", "station"])
-        begin, end = max(begin, each["start"].min().median()), min(end, each["end"].max().median())
+        begin, end = max(begin, each["start"].min().median() + run_in), min(end, each["end"].max().median())
         if begin >= p or end <= p:
             continue
         yield Record(

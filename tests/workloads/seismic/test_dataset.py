@@ -64,3 +64,33 @@ def test_a_sensor_that_moved_makes_other_beams(home, tmp_path):
 def test_settings_that_cannot_be_are_refused(home, settings, said):
     with pytest.raises(ValueError, match=said):
         opened(home, **settings)
+
+
+def test_no_record_begins_where_a_filter_swings_in(tmp_path):
+    """Else windows of noise, which lie at the beginning of files, are told by the taper."""
+    import obspy
+
+    start = obspy.UTCDateTime("2020-01-01")
+    rows = ["event_id,time,latitude,longitude,depth_km,magnitude,kind"]
+    for i in range(3):
+        values = np.random.default_rng(i).integers(-1000, 1000, 4000).astype(np.int32)
+        header = {
+            "network": "UW",
+            "station": "AAA",
+            "channel": "HHZ",
+            "sampling_rate": 40.0,
+            "starttime": start + 86400 * i,
+        }
+        obspy.Trace(values, header).write(str(tmp_path / f"ev{i}_UW.AAA.HHZ.mseed"), "MSEED")
+        rows.append(f"ev{i},{start + 86400 * i + 50},45,-120,5,2,{'explosion' if i % 2 else 'earthquake'}")
+    (tmp_path / "events.csv").write_text("\n".join(rows) + "\n")
+    files = str(tmp_path / "*.mseed")
+    found = dataset.open_recordings(
+        files, str(tmp_path / "events.csv"), arrival="offset:seconds=50", beams="none", filters="highpass"
+    )
+    for i, record in enumerate(found.sources["stations"]):
+        assert (np.datetime64(record.start) - found.index["start"].iloc[i]) / np.timedelta64(1, "s") == dataset.RUN_IN_S
+        assert record.p_s == 50 - dataset.RUN_IN_S
+        values, valid, _ = found.prepared("stations", i)
+        size = np.abs(values[0, :3560]).reshape(-1, 40).mean(1)
+        assert valid.all() and size[0] > 0.7 * np.median(size)
