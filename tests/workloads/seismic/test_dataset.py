@@ -93,4 +93,4 @@ def test_no_record_begins_where_a_filter_swings_in(tmp_path):
         assert record.p_s == 50 - dataset.RUN_IN_S
         values, valid, _ = found.prepared("stations", i)
         size = np.abs(values[0, :3560]).reshape(-1, 40).mean(1)
-        assert valid.all() and size[0] > 0.7 * np.median(size)
+        assert valid[:3560].all() and size[0] > 0.7 * np.median(size)
