@@ -153,29 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--name", metavar="NAME", default="mosaic", help="of the layer of all files that fit together")
     serve.set_defaults(command=_serve)
 
-    live = commands.add_parser(
-        "live", help="watch data as they come with a run's model; stopped and started again it goes on"
-    )
-    live.add_argument(
-        "run", metavar="RUN", nargs="?", default="latest", help="a run with a model (default: the newest)"
-    )
-    live.add_argument(
-        "--from", dest="source", required=True, metavar="SOURCE",
-        help="seedlink://host[:port], fdsn:NAME, or replay:FOLDER@SPEED (1 is real time, max as fast as it goes)",
-    )  # fmt: skip
-    live.add_argument("--stations", metavar="FILE", help="station metadata, StationXML (default: those of the run)")
-    live.add_argument("--channels", metavar="NET.STA.LOC.CHA,...", help="patterns of what the source is asked for")
-    live.add_argument(
-        "--how",
-        metavar="events:KEY=VALUE,...",
-        default="events",
-        help="how windows become events; a wrong one lists all",
-    )
-    live.add_argument("--begin", metavar="TIME", help="UTC (default: now; of a replay its beginning)")
-    live.add_argument("--until", metavar="TIME", help="UTC (default: never; of a replay its end)")
-    live.add_argument("--out", metavar="FOLDER", help="default: live/ in the run")
-    live.set_defaults(command=_live)
-
+    _add_live(commands)
     fetch = commands.add_parser("fetch", help="real data of a workload, ahead of a job on a node without network")
     fetch.add_argument("workload", metavar="WORKLOAD", help="a name, e.g. conflict")
     fetch.add_argument("names", metavar="NAME", nargs="*", help="which of its files (default: all)")
@@ -202,6 +180,31 @@ def _parser() -> argparse.ArgumentParser:
     lab.add_argument("--port", type=int, help="port (default: a free one)")
     lab.set_defaults(command=_lab)
     return parser
+
+
+def _add_live(commands: "argparse._SubParsersAction") -> None:
+    live = commands.add_parser(
+        "live", help="watch data as they come with a run's model; stopped and started again it goes on"
+    )
+    live.add_argument(
+        "run", metavar="RUN", nargs="?", default="latest", help="a run with a model (default: the newest)"
+    )
+    live.add_argument(
+        "--from", dest="source", required=True, metavar="SOURCE",
+        help="seedlink://host[:port], fdsn:NAME, or replay:FOLDER@SPEED (1 is real time, max as fast as it goes)",
+    )  # fmt: skip
+    live.add_argument("--stations", metavar="FILE", help="station metadata, StationXML (default: those of the run)")
+    live.add_argument("--channels", metavar="NET.STA.LOC.CHA,...", help="patterns of what the source is asked for")
+    live.add_argument(
+        "--how",
+        metavar="events:KEY=VALUE,...",
+        default="events",
+        help="how windows become events; a wrong one lists all",
+    )
+    live.add_argument("--begin", metavar="TIME", help="UTC (default: now; of a replay its beginning)")
+    live.add_argument("--until", metavar="TIME", help="UTC (default: never; of a replay its end)")
+    live.add_argument("--out", metavar="FOLDER", help="default: live/ in the run")
+    live.set_defaults(command=_live)
 
 
 def _add_run(commands: "argparse._SubParsersAction") -> None:

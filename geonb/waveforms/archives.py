@@ -178,7 +178,7 @@ def cut(
     refuse(f"Nothing can be read of {first} to {last}", [] if traces else notes)
     attrs = {"start": f"{np.datetime64(begin, 'ns')}Z", "rate_hz": target, "units": "m/s" if response else "counts"}
     attrs |= {"event_id": event_id, "array": array, "notes": notes}
-    return locate(gathered(traces, n, attrs), inventory)
+    return locate(_dataset(traces, n, attrs), inventory)
 
 
 def _there(index: pd.DataFrame, first: Any, last: Any, stations: Any, notes: list[str]) -> pd.DataFrame:
@@ -304,7 +304,7 @@ def _shifted(values: np.ndarray, late: float) -> np.ndarray:
     return np.where(known & np.roll(known, 1 if late > 0 else -1), new, np.nan)
 
 
-def gathered(traces: Mapping[tuple[str, str], tuple[np.ndarray, str]], n: int, attrs: dict[str, Any]) -> xr.Dataset:
+def _dataset(traces: Mapping[tuple[str, str], tuple[np.ndarray, str]], n: int, attrs: dict[str, Any]) -> xr.Dataset:
     sensors, components = sorted({s for s, _ in traces}), sorted({c for _, c in traces}, key=ORDER.index)
     rows = [[traces.get((s, c), (np.full(n, np.nan), "no channel")) for c in components] for s in sensors]
     fault = [[why or ("no samples" if np.isnan(values).all() else "") for values, why in row] for row in rows]

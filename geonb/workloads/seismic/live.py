@@ -226,9 +226,8 @@ class Watch:
         for name, station in self.stations.items():
             if any(other == sensor or other.startswith(f"{sensor}.") for other in station.blocks.sensors):
                 first, last = station.blocks.forget(begin, end)
-                self.again.setdefault(name, set()).update(
-                    range(first + 1, min(self.done.get(name, first), last + self.frame.span) + 1)
-                )
+                until = min(self.done.get(name, first), last + self.frame.span)
+                self.again.setdefault(name, set()).update(range(first + 1, until + 1))
 
     def _gather(self) -> None:
         """The sensors that send by arrays, which the metadata tell, or each by itself."""
@@ -237,9 +236,7 @@ class Watch:
         how = self.card["preparation"]
         if how["beams"]:
             there = arrays.arrays_of(self.inventory, aperture_km=how["aperture_km"])
-            groups = {
-                array: [n for n in names if ".".join(n.split(".")[:2]) in codes] for array, codes in there.items()
-            }
+            groups = {name: [n for n in names if ".".join(n.split(".")[:2]) in codes] for name, codes in there.items()}
         for name, sensors in groups.items():
             if sensors and (name not in self.stations or self.stations[name].blocks.sensors != list(sensors)):
                 self.stations[name] = Station(sensors, self._places(sensors), self.ring, self.card, self.step_s)
@@ -267,7 +264,12 @@ class Watch:
                 first = min(begin for begin, _ in spans) // self.step_ns
                 self.done[name] = min(first + int(MIN_VALID * self.frame.span) - 1, last)
             held = last - round(self.ring.length_s / self.step_s)
-            steps = self.again.get(name, set()) | set(range(max(self.done[name] + 1, held), last + 1))
+            whole = (
+                held + self.frame.span + -(-round(self.run_in_s * 1e9) // self.step_ns)
+            )  # before it the ring has forgotten a part
+            steps = {k for k in self.again.get(name, ()) if k >= whole} | set(
+                range(max(self.done[name] + 1, held), last + 1)
+            )
             if steps:
                 found[name] = sorted(steps)
         return found
@@ -297,9 +299,7 @@ class Watch:
         for name, steps in due.items():
             self.done[name] = max(self.done[name], steps[-1])
             self.again.pop(name, None)
-            self.stations[name].blocks.forget_before(
-                (self.done[name] + 1) * self.step_ns - round(self.ring.length_s * 1e9)
-            )
+            self.stations[name].blocks.forget_before(self._oldest(name))
         self.windows, self.waiting = self.windows + len(usable), 0.0
         self._publish()
         self._tell()
@@ -403,6 +403,9 @@ def watch(
         made["beams"] and not stations
     )
     faults += ["channels: say which, as UW.*.*.?HZ, or give stations (StationXML)"] * (not stations and not channels)
+    faults += ["model: it was trained before geonb live, and does not say where P lies in a window: train again"] * (
+        "before" not in model.card
+    )
     refuse("This cannot be watched", faults)
     inventory = archives.read_stations(stations) if stations else None
     wanted = channels.split(",") if channels else channels_of(inventory, "ZNE" if made["beams"] else made["components"])
