@@ -16,8 +16,8 @@ DEPTH_KM = 10.0  # for travel times of events whose depth nobody knows
 FIRST_P = ("p", "P", "Pn", "Pg", "Pdiff", "PKP", "PKIKP")
 
 
-def p_times(events: pd.DataFrame, middle: tuple[float, float], model: str = "iasp91") -> pd.Series:
-    """When the first P of each event reaches a latitude and longitude, UTC; NaT where its place or time is not known.
+def p_times(events: pd.DataFrame, places: Sequence[tuple[float, float]], model: str = "iasp91") -> pd.Series:
+    """When the first P of each event reaches the first of some latitudes and longitudes, UTC; NaT where nobody knows.
 
     Parameters
     ----------
@@ -27,7 +27,8 @@ def p_times(events: pd.DataFrame, middle: tuple[float, float], model: str = "ias
 
     from geonb.waveforms import catalogues
 
-    away = catalogues.places(events, *middle)["distance_km"].to_numpy(float)
+    each = [catalogues.places(events, *place)["distance_km"].to_numpy(float) for place in places]
+    away = np.fmin.reduce([*each, np.full(len(events), np.nan)])
     took = [
         p_travel_s(far, depth, model) if np.isfinite(far) else np.nan
         for far, depth in zip(away, events["depth_km"], strict=True)

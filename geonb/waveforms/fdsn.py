@@ -12,9 +12,10 @@ from obspy import UTCDateTime
 from obspy.clients.fdsn import Client, header
 
 from geonb.base.conventions import short
-from geonb.waveforms.packets import Attempts, Packet, Stop, Taken, Wanted, matches, meanwhile, wait, wild
+from geonb.waveforms.packets import Attempts, Packet, Stop, Taken, Wanted, matches, meanwhile, part, wait, wild
 
 BLOCK_S = 3600  # that are asked for at once
+PACKET_S = 10
 BACK_S = 86_400  # a stream that was silent for longer is not asked for all of it
 REFUSED = (header.FDSNBadRequestException, header.FDSNUnauthorizedException, header.FDSNForbiddenException)
 
@@ -73,7 +74,7 @@ def packets(source: Any, wanted: Wanted, begin: Any, until: Any, stop: Stop) -> 
             taken.heard = monotonic()  # an outage is no silence
             yield from attempts.back()
         attempts.tries = 0
-        for trace in sorted(found or [], key=lambda trace: trace.stats.starttime):
+        for trace in abreast_of(found or []):
             if (trace := taken.take(trace, twice=False)) is not None:
                 yield trace
         if end == until and taken.complete:
@@ -82,6 +83,15 @@ def packets(source: Any, wanted: Wanted, begin: Any, until: Any, stop: Stop) -> 
         abreast = [t for t in taken.next.values() if lead - t < poll_s]  # those that do not lag behind
         floor = end if end < now else max(floor, min(abreast, default=floor))
         yield from wait(min(poll_s, 1.0) if end < now else poll_s, stop)
+
+
+def abreast_of(traces: Any) -> Iterator[Any]:
+    """Traces in packets of :data:`PACKET_S`, all streams side by side: whoever takes them has no room for an hour of each."""
+    if traces:
+        first, last = min(t.stats.starttime.ns for t in traces), max(t.stats.endtime.ns for t in traces)
+        step = PACKET_S * 10**9
+        for begin in range(first, last + 1, step):
+            yield from filter(None, (part(trace, begin, begin + step) for trace in traces))
 
 
 def lines(taken: Taken, floor: UTCDateTime, end: UTCDateTime) -> list[tuple[Any, ...]]:

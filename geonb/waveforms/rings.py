@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geonb.waveforms.archives import LEFT_S, REACH, chosen, on_grid
+from geonb.waveforms.archives import LEFT_S, REACH, chosen, component_of, on_grid
+from geonb.waveforms.preparation import ratio
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,13 +57,13 @@ class Ring:
             self._channels[name] = channel = _Channel(rate, start.ns, self.length_s)
             self._sensors = None
             self._ahead.clear()
-        told: list[str] = []
+        told, origin = list[str](), channel.origin
         masked = np.ma.isMaskedArray(packet.data)
         values = np.ma.filled(packet.data.astype(float), np.nan) if masked else np.asarray(packet.data, float)
         changed = channel.put(start.ns, values, told)
         self.notes += [f"{name}: {text}" for text in told]
         self.newest[name] = channel.until
-        if told:
+        if channel.origin != origin:
             self._ahead.clear()
         return changed
 
@@ -87,6 +88,7 @@ class Ring:
         if self._sensors is None:
             table, self._sensors = self.table(), {}
             notes: list[str] = []
+            table = table[[component_of(code) != "" for code in table["channel"]]]  # not the state of an instrument
             for row in chosen(table, "*", None, None, notes).itertuples() if len(table) else ():
                 name = f"{row.network}.{row.station}.{row.location}.{row.channel}"
                 self._sensors.setdefault(row.sensor, {})[row.component] = self._channels[name]
@@ -103,9 +105,9 @@ class Ring:
         key = (*sensors, least_hz)
         if key not in self._ahead:
             mine = [channel for sensor in sensors for channel in self._of(sensor).values()]
-            rates = [c.rate for c in mine if c.rate >= least_hz * (1 - 1e-5)]
+            rates = [c.rate for c in mine if _fits(c.rate, least_hz)]
             late = {round(c.origin * c.rate / 1e9 % 1, 2) % 1 for c in mine}
-            alike = set(rates) <= {least_hz} and len(late) <= 1
+            alike = not rates or (set(rates) <= {least_hz} and len(late) <= 1)
             self._ahead[key] = 0.0 if alike else (REACH + 10 * max(rates) / least_hz + 2) / min(rates)
         return self._ahead[key]
 
@@ -123,13 +125,16 @@ class Ring:
             for j, name in enumerate(components)
             if (c := parts.get(name))
         }
-        rate = min((c.rate for c in there.values() if c.rate >= least_hz * (1 - 1e-5)), default=least_hz)
+        rate = min((c.rate for c in there.values() if _fits(c.rate, least_hz)), default=least_hz)
         late = [round((c.origin - begin) * rate / 1e9 % 1, 2) % 1 for c in there.values() if c.rate == rate]
         n = round((end - begin) / 1e9 * rate)
         begin += round(((max(sorted(late), key=late.count, default=0) + 0.5) % 1 - 0.5) * 1e9 / rate)
         out = np.full((len(sensors), len(components), n), np.nan)
         for (i, j), channel in there.items():
-            if channel.rate < rate:
+            if not _fits(channel.rate, least_hz):
+                self.notes.append(
+                    f"{sensors[i]} {components[j]}: {channel.rate:g} Hz cannot be made {least_hz:g} Hz, left out"
+                )
                 continue
             told: list[str] = []
             try:
@@ -141,6 +146,14 @@ class Ring:
 
     def _of(self, sensor: str) -> dict[str, _Channel]:
         return self._chosen().get(sensor, {})
+
+
+def _fits(rate: float, least_hz: float) -> bool:
+    """Whether a rate can be brought to another."""
+    try:
+        return bool(ratio(rate, least_hz))
+    except ValueError:
+        return False
 
 
 class _Channel:

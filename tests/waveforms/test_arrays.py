@@ -35,3 +35,15 @@ def test_the_middle_across_the_date_line():
     lat, lon = arrays.middle_of(inventory, ["XX.A", "XX.B"])
     assert lat == -17.5 and abs(lon) == pytest.approx(180)
     assert all(v != v for v in arrays.middle_of(inventory, ["XX.C"]))
+
+
+def test_p_is_that_of_the_station_which_sees_it_first():
+    import pandas as pd
+
+    events = pd.DataFrame({
+        "time": pd.to_datetime(["2024-01-01", "2024-01-01"]), "latitude": [60.0, float("nan")], "longitude": [10.0, 10.0],
+        "depth_km": [5.0, 5.0],
+    })  # fmt: skip
+    near, both = arrays.p_times(events, [(61.0, 10.0)]), arrays.p_times(events, [(66.0, 10.0), (61.0, 10.0)])
+    assert near[0] == both[0] and 10 < (near[0] - events["time"][0]).total_seconds() < 25
+    assert both.isna().tolist() == [False, True]

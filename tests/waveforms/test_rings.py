@@ -113,3 +113,25 @@ def test_a_channel_that_changes_its_rate_begins_anew():
     ring.put(trace(np.ones(400)))
     ring.put(trace(np.zeros(1000), rate=100.0, start=START + 10))
     assert "100 Hz" in ring.notes[0] and ring.read(["XX.AAA"], ["Z"], START.ns, START.ns + 20 * S, 40.0)[1] == 100
+
+
+def test_channels_that_cannot_be_used_are_left_out_and_told():
+    ring = Ring(60)
+    ring.put(trace(np.zeros(100), "SOH", rate=1.0, channel="LCQ"))  # an instrument's state
+    assert ring.sensors == {}
+    ring.put(trace(np.ones(2000), "ODD", rate=99.99))
+    ring.put(trace(np.ones(2000), "SLOW", rate=20.0))
+    ring.put(trace(np.ones(2000), "SLOW", rate=20.0, channel="BHN", start=START + 0.01))
+    ring.put(trace(np.ones(800)))
+    found, rate = ring.read(["XX.ODD", "XX.AAA", "XX.SLOW"], ["Z"], START.ns, START.ns + 10 * S, 40.0)
+    assert rate == 40 and np.isnan(found[[0, 2]]).all() and (found[1] == 1).all()
+    assert any("99.99 Hz cannot be made 40 Hz" in note for note in ring.notes) and ring.ahead_s(["XX.SLOW"], 40.0) == 0
+
+
+def test_a_clock_with_another_phase_after_a_gap_needs_samples_beyond_a_cut():
+    ring = Ring(60)
+    ring.put(trace(np.ones(400)))
+    ring.put(trace(np.ones(400), "BBB"))
+    assert ring.ahead_s(["XX.AAA", "XX.BBB"], 40.0) == 0
+    ring.put(trace(np.ones(400), start=START + 20.011))
+    assert ring.ahead_s(["XX.AAA", "XX.BBB"], 40.0) > 0.4

@@ -404,3 +404,20 @@ def test_what_is_wrong_with_streams_and_times_is_told_at_once(tmp_path):
         source.packets(["XX.*.*.*"])
     with pytest.raises(ValueError, match=r"nothing of these streams then.*\n.*2020-01-01 00:00:00 to"):
         source.packets(IDS, "2021-01-01")
+
+
+def test_an_hour_of_several_streams_comes_side_by_side():
+    from geonb.waveforms import fdsn
+
+    start = obspy.UTCDateTime("2024-01-01")
+    header = {"network": "XX", "channel": "HHZ", "sampling_rate": 20.0}
+    hour = [
+        obspy.Trace(np.arange(72_000) + k, header | {"station": name, "starttime": start + 3 * k})
+        for k, name in enumerate("AB")
+    ]
+    found = list(fdsn.abreast_of(hour))
+    times = [trace.stats.starttime for trace in found]
+    assert max(a - b for a, b in zip(times, times[1:], strict=False)) <= fdsn.PACKET_S and not list(fdsn.abreast_of([]))
+    for whole in hour:
+        parts = [trace.data for trace in found if trace.id == whole.id]
+        np.testing.assert_array_equal(np.concatenate(parts), whole.data)

@@ -26,9 +26,9 @@ COLUMNS = (
     "semblance", "status",
 )  # fmt: skip
 HOLES = 2  # windows in a row that may say noise within an event
-QUIET = 12  # blocks before one, above whose median its power rises
+QUIET_S = 60.0  # before a block, above whose median its power rises
 RISEN = np.log(2)  # of a block's power, 4 standard deviations of noise in 5 s of 2-8 Hz (2 B T = 60 degrees of freedom)
-VOTES = 2  # windows on each side of that with P where training had it
+VOTES_S = 10.0  # on each side of the window with P where training had it, others vote, too
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ class Track:
 
     def __init__(self, station: str, frame: Frame, settings: Settings) -> None:
         self.station, self.frame, self.settings = station, frame, settings
+        self.quiet = max(4, round(QUIET_S / frame.step_s))
         self.rows: dict[
             int, tuple[float, ...]
         ] = {}  # event, explosion, valid, power, semblance, back_azimuth, slowness, onset_s
@@ -112,7 +113,7 @@ class Track:
             return
         self._settled += old
         self.floor = before
-        self.rows = {k: row for k, row in self.rows.items() if k >= before - self.frame.span - QUIET}
+        self.rows = {k: row for k, row in self.rows.items() if k >= before - self.frame.span - self.quiet}
 
     def _stretches(self) -> list[tuple[int, int, bool]]:
         """First and last window of each stretch that says event, and whether it is over."""
@@ -147,25 +148,26 @@ class Track:
 
     def _rises(self, first: int, last: int) -> np.ndarray:
         """Logarithm of the power of blocks first to last over the median of those before each; NaN where that is not known."""
-        rows = (self.rows.get(b + 1) for b in range(first - QUIET, last + 1))
+        rows = (self.rows.get(b + 1) for b in range(first - self.quiet, last + 1))
         power = np.array([row[3] if row else np.nan for row in rows])
-        before = sliding_window_view(power, QUIET)[:-1]
+        before = sliding_window_view(power, self.quiet)[:-1]
         known = np.isfinite(before).any(1)
         median = np.full(len(before), np.nan)
         median[known] = np.nanmedian(before[known], axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            rises = np.log(power[QUIET:] / median)
+            rises = np.log(power[self.quiet :] / median)
         return np.where(np.isfinite(rises), rises, np.nan)
 
     def _seen(self, b: int, first: int, behind: int, over: bool) -> Seen:
-        wanted = range(b + behind - VOTES, b + behind + VOTES + 1)
-        votes = [(row[0], row[1]) for k in wanted if (row := self.rows.get(k)) and np.isfinite(row[0])]
+        votes = round(VOTES_S / self.frame.step_s)
+        wanted = range(b + behind - votes, b + behind + votes + 1)
+        told = [(row[0], row[1]) for k in wanted if (row := self.rows.get(k)) and np.isfinite(row[0])]
         row = self.rows[b + 1]
         near = [r for k in (b, b + 1, b + 2) if (r := self.rows.get(k)) and np.isfinite(r[4])]
         best = max(near, key=lambda r: r[3], default=(np.nan,) * 8)
         onset = b * self.frame.step_s + (row[7] if np.isfinite(row[7]) else 0.0)
         final = over and max(self.rows) >= wanted[-1]
-        return Seen(self.station, first, onset, tuple(votes), best[4], best[5], best[6], final)
+        return Seen(self.station, first, onset, tuple(told), best[4], best[5], best[6], final)
 
 
 def step_line(station: str, k: int, step_s: float, row: Sequence[float]) -> str:
@@ -176,7 +178,11 @@ def step_line(station: str, k: int, step_s: float, row: Sequence[float]) -> str:
 
 def read_steps(path: Path) -> dict[str, dict[int, tuple[float, ...]]]:
     """Rows of steps.csv by station and window, the last of each."""
-    table = pd.read_csv(path, dtype={"station": str}).drop_duplicates(["station", "step"], keep="last")
+    table = (
+        pd.read_csv(path, dtype={"station": str})
+        .dropna(subset=["step"])
+        .drop_duplicates(["station", "step"], keep="last")
+    )
     values = list(table[list(STEP_COLUMNS[3:])].astype(float).itertuples(index=False, name=None))
     found: dict[str, dict[int, tuple[float, ...]]] = {}
     for station, k, row in zip(table["station"], table["step"], values, strict=True):
@@ -209,7 +215,7 @@ def events_of(tracks: Iterable[Track], settings: Settings) -> pd.DataFrame:
         votes = joint(np.array([vote for seen in group for vote in seen.votes]))
         told = votes.mean(0)
         kind = KINDS[told.argmax()]
-        if kind == "noise" or len(group) < settings.stations:
+        if kind == "noise" or len({".".join(seen.station.split(".")[:2]) for seen in group}) < settings.stations:
             continue
         best = max(group, key=lambda seen: np.nan_to_num(seen.semblance))
         onset = pd.Timestamp(round(group[0].onset * 1e3), unit="ms")
@@ -226,36 +232,41 @@ def events_of(tracks: Iterable[Track], settings: Settings) -> pd.DataFrame:
     return table
 
 
-def write(table: pd.DataFrame, folder: Path, facts: Mapping[str, Any]) -> None:
+def write(
+    table: pd.DataFrame, folder: Path, facts: Mapping[str, Any], seen: Mapping[str, list[Seen]] | None = None
+) -> None:
     """``bulletin.csv`` and ``bulletin.xml`` (QuakeML), each whole or not at all.
 
     Parameters
     ----------
     facts : title, simulated; they stand in the QuakeML
+    seen : as ``table.attrs["seen"]``, which pandas copies whenever it touches the table
     """
+    seen = table.attrs.pop("seen", {}) if seen is None else seen
     with whole_file(folder / "bulletin.csv") as partial:
         shown = table.assign(onset=table["onset"].map(lambda t: f"{t:%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"))
         shown.round({name: 4 for name in COLUMNS[3:]}).to_csv(partial, index=False)
     with whole_file(folder / "bulletin.xml") as partial:
-        quakeml(table, facts).write(str(partial), "QUAKEML")
+        quakeml(table, facts, seen).write(str(partial), "QUAKEML")
 
 
-def quakeml(table: pd.DataFrame, facts: Mapping[str, Any]) -> Any:
+def quakeml(table: pd.DataFrame, facts: Mapping[str, Any], seen: Mapping[str, list[Seen]]) -> Any:
     """ObsPy's Catalog: each event with its type, a pick of P a station, and a comment that says how sure that is. It tells no place."""
     from obspy import UTCDateTime
     from obspy.core import event as of
     from obspy.geodetics import degrees2kilometers
 
-    seen, events = table.attrs.get("seen", {}), []
+    events = []
     for row in table.itertuples():
         said = f"geonb: earthquake {row.p_earthquake:.3f}, explosion {row.p_explosion:.3f}, {row.windows} windows, {row.agreed:.0%} agree"
         said += ", SIMULATED waveforms in training" if facts.get("simulated") else ""
         base, picks = f"smi:local/geonb/{row.event_id}", []
         for one in seen.get(row.event_id, ()):
-            net, _, station = one.station.rpartition(".")
+            parts = one.station.split(".")  # an array has a name, a sensor NET.STA[.LOC]
+            net, station, place = [*parts, "", ""][:3] if len(parts) > 1 else ("XX", *parts, "")
             pick = of.Pick(
                 resource_id=of.ResourceIdentifier(f"{base}/{one.station}"), time=UTCDateTime(one.onset), phase_hint="P",
-                evaluation_mode="automatic", waveform_id=of.WaveformStreamID(network_code=net[:8] or "XX", station_code=station),
+                evaluation_mode="automatic", waveform_id=of.WaveformStreamID(net, station, place or None),
             )  # fmt: skip
             if np.isfinite(one.slowness):
                 pick.backazimuth, pick.horizontal_slowness = one.back_azimuth, one.slowness * degrees2kilometers(1)
@@ -274,7 +285,13 @@ def quakeml(table: pd.DataFrame, facts: Mapping[str, Any]) -> Any:
 
 def read(folder: str | Path) -> pd.DataFrame:
     """The bulletin that stands in a folder: DataFrame of :data:`COLUMNS`, `onset` in UTC."""
-    table = pd.read_csv(Path(folder) / "bulletin.csv", dtype={"event_id": str, "stations": str})
+    path = Path(folder) / "bulletin.csv"
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path} is not there: nothing was watched into this folder. Give a source, or another folder"
+        )
+    texts = ("event_id", "onset", "kind", "stations", "status")
+    table = pd.read_csv(path, dtype={name: str if name in texts else float for name in COLUMNS})
     return table.assign(onset=pd.to_datetime(table["onset"], utc=True).dt.tz_localize(None).astype("datetime64[ns]"))
 
 

@@ -175,14 +175,9 @@ class Recordings:
         start, rows = pd.Timestamp(record.start), self.index.loc[list(record.rows)]
         begin = max(start - pd.Timedelta(RUN_IN_S, "s"), rows["start"].min())
         found = archives.cut(
-            rows,
-            begin,
-            start + pd.Timedelta(record.length_s, "s"),
-            list(record.sensors),
-            inventory=self.inventory,
-            event_id=record.event["event_id"],
-            array=record.station,
-        )
+            rows, begin, start + pd.Timedelta(record.length_s, "s"), list(record.sensors), inventory=self.inventory,
+            event_id=record.event["event_id"], array=record.station,
+        )  # fmt: skip
         found = archives.without_dead(found)
         azimuth = record.back_azimuth if "R" in (self.settings["beams"] or ()) else None
         first = max(start, pd.Timestamp(found.attrs["start"]).tz_localize(None))
@@ -314,17 +309,9 @@ def open_recordings(
         "arrival": arrival,
     }
     return Recordings(
-        sources,
-        index,
-        table,
-        inventory,
-        settings,
-        name or Path(files[0]).parent.name,
-        tuple(files),
-        notes=tuple(notes),
-        stations=tuple(map(str, metadata)),
-        **facts,
-    )
+        sources, index, table, inventory, settings, name or Path(files[0]).parent.name, tuple(files), notes=tuple(notes),
+        stations=tuple(map(str, metadata)), **facts,
+    )  # fmt: skip
 
 
 def _of_files(
@@ -352,15 +339,9 @@ def _of_files(
 
 
 def _of_archive(
-    index: pd.DataFrame,
-    events: pd.DataFrame,
-    inventory: Any,
-    group: str,
-    sensors: Sequence[str],
-    model: str,
-    spans: tuple[float, float],
+    index: pd.DataFrame, events: pd.DataFrame, inventory: Any, group: str, sensors: Sequence[str], model: str, spans: tuple[float, float],
     notes: list[str],
-) -> Iterator[Record]:
+) -> Iterator[Record]:  # fmt: skip
     """A record for each event of which an archive holds what an array, or a station, saw."""
     import pandas as pd
 
@@ -380,16 +361,9 @@ def _of_archive(
         begin, end = max(begin, each["start"].min().median() + run_in), min(end, each["end"].max().median())
         if begin >= p or end <= p:
             continue
+        length, before = (end - begin).total_seconds(), (p - begin).total_seconds()
         yield Record(
-            event,
-            group,
-            tuple(sensors),
-            tuple(rows.index),
-            begin.to_datetime64(),
-            (end - begin).total_seconds(),
-            (p - begin).total_seconds(),
-            distance,
-            azimuth,
+            event, group, tuple(sensors), tuple(rows.index), begin.to_datetime64(), length, before, distance, azimuth
         )
     if nowhere:
         notes.append(f"{nowhere} events have no time or place, or {group} has none: without them P is not known.")
@@ -426,14 +400,8 @@ def summarise(recordings: Recordings) -> pd.DataFrame:
         name: table[name].agg(lambda v: "" if v.isna().all() else f"{v.min():,.1f} to {v.max():,.1f}")
         for name in ("distance_km", "magnitude")
     }
-    return pd.DataFrame(
-        {
-            "events": table["event"].nunique(),
-            "records": table.size(),
-            **ends,
-            "noise before P [s]": table["noise_s"].median(),
-        }
-    ).reset_index()
+    counts = {"events": table["event"].nunique(), "records": table.size()}
+    return pd.DataFrame(counts | ends | {"noise before P [s]": table["noise_s"].median()}).reset_index()
 
 
 def recordings(archive: str | None, events: str | None, stations: str | None = None, **settings: Any) -> Recordings:

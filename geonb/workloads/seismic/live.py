@@ -28,7 +28,7 @@ from geonb.base.specs import Option, check_options
 from geonb.waveforms import archives, arrays, preparation, streams
 from geonb.waveforms import beams as beaming
 from geonb.waveforms.blocks import Blocks, run_in_s
-from geonb.waveforms.preparation import scale
+from geonb.waveforms.preparation import scale, utc
 from geonb.waveforms.rings import Ring
 from geonb.workloads.seismic import bulletin
 
@@ -40,11 +40,12 @@ if TYPE_CHECKING:
 
 BATCH = 16  # windows that go through the network together, when data come faster than time
 WAIT_S = 0.5  # that a window waits for others, at most
+TOLD_S = 3600.0  # before the same is told again
 MIN_VALID = 0.8  # of a window's samples, as in the store
 P_NEAR_S = 10.0  # P is so near to where windows have it: that far training shifts them
 HOW = {
     "events": {
-        "step_s": Option(5.0, float, above=0, most=600, help="between two windows [s]"),
+        "step_s": Option(5.0, float, above=0, most=30, help="between two windows [s]"),
         "patience_s": Option(10.0, float, 0, 600, help="that a window waits for channels that are late [s]; later it is looked at again"),
         "threshold": Option(0.5, float, above=0, below=1, help="probability of an event from which a window says event"),
         "rises": Option(4.0, float, above=1, help="power over that before, from which a second event is told in a stretch of windows"),
@@ -173,7 +174,7 @@ class Watch:
         self.done: dict[str, int] = {}  # last window of each station that was looked at
         self.again: dict[str, set[int]] = {}  # windows that something changed since
         self.kept: dict[str, int] = {}  # last window that was told before this began
-        self.said: dict[str, int] = {}
+        self.said: dict[str, float] = {}
         self.windows, self.waiting, self.published, self.sending = 0, 0.0, "", 0
 
     def resume(self) -> float | None:
@@ -193,7 +194,9 @@ class Watch:
         if not self.done:
             return None
         self._publish()
-        return (min(self.done.values()) - self.frame.span) * self.step_s - self.run_in_s
+        # of a station that was silent for longer than a day the newest windows are looked at as of one that begins
+        first = max(min(self.done.values()), max(self.done.values()) - round(86_400 / self.step_s))
+        return (first - self.frame.span) * self.step_s - self.run_in_s
 
     def take(self, item: Any) -> None:
         """A packet (ObsPy's Trace), a note of the source, or None; then look at what is due."""
@@ -255,7 +258,7 @@ class Watch:
     def due(self, everything: bool = False) -> dict[str, list[int]]:
         """Windows of each station that can be looked at: their data are there, or were waited for, or changed."""
         found = {}
-        clock = max(self.ring.newest.values(), default=0) - self.patience_ns
+        clock = min(max(self.ring.newest.values(), default=0), time.time_ns()) - self.patience_ns
         for name, station in self.stations.items():
             spans = self.ring.spans(station.blocks.sensors)
             there = max(end for _, end in spans) if everything else max(min(end for _, end in spans), clock)
@@ -264,12 +267,8 @@ class Watch:
                 first = min(begin for begin, _ in spans) // self.step_ns
                 self.done[name] = min(first + int(MIN_VALID * self.frame.span) - 1, last)
             held = last - round(self.ring.length_s / self.step_s)
-            whole = (
-                held + self.frame.span + -(-round(self.run_in_s * 1e9) // self.step_ns)
-            )  # before it the ring has forgotten a part
-            steps = {k for k in self.again.get(name, ()) if k >= whole} | set(
-                range(max(self.done[name] + 1, held), last + 1)
-            )
+            again = {k for k in self.again.get(name, ()) if k >= self._whole(name)}
+            steps = again | set(range(max(self.done[name] + 1, held), last + 1))
             if steps:
                 found[name] = sorted(steps)
         return found
@@ -293,12 +292,15 @@ class Watch:
             if not window and k <= self.kept.get(name, k - 1) and k in rows:
                 continue  # the source no longer has what was seen then
             rows[k] = row
-            lines += [bulletin.step_line(name, k, self.step_s, row)] if np.isfinite(row).any() else []
+            lines += [bulletin.step_line(name, k, self.step_s, row)] if window or np.isfinite(row[3]) else []
         with (self.folder / "steps.csv").open("a") as file:
             file.write("".join(lines))
         for name, steps in due.items():
             self.done[name] = max(self.done[name], steps[-1])
-            self.again.pop(name, None)
+            if lost := sum(k < self._whole(name) for k in self.again.pop(name, ())):
+                self.say(
+                    f"{name}: samples of {lost} windows came so late that what is before them is gone; they stay as they were told"
+                )
             self.stations[name].blocks.forget_before(self._oldest(name))
         self.windows, self.waiting = self.windows + len(usable), 0.0
         self._publish()
@@ -306,18 +308,29 @@ class Watch:
 
     def _publish(self) -> None:
         table = bulletin.events_of(self.tracks.values(), self.settings)
-        if (key := files.key_of(table.astype(str).to_numpy().tolist())) != self.published:
-            bulletin.write(table, self.folder, self.card)
+        seen = table.attrs.pop("seen")
+        if (key := files.key_of([len(table), *table.tail(200).astype(str).to_numpy().tolist()])) != self.published:
+            bulletin.write(table, self.folder, self.card, seen)
             self.published = key
-            self._keep(table)
+            self._keep(table, seen)
         for name, track in self.tracks.items():
-            track.settle(self.done.get(name, 0) - 3 * self.frame.span)
+            if name in self.done and name in self.stations:  # a day for what comes late
+                newest = max(self._newest(name), self.done[name] - round(86_400 / self.step_s))
+                track.settle(min(self.done[name], newest) - 3 * self.frame.span)
 
-    def _keep(self, table: pd.DataFrame) -> None:
+    def _newest(self, name: str) -> int:
+        """The last window of which a station has sent something."""
+        return max(end for _, end in self.ring.spans(self.stations[name].blocks.sensors)) // self.step_ns
+
+    def _whole(self, name: str) -> int:
+        """The first window that the ring holds all samples of."""
+        return self._newest(name) - round((self.ring.length_s - self.run_in_s) / self.step_s) + self.frame.span + 1
+
+    def _keep(self, table: pd.DataFrame, seen: Mapping[str, list[bulletin.Seen]]) -> None:
         """The window of each event with P in its place, for whoever wants to see it, as long as its samples are there."""
         for event in table[table["status"] == "final"].itertuples():
             path = self.folder / "events" / f"{event.event_id}.npz"
-            first = table.attrs["seen"][event.event_id][0]
+            first = seen[event.event_id][0]
             k = int(first.onset // self.step_s) + self.frame.span - self.frame.before
             station = self.stations.get(first.station)
             if path.exists() or station is None or (k - self.frame.span) * self.step_ns < self._oldest(first.station):
@@ -326,14 +339,8 @@ class Watch:
                 path.parent.mkdir(exist_ok=True)
                 begin = k * self.step_s - self.card["samples"] / self.rate
                 with files.whole_file(path, ".npz") as partial:
-                    np.savez(
-                        partial,
-                        values=window[0],
-                        begin=begin,
-                        rate_hz=self.rate,
-                        station=first.station,
-                        step_s=self.step_s,
-                    )
+                    facts = {"begin": begin, "rate_hz": self.rate, "station": first.station, "step_s": self.step_s}
+                    np.savez(partial, values=window[0], **facts)
 
     def _oldest(self, name: str) -> int:
         """Blocks that end before that (ns since 1970) are not looked at again."""
@@ -346,13 +353,27 @@ class Watch:
             notes.clear()
 
     def say(self, text: str) -> None:
-        """Tell what is the same but for numbers once; all of it stands in told.log."""
-        kind = re.sub(r"-?\d[\d.:T-]*", "N", text)
-        self.said[kind] = self.said.get(kind, 0) + 1
-        if self.said[kind] == 1:
+        """Tell, and note in told.log with the time, what was not told, but for its numbers, within the hour before."""
+        kind, now = re.sub(r"(?<![\w.])[-+]?\d[\d.:T-]*", "N", text), time.monotonic()
+        if now - self.said.get(kind, -TOLD_S) >= TOLD_S:
+            self.said[kind] = now
             self.told(text)
             with (self.folder / "told.log").open("a") as file:
-                file.write(f"{text}\n")
+                file.write(f"{np.datetime64('now')}Z {text}\n")
+
+
+def inventory_of(run: RunFolder, stations: str | None = None) -> Any:
+    """Metadata of stations, or of those of the run's samples; None, which is told, where they are not there any more."""
+    from geonb.store.store import open_store
+
+    found = stations or ",".join(open_store(run.store).meta.get("stations", ()))
+    try:
+        return archives.read_stations(found) if found else None
+    except ValueError as error:
+        if stations:
+            raise
+        print(f"No places of stations: {error}")
+        return None
 
 
 def step_of(how: str) -> float:
@@ -408,6 +429,9 @@ def watch(
     )
     refuse("This cannot be watched", faults)
     inventory = archives.read_stations(stations) if stations else None
+    if made["beams"] and not arrays.arrays_of(inventory, aperture_km=made["aperture_km"]):
+        near = f"stations = {stations}: no three sensors lie within {made['aperture_km']:g} km"
+        raise ValueError(f"{near}, and the model sees beams of an array")
     wanted = channels.split(",") if channels else channels_of(inventory, "ZNE" if made["beams"] else made["components"])
     streams.check_streams(wanted)
     folder = Path(folder or Path(run.path) / "live")
@@ -416,7 +440,7 @@ def watch(
         _same(folder, watcher, run)
         resumed = watcher.resume()
         if resumed is not None:
-            begin = np.datetime64(round(resumed * 1e9), "ns")
+            begin = max(utc(begin), utc(resumed * 1e9)) if begin else utc(resumed * 1e9)
         told(f"{origin}, {len(wanted)} channels, into {folder}{' which is gone on with' if resumed else ''}")
         try:
             for item in origin.packets(wanted, begin, until, stop):

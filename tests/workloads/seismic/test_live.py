@@ -210,6 +210,53 @@ def test_single_stations_vote(array, inventory, tmp_path):
     assert len(got) and got["stations"].str.split().str.len().min() >= 5 and got["back_azimuth"].isna().all()
 
 
+def fed(watcher, stream, order, pieces=range(10**6)):
+    """Packets of 10 s of a stream, by what `order` makes of (number, station)."""
+    start = min(t.stats.starttime for t in stream)
+    cut = [
+        (i, t.stats.station, t.slice(start + 10 * i, start + 10 * i + 10 - 1 / RATE)) for t in stream for i in range(30)
+    ]
+    for _, _, trace in sorted((one for one in cut if len(one[2])), key=lambda one: order(*one[:2])):
+        watcher.take(trace)
+    watcher.end()
+    return bulletin.read(watcher.folder)
+
+
+def test_a_station_that_sends_its_backlog_later_than_the_ring_is_long_is_heard(array, inventory, tmp_path):
+    stream = obspy.read(str(sorted((array / "waveforms").glob("*.mseed"))[0])).select(channel="*Z")[:2]
+    first = stream[0].stats.station
+    tables = []
+    for name, order in (("clean", lambda i, s: (i, s)), ("late", lambda i, s: (s != first, i))):
+        (tmp_path / name).mkdir()
+        watcher = live.Watch(Energy(beams=False), tmp_path / name, inventory, told=lambda text: None)
+        watcher.resume()
+        tables.append(fed(watcher, stream, order))
+    assert len(tables[0]) and tables[0]["stations"].str.split().str.len().max() == 2
+    alike(tables[1], tables[0])
+
+
+def test_what_is_told_of_one_sensor_does_not_hide_another_s(tmp_path):
+    told = []
+    watcher = live.Watch(Energy(), tmp_path, None, told=told.append)
+    for text in ("NS.KTK1 Z: flat for 5 s", "NS.KTK1 Z: flat for 7 s", "NS.KTK2 Z: flat for 5 s"):
+        watcher.say(text)
+    assert told == ["NS.KTK1 Z: flat for 5 s", "NS.KTK2 Z: flat for 5 s"]
+    assert len((tmp_path / "told.log").read_text().splitlines()) == 2
+
+
+def test_nothing_told_yet_is_an_empty_bulletin(inventory, tmp_path):
+    from geonb.workloads.seismic import live_figures
+
+    with pytest.raises(FileNotFoundError, match="nothing was watched"):
+        bulletin.read(tmp_path)
+    watcher = live.Watch(Energy(), tmp_path, inventory, told=lambda text: None)
+    watcher.resume()
+    watcher.end()
+    table, facts = bulletin.read(tmp_path), {"step_s": 5.0}
+    assert table.empty and live_figures.directions(table, inventory, facts) is None
+    assert live_figures.told_over_time(tmp_path, facts) is not None and live_figures.kept(tmp_path) == []
+
+
 def test_what_was_watched_with_other_settings_is_not_mixed(inventory, tmp_path):
     class Run:
         name = "a_run"
