@@ -417,7 +417,7 @@ def test_an_hour_of_several_streams_comes_side_by_side():
     ]
     found = list(fdsn.abreast_of(hour))
     times = [trace.stats.starttime for trace in found]
-    assert max(a - b for a, b in zip(times, times[1:], strict=False)) <= fdsn.PACKET_S and not list(fdsn.abreast_of([]))
+    assert max(a - b for a, b in pairwise(times)) <= fdsn.PACKET_S and not list(fdsn.abreast_of([]))
     for whole in hour:
         parts = [trace.data for trace in found if trace.id == whole.id]
         np.testing.assert_array_equal(np.concatenate(parts), whole.data)
