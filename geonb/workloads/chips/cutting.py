@@ -10,8 +10,8 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -209,15 +209,18 @@ def warped(
     inputs : ndarray (channel, size, columns * size), the image's dtype, 0 where not valid
     valid : ndarray (size, columns * size) of bool
     """
+    with reading(image, lattice, resampling) as read:
+        for row in lattice.rows if rows is None else rows:
+            yield row, *read(lattice.slices(lattice.columns.start, row)[0], slice(0, lattice.shape[1]))
+
+
+@contextmanager
+def reading(image: Image, lattice: Lattice, resampling: str | None = None) -> Iterator[Callable]:
+    """Read rectangles of an image on the chips' grid, as `warped`: (rows, columns) of the lattice's pixels -> inputs, valid."""
     offset = _offset(image, lattice)
     there = image if offset else images.onto(image, lattice.crs, lattice.transform, lattice.shape, resampling)
     with images.reader(there) as read:
-        for row in lattice.rows if rows is None else rows:
-            down, across = lattice.slices(lattice.columns.start, row)[0], slice(0, lattice.shape[1])
-            if offset:
-                yield row, *_shifted(read, there, down, across, offset)
-            else:
-                yield row, *read(down, across)[:2]
+        yield lambda down, across: _shifted(read, there, down, across, offset) if offset else read(down, across)[:2]
 
 
 def _offset(image: Image, lattice: Lattice) -> tuple[int, int] | None:

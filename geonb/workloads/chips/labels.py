@@ -11,8 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -499,32 +498,25 @@ def raster_labels(chips: gpd.GeoDataFrame, paths: Sequence[Path], codes: Sequenc
         groups.setdefault((cell.zone, cell.zoom, cell.tile.x // BLOCK, cell.tile.y // BLOCK), []).append(i)
     shares, told = np.zeros((len(chips), len(codes))), np.zeros(len(chips))
     for (zone, zoom, column, row), group in groups.items():
-        rows: dict[int, list[int]] = {}
-        for i in group:
-            rows.setdefault(cells[i].tile.y, []).append(i)
         here = [(image, hit) for image, hit in zip(opened, meets, strict=True) if hit[group].any()]
         corner = quadkeys.cell_at(zone, zoom, BLOCK * column, BLOCK * row)
         size = max((_fine_enough(image, corner) for image, _ in here), default=1)
-        with ExitStack() as stack:
-            strips = [
-                _strip(stack, image, corner, {cells[i].tile.y for i in group if hit[i]}, size) for image, hit in here
-            ]
-            for _, mine in sorted(rows.items()):
-                left = {i: np.ones((size, size), bool) for i in mine}  # not seen yet
-                for (lattice, strip), (image, hit) in zip(strips, here, strict=True):
-                    seen = [i for i in mine if hit[i]]
-                    _, inputs, valid = next(strip) if seen else (0, np.empty((1, 0, 0)), np.empty((0, 0), bool))
-                    if (broken := inputs[:, valid] % 1 != 0).any():
-                        raise ValueError(
-                            f"{image.paths[0]} is no class raster: it holds {inputs[:, valid][broken][0]:g}, and whole numbers are wanted"
-                        )
-                    for i in seen:
-                        x = lattice.slices(cells[i].tile.x, cells[i].tile.y)[1]
-                        new = valid[:, x] & left[i]
-                        shares[i] += (inputs[0, :, x][new][:, None] == np.asarray(codes)).sum(axis=0) / size**2
-                        left[i] &= ~new
-                for i, unseen in left.items():
-                    told[i] = 1 - unseen.mean()
+        left: dict[int, np.ndarray] = {}  # pixels not seen yet, as bits: a block of fine chips would be a gigabyte
+        whole = np.full(size**2 // 8, 255, np.uint8)
+        for image, hit in here:  # one open at a time: there may be a mask for each chip
+            seen = sorted(
+                (i for i in group if hit[i] and told[i] < 1), key=lambda i: (cells[i].tile.y, cells[i].tile.x)
+            )
+            for i, inputs, valid in _read(image, corner, {i: cells[i] for i in seen}, size):
+                if (broken := inputs[:, valid] % 1 != 0).any():
+                    raise ValueError(
+                        f"{image.paths[0]} is no class raster: it holds {inputs[:, valid][broken][0]:g}, and whole numbers are wanted"
+                    )
+                free = np.unpackbits(left.get(i, whole)).reshape(size, size).astype(bool)
+                new = valid & free
+                shares[i] += (inputs[0][new][:, None] == np.asarray(codes)).sum(axis=0) / size**2
+                told[i] += new.mean()
+                left[i] = np.packbits(free & ~new)
     values = ((shares >= min_share) & (shares > 0)).astype(np.int8)
     unseen = (1 - told)[:, None]
     values[(values == 0) & (unseen > 1e-9) & (shares + unseen >= min_share)] = -1
@@ -550,14 +542,16 @@ def _meets(image: images.Image, chips: gpd.GeoDataFrame) -> np.ndarray:
     return np.any(across, axis=0) & (boxes[:, 1] < north) & (boxes[:, 3] > south)
 
 
-def _strip(
-    stack: ExitStack, image: images.Image, corner: Cell, rows: set[int], size: int
-) -> tuple[cutting.Lattice, Any]:
-    """The block of chips from a corner on, and some of its rows of an image, one by one."""
+def _read(
+    image: images.Image, corner: Cell, cells: Mapping[int, Cell], size: int
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Of some chips of the block from a corner on what an image holds: inputs and valid; its frame is always the whole block."""
     _, x, y = corner.tile
     south = corner.zone > 0 and (image.crs.to_epsg() or 0) // 100 == 327
     lattice = cutting.Lattice(corner.zone, corner.zoom, size, range(x, x + BLOCK), range(y, y + BLOCK), south)
-    return lattice, stack.enter_context(closing(cutting.warped(image, lattice, sorted(rows), "nearest")))
+    with cutting.reading(image, lattice, "nearest") as read:
+        for i, cell in cells.items():
+            yield i, *read(*lattice.slices(cell.tile.x, cell.tile.y))
 
 
 def _fine_enough(image: images.Image, cell: Cell) -> int:

@@ -1,6 +1,9 @@
 """Labels: the YAML and its faults, the join against plain geometry, and that unknown is never absent."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import geopandas as gpd
@@ -408,7 +411,34 @@ def test_of_a_class_raster_only_what_lies_on_chips_is_read(tmp_path, monkeypatch
     original = images._read_bands
     monkeypatch.setattr(images, "_read_bands", counted)
     assert labels.label_chips(chips, path, {1: "land"})["land"].tolist() == [1, 1]
-    assert sum(read) <= labels.BLOCK * 128**2, "of 20 x 80 chips one row of a block"
+    assert sum(read) <= 2 * 128**2, "of 20 x 80 chips the two"
+
+
+MASKS = """
+import resource, sys
+import numpy as np
+from test_labels import chips_at, cover, labels, quadkeys
+
+chips, folder = chips_at(15.3, 47.85, 9, 9, "ard"), sys.argv[1]
+cells = [quadkeys.Cell(key, 33) for key in chips["quadkey"]]
+codes = [np.full((16, 16), 1 + i % 2, np.uint8) for i in range(len(cells))]
+paths = [cover(f"{folder}/{i}.tif", *pair, 16) for i, pair in enumerate(zip(cells, codes))]
+labels.label_chips(chips[:1], paths[0], {1: "even", 2: "odd"})  # what is imported on the way needs files too
+resource.setrlimit(resource.RLIMIT_NOFILE, (48, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+sparse = labels.label_chips(chips, paths, {1: "even", 2: "odd"})
+assert sparse["even"].tolist() == [1 - i % 2 for i in range(81)] and sparse["odd"].tolist() == [i % 2 for i in range(81)]
+"""
+
+
+def test_a_mask_for_each_chip_needs_no_more_open_files_than_one(tmp_path):
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", MASKS, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_what_is_on_a_chip_does_not_hang_on_which_others_are_asked_for(tmp_path):
