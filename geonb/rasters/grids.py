@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rasterio.crs import CRS
 
 
+SAME_DEG = 1e-7  # a hundredth of a metre: two CRSs that differ by less are one
 REACH_PX = 2**30  # from the corner of a rectangle that is burnt
 FACTOR = 50  # how many times coarser or finer a grid may become: beyond, a unit was mistaken
 
@@ -107,8 +108,13 @@ def beyond_180(crs: CRS, transform: Affine, shape: tuple[int, int]) -> CRS:
     """The CRS to warp a grid out of: its own, or, where its degrees go on beyond 180 or before -180, one that counts them so too.
 
     PROJ brings every longitude to -180..180 else, and finds no pixel at -175 in a grid from 170 to 190.
+
+    Raises
+    ------
+    ValueError
+        If the CRS cannot be told so: a PROJ string has no word for most datums, and the image would lie hundreds of metres off.
     """
-    west, _, east, _ = bounds(transform, shape)
+    west, south, east, north = bounds(transform, shape)
     if not crs.is_geographic or (west >= -180 - 1e-9 and east <= 180 + 1e-9):
         return crs
     import warnings
@@ -119,7 +125,16 @@ def beyond_180(crs: CRS, transform: Affine, shape: tuple[int, int]) -> CRS:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what a PROJ string leaves out: names
         told = pyproj.CRS.from_wkt(crs.to_wkt()).to_proj4()
-    return CRS.from_string(f"{told} +lon_wrap={(west + east) / 2:.6f}")
+    wrapped = CRS.from_string(f"{told} +lon_wrap={(west + east) / 2:.6f}")
+    at = min(max((west + east) / 2, -180.0), 180.0), (south + north) / 2
+    off = np.subtract(lonlat(crs, *at), lonlat(wrapped, *at))
+    off[0] = (off[0] + 180) % 360 - 180
+    if not (np.abs(off) <= SAME_DEG).all():
+        raise ValueError(
+            f"{crs.to_string()} from {west:g} to {east:g} degrees: its datum is lost where longitudes go on beyond 180. Warp the raster "
+            "first: gdalwarp -t_srs EPSG:4326 raster.tif warped.tif"
+        )
+    return wrapped
 
 
 def lonlat_bounds(crs: CRS, area: tuple[float, float, float, float]) -> tuple[float, float, float, float]:

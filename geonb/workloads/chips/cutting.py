@@ -126,6 +126,7 @@ def lattice_of(image: Image, grid: str = "xyz", zoom: int = 17, size: int = 256)
         If the image reaches beyond the grid, or too far beyond a UTM zone, or is wider than quadkeys.MOST chips.
     """
     quadkeys.check_grid(grid, zoom)
+    grids.beyond_180(*image.grid)  # refuses before hours of cutting what it would when it is warped
     here = lonlat_box(image)
     zone, south, box = _on_xyz(image, here) if grid == "xyz" else _on_ard(image, here)
     columns, rows = quadkeys.span(zone, zoom, box)

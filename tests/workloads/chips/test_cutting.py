@@ -289,6 +289,15 @@ def test_real_tiles_come_out_as_they_are(tmp_path):
         assert (theirs.read().transpose(1, 2, 0) == np.asarray(Picture.open(tmp_path / "chips" / name))[..., :3]).all()
 
 
+@pytest.mark.parametrize("epsg", [4284, 4301])
+@pytest.mark.parametrize("west", [179.5, -180.5])
+def test_beyond_180_a_datum_that_would_be_lost_is_refused(tmp_path, west, epsg):
+    """Pulkovo 1942 and Tokyo have no name in a PROJ string: the image would lie hundreds of metres off, and nobody would know."""
+    raster = write(tmp_path / "chukotka.tif", np.ones((40, 200), np.uint8), f"EPSG:{epsg}", (west, 66.9), 0.005)
+    with pytest.raises(ValueError, match=rf"EPSG:{epsg} from {west:g} to .*datum is lost.*gdalwarp -t_srs EPSG:4326"):
+        cutting.cut_chips([raster], tmp_path / "out", zoom=12, size=32, form="png", processes=1)
+
+
 @pytest.mark.parametrize("west", [179.5, -180.5])
 def test_degrees_that_go_on_beyond_180_are_cut_on_both_sides(tmp_path, west):
     """A pixel holds its column's number, by which each chip's ground is found again, past any warp."""
