@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import warnings
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -85,28 +85,32 @@ class Layer:
     """What is shown under one name: files that fit together, the first on top."""
 
     name: str
-    sources: tuple[Source, ...]
+    every: tuple[Source, ...]  # also those that do not fit the others at present
     _ranges: dict[tuple, tuple] = field(default_factory=dict, repr=False)
     _turn: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _looked: float = field(default_factory=time.monotonic, repr=False)
 
     def __post_init__(self) -> None:
-        self.boxes = np.array([source.bounds for source in self.sources])
+        self._shown = _fitting(self.every)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        return self._shown[0]
 
     def look_again(self, every_s: float = LOOK_S) -> None:
         """Describe files anew that were replaced since, as a run does that is computed again; asked at most every so many seconds.
 
-        A file of a mosaic that no longer fits the others leaves it; one that cannot be described (it is being written) stays as it was.
+        Files of a mosaic that no longer are of the kind that most are leave it until they are again; one that cannot be described (it is
+        being written) stays as it was.
         """
         with self._turn:
             if time.monotonic() - self._looked < every_s:
                 return
             self._looked = time.monotonic()
-            now = [_renewed(source) for source in self.sources]
-            fit = tuple(source for source in now if len(now) == 1 or source.kind == self.first.kind)
-            if fit and fit != self.sources:
-                self.boxes = np.array([source.bounds for source in fit])  # first: other threads look up sources by them
-                self.sources, self._ranges = fit, {}
+            now = tuple(_renewed(source) for source in self.every)
+            if now != self.every:
+                self.every, self._ranges = now, {}
+                self._shown = _fitting(now)  # at once: other threads look up sources by their boxes
 
     @property
     def first(self) -> Source:
@@ -114,7 +118,8 @@ class Layer:
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
-        (west, south), (east, north) = self.boxes[:, :2].min(0), self.boxes[:, 2:].max(0)
+        boxes = self._shown[1]
+        (west, south), (east, north) = boxes[:, :2].min(0), boxes[:, 2:].max(0)
         return float(west), float(south), float(east), float(north)
 
     @property
@@ -123,9 +128,10 @@ class Layer:
 
     def within(self, box: tuple[float, float, float, float]) -> list[Source]:
         """The files that may hold something of a box in degrees."""
-        west, south, east, north = self.boxes.T
+        sources, boxes = self._shown
+        west, south, east, north = boxes.T
         hit = (west < box[2]) & (east > box[0]) & (south < box[3]) & (north > box[1])
-        return [self.sources[i] for i in np.flatnonzero(hit)]
+        return [sources[i] for i in np.flatnonzero(hit)]
 
     def ranges(self, bands: tuple[int, ...], nodata: float | None = None) -> tuple[tuple[float, float], ...] | None:
         """What is drawn from dark to bright, a band each; None where bytes are drawn as they are. Read once, from overviews."""
@@ -143,6 +149,13 @@ class Layer:
             most = max((end[2] for found in ends for end in found), default=0)
             return ((0.0, float(most)),) * len(bands) if 0 < most < DARK else None
         return tuple(_range(found) for found in ends)
+
+
+def _fitting(every: Sequence[Source]) -> tuple[tuple[Source, ...], np.ndarray]:
+    """The files of the kind that most are, the first's if as many are of another; and their boxes (file, 4)."""
+    ((kind, _),) = Counter(source.kind for source in every).most_common(1)
+    fit = tuple(source for source in every if source.kind == kind)
+    return fit, np.array([source.bounds for source in fit])
 
 
 def _renewed(source: Source) -> Source:

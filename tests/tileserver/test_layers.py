@@ -199,4 +199,43 @@ def test_a_file_that_no_longer_fits_leaves_its_mosaic(tmp_path):
     made.write(tmp_path / "b.tif", made.gradient(dtype="uint8", top=250))
     os.utime(tmp_path / "b.tif", ns=(1, 1))
     mosaic.look_again(0)
-    assert [source.path.stem for source in mosaic.sources] == ["a"] and len(mosaic.boxes) == 1
+    assert [source.path.stem for source in mosaic.sources] == ["a"]
+
+
+def test_files_that_are_replaced_one_by_one_stay_one_mosaic(tmp_path):
+    """The first is written anew before the others are; and one that did not fit for a while comes back."""
+
+    def renew(name, stamp, array):
+        made.write(tmp_path / f"{name}.tif", array)
+        os.utime(tmp_path / f"{name}.tif", ns=(stamp, stamp))
+
+    for name in "abc":
+        made.write(tmp_path / f"{name}.tif", made.gradient())
+    mosaic = layers.layers_of([tmp_path])[0]["mosaic"]
+    shown = []
+    for stamp, name in enumerate("abc", 1):
+        renew(name, stamp, made.gradient(dtype="float32"))
+        mosaic.look_again(0)
+        shown.append("".join(source.path.stem for source in mosaic.sources))
+        assert mosaic.within(mosaic.bounds) == list(mosaic.sources)
+    assert shown == ["bc", "ab", "abc"] and mosaic.first.dtype == "float32"
+
+
+def test_while_a_mosaic_is_looked_at_again_its_boxes_are_those_of_its_files(tmp_path, monkeypatch):
+    """A thread that asks in the middle would look up a file that is there no more."""
+    for name in "abc":
+        made.write(tmp_path / f"{name}.tif", made.gradient())
+    mosaic = layers.layers_of([tmp_path])[0]["mosaic"]
+    bounds, fewer, seen = mosaic.bounds, {}, []
+    set_ = layers.Layer.__setattr__
+
+    def told(self, name, value):
+        set_(self, name, value)
+        seen.append(len(self.within(bounds)))
+
+    monkeypatch.setattr(layers.Layer, "__setattr__", told)
+    for dtype, top in (("float32", 1.0), ("uint16", 1000)):
+        fewer[dtype] = made.write(tmp_path / "b.tif", made.gradient(dtype=dtype, top=top))
+        os.utime(fewer[dtype], ns=(len(fewer), len(fewer)))
+        mosaic.look_again(0)
+    assert set(seen) == {2, 3}
