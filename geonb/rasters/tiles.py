@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 from xml.etree import ElementTree
 
 from geonb.base import files as base_files
@@ -30,8 +30,8 @@ HALF_M = math.pi * 6378137.0  # of the square that the matrix covers, in metres 
 QUADKEY_DIGITS = 8  # at least: frames are numbered 0001, 0002 ... too
 SAID = 6  # names in a message
 SCHEMES = "{name}-{x}-{y}-{z}.png, {z}/{x}/{y}.png, or a quadkey"
-ENDS = {b"\x89PNG\r\n\x1a\n": b"IEND", b"\xff\xd8\xff": b"\xff\xd9"}  # how a PNG and a JPEG begin and end
-TAIL = 1024  # bytes among which the end is, whatever a program added after it
+PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"  # how they begin
+TAIL = 1024  # bytes among which the end of a PNG is, whatever a program added after it
 GDAL_TYPES = {"uint8": "Byte", "uint16": "UInt16"}
 COLOURS = {"grey": ("Gray",), "rgb": ("Red", "Green", "Blue")}
 
@@ -249,9 +249,21 @@ def cut_short(file: Path) -> bool:
     """Whether a PNG or JPEG lacks its end, of which GDAL says nothing: the rows that are missing would be black or grey ground."""
     with file.open("rb") as data:
         start = data.read(8)
-        end = next((last for first, last in ENDS.items() if start.startswith(first)), b"")
+        if start.startswith(JPEG):
+            return not _jpeg_ends(data)
         data.seek(-min(file.stat().st_size, TAIL), os.SEEK_END)
-        return end not in data.read()
+        return start.startswith(PNG) and b"IEND" not in data.read()
+
+
+def _jpeg_ends(data: BinaryIO) -> bool:
+    """Whether the picture of a JPEG has its end, wherever: phones put a film behind it; not that of a small one in its head."""
+    data.seek(2)
+    while len(head := data.read(2)) == 2 and head[0] == 0xFF and head[1] != 0xDA:  # until the pixels begin
+        if head[1] == 0xFF:  # one that fills
+            data.seek(-1, os.SEEK_CUR)
+        elif head[1] > 0x01 and not 0xD0 <= head[1] <= 0xD8:  # those that are no mere mark say how long they are
+            data.seek(max(int.from_bytes(data.read(2), "big") - 2, 0), os.SEEK_CUR)
+    return head == b"\xff\xda" and b"\xff\xd9" in data.read()
 
 
 def _disagreements(tiles: dict[Path, Tile], headers: dict[Path, dict]) -> list[str]:

@@ -1,5 +1,7 @@
 """Tiles by their names: places against published numbers and GDAL, mosaics pixel by pixel, and what is refused."""
 
+import io
+
 import numpy as np
 import pytest
 import rasterio
@@ -226,6 +228,27 @@ def test_a_tile_that_is_cut_short_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"a-6-5-10.png is cut short(.|\n)*Copy it again") as error:
         tiles.gather([whole, cut], tmp_path / "mosaics")
     assert str(whole) not in str(error.value)
+
+
+def test_a_jpeg_ends_where_its_pixels_do(tmp_path):
+    """Whatever a phone wrote behind it, and whatever small picture with an end of its own lies in its head."""
+    small, large = io.BytesIO(), tmp_path / "a.jpg"
+    picture = Picture.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
+    picture.resize((16, 16)).save(small, "JPEG")
+    exif = b"Exif\x00\x00" + b"\x00" * 50 + small.getvalue()
+    for options in ({}, {"exif": exif}, {"exif": exif, "progressive": True}, {"restart_marker_blocks": 1}):
+        picture.save(large, quality=90, **options)
+        whole = large.read_bytes()
+        assert (whole.count(b"\xff\xd8\xff") == 2) == ("exif" in options)
+        for content, cut in (
+            (whole, False),
+            (whole + bytes(4000), False),
+            (whole[:-2], True),
+            (whole[:800], True),
+            (whole[:30], True),
+        ):
+            large.write_bytes(content)
+            assert tiles.cut_short(large) == cut, (options.keys(), len(content), len(whole))
 
 
 def test_what_cannot_lie_together_is_refused(tmp_path):
