@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -169,8 +170,10 @@ def read_query(text: str) -> str | Path | tuple[float, ...]:
         If it is none of these: before hours of training, at whose end it is asked.
     """
     text = text.strip()
-    if (file := next((place / text for place in project.places() if (place / text).is_file()), None)) is not None:
-        return file
+    with suppress(OSError, RuntimeError):  # longer than a name may be; nobody's home
+        files = [place / Path(text).expanduser() for place in project.places()]
+        if (file := next((file for file in files if file.is_file()), None)) is not None:
+            return file
     if re.fullmatch(r"(.+/)?[0-3]{1,30}", text):
         return text
     try:
@@ -179,7 +182,8 @@ def read_query(text: str) -> str | Path | tuple[float, ...]:
         numbers = []
     if len(numbers) == 2 and abs(numbers[0]) <= 90 and abs(numbers[1]) <= 180:
         return numbers[1], numbers[0]
-    if len(numbers) == 4 and -90 <= numbers[1] < numbers[3] <= 90 and numbers[0] < numbers[2]:
+    box = len(numbers) == 4 and -90 <= numbers[1] < numbers[3] <= 90 and numbers[0] != numbers[2]
+    if box and all(abs(lon) <= 180 for lon in numbers[::2]):  # from west to east, maybe across 180
         return tuple(numbers)
     raise ValueError(
         f"query = {text!r} is no chip, no place and no file. Give a quadkey, 'latitude, longitude', 'west, south, east, north' in degrees, "

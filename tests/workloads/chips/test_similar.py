@@ -81,12 +81,25 @@ def test_pictures_whose_values_mean_something_else_are_refused(samples, pixels, 
 def test_what_is_no_query_is_told_before_anything_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "roof.png").touch()
+    monkeypatch.setenv("HOME", str(tmp_path))
     asked = {"0313102": "0313102", "noise/0313": "noise/0313", "47.8, 15.3": (15.3, 47.8), "15, 47, 16, 48": (15.0, 47.0, 16.0, 48.0),
-             "roof.png": tmp_path / "roof.png"}  # fmt: skip
+             "179, -17, -179, -16": (179.0, -17.0, -179.0, -16.0), "roof.png": tmp_path / "roof.png",
+             "~/roof.png": tmp_path / "roof.png"}  # fmt: skip
     assert {text: similar.read_query(text) for text in asked} == asked
     check = workloads.get("chips").parameters["query"].check
     assert check == "geonb.workloads.chips.similar:read_query"
-    for text in ("roofs.png", "0314", "147.8, 15.3", "16, 47, 15, 48", "47.8", "47.8; 15.3"):
+    for text in (
+        "roofs.png",
+        "0314",
+        "147.8, 15.3",
+        "15, 47, 15, 48",
+        "170, -17, 190, -16",
+        "47.8",
+        "47.8; 15.3",
+        "2, 1, nan, 3",
+        "x" * 300,
+        "~nobody.such/x.jpg",
+    ):
         with pytest.raises(ValueError, match=f"query = {text!r} is no chip, no place and no file"):
             similar.read_query(text)
 
