@@ -263,6 +263,10 @@ def _files(labels: str | Path | Sequence[str | Path]) -> list[File]:
     files: list[File] = []
     for part, (name, options) in enumerate(map(options_of, items)):
         extents = project.expand_files([options["extent"]], faults, "extent") if "extent" in options else []
+        if len(extents) > 1:
+            faults.append(
+                f"extent={options['extent']} names {len(extents)} files, and one says what is mapped. Put all areas into one file"
+            )
         found = project.expand_files([name], faults, "labels")
         files += [File(path, options, extents[0] if extents else None, part) for path in found]
     if len(kinds := {file.kind for file in files}) > 1:

@@ -316,6 +316,15 @@ def test_an_extract_that_was_cut_along_a_polygon_is_known_within_it(tmp_path):
     assert roofs["roof"].tolist() == [1, 0]
 
 
+def test_an_extent_is_one_file(tmp_path):
+    """Of those that a glob names the first was taken, and all beyond it was not known."""
+    for name in ("roofs", "area-1", "area-2"):
+        gpd.GeoDataFrame(geometry=[shapely.box(24, 60, 25, 61)], crs=4326).to_file(tmp_path / f"{name}.geojson")
+    with pytest.raises(ValueError, match=r"extent=.*area-\*\.geojson names 2 files, and one says what is mapped"):
+        labels.check(f"{tmp_path}/roofs.geojson:all=roof,extent={tmp_path}/area-*.geojson")
+    labels.check(f"{tmp_path}/roofs.geojson:all=roof,extent={tmp_path}/*-2.geojson")
+
+
 def test_between_two_extracts_nothing_is_known(tmp_path):
     """Neither says what it covers: the box around what both hold is not the ground of either."""
     chips = chips_at(24.95, 60.17, 9, 1)
