@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -89,9 +89,12 @@ class Pictures(Callback):
 
     def begin(self, data: L.LightningDataModule, done: int) -> None:
         """Forget pictures of epochs that are to come, and draw the windows: by the seed, so that they are always the same."""
-        for file in self.folder.glob("*-*"):
-            if epoch_of(file) > done:
-                file.unlink()
+        try:
+            for file in self.folder.glob("*-*"):
+                if epoch_of(file) > done:
+                    file.unlink()
+        except OSError as error:  # a file server keeps those that somebody looks at
+            self._stop("those that are there stay", error)
         if self.every:
             self.windows: Tensors = data.val_dataloader().dataset
             order = np.random.default_rng([self.training["seed"], 0xE90C]).permutation(len(self.windows))
@@ -110,10 +113,11 @@ class Pictures(Callback):
                 with aside(task):
                     self.draw(self.folder, epoch, self._ask(task))
             except Exception as error:  # no picture is worth the end of a training
-                self.every = 0
-                print(
-                    f"No more pictures of epochs: at epoch {epoch}, {type(error).__name__}: {short(error)}", flush=True
-                )
+                self._stop(f"at epoch {epoch}", error)
+
+    def _stop(self, when: str, error: Exception) -> None:
+        self.every = 0
+        print(f"No more pictures of epochs: {when}, {type(error).__name__}: {short(error)}", flush=True)
 
     def _ask(self, task: Trainable) -> Seen:
         legend, questions = self.store.legend, task.questions
@@ -156,7 +160,8 @@ class Tracking(Callback):
     """Log each epoch to a tracker: the losses, the metric, the learning rate that it began with; and, once, the parameters.
 
     What was logged is noted in ``tracker/geonb.json``, so that a training that goes on does so in the same run of the tracker, logs
-    no epoch twice, and is whole in a tracker that begins a file anew (csv) or was asked for later.
+    no epoch twice, and has in a tracker that begins a file anew (csv), or takes over from another, all that was noted. Without a tracker
+    nothing is noted: one that is asked for later begins with the epoch at which it was asked for.
     """
 
     def __init__(self, run: RunFolder, spec: str, parameters: dict[str, Any]) -> None:
@@ -169,12 +174,17 @@ class Tracking(Callback):
         note: dict[str, Any] = {}
         with suppress(OSError, ValueError):
             note = read_json(self.folder / "geonb.json")
+        self._try(self._begin, note, done)
+
+    def _begin(self, note: dict[str, Any], done: int) -> None:
         if note and not done:  # of another training in this folder, or of one that kept nothing
-            shutil.rmtree(self.folder)
+            kept = self.folder.with_name(f"{TRACKER}-{time.strftime('%Y-%m-%dT%H-%M-%S')}")
+            self.folder.rename(kept)  # nobody else may have what a tracker noted offline
+            print(f"What the tracker noted of the training before lies in {kept} now.", flush=True)
             note = {}
         if self.spec != "none":
             self.rows = note.get("rows", [])
-            self._try(self._open, note)
+            self._open(note)
 
     def _open(self, note: dict[str, Any]) -> None:
         self.folder.mkdir(exist_ok=True)

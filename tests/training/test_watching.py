@@ -409,11 +409,44 @@ def test_a_tracker_asked_for_later_has_the_epochs_that_another_noted(small_store
     assert [one["epoch"] for one in Remembers.made[before].told] == [1, 2, 3, 4]
 
 
-def test_another_training_in_the_folder_begins_a_new_tracker_run(small_store, tmp_path):
+def test_another_training_in_the_folder_begins_a_new_tracker_run(small_store, tmp_path, capsys):
     run = folder(tmp_path / "run")
     train(run, small_store, "csv")
     train(run, small_store, "csv", epochs=1)
     assert len(pd.read_csv(run.path / "tracker" / "metrics.csv")) == 1
+    (before,) = run.path.glob("tracker-*")
+    assert len(pd.read_csv(before / "metrics.csv")) == PLAIN["epochs"], "what was noted offline is nowhere else"
+    assert f"lies in {before} now" in capsys.readouterr().out
+
+
+def test_a_tracker_asked_for_later_begins_where_it_was_asked_for(small_store, tmp_path, monkeypatch):
+    """Without a tracker nothing is noted, so that of the epochs before there is nothing to tell."""
+    run, before = folder(tmp_path / "run"), len(Remembers.made)
+    steps = len(small_store.index.query("split == 'train'")) // SETTINGS["batch"]
+    killed_at(2 * steps + 3, monkeypatch, run, small_store, **PLAIN)
+    train(run, small_store, "tracking:Remembers")
+    assert [one["epoch"] for one in Remembers.made[before].told] == [3, 4]
+
+
+@pytest.mark.parametrize("kind", ["tracker", "pictures"])
+def test_what_cannot_be_cleared_away_ends_no_training(kind, tmp_path, monkeypatch, capsys):
+    """On a file server what somebody has open stays, and an old folder may be anything."""
+    run = folder(tmp_path / "run")
+    (run.path / "tracker").mkdir(parents=True)
+    (run.path / "tracker" / "geonb.json").write_text('{"tracker": "csv", "rows": [{"epoch": 1}]}')
+    (run.path / "epochs" / "plane-0003.png").mkdir(parents=True)  # unlink fails, also for root
+    monkeypatch.setattr(watching.Path, "rename", lambda *_: (_ for _ in ()).throw(OSError("busy")))
+    if kind == "tracker":
+        tracking = watching.Tracking(run, "csv", {})
+        tracking.begin(None, 0)
+        assert tracking.logger is None and not (run.path / "tracker" / "metrics.csv").exists()
+        assert "The tracker csv failed (OSError: busy): the training goes on" in capsys.readouterr().out
+    else:
+        pictures = watching.Pictures(run, None, 1, None, {})
+        pictures.begin(None, 0)
+        assert (
+            pictures.every == 0 and "No more pictures of epochs: those that are there stay" in capsys.readouterr().out
+        )
 
 
 WRONG = {
@@ -445,8 +478,15 @@ def test_a_missing_package_is_told_with_the_command(spec, monkeypatch):
         trackers.check_tracker(spec)
 
 
-def test_nothing_goes_over_the_network_unless_asked_for():
-    assert trackers.OPTIONS["wandb"]["mode"].default == "offline" and trackers.OPTIONS["mlflow"]["uri"].default is None
+@pytest.mark.parametrize(("spec", "offline"), [("wandb", True), ("wandb:mode=online", False)])
+def test_nothing_goes_over_the_network_unless_asked_for(spec, offline, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(trackers, "find_spec", lambda name: True)
+    monkeypatch.setattr("lightning.pytorch.loggers.WandbLogger", lambda *_, **options: asked.append(options))
+    monkeypatch.setattr("lightning.pytorch.loggers.MLFlowLogger", lambda *given, **_: asked.append(given[2]))
+    trackers.build_tracker(spec, tmp_path, "run")
+    trackers.build_tracker("mlflow", tmp_path, "run")
+    assert asked[0]["offline"] is offline and asked[1].startswith("file:///")
 
 
 def test_what_a_file_names_as_a_tracker_is_not_run_unasked():
