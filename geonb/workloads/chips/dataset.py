@@ -78,8 +78,9 @@ class Labelling:
     def is_osm(self) -> bool:
         """Whether labels come from OpenStreetMap's own files."""
         return any(
-            kind_of(Path(name), options) == "osm"
+            kind_of(path, options) == "osm"
             for name, options in map(label_options, project.split_files(self.labels))
+            for path in project.expand_files([name], [], "labels")  # a glob may end in anything
         )
 
     @property

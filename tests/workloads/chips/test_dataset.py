@@ -62,6 +62,14 @@ def test_a_shapefile_stands_for_all_of_its_files(tmp_path):
     assert np.all([file.exists() for file in dataset.files_named(str(tmp_path), tmp_path)])
 
 
+def test_whose_labels_they_are_is_told_by_the_files_not_by_the_glob(tmp_path):
+    """OpenStreetMap wants to be named as the source, whatever is written for its files."""
+    for name in ("city-north.osm.pbf", "city-south.json", "roofs-1.geojson"):
+        (tmp_path / name).touch()
+    assert dataset.Labelling(f"{tmp_path}/city-*", ()).is_osm
+    assert not dataset.Labelling(f"{tmp_path}/roofs-*:all=house", ()).is_osm
+
+
 def ard_file(folder, tile, date, apron_m=160.0, pixel_m=20.0):
     """A file as Maxar names and lays them: the square, and around it what is its neighbours'."""
     (west, _, _, north), side = tile.bounds, round((5000 + 2 * apron_m) / pixel_m)
