@@ -155,7 +155,8 @@ def label_chips(
     chips : GeoDataFrame in OGC:CRS84 with `name`, as `cutting.cut_chips` gives it; for a class raster also `quadkey` and `zone`
     labels : extracts (.osm.pbf, Overpass JSON, osm_data.json), a vector file with its classes (``file.geojson:all=building``,
         ``file.gpkg:column=kind,layer=main``), or a class raster; files that a glob names tell of the same classes. Both but the last may
-        be told where all is mapped, by polygons or an Osmosis .poly: ``city.osm.pbf:extent=area.geojson``
+        be told where all is mapped, by polygons or an Osmosis .poly: ``city.osm.pbf:extent=area.geojson``; a class without a shape there
+        is absent
     classes : YAML of labels for OpenStreetMap, the original's thirteen by default; {code: name} for a class raster
     min_share, min_length_m : share of the chip's area, 0-1; m
     extent : polygon in OGC:CRS84, optional
@@ -358,12 +359,27 @@ def _vector_things(files: Sequence[File], notes: list[str]) -> tuple[Any, Any, d
             "of. Beyond it nothing is known. If you know it: extent=area.geojson"
         )
     part = np.repeat([file.part for file in files], [len(found) for found in shapes])[some]
-    telling = [frozenset(part[numbers == number].tolist()) for number in range(len(names))]
+    telling = [_telling(name, {*part[numbers == number].tolist()}, files) for number, name in enumerate(names)]
     known = {
         parts: shapely.union_all([a for f, a in zip(files, areas, strict=True) if f.part in parts])
         for parts in {*telling}
     }
     return geometry[some], numbers, {name: i for i, name in enumerate(names)}, [known[parts] for parts in telling]
+
+
+def _telling(name: str, found: set[int], files: Sequence[File]) -> frozenset[int]:
+    """The parts that tell of a class: those it is `found` in, and those of which somebody said where all is mapped, if it could be.
+
+    That is in one that is all of it, and in one whose column is that of a part in which it is.
+    """
+    columns = {file.options.get("column") for file in files if file.part in found} - {None}
+    said = (file for file in files if file.extent is not None)
+    could = {
+        file.part
+        for file in said
+        if file.options.get("all", "").strip() == name or file.options.get("column") in columns
+    }
+    return frozenset(found | could)
 
 
 def _read_vector(path: Path, options: Mapping[str, str], notes: list[str]) -> tuple[np.ndarray, pd.Series]:

@@ -316,6 +316,30 @@ def test_an_extract_that_was_cut_along_a_polygon_is_known_within_it(tmp_path):
     assert roofs["roof"].tolist() == [1, 0]
 
 
+def test_where_all_is_mapped_a_class_that_is_not_there_is_known_to_be_absent(tmp_path):
+    """The east was mapped as the west was, and holds no pool; of one whose extent nobody said, nothing is known."""
+    chips = chips_at(24.95, 60.17, 4, 1)
+    west, east = (shapely.union_all(chips.geometry[some].to_numpy()) for some in ([0, 1], [2, 3]))
+
+    def saved(name, area, kinds):
+        parts = [part_of(area, 0, 0, 0.2, 1), part_of(area, 0.9, 0, 1, 1)][: len(kinds)]
+        frame = gpd.GeoDataFrame({"kind": kinds}, geometry=parts, crs="OGC:CRS84")
+        frame.to_file(tmp_path / f"{name}.gpkg")
+        gpd.GeoDataFrame(geometry=[area], crs="OGC:CRS84").to_file(tmp_path / f"{name}.geojson")
+        return f"{tmp_path}/{name}.gpkg:{{}},extent={tmp_path}/{name}.geojson"
+
+    both = [saved("west", west, ["house", "pool"]), saved("east", east, ["house", "house"])]
+    sparse = labels.label_chips(chips, [part.format("column=kind") for part in both])
+    assert sparse["pool"].tolist() == [0, 1, 0, 0] and sparse["house"].tolist() == [1, 0, 1, 1]
+    unsaid = labels.label_chips(chips, [both[0].format("column=kind"), f"{tmp_path}/east.gpkg:column=kind"])
+    assert unsaid["pool"].isna().tolist() == [False, False, True, True]
+    empty = saved("empty", east, [])
+    none = labels.label_chips(chips, [both[0].format("all=pool"), empty.format("all=pool")])
+    assert none["pool"].tolist() == [1, 1, 0, 0]
+    other = labels.label_chips(chips, [both[0].format("all=pool"), both[1].format("all=house")])
+    assert other["pool"].isna().tolist() == [False, False, True, True]
+
+
 def test_an_extent_is_one_file(tmp_path):
     """Of those that a glob names the first was taken, and all beyond it was not known."""
     for name in ("roofs", "area-1", "area-2"):
