@@ -34,8 +34,9 @@ def pairs(index: Index, by: str, allowed: np.ndarray, of: str | None, count: int
         ordered = np.stack([rows[:-1], rows[1:]], 1)[codes[rows[:-1]] == codes[rows[1:]]]
     if not len(ordered):
         where = f"the place of {of}" if of is not None else f"any place (column {by!r})"
+        times_seen = "at no two known times" if undated else "once only"
         raise ValueError(
-            f"Nothing to compare: {where} was seen once only among {int(allowed.sum()):,} samples. "
+            f"Nothing to compare: {where} was seen {times_seen} among {int(allowed.sum()):,} samples. "
             "Add images of another date, or widen the filter." + f" {note}" * bool(undated)
         )
     before, after = ordered.T

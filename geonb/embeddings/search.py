@@ -389,6 +389,7 @@ def build_index(
 
 def _alone(folder: Path) -> AbstractContextManager[None]:
     """The lock of whoever builds an index or changes it: beside its folder, which a build replaces."""
+    folder = folder.resolve()  # "." has no name, and one that is reached by two is one
     return locked(folder.with_name(f".{folder.name}.lock"))
 
 

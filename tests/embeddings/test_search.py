@@ -266,6 +266,15 @@ def test_changes_are_the_pairs_of_a_place_the_largest_first(index):
         index.changes("place")
 
 
+def test_an_index_is_changed_by_whatever_name_it_is_reached_and_under_one_lock(index, tmp_path, monkeypatch):
+    (tmp_path / "link").symlink_to(index.folder)
+    search.open_index(tmp_path / "link").remove(["chip1"])
+    monkeypatch.chdir(index.folder)
+    search.open_index(".").remove(["chip0"])
+    assert len(search.open_index(index.folder)) == 298
+    assert [file.name for file in tmp_path.glob(".*.lock")] in ([f".{index.folder.name}.lock"], [])
+
+
 def test_what_has_no_date_is_neither_before_nor_after(tmp_path):
     """Two of one place without dates, two with one of them, two with both: one pair can be told."""
     vectors = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
@@ -279,7 +288,7 @@ def test_what_has_no_date_is_neither_before_nor_after(tmp_path):
     assert found.attrs["notes"] == ["3 of 6 samples have no date, so that nobody knows before and after: left out."]
     with pytest.raises(ValueError, match="chip0 has no date"):
         dated.changes("quadkey", of="chip0")
-    with pytest.raises(ValueError, match=r"was seen once only.*3 of 6 samples have no date"):
+    with pytest.raises(ValueError, match=r"was seen at no two known times.*3 of 6 samples have no date"):
         dated.changes("quadkey", of="chip2")
     bare = search.build_index(tmp_path / "none", vectors, table.assign(time=pd.NaT))
     with pytest.raises(ValueError, match="6 of 6 samples have no date"):
