@@ -376,6 +376,24 @@ def _ard(image: Image) -> re.Match[str] | None:
     return ARD_FILE.fullmatch(image.paths[0].absolute().as_posix())
 
 
+def own(image: Image, cells: Sequence[Cell]) -> np.ndarray:
+    """Which chips an ARD file does not leave to its neighbours, by their centres: bool (cell,); of any other file all.
+
+    On a grid that is not its own, chips do not end where its square does. Those wider than the square are left to nobody.
+    """
+    import shapely
+    from pyproj import Transformer
+
+    ard = _ard(image)
+    if ard is None or not cells or cells[0].zoom <= len(ard[2]):
+        return np.ones(len(cells), bool)
+    square = Cell(ard[2], int(ard[1]))
+    centres = shapely.get_coordinates(shapely.centroid(quadkeys.footprints(cells))).T
+    x, y = Transformer.from_crs("OGC:CRS84", square.crs, always_xy=True).transform(*centres)
+    west, south, east, north = square.bounds
+    return (x >= west) & (x < east) & (y >= south) & (y < north)
+
+
 def _check_date(date: str, path: Path) -> None:
     import pandas as pd
 

@@ -333,6 +333,8 @@ def _chips(group: Any, strip: Strip, min_valid: float) -> pd.DataFrame:
     row, column = np.nonzero(shares >= max(min_valid, 1e-9))
     at = zip(row.tolist(), column.tolist(), strict=True)
     cells = [lattice.cell(lattice.columns.start + c, lattice.rows.start + r) for r, c in at]
+    own = cutting.own(strip.image, cells)
+    row, column, cells = row[own], column[own], [cell for cell, mine in zip(cells, own, strict=True) if mine]
     table = pd.DataFrame(
         {"source": strip.name, "quadkey": [cell.quadkey for cell in cells], "zone": lattice.zone},
         index=range(len(cells)),

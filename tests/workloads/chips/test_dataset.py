@@ -96,6 +96,24 @@ def test_a_folder_of_ard_keeps_dates_and_ids_and_no_apron(tmp_path):
     assert set(samples.index["time"].astype(str)) == {"2021-05-04"}
 
 
+def test_on_the_grid_of_the_web_neighbours_of_ard_share_no_chip_either(tmp_path):
+    """Both hold the chips along their seam whole, by their aprons: twice in a store they would be in two splits."""
+    first = quadkeys.cells_at(15.3, 47.85, "ard", 12)[0]
+    tiles = [quadkeys.cell_at(33, 12, first.tile.x + i, first.tile.y) for i in (0, 1)]
+    for tile in tiles:
+        ard_file(tmp_path / "ard", tile, "2021-05-04", apron_m=1000.0)
+    imagery = dataset.open_imagery(str(tmp_path / "ard"), "xyz", 16, 32)
+    cells = [{s.lattice.cell(x, y) for x in s.lattice.columns for y in s.lattice.rows} for s in imagery.strips]
+    assert len(cells[0] & cells[1]) > 20
+    samples = store.write_store(imagery, dataset.Labelling(*covered(tmp_path, imagery)), root=tmp_path)
+    assert samples.index["quadkey"].is_unique and (samples.index["valid_share"] == 1).all()
+    centres = np.array([cell.footprint.centroid.coords[0] for cell in map(quadkeys.Cell, samples.index["quadkey"])])
+    inside = [tile.footprint.contains(shapely.points(centres)) for tile in tiles]
+    assert (inside[0] ^ inside[1]).all()
+    side = (quadkeys.side_m("xyz", 16) * np.cos(np.radians(47.85))) ** 2
+    assert abs(len(samples) - 2 * 5000**2 / side) < 20, "and none is left to nobody"
+
+
 def covered(folder, imagery):
     """A class raster that covers all of some imagery, as labels."""
     boxes = [
