@@ -94,6 +94,7 @@ def map_about(figure: Figure, lon: np.ndarray, lat: np.ndarray) -> Any:
 
 
 def points(ax: Any, lon: Any, lat: Any, mark: str, colour: str, label: str = "", **look: Any) -> None:
+    """Places in degrees on a map, by the mark of their kind: o, * or x."""
     import cartopy.crs as ccrs
 
     size = {"*": 60, "o": 26, "x": 30}[mark]
