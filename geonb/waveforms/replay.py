@@ -73,7 +73,7 @@ def pieces(rows: Any, wanted: Wanted, first: int, last: int, size: int) -> Timed
             try:
                 stream = obspy.read(glob.escape(file), **times)
             except Exception as error:  # a record that is damaged
-                where = np.datetime64(low, "ns")
+                where = np.datetime64(int(low), "ns")
                 yield low, Note("told", f"{Path(file).name} cannot be read from {where} on, {short(error)}")
                 continue
             traces += [(t, t.stats.starttime.ns, t.stats.endtime.ns) for t in stream if matches(t.id, wanted)]

