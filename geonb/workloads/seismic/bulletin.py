@@ -90,9 +90,7 @@ class Track:
     def __init__(self, station: str, frame: Frame, settings: Settings) -> None:
         self.station, self.frame, self.settings = station, frame, settings
         self.quiet = max(4, round(QUIET_S / frame.step_s))
-        self.rows: dict[
-            int, tuple[float, ...]
-        ] = {}  # event, explosion, valid, power, semblance, back_azimuth, slowness, onset_s
+        self.rows: dict[int, tuple[float, ...]] = {}  # window -> STEP_COLUMNS from `event` on
         self.floor = -(2**62)  # stretches that begin before are settled
         self._settled: list[Seen] = []
 

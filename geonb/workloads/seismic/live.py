@@ -267,8 +267,10 @@ class Watch:
                 first = min(begin for begin, _ in spans) // self.step_ns
                 self.done[name] = min(first + int(MIN_VALID * self.frame.span) - 1, last)
             held = last - round(self.ring.length_s / self.step_s)
-            again = {k for k in self.again.get(name, ()) if k >= self._whole(name)}
-            steps = again | set(range(max(self.done[name] + 1, held), last + 1))
+            whole = self._whole(name)
+            steps = {k for k in self.again.get(name, ()) if k >= whole} | set(
+                range(max(self.done[name] + 1, held), last + 1)
+            )
             if steps:
                 found[name] = sorted(steps)
         return found
@@ -297,7 +299,8 @@ class Watch:
             file.write("".join(lines))
         for name, steps in due.items():
             self.done[name] = max(self.done[name], steps[-1])
-            if lost := sum(k < self._whole(name) for k in self.again.pop(name, ())):
+            whole = self._whole(name)
+            if lost := sum(k < whole for k in self.again.pop(name, ())):
                 self.say(
                     f"{name}: samples of {lost} windows came so late that what is before them is gone; they stay as they were told"
                 )
