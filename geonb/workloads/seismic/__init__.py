@@ -61,8 +61,8 @@ RECORD = Workload(
         ),
         "augment": Parameter(
             "random changes of training windows, or none",
-            check="geonb.workloads.seismic.loaders:check_augment",
-            options="geonb.workloads.seismic.loaders:AUGMENT",
+            check="geonb.waveforms.augmentation:check_augment",
+            options="geonb.waveforms.augmentation:AUGMENT",
         ),
     },
 )  # fmt: skip

@@ -13,7 +13,7 @@ from torch import Tensor
 from geonb.store.samplers import check_sampler
 from geonb.training.optimizers import check_optimizer
 from geonb.training.task import Trainable, check_all
-from geonb.workloads.seismic.loaders import check_augment
+from geonb.waveforms.augmentation import check_augment
 from geonb.workloads.seismic.losses import build_loss, check_loss
 from geonb.workloads.seismic.metrics import KINDS, joint, macro_f1, truth_of
 from geonb.workloads.seismic.networks import build_network, check_network

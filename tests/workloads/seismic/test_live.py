@@ -8,8 +8,8 @@ import torch
 from waveforms.seedlink_server import SeedLinkServer
 
 from geonb.waveforms import archives, blocks, streams
+from geonb.waveforms.features import triggers
 from geonb.workloads.seismic import bulletin, dataset, examples, live
-from geonb.workloads.seismic.baselines import triggers
 
 WINDOW_S, BEFORE_S, RATE = 60.0, 15.0, 40.0
 

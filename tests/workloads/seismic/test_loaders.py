@@ -4,7 +4,7 @@ import numpy as np
 import obspy
 import pytest
 
-from geonb.workloads.seismic import dataset, loaders, store
+from geonb.workloads.seismic import dataset, store
 
 RATE = 40.0
 
@@ -82,28 +82,3 @@ def test_changes_are_drawn_by_seed_epoch_and_window_alone(samples):
     assert not np.array_equal(one[0], drawn(2, [0])[0]) and not np.array_equal(one[0], drawn(1, [8])[0])
     plain = samples.windows("val", seed=1)
     np.testing.assert_array_equal(plain.batch([0])["inputs"], plain.batch([len(plain)])["inputs"])
-
-
-@pytest.mark.parametrize(
-    ("spec", "holds"),
-    [
-        ("reverse:p=1", lambda old, new: np.array_equal(new, -old)),
-        ("taper:p=1,alpha=0.1", lambda old, new: np.all(new[:, [0, -1]] == 0) and np.array_equal(new[:, 400], old[:, 400])),
-        ("zero-channel:p=1", lambda old, new: sorted(np.abs(new).max(1) == 0) == [False, False, True]),
-        ("gap:p=1,most_s=2", lambda old, new: 1 <= (new == 0).all(0).sum() <= 81 and np.array_equal(new[new != 0], old[new != 0])),
-        ("noise:p=1,std=0.5", lambda old, new: abs((new - old).std(1) / old.std(1) - 0.5).max() < 0.05),
-        ("reverse:p=0", lambda old, new: np.array_equal(new, old)),
-    ],
-)  # fmt: skip
-def test_each_change_does_what_it_says(spec, holds):
-    old = np.random.default_rng(0).normal(1, [[1], [3], [9]], (3, 800)).astype(np.float32)
-    for seed in range(5):
-        new = old.copy()
-        loaders.change(new, loaders.check_augment(spec), np.random.default_rng(seed), RATE)
-        assert holds(old, new)
-
-
-def test_of_one_channel_none_is_silenced():
-    window = np.ones((1, 80), np.float32)
-    loaders.change(window, loaders.check_augment("zero-channel:p=1"), np.random.default_rng(0), RATE)
-    assert window.all()
