@@ -33,6 +33,7 @@ NAMES = (
     "tiles",
     "beams",
     "live",
+    "records",
     "startup",
 )
 HERE = Path(__file__).parent
