@@ -11,14 +11,13 @@ import re
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from time import sleep
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geonb.base import files
 from geonb.base.conventions import refuse, short
 from geonb.base.project import expand_files, places, split_files
+from geonb.waveforms.formats import stored
 from geonb.waveforms.preparation import GAP_S, dataset, longest, ratio, resample, utc
 
 if TYPE_CHECKING:
@@ -222,6 +221,8 @@ def _stream(group: pd.DataFrame, first: Any, last: Any, told: list[str], opened:
     """What files hold of one channel about a period, as ObsPy's Stream of float64; what was `opened` before is not read again."""
     import obspy
 
+    if "trace" in group:
+        return _stored(group, told, {} if opened is None else opened)
     wanted, stream = group.iloc[0], obspy.Stream()
     edge = 2 * REACH / wanted["rate_hz"] + 2
     low, high = obspy.UTCDateTime(ns=first.value) - edge, obspy.UTCDateTime(ns=last.value) + edge
@@ -238,6 +239,26 @@ def _stream(group: pd.DataFrame, first: Any, last: Any, told: list[str], opened:
             if np.isclose(trace.stats.sampling_rate, wanted["rate_hz"], rtol=1e-4):
                 trace.data, trace.stats.sampling_rate = np.asarray(trace.data, np.float64), wanted["rate_hz"]
                 stream.append(trace)
+    return stream
+
+
+def _stored(group: pd.DataFrame, told: list[str], opened: dict[tuple, Any]) -> Any:
+    """The same of a SeisBench folder, see :mod:`geonb.waveforms.seisbench`: a trace is read once for all its components."""
+    import h5py
+    import obspy
+
+    stream = obspy.Stream()
+    for row in group.itertuples():
+        try:
+            if (key := (row.file, row.trace)) not in opened:
+                with h5py.File(row.file) as file:
+                    opened[key] = stored(file, row.trace, row.order)
+            values = np.asarray(opened[key][row.place], np.float64)
+        except Exception as error:  # of HDF5: a file that was cut short, a trace that is not there
+            told.append(f"{row.trace} of {row.file} cannot be read, {short(error)}")
+            continue
+        about = {name: getattr(row, name) for name in ID} | {"starttime": obspy.UTCDateTime(ns=row.start.value)}
+        stream.append(obspy.Trace(values, about | {"sampling_rate": row.rate_hz}))
     return stream
 
 
@@ -386,18 +407,22 @@ def locate(waveforms: xr.Dataset, inventory: Any) -> xr.Dataset:
     return waveforms.assign_coords(coords).assign_attrs(attrs | {"notes": [*attrs["notes"], *notes]})
 
 
-def read_event_files(pattern: Paths, rate_hz: float = 40.0, root: Path | None = None) -> pd.DataFrame:
+def read_event_files(
+    pattern: Paths, rate_hz: float = 40.0, root: Path | None = None, seconds: float = 0.0
+) -> pd.DataFrame:
     """An archive of a file an event and channel, ``EVENT_NET.STA.CHA.mseed``: which traces can be used, and why others cannot.
 
     Parameters
     ----------
     rate_hz : float, Hz
         Traces below are of no use; nor are those that lack more than :data:`GAP_S` of the usual length.
+    seconds : float, s
+        From the first sample of each file to P.
 
     Returns
     -------
-    DataFrame, a row a trace: as :func:`index_files` (:func:`cut` takes rows of it), and `event_id`, and `why` it is of no use, empty
-    if it is; `attrs["notes"]` counts
+    DataFrame, a row a trace: as :func:`index_files` (:func:`cut` takes rows of it), and `event_id`, when P was (`p`), and `why` it is of
+    no use, empty if it is of some; `attrs["notes"]` counts
     """
     import pandas as pd
 
@@ -416,56 +441,7 @@ def read_event_files(pattern: Paths, rate_hz: float = 40.0, root: Path | None = 
             why = _merged(stream, told)[1]
         rows.append((file, *seed, low, high, rate, group["samples"].sum(), name[1] if name else "", why))
     table = pd.DataFrame(rows, columns=[*index.columns, "event_id", "why"])
+    table["p"] = table["start"] + pd.Timedelta(seconds, "s")
     kinds = table["why"].str.replace(",? (at|for|lacks) .*", "", regex=True).replace("", "usable").value_counts()
     table.attrs["notes"] = index.attrs["notes"] + [f"{n} of {len(table)} traces: {why}" for why, n in kinds.items()]
     return table
-
-
-def fetch_fdsn(address: str, start: Any, end: Any, folder: str | Path, pause_s: float = 1.0) -> list[Path]:
-    """Fetch waveforms and station metadata by ObsPy's FDSN client: a day a request, with pauses; what is there is not asked for again.
-
-    Parameters
-    ----------
-    address : str
-        ``fdsn://IRIS?network=UW&station=BHW,JCW&channel=?HZ``: a name that ObsPy knows, or a server's own (``fdsn://host:8080?...``).
-    folder : where ``*.mseed`` and ``*.stationxml`` (with responses) go
-
-    Raises
-    ------
-    ValueError
-        If the address is not of that form.
-    ConnectionError
-        If the server cannot be reached or refuses. What was fetched stays, and the next call goes on there.
-    """
-    from urllib.parse import parse_qsl, urlsplit
-
-    import pandas as pd
-    from obspy import UTCDateTime
-    from obspy.clients.fdsn import Client, header
-
-    url, first, last = urlsplit(address), utc(start), utc(end)
-    query = {"location": "*", "channel": "*"} | dict(parse_qsl(url.query))
-    if url.scheme != "fdsn" or not url.netloc or "@" in url.netloc or set(query) != set(ID):
-        raise ValueError(f"{address!r} must be fdsn://SERVER?network=NN&station=SSS&location=*&channel=?HZ")
-    scheme = f"http{'s' * (url.hostname not in ('localhost', '127.0.0.1'))}://" if set(".:") & set(url.netloc) else ""
-    base = f"{scheme}{url.netloc}{url.path}".rstrip("/")
-    days, found, client = pd.date_range(first, last, freq="24h", inclusive="left"), list[Path](), None
-    jobs: list[tuple[Any, ...]] = [(day, min(day + days.freq, last), "get_waveforms", "mseed", {}) for day in days]
-    for low, high, ask, form, more in [*jobs, (first, last, "get_stations", "stationxml", {"level": "response"})]:
-        path = Path(folder, f"{files.key_of([base, query])[:8]}_{low:%Y%m%dT%H%M%S}_{high:%Y%m%dT%H%M%S}.{form}")
-        period = {"starttime": UTCDateTime(ns=low.value), "endtime": UTCDateTime(ns=high.value)}
-        try:
-            if not path.exists():
-                client = client or Client(base, user_agent="geonb", timeout=120)
-                got = getattr(client, ask)(**query, **period, **more)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with files.whole_file(path) as partial:
-                    got.write(str(partial), form.upper())
-                sleep(pause_s)
-            found.append(path)
-        except header.FDSNNoDataException:
-            files.say(f"{address}: nothing of {low} to {high}")
-        except Exception as error:  # of sockets, and ObsPy's own of the server's answers
-            cure = f"Call again to go on, or fetch it elsewhere and put miniSEED and StationXML into {folder}"
-            raise ConnectionError(f"{address} did not answer for {path.name} ({short(error)}). {cure}") from None
-    return found

@@ -215,8 +215,8 @@ def _quakeml(frame: pd.DataFrame) -> Any:
     return Catalog(events)
 
 
-def places(events: pd.DataFrame, latitude: float, longitude: float) -> pd.DataFrame:
-    """Where events lie from a station or an array's reference: geodesics on WGS84.
+def places(events: pd.DataFrame, latitude: Any, longitude: Any) -> pd.DataFrame:
+    """Where events lie from a station or an array's reference, or each from one of its own (event,): geodesics on WGS84.
 
     By PROJ, because ObsPy's ``gps2dist_azimuth`` takes one pair at a time, and fails near antipodes.
 

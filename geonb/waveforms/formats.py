@@ -160,25 +160,28 @@ def read_seisbench(folder: str | Path) -> pd.DataFrame:
     Returns
     -------
     DataFrame with the file's own columns and ``trace_chunk``, ``trace_sampling_rate_hz`` and ``trace_component_order`` in any case; as
-    attributes `folder`, `units` and `dimension_order`. :func:`seisbench_windows` reads its rows, :func:`seisbench_events` its events.
+    attributes `folder`, `files`, `units` and `dimension_order`. :func:`seisbench_windows` reads its rows, :func:`seisbench_events` its
+    events.
 
     Raises
     ------
     ValueError
-        Listing files that are missing, and if nothing tells the rate or the components.
+        Listing files that are missing, and if nothing tells the rate or the components, or chunks differ in unit or order.
     """
     import h5py
     import pandas as pd
 
-    folder, tables, about = Path(folder), [], dict[str, Any]()
+    folder, tables, about, shared = Path(folder), [], dict[str, Any](), set[tuple[str, str]]()
     listed = (folder / "chunks").read_text().split() if (folder / "chunks").is_file() else []
-    chunks = listed or sorted(path.stem.removeprefix("metadata") for path in folder.glob("metadata*.csv")) or [""]
+    named = [] if (folder / "waveforms.hdf5").is_file() else [path.stem for path in folder.glob("metadata*.csv")]
+    chunks = listed or sorted(name.removeprefix("metadata") for name in named) or [""]  # as SeisBench finds them
     both = [folder / name for chunk in chunks for name in (f"metadata{chunk}.csv", f"waveforms{chunk}.hdf5")]
     refuse(f"{folder} is no whole SeisBench folder", [f"{path.name} is missing" for path in both if not path.is_file()])
     for chunk in chunks:
         with h5py.File(folder / f"waveforms{chunk}.hdf5") as file:
             told = file.get("data_format", {})
             about = {key: (told[key].asstr() if told[key].dtype.kind in "OS" else told[key])[()] for key in told}
+        shared.add((about.get("unit", ""), about.get("dimension_order", "CW")))
         path, kept = folder / f"metadata{chunk}.csv", dict.fromkeys((*TEXTS, ORDER), str)
         table = pd.read_csv(path, dtype=kept, keep_default_na=False, na_values=["", "nan", "None"], low_memory=False)
         table = table.fillna(dict.fromkeys(TEXTS, ""))  # NA is a network, and 00 a location
@@ -187,10 +190,24 @@ def read_seisbench(folder: str | Path) -> pd.DataFrame:
         tables.append(pd.DataFrame(told, table.index).assign(**table, trace_chunk=chunk))
     whole = pd.concat(tables, ignore_index=True)
     unknown = [f"neither metadata nor data_format tell {k} of all" for k in (RATE, ORDER) if whole[k].isna().any()]
+    unknown += [f"its chunks differ in unit or dimension_order: {sorted(shared)}"] * (len(shared) > 1)
+    unit, order = min(shared)
+    unknown += [f"dimension_order = {order!r}, which is neither CW nor WC"] * (order not in ("CW", "WC"))
     refuse(f"{folder} cannot be read", unknown)
-    whole.attrs = {"folder": str(folder), "units": about.get("unit", "").replace("mps", "m/s")}
-    whole.attrs["dimension_order"] = about.get("dimension_order", "CW")
+    whole.attrs = {"folder": str(folder), "units": unit.replace("mps", "m/s"), "files": list(map(str, both))}
+    whole.attrs["dimension_order"] = order
     return whole
+
+
+def stored(file: Any, name: str, dimension_order: str = "CW") -> np.ndarray:
+    """Samples (component, time) of a trace of an open ``waveforms.hdf5``, by its trace_name, as ``bucket0$3,:3,:600``, and no other's.
+
+    KeyError says that there is no such trace.
+    """
+    name, _, where = name.partition("$")
+    parts = [[int(v) if v.strip() else None for v in part.split(":")] for part in where.split(",") if where]
+    values = file["data"][name][tuple(slice(*part) if len(part) > 1 else part[0] for part in parts)]
+    return values if dimension_order == "CW" else values.T
 
 
 def seisbench_windows(table: pd.DataFrame) -> Iterator[xr.Dataset]:
@@ -201,11 +218,7 @@ def seisbench_windows(table: pd.DataFrame) -> Iterator[xr.Dataset]:
         names = {chunk: Path(table.attrs["folder"], f"waveforms{chunk}.hdf5") for chunk in set(table["trace_chunk"])}
         opened = {chunk: stack.enter_context(h5py.File(name)) for chunk, name in names.items()}
         for row in table.to_dict("records"):
-            name, _, where = str(row["trace_name"]).partition("$")  # as bucket0$3,:3,:600
-            parts = [[int(v) if v.strip() else None for v in part.split(":")] for part in where.split(",") if where]
-            at = tuple(slice(*part) if len(part) > 1 else part[0] for part in parts)
-            values = opened[row["trace_chunk"]]["data"][name][at]
-            values = values if table.attrs["dimension_order"] == "CW" else values.T
+            values = stored(opened[row["trace_chunk"]], str(row["trace_name"]), table.attrs["dimension_order"])
             attrs = {"start": row.get("trace_start_time", ""), "rate_hz": float(row[RATE]), "notes": [], "array": ""}
             attrs |= {"event_id": row.get("source_id", ""), "units": table.attrs["units"]}
             new = dataset(values[None], [".".join(filter(None, map(row.get, CODES)))], row[ORDER], attrs)
@@ -216,4 +229,4 @@ def seisbench_windows(table: pd.DataFrame) -> Iterator[xr.Dataset]:
 def seisbench_events(table: pd.DataFrame) -> pd.DataFrame:
     """The catalogue of rows of :func:`read_seisbench`: each event once, as :func:`events_of` reads them."""
     rows = table[table["source_id"] != ""].drop_duplicates("source_id")  # noise has none
-    return events_of(rows[[name for name in rows if name.startswith("source_")]])
+    return events_of(rows[[name for name in rows if name.startswith(("source_", "preferred_source_"))]])

@@ -1,4 +1,4 @@
-"""An FDSN dataselect service over loopback: GET and POST, 204, and on request 429 with Retry-After, other codes, answers that break off."""
+"""An FDSN service over loopback, dataselect and stations: GET, POST, 204; on request 429 with Retry-After, other codes, cut answers."""
 
 import threading
 from fnmatch import fnmatchcase
@@ -10,22 +10,20 @@ from urllib.parse import parse_qs, urlsplit
 import obspy
 from obspy import UTCDateTime
 
-PARAMETERS = (
-    "starttime",
-    "endtime",
-    "network",
-    "station",
-    "location",
-    "channel",
-    "quality",
-    "minimumlength",
-    "longestonly",
-)
+SHARED = ("starttime", "endtime", "network", "station", "location", "channel")
+PARAMETERS = {
+    "dataselect": ("quality", "minimumlength", "longestonly"),
+    "station": ("level", "format", "includerestricted"),
+}
 PARAM = '<param name="{}" style="query" type="xs:string"/>'
-WADL = f"""<?xml version="1.0"?>
+
+
+def wadl(service):
+    params = "".join(map(PARAM.format, SHARED + PARAMETERS[service]))
+    return f"""<?xml version="1.0"?>
 <application xmlns="http://wadl.dev.java.net/2009/02" xmlns:xs="http://www.w3.org/2001/XMLSchema">
-<resources base="http://127.0.0.1/fdsnws/dataselect/1/"><resource path="query"><method id="query" name="GET"><request>
-{"".join(map(PARAM.format, PARAMETERS))}</request></method></resource></resources></application>"""
+<resources base="http://127.0.0.1/fdsnws/{service}/1/"><resource path="query"><method id="query" name="GET"><request>
+{params}</request></method></resource></resources></application>"""
 
 
 class FdsnServer:
@@ -38,10 +36,13 @@ class FdsnServer:
         What the first requests for data get: an HTTP code, (code, Retry-After), or ``"cut"``, the first half of the answer.
     live : callable, optional
         Seconds since the start -> time up to which there are data; all by default. It may take the stream's id too.
+    inventory : obspy.Inventory, optional
+        What its station service answers with; without, it has none.
     """
 
-    def __init__(self, stream, wrong=(), live=None):
+    def __init__(self, stream, wrong=(), live=None, inventory=None):
         self.stream, self.wrong, self.live, self.asked, self.times = stream, list(wrong), live, [], []
+        self.inventory, self.stations, self.agents = inventory, [], set()
         self.start = monotonic()
 
     def found(self, lines):
@@ -52,7 +53,7 @@ class FdsnServer:
                 last = min(
                     UTCDateTime(end), self.live(monotonic() - self.start, trace.id) if self.live else UTCDateTime(end)
                 )
-                if all(fnmatchcase(a, b) for a, b in names) and last > UTCDateTime(start):
+                if all(any(fnmatchcase(a, c) for c in b.split(",")) for a, b in names) and last > UTCDateTime(start):
                     got += obspy.Stream([trace]).slice(UTCDateTime(start), last, nearest_sample=False)
         return got
 
@@ -91,14 +92,22 @@ class FdsnServer:
                 return self.answer(file.getvalue())
 
             def do_GET(self):
-                url = urlsplit(self.path)
-                if url.path == "/fdsnws/dataselect/1/application.wadl":
-                    return self.answer(WADL.encode())
-                if url.path == "/fdsnws/dataselect/1/version":
-                    return self.answer(b"1.1.0")
-                if url.path != "/fdsnws/dataselect/1/query":
+                url, service = urlsplit(self.path), self.path.split("/")[2]
+                if service not in PARAMETERS or (service == "station" and outer.inventory is None):
                     return self.answer(b"", 404)
+                if url.path.endswith("/1/application.wadl"):
+                    return self.answer(wadl(service).encode())
+                if url.path.endswith("/1/version"):
+                    return self.answer(b"1.1.0")
+                if not url.path.endswith("/1/query"):
+                    return self.answer(b"", 404)
+                outer.agents.add(self.headers["User-Agent"])
                 query = {key: value[0] for key, value in parse_qs(url.query).items()}
+                if service == "station":
+                    outer.stations.append(query)
+                    file = BytesIO()
+                    outer.inventory.write(file, "STATIONXML")
+                    return self.answer(file.getvalue())
                 keys = ("network", "station", "location", "channel", "starttime", "endtime")
                 return self.data([tuple(query.get(key, "*") for key in keys)])
 

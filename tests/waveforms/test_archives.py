@@ -1,12 +1,7 @@
 """Waveforms: archives made here with every fault that real ones have, against ObsPy's own reading and hand-made truths."""
 
-import threading
 import time
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from io import BytesIO
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import obspy
@@ -484,104 +479,6 @@ def test_files_by_event_say_which_traces_are_of_use(tmp_path):
     good = found[(found["event_id"] == "e1") & (found["why"] == "")]
     made = cut(good, 0, 150, rate_hz=40.0)
     assert made["sensor"].values.tolist() == ["NS.A", "NS.B.00"] and made.sizes["time"] == 6000
-
-
-# ---------------------------------------------------------------- FDSN
-
-
-@contextmanager
-def server(*, fail=()):
-    """A small FDSN web service: an address and what was asked."""
-    asked, left = [], list(fail)
-    trace = obspy.Trace(
-        counts(8_640_000 // 100),
-        {"network": "NS", "station": "A", "channel": "BHZ", "sampling_rate": 1, "starttime": T0},
-    )
-    xml = BytesIO()
-    inventory(("NS.A..BHZ", 60, 5)).write(xml, "STATIONXML")
-
-    class Handler(BaseHTTPRequestHandler):
-        def answer(self, body, code=200):
-            self.send_response(code)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def do_GET(self):
-            url = urlsplit(self.path)
-            if url.path.endswith("application.wadl"):
-                return self.answer((WADL / f"2014-01-07_iris_{url.path.split('/')[2]}.wadl").read_bytes())
-            if not url.path.endswith("query"):
-                return self.answer(b"", 404)
-            query = {key: value[0] for key, value in parse_qs(url.query).items()} | {
-                "agent": self.headers["User-Agent"]
-            }
-            asked.append((url.path.split("/")[2], query))
-            if left:
-                return self.answer(b"busy", left.pop(0))
-            if "station" in url.path:
-                return self.answer(xml.getvalue())
-            part = trace.slice(UTCDateTime(query["starttime"]), UTCDateTime(query["endtime"]))
-            if not part.stats.npts:
-                return self.answer(b"", 204)
-            body = BytesIO()
-            part.write(body, "MSEED")
-            return self.answer(body.getvalue())
-
-        def log_message(self, *_):
-            pass
-
-    served = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=served.serve_forever)
-    thread.start()
-    try:
-        yield f"fdsn://127.0.0.1:{served.server_port}?network=NS&station=A&channel=BHZ", asked
-    finally:
-        served.shutdown()
-        served.server_close()
-        thread.join()
-
-
-@pytest.mark.skipif(not WADL.is_dir(), reason="this ObsPy came without its test data")
-def test_fdsn_a_day_a_request_and_nothing_twice(tmp_path, capsys):
-    period = T0.datetime, (T0 + 3 * 86_400 - 1).datetime
-    with server() as (address, asked):
-        paths = archives.fetch_fdsn(address, *period, tmp_path / "new", pause_s=0)
-        assert [what for what, _ in asked] == ["dataselect"] * 3 + ["station"]
-        assert asked[0][1]["location"] == "*" and asked[3][1]["level"] == "response" and "geonb" in asked[0][1]["agent"]
-        again = archives.fetch_fdsn(address, *period, tmp_path / "new", pause_s=0)
-        assert again == paths and len(asked) == 6  # only the two days of which there is nothing
-    assert [path.suffix for path in paths] == [
-        ".mseed",
-        ".stationxml",
-    ] and "nothing of 2020-01-02" in capsys.readouterr().out
-    found = cut(tmp_path / "new", 100, 200, inventory=archives.read_stations(paths[1]))
-    np.testing.assert_array_equal(found["data"].values[0, 0], counts(86_400)[100:200])
-    assert found["latitude"].values.tolist() == [60]
-
-
-@pytest.mark.skipif(not WADL.is_dir(), reason="this ObsPy came without its test data")
-def test_fdsn_goes_on_where_it_was_refused(tmp_path):
-    with server(fail=[429]) as (address, _):
-        with pytest.raises(
-            ConnectionError, match=r"(?s)did not answer for .*429.*Call again to go on, or fetch it elsewhere"
-        ):
-            archives.fetch_fdsn(address, T0.datetime, (T0 + 100).datetime, tmp_path, pause_s=0)
-        assert not list(tmp_path.glob("*.partial*"))
-        assert len(archives.fetch_fdsn(address, T0.datetime, (T0 + 100).datetime, tmp_path, pause_s=0)) == 2
-
-
-def test_fdsn_offline_says_what_to_do(tmp_path):
-    with pytest.raises(ConnectionError, match="put miniSEED and StationXML into"):
-        archives.fetch_fdsn("fdsn://127.0.0.1:1?network=NS&station=A", T0.datetime, (T0 + 9).datetime, tmp_path)
-    for wrong in (
-        "http://x.org?network=N&station=A",
-        "fdsn://IRIS?network=NS",
-        "fdsn://me:pw@x.org?network=N&station=A",
-        "fdsn://X?net=N",
-    ):
-        with pytest.raises(ValueError, match="must be fdsn://SERVER"):
-            archives.fetch_fdsn(wrong, T0.datetime, (T0 + 9).datetime, tmp_path)
 
 
 # ---------------------------------------------------------------- real archives

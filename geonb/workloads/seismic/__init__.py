@@ -11,6 +11,7 @@ RECORD = Workload(
     question="Is what the stations saw noise, an earthquake or an explosion, and how sure is that?",
     dataset="notebooks/01_dataset_seismic.ipynb",
     stores={"records": "geonb.workloads.seismic.store:RecordStore"},
+    check="geonb.waveforms.named:together",
     task="geonb.workloads.seismic.task:TwoHeaded",
     baselines=(
         "geonb.workloads.seismic.baselines:majority",
@@ -33,12 +34,12 @@ RECORD = Workload(
     },
     parameters={
         "waveforms": Parameter(
-            "files, globs or folders of anything ObsPy reads, comma separated",
+            "files, globs or folders of anything ObsPy reads, comma separated; a SeisBench folder; fdsn:SERVER?network=..&station=..",
             files=True,
-            check="geonb.workloads.seismic.dataset:files_named",
+            check="geonb.waveforms.named:waveforms",
         ),
-        "events": Parameter("events: QuakeML, CSV or Nordic", files=True),
-        "stations": Parameter("stations: StationXML", files=True),
+        "events": Parameter("events: QuakeML, CSV or Nordic", files=True, check="geonb.waveforms.named:events"),
+        "stations": Parameter("stations: StationXML", files=True, check="geonb.waveforms.named:stations"),
         "window_s": Parameter("length of a window [s]", 1, 7200),
         "before_s": Parameter("how long before P a window of an event begins [s]", 0, 7200),
         "noise_s": Parameter("how long before P a record begins [s]", 0, 86_400),

@@ -16,7 +16,7 @@ import numpy as np
 from geonb.base import files as base_files
 from geonb.base.conventions import refuse, short
 from geonb.base.specs import Option, check_options
-from geonb.waveforms import archives, arrays, catalogues
+from geonb.waveforms import archives, arrays, catalogues, fetching, named, seisbench
 from geonb.waveforms import beams as beaming
 from geonb.waveforms.preparation import check_filters, prepare
 
@@ -102,7 +102,7 @@ class Recordings:
 
     @property
     def units(self) -> str:
-        return "counts"
+        return str(self.index.attrs.get("units", "counts"))
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -192,17 +192,9 @@ class Recordings:
         )
 
 
-def files_named(value: str, root: Path) -> list[Path]:
-    """Every file that ``waveforms``, a parameter's value, stands for, also those in folders; a ValueError if a part of it names none."""
-    faults: list[str] = []
-    found = archives.files_of(value, "waveforms", faults, root)
-    refuse("These waveforms cannot be used", faults)
-    return found
-
-
 def open_recordings(
     archive: str,
-    events: str,
+    events: str | None,
     stations: str | None = None,
     *,
     arrival: str = "taup",
@@ -220,10 +212,11 @@ def open_recordings(
 
     Parameters
     ----------
-    archive : files, folders or globs of waveforms, comma separated
-    events, stations : catalogue; StationXML, optional where arrivals are offsets
+    archive : files, folders or globs of waveforms, comma separated; a SeisBench folder; or an FDSN service, as
+        :func:`geonb.waveforms.fetching.address_of` reads it, of which files are fetched
+    events, stations : catalogue; StationXML, optional where arrivals are offsets, of a service, and both of a SeisBench folder
     arrival : str
-        Where P is, see :data:`ARRIVALS`.
+        Where P is, see :data:`ARRIVALS`; of a SeisBench folder, always where it was picked.
     filters : see :data:`geonb.waveforms.preparation.FILTERS`
     beams : str
         See :data:`BEAMS`; auto makes beams where three sensors lie together.
@@ -245,11 +238,17 @@ def open_recordings(
     faults = [f"induced = {induced!r}: it is {' or '.join(INDUCED)}"] * (induced not in INDUCED)
     parts = list(str(array.get("components", "Z")).upper())
     faults += [f"components = {''.join(parts)!r}: letters as ZNE"] * (not all(p.isalpha() for p in parts))
+    bench, served = seisbench.folder_of(archive), fetching.is_address(archive)
     faults += [
         "arrival = taup needs stations (StationXML): travel times are from where to where? Or give offset:seconds=..."
-    ] * (how == "taup" and not stations)
+    ] * (how == "taup" and not (stations or bench or served))
+    if how == "offset" and (bench or served):
+        faults.append(
+            f"arrival = {arrival!r} is of files that are named by their event, and {archive} has none. Leave it out"
+        )
     refuse("These recordings cannot be opened", faults)
-    table = catalogues.read_events(events)
+    held = seisbench.open_folder(bench, rate_hz, events) if bench else None
+    table = held.events if held else catalogues.read_events(events or "")
     notes = [*facts.pop("notes", ()), *table.attrs["notes"]]
     is_induced = table["kind"] == "induced"
     if is_induced.any():
@@ -262,15 +261,18 @@ def open_recordings(
             if induced == "earthquake"
             else table[~is_induced]
         )
-    inventory = archives.read_stations(stations) if stations else None
     spans = noise_s, window_s - before_s + 10.0
-    if how == "offset":
-        index = archives.read_event_files(archive, rate_hz)
+    around, model = (noise_s + RUN_IN_S, spans[1]), options.get("model", "iasp91")
+    waveforms, metadata = fetching.brought(archive, table, around, stations, model)
+    inventory = archives.read_stations(metadata) if metadata else None
+    if held or how == "offset":
+        index = held.index if held else archives.read_event_files(archive, rate_hz, seconds=options["seconds"])
         notes += index.attrs["notes"]
-        sources = {"stations": list(_of_files(index, table, inventory, options["seconds"], notes))}
+        places = held.places if held and not inventory else {}
+        sources = {"stations": list(_of_files(index, table, inventory, places, notes))}
         velocities = None
     else:
-        index = archives.index_files(archive)
+        index = archives.index_files(waveforms)
         notes += index.attrs["notes"]
         there = set(index["network"] + "." + index["station"])
         groups = arrays.arrays_of(inventory, there, array.get("aperture_km", 10.0)) if kind != "none" else {}
@@ -298,8 +300,8 @@ def open_recordings(
         refuse("The archive holds nothing of these events", notes[-20:], cure="Are the times of both in UTC?")
     used = sorted({row for part in sources.values() for record in part for row in record.rows})
     files = [Path(file) for file in index.loc[used, "file"].unique()]
-    metadata = archives.files_of(stations, "stations", [], None) if stations else []
-    files += metadata  # where sensors are decides what a beam is
+    known = archives.files_of(metadata, "stations", [], None) if metadata else []
+    files = [*(held.files if held else files), *known]  # where sensors are decides what a beam is
     settings = {
         "filters": filters,
         "rate_hz": float(rate_hz),
@@ -310,32 +312,38 @@ def open_recordings(
     }
     return Recordings(
         sources, index, table, inventory, settings, name or Path(files[0]).parent.name, tuple(files), notes=tuple(notes),
-        stations=tuple(map(str, metadata)), **facts,
+        stations=tuple(map(str, known)), **facts,
     )  # fmt: skip
 
 
 def _of_files(
-    index: pd.DataFrame, events: pd.DataFrame, inventory: Any, seconds: float, notes: list[str]
-) -> Iterator[Record]:
-    """A record for each event and station of an archive of files that are named by them."""
+    index: pd.DataFrame, events: pd.DataFrame, inventory: Any, places: Mapping[str, tuple[float, float]], notes: list[str]
+) -> Iterator[Record]:  # fmt: skip
+    """A record for each event and station of an archive whose traces are of one event each."""
     import pandas as pd
 
-    by_id, middles = {row["event_id"]: row for row in events.to_dict("records")}, dict[str, tuple[float, float]]()
-    usable = index[index["why"] == ""]
-    strange, run_in = sorted(set(usable["event_id"]) - set(by_id)), pd.Timedelta(RUN_IN_S, "s")
-    if strange:
+    by_id, run_in = {row["event_id"]: row for row in events.to_dict("records")}, pd.Timedelta(RUN_IN_S, "s")
+    usable = index[(index["why"] == "") & (index["end"] - index["start"] > run_in)]
+    here = usable[usable["event_id"].isin(list(by_id))]
+    if strange := sorted(set(usable["event_id"]) - set(by_id)):
         notes.append(
             f"{len(strange)} events of the files are not in the catalogue, and left out: {', '.join(strange[:5])}"
         )
-    for (event_id, net, sta), rows in usable.groupby(["event_id", "network", "station"]):
-        if event_id in by_id:
-            event, start, name = by_id[event_id], rows["start"].max() + run_in, f"{net}.{sta}"
-            if name not in middles:
-                middles[name] = arrays.middle_of(inventory, [name])
-            length, seen = (rows["end"].min() - start).total_seconds(), _seen(event, middles[name])
-            yield Record(
-                event, name, (name,), tuple(rows.index), start.to_datetime64(), length, seconds - RUN_IN_S, *seen
-            )
+    if here.empty:
+        return
+    each = here.groupby(["event_id", "network", "station"])
+    seen = each.agg(start=("start", "max"), end=("end", "min"), p=("p", "max")).reset_index()
+    seen["name"], seen["start"] = seen["network"] + "." + seen["station"], seen["start"] + run_in
+    middles = {name: places.get(name) or arrays.middle_of(inventory, [name]) for name in seen["name"].unique()}
+    place = np.array([middles[name] for name in seen["name"]])
+    seen = seen.join(catalogues.places(pd.DataFrame([by_id[name] for name in seen["event_id"]]), *place.T))
+    length = (seen["end"] - seen["start"]).dt.total_seconds()
+    before = (seen["p"] - seen["start"]).dt.total_seconds().fillna(length)  # noise has no P
+    for row, n, p, group in zip(seen.itertuples(), length, before, each.groups.values(), strict=True):
+        rows, start = tuple(group), row.start.to_datetime64()
+        yield Record(
+            by_id[row.event_id], row.name, (row.name,), rows, start, n, p, row.distance_km, row.back_azimuth_deg
+        )
 
 
 def _of_archive(
@@ -410,14 +418,12 @@ def recordings(archive: str | None, events: str | None, stations: str | None = N
     Raises
     ------
     ValueError
-        If there are waveforms without events, or events without waveforms.
+        See :func:`geonb.waveforms.named.together`.
     """
-    if archive and events:
+    given = {"waveforms": archive, "events": events, "stations": stations}
+    refuse("These cannot go together", named.together(given))
+    if archive:
         return open_recordings(archive, events, stations, **settings)
-    if archive or events or stations:
-        raise ValueError(
-            f"waveforms = {archive!r}, events = {events!r}, stations = {stations!r}: give waveforms and events, or none of the three"
-        )
     from geonb.workloads.seismic import examples
 
     home = examples.simulated_array()

@@ -342,7 +342,7 @@ def _windows(group: Any, source: str, recordings: Recordings, cut: dict) -> Iter
         room = max(0, p - samples // 2), min(p, length - samples)
         wanted = [(p - before, record.event["kind"] or "unknown", room)] if record.event["kind"] != "noise" else []
         until = p - round(recordings.guard_s * rate_hz) if wanted else length
-        fit = min(cut["noise"], until // samples)
+        fit = max(min(cut["noise"], until // samples), 0)  # P may come before the record does
         starts = np.linspace(0, until - samples, fit).round().astype(int).tolist() if fit else []
         wanted += [(start, "noise", (0, until - samples)) for start in starts]
         for start, kind, (first, last) in wanted:

@@ -3,8 +3,13 @@
 import numpy as np
 import obspy
 import pytest
+from waveforms.fdsn_server import FdsnServer
+from waveforms.test_seisbench import RATE, rows, write
 
-from geonb.workloads.seismic import dataset, examples
+from geonb import registry
+from geonb.runs import plan
+from geonb.waveforms import fetching
+from geonb.workloads.seismic import dataset, examples, store
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +99,83 @@ def test_no_record_begins_where_a_filter_swings_in(tmp_path):
         values, valid, _ = found.prepared("stations", i)
         size = np.abs(values[0, :3560]).reshape(-1, 40).mean(1)
         assert valid[:3560].all() and size[0] > 0.7 * np.median(size)
+
+
+def test_a_seisbench_folder_becomes_a_store_of_windows(tmp_path):
+    """Each window is what SeisBench itself reads of its trace, at the rate and from where P was picked."""
+    sbd = pytest.importorskip("seisbench.data")
+    folder = write(tmp_path / "bench", list(rows(12)))
+    found = dataset.recordings(str(folder), None, filters="none", beams="none:components=ZNE", rate_hz=RATE)
+    made = store.write_store(found, window_s=8, before_s=3, noise=1, deal="event", root=tmp_path)
+    theirs, index = sbd.WaveformDataset(folder, component_order="ZNE"), made.index
+    assert index["kind"].value_counts().to_dict() == {"noise": 2, "earthquake": 4, "explosion": 2, "unknown": 4}
+    assert made.meta["channels"] == [{"name": c, "units": "counts"} for c in "ZNE"] and made.check_split()["leaks"] == 0
+    for row in index[index["kind"] != "noise"].itertuples():
+        i = 2 * int(row.id.removeprefix("ev")) + int(row.station.removeprefix("NA.S"))
+        begin = 900 + i - round(3 * RATE)
+        window, whole = made[row.Index]["inputs"].to_numpy(), theirs.get_waveforms(i)[:, begin:][:, : round(8 * RATE)]
+        np.testing.assert_allclose(level(window), level(whole), atol=1e-3)
+        far = obspy.geodetics.gps2dist_azimuth(60.0 + i % 2, 5.0, 61.0, 6.0)
+        assert row.distance_km == pytest.approx(far[0] / 1000, rel=1e-5) and row.back_azimuth == pytest.approx(
+            far[1], abs=0.01
+        )
+    assert {path.name for path in found.files} == {"metadata.csv", "waveforms.hdf5"}
+
+
+def level(values):
+    """What preparation without a filter leaves: ten seconds into a trace its taper is over, and a mean is gone."""
+    return values - values.mean(1, keepdims=True)
+
+
+def test_noise_alone_and_events_before_the_run_in_break_nothing(tmp_path):
+    made = list(rows(8))
+    made[0][0]["trace_P_arrival_sample"] = 100  # two seconds after the trace's beginning: no window has it
+    found = dataset.recordings(str(write(tmp_path / "bench", made)), None, filters="none", rate_hz=RATE)
+    windows = store.write_store(found, window_s=8, before_s=3, deal="event", root=tmp_path).index
+    assert not ((windows["id"] == "ev0") & (windows["station"] == "NA.S0")).any() and len(windows) == 7
+
+
+def test_a_service_gives_what_its_archive_would(home, tmp_path, monkeypatch):
+    monkeypatch.setattr(fetching, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(fetching, "sleep", lambda _: None)
+    every = obspy.read(str(home / "waveforms" / "*.mseed"))
+    with FdsnServer(every, inventory=obspy.read_inventory(str(home / "stations.xml"))) as server:
+        network = every[0].stats.network
+        found = opened_from(f"fdsn:{server.address}?network={network}&station=*", home)
+        asked = len(server.asked)
+        assert opened_from(f"fdsn:{server.address}?network={network}&station=*", home).files == found.files
+        assert len(server.asked) == asked == 4
+    mine = opened(home)
+    assert [r.event["event_id"] for r in found.sources["SI"]] == [r.event["event_id"] for r in mine.sources["SI"]]
+    for i in range(4):
+        (one, valid, _), (other, known, _) = found.prepared("SI", i), mine.prepared("SI", i)
+        n = min(valid.sum(), known.sum())
+        assert n > 0.95 * known.sum()
+        assert np.corrcoef(one[:, 400:n].ravel(), other[:, 400:n].ravel())[0, 1] > 0.999
+    with pytest.raises(ValueError, match="Leave it out"):
+        opened_from("fdsn:IRIS?network=N&station=A", home, arrival="offset:seconds=5")
+
+
+def opened_from(address, home, **settings):
+    return dataset.open_recordings(address, str(home / "events.xml"), window_s=60, before_s=15, noise_s=80, **settings)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [({"events": "gone.xml"}, "no file is at gone.xml"), ({"events": "text.txt"}, "text.txt: .*Give QuakeML"),
+     ({"events": "none.csv"}, "there is no event"), ({"stations": "text.txt"}, "station metadata cannot be used"),
+     ({"stations": "gone.xml"}, "no file is at gone.xml"), ({"events": None}, "only a SeisBench folder"),
+     ({"waveforms": "gone"}, "no file is at gone"), ({"waveforms": "fdsn:IRIS"}, "must be fdsn:SERVER"),
+     ({"waveforms": None}, "give waveforms and events")],
+)  # fmt: skip
+def test_what_cannot_be_read_is_told_before_there_is_a_run(home, tmp_path, given, said):
+    (tmp_path / "none.csv").write_text("event_id,time\n")
+    (tmp_path / "text.txt").write_text("neither a catalogue nor stations\n")
+    names = {"waveforms": "waveforms", "events": "events.xml", "stations": "stations.xml"}
+    values = {name: str(home / value) for name, value in names.items()} | given
+    (tmp_path / "notebooks").symlink_to(registry.__file__.rpartition("/geonb/")[0] + "/notebooks")
+    (tmp_path / "pyproject.toml").write_text("")
+    texts = {name: value for name, value in values.items() if value is not None}
+    with pytest.raises(ValueError, match=f"(?s)Parameters are not right, nothing was run.*{said}"):
+        plan.prepare("seismic", texts=texts, root=tmp_path)
+    assert not (tmp_path / "runs").exists()
