@@ -89,6 +89,15 @@ def test_chunks_are_found_as_seisbench_finds_them(tmp_path, listed):
     assert len(seisbench.open_folder(tmp_path).index) == 3 * len(sbd.WaveformDataset(tmp_path))
 
 
+def test_no_trace_is_read_but_the_one_that_is_wanted_and_that_once(tmp_path, monkeypatch):
+    folder, read, stored = write(tmp_path / "made"), [], archives.stored
+    monkeypatch.setattr(archives, "stored", lambda file, name, order: read.append(name) or stored(file, name, order))
+    held = seisbench.open_folder(folder)
+    assert read == []
+    wanted = held.index["trace"].iloc[9]
+    assert cut(held, wanted).sizes["component"] == 3 and read == [wanted]
+
+
 def test_p_is_where_it_was_picked_and_the_first_of_several_counts(tmp_path):
     made = list(rows())
     made[0][0]["trace_Pn_arrival_sample"] = 800.5
