@@ -178,6 +178,10 @@ def _parser() -> argparse.ArgumentParser:
 
     lab = commands.add_parser("lab", help="JupyterLab on loopback with a token; prints the ssh -L line")
     lab.add_argument("--port", type=int, help="port (default: a free one)")
+    lab.add_argument(
+        "--on", metavar="SCHEDULER[:KEY=VALUE,...]",
+        help="on a node of its own, as slurm:gpus=1,walltime=08:00:00; prints the lines that reach it, and again while it runs",
+    )  # fmt: skip
     lab.set_defaults(command=_lab)
     return parser
 
@@ -225,7 +229,38 @@ def _add_run(commands: "argparse._SubParsersAction") -> None:
         "--cell-timeout", metavar="SECONDS", type=int, help="longest time a cell may take (default: no limit)"
     )
     run.add_argument("--parameters", action="store_true", help="list every parameter of the workload, and run nothing")
+    on = run.add_argument_group(
+        "as jobs of a scheduler, whose queue and account Dask's configuration may say (jobqueue.yaml)"
+    )
+    on.add_argument(
+        "--on", metavar="SCHEDULER[:KEY=VALUE,...]",
+        help="slurm, pbs, sge or local (a process that stays); as slurm:walltime=08:00:00,memory=32GB; a wrong one lists all",
+    )  # fmt: skip
+    on.add_argument(
+        "--job",
+        metavar="STEP:KEY=VALUE,...",
+        action="append",
+        default=[],
+        help="what a step needs, as 2:gpus=1; repeatable",
+    )
+    on.add_argument("--split", action="store_true", help="each notebook a job (else steps that need the same are one)")
+    on.add_argument("--detach", action="store_true", help="submit and return; geonb status tells, geonb cancel ends it")
+    on.add_argument(
+        "--dry-run", action="store_true", help="write the scripts into the run folder, show them, submit nothing"
+    )
     run.set_defaults(command=_run)
+    status = commands.add_parser("status", help="runs that are jobs: where they stand, and what the scheduler says")
+    status.add_argument("--all", action="store_true", help="those that are over, too")
+    status.set_defaults(command=_status)
+    cancel = commands.add_parser("cancel", help="end a run's job, or the lab's")
+    cancel.add_argument(
+        "run", metavar="RUN|lab", help="a name, its two words, or a path; lab for that of geonb lab --on"
+    )
+    cancel.set_defaults(command=_cancel)
+    job = commands.add_parser("job")  # what a job's script calls; not listed
+    job.add_argument("run")
+    job.add_argument("piece", type=int)
+    job.set_defaults(command=_job)
 
 
 def _version() -> str:
@@ -242,11 +277,81 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     runner.check_limit(options.cell_timeout)
     texts = dict(_pair(text) for text in options.texts)
+    asked = _asked_on(options)
     planned = plan.prepare(options.workload, texts=texts, steps=options.steps, resume=options.resume, file=options.file)
+    if asked:
+        return _run_on(planned, asked, options)
     code, message = runner.run_steps(planned, cell_timeout_s=options.cell_timeout)
     if message:
         say(message, sys.stderr)
     return code
+
+
+def _asked_on(options: argparse.Namespace) -> "tuple[str, dict[int, dict[str, Any]]] | None":
+    """The scheduler, and what each step asks for, checked before a run folder is made; None for a plain run."""
+    if options.on:
+        from geonb.batch import jobs, schedulers
+        from geonb.runs import plan
+
+        on, wanted = schedulers.check_on(options.on)
+        schedulers.settled(on, wanted)
+        return on, jobs.per_step(options.job, wanted, plan.numbers(options.workload))
+    alone = [f"--{name.replace('_', '-')}" for name in ("job", "split", "detach", "dry_run") if getattr(options, name)]
+    if alone:
+        raise ValueError(f"{', '.join(alone)}: of jobs. Say where, too: --on slurm, pbs, sge or local.")
+    return None
+
+
+def _run_on(planned: Any, asked: tuple[str, dict[int, dict[str, Any]]], options: argparse.Namespace) -> int:
+    """Submit a plan as jobs; follow them unless told not to."""
+    from geonb.batch import jobs
+
+    on, resources = asked
+    record = jobs.write(planned, on, resources, options.split, options.cell_timeout)
+    if options.dry_run:
+        scripts = [planned.run.path / piece["script"] for piece in record["pieces"]]
+        _show("\n".join(f"{file}\n{file.read_text(encoding='utf-8')}" for file in scripts))
+        again = f"geonb run {options.workload} --resume {planned.run.name.partition('_')[2]} --on {options.on}"
+        _show(f"Nothing was submitted. Edit them as you like, then: {again}")
+        return 0
+    job = jobs.submit(planned.run)
+    _show(f"{on} job {job}: {planned.run.path}")
+    if options.detach:
+        return 0
+    try:
+        return jobs.follow(planned.run)
+    except KeyboardInterrupt:
+        words = planned.run.name.partition("_")[2]
+        _show(f"\nThe job goes on. `geonb status` tells of it, `geonb cancel {words}` ends it.")
+        raise
+
+
+def _status(options: argparse.Namespace) -> int:
+    from geonb.batch import jobs
+
+    frame = jobs.table(all_runs=options.all)
+    _show(frame.to_string(index=False) if len(frame) else "No run has a job that is not over.")
+    return 0
+
+
+def _cancel(options: argparse.Namespace) -> int:
+    from geonb import runs
+    from geonb.base import project
+    from geonb.batch import jobs, labs
+
+    if options.run == "lab":
+        _show(labs.cancel(project.project_root()))
+        return 0
+    _show(jobs.cancel(runs.find_run(options.run, project.project_root())))
+    return 0
+
+
+def _job(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from geonb.batch import jobs
+
+    return jobs.work(Path(options.run), options.piece)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -401,7 +506,13 @@ def _doctor(options: argparse.Namespace) -> int:
 def _lab(options: argparse.Namespace) -> int:
     from geonb import lab
 
-    return lab.serve(options.port)
+    if options.on is None:
+        return lab.serve(options.port)
+    from geonb.base import project
+    from geonb.batch import labs, schedulers
+
+    _show(labs.start(project.project_root(), *schedulers.check_on(options.on), options.port))
+    return 0
 
 
 if __name__ == "__main__":

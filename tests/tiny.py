@@ -42,6 +42,7 @@ if mode == "memory": raise MemoryError("no room")
 if mode == "kill": time.sleep(.3); os.kill(os.getpid(), 9)
 if mode == "exit": time.sleep(.3); os._exit(7)
 if mode == "sleep": time.sleep(60)
+if mode == "later" and not Path("been.here").exists(): Path("been.here").touch(); time.sleep(60)
 if mode == "child": subprocess.run([sys.executable, "-c", "import time; x = b'1' * 300_000_000; time.sleep(1)"])
 if mode == "orphan":
     p = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)

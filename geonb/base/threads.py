@@ -9,10 +9,13 @@ from typing import Any
 
 
 def cores() -> int:
-    """Number of cores that this process may use."""
+    """Number of cores that this process may use; at most GEONB_CORES, which a job says that has a part of a machine."""
     if hasattr(os, "process_cpu_count"):  # Python 3.13
-        return os.process_cpu_count() or 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        there = os.process_cpu_count() or 1
+    else:
+        there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    given = os.environ.get("GEONB_CORES", "")
+    return min(there, max(int(given), 1)) if given.isdecimal() else there
 
 
 def spread(function: Callable, tasks: Iterable[tuple], workers: int | None = None) -> Iterator[Any]:

@@ -168,6 +168,12 @@ def name_workload(workload: str, root: Path) -> Workload:
     return registry.get(workload)
 
 
+def numbers(workload: str, root: Path | None = None) -> list[int]:
+    """The numbers of a workload's steps."""
+    root = Path(root or project.project_root()).resolve()
+    return [number_of(name) for name in find_notebooks(name_workload(workload, root), root)]
+
+
 def find_notebooks(record: Workload, root: Path) -> dict[str, Path]:
     """Notebooks of a workload in their order: step -> path."""
     paths = [root / record.dataset, *(root / "notebooks" / f"{step}.ipynb" for step in record.steps)]
@@ -254,6 +260,8 @@ def _newest_for(workload: str, record: Workload, chosen: list[str], root: Path) 
             return why
         if run.info["state"] == "running":
             return f"is being run by another process (pid {run.info.get('pid')})"
+        if run.info["state"] == "queued":
+            return "waits for its job to begin"
         return "".join(f"{step} is unfinished" for step in _unfinished(run.info, chosen)[:1])
 
     try:

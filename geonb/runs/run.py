@@ -32,7 +32,15 @@ if TYPE_CHECKING:
     from geonb.store.store import Store
 
 FORMAT = 1
-STATES = ("running", "done", "failed", "stopped", "died", "interactive")  # died: by `read_info`, nobody could write it
+STATES = (
+    "queued",
+    "running",
+    "done",
+    "failed",
+    "stopped",
+    "died",
+    "interactive",
+)  # died: by `read_info`, nobody could write it
 LOCK = ".running.lock"  # held by the process that runs a run, and by its kernels
 FORMS: dict[str, tuple[type, ...]] = {
     "state": (str,), "started": (str,), "steps": (dict,), "name": (str,), "workload": (str,), "store": (str, type(None)),

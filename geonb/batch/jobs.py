@@ -1,0 +1,423 @@
+"""A run as jobs: one after the other, each with what its steps need; stopped in time, submitted again, told of, cancelled.
+
+``jobs/`` in the run folder holds a script for each piece of the run, ``jobs.json`` (what was submitted, and what became of it) and
+``out.txt`` (what the jobs print). A job that ends well submits the next one itself. One whose walltime is nearly over stops where a
+kill would be survived, too, and submits itself again; so a chain of any length goes on until it is done, also when nobody is logged
+in. What can be edited are the scripts: they are taken as they lie there.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import pandas as pd
+
+from geonb.base import files, project
+from geonb.base.conventions import refuse
+from geonb.base.specs import check_options, parse_spec
+from geonb.batch import schedulers
+from geonb.runs import plan as runs_plan
+from geonb.runs import run as runs_run
+from geonb.runs import runner
+
+if TYPE_CHECKING:
+    from geonb.runs.plan import Plan
+    from geonb.runs.run import Run
+
+FOLDER, RECORD, OUT = "jobs", "jobs/jobs.json", "jobs/out.txt"
+POLL_S = 1.0
+SLOW_POLL_S = 15.0  # between questions to the scheduler, which serves others too
+GONE_S = 60.0  # a job that the scheduler knows no more may still be writing how it ended
+CANCEL_S = 60.0
+CARRIED = (
+    "PYTHONPATH",
+    "DASK_CONFIG",
+    "XDG_STATE_HOME",
+    "GEONB_CACHE",
+)  # not every scheduler hands over the environment
+
+
+def per_step(texts: Sequence[str], asked: Mapping[str, Any], numbers: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """What each step asks for: of all (``--on``), and over that of some (``--job 2:gpus=1,walltime=12:00:00``).
+
+    Raises
+    ------
+    ValueError
+        Listing every text that is not right.
+    """
+    found, faults = {number: dict(asked) for number in numbers}, []
+    for text in texts:
+        head = text.partition(":")[0].strip()
+        if not head.isdigit() or int(head) not in found:
+            faults.append(f"--job {text}: begin with the number of a step, {', '.join(map(str, numbers))}, as 2:gpus=1")
+            continue
+        try:
+            given = check_options("--job", text, {head: schedulers.RESOURCES})[1]
+        except ValueError as error:
+            faults.append(str(error))
+            continue
+        found[int(head)] |= {name: given[name] for name in parse_spec(text)[1]}
+    refuse("These jobs cannot be asked for", faults)
+    return found
+
+
+def write(
+    plan: Plan, on: str, resources: Mapping[int, Mapping[str, Any]], split: bool = False, limit_s: int | None = None
+) -> dict[str, Any]:
+    """Write scripts and record of a plan's jobs; nothing is submitted.
+
+    Steps that follow each other and ask for the same are one job, unless `split`. A script that somebody edited stays as it is.
+
+    Raises
+    ------
+    ValueError
+        If a job of this run is still in the queue, or runs.
+    """
+    folder = plan.run.path / FOLDER
+    folder.mkdir(exist_ok=True)
+    before = files.read_json(plan.run.path / RECORD) if (plan.run.path / RECORD).is_file() else {}
+    _refuse_busy(plan.run, before)
+    written = {piece["script"]: piece["written"] for piece in before.get("pieces", ())}
+    pieces: list[dict[str, Any]] = []
+    for step in plan.steps:
+        asked = schedulers.settled(on, resources[step.number])
+        if pieces and not split and pieces[-1]["resources"] == asked:
+            pieces[-1]["steps"].append(step.number)
+        else:
+            pieces.append({"steps": [step.number], "resources": asked})
+    for at, piece in enumerate(pieces):
+        name = f"geonb-{plan.run.name.partition('_')[2]}-{'-'.join(map(str, piece['steps']))}"
+        piece |= {"name": name, "script": f"{FOLDER}/{'-'.join(map(str, piece['steps']))}.sh"}
+        text, file = (
+            schedulers.script(on, piece["resources"], name, _body(plan, at, piece), folder),
+            plan.run.path / piece["script"],
+        )
+        piece["written"] = files.key_of(text)
+        if file.is_file() and written.get(piece["script"]) not in (
+            None,
+            files.key_of(file.read_text(encoding="utf-8")),
+        ):
+            files.say(f"{file} was edited, and is taken as it is. Remove it for a new one.")
+        else:
+            files.write_text(file, text)
+    record = {"on": on, "workload": plan.workload, "cell_timeout_s": limit_s, "pieces": pieces, "at": 0, "jobs": []}
+    record |= {"cancelled": None, "waiting": "", "ended": None, "message": ""}
+    files.write_json(plan.run.path / RECORD, record)
+    return record
+
+
+def _refuse_busy(run: Run, record: Mapping[str, Any]) -> None:
+    if (
+        record.get("jobs")
+        and record["ended"] is None
+        and (known := schedulers.state(record["on"], record["jobs"][-1]["id"]))
+    ):
+        raise ValueError(
+            f"{run.name} has a job already ({record['on']} {record['jobs'][-1]['id']}, {known}). Wait for it (geonb status), or end it: "
+            f"geonb cancel {runs_plan.two_words(run)}"
+        )
+
+
+def _body(plan: Plan, at: int, piece: Mapping[str, Any]) -> str:
+    """What a script does: nothing but geonb, in place of the shell, so that a signal to the job reaches it."""
+    exported = {"GEONB_ROOT": str(plan.root)} | {name: os.environ[name] for name in CARRIED if os.environ.get(name)}
+    if cores := piece["resources"]["cores"]:
+        exported |= {"OMP_NUM_THREADS": str(cores), "GEONB_CORES": str(cores)}
+    command = [sys.executable, "-m", "geonb.cli", "job", str(plan.run.path), str(at)]
+    return "\n".join(
+        [
+            *(f"export {name}={shlex.quote(value)}" for name, value in exported.items()),
+            f"cd {shlex.quote(str(Path.cwd()))}",
+            f"exec {shlex.join(command)} >> {shlex.quote(str(plan.run.path / OUT))} 2>&1",
+        ]
+    )
+
+
+def read(run: Run) -> dict[str, Any]:
+    """What was submitted of a run; ValueError if nothing was."""
+    file = run.path / RECORD
+    if not file.is_file():
+        raise ValueError(f"{run.workload}/{run.name} has no jobs. Begin with: geonb run {run.workload} --on slurm")
+    return files.read_json(file)
+
+
+@contextmanager
+def _changing(run: Run) -> Iterator[dict[str, Any]]:
+    """The record, to be changed under a lock: a job and somebody who cancels it may both write."""
+    with files.locked(run.path / FOLDER / ".lock"):
+        record = read(run)
+        yield record
+        files.write_json(run.path / RECORD, record)
+
+
+def submit(run: Run) -> str:
+    """Hand the piece that is next to the scheduler; give the job's id.
+
+    Raises
+    ------
+    ValueError
+        With the scheduler's own words where it refuses.
+    """
+    with _changing(run) as record:
+        if record["cancelled"]:
+            raise ValueError(f"{run.name} was cancelled {record['cancelled'][:19]}")
+        run.update(state="queued", ended=None)  # before: a job may begin at once
+        try:
+            job = schedulers.submit(record["on"], run.path / record["pieces"][record["at"]]["script"])
+        except ValueError:
+            run.update(state="stopped", ended=runs_run.now())
+            raise
+        record["jobs"].append(
+            {"id": job, "piece": record["at"], "submitted": runs_run.now(), "ended": None, "code": None}
+        )
+        record |= {"waiting": "", "ended": None, "message": ""}
+    return job
+
+
+def work(folder: Path, at: int) -> int:
+    """What a job does: run its piece, stop in time, see to what comes next. The exit code of the run."""
+    run = runs_run.Run(folder)
+    record = read(run)
+    piece = record["pieces"][at]
+    root, before = runs_run.root_of(folder), _progress(run)
+    files.say(f"\n{runs_run.now()[:19]} {piece['name']} on {runs_run.this_process()['host']}")
+    with _warned(piece["resources"]) as warning:
+        try:
+            _check_gpus(piece["resources"])
+            steps = ",".join(map(str, piece["steps"]))
+            plan = runs_plan.prepare(record["workload"], steps=steps, resume=run.name, root=root)
+            code, message = runner.run_steps(plan, cell_timeout_s=record["cell_timeout_s"])
+        except KeyboardInterrupt as stopped:
+            code, message = 5, f"Stopped by {stopped.args[0] if stopped.args else 'SIGINT'}."
+        except (ValueError, OSError) as error:
+            code, message = 2, str(error)
+    if message:
+        files.say(message)
+    return _go_on(run, at, code, message, warning.is_set(), _progress(run) != before)
+
+
+def _go_on(run: Run, at: int, code: int, message: str, in_time: bool, further: bool) -> int:
+    """Note how a job ended; submit the next one, or this one again."""
+    with _changing(run) as record:
+        for job in record["jobs"][-1:]:
+            job |= {"ended": runs_run.now(), "code": code, "further": further}
+        stuck = in_time and not further and not any(job.get("further") for job in record["jobs"][-2:])
+        again = code == 5 and in_time and not record["cancelled"] and not (stuck and len(record["jobs"]) > 1)
+        last = at + 1 == len(record["pieces"])
+        if code == 0 and not last and not record["cancelled"]:
+            record["at"] = at + 1
+        elif not again:
+            record |= {"ended": code, "message": _why(message, stuck)}
+            if record["message"]:
+                files.say(record["message"])
+            return code
+    try:
+        job = submit(run)
+        files.say(
+            f"Submitted: {read(run)['on']} job {job}, {'which goes on from here' if again else 'the next steps'}."
+        )
+    except ValueError as error:
+        with _changing(run) as record:
+            record["waiting"] = str(error)
+        files.say(f"The next job could not be submitted from here: {error}\n{_by_hand(run)}")
+    return 0 if again else code
+
+
+def _why(message: str, stuck: bool) -> str:
+    if not stuck:
+        return message.strip().partition("\n")[0]
+    return "Two jobs came no further before their walltime was over: ask for a longer one (of an epoch, say, at least)."
+
+
+def _by_hand(run: Run) -> str:
+    return f"On a login node: geonb run {run.info['record']} --resume {runs_plan.two_words(run)} --on {read(run)['on']}"
+
+
+def _check_gpus(resources: Mapping[str, Any]) -> None:
+    """Refuse to compute on the CPU for hours where a GPU was asked for."""
+    if not (wanted := resources.get("gpus")):
+        return
+    import torch
+
+    there = torch.cuda.device_count()
+    if there < wanted:
+        raise ValueError(
+            f"{wanted} GPU(s) were asked for and torch {torch.__version__} sees {there} on {runs_run.this_process()['host']}. Did the "
+            "scheduler give one (nvidia-smi in the job's prologue)? Is torch built for its driver (geonb doctor)?"
+        )
+
+
+@contextmanager
+def _warned(resources: Mapping[str, Any]) -> Iterator[threading.Event]:
+    """Stop this process calmly before its walltime is over, counted from where its script began; says whether that happened."""
+    import psutil
+
+    happened, limit = threading.Event(), schedulers.seconds_of(resources["walltime"])
+    if limit is None:
+        yield happened
+        return
+    warn = resources["warn"] or min(max(limit / 10, 10), 300)
+    left = psutil.Process().create_time() + limit - warn - time.time()
+
+    def stop() -> None:
+        happened.set()
+        files.say(
+            f"The walltime of {resources['walltime']} is over in {warn:.0f} s: this job stops here, and is submitted again."
+        )
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    alarm = threading.Timer(max(left, 0), stop)
+    alarm.daemon = True
+    alarm.start()
+    try:
+        yield happened
+    finally:
+        alarm.cancel()
+
+
+def _progress(run: Run) -> list[Any]:
+    """How far a run is: steps that are done, the last epoch, what lies in its folder and in those of its samples that are being made."""
+    log = run.path / "log.csv"
+    epochs = log.read_text(encoding="utf-8", errors="replace").count("\n") if log.is_file() else 0
+    done = sorted(name for name, step in run.info["steps"].items() if step.get("state") == "done")
+    made = [
+        path
+        for name in ("predictions.zarr", "embeddings.zarr", "maps")
+        for path in (run.path / name).rglob("*")
+        if path.is_file()
+    ]
+    samples = list((runs_run.root_of(run.path) / "data" / run.workload).rglob("*"))
+    return [done, epochs, len(made), len(samples)]
+
+
+def follow(run: Run, out: TextIO | None = None) -> int:
+    """Show what the jobs print until the run has ended; give its exit code. The jobs need nobody who follows.
+
+    Where nodes may not submit, the next job is submitted from here.
+    """
+    out, said, asked, gone = out or sys.stdout, 0, 0.0, 0.0
+    while True:
+        record = read(run)
+        said = _show_new(run.path / OUT, said, out)
+        if record["ended"] is not None:
+            _show_new(run.path / OUT, said, out)
+            return record["ended"]
+        if record["waiting"]:
+            files.say(f"Submitted from here: {record['on']} job {submit(run)}", out)
+            continue
+        now = time.monotonic()
+        if now - asked > (POLL_S if record["on"] == "local" else SLOW_POLL_S):
+            asked, known = now, schedulers.state(record["on"], record["jobs"][-1]["id"])
+            gone = 0.0 if known else gone or now
+            if gone and now - gone > (POLL_S * 5 if record["on"] == "local" else GONE_S) and read(run) == record:
+                return _lost(run, record, out)
+        time.sleep(POLL_S)
+
+
+def _show_new(file: Path, said: int, out: TextIO) -> int:
+    if not file.is_file():
+        return said
+    with file.open("rb") as handle:
+        handle.seek(said)
+        text = handle.read()
+    if text:
+        files.say(text.decode("utf-8", errors="replace").rstrip("\n"), out)
+    return said + len(text)
+
+
+def _lost(run: Run, record: Mapping[str, Any], out: TextIO) -> int:
+    """A job that is gone and never said how it ended: killed hard, or its script failed before geonb began."""
+    job = record["jobs"][-1]
+    said = [
+        path
+        for path in sorted((run.path / FOLDER).glob("*"))
+        if path.suffix not in (".sh", ".json", ".txt") and path.is_file()
+    ]
+    tails = [f"{path.relative_to(run.path)}:\n{_tail(path)}" for path in said if _tail(path)]
+    # killed while it wrote the report, it had said in run.json what became of the run
+    code, state = {"stopped": 5, "failed": 3}.get(run.info["state"], 4), run.info["state"]
+    message = f"Job {job['id']} of {record['on']} was told to end by somebody else, or by the scheduler."
+    if code == 4:
+        message = f"Job {job['id']} of {record['on']} is gone and did not say how it ended: killed (memory, walltime, a node that failed)?"
+    with _changing(run) as changed:
+        changed |= {"ended": code, "message": message}
+        changed["jobs"][-1] |= {"ended": runs_run.now(), "code": code}
+    if state in ("queued", "running"):
+        run.update(state="died", ended=runs_run.now())
+    files.say("\n".join([message, *tails, _by_hand(run)]), out)
+    return code
+
+
+def _tail(path: Path) -> str:
+    return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-10:])
+
+
+def cancel(run: Run) -> str:
+    """End a run's job, wait until its kernel is gone too; a sentence that says how it stands.
+
+    Raises
+    ------
+    ValueError
+        If it has no job, or none that is not over; with the scheduler's own words if it refuses.
+    """
+    with _changing(run) as record:
+        if record["ended"] is not None:
+            raise ValueError(
+                f"{run.name}: its jobs ended before (exit code {record['ended']}). There is nothing to cancel."
+            )
+        record["cancelled"], job = runs_run.now(), record["jobs"][-1]["id"]
+    try:
+        schedulers.cancel(record["on"], job)
+    except ValueError:
+        with _changing(run) as changed:
+            changed["cancelled"] = None
+        raise
+    until = time.monotonic() + CANCEL_S
+    while schedulers.state(record["on"], job):
+        if time.monotonic() > until:
+            return (
+                f"{record['on']} job {job} was asked to end and has not after {CANCEL_S:.0f} s; geonb status shows it."
+            )
+        time.sleep(POLL_S)
+    with _changing(run) as changed:
+        if changed["ended"] is None:
+            changed |= {"ended": 5, "message": "cancelled"}
+    if run.info["state"] in ("queued", "running", "died"):
+        run.update(state="stopped", ended=runs_run.now(), pid=None)
+    again = f"geonb run {run.info['record']} --resume {runs_plan.two_words(run)} --on {record['on']}"
+    return f"{run.workload}/{run.name}: {record['on']} job {job} is cancelled. To go on: {again}"
+
+
+def table(root: Path | None = None, all_runs: bool = False) -> pd.DataFrame:
+    """Runs with jobs, the newest first: where they stand, and what the scheduler says. Without those that are over, unless `all_runs`."""
+    rows = []
+    for file in sorted((root or project.project_root()).glob(f"runs/*/*/{RECORD}"), reverse=True):
+        run = runs_run.Run(file.parent.parent)
+        record = files.read_json(file)
+        if record["ended"] is not None and not all_runs:
+            continue
+        last = record["jobs"][-1] if record["jobs"] else None
+        try:
+            known = schedulers.state(record["on"], last["id"]) if last and record["ended"] is None else ""
+        except ValueError as error:
+            known = f"no answer: {error}".partition("\n")[0]
+        info, pieces = run.info, record["pieces"]
+        steps = [name for name, step in info["steps"].items() if step.get("state") == "done"]
+        rows.append(
+            {
+                "run": f"{run.workload}/{run.name}", "on": record["on"], "job": last["id"] if last else "not submitted",
+                "scheduler says": known or ("gone" if last and record["ended"] is None else ""), "state": info["state"],
+                "steps": ",".join(str(n) for n in pieces[record["at"]]["steps"]), "done": len(steps),
+                "jobs": len(record["jobs"]), "note": record["waiting"] or record["message"],
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)

@@ -1,0 +1,203 @@
+"""Runs as jobs, on this machine: chained, stopped before their walltime and gone on with, cancelled, lost, refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from tiny import RECORD
+
+from geonb import cli, runs
+from geonb.base import files
+from geonb.batch import jobs, schedulers
+
+pytest_plugins = ("tiny_fixtures",)  # project
+pytestmark = [pytest.mark.notebook, pytest.mark.timeout(400)]
+HERE = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def found(monkeypatch):
+    """Jobs find the geonb under test."""
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+
+
+def wait(condition, seconds=120):
+    until = time.monotonic() + seconds
+    while not (answer := condition()):
+        assert time.monotonic() < until, "waited too long"
+        time.sleep(0.2)
+    return answer
+
+
+def record_of(run):
+    return files.read_json(run.path / jobs.RECORD)
+
+
+def over(run):
+    return wait(lambda: record_of(run)["ended"] is not None) and record_of(run)
+
+
+def test_each_notebook_a_job_and_what_they_print_is_seen(project, capfd):
+    assert cli.main(["run", RECORD, "--on", "local", "--split", "-p", "lr=0.5"]) == 0
+    run, printed = runs.open_run("tiny"), capfd.readouterr().out
+    assert run.info["state"] == "done" and [step["state"] for step in run.info["steps"].values()] == ["done"] * 3
+    record = record_of(run)
+    assert [piece["steps"] for piece in record["pieces"]] == [[1], [2], [3]] and [
+        job["code"] for job in record["jobs"]
+    ] == [0, 0, 0]
+    assert len({job["id"] for job in record["jobs"]}) == 3
+    assert "epoch 2 of 2, lr 0.5" in printed and "03_tiny" in printed and "Report: " in printed
+    assert cli.main(["status"]) == 0 and "No run has a job" in capfd.readouterr().out
+    assert cli.main(["status", "--all"]) == 0 and run.name in capfd.readouterr().out
+
+
+def test_steps_that_need_the_same_are_one_job(project, capfd):
+    assert cli.main(["run", RECORD, "--on", "local", "--job", "3:walltime=01:00:00", "--dry-run"]) == 0
+    run, printed = runs.open_run("tiny"), capfd.readouterr().out
+    assert [piece["steps"] for piece in record_of(run)["pieces"]] == [[1, 2], [3]]
+    assert "Nothing was submitted" in printed and "geonb.cli job" in printed and run.info["state"] == "stopped"
+    script = run.path / "jobs" / "1-2.sh"
+    script.write_text(script.read_text().replace("cd ", "export GEONB_EDITED=1\ncd "))
+    assert (
+        cli.main(["run", RECORD, "--resume", run.name, "--on", "local", "--job", "3:walltime=01:00:00", "--dry-run"])
+        == 0
+    )
+    assert "GEONB_EDITED" in script.read_text() and "was edited" in capfd.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_job_that_is_nearly_over_stops_and_goes_on_by_itself(project, capfd):
+    code = cli.main(["run", RECORD, "--on", "local:walltime=00:00:30,warn=12", "-p", "mode=later"])
+    run, printed = runs.open_run("tiny"), capfd.readouterr().out
+    assert code == 0 and run.info["state"] == "done", printed
+    record = record_of(run)
+    assert [job["code"] for job in record["jobs"]] == [5, 0] and "is over in 12 s" in printed
+    assert "done before" in printed  # the first step did not run again
+
+
+@pytest.mark.slow
+def test_jobs_that_come_no_further_end(project, capfd):
+    code = cli.main(["run", RECORD, "--on", "local:walltime=00:00:26,warn=12", "-p", "mode=sleep"])
+    run = runs.open_run("tiny")
+    assert code == 5 and run.info["state"] == "stopped" and 2 <= len(record_of(run)["jobs"]) <= 3
+    assert "came no further" in capfd.readouterr().out and "came no further" in record_of(run)["message"]
+
+
+def test_cancelled_it_leaves_no_kernel_and_can_be_gone_on_with(project, capfd):
+    assert cli.main(["run", RECORD, "--on", "local", "--detach", "-p", "mode=sleep"]) == 0
+    run = runs.open_run("tiny")
+    pid = project / "notebooks" / "kernel.pid"
+    kernel = int(wait(lambda: pid.is_file() and pid.read_text()))
+    wait(lambda: "about to sleep" in (run.path / "log.txt").read_text())
+    with pytest.raises(ValueError, match="has a job already"):
+        jobs._refuse_busy(run, record_of(run))
+    assert cli.main(["status"]) == 0 and "running" in capfd.readouterr().out
+    assert cli.main(["cancel", run.name]) == 0 and "is cancelled" in capfd.readouterr().out
+    assert not psutil.pid_exists(kernel) and run.info["state"] == "stopped" and len(record_of(run)["jobs"]) == 1
+    assert cli.main(["cancel", run.name]) == 2 and "ended before" in capfd.readouterr().err
+    assert cli.main(["run", RECORD, "--resume", run.name, "--on", "local", "-p", "mode=ok"]) == 0
+    assert run.info["state"] == "done"
+
+
+def test_the_terminal_that_submitted_may_close(project):
+    """The whole session of a login shell is hung up and killed; the job goes on."""
+    command = f"{sys.executable} -m geonb.cli run {RECORD} --on local -p mode=later; sleep 100"
+    (project / "been.here").touch()
+    shell = subprocess.Popen(
+        ["bash", "-c", command],
+        start_new_session=True,
+        cwd=project,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
+    )
+    run = wait(
+        lambda: next(
+            (
+                runs.Run(p.parents[1])
+                for p in project.glob("runs/tiny/*/jobs/jobs.json")
+                if json.loads(p.read_text())["jobs"]
+            ),
+            None,
+        )
+    )
+    os.killpg(shell.pid, signal.SIGHUP)
+    time.sleep(0.5)
+    os.killpg(shell.pid, signal.SIGKILL)
+    shell.wait()
+    assert over(run)["ended"] == 0 and run.info["state"] == "done"
+
+
+def test_a_cell_that_fails_ends_the_chain(project, capfd):
+    assert cli.main(["run", RECORD, "--on", "local", "--split", "-p", "mode=fail"]) == 3
+    run = runs.open_run("tiny")
+    assert (
+        run.info["state"] == "failed"
+        and len(record_of(run)["jobs"]) == 2
+        and "the loss became NaN" in capfd.readouterr().out
+    )
+
+
+def test_a_job_that_was_killed_is_told_of(project, capfd):
+    assert cli.main(["run", RECORD, "--on", "local", "--detach", "-p", "mode=sleep"]) == 0
+    run = runs.open_run("tiny")
+    wait(lambda: (run.path / "log.txt").is_file() and "about to sleep" in (run.path / "log.txt").read_text())
+    os.kill(int(record_of(run)["jobs"][-1]["id"]), signal.SIGKILL)
+    assert jobs.follow(run) == 4 and run.info["state"] == "died"
+    assert "did not say how it ended" in capfd.readouterr().out
+
+
+def test_where_nodes_may_not_submit_the_one_who_follows_does(project, capfd, monkeypatch):
+    (project / "bin").mkdir()
+    monkeypatch.setenv("PATH", f"{project}/bin:{os.environ['PATH']}")
+    assert cli.main(["run", RECORD, "--on", "local", "--split", "--dry-run"]) == 0
+    run = runs.open_run("tiny")
+    refused = schedulers.submit
+
+    def refuse(on, file):
+        raise ValueError("sbatch: error: not from compute nodes")
+
+    monkeypatch.setattr(schedulers, "submit", refuse)
+    assert jobs.work(run.path, 0) == 0 and record_of(run)["waiting"] == "sbatch: error: not from compute nodes"
+    assert "On a login node: geonb run tinyload:TINY --resume" in capfd.readouterr().out
+    monkeypatch.setattr(schedulers, "submit", refused)
+    assert jobs.follow(run) == 0 and run.info["state"] == "done" and len(record_of(run)["jobs"]) == 2
+
+
+def test_a_refused_submission_leaves_a_run_to_go_on_with(project, capfd, monkeypatch):
+    def refuse(on, file):
+        raise ValueError("sbatch took no job: Invalid account")
+
+    monkeypatch.setattr(schedulers, "submit", refuse)
+    assert cli.main(["run", RECORD, "--on", "local"]) == 2
+    assert "Invalid account" in capfd.readouterr().err and runs.open_run("tiny").info["state"] == "stopped"
+
+
+def test_gpus_that_are_not_there_are_told_before_anything_is_computed(project, capfd, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert cli.main(["run", RECORD, "--on", "local:gpus=1", "--dry-run"]) == 0
+    run = runs.open_run("tiny")
+    assert jobs.work(run.path, 0) == 2 and not run.info["steps"] and record_of(run)["ended"] == 2
+    assert "1 GPU(s) were asked for" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--on", "slum"], "Did you mean 'slurm'"),
+        (["--detach"], "--detach: of jobs"),
+        (["--on", "local", "--job", "9:gpus=1"], "the number of a step"),
+        (["--on", "local", "--job", "2:gpu=1"], "Did you mean 'gpus'"),
+        (["--on", "local", "--job", "gpus=1"], "the number of a step"),
+    ],
+)
+def test_what_cannot_be_asked_for_makes_no_run(project, capfd, arguments, says):
+    assert cli.main(["run", RECORD, *arguments]) == 2
+    assert says in capfd.readouterr().err and not list(project.glob("runs/tiny/*"))

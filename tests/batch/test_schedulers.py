@@ -1,0 +1,146 @@
+"""What is asked of a scheduler, and what it answers; its commands are stood in for by scripts that answer as the real ones do."""
+
+import dask
+import pytest
+
+from geonb.batch import schedulers
+
+PBS = """Job id            Name             User              Time Use S Queue
+----------------  ---------------- ----------------  -------- - -----
+1234.pbs01        geonb-calm-owl   anna              00:01:02 {state} workq
+"""
+SGE = """job-ID  prior   name       user         state submit/start at     queue                          slots ja-task-ID
+-----------------------------------------------------------------------------------------------------------------
+     17 0.55500 geonb-calm anna         {state}     11/29/2026 08:00:00 main.q@node1                       1
+    171 0.55500 other      anna         r     11/29/2026 08:00:00 main.q@node1                       1
+"""
+
+
+@pytest.fixture
+def commands(tmp_path, monkeypatch):
+    """Put commands first in PATH: name -> (exit code, text); each writes what it was called with into NAME.calls."""
+
+    def place(**answers):
+        for name, (code, text) in answers.items():
+            (tmp_path / f"{name}.text").write_text(text)
+            (tmp_path / name).write_text(
+                f'#!/bin/sh\necho "$@" >> {tmp_path}/{name}.calls\ncat {tmp_path}/{name}.text\nexit {code}\n'
+            )
+            (tmp_path / name).chmod(0o755)
+        return tmp_path
+
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    return place
+
+
+def asked(text):
+    on, given = schedulers.check_on(text)
+    return on, schedulers.settled(on, given)
+
+
+def test_a_script_asks_for_what_was_said(tmp_path):
+    on, wanted = asked("slurm:walltime=1-08:00:00,memory=16GiB,cores=4,gpus=2,queue=gpu,account=geo")
+    text = schedulers.script(on, wanted, "geonb-calm-owl-2", "exec true", tmp_path)
+    for line in (
+        "-J geonb-calm-owl-2",
+        "-p gpu",
+        "-A geo",
+        "--cpus-per-task=4",
+        "--mem=16G",
+        "-t 1-08:00:00",
+        "--gres=gpu:2",
+    ):
+        assert f"#SBATCH {line}\n" in text, line
+    assert text.startswith("#!/usr/bin/env bash\n") and text.endswith("\nexec true\n") and "dask" not in text
+    on, wanted = asked("pbs:walltime=08:00:00,memory=16GiB,cores=4,gpus=2,queue=gpu,account=geo")
+    text = schedulers.script(on, wanted, "geonb-calm-owl-2", "exec true", tmp_path)
+    for line in (
+        "-N geonb-calm-owl-2",
+        "-q gpu",
+        "-A geo",
+        "-l select=1:ncpus=4:mem=16384MB:ngpus=2",
+        "-l walltime=08:00:00",
+    ):
+        assert f"#PBS {line}\n" in text, line
+    on, wanted = asked("sge:walltime=08:00:00,gpus=1,account=geo")
+    text = schedulers.script(on, wanted, "geonb-calm-owl-2", "exec true", tmp_path)
+    for line in ("-N geonb-calm-owl-2", "-P geo", "-l h_rt=08:00:00", "-l gpu=1", "-cwd"):
+        assert f"#$ {line}\n" in text, line
+
+
+def test_the_sites_configuration_stands_where_the_run_says_nothing(tmp_path):
+    site = {
+        "jobqueue.slurm.queue": "short", "jobqueue.slurm.walltime": "02:00:00", "jobqueue.slurm.cores": 6, "jobqueue.slurm.memory": "12GiB",
+        "jobqueue.slurm.job-script-prologue": ["module load python"], "jobqueue.slurm.job-extra-directives": ["--exclusive"],
+    }  # fmt: skip
+    asked("slurm")
+    with dask.config.set(site):
+        on, wanted = asked("slurm:queue=long")
+        text = schedulers.script(on, wanted, "n", "exec true", tmp_path)
+    lines = text.splitlines()
+    assert "#SBATCH -p long" in lines and "#SBATCH -t 02:00:00" in lines and "#SBATCH --cpus-per-task=6" in lines
+    assert "#SBATCH --exclusive" in lines and lines[-2:] == ["module load python", "exec true"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("slum", "Did you mean 'slurm'"),
+        ("slurm:walltime=30", "HH:MM:SS"),
+        ("slurm:walltime=99:99:99", "HH:MM:SS"),
+        ("slurm:memory=16", "a size with its unit"),
+        ("slurm:memory=much", "a size with its unit"),
+        ("slurm:gpus=-1", "a whole number of 0 or more"),
+        ("slurm:gpu=1", "Did you mean 'gpus'"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_told(text, says):
+    with pytest.raises(ValueError, match=says):
+        schedulers.check_on(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("00:30:00", 1800), ("1-02:03:04", 93784), ("30", None), ("UNLIMITED", None), (None, None)]
+)
+def test_walltime_in_seconds(text, seconds):
+    assert schedulers.seconds_of(text) == seconds
+
+
+def test_an_id_is_read_and_a_refusal_is_told_in_the_schedulers_words(commands, tmp_path):
+    folder = commands(sbatch=(0, "Submitted batch job 4711\n"), qsub=(0, "1234.pbs01\n"))
+    assert (
+        schedulers.submit("slurm", tmp_path / "a.sh") == "4711"
+        and schedulers.submit("pbs", tmp_path / "a.sh") == "1234.pbs01"
+    )
+    assert (folder / "sbatch.calls").read_text() == f"{tmp_path}/a.sh\n"
+    commands(qsub=(0, 'Your job 17 ("geonb-calm") has been submitted\n'))
+    assert schedulers.submit("sge", tmp_path / "a.sh") == "17"
+    commands(sbatch=(1, "sbatch: error: Batch job submission failed: Invalid account\n"))
+    with pytest.raises(ValueError, match="Invalid account"):
+        schedulers.submit("slurm", tmp_path / "a.sh")
+    (folder / "sbatch").unlink()
+    with pytest.raises(ValueError, match="no sbatch on this machine"):
+        schedulers.submit("slurm", tmp_path / "a.sh")
+
+
+def test_states_are_the_schedulers_own(commands):
+    commands(squeue=(0, "PENDING Resources\n"), qstat=(0, PBS.format(state="R")))
+    assert (
+        schedulers.state("slurm", "4711") == "PENDING Resources" and schedulers.state("pbs", "1234.pbs01") == "running"
+    )
+    commands(
+        squeue=(1, "slurm_load_jobs error: Invalid job id specified\n"),
+        qstat=(153, "qstat: Unknown Job Id 1234.pbs01\n"),
+    )
+    assert schedulers.state("slurm", "4711") == schedulers.state("pbs", "1234.pbs01") == ""
+    commands(squeue=(0, ""), qstat=(0, PBS.format(state="F")))
+    assert schedulers.state("slurm", "4711") == schedulers.state("pbs", "1234.pbs01") == ""
+    commands(qstat=(0, SGE.format(state="qw")))
+    assert (
+        schedulers.state("sge", "17") == "queued"
+        and schedulers.state("sge", "1") == ""
+        and schedulers.state("sge", "171") == "running"
+    )
+    commands(squeue=(1, "slurm_load_jobs error: Unable to contact slurm controller\n"))
+    with pytest.raises(ValueError, match="Unable to contact"):
+        schedulers.state("slurm", "4711")  # no answer is not the same as no job

@@ -1,0 +1,107 @@
+"""Runs as jobs of a real Slurm, which is started here where it is installed: chain, time limit, cancel, refusal."""
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import one_node_slurm
+import psutil
+import pytest
+from tiny import RECORD
+
+from geonb import cli, runs
+from geonb.base import files
+from geonb.batch import jobs
+
+pytest_plugins = ("tiny_fixtures",)  # project
+pytestmark = [
+    pytest.mark.notebook, pytest.mark.slow, pytest.mark.timeout(600),
+    pytest.mark.skipif(bool(one_node_slurm.missing()), reason=f"no Slurm can be started: {one_node_slurm.missing()}"),
+]  # fmt: skip
+HERE = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def node(tmp_path_factory):
+    with one_node_slurm.slurm(tmp_path_factory.mktemp("slurm")) as conf:
+        yield conf
+
+
+@pytest.fixture(autouse=True)
+def ours(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    monkeypatch.setattr(jobs, "SLOW_POLL_S", 1.0)
+    monkeypatch.setattr(jobs, "GONE_S", 10.0)
+
+
+def wait(condition, seconds=90):
+    until = time.monotonic() + seconds
+    while not (answer := condition()):
+        assert time.monotonic() < until, "waited too long"
+        time.sleep(0.3)
+    return answer
+
+
+def shown(job):
+    return subprocess.run(["scontrol", "show", "job", job["id"]], capture_output=True, text=True, check=True).stdout
+
+
+def record_of(run):
+    return files.read_json(run.path / jobs.RECORD)
+
+
+def test_each_notebook_a_job(project, capfd):
+    assert cli.main(["run", RECORD, "--on", "slurm:cores=1,memory=1GB,walltime=00:10:00", "--split"]) == 0, (
+        capfd.readouterr()
+    )
+    run = runs.open_run("tiny")
+    assert run.info["state"] == "done" and [job["code"] for job in record_of(run)["jobs"]] == [0, 0, 0]
+    names = [f"geonb-{run.name.partition('_')[2]}-{step}" for step in (1, 2, 3)]
+    for name, job in zip(names, record_of(run)["jobs"], strict=True):
+        assert (run.path / "jobs" / f"{name}-{job['id']}.out").is_file()
+        told = wait(lambda job=job: "JobState=COMPLETED" in shown(job) and shown(job))
+        assert f"JobName={name}" in told and "TimeLimit=00:10:00" in told
+
+
+def test_a_job_whose_time_is_over_goes_on_by_itself(project, capfd):
+    code = cli.main(["run", RECORD, "--on", "slurm:cores=1,memory=1GB,walltime=00:01:00,warn=35", "-p", "mode=later"])
+    run, printed = runs.open_run("tiny"), capfd.readouterr().out
+    assert code == 0 and run.info["state"] == "done", printed
+    assert [job["code"] for job in record_of(run)["jobs"]] == [5, 0] and "is over in 35 s" in printed
+
+
+def test_cancelled_by_us_or_by_scancel_no_kernel_stays(project, capfd):
+    for ours in (True, False):
+        assert (
+            cli.main(
+                ["run", RECORD, "--on", "slurm:cores=1,memory=1GB,walltime=00:10:00", "--detach", "-p", "mode=sleep"]
+            )
+            == 0
+        )
+        run, pid = runs.open_run("tiny"), project / "notebooks" / "kernel.pid"
+        wait(
+            lambda run=run: (run.path / "log.txt").is_file() and "about to sleep" in (run.path / "log.txt").read_text()
+        )
+        kernel = int(pid.read_text())
+        assert cli.main(["status"]) == 0 and "RUNNING" in capfd.readouterr().out
+        if ours:
+            assert cli.main(["cancel", run.name]) == 0
+        else:
+            subprocess.run(["scancel", record_of(run)["jobs"][-1]["id"]], check=True)
+            assert jobs.follow(run) == 5  # told to stop by somebody, it does not come back
+        assert not psutil.pid_exists(kernel) and run.info["state"] == "stopped" and len(record_of(run)["jobs"]) == 1
+
+
+def test_what_slurm_refuses_is_told_in_its_words(project, capfd):
+    assert cli.main(["run", RECORD, "--on", "slurm:queue=nowhere"]) == 2
+    assert "invalid partition specified: nowhere" in capfd.readouterr().err
+    assert cli.main(["run", RECORD, "--on", "slurm:gpus=1"]) == 2
+    assert "gres" in capfd.readouterr().err.lower()
+
+
+def test_a_node_that_kills_the_job_is_told_of(project, capfd):
+    assert cli.main(["run", RECORD, "--on", "slurm:cores=1,memory=1GB", "--detach", "-p", "mode=sleep"]) == 0
+    run = runs.open_run("tiny")
+    os.kill(wait(lambda: run.info.get("pid")), 9)
+    assert jobs.follow(run) == 4 and "did not say how it ended" in capfd.readouterr().out

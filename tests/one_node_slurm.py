@@ -1,0 +1,105 @@
+"""A real Slurm of one node on loopback (Debian's slurm-wlm and munge, as root), for as long as the tests last.
+
+Without accounting and without cgroups: memory is not held to what a job asked for.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from contextlib import contextmanager
+
+NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sinfo")
+CONF = """\
+ClusterName=geonb
+SlurmctldHost={host}(127.0.0.1)
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge/socket
+CredType=cred/munge
+CommunicationParameters=NoInAddrAny
+SlurmctldPort={port}
+SlurmdPort={port_d}
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+SchedulerType=sched/backfill
+MpiDefault=none
+ReturnToService=2
+KillWait=5
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} RealMemory=4000 State=UNKNOWN
+PartitionName=debug Nodes={host} Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+def missing():
+    """Why no Slurm can be started here; empty if one can."""
+    lacking = [name for name in NEEDED if shutil.which(name) is None]
+    if lacking:
+        return f"no {', '.join(lacking)}: apt-get install slurm-wlm munge"
+    return "" if os.geteuid() == 0 else "Slurm's daemons are started by root here"
+
+
+@contextmanager
+def slurm(folder):
+    """Start it in a folder of its own; within, SLURM_CONF names its configuration."""
+    host, port, port_d = socket.gethostname().partition(".")[0], *_ports(2)
+    for name in ("state", "spool", "munge"):
+        (folder / name).mkdir()
+    folder.chmod(0o711)
+    (folder / "munge").chmod(0o711)
+    (folder / "munge" / "key").write_bytes(os.urandom(1024))
+    (folder / "munge" / "key").chmod(0o400)
+    conf = folder / "slurm.conf"
+    conf.write_text(CONF.format(host=host, folder=folder, port=port, port_d=port_d, cores=os.cpu_count()))
+    before, os.environ["SLURM_CONF"] = os.environ.get("SLURM_CONF"), str(conf)
+    files = {"key-file": "key", "socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
+    munge = [f"--{name}={folder}/munge/{file}" for name, file in files.items()]
+    daemons = []
+    try:
+        for command in (
+            ["munged", "-F", "--force", *munge],
+            ["slurmctld", "-D", "-f", str(conf)],
+            ["slurmd", "-D", "-f", str(conf), "-N", host],
+        ):
+            daemons.append(
+                subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+            )
+        until = time.monotonic() + 30
+        while (
+            "idle"
+            not in subprocess.run(["sinfo", "-h", "-o", "%T"], capture_output=True, text=True, check=False).stdout
+        ):
+            if time.monotonic() > until:
+                raise RuntimeError((folder / "slurmctld.log").read_text()[-2000:])
+            time.sleep(0.2)
+        yield conf
+    finally:
+        subprocess.run(["scancel", "--user=root"], capture_output=True, check=False)
+        for daemon in reversed(daemons):
+            daemon.terminate()
+            daemon.wait(timeout=20)
+        os.environ.pop("SLURM_CONF")
+        if before is not None:
+            os.environ["SLURM_CONF"] = before
+
+
+def _ports(number):
+    with_ports = [socket.socket() for _ in range(number)]
+    for one in with_ports:
+        one.bind(("127.0.0.1", 0))
+    found = [one.getsockname()[1] for one in with_ports]
+    for one in with_ports:
+        one.close()
+    return found
