@@ -249,6 +249,7 @@ def _add_run(commands: "argparse._SubParsersAction") -> None:
         "--dry-run", action="store_true", help="write the scripts into the run folder, show them, submit nothing"
     )
     run.set_defaults(command=_run)
+    _add_sweep(commands)
     status = commands.add_parser("status", help="runs that are jobs: where they stand, and what the scheduler says")
     status.add_argument("--all", action="store_true", help="those that are over, too")
     status.set_defaults(command=_status)
@@ -261,6 +262,39 @@ def _add_run(commands: "argparse._SubParsersAction") -> None:
     job.add_argument("run")
     job.add_argument("piece", type=int)
     job.set_defaults(command=_job)
+
+
+def _add_sweep(commands: "argparse._SubParsersAction") -> None:
+    sweep = commands.add_parser("sweep", help="search for good settings: trials are runs, chosen on validation")
+    sweep.add_argument("workload", metavar="WORKLOAD", help='a name, e.g. segmentation, or "package.module:RECORD"')
+    sweep.add_argument(
+        "-f",
+        "--file",
+        metavar="SPACE.yaml",
+        required=True,
+        help="a line a parameter: a list, or {low: 1e-4, high: 1e-2, log: true}",
+    )
+    sweep.add_argument("--trials", type=int, required=True, metavar="N")
+    sweep.add_argument(
+        "--metric", default="val_loss", help="a column of log.csv that begins with val_ (default: val_loss)"
+    )
+    sweep.add_argument("--sampler", default="tpe", help="tpe, grid or random (default: tpe)")
+    sweep.add_argument("--no-prune", action="store_true", help="train every trial to its end")
+    sweep.add_argument("-p", **TEXTS, help="a parameter that all trials share; repeatable")
+    sweep.add_argument("--workers", type=int, default=1, help="trials at a time (default: 1)")
+    sweep.add_argument(
+        "--on", default="local", metavar="SCHEDULER[:KEY=VALUE,...]", help="where workers run, as in geonb run"
+    )
+    sweep.add_argument("--base", metavar="RUN", help="take this run's samples (default: step 1 makes them)")
+    sweep.add_argument("--name", help="of the sweep; one that is there is gone on with")
+    sweep.add_argument("--seed", type=int, default=0)
+    sweep.set_defaults(command=_sweep)
+    worker = commands.add_parser("sweep-worker")  # what a worker's script calls; not listed
+    worker.add_argument("folder")
+    worker.add_argument("number", type=int)
+    worker.add_argument("on")
+    worker.add_argument("walltime", nargs="?")
+    worker.set_defaults(command=_sweep_worker)
 
 
 def _version() -> str:
@@ -324,6 +358,33 @@ def _run_on(planned: Any, asked: tuple[str, dict[int, dict[str, Any]]], options:
         words = planned.run.name.partition("_")[2]
         _show(f"\nThe job goes on. `geonb status` tells of it, `geonb cancel {words}` ends it.")
         raise
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from geonb.batch import schedulers, sweep_report, sweeps
+
+    on, asked = schedulers.check_on(options.on)
+    if options.workers < 1:
+        raise ValueError(f"--workers {options.workers}: a whole number from 1.")
+    texts = dict(_pair(text) for text in options.texts)
+    folder = sweeps.make(
+        options.workload, sweeps.load_space(options.file), trials=options.trials, metric=options.metric, sampler=options.sampler,
+        prune=not options.no_prune, texts=texts, seed=options.seed, name=options.name, base=options.base,
+    )  # fmt: skip
+    code, told = sweeps.finish(folder, options.workers, on, asked)
+    if told:
+        say(told, sys.stderr)
+    _show(sweep_report.trials_of(folder).to_string(index=False))
+    _show(f"Report: {sweep_report.write_report(folder)}")
+    return code
+
+
+def _sweep_worker(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from geonb.batch import sweeps
+
+    return sweeps.work(Path(options.folder), options.number, options.on, options.walltime)
 
 
 def _status(options: argparse.Namespace) -> int:

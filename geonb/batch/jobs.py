@@ -190,7 +190,7 @@ def work(folder: Path, at: int) -> int:
     piece = record["pieces"][at]
     root, before = runs_run.root_of(folder), _progress(run)
     files.say(f"\n{runs_run.now()[:19]} {piece['name']} on {runs_run.this_process()['host']}")
-    with _warned(piece["resources"]) as warning:
+    with warned(piece["resources"]) as warning:
         try:
             _check_gpus(piece["resources"])
             steps = ",".join(map(str, piece["steps"]))
@@ -257,7 +257,7 @@ def _check_gpus(resources: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def _warned(resources: Mapping[str, Any]) -> Iterator[threading.Event]:
+def warned(resources: Mapping[str, Any]) -> Iterator[threading.Event]:
     """Stop this process calmly before its walltime is over, counted from where its script began; says whether that happened."""
     import psutil
 

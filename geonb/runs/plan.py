@@ -60,6 +60,7 @@ def prepare(
     steps: str | None = None,
     resume: bool | str = False,
     file: Path | str | None = None,
+    base: runs_run.Run | None = None,
     root: Path | None = None,
 ) -> Plan:
     """Check a request as a whole and open or make its run folder; see :func:`geonb.runs.runner.run`.
@@ -67,6 +68,7 @@ def prepare(
     Parameters
     ----------
     texts : untyped values of ``-p``
+    base : a run whose samples a new one goes on with, from step 2 on
     """
     root = Path(root or project.project_root()).resolve()
     record = name_workload(workload, root)
@@ -83,7 +85,7 @@ def prepare(
     except ValueError as error:
         raise ValueError(f"{error}" + (f"\n(also read: {file})" if file else "")) from None
 
-    found = _existing(workload, record, chosen, resume, root)
+    found = base or _existing(workload, record, chosen, resume, root)
     if found:
         known = {name for lines in declared.values() for name in lines}
         kept = {k: v for k, v in found.parameters.items() if k in known and k not in parameters.SET_BY_RUNNER}
@@ -95,7 +97,8 @@ def prepare(
         faults = specs.load(record.check)(flat(settled), root)
         refuse("Parameters are not right, nothing was run", faults, mark="  ")
     planned = [Step(name, notebooks[name], declared[name], settled[name]) for name in chosen]
-    if found and not resume and planned[0].number == 2 and _differs(found, planned[0]):
+    if base or (found and not resume and planned[0].number == 2 and _differs(found, planned[0])):
+        assert found is not None
         found = _branch(workload, found, settled, root)  # other settings: another experiment on the same samples
     run = found or runs_run.new_run(workload, flat(settled), root, "stopped")
     if found and not os.access(run.path / "run.json", os.W_OK):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.optim.swa_utils import AveragedModel, update_bn
@@ -163,7 +164,8 @@ def _trainer(training: dict[str, Any], callbacks: list[Callback], folder: Path) 
     return L.Trainer(
         max_epochs=training["epochs"],
         precision="bf16-mixed" if training["precision"] == "bfloat16" else "32-true",
-        plugins=[WholeFiles()],
+        # one process: Lightning would else take a job's Slurm for its own, which it requeues by itself
+        plugins=[WholeFiles(), LightningEnvironment()],
         callbacks=callbacks,
         default_root_dir=folder,
         inference_mode=False,  # a metric that was validated in that mode before the first step cannot go on in training
@@ -321,7 +323,13 @@ def find_lr(
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         _quiet()
         torch.manual_seed(seed)
-        trainer = L.Trainer(max_epochs=steps + 1, limit_val_batches=0, default_root_dir=folder, **SILENT)
+        trainer = L.Trainer(
+            max_epochs=steps + 1,
+            limit_val_batches=0,
+            default_root_dir=folder,
+            plugins=[LightningEnvironment()],
+            **SILENT,
+        )
         loader = task.data_module(store, batch=batch, augment="none", seed=seed).train_dataloader()
         options = {"min_lr": low, "max_lr": high, "num_training": steps, "update_attr": False, "attr_name": "lr"}
         found = Tuner(trainer).lr_find(task, loader, **options)

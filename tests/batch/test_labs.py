@@ -145,7 +145,9 @@ def test_a_notebook_runs_on_a_node_through_a_real_tunnel(project, tmp_path_facto
                 page.goto(f"http://127.0.0.1:{here}/lab/tree/notebooks/03_tiny.ipynb?token={token}")
                 page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=60_000)
                 page.click(".jp-Dialog .jp-mod-accept", timeout=60_000)  # the tiny notebook names no kernel: which?
-                page.wait_for_selector("#jp-main-statusbar :text('Idle')", timeout=60_000)  # before, what is asked for is lost
+                page.wait_for_selector(
+                    "#jp-main-statusbar :text('Idle')", timeout=60_000
+                )  # before, what is asked for is lost
                 page.click(".lm-MenuBar-item:has-text('Run')")
                 page.click(".lm-Menu-item[data-command='runmenu:run-all']")
                 page.wait_for_selector(".jp-OutputArea-output:has-text('tiny latest')", timeout=60_000)

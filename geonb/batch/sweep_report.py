@@ -1,0 +1,152 @@
+"""One page of a sweep: its course, which settings mattered, all trials, and what the best one is worth on the test split."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from geonb.base import files
+from geonb.batch import sweeps
+from geonb.runs import run as runs_run
+from geonb.runs.page import SIMULATED, interval, picture, section, table, whole, write
+
+if TYPE_CHECKING:
+    import optuna
+
+FILE = "report.html"
+
+
+def trials_of(folder: Path) -> pd.DataFrame:
+    """A row a trial, the best first: number, run, state, value, epochs, its settings."""
+    about, root = files.read_json(folder / sweeps.RECORD), folder.parents[2]
+    rows = []
+    for trial in sweeps.study_of(folder).get_trials(deepcopy=False):
+        run = trial.user_attrs.get("run")
+        path = root / "runs" / folder.parent.name / (run or "")
+        epochs = len(sweeps.history(runs_run.Run(path), about["metric"])) if run else 0
+        value = trial.value if trial.state.name == "COMPLETE" else None
+        settled = {
+            "trial": trial.number,
+            "run": run or "",
+            "state": trial.state.name.lower(),
+            about["metric"]: value,
+            "epochs": epochs,
+        }
+        rows.append(settled | trial.params)
+    frame = pd.DataFrame(rows)
+    return (
+        frame.sort_values(about["metric"], ascending=sweeps.lower(about["metric"]), na_position="last")
+        if len(frame)
+        else frame
+    )
+
+
+def best_run(folder: Path) -> runs_run.Run:
+    """The run of the trial that was best on the validation split.
+
+    Raises
+    ------
+    ValueError
+        If no trial was trained to its end.
+    """
+    frame = trials_of(folder)
+    done = frame[frame["state"] == "complete"] if len(frame) else frame
+    if done.empty:
+        raise ValueError(f"No trial of {folder} was trained to its end.")
+    return runs_run.Run(folder.parents[2] / "runs" / folder.parent.name / done["run"].iloc[0])
+
+
+def write_report(folder: Path) -> Path:
+    """Write the page of a sweep, also of one that is not over."""
+    about, study, frame = files.read_json(folder / sweeps.RECORD), sweeps.study_of(folder), trials_of(folder)
+    counts = frame["state"].value_counts() if len(frame) else {}
+    told = ", ".join(f"{number} {state}" for state, number in counts.items())
+    head = f"<h1>Sweep {escape(folder.name)}</h1><p class='question'>{escape(about['workload'])}: {about['trials']} trials wanted; {told}. "
+    head += f"Chosen by {escape(about['metric'])} on the validation split; the test split was looked at once, for the best.</p>"
+    parts = [
+        section("best", "The best", lambda: _best(folder, about)),
+        section(
+            "history",
+            "How it went",
+            lambda: _drawn(study, "plot_optimization_history", "value of each trial", about),
+        ),
+        section("importances", "Which settings mattered", lambda: _importances(study, about)),
+        section(
+            "parallel",
+            "Settings together",
+            lambda: _drawn(study, "plot_parallel_coordinate", "settings of each trial", about),
+        ),
+        section("trials", "All trials", lambda: _trials(frame, about)),
+    ]
+    made = [part for part in parts if part]
+    simulated = SIMULATED if _simulated(folder) else ""
+    contents = [(key, name) for key, name, _ in made]
+    page = whole(
+        f"Sweep {folder.name}", "geonb: sweep", contents, head + simulated + "".join(part for *_, part in made)
+    )
+    return write(folder / FILE, page)
+
+
+def _best(folder: Path, about: dict[str, Any]) -> str:
+    run = best_run(folder)
+    head = run.info.get("headline") or {}
+    said = f"<p><b>{escape(run.name)}</b>, chosen on validation."
+    if head.get("value") is not None:
+        said += f" On the test split, looked at once: {escape(str(head.get('metric', '')))} {escape(interval(head))}."
+    again = f"geonb run {about['workload']} -f {run.path / 'parameters.yaml'}"
+    return f"{said}</p><p>Again with these settings: <code>{escape(again)}</code></p>"
+
+
+def _drawn(study: optuna.Study, name: str, what: str, about: dict[str, Any]) -> str | None:
+    import warnings
+
+    import matplotlib.pyplot as plt
+    import optuna
+
+    if sum(trial.state.name == "COMPLETE" for trial in study.get_trials(deepcopy=False)) < 2:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        axes = getattr(optuna.visualization.matplotlib, name)(study, target_name=about["metric"])
+    figure = axes.figure if hasattr(axes, "figure") else plt.gcf()
+    figure.set_size_inches(9, 4.5)
+    try:
+        return picture(figure, what)
+    finally:
+        plt.close(figure)
+
+
+def _importances(study: optuna.Study, about: dict[str, Any]) -> str | None:
+    drawn = (
+        _drawn(study, "plot_param_importances", "importance of each setting", about)
+        if len(about["space"]) > 1
+        else None
+    )
+    done = sum(trial.state.name == "COMPLETE" for trial in study.get_trials(deepcopy=False))
+    return (
+        drawn
+        and drawn
+        + f"<p class='quiet'>fANOVA over {done} trials (Hutter et al. 2014); with few of them a hint, no more.</p>"
+    )
+
+
+def _trials(frame: pd.DataFrame, about: dict[str, Any]) -> str:
+    shown = frame.drop(columns="run")
+    rows = [[_cell(value) for value in row] for row in shown.itertuples(index=False)]
+    said = f"Best first; {about['metric']}: the best of a trial's epochs. Those given up (pruned) fell behind the median of the others."
+    return table(list(shown.columns), rows, said, lead=0)
+
+
+def _cell(value: Any) -> str:
+    if value is None or value != value:
+        return ""
+    return escape(f"{value:.4g}" if isinstance(value, float) else str(value))
+
+
+def _simulated(folder: Path) -> bool:
+    about = files.read_json(folder / sweeps.RECORD)
+    store = runs_run.Run(folder.parents[2] / "runs" / folder.parent.name / about["base"]).store
+    return bool(store and files.read_json(store / "store.json").get("simulated"))

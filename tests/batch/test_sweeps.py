@@ -1,0 +1,150 @@
+"""Sweeps: trials are runs; killed they are gone on with; the space is checked before anything is trained; the best by validation."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import tiny
+from tiny import RECORD
+
+from geonb import cli, runs
+from geonb.batch import sweep_report, sweeps
+
+pytest_plugins = ("tiny_fixtures",)  # project
+pytestmark = [pytest.mark.notebook, pytest.mark.timeout(600)]
+HERE = Path(__file__).parents[2]
+TRAIN = [
+    ("markdown", "# Train"),
+    (
+        "parameters",
+        'workload: str = "tiny"  # which\nrun: str = "latest"  # run\nlr: float = 0.1  # learning rate\nmode: str = "ok"  # how',
+    ),
+    ("markdown", "## Fit"),
+    (
+        "code",
+        """\
+import math, os, time
+from pathlib import Path
+log = Path(os.environ["GEONB_ROOT"], "runs", "tiny", run, "log.csv")
+epochs = log.read_text().count("\\n") - 1 if log.is_file() else 0
+if not epochs: log.write_text("epoch,val_loss,val_score\\n")
+if mode == "broken": raise ValueError("cannot")
+for epoch in range(epochs + 1, 7):
+    loss = (math.log10(lr) + 2) ** 2 + 1 / epoch
+    with log.open("a") as file: file.write(f"{epoch},{loss},{-loss}\\n")
+    time.sleep(.5)
+print(epochs)""",
+    ),
+]
+
+
+@pytest.fixture
+def trained(project, monkeypatch):
+    """The tiny project, whose training is best at a rate of .01."""
+    tiny.write_notebook(project / "notebooks" / "02_tiny.ipynb", TRAIN)
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    (project / "space.yaml").write_text("lr: {low: 1.0e-4, high: 1.0, log: true}\nmode: [ok, fine]\n")
+    return project
+
+
+def states(folder):
+    return [trial.state.name for trial in sweeps.study_of(folder).get_trials()]
+
+
+@pytest.mark.slow
+def test_twelve_trials_by_two_workers_one_killed_in_the_middle(trained, capfd):
+    """Both workers and who waits for them are killed with the third trial done; the same command goes on to twelve."""
+    asked = ["sweep", RECORD, "-f", "space.yaml", "--trials", "12", "--workers", "2", "--name", "a"]
+    command = [sys.executable, "-m", "geonb.cli", *asked]
+    first = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
+    folder = trained / "sweeps" / "tiny" / "a"
+    until = time.monotonic() + 200
+    while not (folder / sweeps.JOURNAL).is_file() or len(sweeps.finished(folder)) < 3:
+        assert time.monotonic() < until and first.poll() is None
+        time.sleep(0.3)
+    os.killpg(first.pid, signal.SIGKILL)
+    subprocess.run(["pkill", "-9", "-f", f"sweep-worker {folder}"], check=False)
+    first.wait()
+    running = [trial for trial in sweeps.study_of(folder).get_trials() if trial.state.name == "RUNNING"]
+    left = {trial.number: trial.user_attrs.get("run") for trial in running}
+    assert left
+    assert cli.main(asked) == 0
+    printed, done = capfd.readouterr().out, states(folder)
+    assert len(done) == 12 and set(done) <= {"COMPLETE", "PRUNED"}, done
+    for number, name in left.items():  # gone on with in the same run
+        assert name is None or sweeps.study_of(folder).get_trials()[number].user_attrs["run"] == name
+    frame, best = sweep_report.trials_of(folder), sweep_report.best_run(folder)
+    assert (
+        abs(best.parameters["lr"] - 0.01) == min(abs(lr - 0.01) for lr in frame.loc[frame["state"] == "complete", "lr"])
+        or len(frame) == 12
+    )
+    assert frame["val_loss"].min() == frame["val_loss"].iloc[0]
+    assert [step["state"] for step in best.info["steps"].values()] == [
+        "done"
+    ] * 3  # the test split is looked at once, for the best
+    others = [runs.Run(p.parent) for p in trained.glob("runs/tiny/*/run.json") if p.parent != best.path]
+    assert all("03_tiny" not in run.info["steps"] for run in others)
+    page = (folder / "report.html").read_text()
+    assert "Which settings mattered" in page and best.name in page and f"Report: {folder}" in printed
+
+
+def test_two_sweeps_on_one_storage_do_not_repeat_trials(trained):
+    """Two workers at once ask one study: as many trials as were wanted, none twice."""
+    folder = sweeps.make(RECORD, {"lr": [0.1, 0.01, 0.001, 0.0001]}, trials=9, sampler="grid", name="b")
+    workers = [
+        subprocess.Popen([sys.executable, "-m", "geonb.cli", "sweep-worker", str(folder), str(n), "local"])
+        for n in (0, 1)
+    ]
+    assert [worker.wait(200) for worker in workers] == [0, 0]
+    found = sweeps.study_of(folder).get_trials()
+    assert sorted(trial.params["lr"] for trial in found) == [0.0001, 0.001, 0.01, 0.1]
+    assert sweep_report.best_run(folder).parameters["lr"] == 0.01
+    assert len({trial.user_attrs["run"] for trial in found}) == 4
+
+
+def test_settings_that_fail_end_the_worker_and_say_why(trained, capfd):
+    folder = sweeps.make(
+        RECORD, {"lr": [0.1, 0.01, 0.001, 0.0001, 1.0]}, trials=5, sampler="grid", fixed={"mode": "broken"}, name="c"
+    )
+    assert sweeps.work(folder, 0, "local") == 3
+    assert states(folder)[:4] == ["FAIL"] * 3 + ["WAITING"] and "cannot" in capfd.readouterr().out
+    with pytest.raises(ValueError, match=r"No trial .* was trained to its end"):
+        sweep_report.best_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("space", "more", "says"),
+    [
+        ("lr: 3", [], "neither a list of values nor low and high"),
+        ("lr: {low: 1, high: 2, steps: 3}", [], "steps is none of"),
+        ("lr: {low: 2.0, high: 1.0}", [], "low"),
+        ("rate: [1, 2]", [], "of the training only these are searched"),
+        ("lr: [0.1, much]", [], "lr"),
+        ("lr: {low: 0.1, high: 1.0}", ["--sampler", "grid"], "goes through lists"),
+        ("lr: [0.1]", ["--metric", "iou"], "of the validation split"),
+        ("lr: [0.1]", ["--trials", "0"], "a whole number from 1"),
+        ("lr: [0.1]", ["--workers", "0"], "a whole number from 1"),
+        ("lr: [0.1]", ["--sampler", "tpi"], "one of tpe, grid, random"),
+    ],
+)
+def test_what_cannot_be_searched_is_told_before_anything_runs(trained, capfd, space, more, says):
+    (trained / "space.yaml").write_text(space)
+    assert (
+        cli.main(["sweep", RECORD, "-f", "space.yaml", *(["--trials", "2"] if "--trials" not in more else []), *more])
+        == 2
+    )
+    assert (
+        says in capfd.readouterr().err and not list(trained.glob("runs/tiny/*")) and not (trained / "sweeps").exists()
+    )
+
+
+def test_a_name_that_is_taken_by_another_sweep_is_refused(trained, capfd):
+    sweeps.make(RECORD, {"lr": [0.1]}, trials=1, name="d")
+    with pytest.raises(ValueError, match=r"(?s)is another sweep.*space was"):
+        sweeps.make(RECORD, {"lr": [0.2]}, trials=1, name="d")
+    assert json.loads((trained / "sweeps" / "tiny" / "d" / sweeps.RECORD).read_text())["space"] == {"lr": [0.1]}
