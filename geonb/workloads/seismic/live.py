@@ -4,15 +4,16 @@ What a window shows is a function of the samples in it alone, not of how they ca
 much before it as its filter remembers, and a block is prepared again if a late packet changes it. So a bulletin is the same after a
 dropped connection, late packets, or a restart, wherever the data are.
 
-The folder that is written: ``steps.csv``, a row a window and array (or station), of rows of one window the last counts; ``bulletin.csv``,
-``bulletin.xml``, see :mod:`geonb.workloads.seismic.bulletin`; ``events``, the window of each; ``live.json``, whose model and which settings
-it is made with; ``told.log``.
+The folder that is written: ``steps``, a CSV a UTC day with a row a window and array (or station), of rows of one window the last counts;
+``bulletin.csv``, ``bulletin.xml``, ``settled.json``, see :mod:`geonb.workloads.seismic.bulletin`; ``events``, the window of each;
+``live.json``, whose model and which settings it is made with; ``told.log``. What is a day old is settled: it is told for good, and who
+goes on reads no more than what came since.
 """
 
 from __future__ import annotations
 
 import json
-import os
+import math
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,7 +26,7 @@ import numpy as np
 from geonb.base import files
 from geonb.base.conventions import refuse
 from geonb.base.specs import Option, check_options
-from geonb.waveforms import archives, arrays, preparation, streams
+from geonb.waveforms import archives, arrays, bulletins, journal, preparation, streams
 from geonb.waveforms import beams as beaming
 from geonb.waveforms.blocks import Blocks, run_in_s
 from geonb.waveforms.preparation import scale, utc
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
 
 BATCH = 16  # windows that go through the network together, when data come faster than time
 WAIT_S = 0.5  # that a window waits for others, at most
-TOLD_S = 3600.0  # before the same is told again
+TOLD_S = 3600.0  # before the same is told again, or more is settled
+LATE_S = 86_400.0  # that something may come late
 MIN_VALID = 0.8  # of a window's samples, as in the store
 P_NEAR_S = 10.0  # P is so near to where windows have it: that far training shifts them
 HOW = {
@@ -52,6 +54,7 @@ HOW = {
         "apart_s": Option(120.0, float, above=0, help="that two events of a stretch are apart at least [s]: sooner comes its own S"),
         "together_s": Option(60.0, float, 0, help="onsets at several stations so near to each other are one event's [s]"),
         "stations": Option(1, int, 1, help="that must have seen an event"),
+        "longest_s": Option(1800.0, float, 600, help="that an event can last [s]; of what goes on more is told where power rises again"),
     }
 }  # fmt: skip
 
@@ -131,7 +134,7 @@ class Station:
         return np.nan_to_num(np.stack(out))
 
     def row(self, k: int, told: np.ndarray | None, valid: float) -> tuple[float, ...]:
-        """What is said of window k, and what its last block is like: STEP_COLUMNS of the bulletin from `event` on."""
+        """What is said of window k, and what its last block is like: STEP_COLUMNS of the bulletin."""
         event, explosion = (np.nan, np.nan) if told is None else (float(told[0]), float(told[1]))
         block = self.blocks[k - 1]
         return (event, explosion, valid, *((np.nan,) * 5 if block is None else map(float, block[2:])))
@@ -175,27 +178,23 @@ class Watch:
         self.again: dict[str, set[int]] = {}  # windows that something changed since
         self.kept: dict[str, int] = {}  # last window that was told before this began
         self.said: dict[str, float] = {}
-        self.windows, self.waiting, self.published, self.sending = 0, 0.0, "", 0
+        self.windows, self.waiting, self.sending = 0, 0.0, 0
+        self.steps, self.book = folder / "steps", bulletins.Book(folder, bulletin.COLUMNS)
 
     def resume(self) -> float | None:
         """Read what was told before; since when the source should give what it has (s since 1970), None: from now on."""
-        path = self.folder / "steps.csv"
-        if not path.exists():
-            with files.whole_file(path) as partial:
-                partial.write_text(",".join(bulletin.STEP_COLUMNS) + "\n")
-            return None
-        whole = path.read_bytes()
-        if not whole.endswith(b"\n"):  # it was killed while it wrote
-            os.truncate(path, whole.rfind(b"\n") + 1)
-        for name, rows in bulletin.read_steps(path).items():
+        journal.mend(self.steps)
+        first = min([self.book.until / self.step_s, *self.book.floors.values()])
+        begin = first - bulletin.Track("", self.frame, self.settings).memory
+        for name, rows in journal.read(self.steps, bulletin.STEP_COLUMNS, begin * self.step_s).items():
             self._track(name).rows = rows
             self.kept[name] = max(rows)
             self.done[name] = max(rows) - self.frame.span  # what was late then is looked at again
         if not self.done:
             return None
         self._publish()
-        # of a station that was silent for longer than a day the newest windows are looked at as of one that begins
-        first = max(min(self.done.values()), max(self.done.values()) - round(86_400 / self.step_s))
+        # of a station that was silent for longer than that the newest windows are looked at as of one that begins
+        first = max(min(self.done.values()), max(self.done.values()) - round(LATE_S / self.step_s))
         return (first - self.frame.span) * self.step_s - self.run_in_s
 
     def take(self, item: Any) -> None:
@@ -253,7 +252,11 @@ class Watch:
         return beaming.local_km(latitude, longitude)
 
     def _track(self, name: str) -> bulletin.Track:
-        return self.tracks.setdefault(name, bulletin.Track(name, self.frame, self.settings))
+        if name not in self.tracks:
+            self.tracks[name] = track = bulletin.Track(name, self.frame, self.settings)
+            if math.isfinite(self.book.until):
+                track.floor = self.book.floors.get(name, int(self.book.until // self.step_s))
+        return self.tracks[name]
 
     def due(self, everything: bool = False) -> dict[str, list[int]]:
         """Windows of each station that can be looked at: their data are there, or were waited for, or changed."""
@@ -266,6 +269,10 @@ class Watch:
             if name not in self.done:
                 first = min(begin for begin, _ in spans) // self.step_ns
                 self.done[name] = min(first + int(MIN_VALID * self.frame.span) - 1, last)
+                if first * self.step_s < self.book.until:
+                    self.say(
+                        f"{name}: it begins to send of {utc(first * self.step_ns)}, of which no event is told any more"
+                    )
             held = last - round(self.ring.length_s / self.step_s)
             whole = self._whole(name)
             steps = {k for k in self.again.get(name, ()) if k >= whole} | set(
@@ -294,9 +301,8 @@ class Watch:
             if not window and k <= self.kept.get(name, k - 1) and k in rows:
                 continue  # the source no longer has what was seen then
             rows[k] = row
-            lines += [bulletin.step_line(name, k, self.step_s, row)] if window or np.isfinite(row[3]) else []
-        with (self.folder / "steps.csv").open("a") as file:
-            file.write("".join(lines))
+            lines += [(name, k, row)] if window or np.isfinite(row[3]) else []
+        journal.add(self.steps, bulletin.STEP_COLUMNS, self.step_s, lines)
         for name, steps in due.items():
             self.done[name] = max(self.done[name], steps[-1])
             whole = self._whole(name)
@@ -310,16 +316,32 @@ class Watch:
         self._tell()
 
     def _publish(self) -> None:
-        table = bulletin.events_of(self.tracks.values(), self.settings)
-        seen = table.attrs.pop("seen")
-        if (key := files.key_of([len(table), *table.tail(200).astype(str).to_numpy().tolist()])) != self.published:
-            bulletin.write(table, self.folder, self.card, seen)
-            self.published = key
+        table = bulletin.events_of(self.tracks.values(), self.settings, self.book.until)
+        seen, begins = table.attrs.pop("seen"), table.attrs.pop("begins")
+        new, gone = self.book.write(table, [bulletin.said_of(row, self.card) for row in table.itertuples()], seen)
+        for path in (path for name in gone for path in (self.folder / "events").glob(f"{name}.*")):
+            path.unlink()  # its onset is another now, and with it its name
+        if new:
             self._keep(table, seen)
+        for event in table[table["event_id"].isin(new) & table["remark"].str.contains("went on")].itertuples():
+            self.say(f"{event.stations}: {event.event_id} {event.remark}; more is told where power rises again")
+        self._settle(seen, begins)
+
+    def _settle(self, seen: Mapping[str, list[bulletin.Seen]], begins: Sequence[float]) -> None:
+        """Keep as events what no window can change any more, and of events what nothing can that is a day late."""
+        now, late = max(self.done.values(), default=0), round(LATE_S / self.step_s)
         for name, track in self.tracks.items():
-            if name in self.done and name in self.stations:  # a day for what comes late
-                newest = max(self._newest(name), self.done[name] - round(86_400 / self.step_s))
-                track.settle(min(self.done[name], newest) - 3 * self.frame.span)
+            sent = min(self.done[name], self._newest(name)) if name in self.stations and name in self.done else 0
+            if name not in self.stations:
+                # nothing came of it until then
+                track.rows.setdefault(now - late, (np.nan,) * len(bulletin.STEP_COLUMNS))
+            track.settle(max(sent, now - late) - 3 * self.frame.span)
+        floor = min((track.floor for track in self.tracks.values()), default=0)
+        until = (floor - self.frame.span) * self.step_s - LATE_S
+        if floor > 0 and until >= self.book.until + TOLD_S:
+            until = next((t for t in begins if t + self.settings.together_s >= until), until)
+            floors = {name: track.forget(until) for name, track in self.tracks.items()}
+            self.book.settle(until, floors, [name for name, group in seen.items() if group[0].time < until])
 
     def _newest(self, name: str) -> int:
         """The last window of which a station has sent something."""
@@ -334,7 +356,7 @@ class Watch:
         for event in table[table["status"] == "final"].itertuples():
             path = self.folder / "events" / f"{event.event_id}.npz"
             first = seen[event.event_id][0]
-            k = int(first.onset // self.step_s) + self.frame.span - self.frame.before
+            k = int(first.time // self.step_s) + self.frame.span - self.frame.before
             station = self.stations.get(first.station)
             if path.exists() or station is None or (k - self.frame.span) * self.step_ns < self._oldest(first.station):
                 continue
@@ -443,7 +465,11 @@ def watch(
         _same(folder, watcher, run)
         resumed = watcher.resume()
         if resumed is not None:
-            begin = max(utc(begin), utc(resumed * 1e9)) if begin else utc(resumed * 1e9)
+            since, asked = utc(resumed * 1e9), begin
+            begin = max(utc(begin), since) if begin else since
+            if asked and utc(asked) < since:
+                told(f"begin = {asked}: {folder} was watched before and goes on from {since:%Y-%m-%dT%H:%M:%S}; what is before that is not "
+                     "looked at again. Give another folder (--out) to watch it")  # fmt: skip
         told(f"{origin}, {len(wanted)} channels, into {folder}{' which is gone on with' if resumed else ''}")
         try:
             for item in origin.packets(wanted, begin, until, stop):
@@ -496,6 +522,7 @@ def _same(folder: Path, watcher: Watch, run: RunFolder) -> None:
     path = folder / "live.json"
     if path.exists():
         there = files.read_json(path)
+        there["settings"] = vars(bulletin.Settings()) | there.get("settings", {})  # made before there were all of them
         other = [
             f"{name} was {there.get(name)!r} and is {mine[name]!r}" for name in mine if there.get(name) != mine[name]
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ import pandas as pd
 
 from geonb.base.files import whole_file
 from geonb.plots.style import COASTS_NOTE, finish, styled
+from geonb.waveforms import journal
 from geonb.workloads.seismic import bulletin
 from geonb.workloads.seismic.figures import MARKS, map_about, points
 from geonb.workloads.seismic.metrics import KINDS, joint
@@ -24,10 +26,10 @@ if TYPE_CHECKING:
 RAY_KM = 1000.0  # how far the map follows a back-azimuth: the distance is not known
 
 
-def probabilities(folder: Path) -> pd.DataFrame:
-    """What each window said: DataFrame with station, time (UTC, of its end) and the probability of each kind."""
+def probabilities(folder: Path, begin_s: float = -math.inf, end_s: float = math.inf) -> pd.DataFrame:
+    """What each window said on the days from begin to end (s since 1970): DataFrame with station, step and the probability of each kind."""
     parts = []
-    for station, rows in bulletin.read_steps(Path(folder) / "steps.csv").items():
+    for station, rows in journal.read(Path(folder) / "steps", bulletin.STEP_COLUMNS, begin_s, end_s).items():
         told = joint(np.array([row[:2] for row in rows.values()]).reshape(-1, 2))
         parts.append(pd.DataFrame(told, columns=list(KINDS)).assign(station=station, step=list(rows)))
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*KINDS, "station", "step"])
@@ -37,7 +39,8 @@ def probabilities(folder: Path) -> pd.DataFrame:
 @styled
 def told_over_time(folder: Path, facts: Mapping[str, Any], minutes: float | None = None, most: int = 6) -> Figure:
     """Probability of an event and of an explosion by window, an axis a station, with the bulletin's events; the newest `minutes` of it."""
-    told, table, step_s = probabilities(folder), bulletin.read(folder), float(facts["step_s"])
+    begin = journal.newest_s(Path(folder) / "steps") - 60 * minutes if minutes else -math.inf
+    told, table, step_s = probabilities(folder, begin), bulletin.read(folder), float(facts["step_s"])
     told["time"] = pd.to_datetime(told["step"] * step_s, unit="s")
     if minutes and len(told):
         told = told[told["time"] >= told["time"].max() - pd.Timedelta(minutes, "min")]
@@ -70,16 +73,22 @@ def kept(folder: Path) -> list[str]:
 
 
 def _window(folder: Path, event_id: str) -> tuple[np.ndarray, np.ndarray, pd.DataFrame, Any]:
-    """Traces (channel, time), seconds since the onset, what the station's windows said about then, and the row of the bulletin."""
+    """Traces (channel, time), seconds since P (or its detection), what the station's windows said then, and the row of the bulletin."""
     row = bulletin.read(folder).set_index("event_id").loc[event_id]
     with np.load(Path(folder) / "events" / f"{event_id}.npz") as file:
         values, begin, rate = file["values"], float(file["begin"]), float(file["rate_hz"])
         station, step_s = str(file["station"]), float(file["step_s"])
-    told, onset = probabilities(folder), row["onset"].timestamp()
+    zero = (row["detected"] if pd.isna(row["onset"]) else row["onset"]).timestamp()
+    told = probabilities(folder, begin, begin + 3600)
     told = told[told["station"] == station]
-    told = told.assign(after=told["step"] * step_s - onset)
-    seconds = begin - onset + np.arange(values.shape[1]) / rate
+    told = told.assign(after=told["step"] * step_s - zero)
+    seconds = begin - zero + np.arange(values.shape[1]) / rate
     return values, seconds, told[(told["after"] >= seconds[0]) & (told["after"] <= seconds[-1] + 60)], row
+
+
+def _when(row: Any) -> str:
+    known = pd.notna(row["onset"])
+    return f"{'P' if known else 'the end of the first window that says event'}, {row['onset' if known else 'detected']:%Y-%m-%d %H:%M:%S}"
 
 
 def _drawn(folder: Path, event_id: str, channels: list[str]) -> tuple[Figure, Any, np.ndarray]:
@@ -101,7 +110,7 @@ def _drawn(folder: Path, event_id: str, channels: list[str]) -> tuple[Figure, An
     axes[-1].set(
         ylim=(0, 1),
         ylabel="probability",
-        xlabel=f"s after P, {row['onset']:%Y-%m-%d %H:%M:%S} UTC (windows: where they end)",
+        xlabel=f"s after {_when(row)} UTC (windows: where they end)",
     )
     axes[-1].legend(loc="upper left", fontsize=8, ncols=3)
     likely = row[f"p_{row['kind']}"]

@@ -1,5 +1,8 @@
 """A stream is watched: windows as the store's, one bulletin however the packets come, restarts, faults."""
 
+import json
+from types import SimpleNamespace
+
 import numpy as np
 import obspy
 import pandas as pd
@@ -7,7 +10,7 @@ import pytest
 import torch
 from waveforms.seedlink_server import SeedLinkServer
 
-from geonb.waveforms import archives, blocks, streams
+from geonb.waveforms import archives, blocks, bulletins, journal, streams
 from geonb.waveforms.features import triggers
 from geonb.workloads.seismic import bulletin, dataset, examples, live
 
@@ -166,7 +169,7 @@ def test_killed_and_started_again_it_tells_the_same(after, array, inventory, cle
     cut = clean["onset"].iloc[int(after * len(clean))] + pd.Timedelta(40, "s")  # in the middle of an event
     source = f"replay:{array}/waveforms@max"
     watched(tmp_path / "out", inventory, source, until=min(cut, index["end"].max()), end=False)
-    with (tmp_path / "out" / "steps.csv").open("a") as file:
+    with max((tmp_path / "out" / "steps").glob("*.csv")).open("a") as file:
         file.write("SI,3159")  # what a kill leaves of a line
     alike(watched(tmp_path / "out", inventory, source)[0], clean)
 
@@ -268,6 +271,208 @@ def test_what_was_watched_with_other_settings_is_not_mixed(inventory, tmp_path):
         live._same(tmp_path, live.Watch(Energy(), tmp_path, inventory, settings=bulletin.Settings(threshold=0.7)), Run)
     with live._only_one(tmp_path), pytest.raises(ValueError, match="another geonb live"), live._only_one(tmp_path):
         pass
+
+
+FIRST = 2880 * 19_783  # 2024-03-01, in steps of 30 s
+
+
+def days(seed, n=2880 * 4):
+    """Four days of what is said of two stations: events, S, holes, a detector that sticks; the second sends nothing for 30 hours."""
+    rng, rows = np.random.default_rng(seed), {}
+    for name in ("AR", "BR"):
+        event, power = np.full(n, 0.1), rng.uniform(0.8, 1.2, n)
+        for at in np.sort(rng.choice(np.arange(20, n - 20), 60, replace=False)):
+            event[at : at + rng.integers(2, 12)] = 0.9
+            power[at : at + 4] += rng.choice([0.1, 3, 30]) * np.array([1, 0.5, 0.9, 0.2])
+        event[3000:3400] = 0.9
+        event[rng.choice(n, 40, replace=False)] = np.nan
+        said = np.stack([event, rng.uniform(0, 1, n), np.ones(n), power, rng.uniform(0, 1, n), np.full(n, 45.0), np.full(n, 0.15),
+                         rng.uniform(0, 30, n)], -1)  # fmt: skip
+        there = np.ones(n, bool) if name == "AR" else (np.arange(n) < 5000) | (np.arange(n) >= 8600)
+        # to the figures that are written
+        rows[name] = {FIRST + k: tuple(float(f"{v:.7g}") for v in said[k]) for k in np.flatnonzero(there).tolist()}
+    return rows
+
+
+class Told:
+    """Stands for a station whose windows are told already."""
+
+    def __init__(self, name, rows, newest, window=None):
+        self.rows, self.window = rows, lambda k: window
+        self.blocks = SimpleNamespace(sensors=[name], notes=[], need=lambda b: None, forget_before=lambda t: None)
+        self.newest = newest
+
+    def row(self, k, told, valid):
+        return self.rows.get(k, (np.nan,) * 8)
+
+
+def watching(folder, rows, newest):
+    folder.mkdir(exist_ok=True)
+    watcher = live.Watch(
+        Energy(), folder, None, step_s=30.0, told=lambda text: None, settings=bulletin.Settings(together_s=120)
+    )
+    watcher.ring.spans = lambda sensors: [(0, (newest[sensors[0]] + 1) * watcher.step_ns)]
+    watcher.resume()
+    return watcher
+
+
+def look(watcher, rows, newest, until, each=120):
+    """All windows up to one; a station is there once it has sent something since the watch began."""
+    begin = min(watcher.done.values(), default=FIRST - 1)
+    for last in range(begin + each, until, each):
+        for name in rows:
+            newest[name] = max((k for k in range(last - each, last + 1) if k in rows[name]), default=newest[name])
+            if name not in watcher.stations and newest[name] > last - each:
+                watcher.stations[name] = Told(name, rows[name], newest)
+                watcher._track(name)
+                watcher.done.setdefault(name, last - each)
+        due = {name: list(range(watcher.done[name] + 1, last + 1)) for name in watcher.stations}
+        watcher.look({name: steps for name, steps in due.items() if steps})
+
+
+def whole(rows):
+    """The bulletin if nothing is ever settled, or forgotten."""
+    settings = bulletin.Settings(together_s=120)
+    tracks = []
+    for name, mine in rows.items():
+        tracks.append(bulletin.Track(name, bulletin.Frame(30.0, 2, 0), settings))
+        tracks[-1].rows = mine
+    return bulletin.events_of(tracks, settings).astype({"windows": float})
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_days_later_killed_often_it_tells_what_it_would_have_told_at_once(seed, tmp_path):
+    rows, rng = days(seed), np.random.default_rng(seed)
+    until = FIRST + 2880 * 4 - 130
+    newest = dict.fromkeys(rows, FIRST - 1)
+    for stop in sorted([*rng.integers(FIRST, until, 7).tolist(), FIRST + 6000, FIRST + 8000, until]):
+        watcher = watching(tmp_path, rows, newest)
+        needed = min([watcher.book.until / 30, *watcher.book.floors.values()]) - 20
+        assert needed == -np.inf or max(watcher.done.values(), default=FIRST) - needed < 2.5 * 2880
+        look(watcher, rows, newest, max(stop, min(watcher.done.values(), default=FIRST)))
+        for path in sorted((tmp_path / "steps").glob("*.csv"))[:-4]:  # nobody needs what was long ago
+            path.unlink()
+    right = whole(
+        {name: {k: row for k, row in mine.items() if k <= max(newest.values())} for name, mine in rows.items()}
+    )
+    assert right["onset"].isna().any() and right["remark"].str.contains("went on").any() and len(right) > 50
+    alike(bulletin.read(tmp_path), right)
+    catalog = obspy.read_events(str(tmp_path / "bulletin.xml"))
+    assert [event.resource_id.id.split("/")[-1] for event in catalog] == right["event_id"].tolist()
+    settled = json.loads((tmp_path / "settled.json").read_text())
+    assert settled["bulletin.csv"] > 0.4 * (tmp_path / "bulletin.csv").stat().st_size
+
+
+def test_a_folder_of_an_older_version_is_gone_on_with(tmp_path):
+    rows = days(3, 5300)
+    newest = dict.fromkeys(rows, FIRST - 1)
+    look(watching(tmp_path, rows, newest), rows, newest, FIRST + 5200)
+    right = bulletin.read(tmp_path)
+    files = sorted((tmp_path / "steps").glob("*.csv"))
+    lines = [line for path in files for line in path.read_text().splitlines()[1:]]
+    (tmp_path / "steps.csv").write_text("\n".join([files[0].read_text().splitlines()[0], *lines, "AR,12"]))
+    for path in [*files, tmp_path / "settled.json"]:
+        path.unlink()
+    old = right.drop(columns=["detected", "majority", "remark"]).assign(
+        onset=right["onset"].dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    )
+    old.to_csv(tmp_path / "bulletin.csv", index=False)
+    assert bulletin.read(tmp_path)["onset"].equals(right["onset"])
+    assert journal.read(tmp_path / "steps", bulletin.STEP_COLUMNS).keys() == rows.keys()
+    watcher = watching(tmp_path, rows, newest)
+    alike(bulletin.read(tmp_path), right)
+    look(watcher, rows, newest, FIRST + 5280)
+    assert {*bulletin.read(tmp_path)["event_id"]} >= {*right[right["status"] == "final"]["event_id"]}
+
+
+def test_the_window_of_an_event_whose_onset_moves_goes_with_its_name(tmp_path):
+    rows = {
+        "AR": {
+            FIRST + k: (0.9 if 50 <= k < 53 else 0.1, 0.2, 1.0, 40.0 if k == 52 else 1.0, 0.5, 45.0, 0.15, 1.0)
+            for k in range(100)
+        }
+    }
+    newest = dict.fromkeys(rows, FIRST - 1)
+    watcher = watching(tmp_path, rows, newest)
+    watcher.stations["AR"] = Told("AR", rows["AR"], newest, (np.ones((3, 2400)), 1.0))
+    watcher._track("AR")
+    watcher.done["AR"] = FIRST - 1
+    newest["AR"] = FIRST + 55
+    watcher.look({"AR": list(range(FIRST, FIRST + 56))})
+    (first,) = (tmp_path / "events").glob("*.npz")
+    first.with_suffix(".gif").touch()
+    rows["AR"][FIRST + 51] = (*rows["AR"][FIRST + 51][:3], 40.0, *rows["AR"][FIRST + 51][4:])  # what came late
+    watcher.look({"AR": [FIRST + 51]})
+    assert [path.name for path in (tmp_path / "events").iterdir()] == [
+        f"{bulletin.read(tmp_path)['event_id'].iloc[0]}.npz"
+    ]
+    assert not first.exists()
+    again = live.Watch(Energy(), tmp_path, None, step_s=30.0, told=lambda text: None)
+    rows["AR"][FIRST + 50] = (*rows["AR"][FIRST + 50][:3], 40.0, *rows["AR"][FIRST + 50][4:])
+    journal.add(tmp_path / "steps", bulletin.STEP_COLUMNS, 30.0, [("AR", FIRST + 50, rows["AR"][FIRST + 50])])
+    again.resume()
+    assert not list((tmp_path / "events").iterdir())
+
+
+def test_a_change_costs_the_same_whatever_was_told_long_ago(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        bulletins, "quakeml", lambda *given, right=bulletins.quakeml: made.append(given[0]) or right(*given)
+    )
+    rows = days(4)
+    newest = dict.fromkeys(rows, FIRST - 1)
+    watcher = watching(tmp_path, rows, newest)
+    look(watcher, rows, newest, FIRST + 2880 * 4 - 300)
+    table, before = bulletin.read(tmp_path), len(made)
+    late = table[table["detected"] > table["detected"].max() - pd.Timedelta(2, "D")]
+    assert len(watcher.book.told) <= len(late) < len(table) - 20
+    look(watcher, rows, newest, FIRST + 2880 * 4 - 10, each=20)
+    assert len(made) - before <= 20
+
+
+def test_a_station_that_sends_of_what_is_told_for_good_is_said_to(array, inventory, tmp_path):
+    stream = obspy.read(str(sorted((array / "waveforms").glob("*.mseed"))[0])).select(channel="*Z")[:1]
+    told = []
+    watcher = live.Watch(Energy(beams=False), tmp_path, inventory, told=told.append)
+    watcher.book.until = stream[0].stats.endtime.timestamp + 3600
+    assert fed(watcher, stream, lambda i, s: i).empty
+    assert any("no event is told any more" in text for text in told)
+
+
+def test_an_event_that_went_on_is_told_once(tmp_path):
+    rows = {
+        "AR": {
+            FIRST + k: (0.9 if k >= 50 else 0.1, 0.2, 1.0, 40.0 if k == 52 else 1.0, 0.5, 45.0, 0.15, 1.0)
+            for k in range(400)
+        }
+    }
+    newest, told = dict.fromkeys(rows, FIRST - 1), []
+    watcher = watching(tmp_path, rows, newest)
+    watcher.told = told.append
+    look(watcher, rows, newest, FIRST + 390, each=5)
+    assert len(told) == 1 and "went on for more than 1800 s" in told[0]
+    assert len(bulletin.read(tmp_path)) == 1
+
+
+def test_what_lies_before_what_was_watched_is_not_passed_over_in_silence(array, tmp_path, monkeypatch):
+    index = archives.index_files(str(array / "waveforms"))
+    begin = index["start"].min()
+    monkeypatch.setattr("geonb.training.task.load_model", lambda checkpoints: Energy())
+    monkeypatch.setattr(
+        "geonb.store.store.open_store", lambda path: SimpleNamespace(meta={"stations": [str(array / "stations.xml")]})
+    )
+    run = SimpleNamespace(checkpoints=tmp_path, store=tmp_path, path=tmp_path, name="a_run")
+
+    def watch(first, last):
+        told = []
+        times = {"begin": str(begin + pd.Timedelta(first, "s")), "until": str(begin + pd.Timedelta(last, "s"))}
+        live.watch(run, f"replay:{array}/waveforms@max", tmp_path / "live", told=told.append, **times)
+        return [text for text in told if "not looked at again" in text]
+
+    assert not watch(100, 200)
+    (said,) = watch(0, 240)
+    assert "begin = " in said and "--out" in said and str(begin.date()) in said
+    assert not watch(235, 250)
 
 
 def test_a_step_must_hold_whole_samples(tmp_path):
