@@ -374,7 +374,7 @@ def _sweep(options: argparse.Namespace) -> int:
     code, told = sweeps.finish(folder, options.workers, on, asked)
     if told:
         say(told, sys.stderr)
-    _show(sweep_report.trials_of(folder).to_string(index=False))
+    _show(sweeps.trials_of(folder).to_string(index=False))
     _show(f"Report: {sweep_report.write_report(folder)}")
     return code
 

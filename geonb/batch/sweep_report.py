@@ -6,8 +6,6 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from geonb.base import files
 from geonb.batch import sweeps
 from geonb.runs import run as runs_run
@@ -15,53 +13,14 @@ from geonb.runs.page import SIMULATED, interval, picture, section, table, whole,
 
 if TYPE_CHECKING:
     import optuna
+    import pandas as pd
 
 FILE = "report.html"
 
 
-def trials_of(folder: Path) -> pd.DataFrame:
-    """A row a trial, the best first: number, run, state, value, epochs, its settings."""
-    about, root = files.read_json(folder / sweeps.RECORD), folder.parents[2]
-    rows = []
-    for trial in sweeps.study_of(folder).get_trials(deepcopy=False):
-        run = trial.user_attrs.get("run")
-        path = root / "runs" / folder.parent.name / (run or "")
-        epochs = len(sweeps.history(runs_run.Run(path), about["metric"])) if run else 0
-        value = trial.value if trial.state.name == "COMPLETE" else None
-        settled = {
-            "trial": trial.number,
-            "run": run or "",
-            "state": trial.state.name.lower(),
-            about["metric"]: value,
-            "epochs": epochs,
-        }
-        rows.append(settled | trial.params)
-    frame = pd.DataFrame(rows)
-    return (
-        frame.sort_values(about["metric"], ascending=sweeps.lower(about["metric"]), na_position="last")
-        if len(frame)
-        else frame
-    )
-
-
-def best_run(folder: Path) -> runs_run.Run:
-    """The run of the trial that was best on the validation split.
-
-    Raises
-    ------
-    ValueError
-        If no trial was trained to its end.
-    """
-    frame = trials_of(folder)
-    done = frame[frame["state"] == "complete"] if len(frame) else frame
-    if done.empty:
-        raise ValueError(f"No trial of {folder} was trained to its end.")
-    return runs_run.Run(folder.parents[2] / "runs" / folder.parent.name / done["run"].iloc[0])
-
-
 def write_report(folder: Path) -> Path:
     """Write the page of a sweep, also of one that is not over."""
-    about, study, frame = files.read_json(folder / sweeps.RECORD), sweeps.study_of(folder), trials_of(folder)
+    about, study, frame = files.read_json(folder / sweeps.RECORD), sweeps.study_of(folder), sweeps.trials_of(folder)
     counts = frame["state"].value_counts() if len(frame) else {}
     told = ", ".join(f"{number} {state}" for state, number in counts.items())
     head = f"<h1>Sweep {escape(folder.name)}</h1><p class='question'>{escape(about['workload'])}: {about['trials']} trials wanted; {told}. "
@@ -91,7 +50,7 @@ def write_report(folder: Path) -> Path:
 
 
 def _best(folder: Path, about: dict[str, Any]) -> str:
-    run = best_run(folder)
+    run = sweeps.best_run(folder)
     head = run.info.get("headline") or {}
     said = f"<p><b>{escape(run.name)}</b>, chosen on validation."
     if head.get("value") is not None:

@@ -33,6 +33,7 @@ from geonb.runs import runner
 
 if TYPE_CHECKING:
     import optuna
+    import pandas as pd
 
     from geonb.registry import Workload
 
@@ -462,15 +463,55 @@ def finished(folder: Path) -> list[optuna.trial.FrozenTrial]:
     return study_of(folder).get_trials(deepcopy=False, states=(states.COMPLETE, states.PRUNED))
 
 
+def trials_of(folder: Path) -> pd.DataFrame:
+    """A row a trial, the best first: number, run, state, value, epochs, its settings."""
+    import pandas as pd
+
+    about, root = files.read_json(folder / RECORD), folder.parents[2]
+    rows = []
+    for trial in study_of(folder).get_trials(deepcopy=False):
+        run = trial.user_attrs.get("run")
+        path = root / "runs" / folder.parent.name / (run or "")
+        epochs = len(history(runs_run.Run(path), about["metric"])) if run else 0
+        value = trial.value if trial.state.name == "COMPLETE" else None
+        settled = {
+            "trial": trial.number,
+            "run": run or "",
+            "state": trial.state.name.lower(),
+            about["metric"]: value,
+            "epochs": epochs,
+        }
+        rows.append(settled | trial.params)
+    frame = pd.DataFrame(rows)
+    return (
+        frame.sort_values(about["metric"], ascending=lower(about["metric"]), na_position="last")
+        if len(frame)
+        else frame
+    )
+
+
+def best_run(folder: Path) -> runs_run.Run:
+    """The run of the trial that was best on the validation split.
+
+    Raises
+    ------
+    ValueError
+        If no trial was trained to its end.
+    """
+    frame = trials_of(folder)
+    done = frame[frame["state"] == "complete"] if len(frame) else frame
+    if done.empty:
+        raise ValueError(f"No trial of {folder} was trained to its end.")
+    return runs_run.Run(folder.parents[2] / "runs" / folder.parent.name / done["run"].iloc[0])
+
+
 def finish(folder: Path, workers: int, on: str, asked: Mapping[str, Any]) -> tuple[int, str]:
     """Run a sweep's trials, then all steps of the best one: (exit code, what is to be said)."""
-    from geonb.batch import sweep_report
-
     if len(finished(folder)) < files.read_json(folder / RECORD)["trials"]:
         try:
             run_workers(folder, workers, on, asked)
         except RuntimeError as error:
             return 3, str(error)
-    best, about = sweep_report.best_run(folder), files.read_json(folder / RECORD)
+    best, about = best_run(folder), files.read_json(folder / RECORD)
     plan = runs_plan.prepare(about["workload"], resume=best.name, root=folder.parents[2])
     return runner.run_steps(plan)

@@ -13,7 +13,7 @@ import tiny
 from tiny import RECORD
 
 from geonb import cli, runs
-from geonb.batch import sweep_report, sweeps
+from geonb.batch import sweeps
 
 pytest_plugins = ("tiny_fixtures",)  # project
 pytestmark = [pytest.mark.notebook, pytest.mark.timeout(600)]
@@ -78,7 +78,7 @@ def test_twelve_trials_by_two_workers_one_killed_in_the_middle(trained, capfd):
     assert len(done) == 12 and set(done) <= {"COMPLETE", "PRUNED"}, done
     for number, name in left.items():  # gone on with in the same run
         assert name is None or sweeps.study_of(folder).get_trials()[number].user_attrs["run"] == name
-    frame, best = sweep_report.trials_of(folder), sweep_report.best_run(folder)
+    frame, best = sweeps.trials_of(folder), sweeps.best_run(folder)
     assert (
         abs(best.parameters["lr"] - 0.01) == min(abs(lr - 0.01) for lr in frame.loc[frame["state"] == "complete", "lr"])
         or len(frame) == 12
@@ -103,7 +103,7 @@ def test_two_sweeps_on_one_storage_do_not_repeat_trials(trained):
     assert [worker.wait(200) for worker in workers] == [0, 0]
     found = sweeps.study_of(folder).get_trials()
     assert sorted(trial.params["lr"] for trial in found) == [0.0001, 0.001, 0.01, 0.1]
-    assert sweep_report.best_run(folder).parameters["lr"] == 0.01
+    assert sweeps.best_run(folder).parameters["lr"] == 0.01
     assert len({trial.user_attrs["run"] for trial in found}) == 4
 
 
@@ -114,7 +114,7 @@ def test_settings_that_fail_end_the_worker_and_say_why(trained, capfd):
     assert sweeps.work(folder, 0, "local") == 3
     assert states(folder)[:4] == ["FAIL"] * 3 + ["WAITING"] and "cannot" in capfd.readouterr().out
     with pytest.raises(ValueError, match=r"No trial .* was trained to its end"):
-        sweep_report.best_run(folder)
+        sweeps.best_run(folder)
 
 
 @pytest.mark.parametrize(
