@@ -250,6 +250,22 @@ MUTANTS = [
         ("baselines see all splits", 'windows = store.windows("train")', "windows = store.windows()"),
         ("the seed of the tiles is ignored", "default_rng([seed, 0x5EED])", "default_rng([0, 0x5EED])"),
     ),
+    # ---- when P came
+    *inside(
+        "waveforms/arrays.py", "waveforms/test_arrays.py::test_p_is_that_of_picks_or_of_taup_or_unknown",
+        ("an array's P is the first pick of a sensor", "pd.Series(mine).median()", "pd.Series(mine).min()"),
+        ("picks of another event count", "mine = [picks[event[\"event_id\"], name] for", "mine = [next(iter(picks.values())) for"),
+    ),
+    *inside(
+        "waveforms/catalogues.py", "waveforms/test_catalogues.py::test_the_first_p_of_each_station_is_read",
+        ("rejected picks count", ' or pick.evaluation_status == "rejected"', ""),
+        ("a station's P is the last of its picks", "min(time, found.get(key, time))", "max(time, found.get(key, time))"),
+        ("a pick's own hint goes before the origin's phase", "phases.get(str(pick.resource_id)) or pick.phase_hint", "pick.phase_hint"),
+    ),
+    *inside(
+        "workloads/seismic/store.py", "workloads/seismic/test_dataset.py::test_a_record_that_begins_right_before_p_has_no_noise",
+        ("noise of a negative length is asked for", 'max(0, min(cut["noise"], until // samples))', 'min(cut["noise"], until // samples)'),
+    ),
     # ---- what the explorer shows and tells
     *inside(
         "dashboards/layers.py", "dashboards/test_layers.py",

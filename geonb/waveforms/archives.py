@@ -445,3 +445,8 @@ def read_event_files(
     kinds = table["why"].str.replace(",? (at|for|lacks) .*", "", regex=True).replace("", "usable").value_counts()
     table.attrs["notes"] = index.attrs["notes"] + [f"{n} of {len(table)} traces: {why}" for why, n in kinds.items()]
     return table
+
+
+def named_events(waveforms: Paths, root: Path | None = None) -> set[str]:
+    """What names of files as ``EVENT_NET.STA.CHA.mseed`` begin with; of others nothing."""
+    return {name[1] for path in files_of(waveforms, "waveforms", [], root) if (name := NAME.fullmatch(path.name))}

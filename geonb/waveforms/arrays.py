@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from geonb.waveforms import catalogues
+from geonb.waveforms.catalogues import FIRST_P
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FEWEST = 3  # sensors that make an array
 DEPTH_KM = 10.0  # for travel times of events whose depth nobody knows
-FIRST_P = ("p", "P", "Pn", "Pg", "Pdiff", "PKP", "PKIKP")
 
 
 def p_times(events: pd.DataFrame, places: Sequence[tuple[float, float]], model: str = "iasp91") -> pd.Series:
@@ -25,8 +27,6 @@ def p_times(events: pd.DataFrame, places: Sequence[tuple[float, float]], model: 
     """
     import pandas as pd
 
-    from geonb.waveforms import catalogues
-
     each = [catalogues.places(events, *place)["distance_km"].to_numpy(float) for place in places]
     away = np.fmin.reduce([*each, np.full(len(events), np.nan)])
     took = [
@@ -34,6 +34,31 @@ def p_times(events: pd.DataFrame, places: Sequence[tuple[float, float]], model: 
         for far, depth in zip(away, events["depth_km"], strict=True)
     ]
     return events["time"] + pd.to_timedelta(took, unit="s")
+
+
+def p_at(
+    event: Mapping[str, Any], sensors: Sequence[str], distance_km: float, picks: Mapping[tuple[str, str], Any], model: str = "iasp91"
+) -> pd.Timestamp:  # fmt: skip
+    """When the first P of an event reached a station, or an array, UTC: the median of its sensors' picks, else by TauP.
+
+    Parameters
+    ----------
+    event : row of :func:`geonb.waveforms.catalogues.read_events`
+    sensors : NET.STA of all that belong to it
+    distance_km : from the station or the array's middle
+    picks : see :func:`geonb.waveforms.catalogues.read_picks`; empty for TauP alone
+
+    Returns
+    -------
+    NaT where there is no pick, and time or distance is unknown.
+    """
+    import pandas as pd
+
+    mine = [picks[event["event_id"], name] for name in sensors if (event["event_id"], name) in picks]
+    if mine:
+        return pd.Series(mine).median()
+    took = p_travel_s(distance_km, event["depth_km"], model) if np.isfinite(distance_km) else np.nan
+    return event["time"] + pd.Timedelta(took, "s")
 
 
 def arrays_of(inventory: Any, there: set[str] | None = None, aperture_km: float = 10.0) -> dict[str, tuple[str, ...]]:

@@ -41,6 +41,8 @@ SPELLINGS = {  # of columns, in small letters; the first that is there counts
 }  # fmt: skip
 RANGES = {"latitude": (-90, 90), "longitude": (-180, 360), "depth_km": (-12, 800), "magnitude": (-5, 11)}
 OURS = "smi:geonb/event/"  # what an id begins with in QuakeML that we write
+FIRST_P = ("p", "P", "Pn", "Pg", "Pdiff", "PKP", "PKIKP")  # what TauP calls the first P
+PICKED = {*FIRST_P, "Pb", "P*", "PKPdf"}  # what analysts call a first P
 
 
 def read_events(paths: str | Path | Iterable[str | Path], kind: str = "", root: Path | None = None) -> pd.DataFrame:
@@ -86,21 +88,15 @@ def _texts(path: Path) -> pd.DataFrame:
     """Columns of a text table, or what ObsPy reads where there is no column of times; and `where` each event stands."""
     import pandas as pd
 
-    first = path.read_text(encoding="utf-8-sig", errors="replace").partition("\n")[0]
-    sep = max(",;|\t", key=first.count)
-    if len(names := set(_named(first.split(sep)).values())) > 1 and "time" in names:
+    if sep := _separator(path):
         table = pd.read_csv(path, sep=sep, dtype=str, keep_default_na=False, encoding="utf-8-sig")
         table = table.iloc[:, list(named := _named(table.columns))].set_axis(list(named.values()), axis=1)
         return table.assign(where=[f"{path.name}, line {n + 2}" for n in range(len(table))])
-    import obspy
-    from obspy.core.event import Magnitude, Origin
+    from obspy.core.event import Magnitude
 
-    with warnings.catch_warnings(action="ignore"):  # of lines that are none of ours
-        catalogue = obspy.read_events(glob.escape(str(path)))
     rows = []
-    for n, event in enumerate(catalogue, 1):
-        origin = event.preferred_origin() or next(iter(event.origins), Origin())
-        size = event.preferred_magnitude() or next(iter(event.magnitudes), Magnitude())
+    for n, event in enumerate(_read(path), 1):
+        origin, size = _origin(event), event.preferred_magnitude() or next(iter(event.magnitudes), Magnitude())
         said, sure = event.event_type or "", event.event_type_certainty
         # where a Nordic line says nothing, and only there, ObsPy says that it is a suspected earthquake
         said = "" if getattr(event, "_format", "") == "NORDIC" and (said, sure) == ("earthquake", "suspected") else said
@@ -108,6 +104,63 @@ def _texts(path: Path) -> pd.DataFrame:
                      size.magnitude_type, f"{path.name}, event {n}"])  # fmt: skip
     columns = [*(name.replace("depth_km", "depth_m") for name in COLUMNS), "where"]
     return pd.DataFrame([["" if v is None else str(v) for v in row] for row in rows], columns=columns)
+
+
+def _separator(path: Path) -> str:
+    """What parts the columns of a text table; empty if it is none with a column of times."""
+    first = path.read_text(encoding="utf-8-sig", errors="replace").partition("\n")[0]
+    sep = max(",;|\t", key=first.count)
+    return sep if len(names := set(_named(first.split(sep)).values())) > 1 and "time" in names else ""
+
+
+def _read(path: Path) -> Any:
+    import obspy
+
+    with warnings.catch_warnings(action="ignore"):  # of lines that are none of ours
+        return obspy.read_events(glob.escape(str(path)))
+
+
+def _origin(event: Any) -> Any:
+    from obspy.core.event import Origin
+
+    return event.preferred_origin() or next(iter(event.origins), Origin())
+
+
+def read_picks(
+    paths: str | Path | Iterable[str | Path], notes: list[str], root: Path | None = None
+) -> dict[tuple[str, str], pd.Timestamp]:
+    """When the first P of each event reached each station, as somebody picked it, by (event_id, NET.STA); of text tables nothing.
+
+    A pick is of the phase that its arrival at the preferred origin has, else of its own hint. Rejected ones do not count, nor do those
+    without a network's code, because nobody says whose station it is; `notes` counts these.
+
+    Parameters
+    ----------
+    paths, root : as :func:`read_events` takes them, which refuses what cannot be read
+
+    Returns
+    -------
+    dict of times in UTC, without a zone
+    """
+    import pandas as pd
+
+    found, nameless = dict[tuple[str, str], pd.Timestamp](), 0
+    for path in expand_files(str(paths) if isinstance(paths, str | Path) else list(paths), [], "events", root):
+        for event in [] if _separator(path) else _read(path):
+            origin = _origin(event)
+            phases = {str(arrival.pick_id): arrival.phase for arrival in origin.arrivals}
+            name = _event_id(event) or _id_of(pd.Series([pd.Timestamp(str(origin.time))]))[0]
+            for pick in event.picks:
+                phase, seed = phases.get(str(pick.resource_id)) or pick.phase_hint, pick.waveform_id
+                if phase not in PICKED or pick.evaluation_status == "rejected":
+                    continue
+                if not (seed and seed.network_code and seed.station_code):
+                    nameless += 1
+                    continue
+                key, time = (name, f"{seed.network_code}.{seed.station_code}"), pd.Timestamp(pick.time.ns)
+                found[key] = min(time, found.get(key, time))
+    notes += [f"picks of P without a network's or a station's code, left out: {nameless}"] if nameless else []
+    return found
 
 
 def _event_id(event: Any) -> str:
@@ -164,7 +217,7 @@ def events_of(table: pd.DataFrame, kind: str = "", faults: Iterable[str] = ()) -
         bad = ~(frame[name].between(low, high) | frame[name].isna())
         faults += [f"{where[i]}: {name} = {frame[name][i]:g} is not from {low} to {high}" for i in table.index[bad]]
     frame["longitude"] -= 360.0 * east
-    frame["event_id"] = texts["event_id"].mask(nameless, frame["time"].dt.strftime("%Y%m%dT%H%M%S.%f").str[:-3])
+    frame["event_id"] = texts["event_id"].mask(nameless, _id_of(frame["time"]))
     faults += [f"{where[i]}: it has neither an id nor a time" for i in table.index[frame["event_id"].isna()]]
     for name, rows in where[frame["event_id"].duplicated(keep=False)].groupby(frame["event_id"]):
         faults.append(f"event_id {name} is there {len(rows)} times ({'; '.join(rows[:4])}). Keep one")
@@ -179,6 +232,11 @@ def events_of(table: pd.DataFrame, kind: str = "", faults: Iterable[str] = ()) -
     frame = frame[list(COLUMNS)].sort_values("time", kind="stable", ignore_index=True)
     frame.attrs["notes"] = [f"{text}: {mask.sum()}" for text, mask in told.items() if mask.any()]
     return frame
+
+
+def _id_of(time: pd.Series) -> pd.Series:
+    """What events without an id are called."""
+    return time.dt.strftime("%Y%m%dT%H%M%S.%f").str[:-3]
 
 
 def write_events(frame: pd.DataFrame, path: str | Path) -> Path:

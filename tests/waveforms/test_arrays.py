@@ -47,3 +47,18 @@ def test_p_is_that_of_the_station_which_sees_it_first():
     near, both = arrays.p_times(events, [(61.0, 10.0)]), arrays.p_times(events, [(66.0, 10.0), (61.0, 10.0)])
     assert near[0] == both[0] and 10 < (near[0] - events["time"][0]).total_seconds() < 25
     assert both.isna().tolist() == [False, True]
+
+
+def test_p_is_that_of_picks_or_of_taup_or_unknown():
+    import pandas as pd
+    from obspy.taup import TauPyModel
+
+    origin = pd.Timestamp("2024-01-01")
+    event = {"event_id": "a", "time": origin, "depth_km": 12.3}
+    picks = {("a", f"XX.{c}"): origin + pd.Timedelta(s, "s") for c, s in (("A", 5), ("B", 7), ("C", 8))}
+    assert arrays.p_at(event, ["XX.A", "XX.B", "XX.C", "XX.D"], 99.0, picks) == origin + pd.Timedelta(7, "s")
+    took = (arrays.p_at(event, ["XX.D"], 2.5 * 111.1949, picks, "ak135") - origin).total_seconds()
+    arrivals = TauPyModel("ak135").get_travel_times(12, 2.5, arrays.FIRST_P)
+    assert took == pytest.approx(arrivals[0].time, abs=0.05)
+    assert pd.isna(arrays.p_at(event, ["XX.D"], float("nan"), picks))
+    assert pd.isna(arrays.p_at(event | {"time": pd.NaT}, ["XX.D"], 99.0, picks))

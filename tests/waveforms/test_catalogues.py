@@ -226,3 +226,31 @@ def test_an_event_under_the_station_has_no_azimuth():
 def test_the_pacific_northwest():
     frame = catalogues.read_events(PNW)
     assert frame["kind"].value_counts().to_dict() == {"earthquake": 51, "explosion": 17} and frame.attrs["notes"] == []
+
+
+def test_the_first_p_of_each_station_is_read(tmp_path):
+    from obspy.core.event import Arrival, Pick, WaveformStreamID
+
+    start = obspy.UTCDateTime("2020-01-01T00:00:00")
+
+    def pick(late, station, hint="P", network="UW", **more):
+        return Pick(time=start + late, phase_hint=hint, waveform_id=WaveformStreamID(network, station), **more)
+
+    first, renamed, second = pick(9.5, "AAA", "Pn"), pick(12, "BBB", "P"), pick(4, "DDD", "?")
+    picks = [
+        pick(10, "AAA", "Pg"), first, pick(1, "AAA", "P", evaluation_status="rejected"), pick(2, "AAA", "S"), renamed, second,
+        pick(7, "CCC", network=None),
+    ]  # fmt: skip
+    phases = [Arrival(pick_id=renamed.resource_id, phase="S"), Arrival(pick_id=second.resource_id, phase="P")]
+    known = Event(resource_id="smi:local/event/one", origins=[Origin(time=start, arrivals=phases)], picks=picks)
+    nameless = Event(resource_id="smi:local/0123abcd-0000-0000-0000-0123456789ab", origins=[Origin(time=start + 60)])
+    nameless.picks = [pick(65, "AAA")]
+    Catalog([known, nameless]).write(str(tmp_path / "events.xml"), "QUAKEML")
+    paths = [tmp_path / "events.xml", table(tmp_path, "id,time,mag\nx,2020-01-01,1\n")]
+    notes = []
+    found = catalogues.read_picks(paths, notes)
+    assert {key: (time - pd.Timestamp("2020-01-01")).total_seconds() for key, time in found.items()} == {
+        ("one", "UW.AAA"): 9.5, ("one", "UW.DDD"): 4, ("20200101T000100.000", "UW.AAA"): 65,
+    }  # fmt: skip
+    assert notes == ["picks of P without a network's or a station's code, left out: 1"]
+    assert {event for event, _ in found} <= set(catalogues.read_events(paths)["event_id"])

@@ -43,7 +43,7 @@ RECORD = Workload(
         "window_s": Parameter("length of a window [s]", 1, 7200),
         "before_s": Parameter("how long before P a window of an event begins [s]", 0, 7200),
         "noise_s": Parameter("how long before P a record begins [s]", 0, 86_400),
-        "arrival": Parameter("where P is: taup, picks, or offset:seconds=50 into each file"),
+        "arrival": Parameter("where P is: taup, picks (each station's own, else taup), or offset:seconds=50 into each file"),
         "filters": Parameter("before beams, name:key=value, e.g. bandpass:low=2,high=8"),
         "beams": Parameter("none, or array:p_km_s=6.45,s_km_s=3.7"),
         "rate_hz": Parameter("samples a second, after resampling", 0.1, 1000),

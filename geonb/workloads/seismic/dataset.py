@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
+_MODEL = Option(
+    "iasp91", choices=("iasp91", "ak135", "prem"), help="of ObsPy's TauP, for first P from origin and stations"
+)
 ARRIVALS = {
-    "taup": {
-        "model": Option(
-            "iasp91", choices=("iasp91", "ak135", "prem"), help="first P by ObsPy's TauP, from origin and stations"
-        )
-    },
+    "taup": {"model": _MODEL},
+    "picks": {"model": _MODEL},  # each station's own in the catalogue, and TauP where it has none
     "offset": {
         "seconds": Option(
             50.0, float, 0, help="P (or an origin close by) is so long after the first sample of each file [s]"
@@ -214,7 +214,7 @@ def open_recordings(
     ----------
     archive : files, folders or globs of waveforms, comma separated; a SeisBench folder; or an FDSN service, as
         :func:`geonb.waveforms.fetching.address_of` reads it, of which files are fetched
-    events, stations : catalogue; StationXML, optional where arrivals are offsets, of a service, and both of a SeisBench folder
+    events, stations : catalogue; StationXML, optional where arrivals are offsets or picks, of a service, and both of a SeisBench folder
     arrival : str
         Where P is, see :data:`ARRIVALS`; of a SeisBench folder, always where it was picked.
     filters : see :data:`geonb.waveforms.preparation.FILTERS`
@@ -250,6 +250,10 @@ def open_recordings(
     held = seisbench.open_folder(bench, rate_hz, events) if bench else None
     table = held.events if held else catalogues.read_events(events or "")
     notes = [*facts.pop("notes", ()), *table.attrs["notes"]]
+    picks = catalogues.read_picks(events, notes) if how == "picks" and events else {}
+    if how == "picks" and not (picks or stations or bench or served):
+        wants = "Give a catalogue with picks (QuakeML), stations (StationXML), or offset:seconds=..."
+        raise ValueError(f"arrival = {arrival}: {events} has no picks of P, and there are no stations. {wants}")
     is_induced = table["kind"] == "induced"
     if is_induced.any():
         notes.append(
@@ -265,9 +269,12 @@ def open_recordings(
     around, model = (noise_s + RUN_IN_S, spans[1]), options.get("model", "iasp91")
     waveforms, metadata = fetching.brought(archive, table, around, stations, model)
     inventory = archives.read_stations(metadata) if metadata else None
-    if held or how == "offset":
-        index = held.index if held else archives.read_event_files(archive, rate_hz, seconds=options["seconds"])
+    named = how == "picks" and not (bench or served) and archives.named_events(archive) & set(table["event_id"])
+    if held or named or how == "offset":
+        index = held.index if held else archives.read_event_files(archive, rate_hz, seconds=options.get("seconds", 0.0))
         notes += index.attrs["notes"]
+        if named:
+            index = _own_p(index, table, inventory, picks, model, notes)
         places = held.places if held and not inventory else {}
         sources = {"stations": list(_of_files(index, table, inventory, places, notes))}
         velocities = None
@@ -287,7 +294,7 @@ def open_recordings(
             f"{net}.{sta}": (f"{net}.{sta}",) for net, sta in index[["network", "station"]].drop_duplicates().to_numpy()
         }
         found = {
-            group: list(_of_archive(index, table, inventory, group, sensors, options["model"], spans, notes))
+            group: list(_of_archive(index, table, inventory, group, sensors, options["model"], picks, spans, notes))
             for group, sensors in groups.items()
         }
         sources = (
@@ -346,9 +353,36 @@ def _of_files(
         )
 
 
+def _own_p(
+    index: pd.DataFrame, events: pd.DataFrame, inventory: Any, picks: Mapping, model: str, notes: list[str]
+) -> pd.DataFrame:
+    """The index with each station's own P: as picked, else by TauP; a station of which neither is known, or that lacks its P, is named."""
+    import pandas as pd
+
+    by_id, middles = {row["event_id"]: row for row in events.to_dict("records")}, dict[str, tuple[float, float]]()
+    index, left, run_in = index.assign(p=pd.NaT), dict[str, list[str]](), pd.Timedelta(RUN_IN_S, "s")
+    here = index[(index["why"] == "") & index["event_id"].isin(list(by_id))]
+    for (event_id, net, sta), rows in here.groupby(["event_id", "network", "station"]):
+        event, name = by_id[event_id], f"{net}.{sta}"
+        if event["kind"] == "noise":
+            continue
+        if name not in middles:
+            middles[name] = arrays.middle_of(inventory, [name])
+        p = arrays.p_at(event, [name], _seen(event, middles[name])[0], picks, model)
+        why = "neither a pick nor a place says when P came" if pd.isna(p) else ""
+        if not why and not rows["start"].max() + run_in <= p < rows["end"].min():
+            why = f"P is not in them, or in their first {RUN_IN_S:g} s"
+        index.loc[rows.index, ["p", "why"]] = p, why
+        left.setdefault(why, []).append(name)
+    for why in filter(None, left):
+        named = ", ".join(f"{name} ({left[why].count(name)})" for name in sorted(set(left[why])))
+        notes.append(f"{len(left[why])} records left out, {why}: {named}")
+    return index
+
+
 def _of_archive(
-    index: pd.DataFrame, events: pd.DataFrame, inventory: Any, group: str, sensors: Sequence[str], model: str, spans: tuple[float, float],
-    notes: list[str],
+    index: pd.DataFrame, events: pd.DataFrame, inventory: Any, group: str, sensors: Sequence[str], model: str, picks: Mapping,
+    spans: tuple[float, float], notes: list[str],
 ) -> Iterator[Record]:  # fmt: skip
     """A record for each event of which an archive holds what an array, or a station, saw."""
     import pandas as pd
@@ -357,10 +391,10 @@ def _of_archive(
     middle, nowhere, run_in = arrays.middle_of(inventory, sensors), 0, pd.Timedelta(RUN_IN_S, "s")
     for event in events.to_dict("records"):
         distance, azimuth = _seen(event, middle)
-        if not (np.isfinite(distance) and pd.notna(event["time"])):
+        p = arrays.p_at(event, sensors, distance, picks, model)
+        if pd.isna(p):
             nowhere += 1
             continue
-        p = event["time"] + pd.Timedelta(arrays.p_travel_s(distance, event["depth_km"], model), "s")
         begin, end = p - pd.Timedelta(spans[0], "s"), p + pd.Timedelta(spans[1], "s")
         rows = mine[(mine["start"] < end) & (mine["end"] > begin)]
         if rows.empty:
@@ -374,7 +408,9 @@ def _of_archive(
             event, group, tuple(sensors), tuple(rows.index), begin.to_datetime64(), length, before, distance, azimuth
         )
     if nowhere:
-        notes.append(f"{nowhere} events have no time or place, or {group} has none: without them P is not known.")
+        notes.append(
+            f"{nowhere} events have no time, place or pick, or {group} has no place: their P is not known there."
+        )
     if shallow := int(events["depth_km"].isna().sum()):
         notes.append(f"{shallow} events have no depth: their P is that of {arrays.DEPTH_KM:g} km.")
 

@@ -179,3 +179,146 @@ def test_what_cannot_be_read_is_told_before_there_is_a_run(home, tmp_path, given
     with pytest.raises(ValueError, match=f"(?s)Parameters are not right, nothing was run.*{said}"):
         plan.prepare("seismic", texts=texts, root=tmp_path)
     assert not (tmp_path / "runs").exists()
+
+
+ORIGIN = obspy.UTCDateTime("2020-01-01T00:00:50")
+PLACES = {"AAA": (45.3, -120.2), "BBB": (46.4, -121.5)}  # of network UW; CCC has none
+
+
+@pytest.fixture
+def traces(tmp_path):
+    """An event a day, each seen by three stations in files of 150 s that begin 50 s before the origin."""
+    rng = np.random.default_rng(3)
+    rows = ["event_id,time,latitude,longitude,depth_km,magnitude,kind"]
+    for i in range(3):
+        rows.append(f"ev{i},{ORIGIN + 86400 * i},45,-120,7,2,{'explosion' if i % 2 else 'earthquake'}")
+        for code in (*PLACES, "CCC"):
+            header = {"network": "UW", "station": code, "channel": "HHZ", "sampling_rate": 40.0}
+            trace = obspy.Trace(rng.integers(-1000, 1000, 6000).astype(np.int32), header)
+            trace.stats.starttime = ORIGIN + 86400 * i - 50
+            trace.write(str(tmp_path / f"ev{i}_UW.{code}.HHZ.mseed"), "MSEED")
+    (tmp_path / "events.csv").write_text("\n".join(rows) + "\n")
+    stations = [obspy.core.inventory.Station(code, *place, 0) for code, place in PLACES.items()]
+    network = obspy.core.inventory.Network("UW", stations)
+    obspy.Inventory([network]).write(str(tmp_path / "stations.xml"), "STATIONXML")
+    return tmp_path
+
+
+def picked(folder, name, **seconds):
+    """A catalogue of the same events, with picks so long after the origin of the first one."""
+    from obspy.core import event as quakeml
+
+    events = []
+    for i in range(3):
+        time = ORIGIN + 86400 * i
+        picks = [
+            quakeml.Pick(time=time + late, phase_hint="P", waveform_id=quakeml.WaveformStreamID("UW", code))
+            for code, late in (seconds if i == 0 else {}).items()
+        ]
+        origin = quakeml.Origin(time=time, latitude=45, longitude=-120, depth=7000)
+        kind = "explosion" if i % 2 else "earthquake"
+        events.append(
+            quakeml.Event(resource_id=f"smi:geonb/event/ev{i}", event_type=kind, origins=[origin], picks=picks)
+        )
+    quakeml.Catalog(events).write(str(folder / name), "QUAKEML")
+    return folder / name
+
+
+def of_picks(folder, events="events.csv", stations="stations.xml", **settings):
+    where = str(folder / stations) if stations else None
+    files = str(folder / "*.mseed")
+    return dataset.open_recordings(files, str(folder / events), where, arrival="picks", beams="none", **settings)
+
+
+def p_of(found):
+    """Seconds from the origin to P by event and station."""
+    records = found.sources["stations"]
+    when = [obspy.UTCDateTime(str(r.start)) + r.p_s - ORIGIN for r in records]
+    return {(r.event["event_id"], r.station): late % 86400 for r, late in zip(records, when, strict=True)}
+
+
+def taup_s(code):
+    from obspy.geodetics import gps2dist_azimuth, kilometers2degrees
+    from obspy.taup import TauPyModel
+
+    distance = gps2dist_azimuth(45, -120, *PLACES[code])[0] / 1000
+    found = TauPyModel("iasp91").get_travel_times(7, kilometers2degrees(distance), ["p", "P", "Pn", "Pg"])
+    return found[0].time
+
+
+def test_p_of_each_station_is_its_own_by_taup_and_one_without_a_place_is_named(traces):
+    found = of_picks(traces)
+    late = p_of(found)
+    assert set(late) == {(f"ev{i}", f"UW.{code}") for i in range(3) for code in PLACES}
+    assert taup_s("BBB") - taup_s("AAA") > 20
+    for (_, station), seconds in late.items():
+        assert seconds == pytest.approx(taup_s(station[3:]), abs=0.05)
+    named = "3 records left out, neither a pick nor a place says when P came: UW.CCC (3)"
+    assert named in found.notes
+
+
+def test_a_pick_goes_before_taup_and_is_enough_without_a_place(traces):
+    events = picked(traces, "events.xml", AAA=12.345, CCC=60.0)
+    late = p_of(of_picks(traces, events.name))
+    assert late["ev0", "UW.AAA"] == pytest.approx(12.345, abs=1e-6)
+    assert late["ev0", "UW.CCC"] == pytest.approx(60, abs=1e-6) and ("ev1", "UW.CCC") not in late
+    assert late["ev1", "UW.AAA"] == pytest.approx(taup_s("AAA"), abs=0.05)
+    alone = of_picks(traces, events.name, stations=None)
+    assert set(p_of(alone)) == {("ev0", "UW.AAA"), ("ev0", "UW.CCC")}
+    assert any("UW.AAA (2), UW.BBB (3), UW.CCC (2)" in note for note in alone.notes)
+
+
+def test_windows_begin_before_each_station_s_p(traces):
+    from geonb.workloads.seismic.store import write_store
+
+    samples = write_store(of_picks(traces), window_s=20, before_s=5, deal="event", root=traces)
+    index = samples.index.assign(late=(samples.index["time"] - ORIGIN.datetime).dt.total_seconds() % 86400)
+    events = index[index["kind"] != "noise"]
+    assert len(events) == 6
+    for row in events.itertuples():
+        assert row.late == pytest.approx(taup_s(row.station[3:]) - 5, abs=0.06)
+    noise = index[index["kind"] == "noise"].set_index(["id", "station"])["time"]
+    apart = events.set_index(["id", "station"])["time"] - noise
+    assert (apart.dt.total_seconds() >= 20).all() and apart.notna().all()
+
+
+def test_a_file_that_ends_before_p_is_left_out_by_name(traces):
+    events = picked(traces, "events.xml", AAA=101.0, BBB=-41.0, CCC=99.0)
+    found = of_picks(traces, events.name, stations=None)
+    assert set(p_of(found)) == {("ev0", "UW.CCC")}
+    assert "2 records left out, P is not in them, or in their first 10 s: UW.AAA (1), UW.BBB (1)" in found.notes
+
+
+def test_an_archive_that_is_not_named_by_events_takes_picks_too(home, tmp_path):
+    catalogue = obspy.read_events(str(home / "events.xml"))
+    from obspy.core.event import Pick, WaveformStreamID
+
+    network = obspy.read_inventory(str(home / "stations.xml"))[0]
+    origin = catalogue[0].origins[0].time
+    for i, late in enumerate((30.0, 31.0, 33.0)):  # of three sensors of the array: the median counts
+        seed = WaveformStreamID(network.code, network[i].code)
+        catalogue[0].picks.append(Pick(time=origin + late, phase_hint="P", waveform_id=seed))
+    catalogue.write(str(tmp_path / "events.xml"), "QUAKEML")
+    by_taup, by_pick = opened(home), opened(home, events=tmp_path / "events.xml", arrival="picks")
+
+    def when(found):
+        return {r.event["event_id"]: obspy.UTCDateTime(str(r.start)) + r.p_s for r in found.sources["SI"]}
+
+    first = by_pick.events["event_id"].iloc[0]
+    assert when(by_pick)[first] - origin == pytest.approx(31, abs=1e-6)
+    others = {k: v for k, v in when(by_pick).items() if k != first}
+    assert others and others == {k: v for k, v in when(by_taup).items() if k != first}
+
+
+def test_picks_without_picks_or_stations_are_refused(traces):
+    with pytest.raises(ValueError, match=r"events\.csv has no picks of P.*no stations.*offset:seconds"):
+        of_picks(traces, stations=None)
+
+
+def test_a_record_that_begins_right_before_p_has_no_noise(traces):
+    from geonb.workloads.seismic.store import write_store
+
+    picks = picked(traces, "events.xml", AAA=-38.0, BBB=20.0, CCC=20.0)
+    samples = write_store(of_picks(traces, picks.name), window_s=20, before_s=0, deal="event", root=traces)
+    mine = samples.index[(samples.index["id"] == "ev0") & (samples.index["station"] == "UW.AAA")]
+    assert mine["kind"].tolist() == ["earthquake"]
