@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from geonb.scores.ranking import auroc, levels
+
 KINDS = ("noise", "earthquake", "explosion")
 METRICS = ("macro_f1", "detector_f1", "detector_ap", "classifier_f1", "classifier_auroc")
 LEVELS = 200  # of a probability, between which ranks are told apart
@@ -31,12 +33,6 @@ def macro_f1(truth: np.ndarray, told: np.ndarray) -> float:
     return float(f1_score(truth[known], told[known], labels=np.unique(truth[known]), average="macro", zero_division=0))
 
 
-def level_of(probability: np.ndarray) -> np.ndarray:
-    """The level (int) of probabilities 0-1, finer where they are small or large."""
-    clipped = np.clip(np.asarray(probability, np.float64), 1e-7, 1 - 1e-7)
-    return np.clip((np.log(clipped / (1 - clipped)) + 16) / 32 * LEVELS, 0, LEVELS - 1).astype(int)
-
-
 def block_table(told: np.ndarray, targets: np.ndarray, block: np.ndarray, blocks: int) -> np.ndarray:
     """Sums by block from which `metrics_of` makes the metrics.
 
@@ -54,9 +50,11 @@ def block_table(told: np.ndarray, targets: np.ndarray, block: np.ndarray, blocks
     table = np.zeros((blocks, 9 + 2 * 2 * LEVELS))
     known = truth >= 0
     np.add.at(table, (block[known], 3 * truth[known] + likeliest[known]), 1)
-    levels = table[:, 9:].reshape(blocks, 2, 2, LEVELS)
-    sample, head = np.nonzero(np.isfinite(targets) & np.isfinite(told))
-    np.add.at(levels, (block[sample], head, (targets[sample, head] > 0.5).astype(int), level_of(told[sample, head])), 1)
+    counts = table[:, 9:].reshape(blocks, 2, 2, LEVELS)
+    for head in range(2):
+        asked = np.flatnonzero(np.isfinite(targets[:, head]) & np.isfinite(told[:, head]))
+        level, answer = levels(told[asked, head], LEVELS), (targets[asked, head] > 0.5).astype(int)
+        np.add.at(counts[:, head], (block[asked], answer, level), 1)
     return table
 
 
@@ -66,15 +64,15 @@ def metrics_of(table: np.ndarray) -> dict[str, np.ndarray]:
     kind_metric is F1, precision, recall. The detector tells an event, the classifier an explosion among true events, from one half on.
     """
     counts = table[..., :9].reshape(*table.shape[:-1], 3, 3)
-    levels = table[..., 9:].reshape(*table.shape[:-1], 2, 2, LEVELS)
+    ranked = table[..., 9:].reshape(*table.shape[:-1], 2, 2, LEVELS)
     right = np.diagonal(counts, axis1=-2, axis2=-1)
     there, told = counts.sum(-1), counts.sum(-2)
     with np.errstate(divide="ignore", invalid="ignore"):
         f1 = np.where(there > 0, 2 * right / (there + told), np.nan)
         kind_score = np.stack([f1, right / told, right / there], -1)
         each = [_mean(f1)]
-        for head, rank in ((0, _average_precision), (1, _auroc)):
-            no, yes = levels[..., head, 0, :], levels[..., head, 1, :]
+        for head, rank in ((0, _average_precision), (1, auroc)):
+            no, yes = ranked[..., head, 0, :], ranked[..., head, 1, :]
             hit, alarm, miss = (
                 yes[..., LEVELS // 2 :].sum(-1),
                 no[..., LEVELS // 2 :].sum(-1),
@@ -89,12 +87,6 @@ def _average_precision(no: np.ndarray, yes: np.ndarray) -> np.ndarray:
     hits, alarms = (np.cumsum(part[..., ::-1], -1) for part in (yes, no))
     precision = np.divide(hits, hits + alarms, out=np.zeros_like(hits), where=hits + alarms > 0)
     return (yes[..., ::-1] * precision).sum(-1) / hits[..., -1]
-
-
-def _auroc(no: np.ndarray, yes: np.ndarray) -> np.ndarray:
-    """Share of pairs in which the yes has the higher probability; ties count a half."""
-    below = np.cumsum(no, -1) - no
-    return (yes * (below + no / 2)).sum(-1) / (yes.sum(-1) * no.sum(-1))
 
 
 def _mean(values: np.ndarray) -> np.ndarray:

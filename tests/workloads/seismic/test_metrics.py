@@ -35,6 +35,18 @@ def test_metrics_are_scikit_learn_s():
     assert score["classifier_auroc"] == pytest.approx(roc_auc_score(targets[asked, 1], told[asked, 1]), abs=0.01)
 
 
+def test_a_model_that_says_little_is_ranked_by_what_it_says():
+    """Its probabilities all lie close to one half, as those of a logistic regression of a weak feature do."""
+    told, targets = made(120)
+    told = 0.5 + 0.02 * (told - 0.5)
+    score = metrics.metrics_of(metrics.block_table(told, targets, np.zeros(120, int), 1).sum(0))["score"]
+    found = dict(zip(metrics.METRICS, score, strict=True))
+    assert found["detector_ap"] == pytest.approx(average_precision_score(targets[:, 0], told[:, 0]), abs=0.002)
+    asked = np.isfinite(targets[:, 1])
+    assert found["classifier_auroc"] == pytest.approx(roc_auc_score(targets[asked, 1], told[asked, 1]), abs=0.002)
+    assert found["detector_f1"] == pytest.approx(f1_score(targets[:, 0] > 0.5, told[:, 0] >= 0.5), abs=1e-12)
+
+
 def test_joint_probabilities_are_shares_of_one():
     told, _ = made(50)
     np.testing.assert_allclose(metrics.joint(told).sum(-1), 1)
