@@ -297,6 +297,16 @@ MUTANTS = [
         ("components are not centred", ".vectors(time) - self.mean) @", ".vectors(time)) @"),
     ),
     *inside(
+        "dashboards/sheets.py", "dashboards/test_sheets.py::test_a_viewer_gets_what_it_chose_and_first_the_first",
+        ("every place shows the figure of the first", "key = (place, *at.values())", "key = tuple(at.values())"),
+    ),
+    *inside(
+        "plots/waveforms.py", "plots/test_waveforms.py::test_p_is_where_the_pulse_is_and_distances_are_those_to_the_source "
+        "test_power_over_slowness_peaks_where_the_wave_came_from",
+        ("distances grow towards the source", "distance_km + place @", "distance_km - place @"),
+        ("slowness points the way the wave travels", '-scan["sx"],', 'scan["sx"],'),
+    ),
+    *inside(
         "dashboards/beside.py", "dashboards/test_beside.py",
         ("all runs show the first", "values = reads[run](", "values = reads[0]("),
         ("what a run lacks is that of another month", "taken[(slice(None),) * axis + ([p is None", "taken[(slice(None),) * axis + ([False"),

@@ -112,6 +112,11 @@ def test_the_report_leads_with_both_heads_beside_baselines(made):
     assert all(
         word in text for word in ("Earthquake, explosion or noise", "detector f1", "classifier auroc", "p/s-ratio")
     )
+    first = text.partition('id="split"')[0]
+    scores = xr.open_dataset(run.scores).sel(model="network", split="test", metric="macro_f1")
+    assert first.count("<table>") == 2 and "by the vote of all stations" in first
+    assert first.index(f"{float(scores['score']):.2f}") < first.rindex(f"{float(scores['vote_score']):.2f}")
+    assert "Nothing in this store says where on Earth" not in text and "What stations saw of the event" in text
 
 
 def test_the_report_plays_every_epoch(made):

@@ -14,6 +14,7 @@ import numpy as np
 
 from geonb.dashboards.layers import NOTHING, Grid, Layer, encoded, webp
 from geonb.dashboards.likeness import COUNT, MARKED, Likeness
+from geonb.dashboards.sheets import Sheet
 from geonb.plots.style import MODEL_COLOURS
 from geonb.rasters.grids import crs_name, lonlat
 
@@ -66,6 +67,8 @@ class Place:
     gaps : dict of a Dim's name -> its gaps here
     names : dict of a name to search for -> its bounds in the CRS
     tile : (width, height) of a tile of `Likeness`, where it is not its grid's step
+    along : str; the unit of x where a place is no ground but a diagram, as "s"; y then has no numbers
+    rows : names of the diagram's strips, evenly from the top
     """
 
     name: str
@@ -77,6 +80,8 @@ class Place:
     names: Mapping[str, Sequence[float]] = field(default_factory=dict)
     gaps: Mapping[str, Sequence[int]] = field(default_factory=dict)
     tile: tuple[float, float] | None = None
+    along: str = ""
+    rows: Sequence[str] = ()
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
@@ -139,6 +144,7 @@ class Explorer:
     split : str; a classes layer, or a Dim whose remarks tell the split: scores of a region are told by it
     threshold : dict of ``layer``, ``steps``, ``by`` (dims), ``start`` (nested lists by these dims): from where a probability warns
     likeness : of tiles; a click then chooses one, and tells those alike
+    sheet : figures of the place, below the map
     notes, caption : str; what the data are, as HTML under the map, and in a line under a picture of it
     veil : (colour, words) where the top layer has nothing, or ()
     ground, land : colours under everything, and of `Place.lines["land"]`
@@ -165,6 +171,7 @@ class Explorer:
     split: str = ""
     threshold: Mapping[str, Any] = field(default_factory=dict)
     likeness: Likeness | None = None
+    sheet: Sheet | None = None
     notes: str = ""
     caption: str = ""
     veil: tuple[str, str] | tuple[()] = ()
@@ -187,12 +194,22 @@ class Explorer:
     def facts(self) -> dict[str, Any]:
         """All that the viewer needs before it asks, ready for JSON."""
         chosen = None if self.likeness is None else list(self.likeness.start())
-        described = {"places", "dims", "layers", "table", "chart", "likeness", "packs"}  # below, or for pages only
+        described = {
+            "places",
+            "dims",
+            "layers",
+            "table",
+            "chart",
+            "likeness",
+            "sheet",
+            "packs",
+        }  # below, or for pages only
         return {name: value for name, value in vars(self).items() if name not in described} | {
             "dims": [vars(dim) | {"labels": list(dim.labels)} for dim in self.dims], "model_colours": MODEL_COLOURS,
             "layers": [layer.facts() for layer in self.layers],
             "places": [place_facts(place) for place in self.places],
             "table": self.table and vars(self.table), "chart": self.chart and vars(self.chart), "nothing": NOTHING,
+            "sheet": self.sheet and self.sheet.facts(),
             "likeness": self.likeness and {
                 "layer": self.likeness.layer, "dim": self.likeness.dim, "grid": self.likeness.grid,
                 "words": dict(self.likeness.words), "start": chosen,
@@ -207,14 +224,14 @@ class Explorer:
         ----------
         asked : dict with ``what``: planes (of ``layers``: name and at; ``place``, ``view``, ``pixels``,
             ``exact`` for numbers in full), values (of ``layers`` at
-            ``x``, ``y``; ``at``) or alike (``chosen``; tiles marked ``right`` and ``wrong``)
+            ``x``, ``y``; ``at``), alike (``chosen``; tiles marked ``right`` and ``wrong``) or sheet (``place``; ``chosen``)
 
         Raises
         ------
         ValueError
             If it asks for something else.
         """
-        answers = {"planes": self._planes, "values": self._values, "alike": self._alike}
+        answers = {"planes": self._planes, "values": self._values, "alike": self._alike, "sheet": self._sheet}
         if asked.get("what") not in answers:
             raise ValueError(f"The explorer was asked for {asked.get('what')!r}: {', '.join(answers)} it can answer.")
         return answers[asked["what"]](asked)
@@ -257,6 +274,12 @@ class Explorer:
         told = [{"chosen": list(one), "far": far, "label": like.label(one)} for one, far in found]
         return {"alike": told}, pictures
 
+    def _sheet(self, asked: Mapping[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
+        if self.sheet is None:
+            return {"words": ""}, []
+        words, file = self.sheet.picture(asked["place"], asked.get("chosen"))
+        return {"words": words}, [file]
+
 
 def place_facts(place: Place) -> dict[str, Any]:
     """A place as the viewer reads it."""
@@ -264,7 +287,8 @@ def place_facts(place: Place) -> dict[str, Any]:
     middle = (place.bounds[1] + place.bounds[3]) / 2
     return {
         "name": place.name, "bounds": place.bounds, "ids": place.ids, "labels": place.labels, "names": place.names,
-        "gaps": place.gaps, "tile": place.tile, "grids": {name: vars(grid) for name, grid in place.grids.items()},
+        "gaps": place.gaps, "tile": place.tile, "along": place.along, "rows": list(place.rows),
+        "grids": {name: vars(grid) for name, grid in place.grids.items()},
         "crs": crs_name(place.crs) if place.crs is not None else "",
         "kind": "geographic" if geographic else "projected" if place.crs is not None else "none",
         "metres": place.crs.axis_info[0].unit_conversion_factor if place.crs is not None and place.crs.is_projected else None,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from geonb.dashboards.likeness import Likeness
 
 MASKED = 0.8  # share of a grid's cells with anything in them, below which the others are left out
+SHEETS = 8  # figures of places in a page: some 100 kB each
 NO_TILE = -128  # a component's byte where there is no tile
 
 
@@ -33,6 +34,7 @@ def frozen(explorer: Explorer, budget_mb: float = 4) -> HTML:
     - ``only``: layer -> Dim -> positions kept of that layer; ``drop``: layers left out
     - ``places``: positions of places kept; ``every``: n-th cell a side; ``steps`` of a number (254)
     - ``image_px``, ``quality``: longest side of an image, and of its WebP; ``components``: of embeddings
+    - ``sheets``: how many places keep their figure, the first ones (8)
     - ``said``: what a reader must know that was left out
 
     Parameters
@@ -126,12 +128,16 @@ def pack(explorer: Explorer, how: Mapping[str, Any]) -> tuple[dict[str, Any], li
     are many.
     """
     chosen = list(how.get("places", range(len(explorer.places))))
-    facts, data, places = explorer.facts(), [], []
+    facts, data = explorer.facts(), list[str]()
+    places: list[dict[str, Any]] = []
     layers = _packed_layers(explorer, how)
     gone = {layer.name for layer in explorer.layers if layer.kind != "error"} - {layer.name for layer in layers}
     gone -= {explorer.likeness.layer} if explorer.likeness is not None else set()
     for place in chosen:
         told, packed = _pack_place(explorer, how, place, layers)
+        if explorer.sheet is not None and len(places) < how.get("sheets", SHEETS):
+            words, file = explorer.sheet.picture(place)
+            told["sheet"] = {"words": words, "file": base64.b64encode(file).decode()}
         places.append(told)
         data.append(packed)
     if explorer.likeness is not None:

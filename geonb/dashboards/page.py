@@ -21,7 +21,7 @@ VIEWER = tuple(
     f"viewer/{part}.js"
     for part in (
         *("elements", "shapes", "planes", "earth", "scores"),
-        *("state", "asking", "words", "map", "draw", "picture", "told", "alike", "regions"),
+        *("state", "asking", "words", "map", "draw", "picture", "told", "alike", "sheet", "regions"),
         *("controls", "compare", "search", "hands", "viewer"),
     )
 )

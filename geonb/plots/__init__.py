@@ -9,7 +9,7 @@ _WHERE = {
     "geonb.plots.clusters": "component_colours component_limits components_map kinds_in_time kinds_map",
     "geonb.plots.dendrograms": "dendrogram",
     "geonb.plots.epochs": "epoch_pictures play_epochs",
-    "geonb.plots.locators": "locator",
+    "geonb.plots.locators": "locator where",
     "geonb.plots.maps": "stretched thinned",
     "geonb.plots.planes": "manifold scatter_with_tiles trajectories",
     "geonb.plots.scores": "learning_curves reliability score_table skill source_scores",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,7 +16,33 @@ from geonb.plots.maps import crs_of, edges
 from geonb.plots.style import COASTS_NOTE, finish, place_text, styled
 from geonb.rasters.grids import lonlat, lonlat_bounds
 
+if TYPE_CHECKING:
+    from geonb.store.store import Store
+
 WHOLE_EARTH = 50  # degrees from the middle of the sources, beyond which the map is that of the whole Earth
+
+
+def where(store: Store) -> Figure | None:
+    """Where on Earth a store lies: its sources, else the places that its table tells (``lon, lat``, as of events); None if nothing says."""
+    if store.placed:
+        return locator(store.arrays)
+    if not {"lon", "lat"} <= set(store.index):
+        return None
+    known = store.index[["lon", "lat"]].dropna().drop_duplicates()
+    return places(known["lon"].to_numpy(), known["lat"].to_numpy(), store.meta) if len(known) else None
+
+
+@styled
+def places(lon: np.ndarray, lat: np.ndarray, attrs: Mapping[Any, Any]) -> Figure:
+    """Places in degrees on the globe and in their surroundings; `attrs` of what they are the places of."""
+    figure = plt.figure(figsize=(8, 3.6))
+    ax = map_about(figure, lon, lat, (0.5, 0.08, 0.49, 0.82))
+    points(ax, lon, lat, "o", "#cc2222")
+    middle = lonlat(ax.projection, 0.0, 0.0)
+    locator_inset(figure, (0.0, 0.05, 0.4, 0.85), (middle[0], middle[1], middle[0], middle[1]), "OGC:CRS84")
+    return finish(
+        figure, attrs, f"Red on the map: {len(lon):,} places of samples; on the globe: their middle.", COASTS_NOTE
+    )
 
 
 @styled
@@ -46,13 +73,7 @@ def locator(arrays: xr.DataTree) -> Figure:
             (middle[0] - 1.6 * reach, middle[0] + 1.6 * reach, middle[1] - reach, middle[1] + reach), ccrs.PlateCarree()
         )
     earth(ax)
-    ax.gridlines(
-        draw_labels={"bottom": "x", "left": "y"},
-        linewidth=0.3,
-        color="#b9c6d0",
-        xlabel_style={"size": 7},
-        ylabel_style={"size": 7},
-    )
+    _graticule(ax)
     for name, box in zip(arrays.children, boxes, strict=True):
         ring = [box[0], box[2], box[2], box[0], box[0]], [box[1], box[1], box[3], box[3], box[1]]
         ax.plot(*ring, color="#cc2222", linewidth=2, transform=ccrs.PlateCarree())
@@ -106,3 +127,45 @@ def earth(ax: Any) -> None:
     )
     for kind, name, look in layers:
         ax.add_feature(features.NaturalEarthFeature(kind, name, "110m", **look))
+
+
+def _graticule(ax: Any) -> None:
+    size = {"size": 7}
+    ax.gridlines(
+        draw_labels={"bottom": "x", "left": "y"}, linewidth=0.3, color="#b9c6d0", xlabel_style=size, ylabel_style=size
+    )
+
+
+def map_about(figure: Figure, lon: np.ndarray, lat: np.ndarray, rectangle: tuple[float, ...] | None = None) -> Any:
+    """A map in equal distances from the middle of some points, with coasts and borders; all over the figure, or in a part of it."""
+    import cartopy.crs as ccrs
+
+    angles = np.radians(lon)
+    middle = float(np.degrees(np.arctan2(np.sin(angles).mean(), np.cos(angles).mean()))), float(lat.mean())
+    away = (lon - middle[0] + 180) % 360 - 180
+    reach_x, reach_y = (max(0.5, 1.15 * float(np.abs(part).max())) for part in (away, lat - middle[1]))
+    projection = ccrs.AzimuthalEquidistant(*middle)
+    ax: Any = (
+        figure.add_axes(rectangle, projection=projection) if rectangle else figure.add_subplot(projection=projection)
+    )
+    if max(reach_x, reach_y) > 60:
+        ax.set_global()
+    else:
+        ax.set_extent(
+            (middle[0] - reach_x, middle[0] + reach_x, max(-90, middle[1] - reach_y), min(90, middle[1] + reach_y)),
+            ccrs.PlateCarree(),
+        )
+    earth(ax)
+    _graticule(ax)
+    return ax
+
+
+def points(ax: Any, lon: Any, lat: Any, mark: str, colour: str, label: str = "", **look: Any) -> None:
+    """Places in degrees on a map, by the mark of their kind: o, * or x."""
+    import cartopy.crs as ccrs
+
+    size = {"*": 60, "o": 26, "x": 30}[mark]
+    edge = {} if mark == "x" else {"edgecolors": "#222222", "linewidths": 0.4}
+    ax.scatter(
+        lon, lat, size, marker=mark, c=colour, label=label, transform=ccrs.PlateCarree(), zorder=5, **(edge | look)
+    )

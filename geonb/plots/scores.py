@@ -315,6 +315,19 @@ def reliability(scores: xr.Dataset, split: str = "test") -> Figure:
     return finish(figure, scores.attrs, f"{split} split: {int(scores.n_samples.sel(split=split)):,} {unit}. {bins}")
 
 
+def other_scores(scores: xr.Dataset) -> dict[str, xr.Dataset]:
+    """Scores of the same metrics over other units, as events by the votes of their windows: what they are -> Dataset as of `score`.
+
+    They are variables ``<name>_score (model, split, metric)`` with ``_low`` and ``_high``, and `long_name` says what they are.
+    """
+    found = {}
+    for name, one in scores.data_vars.items():
+        if str(name).endswith("_score") and one.dims == scores["score"].dims and "long_name" in one.attrs:
+            parts = {f"score{end}": scores[f"{name}{end}"] for end in ("", "_low", "_high")}
+            found[str(one.attrs["long_name"])] = scores.drop_vars(list(parts)).assign(parts)
+    return found
+
+
 def score_table(scores: xr.Dataset, split: str = "test") -> pd.DataFrame:
     """Tabulate the scores as "0.74 [0.70, 0.78]": a row a model, the headline metric first.
 

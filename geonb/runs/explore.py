@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -57,8 +58,10 @@ def explore(
 
 
 def described(workload: str, predictions: xr.DataTree, store: Store) -> Any:
-    """What a workload has to show of predictions: an Explorer, or Markdown where there is no map."""
-    return specs.load(registry.get(workload).explore)(predictions, store.arrays)
+    """What a workload has to show of predictions: an Explorer, or Markdown where there is no map; the store for one that names it."""
+    explorer = specs.load(registry.get(workload).explore)
+    more = {"store": store} if "store" in inspect.signature(explorer).parameters else {}
+    return explorer(predictions, store.arrays, **more)
 
 
 def explorer_of(folders: Sequence[Path]) -> Explorer:

@@ -208,18 +208,13 @@ def simulated(folder: Path, info: dict[str, Any]) -> bool:
 
 def _scores(folder: Path, info: dict[str, Any]) -> str | None:
     """The table of the test split: network beside baselines, with intervals, counts and prevalence."""
-    from geonb.plots.scores import score_table
+    from geonb.plots.scores import other_scores
     from geonb.scores.scores import read_scores
     from geonb.scores.verdicts import verdict
 
     if not (folder / "scores.nc").is_file():
         return None
     scores = read_scores(folder / "scores.nc")
-    told_scores = score_table(scores, "test")
-    rows = [
-        [escape(str(model)), *map(escape, values)]
-        for model, values in zip(told_scores.index, told_scores.to_numpy(), strict=True)
-    ]
     here = scores.sel(split="test")
     unit = str(scores.attrs.get("unit", "pixels"))
     caption = (
@@ -233,7 +228,18 @@ def _scores(folder: Path, info: dict[str, Any]) -> str | None:
     told = f"<p><b>{escape(verdict(scores))}</b></p>" if "gain" in scores else ""
     if older := older_scores(info):
         told = f'<p class="notice bad">{escape(older)}.</p>'
-    return told + table(["model", *map(str, told_scores.columns)], rows, caption, lead=0) + prevalence
+    more = "".join(_score_table(one, f"{what}.") for what, one in other_scores(scores).items())
+    return told + _score_table(scores, caption) + more + prevalence
+
+
+def _score_table(scores: Any, caption: str) -> str:
+    from geonb.plots.scores import score_table
+
+    told = score_table(scores, "test")
+    rows = [
+        [escape(str(model)), *map(escape, values)] for model, values in zip(told.index, told.to_numpy(), strict=True)
+    ]
+    return table(["model", *map(str, told.columns)], rows, caption, lead=0)
 
 
 def _prevalence(scores: Any) -> list[tuple[str, float]]:

@@ -56,18 +56,21 @@ def index_files(waveforms: Paths, root: Path | None = None) -> pd.DataFrame:
     import obspy
     import pandas as pd
 
-    faults, notes, others, rows = list[str](), list[str](), list[str](), []
+    faults, notes, others, broken, rows = list[str](), list[str](), list[str](), list[str](), []
     for path in files_of(waveforms, "waveforms", faults, root):
         try:
             stream = obspy.read(glob.escape(str(path)), headonly=True)
         except Exception as error:  # of whichever plug-in tried it
-            others.append(f"{path.name} ({short(error)[:40]})")
+            unknown = "unknown format" in str(error).lower()
+            (others if unknown else broken).append(path.name if unknown else f"{path.name} ({short(error)})")
             continue
         for s in (trace.stats for trace in stream):
             rows.append((str(path), *(s[k] for k in ID), s.starttime.ns, s.endtime.ns, s.sampling_rate, s.npts))
         if (about := stream[0].stats.get("mseed")) and (rest := about["filesize"] % about["record_length"]):
             notes.append(f"{path}: cut short, its last record has {rest} of {about['record_length']} bytes and is lost")
-    notes += [f"{len(others)} files are not read as waveforms: {', '.join(sorted(others)[:9])}"] if others else []
+    for found, what in ((others, "no waveforms, passed over"), (broken, "cannot be read as waveforms")):
+        more = f" and {len(found) - 9} more" if len(found) > 9 else ""
+        notes += [f"{what}: {', '.join(sorted(found)[:9])}{more}"] if found else []
     refuse("These waveforms cannot be used", faults or (["no file holds a waveform", *notes] if not rows else []))
     index = pd.DataFrame(rows, columns=["file", *ID, "start", "end", "rate_hz", "samples"])
     index = index.astype({"start": "M8[ns]", "end": "M8[ns]"})

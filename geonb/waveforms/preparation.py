@@ -57,6 +57,29 @@ def check_filters(text: str, rate_hz: float | None = None) -> tuple[str, dict[st
     return check_options("filters", text, FILTERS, together)
 
 
+def below_nyquist(filters: Iterable[str], rate_hz: float) -> list[str]:
+    """Those of some filters whose corners lie below half the rate of the samples.
+
+    >>> below_nyquist(["bandpass:low=4,high=12", "highpass:low=1", "none"], 20)
+    ['highpass:low=1', 'none']
+    """
+    corners = {text: check_filters(text)[1] for text in filters}
+    return [text for text, at in corners.items() if max(at.get("low", 0), at.get("high", 0)) < rate_hz / 2]
+
+
+def filter_words(text: str) -> str:
+    """A filter for people.
+
+    >>> filter_words("bandpass"), filter_words("highpass:low=1,phase=zero"), filter_words("none")
+    ('bandpass 2 to 8 Hz, causal', 'highpass 1 Hz, zero phase', 'none')
+    """
+    name, options = check_filters(text)
+    if name == "none":
+        return name
+    corners = " to ".join(f"{options[key]:g}" for key in ("low", "high") if key in options)
+    return f"{name} {corners} Hz, {'causal' if options['phase'] == 'causal' else 'zero phase'}"
+
+
 def design(text: str, rate_hz: float) -> tuple[np.ndarray, bool]:
     """Second-order sections of a filter, and whether it runs backwards too."""
     from scipy.signal import butter

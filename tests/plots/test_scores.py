@@ -11,6 +11,7 @@ import xarray as xr
 from made import MODELS, made_log, made_predictions, made_scores
 
 from geonb import plots
+from geonb.plots.scores import other_scores
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +68,25 @@ def test_score_table_reads_value_and_interval():
         coords={"model": ["network"], "split": ["test"], "metric": ["mean_iou"]},
     )
     assert plots.score_table(one).loc["network", "mean IoU"] == "0.74 [0.70, 0.78]"
+
+
+def test_scores_of_other_units_are_found_by_what_they_say_they_are():
+    dims = ("model", "split", "metric")
+    bounds = {
+        f"{name}score{end}": (dims, [[[value]]])
+        for name, value in (("", 0.2), ("vote_", 0.7))
+        for end in ("", "_low", "_high")
+    }
+    coords = {"model": ["network"], "split": ["test"], "metric": ["mean_iou"]}
+    one = xr.Dataset(bounds | {"kind_score": (("model", "split"), [[0.1]])}, coords)
+    assert other_scores(one) == {}
+    one["vote_score"].attrs["long_name"] = "Events by vote"
+    one["kind_score"].attrs["long_name"] = "of other metrics"
+    (found,) = other_scores(one).items()
+    assert (
+        found[0] == "Events by vote" and plots.score_table(found[1]).loc["network", "mean IoU"] == "0.70 [0.70, 0.70]"
+    )
+    assert plots.score_table(one).loc["network", "mean IoU"] == "0.20 [0.20, 0.20]"
 
 
 def test_learning_curves_mark_the_lowest_validation_loss():

@@ -76,6 +76,8 @@ def test_the_index_is_what_obspy_reads_of_headers(tmp_path):
     write(tmp_path, "NS.A.00.BHZ", counts(3000), 100, 5)
     write(tmp_path / "deep", "NS.B..HHN", counts(500), 50, 0, "b.sac", "SAC")
     (tmp_path / "README.md").write_text("no waveform")
+    (tmp_path / "a-catalogue-with-a-long-name.csv").write_text("event_id,time\ne1,2020-01-01T00:00:00Z\n")
+    (tmp_path / "events.xml").write_text('<q:quakeml xmlns:q="http://quakeml.org/xmlns/quakeml/1.2"/>')
     index = archives.index_files(tmp_path)
     assert index[["network", "station", "location", "channel"]].agg(".".join, axis=1).tolist() == [
         "NS.A.00.BHZ",
@@ -86,7 +88,7 @@ def test_the_index_is_what_obspy_reads_of_headers(tmp_path):
     assert index["rate_hz"].tolist() == [100, 50] and index["samples"].tolist() == [3000, 500]
     assert index["start"].dtype == "M8[ns]"
     assert index.attrs["notes"] == [
-        "1 files are not read as waveforms: README.md (Unknown format for file " + str(tmp_path)[:16] + ")"
+        "no waveforms, passed over: README.md, a-catalogue-with-a-long-name.csv, events.xml"
     ]
 
 

@@ -145,6 +145,10 @@ const answers = {
     }
     return [{ values }, []]
   },
+  async sheet({ place }) {
+    const { words, file } = told.places[place].sheet ?? {}
+    return file ? [{ words }, [bytesOf(file)]] : [{ words: "" }, []]
+  },
   async alike({ chosen }) {
     const own = await likenessOf(chosen[0])
     const i = indexOf(chosen)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -12,15 +12,21 @@ from geonb.base.conventions import SPLIT_CODES
 from geonb.dashboards.explorer import Dim, Explorer, Place, Table
 from geonb.dashboards.layers import CIVIDIS, Grid, Layer
 from geonb.dashboards.page import caption_of, notes_html
+from geonb.dashboards.sheets import Sheet
+from geonb.plots.waveforms import traces_picture
+from geonb.workloads.seismic import sections
 from geonb.workloads.seismic.metrics import KINDS, joint
 from geonb.workloads.seismic.store import COLOURS
+
+if TYPE_CHECKING:
+    from geonb.workloads.seismic.store import RecordStore
 
 MOST = 60  # windows, the most mistaken and the surest of the test split
 TRACE_PX = (110, 1200)  # of one channel
 
 
-def explorer(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Explorer:
-    """Describe predictions of windows for the explorer.
+def explorer(predictions: xr.DataTree, arrays: xr.DataTree | None = None, store: RecordStore | None = None) -> Explorer:
+    """Describe predictions of windows for the explorer; with their store also what stations saw of each event, see `sections`.
 
     Raises
     ------
@@ -38,6 +44,7 @@ def explorer(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Exp
         1 if arrays is None else max(g["inputs"].sizes["channel"] for g in arrays.children.values())
     )
     rate, width = float(predictions.attrs["rate_hz"]), int(predictions.attrs["samples"])
+    before = None if store is None else store.meta["parameters"]["before"] / width
     box = (0.0, 0.0, width / rate, width / rate * height / TRACE_PX[1])
 
     def traces(place: int, at: Mapping[str, Any], slices: Mapping[str, slice]) -> np.ndarray:
@@ -47,7 +54,9 @@ def explorer(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Exp
         group = arrays[str(data["source"].values[i])]["inputs"]
         start = int(data["start"].values[i])
         values = group.isel(record=int(data["record"].values[i]), time=slice(start, start + width)).to_numpy()
-        return picture(values, height, COLOURS[str(data["kind"].values[i])])[slices["y"], slices["x"]]
+        kind = str(data["kind"].values[i])
+        p = before if kind != "noise" else None
+        return traces_picture(values, (height, TRACE_PX[1]), COLOURS[kind], p)[slices["y"], slices["x"]]
 
     def probability(place: int, at: Mapping[str, Any], slices: Mapping[str, slice]) -> np.ndarray:
         values = told[:, rows[place]]  # (model, kind)
@@ -76,7 +85,13 @@ def explorer(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Exp
         Layer("truth", "kind", read=truth, **looks),
     ]  # fmt: skip
     grids = {"window": Grid(box, (1, 1)), "": Grid(box, (height, TRACE_PX[1]))}
-    places = [Place(_name(data, i, n, told[0, i]), grids) for n, i in enumerate(rows)]
+    strip_names = [] if store is None or arrays is None else store.channels
+    places = [Place(_name(data, i, n, told[0, i]), grids, along="s", rows=strip_names) for n, i in enumerate(rows)]
+    sheet = None if store is None else Sheet(
+        "What stations saw of the event",
+        lambda place, chosen: sections.sheet(store, int(data["row"].values[rows[place]]), chosen),
+        sections.choices(store),
+    )  # fmt: skip
     return Explorer(
         "windows of the test split",
         places,
@@ -90,8 +105,12 @@ def explorer(predictions: xr.DataTree, arrays: xr.DataTree | None = None) -> Exp
         notes=notes_html(predictions.attrs),
         caption=caption_of(predictions.attrs),
         place_is="window",
-        click="Click the traces: what each model says of this window. Seconds from left to right; each trace at its own scale.",
-        packs=lambda: [{}, {"image_px": 800, "said": "Traces in fewer points."}],
+        sheet=sheet,
+        click="Click the traces: what each model says of this window. Seconds from left to right; each trace at its own scale; black: P.",
+        packs=lambda: [
+            *({"sheets": n, "said": f"What stations saw: of the first {n} windows."} for n in (8, 4)),
+            {"image_px": 800, "sheets": 0, "said": "Traces in fewer points, without what stations saw."},
+        ],
     )
 
 
@@ -107,20 +126,3 @@ def chosen(told: np.ndarray, true: np.ndarray, test: np.ndarray, most: int = MOS
 def _name(data: xr.Dataset, i: int, n: int, told: np.ndarray) -> str:
     at = np.datetime_as_string(data["time"].values[i], unit="s").replace("T", " ")
     return f"{n + 1}: {data['kind'].values[i]}, told {KINDS[told.argmax()]} {told.max():.0%}, {data['station'].values[i]} {at}"
-
-
-def picture(traces: np.ndarray, height: int, colour: str) -> np.ndarray:
-    """Traces (channel, time), one below the other, each by its own largest value: uint8 (y, x, 4)."""
-    from matplotlib.colors import to_rgb
-
-    width, strip = TRACE_PX[1], height // len(traces)
-    out = np.full((height, width, 4), 255, np.uint8)
-    ink = np.array([round(255 * part) for part in to_rgb(colour)] + [255], np.uint8)
-    edges = np.linspace(0, traces.shape[1], width + 1).astype(int)[:-1]
-    for c, trace in enumerate(traces):
-        scaled = trace / max(float(np.abs(trace).max()), 1e-12)
-        top, bottom = np.maximum.reduceat(scaled, edges), np.minimum.reduceat(scaled, edges)
-        middle, y = (strip - 1) / 2, np.arange(strip)[:, None]
-        drawn = (y >= np.floor(middle - top * middle)) & (y <= np.ceil(middle - bottom * middle))
-        out[c * strip : (c + 1) * strip][drawn] = ink
-    return out

@@ -11,9 +11,10 @@ import numpy as np
 
 from geonb import registry
 from geonb.base.conventions import SPLIT_CODES, SPLITS
-from geonb.plots.locators import earth
-from geonb.plots.scores import counted, models_of, rows_of_dots
-from geonb.plots.style import COASTS_NOTE, SPLIT_COLOURS, finish, ink_on, model_looks, styled, swatches
+from geonb.plots.locators import map_about, points
+from geonb.plots.scores import confusion_cells, counted, models_of, rows_of_dots
+from geonb.plots.style import COASTS_NOTE, SPLIT_COLOURS, finish, model_looks, styled, swatches
+from geonb.plots.waveforms import traces_picture
 from geonb.workloads.seismic.metrics import KINDS, joint
 from geonb.workloads.seismic.store import COLOURS
 
@@ -30,21 +31,10 @@ MARKS = {"earthquake": "o", "explosion": "*", "unknown": "x"}
 
 def wave_tiles(store: RecordStore, rows: Sequence[int] | np.ndarray) -> np.ndarray:
     """How windows look to a person: their channels as traces one below the other, uint8 (sample, y, x, 3), each at its own scale."""
-    height, width = TILE
-    out = np.full((len(rows), height, width, 3), 255, np.uint8)
-    ink = np.array([31, 60, 90], np.uint8)
+    out = np.full((len(rows), *TILE, 3), 255, np.uint8)
     for picture, row in zip(out, rows, strict=True):
         traces = store[int(row)]["inputs"].to_numpy()
-        strip = height // len(traces)
-        for c, trace in enumerate(traces):
-            trace = trace - trace.mean()
-            scaled = trace / max(float(np.abs(trace).max()), 1e-12)
-            parts = np.array_split(scaled, width)
-            top, bottom = (np.array([f(part) for part in parts]) for f in (np.max, np.min))
-            y = np.arange(strip)[:, None]
-            middle = (strip - 1) / 2
-            drawn = (y >= np.floor(middle - top * middle)) & (y <= np.ceil(middle - bottom * middle))
-            picture[c * strip : (c + 1) * strip][drawn] = ink
+        picture[:] = traces_picture(traces - traces.mean(-1, keepdims=True), TILE, "#1f3c5a")[..., :3]
     return out
 
 
@@ -64,44 +54,6 @@ def events_map(store: RecordStore) -> Figure | None:
             points(ax, mine["lon"], mine["lat"], mark, COLOURS[kind], f"{kind} ({len(mine)})")
     ax.legend(loc="upper right", fontsize=8)
     return finish(figure, store.meta, COASTS_NOTE)
-
-
-def map_about(figure: Figure, lon: np.ndarray, lat: np.ndarray) -> Any:
-    """A map in equal distances from the middle of some points, with coasts and borders."""
-    import cartopy.crs as ccrs
-
-    angles = np.radians(lon)
-    middle = float(np.degrees(np.arctan2(np.sin(angles).mean(), np.cos(angles).mean()))), float(lat.mean())
-    away = (lon - middle[0] + 180) % 360 - 180
-    reach_x, reach_y = (max(0.5, 1.15 * float(np.abs(part).max())) for part in (away, lat - middle[1]))
-    ax: Any = figure.add_subplot(projection=ccrs.AzimuthalEquidistant(*middle))
-    if max(reach_x, reach_y) > 60:
-        ax.set_global()
-    else:
-        ax.set_extent(
-            (middle[0] - reach_x, middle[0] + reach_x, max(-90, middle[1] - reach_y), min(90, middle[1] + reach_y)),
-            ccrs.PlateCarree(),
-        )
-    earth(ax)
-    ax.gridlines(
-        draw_labels={"bottom": "x", "left": "y"},
-        linewidth=0.3,
-        color="#b9c6d0",
-        xlabel_style={"size": 7},
-        ylabel_style={"size": 7},
-    )
-    return ax
-
-
-def points(ax: Any, lon: Any, lat: Any, mark: str, colour: str, label: str = "", **look: Any) -> None:
-    """Places in degrees on a map, by the mark of their kind: o, * or x."""
-    import cartopy.crs as ccrs
-
-    size = {"*": 60, "o": 26, "x": 30}[mark]
-    edge = {} if mark == "x" else {"edgecolors": "#222222", "linewidths": 0.4}
-    ax.scatter(
-        lon, lat, size, marker=mark, c=colour, label=label, transform=ccrs.PlateCarree(), zorder=5, **(edge | look)
-    )
 
 
 @styled
@@ -213,32 +165,11 @@ def confusions(scores: xr.Dataset, split: str = "test") -> Figure:
         axes, (("confusion", "windows"), ("vote_confusion", "votes of all stations")), strict=True
     ):
         for ax, model in zip(line, shown, strict=True):
-            _confusion(ax, scores[variable].sel(model=model, split=split).to_numpy())
+            confusion_cells(figure, ax, scores[variable].sel(model=model, split=split).to_numpy(), KINDS)
+            ax.set(xlabel="told", ylabel="true")
             ax.set_title(f"{model}: {what}", fontsize=9)
     figure.tight_layout()
     return finish(figure, scores.attrs, f"{counted(scores, split, '')} Colour: share of what is true.")
-
-
-def _confusion(ax: Axes, counts: np.ndarray) -> None:
-    from matplotlib import colormaps
-    from matplotlib.colors import to_hex
-
-    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    for (i, j), n in np.ndenumerate(counts):
-        ax.text(
-            j,
-            i,
-            f"{int(n):,}\n{share[i, j]:.0%}",
-            ha="center",
-            va="center",
-            fontsize=8,
-            color=ink_on(to_hex(colormaps["Blues"](share[i, j]))),
-        )
-    ax.set_xticks(range(3), KINDS, rotation=20)
-    ax.set_yticks(range(3), KINDS)
-    ax.set(xlabel="told", ylabel="true")
-    ax.grid(False)
 
 
 @styled

@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 
 from geonb.base.files import whole_file
+from geonb.plots.locators import map_about, points
 from geonb.plots.style import COASTS_NOTE, finish, styled
 from geonb.waveforms import journal
 from geonb.workloads.seismic import bulletin
-from geonb.workloads.seismic.figures import MARKS, map_about, points
+from geonb.workloads.seismic.figures import MARKS
 from geonb.workloads.seismic.metrics import KINDS, joint
 from geonb.workloads.seismic.store import COLOURS
 

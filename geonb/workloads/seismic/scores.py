@@ -64,9 +64,13 @@ def score_windows(predictions: xr.DataTree, draws: int = 1000, seed: int = 0) ->
         "told": list(KINDS), "kind_metric": list(KIND_METRICS),
     }  # fmt: skip
     attrs = {k: predictions.attrs[k] for k in KEEP if k in predictions.attrs}
-    return xr.Dataset(
+    out = xr.Dataset(
         variables, coords, attrs | {"headline": "macro_f1", "draws": draws, "unit": "windows", "block": "event"}
     )
+    out["vote_score"].attrs["long_name"] = (
+        "Events, and the noise before each, by the vote of all stations that saw them"
+    )
+    return out
 
 
 def _voted(data: xr.Dataset, model: str, codes: np.ndarray) -> np.ndarray:

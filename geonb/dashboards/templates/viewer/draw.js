@@ -12,6 +12,7 @@ const drawMap = (viewer, pen, whole, k, top = 0) => { // k: px of the canvas a p
     drawMark(viewer, pen)
     drawRegion(viewer, pen)
     drawScaleBar(viewer, pen)
+    drawRows(viewer, pen)
   })
   drawAxes(viewer, pen)
 }
@@ -162,6 +163,13 @@ const drawScaleBar = ({ state, map, place }, pen) => {
   Object.assign(pen, { fillStyle: "#111", font: FONT, textAlign: "center" })
   pen.fillText(words, x + wide / 2, y - 6)
 }
+const drawRows = ({ map, place }, pen) => { // names of a diagram's strips
+  const [{ rows, bounds: [, s, , n] }, [, b]] = [place(), map.inside()]
+  rows.forEach((name, i) => {
+    const y = map.toScreen(0, n - (i / rows.length) * (n - s))[1] + 15
+    if (y > 0 && y < b) badge(pen, MARGIN.left + 8, y, name, "left")
+  })
+}
 const drawAxes = ({ state, map, place }, pen) => {
   const [[a, b], [w, s, e, n]] = [map.inside(), state.view]
   const unit = place().metres ? 1000 / place().metres : 1 // projected ground is told in km
@@ -183,14 +191,15 @@ const drawAxes = ({ state, map, place }, pen) => {
     pen.stroke()
   }
   pen.textAlign = "right"
-  for (const [v, step] of ticks(s, n, b / 45)) {
+  for (const [v, step] of place().along ? [] : ticks(s, n, b / 45)) {
     const [, y] = map.toScreen(w, v)
     if (y > 6 && y < b - 4) pen.fillText(words(v, step, "NS"), MARGIN.left - 5, y + 4)
     path(pen, [[MARGIN.left, y], [MARGIN.left - 3, y]])
     pen.stroke()
   }
-  if (unit !== 1) {
+  const named = place().along || (unit !== 1 && "km")
+  if (named) {
     pen.textAlign = "left"
-    pen.fillText("km", 2, b + 14)
+    pen.fillText(named, 2, b + 14)
   }
 }

@@ -39,12 +39,14 @@ const sureDigits = (place, x, y) => { // decimals of a degree that interpolation
 }
 const degrees = (v, [plus, minus], digits) => `${Math.abs(v).toFixed(digits)}° ${v < 0 ? minus : plus}`
 const placeWords = (place, x, y, most) => {
+  if (place.along) return `${x.toLocaleString("en", { maximumFractionDigits: 1 })} ${place.along}`
   const found = lonlat(place, x, y)
   const digits = found && Math.min(most, sureDigits(place, x, y))
   return found && digits >= 0 ? `${degrees(found[1], "NS", digits)}, ${degrees(found[0], "EW", digits)}` : ""
 }
 const cellWords = (place, { x, y, row, column }) => {
-  const { kind, ids, bounds } = place
+  const { kind, ids, bounds, along, name } = place
+  if (along) return name // of a diagram there is one cell
   const [east, north] = [x, y].map((v) => v.toLocaleString("en", { maximumFractionDigits: 1 }))
   const metric = { projected: `${east} E, ${north} N; `, none: `x ${x}, y ${y}; ` }[kind] ?? ""
   const number = ids ? `, ${ids[0]} ${ids[1] + row * ids[2] + column * ids[3]}` : ""

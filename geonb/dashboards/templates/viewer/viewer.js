@@ -9,7 +9,7 @@
 //   drawing                          whether dragging draws a region: { on, set, button }
 //   planes, working                  asking (asking.js)
 //   refresh, choose, moveTo, goPlace what a part may ask for
-//   map, about, tiles, regions, controls, search   the parts
+//   map, about, tiles, regions, controls, search, sheet   the parts
 export function mount(root, facts, ask, told = () => {}) {
   const id = `geonb${Math.random().toString(36).slice(2, 8)}` // several viewers of a page may each have loaded this file
   const state = startOf(facts)
@@ -19,6 +19,7 @@ export function mount(root, facts, ask, told = () => {}) {
     map: mapOf(viewer), about: aboutOf(viewer), tiles: tilesOf(viewer), regions: regionsOf(viewer), controls: controlsOf(viewer),
   })
   viewer.search = searchOf(viewer, viewer.controls.make)
+  viewer.sheet = sheetOf(viewer, viewer.controls.make)
   viewer.about.clear()
   viewer.search.fill()
   startThreshold(viewer)
@@ -28,6 +29,7 @@ export function mount(root, facts, ask, told = () => {}) {
   watch.observe(viewer.map.canvas.parentElement)
   viewer.map.resize()
   if (facts.likeness) viewer.tiles.start()
+  viewer.sheet.show()
   return (root.explorer = outsideOf(viewer, watch))
 }
 const outsideOf = (viewer, watch) => { // what a widget or a test may do with it
@@ -70,6 +72,7 @@ const actionsOf = (viewer) => {
     if (!facts.likeness) viewer.about.clear()
     viewer.map.restart()
     viewer.search.fill()
+    viewer.sheet.show()
   }
   return { refresh, choose, moveTo, goPlace }
 }
@@ -124,7 +127,7 @@ const drawingOf = (viewer) => {
   return drawing
 }
 const arrange = (viewer) => {
-  const { root, facts, id, state, boxes, map, regions, controls, search } = viewer
+  const { root, facts, id, state, boxes, map, regions, controls, search, sheet } = viewer
   const takeView = () => regions.choose({ points: corners(state.view) })
   const buttons = h("div", { class: "row" },
     button("+", () => map.zoom(1 / ZOOM_STEP), { "aria-label": "closer" }),
@@ -135,7 +138,7 @@ const arrange = (viewer) => {
   const { title, under, legend, said, about, region } = boxes
   root.classList.add("geonb-explorer")
   root.replaceChildren(
-    h("div", { class: "left" }, title, h("div", { class: "frame" }, map.canvas), under, legend, notes),
+    h("div", { class: "left" }, title, h("div", { class: "frame" }, map.canvas), under, legend, sheet.box, notes),
     h("div", { class: "right" }, buttons, controls.fields, search.fields, said, about, region,
       h("div", { class: "pale", id: `${id}-keys` }, KEYS)),
   )
