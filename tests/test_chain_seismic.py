@@ -114,8 +114,8 @@ def test_the_report_leads_with_both_heads_beside_baselines(made):
     )
     first = text.partition('id="split"')[0]
     scores = xr.open_dataset(run.scores).sel(model="network", split="test", metric="macro_f1")
-    assert first.count("<table>") == 2 and "by the vote of all stations" in first
-    assert first.index(f"{float(scores['score']):.2f}") < first.rindex(f"{float(scores['vote_score']):.2f}")
+    assert float(scores["score"]) == pytest.approx(float(scores["vote_score"]))  # of one array there is nobody to vote
+    assert first.count("<table>") == 1 and "by the vote of all stations that saw them: the same numbers" in first
     assert "Nothing in this store says where on Earth" not in text and "What stations saw of the event" in text
 
 

@@ -34,6 +34,7 @@ SPANS_S = {
     "before P: -15 to -2 s": (-15, -2),
 }
 GRID = beams.slowness_grid(0.4, 0.01)
+APART_S = 1.0  # between P at the stations, from which on the axis says whose it counts from
 NOWHERE = 60.0  # degrees: a peak as wide points nowhere
 LEAST = 0.3  # semblance up to which colours reach at least: noise stays dark
 VELOCITIES_KM_S = (3.7, 6.45)  # circles in a slowness map: of S and of P in the crust
@@ -104,32 +105,35 @@ def event_sheet(
     span_s : which part of the record is scanned, s since P
     place_km, source_km : of a network, where its stations and the source are, see :func:`station_map`
     """
-    figure = plt.figure(figsize=(11.5, 6.2), layout="constrained")
-    panels = figure.subplot_mosaic([["section", "map"], ["section", "power"]], width_ratios=(2.2, 1))
-    begin = float(section.seconds.min())
-    shown = section if p else replace(section, seconds=section.seconds - begin)
-    record_section(panels["section"], shown, p, colour, unit)
-    whole, close = (shown.seconds.min(), shown.seconds.max()), NEAR_S if p else (0, NEAR_S[1] - NEAR_S[0])
-    panels["section"].set(
-        xlim=close if near else whole, xlabel="s after P" if p else "s since the window's first sample"
-    )
-    panels["section"].set_title(f"{title}\n{section.what}", fontsize=9)
-    names, directions = section.names, {"catalogue": back_azimuth} if np.isfinite(back_azimuth) else {}
-    panels["power"].set_axis_off()
+    begin, scan, names = float(section.seconds.min()), None, section.names
+    directions = {"catalogue": back_azimuth} if np.isfinite(back_azimuth) else {}
     if sensors is not None:
         place_km, names = _place_km(sensors), sensors["sensor"].to_numpy().tolist()
         scan = scanned(sensors, tuple(second - begin for second in span_s))
-        if scan is not None:
-            panels["power"].set_axis_on()
-            figure.colorbar(slowness_map(panels["power"], scan, back_azimuth), ax=panels["power"], label="semblance")
-            width = float(scan["back_azimuth_half_width"])
-            name = f"scan (± {width:.0f}°)" if width < NOWHERE else f"scan, no direction (± {width:.0f}°)"
-            directions[name] = float(scan["back_azimuth"]) if width < NOWHERE else np.nan
-    if place_km is not None and np.isfinite(place_km).all(1).any():
+    mapped = place_km is not None and bool(np.isfinite(place_km).all(1).any())
+    figure = plt.figure(figsize=(10.4, 6), layout="constrained")
+    columns = [["section", "map"], ["section", "power" if scan is not None else "."]] if mapped else [["section"]]
+    panels = figure.subplot_mosaic(columns, width_ratios=(2.2, 1) if mapped else (1,))
+    shown = section if p else replace(section, seconds=section.seconds - begin)
+    record_section(panels["section"], shown, p, colour, unit)
+    whole, close = (shown.seconds.min(), shown.seconds.max()), NEAR_S if p else (0, NEAR_S[1] - NEAR_S[0])
+    panels["section"].set(xlim=close if near else whole, xlabel=_seconds_since(section, p))
+    panels["section"].set_title(f"{title}\n{section.what}", fontsize=9)
+    if scan is not None:
+        figure.colorbar(slowness_map(panels["power"], scan, back_azimuth), ax=panels["power"], label="semblance")
+        width = float(scan["back_azimuth_half_width"])
+        name = f"scan (± {width:.0f}°)" if width < NOWHERE else f"scan, no direction (± {width:.0f}°)"
+        directions[name] = float(scan["back_azimuth"]) if width < NOWHERE else np.nan
+    if mapped and place_km is not None:
         station_map(panels["map"], place_km, names, directions, source_km)
-    else:
-        panels["map"].set_axis_off()
-    return finish(figure, attrs, f"Each trace at its own scale. {note}")
+    unmapped = "" if mapped else "No map: nobody knows where the stations are."
+    return finish(figure, attrs, f"Each trace at its own scale. {note} {unmapped}".strip())
+
+
+def _seconds_since(section: Section, p: bool) -> str:
+    if not p:
+        return "s since the window's first sample"
+    return "s after P" if np.nanmax(section.p_s, initial=0) < APART_S else "s after P at the first station"
 
 
 def scanned(sensors: xr.Dataset, between_s: tuple[float, ...]) -> xr.Dataset | None:
@@ -185,7 +189,7 @@ def record_section(ax: Axes, section: Section, p: bool = True, colour: str = "#1
         ax.plot(x, y + half * trace / max(most, 1e-30), color=colour, linewidth=0.5)
         ax.text(1.01, y, f"{most:.3g}", transform=ax.get_yaxis_transform(), fontsize=7, va="center", color="#555555")
         away = f"{away_km[i]:,.1f} km" if np.isfinite(away_km[i]) else "distance unknown"
-        labels.append(names[i] if to_scale else f"{names[i]}  {away}")
+        labels.append(f"{names[i]}  {away}" if len(known) and not to_scale else names[i])
         if to_scale:
             ax.text(0.004, y + 0.25 * half, names[i], transform=ax.get_yaxis_transform(), fontsize=7, va="bottom")
         if p and np.isfinite(p_s[i]):
@@ -197,7 +201,7 @@ def record_section(ax: Axes, section: Section, p: bool = True, colour: str = "#1
     ax.set(ylim=(places.min() - 1.3 * half, places.max() + 1.3 * half), ylabel="distance [km]")
     if not to_scale:
         ax.set_yticks(places, labels, fontsize=7)
-        ax.set_ylabel("in the order of distance, not to scale")
+        ax.set_ylabel("in the order of distance, not to scale" if len(known) else "distances are not known")
 
 
 def station_map(

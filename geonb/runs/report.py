@@ -228,7 +228,12 @@ def _scores(folder: Path, info: dict[str, Any]) -> str | None:
     told = f"<p><b>{escape(verdict(scores))}</b></p>" if "gain" in scores else ""
     if older := older_scores(info):
         told = f'<p class="notice bad">{escape(older)}.</p>'
-    more = "".join(_score_table(one, f"{what}.") for what, one in other_scores(scores).items())
+    more = "".join(
+        f'<p class="quiet">{escape(what)}: the same numbers.</p>'
+        if one["score"].equals(scores["score"])
+        else _score_table(one, f"{what}.")
+        for what, one in other_scores(scores).items()
+    )
     return told + _score_table(scores, caption) + more + prevalence
 
 

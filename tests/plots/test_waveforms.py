@@ -69,6 +69,20 @@ def test_the_nearest_is_below_and_p_stands_on_its_own_trace(section, to_scale):
     plt.close(figure)
 
 
+def test_what_nobody_knows_is_said(section):
+    unknown = waveforms.Section(section.traces, section.seconds, np.full(5, np.nan), section.p_s, section.names, "Z")
+    figure = waveforms.event_sheet(unknown, {}, title="t", colour="k", place_km=np.full((5, 2), np.nan))
+    (ax,) = figure.axes
+    assert (
+        ax.get_ylabel() == "distances are not known" and [t.get_text() for t in ax.get_yticklabels()] == section.names
+    )
+    assert "nobody knows where the stations are" in figure.texts[-1].get_text() and ax.get_xlabel() == "s after P"
+    late = waveforms.Section(section.traces, section.seconds, section.away_km, section.p_s + 3, section.names, "Z")
+    assert (
+        waveforms.event_sheet(late, {}, title="t", colour="k").axes[0].get_xlabel() == "s after P at the first station"
+    )
+
+
 def test_noise_has_no_p(section):
     figure, ax = plt.subplots()
     waveforms.record_section(ax, section, p=False)

@@ -201,6 +201,22 @@ def test_scores_of_triplets_are_told_in_their_own_words(run):
     assert "Share of the test" not in page and "Predicted in float32." in page, "triplets have no prevalence"
 
 
+def test_what_votes_say_is_told_below_the_windows(run):
+    scores = made_scores()
+    votes = {f"vote_score{end}": scores[f"score{end}"] for end in ("", "_low", "_high")}
+    for off in (0.0, -0.111):
+        told = scores.assign({name: one + off for name, one in votes.items()})
+        told["vote_score"].attrs["long_name"] = "Events by vote"
+        (run / "scores.nc").unlink()
+        told.to_netcdf(run / "scores.nc", engine="h5netcdf")
+        page = report._scores(run, {})
+        first = float(told["vote_score"].sel(split="test", metric="mean_iou")[0])
+        assert ('<p class="quiet">Events by vote: the same numbers.</p>' in page) == (off == 0)
+        assert page.count("<table>") == (1 if off == 0 else 2)
+        if off:
+            assert f"{first:.2f} [" in page.partition("</table>")[2] and "Events by vote.</p>" in page
+
+
 def test_scores_of_an_older_geonb_are_still_told(run):
     scores = made_scores(made_predictions())
     old = scores.drop_vars([name for name in scores.variables if name.startswith(("block", "source"))])

@@ -138,8 +138,9 @@ const arrange = (viewer) => {
   const { title, under, legend, said, about, region } = boxes
   root.classList.add("geonb-explorer")
   root.replaceChildren(
-    h("div", { class: "left" }, title, h("div", { class: "frame" }, map.canvas), under, legend, sheet.box, notes),
+    h("div", { class: "left" }, title, h("div", { class: "frame" }, map.canvas), under, legend, notes),
     h("div", { class: "right" }, buttons, controls.fields, search.fields, said, about, region,
       h("div", { class: "pale", id: `${id}-keys` }, KEYS)),
+    sheet.box,
   )
 }
