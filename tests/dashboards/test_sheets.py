@@ -50,8 +50,10 @@ def test_a_viewer_gets_what_it_chose_and_first_the_first(sheet, drawn):
     told, (file,) = explorer.answer({"what": "sheet", "place": 0, "chosen": {"colour": "blue"}})
     assert told == {"words": "place 0"} and ground(file).tolist() == [False, False, True]
     assert drawn == [(1, {"colour": "red", "size": "large"}), (0, {"colour": "blue", "size": "large"})]
-    explorer.answer({"what": "sheet", "place": 1, "chosen": {"colour": "red"}})
-    assert len(drawn) == 2  # it is not drawn again
+    told, _ = explorer.answer({"what": "sheet", "place": 1, "chosen": {"colour": "red"}})
+    assert told == {"words": "place 1"} and len(drawn) == 2  # it is not drawn again
+    told, _ = explorer.answer({"what": "sheet", "place": 0})
+    assert told == {"words": "place 0"} and len(drawn) == 3
 
 
 def test_another_choice_is_refused_with_those_that_there_are(sheet, drawn):

@@ -55,8 +55,7 @@ def sheet(store: RecordStore, row: int, chosen: Mapping[str, str]) -> Figure:
     if sensors is None or chosen["traces"] == BEAMS:
         section = of_store(store, row, chosen["traces"], chosen["filter"])
     else:
-        component = chosen["traces"][-1]
-        section = section_of(sensors, component, before_s, float(about["distance_km"]), azimuth, own["beams"]["Z"])
+        section = section_of(sensors, chosen["traces"][-1], before_s, about["distance_km"], azimuth, own["beams"]["Z"])
     size = f", M {about['magnitude']:.1f}" if np.isfinite(about["magnitude"]) else ""
     seen = f", {about['distance_km']:,.0f} km, from {azimuth:.0f}°" if np.isfinite(azimuth) else ""
     more = {"sensors": sensors, "back_azimuth": azimuth} if own["beams"] else _places(store, about, section)
