@@ -71,7 +71,8 @@ def _before_s(store: RecordStore) -> float:
 
 def _places(store: RecordStore, about: Any, section: Section) -> dict[str, Any]:
     """Where the stations of a network and the event are, km east and north of their middle; NaN where nobody knows."""
-    inventory = archives.read_stations(store.meta["stations"], project_root()) if store.meta["stations"] else None
+    found = [path for name in store.meta.get("stations", ()) if (path := project_root() / name).is_file()]
+    inventory = archives.read_stations(found) if found else None
     places = [*(arrays.middle_of(inventory, [name]) for name in section.names), (about["lat"], about["lon"])]
     at = beams.local_km(*np.array(places, float).T)
     return {"place_km": at[:-1], "source_km": at[-1] if np.isfinite(at[-1]).all() else None}
@@ -85,14 +86,13 @@ def sensors_of(store: RecordStore, about: Any, filters: str) -> xr.Dataset:
     OSError, ValueError, KeyError
         If the archive is not there any more, or holds nothing of the window.
     """
-    meta, root, second = store.meta, project_root(), np.timedelta64(1, "s")
+    meta, root, second, start = store.meta, project_root(), np.timedelta64(1, "s"), about["time"].to_datetime64()
     inventory, stations = archives.read_stations(meta["stations"], root), [root / name for name in meta["stations"]]
     files = [str(path) for file in meta["inputs"] if (path := root / file["path"]) not in stations]
     own = (f"{about['id']}.", f"{about['id']}_")  # a file an event, where they are named so: others need no look
     index = archives.index_files([file for file in files if Path(file).name.startswith(own)] or files, root)
     there, length_s = set(index["network"] + "." + index["station"]), about["width"] / meta["rate_hz"]
     names = arrays.arrays_of(inventory, there, meta["preparation"]["aperture_km"])[about["station"]]
-    start = about["time"].to_datetime64()
     rows = index[
         (index["start"] < start + round(length_s) * second) & (index["end"] > start - round(RUN_IN_S) * second)
     ]

@@ -182,6 +182,9 @@ def test_a_network_stands_by_distance_with_p_by_travel_times(home, tmp_path):
     figure = sections.sheet(network, row, {name: labels[0] for name, labels in choices.items()})
     legends = [text.get_text() for ax in figure.axes if ax.get_legend() for text in ax.get_legend().get_texts()]
     assert legends == ["P", "event, by the catalogue"]
+    lost = replace(network, meta=network.meta | {"stations": ["gone.xml"]})
+    figure = sections.sheet(lost, row, {name: labels[0] for name, labels in choices.items()})
+    assert "nobody knows where the stations are" in " ".join(text.get_text() for text in figure.texts)
 
 
 def test_noise_has_no_p_and_a_lost_archive_is_told(store, tmp_path):
