@@ -264,7 +264,7 @@ MUTANTS = [
     ),
     *inside(
         "workloads/seismic/store.py", "workloads/seismic/test_dataset.py::test_a_record_that_begins_right_before_p_has_no_noise",
-        ("noise of a negative length is asked for", 'max(0, min(cut["noise"], until // samples))', 'min(cut["noise"], until // samples)'),
+        ("noise of a negative length is asked for", 'max(min(cut["noise"], until // samples), 0)', 'min(cut["noise"], until // samples)'),
     ),
     # ---- what the explorer shows and tells
     *inside(

@@ -61,6 +61,54 @@ def p_at(
     return event["time"] + pd.Timedelta(took, "s")
 
 
+def own_p(
+    index: pd.DataFrame, events: pd.DataFrame, inventory: Any, picks: Mapping, model: str, run_in_s: float, notes: list[str]
+) -> pd.DataFrame:  # fmt: skip
+    """When P came in each trace of :func:`geonb.waveforms.archives.read_event_files`: as its station picked it, else by TauP.
+
+    Parameters
+    ----------
+    picks : see :func:`geonb.waveforms.catalogues.read_picks`
+    run_in_s : float, s
+        P in so much of a trace's beginning is of no use.
+    notes : list of str
+        Is told how many records of which stations have no P, or lack it, and why.
+
+    Returns
+    -------
+    DataFrame, with `p` (NaT for noise), and `why` traces of those stations are of no use.
+    """
+    import pandas as pd
+
+    by_id, middles = {row["event_id"]: row for row in events.to_dict("records")}, dict[str, tuple[float, float]]()
+    index, left, run_in = index.assign(p=pd.NaT), dict[str, list[str]](), pd.Timedelta(run_in_s, "s")
+    here = index[(index["why"] == "") & index["event_id"].isin(list(by_id))]
+    for (event_id, net, sta), rows in here.groupby(["event_id", "network", "station"]):
+        event, name = by_id[event_id], f"{net}.{sta}"
+        if event["kind"] == "noise":
+            continue
+        if name not in middles:
+            middles[name] = middle_of(inventory, [name])
+        p = p_at(event, [name], seen_from(event, middles[name])[0], picks, model)
+        why = "neither a pick nor a place says when P came" if pd.isna(p) else ""
+        if not why and not rows["start"].max() + run_in <= p < rows["end"].min():
+            why = f"P is not in them, or in their first {run_in_s:g} s"
+        index.loc[rows.index, ["p", "why"]] = p, why
+        left.setdefault(why, []).append(name)
+    for why in filter(None, left):
+        named = ", ".join(f"{name} ({left[why].count(name)})" for name in sorted(set(left[why])))
+        notes.append(f"{len(left[why])} records left out, {why}: {named}")
+    return index
+
+
+def seen_from(event: Mapping[str, Any], middle: tuple[float, float]) -> tuple[float, float]:
+    """Distance (km) and back-azimuth of an event from a latitude and longitude; NaN where a place is not known."""
+    import pandas as pd
+
+    row = catalogues.places(pd.DataFrame([event]), *middle).iloc[0]
+    return float(row["distance_km"]), float(row["back_azimuth_deg"])
+
+
 def arrays_of(inventory: Any, there: set[str] | None = None, aperture_km: float = 10.0) -> dict[str, tuple[str, ...]]:
     """Sensors that lie together, by the name that their codes begin with; single ones are no array.
 

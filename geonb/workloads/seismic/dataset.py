@@ -274,7 +274,7 @@ def open_recordings(
         index = held.index if held else archives.read_event_files(archive, rate_hz, seconds=options.get("seconds", 0.0))
         notes += index.attrs["notes"]
         if named:
-            index = _own_p(index, table, inventory, picks, model, notes)
+            index = arrays.own_p(index, table, inventory, picks, model, RUN_IN_S, notes)
         places = held.places if held and not inventory else {}
         sources = {"stations": list(_of_files(index, table, inventory, places, notes))}
         velocities = None
@@ -353,33 +353,6 @@ def _of_files(
         )
 
 
-def _own_p(
-    index: pd.DataFrame, events: pd.DataFrame, inventory: Any, picks: Mapping, model: str, notes: list[str]
-) -> pd.DataFrame:
-    """The index with each station's own P: as picked, else by TauP; a station of which neither is known, or that lacks its P, is named."""
-    import pandas as pd
-
-    by_id, middles = {row["event_id"]: row for row in events.to_dict("records")}, dict[str, tuple[float, float]]()
-    index, left, run_in = index.assign(p=pd.NaT), dict[str, list[str]](), pd.Timedelta(RUN_IN_S, "s")
-    here = index[(index["why"] == "") & index["event_id"].isin(list(by_id))]
-    for (event_id, net, sta), rows in here.groupby(["event_id", "network", "station"]):
-        event, name = by_id[event_id], f"{net}.{sta}"
-        if event["kind"] == "noise":
-            continue
-        if name not in middles:
-            middles[name] = arrays.middle_of(inventory, [name])
-        p = arrays.p_at(event, [name], _seen(event, middles[name])[0], picks, model)
-        why = "neither a pick nor a place says when P came" if pd.isna(p) else ""
-        if not why and not rows["start"].max() + run_in <= p < rows["end"].min():
-            why = f"P is not in them, or in their first {RUN_IN_S:g} s"
-        index.loc[rows.index, ["p", "why"]] = p, why
-        left.setdefault(why, []).append(name)
-    for why in filter(None, left):
-        named = ", ".join(f"{name} ({left[why].count(name)})" for name in sorted(set(left[why])))
-        notes.append(f"{len(left[why])} records left out, {why}: {named}")
-    return index
-
-
 def _of_archive(
     index: pd.DataFrame, events: pd.DataFrame, inventory: Any, group: str, sensors: Sequence[str], model: str, picks: Mapping,
     spans: tuple[float, float], notes: list[str],
@@ -390,7 +363,7 @@ def _of_archive(
     mine = index[(index["network"] + "." + index["station"]).isin(list(sensors))]
     middle, nowhere, run_in = arrays.middle_of(inventory, sensors), 0, pd.Timedelta(RUN_IN_S, "s")
     for event in events.to_dict("records"):
-        distance, azimuth = _seen(event, middle)
+        distance, azimuth = arrays.seen_from(event, middle)
         p = arrays.p_at(event, sensors, distance, picks, model)
         if pd.isna(p):
             nowhere += 1
@@ -413,14 +386,6 @@ def _of_archive(
         )
     if shallow := int(events["depth_km"].isna().sum()):
         notes.append(f"{shallow} events have no depth: their P is that of {arrays.DEPTH_KM:g} km.")
-
-
-def _seen(event: Mapping[str, Any], middle: tuple[float, float]) -> tuple[float, float]:
-    """Distance (km) and back-azimuth of an event from a latitude and longitude; NaN where a place is not known."""
-    import pandas as pd
-
-    row = catalogues.places(pd.DataFrame([event]), *middle).iloc[0]
-    return float(row["distance_km"]), float(row["back_azimuth_deg"])
 
 
 def summarise(recordings: Recordings) -> pd.DataFrame:
