@@ -36,10 +36,10 @@ runs
     The run folder (``run``), what is planned, run and resumed (``plan``, ``runner``, ``resume``, ``kernels``), the table of
     runs, the ``report`` with its sections, the page that compares runs.
 workloads
-    The rooms, a folder a workload: ``segmentation``, ``conflict``, ``clouds``, ``chips``, ``seismic``. In each its record (``__init__``), ``dataset``,
-    ``store``, ``networks``, ``losses``, ``task``, ``predict``, ``baselines``, ``scores``, ``figures``, ``explore`` and
-    ``frozen`` (live and frozen map; what a click does there: ``templates/frozen.js``), and what only its science needs.
-    README, "Where things are", leads to the file.
+    The rooms, a folder a workload: ``segmentation``, ``conflict``, ``clouds``, ``chips``, ``seismic``. In each its record
+    (``__init__``), ``dataset``, ``store``, ``networks``, ``losses``, ``task``, ``predict``, ``baselines``, ``scores``, ``figures``,
+    ``explore`` and ``frozen`` (live and frozen map; what a click does there: ``templates/frozen.js``), and what only its science
+    needs. README, "Where things are", leads to the file.
 tileserver
     Rasters as map tiles for QGIS, web maps and the eye.
 batch
