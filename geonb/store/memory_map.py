@@ -11,6 +11,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -118,13 +119,16 @@ def _there(file: Path) -> bool:
 
 
 def _decode(array: Any, file: Path, channels: bool) -> None:
-    """Copy a Zarr array into a .npy file, channels last; along its first chunks, a rectangle of pixels at a time."""
+    """Copy a Zarr array into a .npy file, channels last; along its first chunks, a rectangle of whole chunks at a time."""
     size, lead = array.shape[-2:], array.shape[: -3 if channels else -2]
     shape = lead + size + (array.shape[-3:-2] if channels else ())
     to = _empty(file, array.dtype, shape)
     step = array.chunks[0]
+    # about TILE_PX, and whole chunks: a record's is as long as the record, and would be decompressed anew for each piece
+    widths = [max(TILE_PX // chunk, 1) * chunk for chunk in array.chunks[-2:]]
+    steps = [grids.strips(n, width) for n, width in zip(size, widths, strict=True)]
     for first in [(slice(i, i + step),) for i in range(0, lead[0], step)] if lead else [()]:
-        for y, x in grids.tiles(size, TILE_PX):
+        for y, x in product(*steps):
             part = array[(*first, ..., y, x)]
             to[(*first, ..., y, x) + (slice(None),) * channels] = np.moveaxis(part, -3, -1) if channels else part
     to.flush()

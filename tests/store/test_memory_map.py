@@ -31,6 +31,24 @@ def test_any_array_lies_with_its_channels_last(dims, shape, chunks, tmp_path, mo
     assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "expected.npy").read_bytes()
 
 
+def test_no_chunk_is_decompressed_twice_however_long_it_is(tmp_path, monkeypatch):
+    """Records of a network are one chunk each, far longer than a tile is wide."""
+    monkeypatch.setattr(memory, "TILE_PX", 16)
+    values = np.random.default_rng(0).normal(size=(4, 3, 500)).astype(np.float32)
+    array, reads = zarr.create_array(tmp_path / "a.zarr", data=values, chunks=(1, 3, 500)), []
+
+    class Counted:
+        shape, dtype, chunks = array.shape, array.dtype, array.chunks
+
+        def __getitem__(self, key):
+            reads.append(key)
+            return array[key]
+
+    memory._decode(Counted(), tmp_path / "a.npy", channels=False)
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), values)
+    assert len(reads) == 4
+
+
 def test_no_hole_is_left_in_a_file(tmp_path):
     """Of nothing but zeros, too: its space is taken before it is written through a map."""
     array = zarr.create_array(tmp_path / "a.zarr", shape=(600, 600), chunks=(600, 600), dtype="float32", fill_value=0)
