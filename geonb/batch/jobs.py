@@ -97,30 +97,24 @@ def write(
     for at, piece in enumerate(pieces):
         name = f"geonb-{plan.run.name.partition('_')[2]}-{'-'.join(map(str, piece['steps']))}"
         piece |= {"name": name, "script": f"{FOLDER}/{'-'.join(map(str, piece['steps']))}.sh"}
-        text, file = (
-            schedulers.script(on, piece["resources"], name, _body(plan, at, piece), folder),
-            plan.run.path / piece["script"],
-        )
-        piece["written"] = files.key_of(text)
-        if file.is_file() and written.get(piece["script"]) not in (
-            None,
-            files.key_of(file.read_text(encoding="utf-8")),
-        ):
+        text = schedulers.script(on, piece["resources"], name, _body(plan, at, piece), folder)
+        file, piece["written"] = plan.run.path / piece["script"], files.key_of(text)
+        there = files.key_of(file.read_text(encoding="utf-8")) if file.is_file() else None
+        if there and written.get(piece["script"]) not in (None, there):
             files.say(f"{file} was edited, and is taken as it is. Remove it for a new one.")
         else:
             files.write_text(file, text)
     record = {"on": on, "workload": plan.workload, "cell_timeout_s": limit_s, "pieces": pieces, "at": 0, "jobs": []}
+    out = plan.run.path / OUT
+    record["out_from"] = out.stat().st_size if out.is_file() else 0  # what jobs printed before was seen before
     record |= {"cancelled": None, "waiting": "", "ended": None, "message": ""}
     files.write_json(plan.run.path / RECORD, record)
     return record
 
 
 def _refuse_busy(run: Run, record: Mapping[str, Any]) -> None:
-    if (
-        record.get("jobs")
-        and record["ended"] is None
-        and (known := schedulers.state(record["on"], record["jobs"][-1]["id"]))
-    ):
+    on_its_way = record.get("jobs") and record["ended"] is None
+    if on_its_way and (known := schedulers.state(record["on"], record["jobs"][-1]["id"])):
         raise ValueError(
             f"{run.name} has a job already ({record['on']} {record['jobs'][-1]['id']}, {known}). Wait for it (geonb status), or end it: "
             f"geonb cancel {runs_plan.two_words(run)}"
@@ -304,7 +298,7 @@ def follow(run: Run, out: TextIO | None = None) -> int:
 
     Where nodes may not submit, the next job is submitted from here.
     """
-    out, said, asked, gone = out or sys.stdout, 0, 0.0, 0.0
+    out, said, asked, gone, silent = out or sys.stdout, read(run)["out_from"], 0.0, 0.0, ""
     while True:
         record = read(run)
         said = _show_new(run.path / OUT, said, out)
@@ -316,7 +310,13 @@ def follow(run: Run, out: TextIO | None = None) -> int:
             continue
         now = time.monotonic()
         if now - asked > (POLL_S if record["on"] == "local" else SLOW_POLL_S):
-            asked, known = now, schedulers.state(record["on"], record["jobs"][-1]["id"])
+            try:
+                asked, known = now, schedulers.state(record["on"], record["jobs"][-1]["id"])
+            except ValueError as error:  # its controller may be away for a while: the job is not
+                known = "unknown"
+                if str(error) != silent:
+                    silent = str(error)
+                    files.say(f"The scheduler does not answer ({silent}). Asked again.", out)
             gone = 0.0 if known else gone or now
             if gone and now - gone > (POLL_S * 5 if record["on"] == "local" else GONE_S) and read(run) == record:
                 return _lost(run, record, out)

@@ -41,6 +41,10 @@ RECORD, JOURNAL, OUT = "sweep.json", "study.log", "out.txt"
 SAMPLERS = ("tpe", "grid", "random")
 TRAINING = 2  # the number of the step that a trial is
 POLL_S = 1.0
+SEEN_S, LOST_S = (
+    300.0,
+    3600.0,
+)  # how often a worker says that it is there; and after how long without a word it is not, elsewhere
 MOST_FAILED = 3  # in a row: then it is not the settings
 
 
@@ -291,7 +295,7 @@ def _next(folder: Path, study: optuna.Study, trials: int) -> optuna.Trial | None
         for one in found:
             if one.state == states.RUNNING and not _works(one.user_attrs.get("worker", {})):
                 trial = optuna.trial.Trial(study, one._trial_id)
-                trial.set_user_attr("worker", runs_run.this_process())
+                trial.set_user_attr("worker", _this_worker())
                 return trial
         about = files.read_json(folder / RECORD)
         counted = [
@@ -303,18 +307,22 @@ def _next(folder: Path, study: optuna.Study, trials: int) -> optuna.Trial | None
         if sum(one.state in counted for one in found) >= trials:
             return None
         trial = study.ask(read_space(about["space"]))
-        trial.set_user_attr("worker", runs_run.this_process())
+        trial.set_user_attr("worker", _this_worker())
         return trial
 
 
+def _this_worker() -> dict[str, Any]:
+    return runs_run.this_process() | {"seen": time.time()}
+
+
 def _works(worker: Mapping[str, Any]) -> bool:
-    """Whether a worker is there; of another machine nobody can tell, so it counts as there for an hour after its last word."""
+    """Whether a worker is there; one of another machine is, until an hour after its last word."""
     import platform
 
     import psutil
 
     if worker.get("host") != platform.node():
-        return bool(worker) and time.time() - worker.get("seen", worker.get("pid_started", 0)) < 3600
+        return bool(worker) and time.time() - worker["seen"] < LOST_S
     try:
         process = psutil.Process(int(worker["pid"]))
         return abs(process.create_time() - worker["pid_started"]) < 5 and process.status() != psutil.STATUS_ZOMBIE
@@ -381,8 +389,11 @@ def _pruned(run: runs_run.Run, trial: optuna.Trial, metric: str) -> Iterator[thr
     falls_behind, over = threading.Event(), threading.Event()
 
     def watch() -> None:
-        told = 0
+        told, seen = 0, time.monotonic()
         while not over.wait(POLL_S):
+            if time.monotonic() - seen > SEEN_S:
+                seen = time.monotonic()
+                trial.set_user_attr("worker", _this_worker())
             for value in history(run, metric)[told:]:
                 told += 1
                 if math.isfinite(value):

@@ -169,6 +169,20 @@ def test_where_nodes_may_not_submit_the_one_who_follows_does(project, capfd, mon
     assert jobs.follow(run) == 0 and run.info["state"] == "done" and len(record_of(run)["jobs"]) == 2
 
 
+def test_a_scheduler_that_is_away_for_a_while_ends_nothing(project, capfd, monkeypatch):
+    asked, state = [], schedulers.state
+
+    def away(on, job):
+        asked.append(job)
+        if len(asked) < 3:
+            raise ValueError("Unable to contact slurm controller")
+        return state(on, job)
+
+    monkeypatch.setattr(schedulers, "state", away)
+    assert cli.main(["run", RECORD, "--on", "local"]) == 0
+    assert capfd.readouterr().out.count("Unable to contact") == 1 and runs.open_run("tiny").info["state"] == "done"
+
+
 def test_a_refused_submission_leaves_a_run_to_go_on_with(project, capfd, monkeypatch):
     def refuse(on, file):
         raise ValueError("sbatch took no job: Invalid account")

@@ -107,6 +107,13 @@ def test_two_sweeps_on_one_storage_do_not_repeat_trials(trained):
     assert len({trial.user_attrs["run"] for trial in found}) == 4
 
 
+def test_a_worker_of_another_machine_is_there_until_long_after_its_last_word(monkeypatch):
+    elsewhere = sweeps._this_worker() | {"host": "another-node"}
+    assert sweeps._works(sweeps._this_worker()) and sweeps._works(elsewhere)
+    assert not sweeps._works(elsewhere | {"seen": time.time() - 4000})
+    assert not sweeps._works({}) and not sweeps._works(sweeps._this_worker() | {"pid_started": 1.0})
+
+
 def test_settings_that_fail_end_the_worker_and_say_why(trained, capfd):
     folder = sweeps.make(
         RECORD, {"lr": [0.1, 0.01, 0.001, 0.0001, 1.0]}, trials=5, sampler="grid", fixed={"mode": "broken"}, name="c"
