@@ -45,9 +45,14 @@ PartitionName=debug Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """
 
 
+def found(name):
+    """A command's path; daemons lie where a user's PATH does not lead."""
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+
+
 def missing():
     """Why no Slurm can be started here; empty if one can."""
-    lacking = [name for name in NEEDED if shutil.which(name) is None]
+    lacking = [name for name in NEEDED if found(name) is None]
     if lacking:
         return f"no {', '.join(lacking)}: apt-get install slurm-wlm munge"
     return "" if os.geteuid() == 0 else "Slurm's daemons are started by root here"
@@ -76,7 +81,12 @@ def slurm(folder):
             ["slurmd", "-D", "-f", str(conf), "-N", host],
         ):
             daemons.append(
-                subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+                subprocess.Popen(
+                    [found(command[0]), *command[1:]],
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
             )
         until = time.monotonic() + 30
         while (

@@ -24,12 +24,12 @@ def commands(tmp_path, monkeypatch):
         for name, (code, text) in answers.items():
             (tmp_path / f"{name}.text").write_text(text)
             (tmp_path / name).write_text(
-                f'#!/bin/sh\necho "$@" >> {tmp_path}/{name}.calls\ncat {tmp_path}/{name}.text\nexit {code}\n'
+                f'#!/bin/sh\necho "$@" >> {tmp_path}/{name}.calls\n/bin/cat {tmp_path}/{name}.text\nexit {code}\n'
             )
             (tmp_path / name).chmod(0o755)
         return tmp_path
 
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("PATH", str(tmp_path))  # a real scheduler may be installed
     return place
 
 
