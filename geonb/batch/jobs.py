@@ -9,7 +9,6 @@ in. What can be edited are the scripts: they are taken as they lie there.
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import sys
 import threading
@@ -38,12 +37,6 @@ POLL_S = 1.0
 SLOW_POLL_S = 15.0  # between questions to the scheduler, which serves others too
 GONE_S = 60.0  # a job that the scheduler knows no more may still be writing how it ended
 CANCEL_S = 60.0
-CARRIED = (
-    "PYTHONPATH",
-    "DASK_CONFIG",
-    "XDG_STATE_HOME",
-    "GEONB_CACHE",
-)  # not every scheduler hands over the environment
 
 
 def per_step(texts: Sequence[str], asked: Mapping[str, Any], numbers: Sequence[int]) -> dict[int, dict[str, Any]]:
@@ -97,7 +90,9 @@ def write(
     for at, piece in enumerate(pieces):
         name = f"geonb-{plan.run.name.partition('_')[2]}-{'-'.join(map(str, piece['steps']))}"
         piece |= {"name": name, "script": f"{FOLDER}/{'-'.join(map(str, piece['steps']))}.sh"}
-        text = schedulers.script(on, piece["resources"], name, _body(plan, at, piece), folder)
+        command = ["job", str(plan.run.path), str(at)]
+        body = schedulers.body(command, plan.root, plan.run.path / OUT, piece["resources"]["cores"])
+        text = schedulers.script(on, piece["resources"], name, body, folder)
         file, piece["written"] = plan.run.path / piece["script"], files.key_of(text)
         there = files.key_of(file.read_text(encoding="utf-8")) if file.is_file() else None
         if there and written.get(piece["script"]) not in (None, there):
@@ -119,21 +114,6 @@ def _refuse_busy(run: Run, record: Mapping[str, Any]) -> None:
             f"{run.name} has a job already ({record['on']} {record['jobs'][-1]['id']}, {known}). Wait for it (geonb status), or end it: "
             f"geonb cancel {runs_plan.two_words(run)}"
         )
-
-
-def _body(plan: Plan, at: int, piece: Mapping[str, Any]) -> str:
-    """What a script does: nothing but geonb, in place of the shell, so that a signal to the job reaches it."""
-    exported = {"GEONB_ROOT": str(plan.root)} | {name: os.environ[name] for name in CARRIED if os.environ.get(name)}
-    if cores := piece["resources"]["cores"]:
-        exported |= {"OMP_NUM_THREADS": str(cores), "GEONB_CORES": str(cores)}
-    command = [sys.executable, "-m", "geonb.cli", "job", str(plan.run.path), str(at)]
-    return "\n".join(
-        [
-            *(f"export {name}={shlex.quote(value)}" for name, value in exported.items()),
-            f"cd {shlex.quote(str(Path.cwd()))}",
-            f"exec {shlex.join(command)} >> {shlex.quote(str(plan.run.path / OUT))} 2>&1",
-        ]
-    )
 
 
 def read(run: Run) -> dict[str, Any]:
@@ -301,9 +281,9 @@ def follow(run: Run, out: TextIO | None = None) -> int:
     out, said, asked, gone, silent = out or sys.stdout, read(run)["out_from"], 0.0, 0.0, ""
     while True:
         record = read(run)
-        said = _show_new(run.path / OUT, said, out)
+        said = show_new(run.path / OUT, said, out)
         if record["ended"] is not None:
-            _show_new(run.path / OUT, said, out)
+            show_new(run.path / OUT, said, out)
             return record["ended"]
         if record["waiting"]:
             files.say(f"Submitted from here: {record['on']} job {submit(run)}", out)
@@ -323,7 +303,8 @@ def follow(run: Run, out: TextIO | None = None) -> int:
         time.sleep(POLL_S)
 
 
-def _show_new(file: Path, said: int, out: TextIO) -> int:
+def show_new(file: Path, said: int, out: TextIO) -> int:
+    """Show what a file holds beyond its first `said` bytes; give how many there are now."""
     if not file.is_file():
         return said
     with file.open("rb") as handle:

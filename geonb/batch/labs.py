@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 import sys
 import time
 from collections.abc import Mapping
@@ -15,7 +13,7 @@ from typing import Any, TextIO
 
 from geonb.base import files
 from geonb.batch import schedulers
-from geonb.batch.jobs import CARRIED, POLL_S
+from geonb.batch.jobs import POLL_S
 
 FOLDER, RECORD, OUT, SCRIPT = "runs/.lab", "lab.json", "out.txt", "lab.sh"
 ENDS = "ends it."  # the last line of what `geonb lab` says of its connection
@@ -43,14 +41,9 @@ def start(root: Path, on: str, asked: Mapping[str, Any], port: int | None = None
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     resources = schedulers.settled(on, asked)
-    exported = {"GEONB_ROOT": str(root)} | {name: os.environ[name] for name in CARRIED if os.environ.get(name)}
-    command = [sys.executable, "-m", "geonb.cli", "lab", *(["--port", str(port)] if port else [])]
-    lines = [
-        *(f"export {name}={shlex.quote(value)}" for name, value in exported.items()),
-        f"cd {shlex.quote(str(root))}",
-        "umask 077",
-    ]
-    body = "\n".join([*lines, f"exec {shlex.join(command)} > {shlex.quote(str(folder / OUT))} 2>&1"])
+    body = schedulers.body(
+        ["lab", *(["--port", str(port)] if port else [])], root, folder / OUT, resources["cores"], private=True
+    )
     files.write_text(folder / SCRIPT, schedulers.script(on, resources, "geonb-lab", body, folder))
     (folder / OUT).unlink(missing_ok=True)
     record = {"on": on, "id": schedulers.submit(on, folder / SCRIPT), "walltime": resources["walltime"]}

@@ -10,10 +10,9 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,12 @@ from geonb.base.specs import Option, check_options, load
 
 CORES, MEMORY = 2, "8 GB"  # where neither the run nor the site's configuration says
 ANSWER_S = 60  # a scheduler that does not answer by then is told as such
+CARRIED = (
+    "PYTHONPATH",
+    "DASK_CONFIG",
+    "XDG_STATE_HOME",
+    "GEONB_CACHE",
+)  # not every scheduler hands over the environment
 WALLTIME = re.compile(r"(?:(\d+)-)?(\d+):([0-5]?\d):([0-5]?\d)")
 
 
@@ -54,34 +59,133 @@ RESOURCES = {
 }  # fmt: skip
 
 
+Answer = Callable[
+    [int, str, str], str
+]  # (exit code, what was printed, id of a job) -> the scheduler's word for it, "" if it is gone
+
+
 @dataclass(frozen=True)
-class Scheduler:
-    """What differs between schedulers beyond what dask-jobqueue knows.
+class Queue:
+    """A scheduler whose headers and commands dask-jobqueue knows.
 
     Attributes
     ----------
     job : str
-        dask-jobqueue's class, ``"module:Class"``; empty for jobs that are processes of this machine.
+        dask-jobqueue's class, ``"module:Class"``.
     ask : tuple of str
-        Command that tells of a job, to which its id is added.
-    state : callable
-        (exit code, what the command printed, id) -> the scheduler's own word, or "" for a job that it knows no more.
+        Command that tells of a job.
+    answer : callable
+        Reads what it printed; a ValueError with the scheduler's own words where that is no answer.
     gpus : callable
-        (number, resources) -> further arguments of the class.
+        (number, resources) -> arguments of the class, or a `directive`.
+    payer : str
+        What the class calls who pays.
+    names_job : bool
+        Whether `ask` takes the job's id.
     """
 
     job: str
-    ask: tuple[str, ...] = ()
-    state: Callable[[int, str, str], str] = lambda code, text, job: ""
-    gpus: Callable[[int, Mapping[str, Any]], dict[str, Any]] = lambda number, resources: {}
+    ask: tuple[str, ...]
+    answer: Answer
+    gpus: Callable[[int, Mapping[str, Any]], dict[str, Any]]
+    payer: str = "account"
+    names_job: bool = True
+
+    @property
+    def engine(self) -> Any:
+        try:
+            return load(self.job)
+        except ModuleNotFoundError as error:
+            raise ValueError(f"{self.job} is not installed: pip install dask-jobqueue") from error
+
+    @property
+    def site(self) -> dict[str, Any]:
+        """What the site's configuration says."""
+        import dask
+
+        return dask.config.get(f"jobqueue.{self.engine.config_name}")  # its defaults come with the class
+
+    def settled(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        found, site = dict(asked), self.site
+        for name, theirs, ours in (
+            ("cores", "cores", CORES), ("memory", "memory", MEMORY), ("walltime", "walltime", None), ("queue", "queue", None),
+            ("account", self.payer, None),
+        ):  # fmt: skip
+            found[name] = asked[name] or site.get(theirs) or ours
+        return found
+
+    def script(self, resources: Mapping[str, Any], name: str, body: str, folder: Path) -> str:
+        site, more = self.site, self.gpus(resources["gpus"], resources) if resources["gpus"] else {}
+        directives = [*site.get("job-extra-directives", []), *filter(None, [more.pop("directive", None)])]
+        job = self.engine(
+            scheduler="none", name=name, job_name=name, cores=resources["cores"], memory=resources["memory"], queue=resources["queue"],
+            walltime=resources["walltime"], log_directory=str(folder), python=sys.executable, job_extra_directives=directives,
+            **{self.payer: resources["account"]}, **more,
+        )  # fmt: skip
+        prologue = "\n".join(site.get("job-script-prologue") or [])
+        return "\n".join(filter(None, [job.shebang, job.job_header, prologue, body])) + "\n"
+
+    def submit(self, file: Path) -> str:
+        command = shlex.split(self.engine.submit_command)
+        code, told = _call([*command, str(file)])
+        found = re.search(self.engine.job_id_regexp, told)
+        if code or found is None:
+            raise ValueError(f"{command[0]} took no job: {told.strip() or f'exit code {code}'}")
+        # PBS and its relatives know a job by its number with the server's name
+        return re.findall(rf"{found['job_id']}[\w.\[\]-]*", told)[0]
+
+    def state(self, job: str) -> str:
+        return self.answer(*_call([*self.ask, *([job] * self.names_job)]), job)
+
+    def cancel(self, job: str) -> None:
+        command = shlex.split(self.engine.cancel_command)
+        code, told = _call([*command, job])
+        if code and self.state(job):
+            raise ValueError(f"{command[0]} {job}: {told.strip() or f'exit code {code}'}")
+
+
+class Local:
+    """Processes of this machine, in sessions of their own: they stay when the terminal closes. An id holds when its process began, since
+    the system gives numbers again."""
+
+    def settled(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(asked)
+
+    def script(self, resources: Mapping[str, Any], name: str, body: str, folder: Path) -> str:
+        return f"#!/usr/bin/env bash\n{body}\n"
+
+    def submit(self, file: Path) -> str:
+        import psutil
+
+        nothing: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+        process = subprocess.Popen(["bash", str(file)], start_new_session=True, **nothing)
+        return f"{process.pid}@{psutil.Process(process.pid).create_time():.2f}"
+
+    def state(self, job: str) -> str:
+        return "running" if self._process(job) else ""
+
+    def cancel(self, job: str) -> None:
+        if process := self._process(job):
+            process.terminate()
+
+    def _process(self, job: str) -> Any:
+        import psutil
+
+        pid, _, began = job.partition("@")
+        try:
+            process = psutil.Process(int(pid))
+            there = abs(process.create_time() - float(began)) < 1 and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return None
+        return process if there else None
 
 
 def _slurm_state(code: int, text: str, job: str) -> str:
-    if code:
-        if "Invalid job id" in text:
-            return ""
+    word = text.strip().partition("\n")[0]
+    if code and "Invalid job id" not in text:
         raise ValueError(text.strip())
-    return text.strip().splitlines()[0] if text.strip() else ""
+    # one that is over may be listed for some minutes
+    return "" if code or word.split(" ")[0] not in SLURM_ON_ITS_WAY else word
 
 
 def _pbs_state(code: int, text: str, job: str) -> str:
@@ -89,33 +193,17 @@ def _pbs_state(code: int, text: str, job: str) -> str:
         if re.search(r"Unknown Job|has finished", text, re.IGNORECASE):
             return ""
         raise ValueError(text.strip())
-    words = {
-        "Q": "queued",
-        "R": "running",
-        "H": "held",
-        "E": "ending",
-        "C": "",
-        "F": "",
-        "W": "waiting",
-        "S": "suspended",
-    }
-    rows = [line.split() for line in text.splitlines() if line.startswith(job)]
-    return words.get(rows[0][-2], rows[0][-2]) if rows and len(rows[0]) > 2 else ""
+    # long names of servers are cut off: the number alone is the job's
+    number = re.split(r"\D", job)[0]
+    rows = [line.split() for line in text.splitlines() if re.match(rf"{number}(\D|$)", line)]
+    return PBS_WORDS.get(rows[0][-2], rows[0][-2]) if rows and len(rows[0]) > 2 else ""
 
 
 def _sge_state(code: int, text: str, job: str) -> str:
     if code:
         raise ValueError(text.strip())
     rows = [line.split() for line in text.splitlines() if line.split()[:1] == [job]]
-    words = {
-        "qw": "queued",
-        "r": "running",
-        "hqw": "held",
-        "Eqw": "error: see qstat -j",
-        "t": "starting",
-        "dr": "ending",
-    }
-    return words.get(rows[0][4], rows[0][4]) if rows else ""
+    return SGE_WORDS.get(rows[0][4], rows[0][4]) if rows else ""
 
 
 def _pbs_gpus(number: int, resources: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,13 +213,37 @@ def _pbs_gpus(number: int, resources: Mapping[str, Any]) -> dict[str, Any]:
     return {"resource_spec": f"select=1:ncpus={resources['cores']}:mem={megabytes}MB:ngpus={number}"}
 
 
-SCHEDULERS = {
-    "slurm": Scheduler(
-        "dask_jobqueue.slurm:SLURMJob", ("squeue", "-h", "-o", "%T %r", "-j"), _slurm_state, lambda n, r: {"directive": f"--gres=gpu:{n}"}
+SLURM_ON_ITS_WAY = {
+    "PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESIZING", "SIGNALING",
+    "STAGE_OUT", "STOPPED", "SPECIAL_EXIT", "RESV_DEL_HOLD",
+}  # fmt: skip
+PBS_WORDS = {
+    "Q": "queued",
+    "R": "running",
+    "H": "held",
+    "E": "ending",
+    "C": "",
+    "F": "",
+    "W": "waiting",
+    "S": "suspended",
+}
+SGE_WORDS = {
+    "qw": "queued",
+    "r": "running",
+    "hqw": "held",
+    "Eqw": "error: see qstat -j",
+    "t": "starting",
+    "dr": "ending",
+}
+SCHEDULERS: dict[str, Queue | Local] = {
+    "slurm": Queue(
+        "dask_jobqueue.slurm:SLURMJob", ("squeue", "-h", "-o", "%T %r", "-j"), _slurm_state, lambda n, _: {"directive": f"--gres=gpu:{n}"}
     ),
-    "pbs": Scheduler("dask_jobqueue.pbs:PBSJob", ("qstat",), _pbs_state, _pbs_gpus),
-    "sge": Scheduler("dask_jobqueue.sge:SGEJob", ("qstat", "-u", "*"), _sge_state, lambda n, r: {"directive": f"-l gpu={n}"}),
-    "local": Scheduler(""),
+    "pbs": Queue("dask_jobqueue.pbs:PBSJob", ("qstat",), _pbs_state, _pbs_gpus),
+    "sge": Queue(
+        "dask_jobqueue.sge:SGEJob", ("qstat", "-u", "*"), _sge_state, lambda n, _: {"directive": f"-l gpu={n}"}, "project", names_job=False
+    ),
+    "local": Local(),
 }  # fmt: skip
 TABLE = dict.fromkeys(SCHEDULERS, RESOURCES)
 
@@ -143,22 +255,30 @@ def check_on(text: str) -> tuple[str, dict[str, Any]]:
 
 def settled(on: str, asked: Mapping[str, Any]) -> dict[str, Any]:
     """What a job asks for: of the run itself, else of the site's configuration, else two cores and 8 GB."""
-    if on == "local":
-        return {"cores": None, "memory": None} | dict(asked)
-    import dask
+    return SCHEDULERS[on].settled(asked)
 
-    _engine(on)  # its defaults come with it
-    site = dask.config.get(f"jobqueue.{on}")
-    found = dict(asked)
-    found["cores"] = asked["cores"] or site.get("cores") or CORES
-    found["memory"] = asked["memory"] or site.get("memory") or MEMORY
-    for name, theirs in (
-        ("walltime", "walltime"),
-        ("queue", "queue"),
-        ("account", "project" if on == "sge" else "account"),
-    ):
-        found[name] = asked[name] or site.get(theirs)
-    return found
+
+def body(command: Sequence[str], root: Path, out: Path, cores: int | None = None, private: bool = False) -> str:
+    """What a script does after the site's own lines: ``geonb COMMAND`` in place of the shell, so that a signal to the job reaches it.
+
+    Parameters
+    ----------
+    root : the project's
+    out : what it prints is added to this file
+    cores : that it may use; by default all that it sees
+    private : bool
+        Nobody else may read what it writes.
+    """
+    exported = {"GEONB_ROOT": str(root)} | {name: os.environ[name] for name in CARRIED if os.environ.get(name)}
+    if cores:
+        exported |= {"OMP_NUM_THREADS": str(cores), "GEONB_CORES": str(cores)}
+    lines = [
+        *(f"export {name}={shlex.quote(value)}" for name, value in exported.items()),
+        f"cd {shlex.quote(str(Path.cwd()))}",
+    ]
+    lines += ["umask 077"] * private
+    line = shlex.join([sys.executable, "-m", "geonb.cli", *command])
+    return "\n".join([*lines, f"exec {line} >> {shlex.quote(str(out))} 2>&1"])
 
 
 def script(on: str, resources: Mapping[str, Any], name: str, body: str, folder: Path) -> str:
@@ -172,20 +292,7 @@ def script(on: str, resources: Mapping[str, Any], name: str, body: str, folder: 
     folder : Path
         Where the scheduler writes what it has to say itself.
     """
-    if on == "local":
-        return f"#!/usr/bin/env bash\n{body}\n"
-    import dask
-
-    site = dask.config.get(f"jobqueue.{on}")
-    more = SCHEDULERS[on].gpus(resources["gpus"], resources) if resources["gpus"] else {}
-    directives = [*site.get("job-extra-directives", []), *filter(None, [more.pop("directive", None)])]
-    payer = {"project" if on == "sge" else "account": resources["account"]}
-    job = _engine(on)(
-        scheduler="none", name=name, job_name=name, cores=resources["cores"], memory=resources["memory"], walltime=resources["walltime"],
-        queue=resources["queue"], log_directory=str(folder), python=sys.executable, job_extra_directives=directives, **payer, **more,
-    )  # fmt: skip
-    prologue = "\n".join(site.get("job-script-prologue") or [])
-    return "\n".join(filter(None, [job.shebang, job.job_header, prologue, body])) + "\n"
+    return SCHEDULERS[on].script(resources, name, body, folder)
 
 
 def submit(on: str, file: Path) -> str:
@@ -196,18 +303,7 @@ def submit(on: str, file: Path) -> str:
     ValueError
         With the scheduler's own words where it refuses; if its command is not on this machine.
     """
-    if on == "local":
-        # a session of its own: it stays when the terminal closes
-        nothing = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
-        return str(subprocess.Popen(["bash", str(file)], start_new_session=True, **nothing).pid)  # type: ignore[call-overload]
-    engine = _engine(on)
-    code, told = _call([*shlex.split(engine.submit_command), str(file)])
-    found = re.search(engine.job_id_regexp, told)
-    if code or found is None:
-        raise ValueError(f"{engine.submit_command} took no job: {told.strip() or f'exit code {code}'}")
-    # PBS and its relatives know a job by the number with the server's name
-    whole = re.search(rf"{found['job_id']}[\w.\[\]-]*", told)
-    return whole[0] if on == "pbs" and whole else found["job_id"]
+    return SCHEDULERS[on].submit(file)
 
 
 def state(on: str, job: str) -> str:
@@ -218,16 +314,7 @@ def state(on: str, job: str) -> str:
     ValueError
         If it does not answer; with its own words.
     """
-    if on == "local":
-        import psutil
-
-        try:
-            process = psutil.Process(int(job))
-            return "" if process.status() == psutil.STATUS_ZOMBIE else "running"
-        except psutil.NoSuchProcess:
-            return ""
-    known = SCHEDULERS[on]
-    return known.state(*_call([*known.ask, *([job] if on != "sge" else [])]), job)
+    return SCHEDULERS[on].state(job)
 
 
 def cancel(on: str, job: str) -> None:
@@ -238,15 +325,7 @@ def cancel(on: str, job: str) -> None:
     ValueError
         With the scheduler's own words.
     """
-    if on == "local":
-        try:
-            os.kill(int(job), signal.SIGTERM)
-        except ProcessLookupError:
-            return
-        return
-    code, told = _call([*shlex.split(_engine(on).cancel_command), job])
-    if code and state(on, job):
-        raise ValueError(f"{_engine(on).cancel_command} {job}: {told.strip() or f'exit code {code}'}")
+    SCHEDULERS[on].cancel(job)
 
 
 def seconds_of(walltime: str | None) -> float | None:
@@ -256,13 +335,6 @@ def seconds_of(walltime: str | None) -> float | None:
         return None
     days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
     return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
-
-
-def _engine(on: str) -> Any:
-    try:
-        return load(SCHEDULERS[on].job)
-    except ModuleNotFoundError as error:
-        raise ValueError(f"--on {on} needs dask-jobqueue, which is not installed: pip install dask-jobqueue") from error
 
 
 def _call(command: list[str]) -> tuple[int, str]:

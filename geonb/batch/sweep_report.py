@@ -24,7 +24,9 @@ def write_report(folder: Path) -> Path:
     counts = frame["state"].value_counts() if len(frame) else {}
     told = ", ".join(f"{number} {state}" for state, number in counts.items())
     head = f"<h1>Sweep {escape(folder.name)}</h1><p class='question'>{escape(about['workload'])}: {about['trials']} trials wanted; {told}. "
-    head += f"Chosen by {escape(about['metric'])} on the validation split; the test split was looked at once, for the best.</p>"
+    head += (
+        f"Chosen by {escape(about['metric'])} on the validation split: no trial but the best sees the test split.</p>"
+    )
     parts = [
         section("best", "The best", lambda: _best(folder, about)),
         section(
@@ -54,7 +56,7 @@ def _best(folder: Path, about: dict[str, Any]) -> str:
     head = run.info.get("headline") or {}
     said = f"<p><b>{escape(run.name)}</b>, chosen on validation."
     if head.get("value") is not None:
-        said += f" On the test split, looked at once: {escape(str(head.get('metric', '')))} {escape(interval(head))}."
+        said += f" On the test split: {escape(str(head.get('metric', '')))} {escape(interval(head))}."
     again = f"geonb run {about['workload']} -f {run.path / 'parameters.yaml'}"
     return f"{said}</p><p>Again with these settings: <code>{escape(again)}</code></p>"
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import math
 import os
-import shlex
 import signal
 import sys
 import threading
@@ -26,7 +25,7 @@ from geonb.base import files, project
 from geonb.base.conventions import refuse
 from geonb.base.metrics import lower_is_better
 from geonb.batch import schedulers
-from geonb.batch.jobs import CARRIED, warned
+from geonb.batch.jobs import show_new, warned
 from geonb.runs import plan as runs_plan
 from geonb.runs import run as runs_run
 from geonb.runs import runner
@@ -41,10 +40,8 @@ RECORD, JOURNAL, OUT = "sweep.json", "study.log", "out.txt"
 SAMPLERS = ("tpe", "grid", "random")
 TRAINING = 2  # the number of the step that a trial is
 POLL_S = 1.0
-SEEN_S, LOST_S = (
-    300.0,
-    3600.0,
-)  # how often a worker says that it is there; and after how long without a word it is not, elsewhere
+SEEN_S = 300.0  # how often a worker says that it is there
+LOST_S = 3600.0  # after how long without a word one of another machine is not
 MOST_FAILED = 3  # in a row: then it is not the settings
 
 
@@ -162,7 +159,7 @@ def make(
     folder = home / project.plain_name(name or _free_name(home), "sweep")
     about = {
         "workload": workload, "space": dict(space), "trials": trials, "metric": metric, "sampler": sampler, "prune": bool(prune),
-        "fixed": given, "seed": seed,
+        "fixed": given, "seed": seed, "lower": lower_is_better(metric.removeprefix("val_"), _told(record)),
     }  # fmt: skip
     if (folder / RECORD).is_file():
         before = files.read_json(folder / RECORD)
@@ -236,7 +233,7 @@ def study_of(folder: Path) -> optuna.Study:
         study_name=folder.name,
         storage=storage,
         load_if_exists=True,
-        direction="minimize" if lower(about["metric"]) else "maximize",
+        direction="minimize" if about["lower"] else "maximize",
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=2)
         if about["prune"]
         else optuna.pruners.NopPruner(),
@@ -248,9 +245,9 @@ def study_of(folder: Path) -> optuna.Study:
     return study
 
 
-def lower(metric: str) -> bool:
-    """Whether less of a column of ``log.csv`` is better."""
-    return lower_is_better(metric.removeprefix("val_"))
+def _told(record: Workload) -> dict[str, Any]:
+    """What a workload says of its own metric, see :func:`geonb.base.metrics.lower_is_better`."""
+    return {"headline": record.headline, "lower_is_better": record.lower_is_better}
 
 
 def work(folder: Path, number: int, on: str, walltime: str | None = None, out: TextIO | None = None) -> int:
@@ -278,7 +275,7 @@ def work(folder: Path, number: int, on: str, walltime: str | None = None, out: T
         except KeyboardInterrupt:
             failed = 0
     if warning.is_set():
-        schedulers.submit(on, folder / f"worker-{number}.sh")
+        _submit(folder, number, on)
     if failed >= MOST_FAILED:
         files.say(f"{MOST_FAILED} trials failed in a row; `geonb runs` says why. This worker tries no more.", out)
         return 3
@@ -352,10 +349,11 @@ def _train(
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
         return 2, f"failed: {error}"
     values = history(plan.run, metric)
+    best = _best(values, about["lower"])
     if falls_behind.is_set():
         study.tell(trial.number, state=optuna.trial.TrialState.PRUNED)
         plan.run.update(sweep={"name": folder.name, "trial": trial.number, "pruned": len(values)})
-        return 0, f"given up after {len(values)} epochs ({metric} {_best(values, metric):.4g})"
+        return 0, f"given up after {len(values)} epochs ({metric} {_best(values, about['lower']):.4g})"
     if code == 5:
         return 5, message  # another worker goes on with it
     if code or not values:
@@ -363,8 +361,8 @@ def _train(
         trial.set_user_attr("why", why)
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
         return 3, f"failed: {why}"
-    study.tell(trial.number, _best(values, metric))
-    return 0, f"{metric} {_best(values, metric):.4g} after {len(values)} epochs ({plan.run.name})"
+    study.tell(trial.number, best)
+    return 0, f"{metric} {_best(values, about['lower']):.4g} after {len(values)} epochs ({plan.run.name})"
 
 
 def history(run: runs_run.Run, metric: str) -> list[float]:
@@ -378,9 +376,9 @@ def history(run: runs_run.Run, metric: str) -> list[float]:
     return [float(v) for v in table[metric]] if metric in table else []
 
 
-def _best(values: Sequence[float], metric: str) -> float:
+def _best(values: Sequence[float], lower: bool) -> float:
     known = [v for v in values if math.isfinite(v)]
-    return (min if lower(metric) else max)(known) if known else math.inf if lower(metric) else -math.inf
+    return (min if lower else max)(known) if known else math.inf if lower else -math.inf
 
 
 @contextmanager
@@ -424,23 +422,23 @@ def run_workers(
     """
     out = out or sys.stdout
     resources = schedulers.settled(on, asked or schedulers.check_on(on)[1])
-    jobs = [_begin(folder, number, on, resources) for number in range(workers)]
-    files.say(f"{folder}: {workers} workers, {on} {', '.join(jobs)}", out)
+    for number in range(workers):
+        _begin(folder, number, on, resources)
+    files.say(f"{folder}: {workers} workers, {on} {', '.join(_jobs(folder, on))}", out)
     said = 0
     try:
-        while True:
-            text = (folder / OUT).read_text(encoding="utf-8") if (folder / OUT).is_file() else ""
-            if text[said:]:
-                files.say(text[said:].rstrip(), out)
-            said = len(text)
-            alive = [job for job in jobs if schedulers.state(on, job)]
-            if not alive:
-                break
+        while _jobs(folder, on):
+            said = show_new(folder / OUT, said, out)
             time.sleep(POLL_S if on == "local" else 10 * POLL_S)
-    except BaseException:
-        for job in jobs:
+    except KeyboardInterrupt:
+        if on != "local":  # the queue needs nobody who waits
+            told = ", ".join(_jobs(folder, on))
+            files.say(f"The workers go on ({told}). The same command with --name {folder.name} waits for them.", out)
+            raise
+        for job in _jobs(folder, on):
             schedulers.cancel(on, job)
         raise
+    show_new(folder / OUT, said, out)
     if (done := len(finished(folder))) < files.read_json(folder / RECORD)["trials"]:
         raise RuntimeError(
             f"{done} of {files.read_json(folder / RECORD)['trials']} trials are done and no worker is left; {folder / OUT} says what they "
@@ -448,22 +446,32 @@ def run_workers(
         )
 
 
-def _begin(folder: Path, number: int, on: str, resources: Mapping[str, Any]) -> str:
-    exported = {"GEONB_ROOT": str(folder.parents[2]), "OMP_NUM_THREADS": str(resources["cores"] or 1)}
-    exported |= {name: os.environ[name] for name in CARRIED if os.environ.get(name)}
-    command = [sys.executable, "-m", "geonb.cli", "sweep-worker", str(folder), str(number), on]
-    command += [resources["walltime"]] if resources["walltime"] else []
-    lines = [f"export {name}={shlex.quote(value)}" for name, value in exported.items()]
-    body = "\n".join(
-        [
-            *lines,
-            f"cd {shlex.quote(str(Path.cwd()))}",
-            f"exec {shlex.join(command)} >> {shlex.quote(str(folder / OUT))} 2>&1",
-        ]
+def _begin(folder: Path, number: int, on: str, resources: Mapping[str, Any]) -> None:
+    """Submit a worker, unless it is there from before."""
+    name = folder / f"worker-{number}.job"
+    if name.is_file() and schedulers.state(on, name.read_text()):
+        return
+    command = [
+        "sweep-worker",
+        str(folder),
+        str(number),
+        on,
+        *([resources["walltime"]] if resources["walltime"] else []),
+    ]
+    body = schedulers.body(command, folder.parents[2], folder / OUT, resources["cores"] or 1)
+    files.write_text(
+        folder / f"worker-{number}.sh", schedulers.script(on, resources, f"geonb-sweep-{number}", body, folder)
     )
-    file = folder / f"worker-{number}.sh"
-    files.write_text(file, schedulers.script(on, resources, f"geonb-sweep-{number}", body, folder))
-    return schedulers.submit(on, file)
+    _submit(folder, number, on)
+
+
+def _submit(folder: Path, number: int, on: str) -> None:
+    files.write_text(folder / f"worker-{number}.job", schedulers.submit(on, folder / f"worker-{number}.sh"))
+
+
+def _jobs(folder: Path, on: str) -> list[str]:
+    """The workers' jobs that are not over."""
+    return [job for file in sorted(folder.glob("worker-*.job")) if schedulers.state(on, job := file.read_text())]
 
 
 def finished(folder: Path) -> list[optuna.trial.FrozenTrial]:
@@ -494,11 +502,7 @@ def trials_of(folder: Path) -> pd.DataFrame:
         }
         rows.append(settled | trial.params)
     frame = pd.DataFrame(rows)
-    return (
-        frame.sort_values(about["metric"], ascending=lower(about["metric"]), na_position="last")
-        if len(frame)
-        else frame
-    )
+    return frame.sort_values(about["metric"], ascending=about["lower"], na_position="last") if len(frame) else frame
 
 
 def best_run(folder: Path) -> runs_run.Run:

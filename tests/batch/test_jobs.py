@@ -147,7 +147,7 @@ def test_a_job_that_was_killed_is_told_of(project, capfd):
     assert cli.main(["run", RECORD, "--on", "local", "--detach", "-p", "mode=sleep"]) == 0
     run = runs.open_run("tiny")
     wait(lambda: (run.path / "log.txt").is_file() and "about to sleep" in (run.path / "log.txt").read_text())
-    os.kill(int(record_of(run)["jobs"][-1]["id"]), signal.SIGKILL)
+    os.kill(int(record_of(run)["jobs"][-1]["id"].partition("@")[0]), signal.SIGKILL)
     assert jobs.follow(run) == 4 and run.info["state"] == "died"
     assert "did not say how it ended" in capfd.readouterr().out
 

@@ -1,5 +1,7 @@
 """What is asked of a scheduler, and what it answers; its commands are stood in for by scripts that answer as the real ones do."""
 
+import time
+
 import dask
 import pytest
 
@@ -133,6 +135,12 @@ def test_states_are_the_schedulers_own(commands):
         qstat=(153, "qstat: Unknown Job Id 1234.pbs01\n"),
     )
     assert schedulers.state("slurm", "4711") == schedulers.state("pbs", "1234.pbs01") == ""
+    commands(squeue=(0, "COMPLETED None\n"), qstat=(0, PBS.format(state="R").replace("1234.pbs01 ", "1234.pbs-lo*")))
+    assert (
+        schedulers.state("slurm", "4711") == ""
+        and schedulers.state("pbs", "1234.pbs01") == "running"
+        and schedulers.state("pbs", "123") == ""
+    )
     commands(squeue=(0, ""), qstat=(0, PBS.format(state="F")))
     assert schedulers.state("slurm", "4711") == schedulers.state("pbs", "1234.pbs01") == ""
     commands(qstat=(0, SGE.format(state="qw")))
@@ -144,3 +152,25 @@ def test_states_are_the_schedulers_own(commands):
     commands(squeue=(1, "slurm_load_jobs error: Unable to contact slurm controller\n"))
     with pytest.raises(ValueError, match="Unable to contact"):
         schedulers.state("slurm", "4711")  # no answer is not the same as no job
+
+
+def test_a_number_that_the_system_gave_again_is_no_job_of_ours(tmp_path):
+    """A stranger's process is neither told of as ours nor ended."""
+    import subprocess
+
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        try:
+            old = f"{stranger.pid}@1000000000.00"
+            assert schedulers.state("local", old) == ""
+            schedulers.cancel("local", old)
+            assert stranger.poll() is None
+        finally:
+            stranger.kill()
+    (tmp_path / "a.sh").write_text("sleep 60")
+    job = schedulers.submit("local", tmp_path / "a.sh")
+    assert schedulers.state("local", job) == "running"
+    schedulers.cancel("local", job)
+    until = time.monotonic() + 10
+    while schedulers.state("local", job) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert schedulers.state("local", job) == ""

@@ -114,6 +114,16 @@ def test_a_worker_of_another_machine_is_there_until_long_after_its_last_word(mon
     assert not sweeps._works({}) and not sweeps._works(sweeps._this_worker() | {"pid_started": 1.0})
 
 
+def test_the_best_is_that_of_the_workload_s_own_word(trained):
+    """Of a metric that geonb does not know, the record says which way it points."""
+    (trained / "tinyload.py").write_text(
+        tiny.WORKLOAD.replace('headline="m"', 'headline="score", lower_is_better=True')
+    )
+    folder = sweeps.make(RECORD, {"lr": [0.1, 0.01]}, trials=2, sampler="grid", metric="val_score", name="e")
+    assert sweeps.work(folder, 0, "local") == 0
+    assert sweeps.best_run(folder).parameters["lr"] == 0.1  # the score is minus the loss
+
+
 def test_settings_that_fail_end_the_worker_and_say_why(trained, capfd):
     folder = sweeps.make(
         RECORD, {"lr": [0.1, 0.01, 0.001, 0.0001, 1.0]}, trials=5, sampler="grid", fixed={"mode": "broken"}, name="c"
