@@ -329,6 +329,8 @@ def _asked_on(options: argparse.Namespace) -> "tuple[str, dict[int, dict[str, An
 
         on, wanted = schedulers.check_on(options.on)
         schedulers.settled(on, wanted)
+        if not options.dry_run:
+            schedulers.check_here(on)
         return on, jobs.per_step(options.job, wanted, plan.numbers(options.workload))
     alone = [f"--{name.replace('_', '-')}" for name in ("job", "split", "detach", "dry_run") if getattr(options, name)]
     if alone:
@@ -364,6 +366,7 @@ def _sweep(options: argparse.Namespace) -> int:
     from geonb.batch import schedulers, sweep_report, sweeps
 
     on, asked = schedulers.check_on(options.on)
+    schedulers.check_here(on)
     if options.workers < 1:
         raise ValueError(f"--workers {options.workers}: a whole number from 1.")
     texts = dict(_pair(text) for text in options.texts)

@@ -105,6 +105,9 @@ class Queue:
 
         return dask.config.get(f"jobqueue.{self.engine.config_name}")  # its defaults come with the class
 
+    def check_here(self) -> None:
+        _find(shlex.split(self.engine.submit_command)[0])
+
     def settled(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         found, site = dict(asked), self.site
         for name, theirs, ours in (
@@ -147,6 +150,9 @@ class Queue:
 class Local:
     """Processes of this machine, in sessions of their own: they stay when the terminal closes. An id holds when its process began, since
     the system gives numbers again."""
+
+    def check_here(self) -> None:
+        pass
 
     def settled(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         return dict(asked)
@@ -253,6 +259,11 @@ def check_on(text: str) -> tuple[str, dict[str, Any]]:
     return check_options("--on", text, TABLE)
 
 
+def check_here(on: str) -> None:
+    """Refuse, before anything is made, what cannot be submitted from this machine; a ValueError says which command it lacks."""
+    SCHEDULERS[on].check_here()
+
+
 def settled(on: str, asked: Mapping[str, Any]) -> dict[str, Any]:
     """What a job asks for: of the run itself, else of the site's configuration, else two cores and 8 GB."""
     return SCHEDULERS[on].settled(asked)
@@ -337,9 +348,13 @@ def seconds_of(walltime: str | None) -> float | None:
     return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 
 
+def _find(command: str) -> None:
+    if shutil.which(command) is None:
+        raise ValueError(f"There is no {command} on this machine. Is this a login node, and is its module loaded?")
+
+
 def _call(command: list[str]) -> tuple[int, str]:
-    if shutil.which(command[0]) is None:
-        raise ValueError(f"There is no {command[0]} on this machine. Is this a login node, and is its module loaded?")
+    _find(command[0])
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S, check=False)
     except subprocess.TimeoutExpired:

@@ -207,11 +207,13 @@ def test_gpus_that_are_not_there_are_told_before_anything_is_computed(project, c
     [
         (["--on", "slum"], "Did you mean 'slurm'"),
         (["--detach"], "--detach: of jobs"),
+        (["--on", "pbs"], "There is no qsub on this machine"),
         (["--on", "local", "--job", "9:gpus=1"], "the number of a step"),
         (["--on", "local", "--job", "2:gpu=1"], "Did you mean 'gpus'"),
         (["--on", "local", "--job", "gpus=1"], "the number of a step"),
     ],
 )
-def test_what_cannot_be_asked_for_makes_no_run(project, capfd, arguments, says):
+def test_what_cannot_be_asked_for_makes_no_run(project, capfd, monkeypatch, arguments, says):
+    monkeypatch.setenv("PATH", str(project))  # no scheduler is there
     assert cli.main(["run", RECORD, *arguments]) == 2
     assert says in capfd.readouterr().err and not list(project.glob("runs/tiny/*"))
