@@ -156,8 +156,23 @@ def fit(
     }
 
 
+class Keeper(ModelCheckpoint):
+    """Keeps a checkpoint, and knows it again where the run was moved, or is worked on elsewhere: by its name in the folder of now.
+
+    Lightning forgets which was the best where the folder is another one, and keeps a worse one over it.
+    """
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        def here(path: str) -> str:
+            return str(Path(str(self.dirpath), Path(path).name)) if path else path
+
+        paths = {name: here(state[name]) for name in ("best_model_path", "kth_best_model_path", "last_model_path")}
+        best = {here(path): value for path, value in state["best_k_models"].items()}
+        super().load_state_dict(state | paths | {"dirpath": self.dirpath, "best_k_models": best})
+
+
 def _keeper(folder: Path, name: str, **options: Any) -> ModelCheckpoint:
-    return ModelCheckpoint(folder, name, save_on_train_epoch_end=True, enable_version_counter=False, **options)
+    return Keeper(folder, name, save_on_train_epoch_end=True, enable_version_counter=False, **options)
 
 
 def _trainer(training: dict[str, Any], callbacks: list[Callback], folder: Path) -> L.Trainer:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import harm
 import pandas as pd
@@ -93,6 +94,9 @@ def test_killed_with_every_option_it_goes_on_to_the_same_weights(what, small_sto
     for step in (steps[0] + 1, steps[2] + 2):
         if step < steps[-1]:
             killed_at(step, monkeypatch, killed, small_store, **settings)
+    killed = folder(
+        killed.path.rename(tmp_path / "moved")
+    )  # to another disk, say; what was the best so far stays the best
     with monkeypatch.context() as patch:  # trained to the end, but not sealed
         patch.setattr(training_task, "_save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
@@ -105,6 +109,22 @@ def test_killed_with_every_option_it_goes_on_to_the_same_weights(what, small_sto
     for name in one["checkpoints"]:
         first, second = (training_task.load_model(run.path, name).state_dict() for run in (unbroken, killed))
         assert same(first, second)
+
+
+def test_what_was_the_best_is_known_again_where_the_run_lies_elsewhere(tmp_path):
+    here, there = (
+        fit._keeper(tmp_path / name, "best-loss", monitor="val_loss", mode="min") for name in ("here", "there")
+    )
+    path, score = str(tmp_path / "here" / "best-loss.ckpt"), torch.tensor(0.25)
+    here.best_model_path = here.kth_best_model_path = path
+    here.best_k_models, here.best_model_score, here.kth_value = {path: score}, score, score
+    there.load_state_dict(here.state_dict())
+    moved = str(tmp_path / "there" / "best-loss.ckpt")
+    assert there.best_model_path == there.kth_best_model_path == moved and there.best_k_models == {moved: score}
+    assert there.best_model_score == there.kth_value == score and there.last_model_path == ""
+    assert not there.check_monitor_top_k(
+        SimpleNamespace(strategy=SimpleNamespace(reduce_boolean_decision=bool)), torch.tensor(0.5)
+    )
 
 
 def test_the_average_is_that_of_the_epochs_ends(small_store, tmp_path, monkeypatch):
