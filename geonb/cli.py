@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 EPILOG = """exit codes: 0 done; 2 user error, nothing ran; 3 a cell failed (or the report, or geonb itself); 4 the kernel died or
 memory ran out; 5 stopped by a signal or a time limit (resume with --resume)"""
-SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)  # beside SIGINT, which Python turns into KeyboardInterrupt
+SIGNALS = (
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)  # beside SIGINT, which Python turns into KeyboardInterrupt
 TEXTS: dict[str, Any] = {"dest": "texts", "metavar": "NAME=VALUE", "action": "append", "default": []}
 
 
@@ -154,7 +159,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(command=_serve)
 
     _add_live(commands)
-    fetch = commands.add_parser("fetch", help="real data of a workload, ahead of a job on a node without network")
+    fetch = commands.add_parser(
+        "fetch", help="data and weights of a workload, ahead of a job on a node without network"
+    )
     fetch.add_argument("workload", metavar="WORKLOAD", help="a name, e.g. conflict")
     fetch.add_argument("names", metavar="NAME", nargs="*", help="which of its files (default: all)")
     fetch.add_argument(
@@ -174,6 +181,12 @@ def _parser() -> argparse.ArgumentParser:
     allow.set_defaults(command=_trust)
 
     doctor = commands.add_parser("doctor", help="what is installed, which device, what is missing and how to get it")
+    doctor.add_argument(
+        "workload", metavar="WORKLOAD", nargs="?", help="also what it has from the network, and whether that is here"
+    )
+    doctor.add_argument(
+        "-p", **TEXTS, help="as for fetch, e.g. network=unet:encoder=resnet50,weights=imagenet; repeatable"
+    )
     doctor.set_defaults(command=_doctor)
 
     lab = commands.add_parser("lab", help="JupyterLab on loopback with a token; prints the ssh -L line")
@@ -532,9 +545,7 @@ def _fetch(options: argparse.Namespace) -> int:
     record = registry.get(options.workload)
     folder = project.project_root() / "data" / "downloads" / record.name
     if not record.fetch:
-        raise ValueError(
-            f"{record.name} has nothing to fetch: its example data come with the first run of notebook 01."
-        )
+        raise ValueError(f"{record.name} has nothing to fetch: its example is simulated where it runs.")
     texts = dict(_pair(text) for text in options.texts)
     _show("\n".join(download.fetch_all(record.fetch, folder, options.names, texts, options.dry_run)))
     return 0
@@ -562,7 +573,7 @@ def _trust(options: argparse.Namespace) -> int:
 def _doctor(options: argparse.Namespace) -> int:
     from geonb import doctor
 
-    text, missing = doctor.examine()
+    text, missing = doctor.examine(options.workload, dict(_pair(text) for text in options.texts))
     _show(text)
     return 2 if missing else 0
 

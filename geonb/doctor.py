@@ -7,17 +7,26 @@ import platform
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
-from geonb.base import project
+from geonb import registry
+from geonb.base import download, project
 from geonb.runs import environment
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
-def examine() -> tuple[str, list[str]]:
+def examine(workload: str | None = None, options: Mapping[str, str] | None = None) -> tuple[str, list[str]]:
     """Examine everything.
+
+    Parameters
+    ----------
+    workload : str, optional
+        Tell, too, what this one has from the network: data, pretrained weights.
+    options : mapping, optional
+        As for :func:`geonb.base.download.fetch_all`.
 
     Returns
     -------
@@ -27,7 +36,7 @@ def examine() -> tuple[str, list[str]]:
     missing: list[str] = []
     lines = [f"python     {platform.python_version()} ({sys.executable})"]
     lines += _packages(missing)
-    lines += [*_device(), *_memory(), *_folders(missing), _browser(), *_data()]
+    lines += [*_device(), *_memory(), *_folders(missing), _browser(), *_data(workload, options or {})]
     if missing:
         lines += ["", "MISSING", *(f"  {one}" for one in missing)]
     else:
@@ -114,17 +123,27 @@ def _browser() -> str:
     return f"browser    {found or 'no Chromium: browser tests are skipped (Debian: apt-get install chromium)'}"
 
 
-def _data() -> list[str]:
+def _data(workload: str | None, options: Mapping[str, str]) -> list[str]:
+    """Coastlines; and of a workload, what a job on a node without network needs to find on disk."""
     maps = any(project.NATURAL_EARTH.rglob("*.shp"))
     lines = [f"maps       coastlines and borders {'ship with geonb' if maps else 'are not installed: install again'}"]
+    if workload is None:
+        return [
+            *lines,
+            "data       geonb doctor WORKLOAD says what that one has from the network, and whether it is here",
+        ]
+    record = registry.get(workload)
     try:
-        examples = project.project_root() / "data" / "examples"
-        there = examples.is_dir() and any(examples.iterdir())
+        folder = project.project_root() / "data" / "downloads" / record.name
     except FileNotFoundError:
-        there = False
-    how = (
-        "there"
-        if there
-        else "not yet here: notebook 01 fetches it with pip; run `geonb run segmentation --steps 1` where there is network"
+        return lines
+    sources = [
+        source for source in record.fetch if not source.collect or source.name in ("example", "weights")
+    ]  # no listing of buckets
+    told = (
+        download.fetch_all(sources, folder, (), options, dry=True)
+        if sources
+        else ["nothing: its example is simulated where it runs"]
     )
-    return [*lines, f"data       example scene: {how}"]
+    lines += [f"{'data' if n == 0 else '':<11}{line}" for n, line in enumerate(told)]
+    return [*lines, *([f"           (geonb fetch {record.name}, where there is a network)"] if sources else [])]

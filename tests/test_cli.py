@@ -245,6 +245,11 @@ def test_doctor_tells_what_is_there_and_what_is_missing(project, capsys, monkeyp
     assert cli.main(["doctor"]) == 0
     shown = capsys.readouterr().out
     assert re.search(r"numpy +\d", shown) and str(project) in shown and "Nothing is missing" in shown
+    assert cli.main(["doctor", "chips", "-p", "network=resnet10t:head=linear"]) == 0
+    assert (
+        f"example: NOT in {project}" in (shown := capsys.readouterr().out) and "head=linear begins at random" in shown
+    )
+    assert cli.main(["doctor", "conflict"]) == 0 and "ucdp_ged: https://" in capsys.readouterr().out
     monkeypatch.setattr(
         doctor.metadata, "requires", lambda name: ["numpy<1", "nosuchthing>=2", "gone; extra == 'test'"]
     )

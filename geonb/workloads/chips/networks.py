@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from geonb.base.specs import Option, check_options, parse_spec
+from geonb.training import pretrained
 from geonb.training.backbones import backbone_faults, create_backbone, feature_maps
 from geonb.training.devices import check_weights
 
@@ -71,6 +72,11 @@ def build_network(spec: str, channels: int, classes: int, patch: int, weights: b
     """
     name, options = check_network(spec)
     return MultiLabel(name, channels, classes, patch, options | ({} if weights else {"weights": "none"}))
+
+
+def fetch_weights(folder: Path, options: Mapping[str, str], dry: bool = False) -> list[str]:
+    """Pretrained weights of ``-p network=...``, ahead of a job without network; see :mod:`geonb.training.pretrained`."""
+    return pretrained.fetch_weights(options, dry, lambda spec: build_network(spec, 3, 2, 224))
 
 
 def check_build(spec: str) -> None:

@@ -29,7 +29,10 @@ RECORD = Workload(
     explore="geonb.workloads.clouds.explore:explorer",
     headline="triplet_accuracy",
     check="geonb.workloads.clouds.dataset:check_settings",
-    fetch=(GOES,),
+    fetch=(
+        GOES,
+        Source("weights", collect="geonb.workloads.clouds.networks:fetch_weights", options=("network",)),
+    ),
     stores={"triplets": "geonb.workloads.clouds.store:TripletStore"},
     figures=TILES,
     defaults={

@@ -6,12 +6,15 @@ normalisation, dropout, two linear layers. ``head=linear`` has the last of them 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from geonb.base.specs import Option, check_options, parse_spec
+from geonb.training import pretrained
 from geonb.training.backbones import backbone_faults, create_backbone, feature_maps
 from geonb.training.devices import check_weights
 
@@ -59,6 +62,11 @@ def build_network(spec: str, channels: int, patch: int, weights: bool = True) ->
     """
     name, options = check_network(spec)
     return Embedder(name, channels, patch, weights and options["weights"] == "imagenet", options)
+
+
+def fetch_weights(folder: Path, options: Mapping[str, str], dry: bool = False) -> list[str]:
+    """Pretrained weights of ``-p network=...``, ahead of a job without network; see :mod:`geonb.training.pretrained`."""
+    return pretrained.fetch_weights(options, dry, lambda spec: build_network(spec, 3, 224))
 
 
 def check_build(spec: str) -> None:

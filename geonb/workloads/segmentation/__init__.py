@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from geonb.base.download import Source
 from geonb.registry import Parameter, Workload
 from geonb.workloads.segmentation.figures import PIXELS
 
@@ -27,6 +28,10 @@ RECORD = Workload(
     figures=PIXELS,
     headline="mean_iou",
     check="geonb.workloads.segmentation.catalogue:check_settings",
+    fetch=(
+        Source("example", collect="geonb.rasters.landsat:fetch_example"),
+        Source("weights", collect="geonb.workloads.segmentation.networks:fetch_weights", options=("network",)),
+    ),
     defaults={
         # Of five tried on the Landsat scene's validation blocks: a shallower encoder suits windows of 32 px, and the Dice
         # term is what lets rare classes count.

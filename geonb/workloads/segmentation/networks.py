@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import segmentation_models_pytorch as smp
@@ -18,6 +19,7 @@ import torch
 from torch import nn
 
 from geonb.base.specs import Option, check_options, options_of, parse_spec
+from geonb.training import pretrained
 from geonb.training.devices import check_weights
 from geonb.workloads.segmentation import segmentalist
 from geonb.workloads.segmentation.segmentalist import Segmentalist
@@ -137,6 +139,11 @@ def build_network(spec: str, channels: int, classes: int, weights: bool = True) 
     if architecture is not Segmentalist and set(options) & _SIZES:
         _check_output(network, spec, channels)
     return network
+
+
+def fetch_weights(folder: Path, options: Mapping[str, str], dry: bool = False) -> list[str]:
+    """Pretrained weights of ``-p network=...``, ahead of a job without network; see :mod:`geonb.training.pretrained`."""
+    return pretrained.fetch_weights(options, dry, lambda spec: build_network(spec, 3, 2))
 
 
 def check_build(spec: str) -> None:
