@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -23,7 +23,7 @@ import pandas as pd
 from geonb.base import files, project
 from geonb.base.conventions import refuse
 from geonb.base.specs import check_options, parse_spec
-from geonb.batch import schedulers
+from geonb.batch import schedulers, staging
 from geonb.runs import plan as runs_plan
 from geonb.runs import run as runs_run
 from geonb.runs import runner
@@ -162,21 +162,26 @@ def work(folder: Path, at: int) -> int:
     run = runs_run.Run(folder)
     record = read(run)
     piece = record["pieces"][at]
-    root, before = runs_run.root_of(folder), _progress(run)
+    before, ran = _progress(run), False
     files.say(f"\n{runs_run.now()[:19]} {piece['name']} on {runs_run.this_process()['host']}")
-    with warned(piece["resources"]) as warning:
+    script = (folder / piece["script"]).read_text(encoding="utf-8")
+    with warned(piece["resources"] | schedulers.walltime_in(script)) as nearly_over:
         try:
             _check_gpus(piece["resources"])
             steps = ",".join(map(str, piece["steps"]))
-            plan = runs_plan.prepare(record["workload"], steps=steps, resume=run.name, root=root)
-            code, message = runner.run_steps(plan, cell_timeout_s=record["cell_timeout_s"])
+            with staging.staged(run, piece["resources"]["scratch"]) as place:
+                plan = runs_plan.prepare(record["workload"], steps=steps, resume=run.name, root=place.root)
+                code, message = runner.run_steps(
+                    plan, cell_timeout_s=record["cell_timeout_s"], out=place.out(sys.stdout), after=place.bring_back
+                )
+                message, ran = place.named(message), True
         except KeyboardInterrupt as stopped:
             code, message = 5, f"Stopped by {stopped.args[0] if stopped.args else 'SIGINT'}."
         except (ValueError, OSError) as error:
-            code, message = 2, str(error)
+            code, message = 3 if ran else 2, str(error)
     if message:
         files.say(message)
-    return _go_on(run, at, code, message, warning.is_set(), _progress(run) != before)
+    return _go_on(run, at, code, message, nearly_over(), _progress(run) != before)
 
 
 def _go_on(run: Run, at: int, code: int, message: str, in_time: bool, further: bool) -> int:
@@ -231,29 +236,35 @@ def _check_gpus(resources: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def warned(resources: Mapping[str, Any]) -> Iterator[threading.Event]:
-    """Stop this process calmly before its walltime is over, counted from where its script began; says whether that happened."""
+def warned(resources: Mapping[str, Any]) -> Iterator[Callable[[], bool]]:
+    """Stop this process calmly before its walltime is over, counted from where its script began; gives what says whether it nearly is.
+
+    It is, too, where the scheduler was first to tell the process to end.
+    """
     import psutil
 
-    happened, limit = threading.Event(), schedulers.seconds_of(resources["walltime"])
+    limit = schedulers.seconds_of(resources["walltime"])
     if limit is None:
-        yield happened
+        if resources["walltime"]:
+            files.say(
+                f"The walltime {resources['walltime']} is not HH:MM:SS or D-HH:MM:SS: this job cannot stop before its end."
+            )
+        yield lambda: False
         return
     warn = resources["warn"] or min(max(limit / 10, 10), 300)
-    left = psutil.Process().create_time() + limit - warn - time.time()
+    end = psutil.Process().create_time() + limit - warn
 
     def stop() -> None:
-        happened.set()
         files.say(
             f"The walltime of {resources['walltime']} is over in {warn:.0f} s: this job stops here, and is submitted again."
         )
         os.kill(os.getpid(), signal.SIGUSR1)
 
-    alarm = threading.Timer(max(left, 0), stop)
+    alarm = threading.Timer(max(end - time.time(), 0), stop)
     alarm.daemon = True
     alarm.start()
     try:
-        yield happened
+        yield lambda: time.time() >= end
     finally:
         alarm.cancel()
 

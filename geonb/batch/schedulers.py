@@ -27,6 +27,7 @@ CARRIED = (
     "XDG_STATE_HOME",
     "GEONB_CACHE",
 )  # not every scheduler hands over the environment
+HEADER_WALLTIME = re.compile(r"#(?:SBATCH\s+(?:-t\s*|--time[ =])|PBS\s+-l\s.*?walltime=|\$\s+-l\s.*?h_rt=)([\d:-]+)")
 WALLTIME = re.compile(r"(?:(\d+)-)?(\d+):([0-5]?\d):([0-5]?\d)")
 
 
@@ -55,6 +56,7 @@ RESOURCES = {
     "gpus": Option(0, int, 0),
     "queue": Option(help="or partition"),
     "account": Option(help="or project, that pays"),
+    "scratch": Option(help="folder of the node to work in, as $TMPDIR; what is made there is brought back"),
     "warn": Option(None, int, 1, help="s before the end of walltime to stop and be submitted again; by itself a tenth, 10 to 300"),
 }  # fmt: skip
 
@@ -82,6 +84,8 @@ class Queue:
         What the class calls who pays.
     names_job : bool
         Whether `ask` takes the job's id.
+    always : tuple of str
+        Directives of every job, after the site's own.
     """
 
     job: str
@@ -90,6 +94,7 @@ class Queue:
     gpus: Callable[[int, Mapping[str, Any]], dict[str, Any]]
     payer: str = "account"
     names_job: bool = True
+    always: tuple[str, ...] = ()
 
     @property
     def engine(self) -> Any:
@@ -119,7 +124,7 @@ class Queue:
 
     def script(self, resources: Mapping[str, Any], name: str, body: str, folder: Path) -> str:
         site, more = self.site, self.gpus(resources["gpus"], resources) if resources["gpus"] else {}
-        directives = [*site.get("job-extra-directives", []), *filter(None, [more.pop("directive", None)])]
+        directives = [*site.get("job-extra-directives", []), *self.always, *filter(None, [more.pop("directive", None)])]
         job = self.engine(
             scheduler="none", name=name, job_name=name, cores=resources["cores"], memory=resources["memory"], queue=resources["queue"],
             walltime=resources["walltime"], log_directory=str(folder), python=sys.executable, job_extra_directives=directives,
@@ -247,7 +252,8 @@ SCHEDULERS: dict[str, Queue | Local] = {
     ),
     "pbs": Queue("dask_jobqueue.pbs:PBSJob", ("qstat",), _pbs_state, _pbs_gpus),
     "sge": Queue(
-        "dask_jobqueue.sge:SGEJob", ("qstat", "-u", "*"), _sge_state, lambda n, _: {"directive": f"-l gpu={n}"}, "project", names_job=False
+        "dask_jobqueue.sge:SGEJob", ("qstat", "-u", "*"), _sge_state, lambda n, _: {"directive": f"-l gpu={n}"}, "project", names_job=False,
+        always=("-S /bin/bash", "-notify"),  # it reads no first line of a script, and else kills without a word before
     ),
     "local": Local(),
 }  # fmt: skip
@@ -346,6 +352,15 @@ def seconds_of(walltime: str | None) -> float | None:
         return None
     days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
     return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+
+
+def walltime_in(script: str) -> dict[str, str]:
+    """The walltime that a script's header asks for, which somebody may have edited, as ``{"walltime": ...}``; empty where it names none.
+
+    Of ``#SBATCH -t`` or ``--time``, ``#PBS -l walltime=`` and ``#$ -l h_rt=``.
+    """
+    found = [one[1] for line in script.splitlines() if (one := HEADER_WALLTIME.match(line))]
+    return {"walltime": found[-1]} if found else {}
 
 
 def _find(command: str) -> None:

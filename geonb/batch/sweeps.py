@@ -258,7 +258,7 @@ def work(folder: Path, number: int, on: str, walltime: str | None = None, out: T
     Exit code: 0 done, 3 too many failed in a row, 5 stopped; before its walltime is over a worker submits itself again.
     """
     out, failed = out or sys.stdout, 0
-    with warned({"walltime": walltime, "warn": None}) as warning:
+    with warned({"walltime": walltime, "warn": None}) as nearly_over:
         try:
             while failed < MOST_FAILED:
                 about = files.read_json(folder / RECORD)
@@ -274,7 +274,7 @@ def work(folder: Path, number: int, on: str, walltime: str | None = None, out: T
                 failed = 0 if code == 0 else failed + 1
         except KeyboardInterrupt:
             failed = 0
-    if warning.is_set():
+    if nearly_over() and failed < MOST_FAILED:
         _submit(folder, number, on)
     if failed >= MOST_FAILED:
         files.say(f"{MOST_FAILED} trials failed in a row; `geonb runs` says why. This worker tries no more.", out)

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from geonb.runs.kernels import Outcome, Stop
 
 LOCK_WAIT_S = 10.0
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)  # Grid Engine warns by SIGUSR2
 RESERVE, RESERVE_BYTES = ".reserve", 2**18  # room for a run's last word, kept in case its disk is full by then
 LONGEST_S = 366 * 86_400
 
@@ -94,8 +94,15 @@ def check_limit(cell_timeout_s: int | None) -> None:
         )
 
 
-def run_steps(plan: Plan, *, cell_timeout_s: int | None = None, out: TextIO | None = None) -> tuple[int, str]:
+def run_steps(
+    plan: Plan, *, cell_timeout_s: int | None = None, out: TextIO | None = None, after: Callable[[], None] | None = None
+) -> tuple[int, str]:
     """Run a plan's steps, then write the report, also after a failure.
+
+    Parameters
+    ----------
+    after : callable, optional
+        Called when a step is done.
 
     Returns
     -------
@@ -112,14 +119,14 @@ def run_steps(plan: Plan, *, cell_timeout_s: int | None = None, out: TextIO | No
 
     out = out or sys.stdout
     stop = kernels.Stop()
-    with _locked(plan.run) as lock, _signals(stop):
+    with locked(plan.run) as lock, _signals(stop):
         _begin(plan)
         try:
             files.write_text(plan.run.path / "parameters.yaml", runs_run.parameters_text(plan.workload, plan.settings))
             plan.run.notebooks.mkdir(exist_ok=True)
             files.say(f"{plan.workload}: {plan.run.path.relative_to(plan.root)}", out)
             kernels.sweep(_label(plan.run))  # the lock is ours, so what carries this label is dead
-            code, message = _each_step(plan, stop, lock, cell_timeout_s, out)
+            code, message = _each_step(plan, stop, lock, cell_timeout_s, out, after)
         except (Exception, KeyboardInterrupt) as error:
             code, message = _broken_off(plan, stop, error)
         if unsaid := _settle(plan.run, code, message):
@@ -179,7 +186,9 @@ def _settle(run: runs_run.Run, code: int, message: str) -> str:
     return ""
 
 
-def _each_step(plan: Plan, stop: Stop, lock: int, limit_s: int | None, out: TextIO) -> tuple[int, str]:
+def _each_step(
+    plan: Plan, stop: Stop, lock: int, limit_s: int | None, out: TextIO, after: Callable[[], None] | None
+) -> tuple[int, str]:
     """Run the steps that are to be run, up to the first that does not end well."""
     upstream, again = _before(plan), not plan.resume
     for step in plan.steps:
@@ -193,6 +202,8 @@ def _each_step(plan: Plan, stop: Stop, lock: int, limit_s: int | None, out: Text
             outcome = _run_step(plan, step, inputs, stop, lock, limit_s, out)
             if outcome.exit_code:
                 return outcome.exit_code, explain(plan, step, outcome)
+            if after:
+                after()
         else:
             files.say(f"{step.name:<28} done before ({before['ended'][:16]}), same parameters and inputs: skipped", out)
         upstream = step.name
@@ -327,7 +338,7 @@ def _finish(plan: Plan, report: str, out: TextIO) -> tuple[int, str]:
 
 
 @contextmanager
-def _locked(run: runs_run.Run) -> Iterator[int]:
+def locked(run: runs_run.Run) -> Iterator[int]:
     """Hold a run folder for ourselves; the kernels inherit the lock, so that it lasts as long as the last of them."""
     with (run.path / runs_run.LOCK).open("a") as handle:
         deadline = time.monotonic() + LOCK_WAIT_S  # a kernel whose runner was killed needs a moment to end

@@ -174,3 +174,18 @@ def test_a_number_that_the_system_gave_again_is_no_job_of_ours(tmp_path):
     while schedulers.state("local", job) and time.monotonic() < until:
         time.sleep(0.1)
     assert schedulers.state("local", job) == ""
+
+
+@pytest.mark.parametrize("on", ["slurm", "pbs", "sge"])
+def test_the_walltime_of_a_script_is_read_back(on, tmp_path):
+    text = schedulers.script(
+        *asked(f"{on}:walltime=08:30:00,memory=16GB,cores=4,gpus=1"), "geonb-calm-owl-2", "exec true", tmp_path
+    )
+    assert schedulers.walltime_in(text) == {"walltime": "08:30:00"}
+    assert schedulers.walltime_in(text.replace("08:30:00", "09:00:00")) == {"walltime": "09:00:00"}
+    assert schedulers.walltime_in("#!/bin/sh\nsleep -t 5\n") == {}
+
+
+@pytest.mark.parametrize("line", ["#SBATCH --time=1-02:00:00", "#SBATCH --time 1-02:00:00", "#SBATCH -t1-02:00:00"])
+def test_however_it_was_edited(line):
+    assert schedulers.walltime_in(f"#!/bin/sh\n#SBATCH -t 00:30:00\n{line}\n") == {"walltime": "1-02:00:00"}

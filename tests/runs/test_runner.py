@@ -155,7 +155,7 @@ def test_output_widgets_do_not_hang(project, reported, leaves_nothing):
 
 
 @pytest.mark.notebook
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP])
 def test_a_signal_stops_calmly_and_resumably(project, reported, leaves_nothing, signum):
     usual = signal.getsignal(signum)
 
