@@ -3,8 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import pytest
 
 pytest.register_assert_rewrite("killing")  # its asserts tell what they compared, as those of tests do
 
+import chains  # noqa: E402
 import scenes  # noqa: E402
 
 from geonb.base import trust  # noqa: E402
@@ -94,11 +93,4 @@ def finished(tmp_path_factory):
         "images": "image.tif", "masks": "mask.tif", "patch": 32, "stride": 32, "block": 32, "epochs": 1, "samples": 40,
         "draws": 50, "rasters": "image.tif", "network": "unet:encoder=resnet18,encoder_depth=3,decoder_channels=32-16-8",
     }  # fmt: skip
-    options = [part for key, value in small.items() for part in ("-p", f"{key}={value}")]
-    geonb = str(Path(sys.executable).with_name("geonb"))
-    environment = {**os.environ, "GEONB_ROOT": str(folder)}
-    done = subprocess.run(
-        [geonb, "run", "segmentation", *options], cwd=folder, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder, done.stdout
+    return folder, chains.run_anywhere("segmentation", folder, small)

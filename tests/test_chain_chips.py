@@ -1,12 +1,10 @@
 """`geonb run chips`, all seven notebooks on a small simulated scene: what a reader of the run would check."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
+import chains
 import geopandas as gpd
 import numpy as np
 import pandas as pd
@@ -37,17 +35,10 @@ SMALL = {
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """The run and what the command line said."""
-    folder = tmp_path_factory.mktemp("chips")
-    (folder / "pyproject.toml").write_text("")
-    (folder / "notebooks").symlink_to(ROOT / "notebooks")
+    folder = chains.project(tmp_path_factory.mktemp("chips"))
     landsat.write_scene(folder, *landsat.simulate((160, 192), seed=1))
-    options = [part for key, value in SMALL.items() for part in ("-p", f"{key}={value}")]
-    done = subprocess.run(
-        [Path(sys.executable).with_name("geonb"), "run", "chips", *options],
-        cwd=folder, env={**os.environ, "GEONB_ROOT": str(folder)}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return runs.open_run("chips", root=folder), done.stdout
+    told = chains.run_anywhere("chips", folder, SMALL)
+    return runs.open_run("chips", root=folder), told
 
 
 def test_pictures_of_epochs_count_each_label_of_the_validation_chips(made):

@@ -1,12 +1,10 @@
 """`geonb run clouds`, all six notebooks on small simulated scenes: what a reader of the run would check."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
+import chains
 import numpy as np
 import pytest
 import rasterio
@@ -30,19 +28,12 @@ SMALL = {
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """The run and what the command line said."""
-    folder = tmp_path_factory.mktemp("clouds")
-    (folder / "pyproject.toml").write_text("")
-    (folder / "notebooks").symlink_to(ROOT / "notebooks")
+    folder = chains.project(tmp_path_factory.mktemp("clouds"))
     found = examples.simulated_scenes(folder / "data", shape=(160, 192), days=6, frames=2, patch=32)
     (folder / "data" / "broken.nc").write_bytes(b"\x89HDF\r\n\x1a\n" + b"cut short")
     files = f"{found.files[0].relative_to(folder)},data/broken.nc"
-    options = [part for key, value in (SMALL | {"scenes": files}).items() for part in ("-p", f"{key}={value}")]
-    done = subprocess.run(
-        [Path(sys.executable).with_name("geonb"), "run", "clouds", *options],
-        cwd=folder, env={**os.environ, "GEONB_ROOT": str(folder)}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return runs.open_run("clouds", root=folder), done.stdout
+    told = chains.run_anywhere("clouds", folder, SMALL | {"scenes": files})
+    return runs.open_run("clouds", root=folder), told
 
 
 def test_the_run_is_whole_and_stands_beside_its_baselines(made):

@@ -1,10 +1,8 @@
 """`geonb run conflict`, all six notebooks on a small part of the simulated conflict: what a reader of the run would check."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import chains
 import numpy as np
 import pandas as pd
 import pytest
@@ -30,16 +28,9 @@ BOUNDS = (-5, 6, 0.5, 12)
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """The run and what the command line said."""
-    folder = tmp_path_factory.mktemp("conflict")
-    (folder / "pyproject.toml").write_text("")
-    (folder / "notebooks").symlink_to(ROOT / "notebooks")
-    options = [part for key, value in SMALL.items() for part in ("-p", f"{key}={value}")]
-    done = subprocess.run(
-        [Path(sys.executable).with_name("geonb"), "run", "conflict", *options],
-        cwd=folder, env={**os.environ, "GEONB_ROOT": str(folder)}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return runs.open_run("conflict", root=folder), done.stdout
+    folder = chains.project(tmp_path_factory.mktemp("conflict"))
+    told = chains.run_anywhere("conflict", folder, SMALL)
+    return runs.open_run("conflict", root=folder), told
 
 
 @pytest.fixture(scope="module")

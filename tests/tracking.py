@@ -1,5 +1,7 @@
 """Loggers of one's own, for tests of trackers: one that remembers what it was told, and one whose server goes away."""
 
+import time
+
 from lightning.pytorch.loggers.logger import DummyLogger, Logger
 
 
@@ -32,6 +34,13 @@ class Fails(Remembers):
         if step > 1:
             raise ConnectionError("the server went away")
         super().log_metrics(metrics, step)
+
+
+class Slow(DummyLogger):
+    """A second an epoch, so that a training lasts, however fast the machine."""
+
+    def log_metrics(self, *args, **kwargs):
+        time.sleep(1)
 
 
 class Needs(DummyLogger):
