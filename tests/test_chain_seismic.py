@@ -6,7 +6,9 @@ import sys
 import time
 from pathlib import Path
 
+import chains
 import numpy as np
+import one_node_slurm
 import pandas as pd
 import pytest
 import xarray as xr
@@ -14,6 +16,8 @@ from sklearn.metrics import f1_score, roc_auc_score
 
 import geonb
 from geonb import registry, runs, store
+from geonb.base import files
+from geonb.batch import jobs
 from geonb.waveforms import catalogues
 from geonb.workloads.seismic import bulletin, dataset, examples, metrics, predict
 
@@ -30,17 +34,10 @@ SMALL = {
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """The run and what the command line said."""
-    folder = tmp_path_factory.mktemp("seismic")
-    (folder / "pyproject.toml").write_text("")
-    (folder / "notebooks").symlink_to(ROOT / "notebooks")
+    folder = chains.project(tmp_path_factory.mktemp("seismic"))
     examples.simulate(folder / "array", events=24, seed=3)
-    options = [part for key, value in SMALL.items() for part in ("-p", f"{key}={value}")]
-    done = subprocess.run(
-        [Path(sys.executable).with_name("geonb"), "run", "seismic", *options],
-        cwd=folder, env={**os.environ, "GEONB_ROOT": str(folder)}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return runs.open_run("seismic", root=folder), done.stdout
+    told = chains.run_anywhere("seismic", folder, SMALL)
+    return runs.open_run("seismic", root=folder), told
 
 
 def test_the_run_is_whole_and_stands_beside_its_baselines(made):
@@ -187,3 +184,30 @@ def test_live_that_is_killed_and_started_again_tells_the_same(made, monkeypatch)
     assert (list((root / "clean" / "events").glob("*.gif")) != []) == (
         list((root / "clean" / "events").glob("*.npz")) != []
     )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.skipif(bool(one_node_slurm.missing()), reason=f"no Slurm can be started: {one_node_slurm.missing()}")
+def test_a_training_whose_walltime_ends_in_it_scores_as_one_that_was_not_stopped(made, tmp_path):
+    """Slurm gives the training two minutes at a time; it submits itself again, and nobody helps."""
+    folder, long = (
+        made[0].path.parents[2],
+        SMALL | {"epochs": 75, "patience": 75, "watch_every": 0, "tracker": "tracking:Slow"},
+    )
+    chains.run("seismic", folder, long, "--steps", "1-4")
+    unbroken = runs.open_run("seismic", root=folder)
+    with one_node_slurm.slurm(tmp_path):
+        step = "2:cores=1,walltime=00:02:00,warn=45"
+        told = chains.run("seismic", folder, long, "--steps", "1-4", "--on", chains.JOB, "--job", step)
+    broken = runs.open_run("seismic", root=folder)
+    record = files.read_json(broken.path / jobs.RECORD)
+    assert "The walltime of 00:02:00 is over in 45 s" in told and broken.path != unbroken.path
+    codes = [job["code"] for job in record["jobs"] if job["piece"] == 1]
+    assert len(codes) > 1 and codes == [5] * (len(codes) - 1) + [0] and record["ended"] == 0
+    timed = ["seconds", "time"]
+    logs = [pd.read_csv(run.path / "log.csv") for run in (unbroken, broken)]
+    assert len(logs[1]) == 75
+    pd.testing.assert_frame_equal(*(log.drop(columns=timed, errors="ignore") for log in logs))
+    with xr.open_dataset(unbroken.scores) as ours, xr.open_dataset(broken.scores) as theirs:
+        xr.testing.assert_equal(ours, theirs)
