@@ -34,6 +34,7 @@ NAMES = (
     "beams",
     "live",
     "records",
+    "batch",
     "startup",
 )
 HERE = Path(__file__).parent
