@@ -78,6 +78,10 @@ PARAMETERS: dict[str, Parameter] = {
         check="geonb.training.trackers:check_tracker",
         options="geonb.training.trackers:OPTIONS",
     ),
+    "devices": Parameter(
+        "what trains: 1, the best device there is; a process for each of 4 GPUs, 4, or of 2 nodes' 4, 2x4; processes on the cores, cpu:2",
+        check="geonb.training.devices:check_devices",
+    ),
     "precision": Parameter("number format of the network", choices=("auto", "float32", "bfloat16")),
     "rasters": Parameter("more rasters to predict, comma separated or a glob", files=True),
     "weights": Parameter(

@@ -16,9 +16,16 @@ SETTINGS = {
 }  # fmt: skip
 
 
+class Folder(SimpleNamespace):
+    """What a training asks of a run folder."""
+
+    def update(self, **facts):
+        self.info |= facts
+
+
 def folder(path: Path):
     path.mkdir(parents=True, exist_ok=True)
-    return SimpleNamespace(path=path, checkpoints=path / "checkpoints")
+    return Folder(path=path, checkpoints=path / "checkpoints", info={})
 
 
 def weights(run):

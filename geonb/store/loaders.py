@@ -18,7 +18,7 @@ import torch
 from geonb.base import conventions
 from geonb.store.buffers import Buffers
 from geonb.store.memory_map import Plane, memory_map
-from geonb.store.samplers import Order, order_of
+from geonb.store.samplers import Order, deal, order_of
 from geonb.store.turns import draw_turns
 
 if TYPE_CHECKING:
@@ -134,23 +134,56 @@ def size_of(boxes: np.ndarray) -> tuple[int, int]:
 class Batches:
     """Batches of windows, in order; `workers` threads read ahead.
 
+    Of several processes that train together each is a ``rank``, (which, of how many), and has its share of the same batches: in
+    training a part of each, so that the steps are those of one process; else whole batches in turn.
+
     Threads, not processes: reading is copying, which releases Python's lock, and a batch made in another process has to be
     brought here through fresh shared memory, which costs more than making it.
     """
 
     batch_sampler = None  # Lightning looks for the one of a DataLoader; `sampler` is told the epoch
 
-    def __init__(self, windows: Tensors, order: Order, batch: int, workers: int = 0, train: bool = False):
-        self.dataset, self.sampler, self.batch_size, self.workers = windows, order, batch, workers
+    def __init__(
+        self,
+        windows: Tensors,
+        order: Order,
+        batch: int,
+        workers: int = 0,
+        train: bool = False,
+        rank: tuple[int, int] = (0, 1),
+    ):
+        self.dataset, self.sampler, self.batch_size, self.workers, self.train = windows, order, batch, workers, train
+        self.rank, self.ranks = rank
         # batch normalisation cannot train on one sample
         self.drop_last = train and len(order) > batch and len(order) % batch == 1
+        self.least = 2 if batch >= 2 * self.ranks else 1
 
-    def __len__(self) -> int:
+    @property
+    def batches(self) -> int:
+        """Batches of an epoch, of all ranks together."""
         return len(self.sampler) // self.batch_size if self.drop_last else -(-len(self.sampler) // self.batch_size)
 
+    def __len__(self) -> int:
+        return len(self._dealt(list(range(len(self.sampler)))))
+
+    def counted(self, at: int) -> float:
+        """What the mean over this rank's part of a training batch counts in the mean of the ranks'."""
+        size = min(self.batch_size, len(self.sampler) - at * self.batch_size)
+        return self.ranks * deal(list(range(size)), self.rank, self.ranks, self.least)[1] / size
+
+    def _dealt(self, keys: list[int]) -> list[list[int]]:
+        """The batches of this rank: in training its part of each; else whole ones, if there is one for each rank."""
+        parts = [keys[i * self.batch_size : (i + 1) * self.batch_size] for i in range(self.batches)]
+        if self.ranks == 1:
+            return parts
+        if self.train:
+            return [deal(part, self.rank, self.ranks, self.least)[0] for part in parts]
+        if len(parts) >= self.ranks:
+            return parts[self.rank :: self.ranks]
+        return [part[self.rank :: self.ranks] for part in parts if len(part) > self.rank]
+
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        keys = list(self.sampler)
-        parts = [keys[i * self.batch_size : (i + 1) * self.batch_size] for i in range(len(self))]
+        parts = self._dealt(list(self.sampler))
         if not self.workers:
             yield from map(self.dataset.batch, parts)
             return
@@ -171,6 +204,7 @@ def data_module(
     seed: int = 0,
     workers: int = 0,
     sampler: str = "shuffle",
+    rank: tuple[int, int] = (0, 1),
     **more: Any,
 ) -> L.LightningDataModule:
     """The store's three splits for a Lightning Trainer: training shuffled and augmented, the others neither.
@@ -187,6 +221,8 @@ def data_module(
         Threads that read ahead.
     sampler : str
         See :mod:`geonb.store.samplers`.
+    rank : (int, int)
+        Which of how many processes that train together this is; see :class:`Batches`.
     **more
         What the store's `windows` take besides.
     """
@@ -198,7 +234,7 @@ def data_module(
     def loader(split: str, train: bool) -> Batches:
         windows = store.windows(split, augment if train else "none", seed, **more)
         order = order_of(windows, store, sampler if train else "sequential", seed)
-        return Batches(windows, order, batch, workers, train)
+        return Batches(windows, order, batch, workers, train, rank)
 
     # the three hooks are set, not subclassed, as LightningDataModule.from_datasets does: lightning (4 s) loads only here
     module = L.LightningDataModule()

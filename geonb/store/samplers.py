@@ -130,6 +130,23 @@ class Order:
         return np.lexsort((random.random(len(shown)) if self.within else np.arange(len(shown)), rank))
 
 
+def deal(keys: list[int], rank: int, ranks: int, least: int = 1) -> tuple[list[int], int]:
+    """A rank's part of a batch, and how many windows of it count.
+
+    Each window counts in one part. Parts have `least` windows or more, where the batch has: of the short batch at the end of an
+    epoch some ranks then get a part in which none counts, the first rank's once more, as all of them must take the same steps.
+
+    Parameters
+    ----------
+    keys : the batch's
+    rank, ranks : int
+        Which part, from 0, of how many.
+    least : int, windows
+    """
+    parts = max(1, min(ranks, len(keys) // least))
+    return (keys[rank::parts], len(keys[rank::parts])) if rank < parts else (keys[::parts], 0)
+
+
 def order_of(windows: Tensors, store: Store, spec: str, seed: int = 0) -> Order:
     """The order of a split's windows by specification.
 

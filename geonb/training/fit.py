@@ -23,8 +23,10 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 
 from geonb.base.files import whole_file, write_text
 from geonb.training.averaging import Averaging, RunningAverage
+from geonb.training.dealing import Dealt, Rank, Together
+from geonb.training.devices import Devices
 from geonb.training.optimizers import check_optimizer, first_averaged
-from geonb.training.progress import Display, EpochLog, spoken
+from geonb.training.progress import Display, EpochLog, Heard, spoken
 from geonb.training.watching import Pictures, Tracking
 
 if TYPE_CHECKING:
@@ -35,9 +37,9 @@ if TYPE_CHECKING:
     from geonb.training.task import Trainable
 
 LAST = "last.ckpt"
-# One device: the loaders do not yet deal windows to several, each would train on all of them.
-SILENT: dict[str, Any] = {"devices": 1, "logger": False, "enable_progress_bar": False, "enable_model_summary": False,
+SILENT: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False,
                           "num_sanity_val_steps": 0}  # fmt: skip
+ALONE = Rank()
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -49,13 +51,13 @@ class WholeFiles(TorchCheckpointIO):
 
 
 class StepSeed(Callback):
-    """Seed every step by its global number, so that dropout draws the same in a resumed training."""
+    """Seed every step by its global number, so that dropout draws the same in a resumed training; each rank otherwise."""
 
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
+    def __init__(self, seed: int, rank: int = 0) -> None:
+        self.seed, self.rank = seed, rank
 
     def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
-        torch.manual_seed((self.seed * 1_000_003 + trainer.global_step) % 2**63)
+        torch.manual_seed((self.seed * 1_000_003 + trainer.global_step + self.rank * 2**48) % 2**63)
 
 
 class Patience(EarlyStopping):
@@ -74,8 +76,12 @@ def fit(
     lower: bool = False,
     watch: Callable[[Path], Any] | None = None,
     beside: Sequence[Pictures | Tracking] = (),
+    rank: Rank = ALONE,
+    display: Display | None = None,
 ) -> dict[str, Any]:
     """Fit a task; go on from ``checkpoints/last.ckpt`` if the same training wrote it.
+
+    Of several ranks each calls this, with the same task; the first alone writes and tells.
 
     Parameters
     ----------
@@ -84,6 +90,10 @@ def fit(
     watch : ``(log.csv) -> Figure``, optional
         Draws the curves that grow in a live notebook.
     beside : callbacks that are told at the start how many epochs are done
+    rank : Rank
+        Which of the processes that train together this is.
+    display : Display, optional
+        What tells of it; by default one that draws by `watch`.
 
     Raises
     ------
@@ -98,8 +108,8 @@ def fit(
     """
     folder = Path(run.checkpoints)
     folder.mkdir(parents=True, exist_ok=True)
-    display = Display(watch)
-    log = EpochLog(Path(run.path) / "log.csv", display, training["patience"])
+    display = display or Display(watch)
+    log = EpochLog(Path(run.path) / "log.csv", display, training["patience"], writes=rank.number == 0)
     monitors = {"loss": ("val_loss", "min"), "metric": (task.metric, "min" if lower else "max")}
     # names that stay the same: a kill between two files never leaves one that is told of and gone
     keepers = {
@@ -107,20 +117,30 @@ def fit(
         for name, (monitor, mode) in monitors.items()
     }
     patience = Patience("val_loss", patience=training["patience"], check_on_train_epoch_end=True)
-    callbacks = [log, StepSeed(training["seed"]), patience, *keepers.values(), _keeper(folder, Path(LAST).stem)]
+    callbacks = [
+        log,
+        StepSeed(training["seed"], rank.number),
+        patience,
+        *keepers.values(),
+        _keeper(folder, Path(LAST).stem),
+    ]
     first, frame = first_averaged(training["optimizer"], training["epochs"]), check_optimizer(training["optimizer"])[2]
     averaging = None if first is None else Averaging(task.network, first, frame["swa_lr"])
-    with warnings.catch_warnings(), _interruptible(log, folder, training["epochs"]):
+    with warnings.catch_warnings(), interruptible(log, folder, training["epochs"]):
         _quiet()
         options = {key: training[key] for key in ("batch", "augment", "seed", "sampler")}
-        data = task.data_module(store, workers=workers, **options)
+        whole = task.data_module(store, workers=workers, **options)
+        data = whole
+        if rank.of > 1:
+            data = task.data_module(store, workers=workers, **options, rank=(rank.number, rank.of))
+            callbacks.insert(0, Together())
         running = None
         if frame["ema"] is not None:
-            running = RunningAverage(task, frame["ema"], data, _trainer(training, [], folder))
-            callbacks.insert(0, running)  # the log tells of it
-        trainer = _trainer(training, [*callbacks, *([averaging] if averaging else []), *beside], folder)
-        last, start = _usable(folder, task.card), _start(task)
-        done = _epochs(last) if last is not None else 0
+            running = RunningAverage(task, frame["ema"], data, _trainer(training, [], folder, rank.devices))
+            callbacks.insert(callbacks.index(log), running)  # the log tells of it
+        trainer = _trainer(training, [*callbacks, *([averaging] if averaging else []), *beside], folder, rank.devices)
+        last, start = usable(folder, task.card), _start(task)
+        done = epochs_of(last) if last is not None else 0
         for one in beside:
             one.begin(data, done)
         if done:
@@ -136,14 +156,17 @@ def fit(
         facts = {name: _facts(rows[state.pop("epoch")], task.metric) for name, state in states.items()}
         epochs_run = trainer.current_epoch
         if averaging and averaging.averaged:
-            facts["swa"] = {"epoch": epochs_run, **_settle_average(task, trainer, averaging.model, data, training)}
+            facts["swa"] = {
+                "epoch": epochs_run,
+                **_settle_average(task, trainer, averaging.model, whole, data, training),
+            }
             facts["swa"]["averaged"] = averaging.averaged
             states["swa"] = {"state_dict": _copied(task)}
         if running and running.best:
             facts["ema"], states["ema"] = running.best, {"state_dict": running.state}
         before = f" ({epochs_run - len(log.took)} of them before)" if len(log.took) < epochs_run else ""
         display.close(f"{epochs_run} of {training['epochs']} epochs{before}, {spoken(sum(log.took))}")
-    if epochs_run < training["epochs"]:
+    if epochs_run < training["epochs"] and rank.number == 0:
         print(
             f"Stopped early, after epoch {epochs_run} of {training['epochs']}: no epoch of the last {training['patience']} (`patience`) "
             f"had a lower validation loss than epoch {log.lowest['epoch']}, {log.lowest['val_loss']:.4g}.",
@@ -175,28 +198,36 @@ def _keeper(folder: Path, name: str, **options: Any) -> ModelCheckpoint:
     return Keeper(folder, name, save_on_train_epoch_end=True, enable_version_counter=False, **options)
 
 
-def _trainer(training: dict[str, Any], callbacks: list[Callback], folder: Path) -> L.Trainer:
+def _trainer(training: dict[str, Any], callbacks: list[Callback], folder: Path, devices: Devices) -> L.Trainer:
+    together: dict[str, Any] = {"devices": 1}
+    if devices.processes > 1:
+        # buffers are one set by then, see `Together`; a network may learn in parts, and then some weights have no gradient
+        strategy = Dealt(find_unused_parameters=True, broadcast_buffers=False)
+        together = {"devices": devices.each, "num_nodes": devices.nodes, "strategy": strategy,
+                    "use_distributed_sampler": False, "sync_batchnorm": devices.kind == "gpu"}  # fmt: skip
     return L.Trainer(
         max_epochs=training["epochs"],
         precision="bf16-mixed" if training["precision"] == "bfloat16" else "32-true",
-        # one process: Lightning would else take a job's Slurm for its own, which it requeues by itself
+        accelerator="auto" if devices.kind == "best" else devices.kind,
+        # Lightning would else take a job's Slurm for its own, which it requeues by itself; ranks are begun by `geonb.training.ranks`
         plugins=[WholeFiles(), LightningEnvironment()],
         callbacks=callbacks,
         default_root_dir=folder,
         inference_mode=False,  # a metric that was validated in that mode before the first step cannot go on in training
+        **together,
         **SILENT,
     )
 
 
 @contextmanager
-def _interruptible(log: EpochLog, folder: Path, epochs: int) -> Iterator[None]:
+def interruptible(log: EpochLog | Heard, folder: Path, epochs: int) -> Iterator[None]:
     """An interrupt in here says what is kept and how to go on. Lightning makes a SystemExit of it, and then ignores the next one."""
     here = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGINT) if here else None
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as stopped:
-        kept = _epochs(folder / LAST)
+        kept = epochs_of(folder / LAST)
         told = f"Interrupted in {log.at}. " if log.at else "Interrupted before the first epoch. "
         if kept:
             told += (
@@ -213,7 +244,7 @@ def _interruptible(log: EpochLog, folder: Path, epochs: int) -> Iterator[None]:
             signal.signal(signal.SIGINT, before)
 
 
-def _epochs(last: Path) -> int:
+def epochs_of(last: Path) -> int:
     """Epochs that a checkpoint is the end of; 0 where there is none, or one that cannot be read: going on from it tells."""
     try:
         return int(torch.load(last, weights_only=True, map_location="cpu", mmap=True)["epoch"]) + 1
@@ -254,14 +285,20 @@ def _facts(row: dict[str, Any], metric: str) -> dict[str, Any]:
 
 
 def _settle_average(
-    task: Trainable, trainer: L.Trainer, average: AveragedModel, data: L.LightningDataModule, training: dict
+    task: Trainable,
+    trainer: L.Trainer,
+    average: AveragedModel,
+    whole: L.LightningDataModule,
+    data: L.LightningDataModule,
+    training: dict,
 ) -> dict[str, float]:
     """Put the averaged weights into the task: batch-norm statistics of the training windows anew, then validate.
 
-    The windows are those of an epoch that was not trained, so that they are the same however often a training was broken.
+    The windows are those of an epoch that was not trained, so that they are the same however often a training was broken; each rank
+    takes all of them, for the statistics cannot be added up.
     """
     device = trainer.strategy.root_device
-    loader = data.train_dataloader()
+    loader = whole.train_dataloader()
     loader.sampler.set_epoch(training["epochs"])
     torch.manual_seed(training["seed"])
     update_bn((batch["inputs"] for batch in loader), average.to(device), device)
@@ -271,7 +308,7 @@ def _settle_average(
     return {name: round(float(found[name]), 6) for name in ("val_loss", task.metric)}
 
 
-def _usable(folder: Path, card: dict[str, Any]) -> Path | None:
+def usable(folder: Path, card: dict[str, Any]) -> Path | None:
     """The last checkpoint if this very training wrote it; leftovers of another one, and damaged ones, are removed."""
     stamp, wanted = folder / "training.txt", repr(sorted(card.items()))
     if stamp.exists() and stamp.read_text(errors="replace") == wanted:
@@ -343,6 +380,7 @@ def find_lr(
             max_epochs=steps + 1,
             limit_val_batches=0,
             default_root_dir=folder,
+            devices=1,
             plugins=[LightningEnvironment()],
             **SILENT,
         )

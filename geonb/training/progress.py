@@ -9,13 +9,14 @@ from __future__ import annotations
 import csv
 import html
 import io
+import json
 import math
 import os
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
@@ -25,6 +26,7 @@ from geonb.base.conventions import PROGRESS
 from geonb.base.files import write_text
 
 OFTEN_S = 0.3  # between two changes of the line
+MARK = "\x1e"  # begins a line that tells a display what to show
 SHARE = 0.1  # of the time that curves may take to draw
 
 
@@ -100,6 +102,59 @@ class Display:
         self.bar.close()
 
 
+class Teller(Display):
+    """A display of a process that nobody looks at: it tells another one, on one line each, what to show; see :class:`Heard`.
+
+    Parameters
+    ----------
+    out : text stream, or None to tell nothing
+    live : whether somebody looks at the other one's
+    """
+
+    def __init__(self, out: TextIO | None, live: bool) -> None:
+        self.out, self.live = out, live
+
+    def say(self, text: str, done: float | None = None) -> None:
+        self._tell("say", text, done)
+
+    def print(self, line: str) -> None:
+        self._tell("print", line)
+
+    def grow(self, log: Path) -> None:
+        self._tell("grow", str(log))
+
+    def close(self, text: str, keep: bool = False) -> None:
+        self._tell("close", text, keep)
+
+    def _tell(self, *what: Any) -> None:
+        if self.out is not None:
+            self.out.write(f"{MARK}{json.dumps(what)}\n")
+            self.out.flush()
+
+
+class Heard:
+    """What a :class:`Teller` in another process says, shown here.
+
+    Attributes
+    ----------
+    at : str
+        Where the training is, as :class:`EpochLog` says.
+    """
+
+    def __init__(self, display: Display) -> None:
+        self.display, self.at = display, ""
+
+    def hear(self, line: str) -> None:
+        """Show a line of the other process; what no display has said is printed."""
+        if not line.startswith(MARK):
+            self.display.print(line)
+            return
+        what, first, *rest = json.loads(line.removeprefix(MARK))
+        if what == "say" and first.startswith("epoch "):
+            self.at = first.partition(";")[0]
+        getattr(self.display, what)(Path(first) if what == "grow" else first, *rest)
+
+
 def _html(shown: str, plain: str = "") -> dict[str, str]:
     return {"text/html": shown, "text/plain": plain}
 
@@ -112,10 +167,11 @@ class EpochLog(Callback):
     Parameters
     ----------
     patience : epochs without a lower validation loss after which it stops
+    writes : False in a process that trains beside the one that does
     """
 
-    def __init__(self, path: Path, display: Display, patience: int) -> None:
-        self.path, self.display, self.patience = path, display, patience
+    def __init__(self, path: Path, display: Display, patience: int, writes: bool = True) -> None:
+        self.path, self.display, self.patience, self.writes = path, display, patience, writes
         self.rows: list[dict[str, Any]] = []
         self.took: list[float] = []  # seconds, of the epochs since it began or went on
         self.at = ""
@@ -205,6 +261,8 @@ class EpochLog(Callback):
 
     def _add(self, row: dict[str, Any]) -> None:
         self.rows.append(row)
+        if not self.writes:
+            return
         out = io.StringIO()
         writer = csv.DictWriter(out, fieldnames=list(row))
         writer.writeheader()

@@ -30,9 +30,11 @@ from geonb.base.metrics import lower_is_better
 from geonb.base.run_folder import RunFolder
 from geonb.store.loaders import data_module
 from geonb.store.sealing import named
-from geonb.training.devices import best_device
-from geonb.training.fit import fit
+from geonb.training.dealing import Rank, of_all_ranks
+from geonb.training.devices import Devices, best_device, find_devices
+from geonb.training.fit import LAST, epochs_of, fit
 from geonb.training.optimizers import AVERAGED, build_optimizer, check_optimizer, first_averaged
+from geonb.training.ranks import check_share, fit_together
 from geonb.training.trackers import check_tracker
 from geonb.training.watching import Pictures, Seen, Tracking
 
@@ -121,6 +123,18 @@ class Trainable(L.LightningModule):
         Truth is below 0 where nobody knows. Asked in evaluation and only of a task that has `questions`; it must log nothing.
         """
         raise NotImplementedError
+
+    def log(self, name: str, value: Any, *args: Any, **options: Any) -> None:
+        """As Lightning's; of several processes that train together the mean over all their windows, each counted once."""
+        if self._trainer is not None and self.trainer.world_size > 1:
+            if self.trainer.training and getattr(self.trainer.strategy, "counted", 1) == 0:
+                options["batch_size"] = 0
+            options = {"sync_dist": True, **options}
+        super().log(name, value, *args, **options)
+
+    def of_all(self, own: list[Any]) -> list[Any]:
+        """What this process collected of its windows, and after it what the others did that train with it."""
+        return of_all_ranks(own, self.trainer)
 
     def set_progress(self, epoch: int, epochs: int) -> None:
         """Tell a loss with scheduled weights how far the training is: 0 in the first epoch, 1 in the last that may come."""
@@ -232,6 +246,7 @@ def train(
     watch_every: int = 0,
     pictures: Callable[[Path, int, Seen], Any] | None = None,
     tracker: str = "none",
+    devices: str | int = 1,
 ) -> Path:
     """Train a workload's network on a sample store; interrupted, it goes on from its last finished epoch.
 
@@ -278,6 +293,10 @@ def train(
         Draws it, e.g. ``geonb.plots.epoch_pictures``.
     tracker : str
         Where it is logged besides, e.g. ``tensorboard`` or ``mlflow:uri=...``; see :func:`geonb.training.trackers.check_tracker`.
+    devices : str or int
+        A process for each of several GPUs, ``4``, of nodes, ``2x4``, or on the cores, ``cpu:2``; see
+        :func:`geonb.training.devices.check_devices`. They share each batch, so that `batch` and the steps are those of one process;
+        a training that was broken off may go on on others.
 
     Returns
     -------
@@ -294,12 +313,16 @@ def train(
     record = registry.get(workload)
     kind = task_of(record)
     check_tracker(tracker)
+    on = find_devices(devices)
     if watch_every and pictures is None:
         raise ValueError(f"watch_every = {watch_every} needs pictures, what draws them: geonb.plots.epoch_pictures")
     with named(store.path):
         kind.check(store, network, loss, augment, sampler, optimizer)
-        kind.check_batch(store, network, batch)
-        kind.check_memory(store, network, batch, precision_of(precision))
+        counts = store.index["split"].value_counts()
+        check_share(on, batch, {split: int(counts[split]) for split in ("train", "val")})
+        kind.check_batch(store, network, batch // on.processes)
+        here = -(-batch // (on.processes if on.kind == "gpu" else on.nodes))  # GPUs have memory of their own
+        kind.check_memory(store, network, here, precision_of(precision))
         of_store = kind.card_of(store)
     training = {"augment": augment, "sampler": sampler, "optimizer": optimizer, "epochs": epochs, "batch": batch,
                 "patience": patience, "seed": seed, "precision": precision_of(precision), "store": store.meta["key"]}  # fmt: skip
@@ -324,7 +347,8 @@ def train(
     parameters = {"workload": workload, "network": network, "loss": loss, "lr": lr, **training}
     beside = (Pictures(run, store, watch_every, pictures, training), Tracking(run, tracker, parameters))
     with named(store.path):
-        found = fit(task, run, store, card["training"], workers, lower, watch, beside)
+        how = {"training": card["training"], "workers": workers, "lower": lower, "watch": watch, "beside": beside}
+        found = _fitted(on, task, learnt, run, store, **how)
     kept = found["checkpoints"]
     chosen, why = task.choose(kept, found["states"], store)
     if chosen == "start":
@@ -334,6 +358,22 @@ def train(
     print(f"lowest validation loss: {losses}; chosen: {chosen}", flush=True)
     _save(found["states"], path, {**card, **learnt, **why, "best": best, "checkpoints": kept, "chosen": chosen})
     return path
+
+
+def _fitted(
+    on: Devices, task: Trainable, learnt: dict[str, Any], run: RunFolder, store: Store, **how: Any
+) -> dict[str, Any]:
+    """Fit by one process, or by several; the run remembers by which, from which epoch on."""
+    done, batch = epochs_of(Path(run.checkpoints) / LAST), how["training"]["batch"]
+    before = [one for one in run.info.get("trained_by", []) if one["from_epoch"] <= done]
+    device = best_device() if on.kind == "best" else on.kind
+    here = {"from_epoch": done + 1, "processes": on.processes, "nodes": on.nodes, "device": device, "batch": batch}
+    run.update(trained_by=[*before, here | {"batch_of_a_process": -(-batch // on.processes)}])
+    if on.processes == 1:
+        return fit(task, run, store, **how, rank=Rank(0, on))
+    there = f", {on.each} on each of {on.nodes} nodes" if on.nodes > 1 else ""
+    print(f"{on.processes} processes ({on.kind}{there}) share each batch of {batch} windows", flush=True)
+    return fit_together(on, task, learnt, run, store, **how)
 
 
 def _enough(store: Store, training: dict[str, Any], min_steps: int) -> dict[str, int]:

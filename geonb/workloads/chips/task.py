@@ -143,7 +143,7 @@ class MultiLabel(Trainable):
         self._seen.append((logits.float().sigmoid().cpu(), batch["targets"].cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        probability, targets = (torch.cat(part).numpy() for part in zip(*self._seen, strict=True))
+        probability, targets = (torch.cat(part).numpy() for part in zip(*self.of_all(self._seen), strict=True))
         self._seen = []
         found = [
             average_precision(p[np.isfinite(t)], t[np.isfinite(t)])

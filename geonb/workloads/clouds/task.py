@@ -121,9 +121,9 @@ class Triplet(Trainable):
         ValueError
             If all tiles have nearly the same vector, or vectors are not finite.
         """
-        near, far = torch.cat(self._seen, dim=1)
+        near, far = torch.cat(self.of_all(self._seen), dim=1)
         self._seen = []
-        said = collapse(near, far, self.loss.scale, self._far)
+        said = collapse(near, far, self.loss.scale, max(self.of_all([self._far])))
         if said:
             raise ValueError(
                 f"The embedding collapsed in epoch {self.current_epoch + 1}: {said} (lr = {self.card['lr']:g}). Nothing can be told "

@@ -64,7 +64,7 @@ class TwoHeaded(Trainable):
         self._told.append((logits.float().sigmoid().cpu(), batch["targets"].cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        told, targets = (torch.cat(part).numpy() for part in zip(*self._told, strict=True))
+        told, targets = (torch.cat(part).numpy() for part in zip(*self.of_all(self._told), strict=True))
         self._told = []
         self.log(self.metric, macro_f1(truth_of(targets), joint(told).argmax(-1)))
 
