@@ -23,9 +23,9 @@ class Folder(SimpleNamespace):
         self.info |= facts
 
 
-def folder(path: Path):
+def folder(path: Path, **more):
     path.mkdir(parents=True, exist_ok=True)
-    return Folder(path=path, checkpoints=path / "checkpoints", info={})
+    return Folder(path=path, checkpoints=path / "checkpoints", info={}, **more)
 
 
 def weights(run):

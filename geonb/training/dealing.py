@@ -6,6 +6,7 @@ would do with the whole batch and what all of them do together differ by roundin
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
@@ -19,10 +20,14 @@ from geonb.training.devices import Devices
 
 
 class Rank(NamedTuple):
-    """Which of the processes that train together this is; by default there is one."""
+    """Which of the processes that train together this is; by default there is one.
+
+    `last` is the checkpoint that several go on from: who began them has looked, so that they cannot disagree.
+    """
 
     number: int = 0
     devices: Devices = Devices()
+    last: Path | None = None
 
     @property
     def of(self) -> int:

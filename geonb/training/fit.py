@@ -139,7 +139,8 @@ def fit(
             running = RunningAverage(task, frame["ema"], data, _trainer(training, [], folder, rank.devices))
             callbacks.insert(callbacks.index(log), running)  # the log tells of it
         trainer = _trainer(training, [*callbacks, *([averaging] if averaging else []), *beside], folder, rank.devices)
-        last, start = usable(folder, task.card), _start(task)
+        last = rank.last if rank.of > 1 else usable(folder, task.card)
+        start, first_rank = _start(task), rank.number == 0
         done = epochs_of(last) if last is not None else 0
         for one in beside:
             one.begin(data, done)
@@ -151,7 +152,8 @@ def fit(
             log.begin(found, training["epochs"])
             patience.best_score = torch.tensor(found["val_loss"])
         _go(trainer, task, data, last)
-        states = start | {name: _weights(keeper.best_model_path) for name, keeper in keepers.items()}
+        kept = keepers if first_rank else {}  # on another node a file may be seen later
+        states = start | {name: _weights(keeper.best_model_path) for name, keeper in kept.items()}
         rows = {row["epoch"]: row for row in log.rows}
         facts = {name: _facts(rows[state.pop("epoch")], task.metric) for name, state in states.items()}
         epochs_run = trainer.current_epoch
@@ -166,7 +168,7 @@ def fit(
             facts["ema"], states["ema"] = running.best, {"state_dict": running.state}
         before = f" ({epochs_run - len(log.took)} of them before)" if len(log.took) < epochs_run else ""
         display.close(f"{epochs_run} of {training['epochs']} epochs{before}, {spoken(sum(log.took))}")
-    if epochs_run < training["epochs"] and rank.number == 0:
+    if epochs_run < training["epochs"] and first_rank:
         print(
             f"Stopped early, after epoch {epochs_run} of {training['epochs']}: no epoch of the last {training['patience']} (`patience`) "
             f"had a lower validation loss than epoch {log.lowest['epoch']}, {log.lowest['val_loss']:.4g}.",

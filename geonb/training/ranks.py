@@ -39,6 +39,11 @@ if TYPE_CHECKING:
     from geonb.training.task import Trainable
 
 GIVEN, FOUND = "given.pickle", "found.pt"  # in a folder that goes with the training
+RANKS = {
+    "RANK": "SLURM_PROCID",
+    "LOCAL_RANK": "SLURM_LOCALID",
+    "NODE_RANK": "SLURM_NODEID",
+}  # else srun says which it is
 OFTEN_S = 0.2
 
 
@@ -92,23 +97,13 @@ def fit_together(
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob(".ranks-*"):  # by a training whose process was killed
         shutil.rmtree(left, ignore_errors=True)
-    usable(folder, task.card)  # what another training left goes before anybody looks
-    heard = Heard(Display(watch))
+    last, heard = usable(folder, task.card), Heard(Display(watch))
     state = {name: value.numpy() for name, value in task.state_dict().items()}
-    given = (
-        type(task),
-        task.card,
-        learnt,
-        state,
-        run,
-        store,
-        training,
-        workers,
-        lower,
-        beside,
-        devices,
-        heard.display.live,
-    )
+    given = {
+        "made": (type(task), task.card, learnt, state),  # a network's and a loss's functions are no data
+        "fit": {"run": run, "store": store, "training": training, "workers": workers, "lower": lower},
+        "beside": beside, "devices": devices, "last": last, "live": heard.display.live,
+    }  # fmt: skip
     with tempfile.TemporaryDirectory(prefix=".ranks-", dir=folder) as private:
         with (Path(private) / GIVEN).open("wb") as out:
             pickle.dump(given, out)
@@ -136,7 +131,9 @@ def _begun(devices: Devices, private: Path) -> Iterator[list[subprocess.Popen]]:
             f"--ntasks-per-node={devices.each}",
         ]
         processes = [
-            _start([*srun, "--kill-on-bad-exit=1", "--quit-on-interrupt", *command], told, private / "stderr-0")
+            _start(
+                [*srun, "--kill-on-bad-exit=1", "--overlap", "--cpu-bind=none", *command], told, private / "stderr-0"
+            )
         ]
     else:
         each = [told | {"RANK": str(n), "LOCAL_RANK": str(n), "NODE_RANK": "0"} for n in range(devices.each)]
@@ -173,10 +170,9 @@ def _free_port() -> int:
 
 
 def _start(command: list[str], told: dict[str, str], errors: Path) -> subprocess.Popen:
+    env = {name: value for name, value in os.environ.items() if name not in RANKS} | told
     with errors.open("wb") as stderr:
-        return subprocess.Popen(
-            command, env=os.environ | told, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr
-        )
+        return subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr)
 
 
 def _attend(processes: list[subprocess.Popen], heard: Heard, private: Path, folder: Path, epochs: int) -> None:
@@ -223,16 +219,16 @@ def _raise(codes: list[int | None], heard: Heard, private: Path, folder: Path, e
     )
     said = (private / f"stderr-{number}").read_text(errors="replace").strip().splitlines()[-5:]
     told = f"\nIts last words: {' | '.join(said)}" if said else ""
+    which = f"Process {number + 1} of {len(codes)}" if len(codes) > 1 else "A process"
     raise RuntimeError(
-        f"Process {number + 1} of {len(codes)} of the training {how}{cause}, in {heard.at or 'its beginning'}; the others were ended. "
-        f"{on}{told}"
+        f"{which} of the training {how}{cause}, in {heard.at or 'its beginning'}; the others were ended. {on}{told}"
     )
 
 
 def main(private: Path) -> None:
     """One rank: what it is comes by the environment, what it does by the folder."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever began it decides
-    for name, other in {"RANK": "SLURM_PROCID", "LOCAL_RANK": "SLURM_LOCALID", "NODE_RANK": "SLURM_NODEID"}.items():
+    for name, other in RANKS.items():
         os.environ.setdefault(name, os.environ.get(other, "0"))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     number, speaker = int(os.environ["RANK"]), sys.stdout
@@ -240,14 +236,11 @@ def main(private: Path) -> None:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
     try:
         given = pickle.loads((private / GIVEN).read_bytes())
-        kind, card, learnt, state, run, store, training, workers, lower, beside, devices, live = given
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-        task = kind(card | learnt, weights=False)
-        task.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
-        task.card = card
-        rank = Rank(number, devices)
-        teller = Teller(speaker if number == 0 else None, live)
-        found = fit(task, run, store, training, workers, lower, None, () if number else beside, rank, teller)
+        beside = () if number else given["beside"]
+        rank = Rank(number, given["devices"], given["last"])
+        teller = Teller(None if number else speaker, given["live"])
+        found = fit(_made(*given["made"]), **given["fit"], beside=beside, rank=rank, display=teller)
         if number == 0:
             partial = private / f"{FOUND}.partial"
             torch.save(found, partial)
@@ -257,6 +250,14 @@ def main(private: Path) -> None:
         _leave(private / f"error-{number}.pickle", error)
     sys.stdout.flush()
     os._exit(0)  # nothing is left to be done; at an exit in turn, whoever is late finds the others gone
+
+
+def _made(kind: type[Trainable], card: dict[str, Any], learnt: dict[str, Any], state: dict[str, Any]) -> Trainable:
+    """The task as it was before its first step, built as a trained one is."""
+    task = kind(card | learnt, weights=False)
+    task.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
+    task.card = card
+    return task
 
 
 def _end_with_parent() -> None:

@@ -6,12 +6,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import made_scenes
 import numpy as np
 import pandas as pd
 import pytest
+import trainings
 import xarray as xr
 from PIL import Image
 
@@ -51,7 +51,7 @@ def test_a_small_set_is_seen_more_than_twice(tmp_path):
     defaults = registry.get("clouds").defaults
     steps = -(-3000 // defaults["batch"])
     assert defaults["epochs"] == 2 == -(-defaults["min_steps"] // steps)
-    run = SimpleNamespace(path=tmp_path / "run", checkpoints=tmp_path / "run" / "checkpoints")
+    run = trainings.folder(tmp_path / "run")
     run.checkpoints.mkdir(parents=True)
     original = made_scenes.store(tmp_path, patch=32, counts="20/6/8")
     folder = triplet_files.export_triplets(original, tmp_path / "pictures")

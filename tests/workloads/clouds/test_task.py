@@ -1,12 +1,12 @@
 """Training an embedding: the loss, what one pass does to batch normalisation, collapse said, training resumed."""
 
 import json
-from types import SimpleNamespace
 
 import made_scenes
 import numpy as np
 import pytest
 import torch
+import trainings
 
 from geonb.training import task as training_task
 from geonb.workloads.clouds import task as clouds_task
@@ -31,7 +31,7 @@ def made(tmp_path_factory):
 
 def run_in(folder):
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-    return SimpleNamespace(path=folder, checkpoints=folder / "checkpoints")
+    return trainings.folder(folder)
 
 
 def card(made):

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import trainings
 from fake_cubes import contagion
 from sklearn.metrics import log_loss
 
@@ -41,8 +42,7 @@ def cube_store(request, tmp_path_factory):
 
 
 def folder(path):
-    path.mkdir(parents=True, exist_ok=True)
-    return SimpleNamespace(path=path, checkpoints=path / "checkpoints", predictions=path / "predictions.zarr")
+    return trainings.folder(path, predictions=path / "predictions.zarr")
 
 
 @pytest.mark.parametrize("name", MAKE)

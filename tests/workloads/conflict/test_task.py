@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from trainings import folder
 
 from geonb.store.loaders import Batches
 from geonb.store.samplers import order_of
@@ -77,11 +78,6 @@ def sequences(monkeypatch):
         return module
 
     monkeypatch.setattr(Forecast, "data_module", staticmethod(data_module))
-
-
-def folder(path):
-    path.mkdir(parents=True, exist_ok=True)
-    return SimpleNamespace(path=path, checkpoints=path / "checkpoints")
 
 
 def made_task(network="unet_lstm:filters=4,dropout=0.3", loss="bce", outcomes=1, horizon=2):
