@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import geopandas as gpd
+import nbformat
 import numpy as np
 import pytest
 import viewing
@@ -119,6 +120,23 @@ def test_a_sixth_workload_runs_through_the_shared_notebooks(project, monkeypatch
         np.testing.assert_allclose(
             np.sort(values[np.isfinite(values)]), np.sort(true).clip(0, 254 * step), atol=0.51 * step
         )
+
+
+@pytest.mark.notebook
+def test_two_processes_train_in_the_shared_notebook(project, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "toy"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests" / "toy"), prepend=os.pathsep)
+    run = runner.run("toy:RECORD", {"devices": "cpu:2", "epochs": 2}, steps="1-2")
+    assert [(one["from_epoch"], one["processes"]) for one in run.info["trained_by"]] == [(1, 2)]
+    assert len((run.path / "log.csv").read_text().splitlines()) == 3
+    said = "".join(
+        output.text
+        for cell in nbformat.read(run.notebooks / "02_training.ipynb", as_version=4).cells
+        for output in cell.get("outputs", [])
+        if output.output_type == "stream"
+    )
+    assert "2 processes (cpu) share each batch" in said and said.count("epoch 2/2  train_loss") == 1
+    assert geonb.load_model(run.path).card["best"]["epochs_run"] == 2
 
 
 @pytest.mark.notebook

@@ -261,7 +261,7 @@ def processes_of(pid):
     return [p for p in psutil.Process(pid).children() if "geonb.training.ranks" in " ".join(p.cmdline())]
 
 
-def wait_for(what, seconds=90.0):
+def wait_for(what, seconds=300.0):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if found := what():
@@ -305,11 +305,13 @@ def test_one_of_two_dies_and_the_other_with_it_and_it_goes_on_on_one(tiles, alon
 
 
 SCRIPT = """
-import sys, threading, time
+import sys
 sys.path[:0] = {places!r}
 from pathlib import Path
 import geonb
+from geonb import registry
 from trainings import folder
+registry.get("toy:RECORD")
 from geonb.training import task
 task.train(folder(Path({run!r})), geonb.open_store({store!r}), **{settings!r}, devices="cpu:2")
 """
@@ -324,20 +326,18 @@ def test_no_process_outlives_the_one_that_began_it(signum, tiles, tmp_path):
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     try:
-        wait_for(lambda: (tmp_path / "run" / "checkpoints" / "last.ckpt").exists())
+        wait_for(lambda: began.poll() is not None or (tmp_path / "run" / "checkpoints" / "last.ckpt").exists())
+        assert began.poll() is None, began.communicate()[0]
         two = processes_of(began.pid)
         assert len(two) == 2
         began.send_signal(signum)
-        said, _ = began.communicate(timeout=30)
+        said, _ = began.communicate(timeout=60)
     finally:
         began.kill()
     _, left = psutil.wait_procs(two, timeout=10)
     assert not left and began.returncode != 0
     if signum != signal.SIGKILL:
-        assert (
-            "Interrupted in epoch " in said and "Kept is epoch " in said and "Traceback" in said
-        ) or signum == signal.SIGTERM
-        assert "Kept is epoch " in said
+        assert re.search(r"Interrupted in epoch \d+ of 4000, .*\. Kept is epoch \d+ of 4000", said), said
 
 
 @pytest.mark.gpu
