@@ -373,11 +373,15 @@ def _fault_of_value(value: Any, meaning: Parameter, root: Path | None = None) ->
         return "must be finite"
     if isinstance(value, str) and redacted(value) != value:
         return (
-            "holds a name or a password, which run.json, the log, the notebooks and the report would show to whoever gets them. Leave "
-            "it out of the address, and give it to GDAL by ~/.netrc or the environment (GDAL_HTTP_USERPWD=name:password)"
+            "holds a name or a password, a signature or a token, which run.json, the log, the notebooks and the report would show to "
+            "whoever gets them. Leave it out of the address, and give it by ~/.netrc or the environment "
+            "(GDAL_HTTP_USERPWD=name:password; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for s3://bucket/key)"
         )
     if meaning.files and meaning.check is None and root is not None and isinstance(value, str):
-        found = {part: paths for part, paths in find_files(value, root).items() if "://" not in part}
+        try:
+            found = find_files(value, root)
+        except ValueError as error:
+            return str(error)
         if missing := [part for part, paths in found.items() if not paths]:
             return f"no such file: {', '.join(missing)} (looked from {root})"
         if folders := [part for part, paths in found.items() if all(path.is_dir() for path in paths)]:

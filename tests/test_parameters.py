@@ -129,7 +129,7 @@ def test_missing_input_files_are_told_before_any_compute(tmp_path):
     declared = {"01": {"images": Declared("str | None", None, ""), "masks": Declared("str | None", None, "")}}
     (tmp_path / "a.tif").touch()
     (tmp_path / "m.gpkg").touch()
-    good = {"images": "*.tif, https://host/b.tif", "masks": "m.gpkg:column=class"}
+    good = {"images": "*.tif", "masks": "m.gpkg:column=class"}
     assert parameters.check(declared, good, segmentation.RECORD, tmp_path)["01"] == good
     with pytest.raises(ValueError, match=r"no such file: b\.tif, c/\*\.tif"):
         parameters.check(declared, {"images": "a.tif,b.tif,c/*.tif"}, segmentation.RECORD, tmp_path)
@@ -138,6 +138,24 @@ def test_missing_input_files_are_told_before_any_compute(tmp_path):
         ValueError, match=r"a folder, where files are wanted: tiles\. Name those in it, for instance tiles/\*"
     ):
         parameters.check(declared, {"images": "a.tif,tiles"}, segmentation.RECORD, tmp_path)
+    with pytest.raises(ValueError, match=r"(?s)nothing was run.*https://no-host\.invalid/b\.tif cannot be reached"):
+        parameters.check(declared, {"images": "*.tif, https://no-host.invalid/b.tif"}, segmentation.RECORD, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://anna:pw-1@host/a.tif",
+        "https://host/a.tif?X-Amz-Credential=pw-1",
+        "https://host/a.tif?sv=2&sig=pw-1",
+        "s3://k:pw-1@host/a",
+    ],
+)
+def test_no_parameter_may_hold_a_password_or_a_signature(tmp_path, address):
+    declared = {"01": {"images": Declared("str | None", None, "")}}
+    with pytest.raises(ValueError, match=r"a signature or a token.*Leave it out") as error:
+        parameters.check(declared, {"images": address}, segmentation.RECORD, tmp_path)
+    assert "pw-1" not in str(error.value)
 
 
 def test_settle_takes_the_workloads_defaults_and_checks_them():

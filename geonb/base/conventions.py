@@ -13,9 +13,20 @@ PROGRESS = "geonb-progress"  # display by which the kernel of a headless run tel
 SPLIT_CODES = {name: code for code, name in enumerate(("none", *SPLITS))}  # in maps of the split
 
 
+# What a link that lets in whoever holds it carries: signatures of S3, Google and Azure, tokens, keys.
+SECRET = re.compile(
+    r"([?&](?:[\w.-]*(?:signature|credential|token|secret|password|accesskeyid|accessid)|sig|key|api_?-?key)=)[^&\s,'\"]+",
+    re.IGNORECASE,
+)
+
+
 def redacted(text: str) -> str:
-    """A text in which the name and the password of an address (``https://name:password@host/...``) cannot be read."""
-    return re.sub(r"(?<=://)[^/\s@]+@", "***@", text)
+    """A text in which an address shows neither name and password (``https://name:password@host/...``) nor a signature or a token.
+
+    >>> redacted("https://host/a.tif?versionId=3&X-Amz-Signature=0a1b")
+    'https://host/a.tif?versionId=3&X-Amz-Signature=***'
+    """
+    return SECRET.sub(r"\1***", re.sub(r"(?<=://)[^/\s@]+@", "***@", text))
 
 
 def short(error: BaseException) -> str:

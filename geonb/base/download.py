@@ -7,10 +7,14 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from geonb.base import files
 from geonb.base.conventions import redacted
 from geonb.base.specs import load, pick
+
+if TYPE_CHECKING:
+    from urllib.request import Request
 
 BLOCK = 1 << 18
 SCHEMES = ("http", "https")
@@ -107,9 +111,9 @@ def fetch(
                     raise FileNotFoundError(
                         f"its publisher gives it no fixed address; if you have one, set {source.variable}"
                     )
-                _download(url, partial, attempts, progress)
+                resume(url, partial, attempts, progress)
                 if not wanted and path.suffix.lower() not in (".html", ".htm"):
-                    _refuse_page(partial)
+                    refuse_page(partial)
             except (OSError, HTTPException) as error:
                 raise ConnectionError(_offline(url or source.name, path, error, source.page)) from error
             try:
@@ -119,10 +123,10 @@ def fetch(
                     f"Nothing was kept. If the publisher renewed the file, give its sum or remove {_sum_path(path)}",
                 )
             except ValueError:
-                _forget(partial)
+                forget(partial)
                 raise
             partial.replace(path)
-        _forget(partial)
+        forget(partial)
         if not _sum_path(path).exists():
             _record(path)
     return path
@@ -156,14 +160,14 @@ def _file_name(source: Source) -> str:
     return name
 
 
-def _refuse_page(partial: Path) -> None:
-    """Refuse what came first and has no sum to be checked by: nothing at all, or a page of HTML where a file should be."""
+def refuse_page(partial: Path) -> None:
+    """Refuse, with a ConnectionError, what has no sum to be checked by: nothing at all, or a page of HTML where a file should be."""
     with partial.open("rb") as file:
         start = file.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     page = start.startswith(b"<") and (b"<html" in start or b"<!doctype html" in start)
     if start and not page:
         return
-    _forget(partial)
+    forget(partial)
     what = "a web page came in its place (a login, an error or a notice?)" if page else "nothing came"
     raise ConnectionError(f"{what}, and nothing was kept")
 
@@ -192,7 +196,8 @@ def _check(path: Path, wanted: str | None, cure: str) -> None:
         raise ValueError(f"{path} has the SHA-256 sum {found}, not {wanted}. {cure}.")
 
 
-def _forget(partial: Path) -> None:
+def forget(partial: Path) -> None:
+    """Remove what came of a file, and the server's mark of it."""
     for path in (partial, _tag_path(partial)):
         path.unlink(missing_ok=True)
 
@@ -202,16 +207,45 @@ def _tag_path(partial: Path) -> Path:
     return partial.with_name(f"{partial.name}.tag")
 
 
-def _download(url: str, partial: Path, attempts: int, progress: bool) -> None:
+def request(url: str, headers: Mapping[str, str], named: bool = False) -> Request:
+    """What a server is asked; `named`: with the name and the password of GDAL_HTTP_USERPWD or ~/.netrc, as GDAL itself would.
+
+    They are not handed on to where the server may lead.
+    """
+    from base64 import b64encode
+    from urllib.request import Request
+
+    asked = Request(url, headers={"User-Agent": "geonb", "Accept-Encoding": "identity"} | dict(headers))
+    if who := named and (os.environ.get("GDAL_HTTP_USERPWD") or _netrc(asked.host.rpartition(":")[0] or asked.host)):
+        asked.add_unredirected_header("Authorization", f"Basic {b64encode(who.encode()).decode()}")
+    return asked
+
+
+def _netrc(host: str) -> str:
+    """``name:password`` for a host, of the file that curl reads; empty where there is none, or none that can be read."""
+    from netrc import NetrcParseError, netrc
+
+    try:
+        login, _, password = netrc().authenticators(host) or ("", "", "")
+    except (OSError, NetrcParseError):
+        return ""
+    return f"{login}:{password}" if login else ""
+
+
+def resume(url: str, partial: Path, attempts: int = 3, progress: bool = True, named: bool = False) -> None:
+    """Fetch a file to `partial`, from where it was cut before if the server can and has the same one still; raises OSError.
+
+    `named` as in :func:`request`.
+    """
     from http.client import HTTPException
     from urllib.error import HTTPError
 
     for attempt in range(attempts):
         try:
-            return _continue(url, partial, progress)
+            return _continue(url, partial, progress, named)
         except HTTPError as error:
             if error.code == 416:  # what is there does not fit what the server has
-                _forget(partial)
+                forget(partial)
             elif error.code < 500 and error.code != 429:
                 raise
             if attempt == attempts - 1:
@@ -222,18 +256,16 @@ def _download(url: str, partial: Path, attempts: int, progress: bool) -> None:
     return None
 
 
-def _continue(url: str, partial: Path, progress: bool) -> None:
+def _continue(url: str, partial: Path, progress: bool, named: bool) -> None:
     """Fetch what is missing of a file; all of it if the server cannot do parts, or has another version now."""
-    from urllib.request import Request, urlopen
+    from urllib.request import urlopen
 
     from tqdm.auto import tqdm
 
     tag = _tag_path(partial).read_text() if _tag_path(partial).exists() else ""
     have = partial.stat().st_size if partial.exists() and tag else 0
-    headers = {"User-Agent": "geonb", "Accept-Encoding": "identity"}
-    if have:
-        headers |= {"Range": f"bytes={have}-", "If-Range": tag}
-    with urlopen(Request(url, headers=headers), timeout=TIMEOUT_S) as answer:
+    headers = {"Range": f"bytes={have}-", "If-Range": tag} if have else {}
+    with urlopen(request(url, headers, named), timeout=TIMEOUT_S) as answer:
         part = answer.status == 206 and (answer.headers.get("Content-Range") or "").startswith(f"bytes {have}-")
         have = have if part else 0
         length = answer.headers.get("Content-Length")

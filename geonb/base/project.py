@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+from geonb.base import objects
 from geonb.base.conventions import refuse
 
 PACKAGE = Path(__file__).parents[1]
@@ -16,6 +17,13 @@ NATURAL_EARTH = PACKAGE / "natural_earth"  # coastlines and borders that travel 
 def examples_folder() -> Path:
     """Where example data are kept."""
     return project_root() / "data" / "examples"
+
+
+def objects_folder() -> Path:
+    """Where what comes from object stores lies: in the project; outside of a checkout with the caches of who works here."""
+    home = next(iter(checkouts()), None)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "geonb")
+    return (home / "data" / "downloads" if home else cache) / "objects"
 
 
 def split_files(value: str, roots: list[Path] | None = None) -> list[str]:
@@ -49,12 +57,20 @@ def _plain(part: str) -> str:
 
 
 def find_files(value: str, root: Path) -> dict[str, list[Path]]:
-    """Files that a parameter names: part -> paths. GDAL's virtual paths (``/vsizip/...``) stand for themselves."""
+    """Files that a parameter names: part -> paths. GDAL's virtual paths (``/vsizip/...``) stand for themselves.
+
+    Raises
+    ------
+    ValueError
+        Of an address; see :func:`geonb.base.objects.local`.
+    """
     found: dict[str, list[Path]] = {}
     for part in split_files(value, [Path(root)]):
         plain = _plain(part)
         path = Path(root, Path(plain).expanduser())
-        if plain.startswith("/vsi") or is_there(path):
+        if objects.is_address(plain):
+            found[part] = objects.local(plain, objects_folder())
+        elif plain.startswith("/vsi") or is_there(path):
             found[part] = [path]
         elif any(c in plain for c in "*?["):
             anchor = Path(path.anchor)
@@ -62,6 +78,24 @@ def find_files(value: str, root: Path) -> dict[str, list[Path]]:
         else:
             found[part] = []
     return found
+
+
+def folder_of(item: str, roots: list[Path] | None = None) -> Path | None:
+    """The folder that one of a parameter's names stands for, looked for from `roots` (here and the checkout); None if it is none.
+
+    Raises
+    ------
+    ValueError
+        Of an address; see :func:`geonb.base.objects.local`.
+    """
+    for root in places() if roots is None else roots:
+        if objects.is_address(item):
+            paths = objects.local(item, objects_folder())
+        else:
+            paths = [root / Path(item).expanduser()]
+        if len(paths) == 1 and paths[0].is_dir():
+            return paths[0]
+    return None
 
 
 def is_there(path: Path) -> bool:
@@ -125,7 +159,11 @@ def expand_files(paths: str | list, faults: list[str], what: str, root: Path | N
     found: list[Path] = []
     where = places() if root is None else [Path.cwd(), root]
     for item in items:
-        here = next((files for place in where for files in [find_files(item, place).get(item)] if files), [])
+        try:
+            here = next((files for place in where for files in [find_files(item, place).get(item)] if files), [])
+        except ValueError as error:
+            faults.append(f"{what}: {error}")
+            continue
         files = [path for path in here if path.is_file()]
         found += files
         if not files:

@@ -78,6 +78,8 @@ def _beside_statistics(file: Path) -> str | None:
 
 def _on_disk(name: str) -> Path | None:
     """The file on disk in which lies what GDAL names so, ``/vsizip//data/a.zip/b.tif`` in ``/data/a.zip``."""
+    if re.search(r"/vsi(s3|curl|gs|az|oss|swift)[/?_]", name):
+        return None
     path = Path(re.sub(r"^(/vsi\w+/)+", "", name).strip("{}"))
     place = next((place for place in (path, *path.parents) if place.is_file()), None)
     return place.resolve() if place and ".." in place.parts else place  # relative to a VRT

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geonb.base.conventions import refuse, short
-from geonb.base.project import expand_files, places, split_files
+from geonb.base.project import expand_files, folder_of, places, split_files
 from geonb.waveforms.formats import stored
 from geonb.waveforms.preparation import GAP_S, dataset, longest, ratio, resample, utc
 
@@ -82,8 +82,12 @@ def files_of(named: Paths, what: str, faults: list[str], root: Path | None) -> l
     """Files by name, and all in folders."""
     items = split_files(str(named)) if isinstance(named, str | Path) else list(map(str, named))
     roots = places() if root is None else [Path.cwd(), root]
-    every = {item: any(Path(r, Path(item).expanduser()).is_dir() for r in roots) * "/**/*" for item in items}
-    globs = [glob.escape(item) + deep if deep else item for item, deep in every.items()]
+    try:
+        homes = {item: folder_of(item, roots) for item in items}
+    except ValueError as error:
+        faults.append(f"{what}: {error}")
+        return []
+    globs = [f"{glob.escape(str(home))}/**/*" if home else item for item, home in homes.items()]
     return list(dict.fromkeys(expand_files(globs, faults, what, root)))
 
 

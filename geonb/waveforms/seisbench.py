@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from geonb.base import times
+from geonb.base import project, times
 from geonb.base.project import places, split_files
 from geonb.waveforms import formats
 from geonb.waveforms.archives import ID, component_of
@@ -52,7 +52,7 @@ def folder_of(waveforms: str, root: Path | None = None) -> Path | None:
     """
     names = split_files(waveforms)
     roots = places() if root is None else [Path.cwd(), root]
-    folders = [Path(place, names[0]).expanduser() for place in roots] if len(names) == 1 else []
+    folders = [home for place in roots if (home := project.folder_of(names[0], [place]))] if len(names) == 1 else []
     return next((folder for folder in folders if any(folder.glob("waveforms*.hdf5"))), None)
 
 

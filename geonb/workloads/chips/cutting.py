@@ -408,14 +408,11 @@ def files_in(rasters: str | Sequence[str | Path], faults: list[str], notes: list
     parts = project.split_files(rasters) if isinstance(rasters, str) else [str(part) for part in rasters]
     found: list[Path] = []
     for part in parts:
-        home = next(
-            (
-                place / Path(part).expanduser()
-                for place in project.places()
-                if (place / Path(part).expanduser()).is_dir()
-            ),
-            None,
-        )
+        try:
+            home = project.folder_of(part)
+        except ValueError as error:
+            faults.append(f"rasters: {error}")
+            continue
         if home is None:
             found += project.expand_files([part], faults, "rasters")
             continue

@@ -160,7 +160,7 @@ def files_named(value: str, root: Path) -> list[Path]:
     """
     extents = re.findall(r"[:,]\s*extent=([^,]+)", value)
     found = project.find_files(value, root) | project.find_files(",".join(extents), root)
-    if missing := [part for part, paths in found.items() if not paths and "://" not in part]:
+    if missing := [part for part, paths in found.items() if not paths]:
         raise ValueError(f"no such file: {', '.join(missing)} (looked from {root})")
     paths = [path for some in found.values() for path in some]
     inside = [file for path in paths for file in (cutting.rasters_in(path) if path.is_dir() else [path])]

@@ -55,7 +55,11 @@ def find(spec: str, places: list[Path] | None = None) -> list[Found]:
     places = project.places() if places is None else places
     for part in project.split_files(spec):
         options = _options(part, faults)
-        here = next((files for p in places for files in [project.find_files(part, p).get(part)] if files), [])
+        try:
+            here = next((files for p in places for files in [project.find_files(part, p).get(part)] if files), [])
+        except ValueError as error:
+            faults.append(str(error))
+            continue
         files = [file for path in here for file in _inside(path)]
         if not files:
             what = "scene" if here else "file"

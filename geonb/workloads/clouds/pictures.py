@@ -52,9 +52,7 @@ def folder_of(spec: str) -> Path | None:
         If it names such a folder and something else too.
     """
     parts = project.split_files(spec)
-    paths = [[place / Path(part).expanduser() for place in project.places()] for part in parts]
-    found = [next((path for path in here if path.is_dir()), None) for here in paths]
-    folders = [folder for folder in found if folder and triplet_files.has_triplets(folder)]
+    folders = [folder for part in parts if (folder := project.folder_of(part)) and triplet_files.has_triplets(folder)]
     if folders and len(parts) > 1:
         raise ValueError(f"scenes = {spec!r}: {folders[0]} holds triplets as pictures. Give that folder alone")
     return folders[0] if folders else None

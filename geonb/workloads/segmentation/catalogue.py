@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geonb import parameters
-from geonb.base import conventions, project, specs, trust
+from geonb.base import conventions, objects, project, specs, trust
 from geonb.rasters import grids, images, landsat, sources
 from geonb.workloads.segmentation import class_tables, dataset, mask_options, sizes
 from geonb.workloads.segmentation.dataset import Pairs
@@ -170,7 +170,7 @@ def _items(value: str | list, _: Path) -> list[str]:
 
 def _files(value: str | list, folder: Path) -> list[str]:
     named = project.split_files(value, [folder]) if isinstance(value, str) else _items(value, folder)
-    return [str(folder / Path(item).expanduser()) for item in named]
+    return [item if objects.is_address(item) else str(folder / Path(item).expanduser()) for item in named]
 
 
 def _notes(value: str | list, _: Path) -> list[str]:
@@ -256,7 +256,10 @@ def table(file: str | Path | None = None) -> pd.DataFrame:
     for name, entry in read_catalogue(file).items():
         row = {"dataset": name, "aliases": ", ".join(entry["aliases"]), "title": entry["title"]}
         for kind in ("images", "masks"):
-            row[kind] = sum(len(project.find_files(item, Path()).get(item, [])) for item in entry[kind])
+            here = [
+                item for item in entry[kind] if not objects.is_address(item)
+            ]  # to count the others is to fetch them
+            row[kind] = sum(len(project.find_files(item, Path()).get(item, [])) for item in here) if here else None
         row["mask"] = ", ".join(v if k == "read" else f"{k} {v}" for k, v in entry["mask"].items()) or "codes"
         own = [entry["map"].get(c["name"], c["name"]) for c in entry["classes"] or ()]
         row["classes"] = ", ".join(dict.fromkeys(n for n in own if n != "ignore")) or "from the masks"
