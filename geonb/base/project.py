@@ -98,6 +98,23 @@ def folder_of(item: str, roots: list[Path] | None = None) -> Path | None:
     return None
 
 
+def at_hand(text: str | Path) -> str:
+    """The name by which a file can be opened here: of an address the path on this disk, else the text itself.
+
+    Raises
+    ------
+    ValueError
+        Of an address; see :func:`geonb.base.objects.local`. Or it names several.
+    """
+    text = str(text)
+    if not objects.is_address(text):
+        return text
+    paths = objects.local(text, objects_folder())
+    if len(paths) > 1:
+        raise ValueError(f"{text} names {len(paths)} objects, and one is asked for. Name that one")
+    return str(paths[0])
+
+
 def is_there(path: Path) -> bool:
     """Whether something is at a path; at one that no disk could hold (5,000 letters) there is nothing."""
     try:

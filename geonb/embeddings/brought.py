@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from geonb.base.conventions import short
+from geonb.base.project import at_hand
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -55,7 +56,7 @@ def read_vectors(
     ValueError
         No or several columns of vectors, vectors of unlike lengths, no geometry, no CRS, nothing valid.
     """
-    path = Path(path)
+    path = Path(at_hand(path))
     if not path.is_file():
         raise FileNotFoundError(f"No vectors at {path}: give a GeoParquet ({', '.join(TABLES)}) or a raster")
     if path.suffix.lower() in TABLES:

@@ -14,7 +14,7 @@ from geonb.base import manifest
 from geonb.base.conventions import VERSION
 from geonb.base.files import enough_space, key_of, locked, sweep, whole_folder, write_json
 from geonb.base.manifest import CURED, missing, write_manifest
-from geonb.base.project import plain_name, project_root
+from geonb.base.project import at_hand, plain_name, project_root
 
 FORMAT = 1
 CURE = (
@@ -129,7 +129,7 @@ def check_import(file: str | Path, folder: str | Path) -> tuple[Path, Path]:
     """
     import h5py
 
-    file, folder = Path(file), Path(folder)
+    file, folder = Path(at_hand(file)), Path(folder)
     if folder.exists():
         raise FileExistsError(f"{folder} is there already. Give another folder, or delete it")
     if not file.is_file() or not h5py.is_hdf5(file):

@@ -61,7 +61,7 @@ def read_classes(path: str | Path = THIRTEEN) -> Classes:
     """
     import yaml
 
-    path = Path(path)
+    path = Path(project.at_hand(path))
     try:
         root = yaml.compose(
             path.read_text(encoding="utf-8"), yaml.SafeLoader

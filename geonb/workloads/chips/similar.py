@@ -171,7 +171,7 @@ def read_query(text: str) -> str | Path | tuple[float, ...]:
     """
     text = text.strip()
     with suppress(OSError, RuntimeError):  # longer than a name may be; nobody's home
-        files = [place / Path(text).expanduser() for place in project.places()]
+        files = [place / Path(project.at_hand(text)).expanduser() for place in project.places()]
         if (file := next((file for file in files if file.is_file()), None)) is not None:
             return file
     if re.fullmatch(r"(.+/)?[0-3]{1,30}", text):

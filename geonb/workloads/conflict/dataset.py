@@ -234,7 +234,7 @@ def _region_file(spec: str | None, root: Path | None = None) -> Path | None:
     """The vector file that a region names, looked for from the project root; None where it names none."""
     if not spec or not spec.lower().endswith(VECTORS):
         return None
-    return Path(root or project.project_root(), Path(spec).expanduser())
+    return Path(root or project.project_root(), Path(project.at_hand(spec)).expanduser())
 
 
 def refuse_rasters(spec: str) -> None:

@@ -170,7 +170,12 @@ def _items(value: str | list, _: Path) -> list[str]:
 
 def _files(value: str | list, folder: Path) -> list[str]:
     named = project.split_files(value, [folder]) if isinstance(value, str) else _items(value, folder)
-    return [item if objects.is_address(item) else str(folder / Path(item).expanduser()) for item in named]
+    return [_placed(item, folder) for item in named]
+
+
+def _placed(item: str, folder: Path) -> str:
+    """A name as seen from anywhere; what lies in a store is asked for when the data set is opened."""
+    return item if objects.is_address(item) else str(folder / Path(item).expanduser())
 
 
 def _notes(value: str | list, _: Path) -> list[str]:
@@ -185,7 +190,7 @@ def _resolution(value: float, _: Path) -> float:
 
 def _classes(value: Any, folder: Path) -> list[dict]:
     if isinstance(value, str) and Path(value).suffix:
-        value = str(folder / value) if "=" not in value else value
+        value = value if "=" in value or objects.is_address(value) else str(folder / value)
     names = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
     _no_bool([c.get("name") if isinstance(c, dict) else c for c in names])
     return class_tables.read_classes(value) or []
@@ -217,7 +222,7 @@ def _mask(value: str | dict, folder: Path) -> dict[str, str]:
         raise ValueError(f"mask = {value!r}: write {KEYS['mask'][1]}")
     texts = {str(k): str(v).lower() if isinstance(v, bool) else str(v) for k, v in options.items()}
     if texts.get("complete", "true").lower() not in ("true", "false"):
-        texts["complete"] = str(folder / Path(texts["complete"]).expanduser())
+        texts["complete"] = _placed(texts["complete"], folder)
     return texts
 
 
@@ -359,7 +364,7 @@ def catalogue_files(datasets: str, root: Path) -> list[Path]:
     files = [path]
     for entry in filter(None, [dataset.attempt(faults, specs.pick, "dataset", n, known, datasets) for n in names]):
         files += [Path(str(entry["preprocess"]).rpartition(":")[0] or "-"), *entry["files"]]
-        files.append(Path(entry["mask"].get("complete", "-")))
+        files.append(Path(project.at_hand(entry["mask"].get("complete", "-"))))
         for item in (*entry["images"], *entry["masks"]):
             found = project.find_files(item, root).get(item, [])
             files += [file for path in found for file in sources.files_of(path)]

@@ -37,7 +37,7 @@ def read_classes(classes: str | Path | dict | list | None) -> list[dict] | None:
     if isinstance(classes, dict | list):
         entries = _entries(classes)
     elif Path(str(classes)).suffix.lower() in (".csv", ".yaml", ".yml", ".json"):
-        entries = _class_file(Path(str(classes)).expanduser())
+        entries = _class_file(Path(project.at_hand(classes)).expanduser())
     else:
         items = (item.split("=", 1) for item in str(classes).split(","))
         entries = [dict(zip(("code", "name"), (p.strip() for p in item), strict=False)) for item in items]
