@@ -163,7 +163,12 @@ def _parser() -> argparse.ArgumentParser:
         "fetch", help="data and weights of a workload, ahead of a job on a node without network"
     )
     fetch.add_argument("workload", metavar="WORKLOAD", help="a name, e.g. conflict")
-    fetch.add_argument("names", metavar="NAME", nargs="*", help="which of its files (default: all)")
+    fetch.add_argument(
+        "names",
+        metavar="NAME",
+        nargs="*",
+        help="which of its files (default: all), or s3:// and https:// addresses: rasters, too, are fetched whole",
+    )
     fetch.add_argument(
         "-p",
         **TEXTS,
@@ -540,10 +545,18 @@ def _asked_for(options: argparse.Namespace, root: "Path", needs: "list[str] | No
 
 def _fetch(options: argparse.Namespace) -> int:
     from geonb import registry
-    from geonb.base import download, project
+    from geonb.base import download, objects, project
 
     record = registry.get(options.workload)
     folder = project.project_root() / "data" / "downloads" / record.name
+    addresses = [name for name in options.names if objects.is_address(name)]
+    for address in addresses:
+        place = project.objects_folder()
+        told = [objects.weigh(address)] if options.dry_run else map(str, objects.local(address, place, whole=True))
+        _show("\n".join(told))
+    if addresses and len(addresses) == len(options.names):
+        return 0
+    options.names = [name for name in options.names if name not in addresses]
     if not record.fetch:
         raise ValueError(f"{record.name} has nothing to fetch: its example is simulated where it runs.")
     texts = dict(_pair(text) for text in options.texts)

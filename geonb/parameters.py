@@ -329,7 +329,8 @@ def describe(
             lines.append(f"  {name}: {annotation} = {shown}{f', {allowed}' if allowed else ''}")
             # what a shared notebook cannot know
             named = workload is not None and name in workload.parameters and step != Path(workload.dataset).stem
-            lines.append(f"      {meaning.help if named or not text else text}")
+            elsewhere = "; also s3://bucket/key or https://host/file" * (meaning.files and name != "store")
+            lines.append(f"      {meaning.help if named or not text else text}{elsewhere}")
             if options and meaning.options:
                 lines += [_WRAPPED.fill(line) for line in describe_table(load(meaning.options))]
     return "\n".join(lines)

@@ -6,6 +6,7 @@ GDAL waits for a server with Python's lock held; one in the same process would n
 from __future__ import annotations
 
 import http.server
+import json
 import logging
 import os
 import re
@@ -129,13 +130,50 @@ class Ranges(http.server.SimpleHTTPRequestHandler):
 
     do_HEAD = do_GET
 
+    def do_POST(self) -> None:
+        self.send_error(405)
+
     def log_message(self, *_: object) -> None:
         """Nothing."""
 
 
+class Api(Ranges):
+    """A STAC API at /v1 over features.json of its folder; what it is asked stands in asked.jsonl."""
+
+    def do_GET(self) -> None:
+        root = f"http://{self.headers['Host']}/v1"
+        links = [{"rel": "self", "href": root}, {"rel": "root", "href": root}]
+        links += [
+            {"rel": "search", "href": f"{root}/search", "method": method, "type": "application/geo+json"}
+            for method in ("GET", "POST")
+        ]
+        conforms = [f"https://api.stacspec.org/v1.0.0/{part}" for part in ("core", "item-search")]
+        landing = {"type": "Catalog", "id": "api", "description": "of tests", "stac_version": "1.0.0"}
+        self.told(landing | {"links": links, "conformsTo": conforms})
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with Path("asked.jsonl").open("a") as file:
+            file.write(json.dumps(asked) + "\n")
+        first, _, last = asked.get("datetime", "0/9").partition("/")
+        found = [
+            item for item in json.loads(Path("features.json").read_text())
+            if item["collection"] in asked["collections"] and first <= item["properties"]["datetime"] <= last
+        ]  # fmt: skip
+        self.told({"type": "FeatureCollection", "features": found, "links": []})
+
+    def told(self, content: dict) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/geo+json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
 @contextmanager
 def served(kind: str, folder: Path | str = ".") -> Iterator[str]:
-    """A server, ``s3`` or ``web``, for as long as this lasts; yields its address."""
+    """A server, ``s3``, ``web`` or ``stac``, for as long as this lasts; yields its address."""
     command = [sys.executable, __file__, kind]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True) as process:
         try:
@@ -154,7 +192,7 @@ def main(kind: str) -> None:
         server.start()
         port = server.get_host_and_port()[1]
     else:
-        web = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Ranges)
+        web = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Api if kind == "stac" else Ranges)
         threading.Thread(target=web.serve_forever, daemon=True).start()
         port = web.server_address[1]
     print(f"http://127.0.0.1:{port}", flush=True)

@@ -13,6 +13,7 @@ import xarray as xr
 from scenes import make_scene, write_raster
 from stores import bucket, s3_server, web  # noqa: F401  (fixtures)
 
+from geonb.base import objects
 from geonb.base.project import objects_folder
 from geonb.embeddings.brought import read_vectors
 from geonb.prediction import many
@@ -307,3 +308,62 @@ def test_seismic_reads_a_folder_of_seisbench(tmp_path, bucket):
     there = named.waveforms(bucket.put(folder, "bench"), tmp_path)
     assert sorted(path.name for path in there) == sorted(path.name for path in named.waveforms(str(folder), tmp_path))
     assert all(path.is_relative_to(objects_folder()) for path in there)
+
+
+# --- faults ----------------------------------------------------------------------------------------------------------
+
+
+def test_pixels_that_are_gone_after_the_headers_were_read_are_told_with_their_address(tmp_path, bucket):
+    scene = make_scene(tmp_path / "scene", (700, 900))
+    image, mask = bucket.put(scene.image), bucket.put(scene.mask)
+    pairs = segmentation.open_pairs(image, mask, scene.classes)
+    bucket.client.delete_object(Bucket=bucket.name, Key="image.tif")
+    with pytest.raises(ValueError, match=rf"not all of {image}.*could be had.*Is it there still, and a network\?"):
+        segmentation.scan(pairs)
+
+
+def test_nothing_is_made_of_inputs_that_are_not_there_and_a_run_knows_no_key(tmp_path, bucket, monkeypatch):
+    import tiny
+
+    from geonb.runs import plan, resume
+
+    home = tmp_path / "project"
+    (home / "tinyload.py").write_text(tiny.WORKLOAD)
+    for name, cells in (("01_dataset_tiny", tiny.DATASET), ("02_tiny", tiny.TRAIN), ("03_tiny", tiny.PREDICT)):
+        tiny.write_notebook(home / "notebooks" / f"{name}.ipynb", cells)
+    monkeypatch.syspath_prepend(str(home))
+    monkeypatch.chdir(home)
+    for address, told in (
+        (f"s3://{bucket.name}/none.csv", "no such object"),
+        ("https://h/a.csv?sig=abc", "a signature or a token"),
+    ):
+        with pytest.raises(ValueError, match=rf"(?s)nothing was run.*table.*{told}"):
+            plan.prepare(tiny.RECORD, {"table": address})
+        assert not (home / "runs").exists()
+    stamps = []
+    for text in ("one", "two"):
+        (tmp_path / "a.csv").write_text(text)
+        address = bucket.put(tmp_path / "a.csv")
+        stores.forget(monkeypatch)
+        planned = plan.prepare(tiny.RECORD, {"table": address})
+        stamps.append(resume.signature(planned, planned.steps[0], None)["files"])
+    assert stamps[0] != stamps[1], "a changed object would not be noticed when the run is taken up again"
+    assert planned.run.parameters["table"] == address
+    for file in home.rglob("*"):
+        assert not file.is_file() or b"very-secret" not in file.read_bytes()
+
+
+def test_what_is_fetched_ahead_serves_without_a_network(tmp_path, bucket, monkeypatch, capsys):
+    from geonb import cli
+
+    scene = make_scene(tmp_path / "scene")
+    image, mask = bucket.put(scene.image), bucket.put(scene.mask)
+    assert cli.main(["fetch", "segmentation", image, mask, "--dry-run"]) == 0
+    assert f"{image}: 1 objects, 0.1 MB" in capsys.readouterr().out and not list(objects_folder().rglob("*.tif"))
+    assert cli.main(["fetch", "segmentation", image, mask]) == 0
+    monkeypatch.setattr(
+        objects, "_listed", lambda address: (_ for _ in ()).throw(ConnectionError(f"{address}: cannot be reached"))
+    )
+    stores.forget(monkeypatch)
+    pairs = segmentation.open_pairs(image, mask, scene.classes)
+    assert len(segmentation_store.write_store(pairs, **CUT, root=tmp_path)) > 0

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 from geonb.base.conventions import short
 
 SUFFIXES = (".tif", ".tiff", ".jp2", ".img", ".vrt")  # of rasters of which a window can be read without the rest
+LARGEST = 4 << 20  # bytes of a VRT that is looked into
 DOMAIN = "OBJECT"  # of the metadata that say which content a VRT shows
 # A connection that is cut is taken up again; GDAL's own default is not to.
 RETRIES = {"GDAL_HTTP_MAX_RETRY": "4", "GDAL_HTTP_RETRY_DELAY": "1", "GDAL_HTTP_CONNECTTIMEOUT": "20"}
@@ -75,6 +76,18 @@ def see(address: str, mark: str, file: Path) -> None:
     for key, value in (("ADDRESS", address), ("MARK", mark)):
         ElementTree.SubElement(about, "MDI", key=key).text = value
     tree.write(file)
+
+
+def said(path: str | Path, key: str) -> str:
+    """What a VRT of ours says of itself, ``ADDRESS`` or ``DATETIME``; empty of every other file."""
+    path = Path(path)
+    if not path.is_file() or path.stat().st_size > LARGEST:
+        return ""
+    text = path.read_bytes()
+    if not text.startswith(b"<VRTDataset"):
+        return ""
+    found = ElementTree.fromstring(text).find(f"Metadata[@domain='{DOMAIN}']/MDI[@key='{key}']")
+    return "" if found is None else found.text or ""
 
 
 def shown(address: str) -> list[str]:

@@ -17,7 +17,7 @@ import re
 import shutil
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from geonb.base import download, files, in_place
 from geonb.base.conventions import redacted, short
 from geonb.base.threads import spread
 
-ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+ADDRESS = re.compile(r"stac:|[A-Za-z][A-Za-z0-9+.-]*://")
 PATTERN = re.compile(r"[*?\[]")
 SCHEMES = ("s3", "https", "http")
 FRESH_S = (
@@ -43,7 +43,7 @@ WORLD = {
     ".jpeg": ".jgw",
     ".webp": ".wld",
 }  # where a picture lies, as a file beside it says
-_KNOWN: dict[tuple[str, Path, bool], tuple[float, list[Path]]] = {}
+_KNOWN: dict[tuple, tuple[float, list[Path]]] = {}
 _SYSTEM: dict[str, Any] = {}
 _DOWN: dict[str, float] = {}  # endpoint -> when it was last found to be out of reach
 
@@ -112,11 +112,15 @@ def local(address: str, folder: Path, whole: bool = False) -> list[Path]:
         a store that cannot be reached, and nothing fetched before; too little space. Names the address and says what to do.
     """
     check(address)
-    key = address, Path(folder), whole
+    return fresh((address, Path(folder), whole), lambda: _local(address, Path(folder), whole))
+
+
+def fresh(key: tuple, find: Callable[[], list[Path]]) -> list[Path]:
+    """What was found a moment ago, if it is there still, else what is found now."""
     when, known = _KNOWN.get(key, (-FRESH_S, []))
     if time.monotonic() - when >= FRESH_S or not all(path.exists() for path in known):
         try:
-            known = _local(*key)
+            known = find()
         except (OSError, ValueError) as error:
             raise ValueError(redacted(str(error))) from None
         _KNOWN[key] = time.monotonic(), known
@@ -160,6 +164,16 @@ def _path(address: str) -> str:
     """The key of an object, the path at a host."""
     rest = address.split("://", 1)[1]
     return rest.partition("/")[2] if address.startswith("s3://") else unquote(urlsplit(address).path).lstrip("/")
+
+
+def weigh(address: str) -> str:
+    """What an address names, in a line: how many objects, how large; a ValueError as of :func:`local`."""
+    check(address)
+    try:
+        found = _listed(address)[0]
+    except ConnectionError as error:
+        raise ValueError(str(error)) from None
+    return f"{address}: {len(found)} objects, {sum(max(remote.size, 0) for remote in found) / 1e6:,.1f} MB"
 
 
 def _local(address: str, folder: Path, whole: bool) -> list[Path]:

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from geonb.base import objects
+from geonb.base import objects, stac
 from geonb.base.conventions import refuse
 
 PACKAGE = Path(__file__).parents[1]
@@ -69,7 +69,7 @@ def find_files(value: str, root: Path) -> dict[str, list[Path]]:
         plain = _plain(part)
         path = Path(root, Path(plain).expanduser())
         if objects.is_address(plain):
-            found[part] = objects.local(plain, objects_folder())
+            found[part] = _brought(plain)
         elif plain.startswith("/vsi") or is_there(path):
             found[part] = [path]
         elif any(c in plain for c in "*?["):
@@ -90,12 +90,19 @@ def folder_of(item: str, roots: list[Path] | None = None) -> Path | None:
     """
     for root in places() if roots is None else roots:
         if objects.is_address(item):
-            paths = objects.local(item, objects_folder())
+            paths = _brought(item)
         else:
             paths = [root / Path(item).expanduser()]
         if len(paths) == 1 and paths[0].is_dir():
             return paths[0]
     return None
+
+
+def _brought(address: str) -> list[Path]:
+    """Paths on this disk of what lies elsewhere."""
+    if address.startswith(stac.START):
+        return objects.fresh((address, objects_folder()), lambda: stac.paths(address, objects_folder(), places()))
+    return objects.local(address, objects_folder())
 
 
 def at_hand(text: str | Path) -> str:
@@ -109,7 +116,7 @@ def at_hand(text: str | Path) -> str:
     text = str(text)
     if not objects.is_address(text):
         return text
-    paths = objects.local(text, objects_folder())
+    paths = _brought(text)
     if len(paths) > 1:
         raise ValueError(f"{text} names {len(paths)} objects, and one is asked for. Name that one")
     return str(paths[0])

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from geonb.base.conventions import short
-from geonb.rasters import grids, images, preprocessing
+from geonb.rasters import grids, images, preprocessing, sources
 
 if TYPE_CHECKING:
     from geonb.rasters.images import Image
@@ -201,8 +200,8 @@ class _Careful:
                 reason = error
         if found and self.damaged != "nodata":
             raise ValueError(
-                f"{self.image.paths[0]} cannot be read at {tell(found)}: it is truncated or damaged "
-                f"({short(reason.__cause__ or reason)}). Copy it again, or give damaged='nodata' to predict the rest"
+                f"{self.image.paths[0]} cannot be read at {tell(found)}: {sources.why(self.image.paths, reason)}, "
+                "or give damaged='nodata' to predict the rest"
             ) from reason
         self.unreadable.update(found)
         return values, valid

@@ -11,6 +11,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 from geonb.base import files as base_files
+from geonb.base import in_place
+from geonb.base.conventions import short
 
 ROWS = 512  # read at a time
 
@@ -50,6 +52,15 @@ def damaged(path: str | Path) -> list[Path]:
             except RasterioError:
                 found.append(file)
     return found
+
+
+def why(paths: Iterable[Path], error: BaseException) -> str:
+    """Why rasters that were opened cannot be read to the end, and what to do: damaged here, or out of reach where they are."""
+    reason = short(error.__cause__ or error)
+    addresses = [address for path in paths for file in files_of(path) if (address := in_place.said(file, "ADDRESS"))]
+    if not addresses:
+        return f"truncated or damaged ({reason}). Copy it again"
+    return f"not all of {', '.join(addresses)} could be had ({reason}). Is it there still, and a network? Then run this again"
 
 
 def stamps(files: Iterable[Path], stamp: Callable[[Path], Any]) -> list[Any]:

@@ -51,7 +51,8 @@ def signature(plan: Plan, step: Step, upstream: str | None) -> dict[str, Any]:
     for name, value in sorted(step.values.items()):
         if isinstance(value, str) and name != "store":
             meaning = parameters.meaning_of(name, plan.record)
-            mine = meaning.files or "://" not in value  # an address elsewhere is a page to show, or a server to tell
+            # a web address in another parameter is a page to show, or a server to tell
+            mine = meaning.files or "://" not in value or value.startswith("s3://")
             paths = [p for found in project.find_files(value, plan.root).values() for p in found] if mine else []
             if not meaning.files or meaning.check is None:
                 paths = [file for path in paths for file in ([path] if path.is_dir() else sources.files_of(path))]

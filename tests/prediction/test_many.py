@@ -351,7 +351,7 @@ def test_damage_is_found_through_resampling(small_store, tmp_path):
     model = untrained(small_store, resolution_m=10.0)
     path = tiled(tmp_path / "r.tif", (1280, 640), pixel_m=4.0)
     break_tile(path, 1, 2)
-    with pytest.raises(ValueError, match="cannot be read at rows 0-640, columns 0-640: it is truncated or damaged"):
+    with pytest.raises(ValueError, match="cannot be read at rows 0-640, columns 0-640: truncated or damaged"):
         many.predict_raster(model, path, tmp_path / "out")
     paths = many.predict_raster(model, path, tmp_path / "out", damaged="nodata")
     labels = read(paths["class"])[0]

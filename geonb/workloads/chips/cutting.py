@@ -20,7 +20,7 @@ import numpy as np
 
 from geonb.base import files as base_files
 from geonb.base import processes as processes_of
-from geonb.base import project, threads
+from geonb.base import project, stac, threads
 from geonb.base.conventions import refuse
 from geonb.base.specs import pick
 from geonb.rasters import grids, images, tiles
@@ -362,10 +362,10 @@ def open_sources(
 
 def placed(image: Image, grid: str, zoom: int, size: int) -> Source:
     """An image on the grid of its chips. Of an ARD file its own square, without the apron around it, whose pixels are those of its
-    neighbours; and the catalogue id and the date that its path says, of others the file's stem and none."""
+    neighbours; and the catalogue id and the date that its path says, of others the file's stem, and the time of a STAC item."""
     lattice, ard = lattice_of(image, grid, zoom, size), _ard(image)
     if ard is None:
-        return Source(image, lattice, image.paths[0].stem, "")
+        return Source(image, lattice, image.paths[0].stem, stac.time_of(image.paths[0]))
     _check_date(ard[3], image.paths[0])
     own = grid == "ard" and lattice.zone == int(ard[1])
     return Source(image, _without_apron(lattice, ard[2]) if own else lattice, ard[4], ard[3])

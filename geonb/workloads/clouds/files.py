@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geonb.base import fills, project
+from geonb.base import fills, project, stac, times
 from geonb.base.conventions import short
 from geonb.rasters import images, sources
 from geonb.workloads.clouds import netcdf, values
@@ -148,6 +148,9 @@ def _open_raster(path: Path, bounds: Box | None, given: str | None, nodata: floa
     whole = pictures or nodata is not None  # a number stands for none where all bands hold it
     parts = [image] if whole else [images.choose_bands(image, str(i + 1)) for i in range(len(image.bands))]
     layers = tuple(_raster_layer(path, part, colours, nodata) for part in parts)
+    told = stac.time_of(path) if given is None else ""
+    if told:
+        return Frame(layers, times.stamp(told), path.stem, timed_by="file")
     time = time_of_name(path.name) if given is None else time_given(path.stem, given)
     return Frame(layers, time, path.stem, timed_by="name" if given is None else "file")
 

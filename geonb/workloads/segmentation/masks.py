@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geonb.base import files as base_files
-from geonb.base.conventions import short
 from geonb.rasters import grids, images, sources, validity, vectors
 from geonb.rasters.images import NO_CODE
 from geonb.workloads.segmentation import footprints, projecting
@@ -333,7 +332,7 @@ def check_bands(mask: Mask, image: images.Image) -> None:
             step = max(1, max(data.shape) // 512)
             look = data.read(numbers, out_shape=(len(numbers), -(-data.height // step), -(-data.width // step)))
     except RasterioError as error:
-        raise ValueError(f"{mask.path} cannot be read: truncated or damaged ({short(error)}). Copy it again") from None
+        raise ValueError(f"{mask.path} cannot be read: {sources.why([mask.path], error)}") from None
     if look.max() < 2 and (look.sum(axis=0) <= 1).all():
         cure = f"It looks one-hot (0 and 1, one band at a pixel): {mask.path.name}:read=one-hot takes the band's number as code"
     elif image.dtype == "uint8" and len(numbers) == 3:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from geonb.base import threads
-from geonb.base.conventions import short
 from geonb.rasters import grids, sources
 from geonb.rasters.images import NO_CODE, TILE_PX, Image
 from geonb.store import arrays
@@ -90,7 +89,7 @@ def _count_strip(
             files = f"{', '.join(str(p) for p in broken[:TOLD_FILES])}{more} (in {files})"
         return number, (
             f"{files}: cannot be read at rows {rows.start}-{rows.stop}, columns {columns.start}-{columns.stop}: "
-            f"truncated or damaged ({short(error)}). Copy it again"
+            f"{sources.why(read_from, error)}"
         )
     except ValueError as error:
         return number, str(error)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geonb.base import conventions
+from geonb.base import conventions, stac, times
 from geonb.base import files as base_files
 from geonb.base.project import project_root
 from geonb.base.project import slug as _slug
@@ -127,7 +127,10 @@ def write_store(
     inputs = base_files.fingerprints(sorted({file for found in read.values() for file in found}))
     sums = {Path(i["path"]): i["sha256"] for i in inputs}
     contents = {path: sources.stamps(found, sums.__getitem__) for path, found in read.items()}
-    files = {i.name: ([seen_from(base, path) for path in i.paths], seen_from(base, m.path)) for i, m in pairs}
+    files = {
+        i.name: ([seen_from(base, path) for path in i.paths], seen_from(base, m.path), stac.time_of(i.paths[0]))
+        for i, m in pairs
+    }
     datasets = [d | {"preprocess": d["preprocess"] and _function(base, d["preprocess"])} for d in pairs.datasets]
     facts = {k: getattr(pairs, k) for k in ("title", "simulated", "notes", "attribution", "channels")}
     folder = make_store(
@@ -189,7 +192,7 @@ def _write_table(folder: Path, cut: dict, files: dict, dataset_name: str, notes:
     root: Any = zarr.open_group(folder / "arrays.zarr", mode="r")
     sources, classes = root.attrs["sources"], root.attrs["classes"]
     for source in sources:
-        image, mask = files[source["name"]]
+        image, mask, _ = files[source["name"]]
         source |= {"dataset": source["dataset"] or dataset_name, "image": image, "mask": mask}
     groups = {source["name"]: root[source["name"]] for source in sources}
     own = {name: split for name, split in cut.get("held", {}).items() if name in groups}
@@ -198,6 +201,10 @@ def _write_table(folder: Path, cut: dict, files: dict, dataset_name: str, notes:
     leaking, _ = leakage.leaks(index, {name: group["valid"].shape for name, group in groups.items()}, split)
     leaking += leakage.ground_leaks(index, index.geometry.to_numpy())
     conventions.refuse("These windows would leak between the splits", leaking, most=10)
+    when = {
+        source["name"]: times.stamp(files[source["name"]][2]) for source in sources
+    }  # of STAC items; nobody says of others
+    index["time"] = index["source"].astype(str).map(when).astype("datetime64[ns]").dt.tz_localize("UTC")
     index.to_parquet(folder / "index.parquet", index=False)
     pruned = root.attrs.get("pruned", [])
     return {
