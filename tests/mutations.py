@@ -99,12 +99,22 @@ MUTANTS = [
         "workloads/conflict/priogrid.py", "workloads/conflict/test_priogrid.py",
         ("row 0 of the PRIO-GRID is the north", "np.floor((latitude + 90) /", "np.floor((90 - latitude) /"),
     ),
+    # ---- work beside work
+    *inside(
+        "base/pipeline.py", "base/test_pipeline.py",
+        ("more is made than there is room for", "for _ in range(depth))", "for _ in range(depth + 1))"),
+        ("more waits than there is room for", "len(waiting) >= depth", "len(waiting) > depth"),
+        ("calls are done after one that failed", "if failed:", "if False:"),
+        ("what was opened is closed by another thread", "pool.submit(source.close).result()", "source.close()"),
+    ),
     # ---- stitching
     *inside(
         "rasters/stitching.py", "rasters/test_stitching.py",
         ("the overlap is taken for the stride", "round(window * (1 - overlap))", "round(window * overlap)"),
         ("the window's weights lean to one side", "(np.arange(window) + 0.5) / window", "np.arange(window) / window"),
         ("weights of the axes are exchanged", "weight_y[i][:, None] * weight_x[j]", "weight_x[j][:, None] * weight_y[i]"),
+        ("a band is given before it is blended", "if chosen is not batches[-1]:", "if chosen is not batches[0]:"),
+        ("a band changes while it waits to be written", "band.cpu().numpy().copy()", "band.cpu().numpy()"),
     ),
     # ---- splits and the proof that they don't leak
     *inside(

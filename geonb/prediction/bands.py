@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -12,6 +13,7 @@ import xarray as xr
 import zarr
 
 from geonb.base.conventions import IGNORE
+from geonb.base.pipeline import behind
 from geonb.prediction.baselines import Baseline
 from geonb.store.arrays import quiet_zarr, summed, writable
 from geonb.training.devices import best_device
@@ -19,12 +21,9 @@ from geonb.training.devices import best_device
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from geonb.rasters.stitching import Reader
+    from geonb.rasters.stitching import Band, Reader
 
 CHUNK_PX = 2048
-Band = tuple[
-    int, np.ndarray, np.ndarray
-]  # first row, what is predicted (output, row, x), which pixels are valid (row, x)
 
 
 class MapModel(Protocol):
@@ -73,7 +72,7 @@ def class_names(card: Mapping[str, Any]) -> list[str]:
 def network_rows(
     model: MapModel, predict: Callable[[Tensor], Tensor], outputs: int, read: Reader, shape: tuple[int, int], window: int,
     overlap: float, batch: int, precision: str, start: int = 0, stop: int | None = None, stripe: tuple[int, int] | None = None,
-) -> Iterator[Band]:  # fmt: skip
+) -> Generator[Band]:  # fmt: skip
     """Bands of rows from a trained task, on the best device there is; see :func:`geonb.rasters.stitching.predict_rows`.
 
     Parameters
@@ -103,7 +102,7 @@ def network_rows(
 
 def baseline_rows(
     baseline: Baseline, read: Reader, shape: tuple[int, int], statistics: Mapping[str, Any], height: int, start: int = 0
-) -> Iterator[Band]:
+) -> Generator[Band]:
     """Bands of rows from a baseline, which sees one pixel at a time and needs no overlap."""
     mean = np.asarray(statistics["mean"], np.float32)[:, None, None]
     std = np.asarray(statistics["std"], np.float32)[:, None, None]
@@ -111,6 +110,13 @@ def baseline_rows(
         values, valid = read(top, min(shape[0], top + height))
         standardised = np.where(valid, (values.astype(np.float32) - mean) / std, 0)
         yield top, baseline(standardised.astype(np.float32)), valid
+
+
+def written(bands: Generator[Band], write: Callable[[int, np.ndarray, np.ndarray], Any]) -> None:
+    """Write bands while those after them are made: by a thread, one at a time; what is not written when something fails never is."""
+    with closing(bands), behind(write) as send:
+        for band in bands:
+            send(*band)
 
 
 def chunk_rows(window: int, overlap: float, least: int = 128) -> int:
@@ -140,16 +146,39 @@ def class_layout(classes: Sequence[str]) -> Layout:
     """Of classes: ``probability (model, class, y, x)`` in 16 bits, NaN where not valid, and the most probable as ``label``."""
 
     def fill(probability: np.ndarray, valid: np.ndarray) -> dict[str, np.ndarray]:
-        return {
-            "probability": np.where(valid, probability, np.nan).astype(np.float16),
-            "label": np.where(valid, probability.argmax(axis=0), IGNORE).astype(np.uint8),
-        }
+        kept = np.where(valid, probability, np.nan).astype(np.float16)
+        return {"probability": kept, "label": _most_probable(probability, valid)}
 
     variables: dict[str, tuple[tuple[str, ...], type, dict[str, Any]]] = {
         "probability": (("class",), np.float16, {"long_name": "class probability", "units": "1"}),
         "label": ((), np.uint8, {"long_name": "most probable class", "no_class": IGNORE}),
     }
     return Layout(variables, {"class": list(classes)}, fill)
+
+
+def map_layout(classes: Sequence[str]) -> Layout:
+    """Of classes as their maps have them: ``probability`` in bytes, as :func:`geonb.rasters.cog.as_bytes` makes them of 16 bits."""
+    from geonb.rasters.cog import NODATA, as_bytes
+
+    def fill(probability: np.ndarray, valid: np.ndarray) -> dict[str, np.ndarray]:
+        kept = as_bytes(probability.astype(np.float16).astype(np.float32))
+        kept[:, ~valid] = NODATA
+        return {"probability": kept, "label": _most_probable(probability, valid)}
+
+    whole = class_layout(classes)
+    dims, _, attributes = whole.variables["probability"]
+    return Layout({**whole.variables, "probability": (dims, np.uint8, attributes)}, whole.coords, fill)
+
+
+def _most_probable(probability: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """The first class (row, x) uint8 of the highest probability (class, row, x), IGNORE where not valid."""
+    label, best = np.zeros(valid.shape, np.uint8), probability[0].copy()
+    for code, one in enumerate(probability[1:], 1):  # several times quicker than argmax over the first axis
+        better = one > best
+        label[better] = code
+        np.copyto(best, one, where=better)
+    label[~valid] = IGNORE
+    return label
 
 
 def value_layout(long_name: str, units: str) -> Layout:

@@ -17,10 +17,21 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import xarray as xr
 
 from geonb.base import files
-from geonb.prediction.bands import PixelModel, Writer, chunk_rows, class_layout, class_names, create_scene, network_rows
+from geonb.base.threads import spread
+from geonb.prediction.bands import (
+    PixelModel,
+    Writer,
+    chunk_rows,
+    class_names,
+    create_scene,
+    map_layout,
+    network_rows,
+    written,
+)
 from geonb.prediction.predictions import Done
 from geonb.rasters import sources
 from geonb.rasters.reading import open_raster, tell
@@ -103,7 +114,7 @@ def lay_out(job: Job, card: dict[str, Any]) -> list[tuple[int, int]]:
     with open_raster(job.image, card, job.damaged) as raster:
         scene = raster.scene
     if done.rows("scene", "created") is None:
-        layout = class_layout(class_names(card))
+        layout = map_layout(class_names(card))
         create_scene(job.work, "scene", scene, layout, ["network"], chunk_rows(job.window, job.overlap))
         done.mark("scene", "created", 1)
     gaps, row = [], 0
@@ -137,15 +148,17 @@ def predict_band(
         shape = (raster.scene.sizes["y"], raster.scene.sizes["x"])
         options = shape, job.window, job.overlap, job.batch, job.precision, start, stop
         classes = class_names(model.card)
-        writer = Writer(job.work, "scene", class_layout(classes))
+        writer = Writer(job.work, "scene", map_layout(classes))
         stripes = _stripes(shape[1])
+
+        def write(row: int, probability: np.ndarray, valid: np.ndarray) -> None:
+            after = writer.write(0, row, probability, valid, stripe[0])
+            if mark and stripe[1] == shape[1]:
+                mark(row, after, [list(w) for w in raster.unreadable.copy()])  # while the next rows are read
+
         for stripe in stripes:
             part = stripe if len(stripes) > 1 else None
-            bands = network_rows(model, model.probabilities, len(classes), raster.read, *options, part)
-            for row, probability, valid in bands:
-                after = writer.write(0, row, probability, valid, stripe[0])
-                if mark and stripe[1] == shape[1]:
-                    mark(row, after, [list(w) for w in raster.unreadable])
+            written(network_rows(model, model.probabilities, len(classes), raster.read, *options, part), write)
         return [list(w) for w in raster.unreadable]
 
 
@@ -184,6 +197,12 @@ def finish(job: Job, card: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write_maps(job: Job, card: dict[str, Any]) -> None:
+    """Both maps at once: what GDAL does for overviews takes one core."""
+    for _ in spread(_write_map, [(job, card, "probability"), (job, card, "class")], workers=2):
+        pass
+
+
+def _write_map(job: Job, card: dict[str, Any], which: str) -> None:
     from geonb.rasters.cog import TargetGrid, write_class_map, write_probability_map
 
     lost = _done(job).state.get("unreadable", [])
@@ -197,8 +216,10 @@ def _write_maps(job: Job, card: dict[str, Any]) -> None:
             image = raster.image
             onto = TargetGrid(image.crs, image.transform, image.shape, raster.known)
             tags["GEONB_RESAMPLED_M"] = str(raster.resampled_m)
-        write_probability_map(scene, job.probability_map, tags=tags, onto=onto)
-        write_class_map(scene, job.class_map, [c["colour"] for c in card["classes"]], tags=tags, onto=onto)
+        if which == "probability":
+            write_probability_map(scene, job.probability_map, tags=tags, onto=onto)
+        else:
+            write_class_map(scene, job.class_map, [c["colour"] for c in card["classes"]], tags=tags, onto=onto)
 
 
 @contextmanager
@@ -219,7 +240,7 @@ def clean(job: Job) -> None:
 
 def _done(job: Job) -> Done:
     job.folder.mkdir(parents=True, exist_ok=True)
-    return Done(job.work, {"key": job.key, "damaged": job.damaged})
+    return Done(job.work, {"key": job.key, "damaged": job.damaged, "kept": "bytes"})
 
 
 def outputs(job: Job) -> dict[str, Any]:

@@ -12,7 +12,16 @@ import zarr
 
 from geonb.base.conventions import IGNORE
 from geonb.base.conventions import SPLIT_CODES as SPLITS
-from geonb.prediction.bands import Layout, MapModel, Writer, baseline_rows, chunk_rows, create_scene, network_rows
+from geonb.prediction.bands import (
+    Layout,
+    MapModel,
+    Writer,
+    baseline_rows,
+    chunk_rows,
+    create_scene,
+    network_rows,
+    written,
+)
 from geonb.prediction.baselines import Baseline
 from geonb.prediction.faults import coordinate_faults, layout_faults
 from geonb.prediction.predictions import Done, seal
@@ -68,8 +77,13 @@ def predict_scenes(
                 )
             else:
                 bands = baseline_rows(baselines[position - 1], read, shape, model.card["statistics"], height, start)
-            for band in bands:
-                done.mark(source, name, writer.write(position, *band))
+
+            def write(
+                *band: Any, writer: Writer = writer, at: int = position, source: str = source, name: str = name
+            ) -> None:
+                done.mark(source, name, writer.write(at, *band))
+
+            written(bands, write)
     seal(path, run, store, model.card, names, precision, block=store.meta["split"]["block"], **own)
     return path
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 import numpy as np
 import torch
 
+from geonb.base.pipeline import ahead
 from geonb.rasters import grids
 
 # Reads rows start:stop of a scene: native values (channel, row, x) and which pixels are valid (row, x). Of stripes of
 # columns also (start, stop, first column, column after the last).
 Reader = Callable[..., tuple[np.ndarray, np.ndarray]]
+# First row, what is predicted (output, row, x), which pixels are valid (row, x).
+Band = tuple[int, np.ndarray, np.ndarray]
 
 
 def offsets(length: int, window: int, overlap: float) -> list[int]:
@@ -37,15 +41,18 @@ def predict_rows(
     probabilities: Callable[[torch.Tensor], torch.Tensor], read: Reader, shape: tuple[int, int], classes: int, *,
     mean: Sequence[float], std: Sequence[float], window: int, overlap: float, batch: int, start_row: int = 0,
     stop_row: int | None = None, stripe: tuple[int, int] | None = None, device: str | torch.device = "cpu",
-) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:  # fmt: skip
+) -> Generator[Band]:  # fmt: skip
     """Predict a scene in bands of rows; memory grows with the width of the scene or stripe, not with its height.
+
+    One thread reads, another standardises what the network sees next; on a GPU, its next band is begun before the caller gets the
+    last one. Who does not take this to its end closes it (``contextlib.closing``), which ends the threads.
 
     Parameters
     ----------
     probabilities : callable
         Standardised inputs (sample, channel, y, x) -> class probabilities (sample, class, y, x).
     read : callable
-        ``(start, stop)`` -> native values (channel, row, x), valid (row, x).
+        ``(start, stop)`` -> native values (channel, row, x), valid (row, x). Called in a thread, one call after the other.
     shape : (rows, columns) of the scene, px
     window, overlap : px, share of the window
     start_row, stop_row : int
@@ -64,34 +71,69 @@ def predict_rows(
     tops, lefts = offsets(rows, window, overlap), offsets(columns, window, overlap)
     weight_y = torch.from_numpy(blend_weights(rows, window, tops)).to(device)
     weight_x = torch.from_numpy(blend_weights(columns, window, lefts)).to(device)
-    mean_t = torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1)
-    scale_t = 1 / torch.tensor(std, dtype=torch.float32).view(-1, 1, 1)
     start, end_x = stripe or (0, columns)
     across = [j for j, left in enumerate(lefts) if left + window > start and left < end_x]
     west, east = lefts[across[0]], min(columns, lefts[across[-1]] + window)
-    piece = () if stripe is None else (west, east)
+    batches = [across[k : k + batch] for k in range(0, len(across), batch)]
+    down = [i for i, top in enumerate(tops) if top + window > start_row and top < end]
     total = torch.zeros(classes, window, max(east - west, window), device=device)
-    first = next(i for i, top in enumerate(tops) if top + window > start_row)
-    top_of_total = tops[first]
-    for i in range(first, len(tops)):
-        if tops[i] >= end:
-            break
-        total, top_of_total = _roll(total, top_of_total, tops[i])
-        values, valid = read(tops[i], min(rows, tops[i] + window), *piece)
-        for chosen in (across[k : k + batch] for k in range(0, len(across), batch)):
-            inputs = _windows(values, valid, [lefts[j] - west for j in chosen], window, mean_t, scale_t)
+    top_of_total = tops[down[0]] if down else 0
+    behind: deque[Callable[[], Band]] = deque()
+
+    def inputs() -> Iterator[tuple[int, list[int], torch.Tensor, np.ndarray]]:
+        piece = () if stripe is None else (west, east)
+        strips = ((i, *read(tops[i], min(rows, tops[i] + window), *piece)) for i in down)
+        with ahead(strips) as were_read:
+            for i, values, valid in were_read:
+                for chosen in batches:
+                    corners = [lefts[j] - west for j in chosen]
+                    yield i, chosen, _windows(values, valid, corners, window, mean, std, pin=_is_cuda(device)), valid
+
+    with ahead(inputs()) as made:
+        for i, chosen, standardised, valid in made:
+            if tops[i] != top_of_total:
+                total, top_of_total = _roll(total, top_of_total, tops[i])
             with torch.inference_mode():
-                out = probabilities(inputs.to(device))
+                out = probabilities(standardised.to(device, non_blocking=True))
             for k, j in enumerate(chosen):
                 weight = weight_y[i][:, None] * weight_x[j]
                 total[:, :, lefts[j] - west : lefts[j] - west + window].addcmul_(out[k], weight)
-        last = i == len(tops) - 1
-        stop = min(end, rows if last else tops[i + 1])
-        begin = max(start_row, tops[i])
-        if stop > begin:
-            rows_done = slice(begin - tops[i], stop - tops[i])
-            x = slice(start - west, end_x - west)
-            yield begin, total[:, rows_done, x].cpu().numpy().copy(), valid[rows_done, x]
+            if chosen is not batches[-1]:
+                continue
+            begin, stop = max(start_row, tops[i]), min(end, rows if i == len(tops) - 1 else tops[i + 1])
+            if stop > begin:
+                done, x = slice(begin - tops[i], stop - tops[i]), slice(start - west, end_x - west)
+                behind.append(_fetched(begin, total[:, done, x], valid[done, x]))
+            if len(behind) > _bands_behind(device):
+                yield behind.popleft()()
+        while behind:
+            yield behind.popleft()()
+
+
+def _is_cuda(device: str | torch.device) -> bool:
+    return torch.device(device).type == "cuda"
+
+
+def _bands_behind(device: str | torch.device) -> int:
+    """How many bands the device may be ahead of the caller: with one, it has work while its last band is copied and put away."""
+    return int(_is_cuda(device))
+
+
+def _fetched(row: int, band: torch.Tensor, valid: np.ndarray) -> Callable[[], Band]:
+    """Begin to copy a band to the host; what is given waits for it and gives it."""
+    if band.device.type != "cuda":
+        here = band.cpu().numpy().copy()
+        return lambda: (row, here, valid)
+    host = torch.empty(band.shape, dtype=band.dtype, pin_memory=True)
+    host.copy_(band, non_blocking=True)
+    copied = torch.cuda.Event()
+    copied.record()
+
+    def wait() -> Band:
+        copied.synchronize()
+        return row, host.numpy(), valid
+
+    return wait
 
 
 def _roll(total: torch.Tensor, old_top: int, new_top: int) -> tuple[torch.Tensor, int]:
@@ -105,13 +147,28 @@ def _roll(total: torch.Tensor, old_top: int, new_top: int) -> tuple[torch.Tensor
 
 
 def _windows(
-    values: np.ndarray, valid: np.ndarray, lefts: Sequence[int], window: int, mean: torch.Tensor, scale: torch.Tensor
-) -> torch.Tensor:
-    """Standardised float32 windows (sample, channel, y, x), invalid pixels and what lies beyond the scene at the mean."""
-    out = torch.zeros(len(lefts), values.shape[0], window, window, dtype=torch.float32)
-    out = out.to(memory_format=torch.channels_last)
+    values: np.ndarray, valid: np.ndarray, lefts: Sequence[int], window: int, mean: Sequence[float], std: Sequence[float],
+    pin: bool = False,
+) -> torch.Tensor:  # fmt: skip
+    """Standardised float32 windows (sample, channel, y, x), invalid pixels and what lies beyond the scene at the mean.
+
+    What they share is standardised once; with NumPy, as this is done in a thread, which should not ask for torch's. `pin`: in memory
+    that a GPU copies from while others compute.
+    """
+    channels, high, wide = *values.shape[:2], min(lefts[-1] + window, values.shape[2]) - lefts[0]
+    x = slice(lefts[0], lefts[0] + wide)
+    shared = np.empty((high, wide, channels), np.float32)  # as the windows lie in memory: copied in long runs
+    for c, (middle, spread) in enumerate(zip(mean, std, strict=True)):
+        piece = values[c, :, x].astype(np.float32)
+        piece -= np.float32(middle)
+        piece *= 1 / np.float32(spread)
+        shared[..., c] = piece
+    shared[~valid[:, x]] = 0
+    layout = torch.channels_last if channels > 1 else torch.contiguous_format
+    out = torch.empty(len(lefts), channels, window, window, memory_format=layout, pin_memory=pin)
+    to = out.permute(0, 2, 3, 1).numpy()
     for k, left in enumerate(lefts):
-        piece = torch.from_numpy(np.ascontiguousarray(values[:, :, left : left + window])).float()
-        keep = torch.from_numpy(np.ascontiguousarray(valid[:, left : left + window]))
-        out[k, :, : piece.shape[1], : piece.shape[2]] = ((piece - mean) * scale).masked_fill_(~keep, 0)
+        piece = shared[:, left - lefts[0] : left - lefts[0] + window]
+        to[k, : piece.shape[0], : piece.shape[1]] = piece
+        to[k, piece.shape[0] :], to[k, :, piece.shape[1] :] = 0, 0
     return out

@@ -1,5 +1,7 @@
 """Blended windows: the pieces add up to the whole, whatever the size, the overlap and the place of an interruption."""
 
+import threading
+from contextlib import closing
 from itertools import pairwise
 
 import numpy as np
@@ -8,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from geonb.rasters import stitching
 from geonb.rasters.stitching import blend_weights, offsets, predict_rows
 
 sizes = st.integers(1, 90)
@@ -148,3 +151,66 @@ def test_invalid_pixels_reach_the_network_as_the_mean():
     values[:, ~valid] = np.nan
     assert np.isfinite(run(values, valid)).all()
     assert run(values, valid)[:, ~valid] == pytest.approx(0.5)
+
+
+def in_turn(probabilities, values, valid, window, overlap, batch, start_row):
+    """What `predict_rows` gives, with nothing beside anything and window by window: an oracle to the last bit."""
+    rows, columns = valid.shape
+    tops, lefts = offsets(rows, window, overlap), offsets(columns, window, overlap)
+    down, across = blend_weights(rows, window, tops), blend_weights(columns, window, lefts)
+    total = torch.zeros(3, max(rows, window), max(columns, window))
+    for i, top in enumerate(tops):
+        if top + window <= start_row:
+            continue
+        for begin in range(0, len(lefts), batch):
+            some = lefts[begin : begin + batch]
+            inputs = torch.zeros(len(some), 3, window, window).to(memory_format=torch.channels_last)
+            for k, left in enumerate(some):
+                piece = torch.from_numpy(values[:, top : top + window, left : left + window])
+                keep = torch.from_numpy(valid[top : top + window, left : left + window])
+                standardised = ((piece - 50) * (1 / torch.tensor(20.0))).masked_fill(~keep, 0)
+                inputs[k, :, : piece.shape[1], : piece.shape[2]] = standardised
+            out = probabilities(inputs)
+            for k in range(len(some)):
+                weight = torch.from_numpy(down[i])[:, None] * torch.from_numpy(across[begin + k])
+                left = some[k]
+                total[:, top : top + window, left : left + window].addcmul_(out[k], weight)
+    return total[:, start_row:rows, :columns].numpy()
+
+
+@settings(deadline=None, max_examples=20)
+@given(rows=sizes, columns=sizes, overlap=overlaps, late=st.integers(0, 2), data=st.data())
+def test_work_beside_the_network_changes_no_bit(rows, columns, overlap, late, data):
+    """`late` bands are behind, as on a GPU."""
+    values, valid = scene(rows, columns)
+    start_row, batch = data.draw(st.integers(0, rows - 1)), data.draw(st.integers(1, 4))
+    torch.manual_seed(0)
+    network = torch.nn.Conv2d(3, 3, 3, padding=1).requires_grad_(False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stitching, "_bands_behind", lambda device: late)
+        got = run(values, valid, network, start_row, overlap, batch)
+    np.testing.assert_array_equal(got[:, start_row:], in_turn(network, values, valid, 16, overlap, batch, start_row))
+
+
+@pytest.mark.parametrize("where", ["read", "network", "caller"])
+def test_what_fails_reaches_the_caller_and_leaves_no_thread(where):
+    values, valid = scene(80, 40)
+    asked, before = [], set(threading.enumerate())
+
+    def read(start, stop):
+        asked.append(start)
+        if where == "read" and start > 20:
+            raise OSError("unreadable")
+        return values[:, start:stop], valid[start:stop]
+
+    def network(inputs):
+        if where == "network" and len(asked) > 2:
+            raise OSError("out of memory")
+        return inputs.sigmoid()
+
+    bands = predict_rows(network, read, (80, 40), 3, mean=[50] * 3, std=[20] * 3, window=16, overlap=0.5, batch=3)
+    with pytest.raises(OSError), closing(bands):
+        for row, _, _ in bands:
+            if where == "caller" and row > 20:
+                raise OSError("disk full")
+    assert set(threading.enumerate()) <= before and len(asked) < 9, "it read on"
