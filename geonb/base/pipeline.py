@@ -29,7 +29,7 @@ def ahead(items: Iterable[T], depth: int = 1) -> Iterator[Iterator[T]]:
     """
     source = iter(items)
     waiting: deque[Future] = deque()
-    with _one_thread("geonb-ahead") as pool:
+    with ThreadPoolExecutor(1, thread_name_prefix="geonb-ahead") as pool:
 
         def made() -> Iterator[T]:
             waiting.extend(pool.submit(next, source, _END) for _ in range(depth))
@@ -51,7 +51,8 @@ def behind(function: Callable[..., Any], depth: int = 1) -> Iterator[Callable[..
     """A function whose calls are done by a thread, in their order, while the caller goes on; what they give is lost.
 
     ``with behind(write) as send: send(piece)``. An error of a call is raised by the next one, or at the end of the block, and no
-    call after it is done. Of a block left by an error, calls that have not begun never do. The thread has ended in any case.
+    call after it is done. If the block is left by an error or an interrupt, what was sent is done first, so that nothing that was
+    computed is lost. The thread has ended in any case.
 
     Parameters
     ----------
@@ -70,7 +71,7 @@ def behind(function: Callable[..., Any], depth: int = 1) -> Iterator[Callable[..
             failed.append(error)
             raise
 
-    with _one_thread("geonb-behind") as pool:
+    with ThreadPoolExecutor(1, thread_name_prefix="geonb-behind") as pool:
 
         def send(*arguments: Any) -> None:
             while waiting and (len(waiting) >= depth or waiting[0].done()):
@@ -80,12 +81,3 @@ def behind(function: Callable[..., Any], depth: int = 1) -> Iterator[Callable[..
         yield send
         while waiting:
             waiting.popleft().result()
-
-
-@contextmanager
-def _one_thread(name: str) -> Iterator[ThreadPoolExecutor]:
-    pool = ThreadPoolExecutor(1, thread_name_prefix=name)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)

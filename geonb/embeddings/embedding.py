@@ -5,7 +5,7 @@ Planes are made in `planes`, trees and kinds in `trees`; `transforms` keeps both
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ import xarray as xr
 
 from geonb.base.files import whole_folder
 from geonb.base.manifest import missing, refuse_damaged, write_manifest
+from geonb.base.pipeline import ahead
 from geonb.embeddings.planes import check_method
 from geonb.embeddings.trees import check_clusters, check_examples, check_grouping
 from geonb.rasters.grids import lonlat
@@ -146,12 +147,18 @@ def _encode(
     model = model.to(device).eval()
     if len(rows):  # whole regions are large windows
         batch = max(1, min(batch, MOST_NUMBERS // torch.as_tensor(windows[int(rows[0])]["inputs"]).numel()))
-    with torch.inference_mode(), torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+
+    def batches() -> Iterator[tuple[torch.Tensor, list[str]]]:
         for start in range(0, len(rows), batch):
             items = [windows[int(row)] for row in rows[start : start + batch]]
             inputs = torch.stack([torch.as_tensor(item["inputs"]) for item in items])
+            yield inputs, labels_of(items) if labels_of else []
+
+    bf16 = torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+    with ahead(batches()) as made, torch.inference_mode(), bf16:
+        for inputs, some in made:
             vectors.append(model.encode(inputs.to(device)).float().cpu().numpy())
-            labels += labels_of(items) if labels_of else []
+            labels += some
     return np.concatenate(vectors).astype(np.float32), labels
 
 

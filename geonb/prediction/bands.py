@@ -113,7 +113,7 @@ def baseline_rows(
 
 
 def written(bands: Generator[Band], write: Callable[[int, np.ndarray, np.ndarray], Any]) -> None:
-    """Write bands while those after them are made: by a thread, one at a time; what is not written when something fails never is."""
+    """Write bands while those after them are made: by a thread, one at a time, in their order."""
     with closing(bands), behind(write) as send:
         for band in bands:
             send(*band)

@@ -8,7 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,15 +42,36 @@ def spread(
     if not jobs:
         return
     if not workers and client is None:
-        for job in jobs:
-            try:
-                yield job, prediction_jobs.run_job(job, model)
-            except Exception as error:  # one bad raster must not stop the others
-                yield job, error
+        yield from _in_here(jobs, model)
         return
     with _cluster(workers, client) as (executor, share, living), _saved(model, jobs[0].folder) as folder:
         threads = None if client is not None else max(1, len(os.sched_getaffinity(0)) // workers)
         yield from spread_over(executor, jobs, model.card, folder, share, threads, living)
+
+
+def _in_here(jobs: Sequence[Job], model: PixelModel) -> Iterator[tuple[Job, dict | Exception]]:
+    """One raster after the other; a thread makes the maps of each while the next is predicted."""
+    with ThreadPoolExecutor(1, thread_name_prefix="geonb-maps") as pool:
+        before: tuple[Job, Future] | None = None
+        for job in jobs:
+            ending: Future = Future()
+            try:
+                seconds = prediction_jobs.predict_all(job, model)
+                ending = pool.submit(prediction_jobs.conclude, job, model.card, seconds)
+            except Exception as error:  # one bad raster must not stop the others
+                ending.set_exception(error)
+            if before:
+                yield _outcome(*before)
+            before = job, ending
+        if before:
+            yield _outcome(*before)
+
+
+def _outcome(job: Job, ending: Future) -> tuple[Job, dict | Exception]:
+    try:
+        return job, ending.result()
+    except Exception as error:
+        return job, error
 
 
 @contextmanager

@@ -121,7 +121,6 @@ def test_calls_that_wait_when_one_fails_are_not_done():
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 def test_who_leaves_early_gets_what_was_opened_closed_where_it_was(error):
     opened, closed, written = [], [], []
-    going = threading.Event()
 
     def items():
         opened.append(threading.get_ident())
@@ -131,7 +130,6 @@ def test_who_leaves_early_gets_what_was_opened_closed_where_it_was(error):
             closed.append(threading.get_ident())
 
     def write(item):
-        going.set()
         time.sleep(0.05)
         written.append(item)
 
@@ -139,10 +137,9 @@ def test_who_leaves_early_gets_what_was_opened_closed_where_it_was(error):
         for item in made:
             send(item)
             if item == 2:
-                going.wait(10)
                 raise error
     assert opened == closed and opened[0] != threading.get_ident()
-    assert written == [0], "what had not begun was begun after all"
+    assert written == [0, 1, 2], "what was computed is lost"
 
 
 def test_lists_and_one_within_another():

@@ -174,7 +174,7 @@ def test_what_is_there_is_kept_and_what_is_others_is_refused(model, small_store,
     other = untrained(small_store)
     next(other.parameters()).data += 1
     for network, changed in ((other, {}), (model, {"overlap": 0.25})):
-        monkeypatch.setattr(jobs, "run_job", lambda *_: pytest.fail("computed before refusing"))
+        monkeypatch.setattr(jobs, "predict_all", lambda *_: pytest.fail("computed before refusing"))
         with pytest.raises(ValueError, match=r"overwrite=True") as error:
             many.predict_rasters(network, [a, b], out, **changed)
         told = {Path(line.lstrip("- ")).name for line in str(error.value).splitlines()[1:]}

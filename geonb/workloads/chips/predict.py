@@ -16,6 +16,7 @@ import pandas as pd
 import xarray as xr
 
 from geonb.base.conventions import SPLIT_CODES
+from geonb.base.pipeline import ahead
 from geonb.plots.style import listed
 from geonb.prediction import faults as prediction_faults
 from geonb.prediction.predictions import Done, open_predictions, seal
@@ -67,10 +68,9 @@ def predict_chips(
 def _ask(store: ChipStore, function: Callable, batch: int) -> np.ndarray:
     """Probabilities of every chip: float32 (chip, class)."""
     chips = store.windows()
-    found = [
-        function(chips.batch(list(range(i, min(i + batch, len(chips)))))["inputs"].numpy())
-        for i in range(0, len(chips), batch)
-    ]
+    some = (list(range(i, min(i + batch, len(chips)))) for i in range(0, len(chips), batch))
+    with ahead(chips.batch(rows)["inputs"].numpy() for rows in some) as read:
+        found = [function(inputs) for inputs in read]
     return np.concatenate(found).astype(np.float32)
 
 

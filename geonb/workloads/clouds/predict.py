@@ -17,6 +17,7 @@ import xarray as xr
 import zarr
 
 from geonb.base.conventions import SPLITS
+from geonb.base.pipeline import ahead
 from geonb.embeddings.embedding import encoder
 from geonb.prediction.baselines import Baseline
 from geonb.store.arrays import quiet_zarr, summed, writable
@@ -103,10 +104,11 @@ def measure(
     windows, found = store.windows(), [np.empty((2, 0), np.float32)]
     rows = range(len(windows)) if rows is None else [int(row) for row in rows]
     batch = max(1, min(batch // 3, MOST_NUMBERS // (3 * windows.patch**2 * len(windows.scale))))
-    for start in range(0, len(rows), batch):
-        tiles = windows.batch(list(rows[start : start + batch]))["triplets"].numpy()
-        anchor, neighbor, distant = np.split(np.asarray(embed(tiles), np.float32), 3)
-        found.append(np.stack([((anchor - other) ** 2).sum(axis=1) for other in (neighbor, distant)]))
+    some = (list(rows[start : start + batch]) for start in range(0, len(rows), batch))
+    with ahead(windows.batch(chosen)["triplets"].numpy() for chosen in some) as read:
+        for tiles in read:
+            anchor, neighbor, distant = np.split(np.asarray(embed(tiles), np.float32), 3)
+            found.append(np.stack([((anchor - other) ** 2).sum(axis=1) for other in (neighbor, distant)]))
     near, far = np.concatenate(found, axis=1)
     return near, far
 
@@ -135,12 +137,13 @@ def embed_scene(
     found = np.full((*good.shape, 1), np.nan, np.float32)  # of a scene without any tile
     batch = max(1, min(batch, MOST_NUMBERS // (patch**2 * inputs.shape[-1])))
     places = np.argwhere(good)
-    for start in range(0, len(places), batch):
-        y, x = places[start : start + batch].T
-        vectors = embed(_stack(inputs, rows[y], columns[x], patch))
-        if start == 0:
-            found = np.full((*good.shape, vectors.shape[1]), np.nan, np.float32)
-        found[y, x] = vectors
+    some = (places[start : start + batch].T for start in range(0, len(places), batch))
+    with ahead((y, x, _stack(inputs, rows[y], columns[x], patch)) for y, x in some) as cut:
+        for y, x, tiles in cut:
+            vectors = embed(tiles)
+            if found.shape[-1] != vectors.shape[1]:
+                found = np.full((*good.shape, vectors.shape[1]), np.nan, np.float32)
+            found[y, x] = vectors
     return found, good
 
 

@@ -19,6 +19,7 @@ import pandas as pd
 import xarray as xr
 import zarr
 
+from geonb.base.pipeline import behind
 from geonb.prediction.predictions import Done, seal
 from geonb.store.arrays import quiet_zarr, summed, writable
 from geonb.training.devices import best_device
@@ -51,7 +52,7 @@ def predict_region(
     """Forecast the whole region at every origin with the network and each baseline; goes on where it was interrupted.
 
     A network that takes any size sees the region in one pass. One whose peepholes are per pixel sees windows of its size,
-    whose overlapping forecasts are blended. One origin is in memory at a time.
+    whose overlapping forecasts are blended. One origin is in memory, and what is being written of the one before (not its draws).
 
     Parameters
     ----------
@@ -98,16 +99,21 @@ def predict_region(
         _create(path, store, names, origins, draws, drawn, members)
         done.mark("grid", "created", 1)
     arrays = writable(zarr.open_group(path, mode="r+")["grid"])
-    for m, name in enumerate(names):
-        forecast = region.forecast if name == "network" else baselines[m - 1].forecast
-        for i in range(done.rows("grid", name) or 0, len(origins)):
-            found = forecast(origins[i][0])
-            _write(arrays, m, i, found, store.valid)
-            if name in drawn:
-                of_baseline = baselines[m - 1].draws if m else None
-                deaths = of_baseline(origins[i][0], members) if of_baseline else found["draws"]
-                arrays["deaths_draws"][drawn.index(name), :, :, i] = np.where(store.valid, deaths, NO_DRAW)  # type: ignore[arg-type]
-            done.mark("grid", name, i + 1)
+
+    def write(m: int, i: int, found: Mapping[str, np.ndarray | None]) -> None:
+        _write(arrays, m, i, found, store.valid)
+        done.mark("grid", names[m], i + 1)
+
+    with behind(write) as send:  # while the next origin is forecast
+        for m, name in enumerate(names):
+            forecast = region.forecast if name == "network" else baselines[m - 1].forecast
+            for i in range(done.rows("grid", name) or 0, len(origins)):
+                found = dict(forecast(origins[i][0]))
+                if name in drawn:  # not behind: they are too large to be in memory twice
+                    of_baseline = baselines[m - 1].draws if m else None
+                    deaths = of_baseline(origins[i][0], members) if of_baseline else found.pop("draws")
+                    arrays["deaths_draws"][drawn.index(name), :, :, i] = np.where(store.valid, deaths, NO_DRAW)  # type: ignore[arg-type]
+                send(m, i, found)
     own = {
         "colours": [o["colour"] for o in store.outcomes], "outcomes": [dict(o) for o in store.outcomes],
         "times": [str(store.times[0].date()), str(store.times[-1].date())], "steps": int(store.steps), "draws": draws,
