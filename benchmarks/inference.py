@@ -44,20 +44,22 @@ def make(path: Path, side: int) -> Path:
     return path
 
 
-def bare(task, precision: str, rows: int) -> float:
-    """Seconds of the forward pass alone, on the batches that ``rows`` rows of windows of a 4096 px wide scene make."""
+def bare(task, precision: str, rows: int, device: str = "cpu", side: int = 4096) -> float:
+    """Seconds of the forward pass alone, on the batches that ``rows`` rows of windows of a scene `side` px wide make."""
     import torch
 
     from geonb.rasters.stitching import offsets
 
-    across = len(offsets(4096, WINDOW, OVERLAP))
+    across = len(offsets(side, WINDOW, OVERLAP))
     sizes = [min(BATCH, across - j) for j in range(0, across, BATCH)]
-    inputs = [torch.randn(n, 3, WINDOW, WINDOW).to(memory_format=torch.channels_last) for n in sizes]
+    inputs = [torch.randn(n, 3, WINDOW, WINDOW).to(device, memory_format=torch.channels_last) for n in sizes]
     started = time.perf_counter()
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+    with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
         for _ in range(rows):
             for batch in inputs:
                 task(batch)
+    if device == "cuda":
+        torch.cuda.synchronize()
     return time.perf_counter() - started
 
 
@@ -79,6 +81,43 @@ def scene(folder: Path, side: int, cheap: bool) -> dict:
     many.predict_raster(task, image, out, overlap=OVERLAP, batch=BATCH, precision=precision)
     seconds = time.perf_counter() - started
     return {"seconds": seconds, "peak_mb": peak_mb()}
+
+
+def codecs(folder: Path) -> list[list[str]]:
+    """What codec and level cost: a map of probabilities, smooth with noise, as COG with overviews."""
+    import numpy as np
+    import rasterio
+    from rasterio.shutil import copy
+    from rasterio.transform import from_origin
+    from scipy.ndimage import gaussian_filter
+
+    random, side, plain = np.random.default_rng(0), 4096, folder / "plain.tif"
+    smooth, rough = (gaussian_filter(random.normal(size=(side, side)).astype(np.float32), sigma) for sigma in (24, 1))
+    share = 1 / (1 + np.exp(-(6 * smooth / smooth.std() + 0.7 * rough / rough.std())))
+    with rasterio.open(
+        plain, "w", driver="GTiff", height=side, width=side, count=2, dtype="uint8", nodata=255, tiled=True, blockxsize=512,
+        blockysize=512, crs="EPSG:32617", transform=from_origin(5e5, 4e6, 1, 1),
+    ) as file:  # fmt: skip
+        file.write(np.rint(np.stack([share, 1 - share]) / 0.004).astype(np.uint8))
+
+    def cost(codec: str, level: str) -> tuple[float, float]:
+        seconds, made = [], folder / "cog.tif"
+        options = {"COMPRESS": codec, "OVERVIEW_RESAMPLING": "AVERAGE"} | ({"LEVEL": level} if level else {})
+        for _ in range(3):
+            started = time.process_time()
+            with rasterio.Env(GDAL_CACHEMAX=64 << 20, GDAL_PAM_ENABLED=False):
+                copy(plain, made, driver="COG", **options)
+            seconds.append(time.process_time() - started)
+        return statistics.median(seconds), made.stat().st_size / 1e6
+
+    usual, size = cost("DEFLATE", "6")
+    rows = []
+    for codec, level in (("DEFLATE", "1"), ("DEFLATE", "3"), ("ZSTD", "1"), ("ZSTD", "9"), ("LZW", ""), ("NONE", "")):
+        took, mb = cost(codec, level)
+        rows.append([f"probability COG 4096² x 2, {codec} {level}".strip(), f"{took:.2f} s of one core, {mb:.1f} MB",
+                     f"DEFLATE 6, GDAL's own: {usual:.2f} s, {size:.1f} MB", f"{took / usual:.2f} of the time, {mb / size:.2f} of the size",
+                     "-", "-"])  # fmt: skip
+    return rows
 
 
 def peak_mb() -> float:
@@ -114,7 +153,8 @@ def main(folder: Path) -> list[list[str]]:
     return [
         [f"scene 4096² x 3 to class + probability COG, {precision}", f"{our_rate:.3f} Mpx/s",
          f"bare forward of the same batches {bare_rate:.3f} Mpx/s",
-         f"{ratio:.2f}", ">= 0.85 (stretch 0.95)", "yes" if ratio >= 0.85 else "no"],
+         f"{ratio:.2f}", ">= 0.92", "yes" if ratio >= 0.92 else "no"],
         ["peak memory at 16384² (network replaced by a pixel-wise one)", f"{large:,.0f} MB", f"at 4096² {small:,.0f} MB",
          f"{large - small:+,.0f} MB", "<= +200 MB", "yes" if large - small <= 200 else "no"],
+        *codecs(folder),
     ]  # fmt: skip

@@ -153,7 +153,7 @@ def new_cog(
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # level 1: half of the time that GDAL's own, 6, takes for files a twentieth smaller; benchmarks/README.md
+    # GDAL's own level, 6, takes half as long again for files a twentieth smaller: benchmarks/README.md
     cog = {"COMPRESS": "DEFLATE", "LEVEL": "1", "BIGTIFF": "IF_SAFER", "NUM_THREADS": "ALL_CPUS"}
     cog |= {"OVERVIEW_RESAMPLING": overviews} if overviews else {}
     with whole_file(path, ".tif") as partial, rasterio.Env(GDAL_CACHEMAX=64 << 20, GDAL_PAM_ENABLED=False):
