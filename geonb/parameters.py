@@ -88,7 +88,12 @@ PARAMETERS: dict[str, Parameter] = {
         "which weights of the training: before its first step, lowest validation loss, best validation metric, or averaged",
         choices=("start", "loss", "metric", "swa", "ema"),
     ),
-    "workers": Parameter("Dask processes over which rasters are spread; 0: this one", 0, 4096),
+    "workers": Parameter(
+        "who does what can be parted: 0: this process; processes on this machine; tcp://host:port, scheduler-file:path, or jobs, "
+        "slurm:jobs=4,walltime=04:00:00",
+        check="geonb.base.cluster:check_workers",
+        options="geonb.base.cluster:TABLE",
+    ),
     "overwrite": Parameter("replace maps that another model or another raster left under the same name"),
     "polygons": Parameter("polygons as GeoPackage too, from this area [m2]", 0, 1e12),
     "corners": Parameter(

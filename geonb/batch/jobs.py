@@ -22,6 +22,7 @@ import pandas as pd
 
 from geonb.base import files, project
 from geonb.base.conventions import refuse
+from geonb.base.resources import seconds_of
 from geonb.base.specs import check_options, parse_spec
 from geonb.batch import schedulers, staging
 from geonb.runs import plan as runs_plan
@@ -243,7 +244,7 @@ def warned(resources: Mapping[str, Any]) -> Iterator[Callable[[], bool]]:
     """
     import psutil
 
-    limit = schedulers.seconds_of(resources["walltime"])
+    limit = seconds_of(resources["walltime"])
     if limit is None:
         if resources["walltime"]:
             files.say(

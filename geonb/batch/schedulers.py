@@ -17,45 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from geonb.base import resources as base_resources
 from geonb.base.specs import Option, check_options, load
 
-CORES, MEMORY = 2, "8 GB"  # where neither the run nor the site's configuration says
 ANSWER_S = 60  # a scheduler that does not answer by then is told as such
-CARRIED = (
-    "PYTHONPATH",
-    "DASK_CONFIG",
-    "XDG_STATE_HOME",
-    "GEONB_CACHE",
-)  # not every scheduler hands over the environment
 HEADER_WALLTIME = re.compile(r"#(?:SBATCH\s+(?:-t\s*|--time[ =])|PBS\s+-l\s.*?walltime=|\$\s+-l\s.*?h_rt=)([\d:-]+)")
-WALLTIME = re.compile(r"(?:(\d+)-)?(\d+):([0-5]?\d):([0-5]?\d)")
-
-
-def _walltime(text: Any) -> str:
-    if not isinstance(text, str) or not seconds_of(text):
-        raise ValueError("must be HH:MM:SS, or D-HH:MM:SS, as 08:00:00")
-    return text
-
-
-def _memory(text: Any) -> str:
-    from dask.utils import parse_bytes
-
-    try:
-        size = parse_bytes(text) if isinstance(text, str) else 0
-    except ValueError:
-        size = 0
-    if size < 2**20:
-        raise ValueError("must be a size with its unit, as 16GB")
-    return text
-
 
 RESOURCES = {
-    "cores": Option(None, int, 1, help="of one machine"),
-    "memory": Option(read=_memory, help="as 16GB"),
-    "walltime": Option(read=_walltime, help="HH:MM:SS, after which the scheduler kills the job"),
+    **base_resources.RESOURCES,
     "gpus": Option(0, int, 0),
-    "queue": Option(help="or partition"),
-    "account": Option(help="or project, that pays"),
     "scratch": Option(help="folder of the node to work in, as $TMPDIR; what is made there is brought back"),
     "warn": Option(None, int, 1, help="s before the end of walltime to stop and be submitted again; by itself a tenth, 10 to 300"),
 }  # fmt: skip
@@ -114,13 +84,7 @@ class Queue:
         _find(shlex.split(self.engine.submit_command)[0])
 
     def settled(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        found, site = dict(asked), self.site
-        for name, theirs, ours in (
-            ("cores", "cores", CORES), ("memory", "memory", MEMORY), ("walltime", "walltime", None), ("queue", "queue", None),
-            ("account", self.payer, None),
-        ):  # fmt: skip
-            found[name] = asked[name] or site.get(theirs) or ours
-        return found
+        return base_resources.settled(asked, self.site, self.payer)
 
     def script(self, resources: Mapping[str, Any], name: str, body: str, folder: Path) -> str:
         site, more = self.site, self.gpus(resources["gpus"], resources) if resources["gpus"] else {}
@@ -286,7 +250,9 @@ def body(command: Sequence[str], root: Path, out: Path, cores: int | None = None
     private : bool
         Nobody else may read what it writes.
     """
-    exported = {"GEONB_ROOT": str(root)} | {name: os.environ[name] for name in CARRIED if os.environ.get(name)}
+    exported = {"GEONB_ROOT": str(root)} | {
+        name: os.environ[name] for name in base_resources.CARRIED if os.environ.get(name)
+    }
     if cores:
         exported |= {"OMP_NUM_THREADS": str(cores), "GEONB_CORES": str(cores)}
     lines = [
@@ -343,15 +309,6 @@ def cancel(on: str, job: str) -> None:
         With the scheduler's own words.
     """
     SCHEDULERS[on].cancel(job)
-
-
-def seconds_of(walltime: str | None) -> float | None:
-    """Seconds of ``HH:MM:SS`` or ``D-HH:MM:SS``; None for what is written otherwise (then no warning comes before the end)."""
-    found = WALLTIME.fullmatch(str(walltime))
-    if found is None:
-        return None
-    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
-    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 
 
 def walltime_in(script: str) -> dict[str, str]:

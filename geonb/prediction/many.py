@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geonb.base import cluster
 from geonb.base import files as base_files
 from geonb.base.conventions import refuse, short
 from geonb.prediction.bands import PixelModel, class_names, pixel_model
@@ -35,13 +36,13 @@ class Plan:
     folder: Path
     jobs: tuple[Job, ...]
     rows: dict[Path, dict[str, Any]]
-    workers: int
+    workers: int | str
     client: Client | None
 
 
 def predict_rasters(
     model: PixelModel | str | Path, files: str | Sequence[str | Path], folder: str | Path, *, overlap: float = 0.5,
-    batch: int = 32, precision: str = "auto", workers: int = 0, client: Client | None = None, overwrite: bool = False,
+    batch: int = 32, precision: str = "auto", workers: int | str = 0, client: Client | None = None, overwrite: bool = False,
     polygons: float | None = None, corners: str = "pixels", damaged: str = "skip", skip: Sequence[str] = (),
 ) -> pd.DataFrame:  # fmt: skip
     """Label rasters of any size and number; a bad one is skipped and reported, never half-written.
@@ -54,7 +55,8 @@ def predict_rasters(
         ``<stem>_polygons.gpkg`` and ``report.csv`` go; files of one stem get their folder's name before it
     overlap, batch : share of the window by which neighbours overlap; windows at once
     precision : auto, float32 or bfloat16
-    workers : Dask processes on this machine, over which files and bands of large files are spread; 0 = none, in here
+    workers : over which files and bands of large files are spread: 0 = none, in here; Dask processes on this machine, or a cluster,
+        see :func:`geonb.base.cluster.check_workers`
     client : a `dask.distributed.Client` of a cluster instead, whose workers see the same files and have geonb
     overwrite : replace what other models, files or settings left there
     polygons : smallest area in m2 of polygons to write, None = no polygons
@@ -118,7 +120,7 @@ def listed(files: str | Sequence[str | Path]) -> list[Path]:
 
 def plan(
     model: PixelModel, files: Sequence[Path], folder: str | Path, *, overlap: float = 0.5, batch: int = 32,
-    precision: str = "auto", workers: int = 0, client: Client | None = None, overwrite: bool = False,
+    precision: str = "auto", workers: int | str = 0, client: Client | None = None, overwrite: bool = False,
     polygons: float | None = None, corners: str = "pixels", damaged: str = "skip",
     skip: Sequence[str] = (), taken: set[str] | frozenset[str] = frozenset(),
 ) -> Plan:  # fmt: skip
@@ -172,12 +174,14 @@ def predict_planned(model: PixelModel, planned: Plan, before: Sequence[dict] = (
     from geonb.prediction import workers
 
     rows, first = planned.rows, None
-    for job, outcome in workers.spread(planned.jobs, model, planned.workers, planned.client):
-        if isinstance(outcome, Exception):
-            first = first or outcome
-            outcome = {"state": "skipped", "reason": reason_of(outcome)}
-        rows[job.image] |= outcome
-        print(_line(rows[job.image]), flush=True)
+    given = planned.workers if planned.client is None else planned.client
+    with cluster.opened(given if planned.jobs else None) as client:
+        for job, outcome in workers.spread(planned.jobs, model, client):
+            if isinstance(outcome, Exception):
+                first = first or outcome
+                outcome = {"state": "skipped", "reason": reason_of(outcome)}
+            rows[job.image] |= outcome
+            print(_line(rows[job.image]), flush=True)
     frame = write_report(pd.DataFrame([*before, *rows.values()], columns=COLUMNS), planned.folder)
     told = summary(pd.DataFrame(list(rows.values()), columns=COLUMNS))
     if rows and all(row["state"] == "skipped" for row in rows.values()):
@@ -269,7 +273,7 @@ def _refuse(jobs: Sequence[Job], files: Sequence[Path], overwrite: bool) -> None
 
 
 def _check(
-    card: dict[str, Any], files: Sequence[Path], folder: Path, overlap: float, batch: int, workers: int,
+    card: dict[str, Any], files: Sequence[Path], folder: Path, overlap: float, batch: int, workers: int | str,
     client: Client | None, polygons: float | None, corners: str, damaged: str, skip: Sequence[str],
 ) -> None:  # fmt: skip
     known = class_names(card)
@@ -279,7 +283,6 @@ def _check(
         f"folder = {folder} is a file: give a folder": folder.is_file(),
         f"overlap = {overlap}: give 0 to 0.9": not 0 <= overlap <= 0.9,
         f"batch = {batch}: give 1 or more": batch < 1,
-        f"workers = {workers}: give 0 (in here) or a number of processes": workers < 0,
         f"workers = {workers} and a client: give one of the two": bool(workers) and client is not None,
         f"polygons = {polygons}: give the smallest area in m2, 0 or more, or None": polygons is not None
         and polygons < 0,
@@ -287,4 +290,9 @@ def _check(
         f"damaged = {damaged!r}: give skip or nodata": damaged not in ("skip", "nodata"),
         f"skip = {', '.join(unknown)}: the classes are {', '.join(known)}": bool(unknown),
     }
-    refuse("Cannot predict", [fault for fault, there in faults.items() if there])
+    found = [fault for fault, there in faults.items() if there]
+    try:
+        cluster.check_workers(workers)
+    except ValueError as error:
+        found.append(str(error))
+    refuse("Cannot predict", found)

@@ -3,50 +3,47 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geonb.base import cluster
 from geonb.base.files import shared_folder
 from geonb.prediction import jobs as prediction_jobs
 
 if TYPE_CHECKING:
     from distributed import Client
 
-    from geonb.prediction.bands import PixelModel
+    from geonb.prediction.bands import MapModel, PixelModel
     from geonb.prediction.jobs import Job
 
 SMALL_MPX = 8.0  # a raster up to so many megapixels is done whole by one worker
-ALONE_S = 120.0  # without any worker, on this machine, that is how long to wait for Dask to start one again
 BANDS_A_WORKER = 4  # so that who is done early takes more, yet few windows are seen twice, at the bands' edges
 _ONE_LOADS = threading.Lock()
-_LOADED: dict[str, PixelModel] = {}
+_LOADED: dict[str, MapModel] = {}
 
 
 def spread(
-    jobs: Sequence[Job], model: PixelModel, workers: int = 0, client: Client | None = None
+    jobs: Sequence[Job], model: PixelModel, client: Client | None = None
 ) -> Iterator[tuple[Job, dict | Exception]]:
     """Predict rasters in here, or over Dask workers; gives each with what the report says of it, or why it failed.
 
     Parameters
     ----------
-    workers : processes on this machine; 0 and no client = in here
-    client : a `dask.distributed.Client` of a cluster whose workers see the same files
+    client : a `dask.distributed.Client` of a cluster whose workers see the same files; None = in here
     """
     if not jobs:
         return
-    if not workers and client is None:
+    if client is None:
         yield from _in_here(jobs, model)
         return
-    with _cluster(workers, client) as (executor, share, living), _saved(model, jobs[0].folder) as folder:
-        threads = None if client is not None else max(1, len(os.sched_getaffinity(0)) // workers)
-        yield from spread_over(executor, jobs, model.card, folder, share, threads, living)
+    with _saved(model, jobs[0].folder) as folder:
+        yield from spread_over(client, jobs, model.card, folder)
 
 
 def _in_here(jobs: Sequence[Job], model: PixelModel) -> Iterator[tuple[Job, dict | Exception]]:
@@ -74,33 +71,25 @@ def _outcome(job: Job, ending: Future) -> tuple[Job, dict | Exception]:
         return job, error
 
 
-@contextmanager
-def _cluster(workers: int, client: Client | None) -> Iterator[tuple[Executor, int, Callable[[], int] | None]]:
-    """The executor of a client, how many tasks it takes at once, and what counts its workers if none may be left for long.
+def over(client: Client, model: MapModel, folder: Path, function: Callable, tasks: Iterable[tuple]) -> Iterator[Any]:
+    """Call `function(model, *task)` for each task over a client's workers, each of which loads the model once; in order.
 
-    A cluster of our own is closed at the end. One that is given, and is not on this machine, may be waiting for a
-    scheduler's queue, however long.
+    Parameters
+    ----------
+    folder : where they write, which all workers see
+    function : of a module that workers can import
     """
-    if client is not None:
-        from distributed import LocalCluster
+    with _saved(model, folder) as place:
+        about = (function, place, cluster.cores_of(client), model.card["workload"])
+        yield from cluster.spread(_with_model, ((*about, task) for task in tasks), client, folder)
 
-        living = (lambda: len(client.ncores())) if isinstance(client.cluster, LocalCluster) else None
-        yield client.get_executor(pure=False), max(1, sum(client.ncores().values())), living
-        return
-    try:
-        from distributed import Client, LocalCluster
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"workers = {workers} needs the package `distributed`. Install it (pip install distributed), or give workers=0."
-        ) from error
-    # a process a worker: torch and GDAL hold locks that threads would wait for
-    options = {"n_workers": workers, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
-    with LocalCluster(**options) as cluster, Client(cluster) as own:
-        yield own.get_executor(pure=False), workers, lambda: len(own.ncores())
+
+def _with_model(function: Callable, folder: Path, threads: int | None, workload: str, task: tuple) -> Any:
+    return function(_ready(folder, threads, workload), *task)
 
 
 @contextmanager
-def _saved(model: PixelModel, folder: Path) -> Iterator[Path]:
+def _saved(model: MapModel, folder: Path) -> Iterator[Path]:
     """The model as two files for the workers, whichever weights it holds; beside the outputs, which all workers see."""
     from safetensors.torch import save_file
 
@@ -110,7 +99,7 @@ def _saved(model: PixelModel, folder: Path) -> Iterator[Path]:
         yield place
 
 
-def _loaded(folder: Path, workload: str) -> PixelModel:
+def _loaded(folder: Path, workload: str) -> MapModel:
     """The model, loaded once a process; `workload` is named by the process that made the cluster, not by a file."""
     from safetensors.torch import load_file
 
@@ -126,13 +115,18 @@ def _loaded(folder: Path, workload: str) -> PixelModel:
         return _LOADED[str(folder)]
 
 
-def work(job: Job, folder: Path, span: tuple[int, int] | None, threads: int | None, workload: str) -> tuple[Any, float]:
-    """What a worker does: a whole raster, or a span of its rows; gives the result and the seconds it took."""
+def _ready(folder: Path, threads: int | None, workload: str) -> MapModel:
+    """The model of a folder in this process, with so many threads of torch's."""
     import torch
 
     if threads and torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
-    model = _loaded(folder, workload)
+    return _loaded(folder, workload)
+
+
+def work(job: Job, folder: Path, span: tuple[int, int] | None, threads: int | None, workload: str) -> tuple[Any, float]:
+    """What a worker does: a whole raster, or a span of its rows; gives the result and the seconds it took."""
+    model: Any = _ready(folder, threads, workload)
     started = time.perf_counter()
     result = prediction_jobs.run_job(job, model) if span is None else prediction_jobs.predict_band(job, model, *span)
     return result, time.perf_counter() - started
@@ -145,23 +139,29 @@ def end(job: Job, card: dict[str, Any]) -> tuple[dict[str, Any], float]:
 
 
 def spread_over(
-    executor: Executor, jobs: Sequence[Job], card: dict[str, Any], folder: Path, share: int, threads: int | None,
-    living: Callable[[], int] | None = None,
-) -> Iterator[tuple[Job, dict | Exception]]:  # fmt: skip
-    """Give tasks to an executor and gather what they made.
+    client: Client, jobs: Sequence[Job], card: dict[str, Any], folder: Path
+) -> Iterator[tuple[Job, dict | Exception]]:
+    """Give tasks to a client's workers and gather what they made.
 
     Parameters
     ----------
     folder : the model's
-    share : how many tasks the executor does at once
-    threads : of torch in each worker; None leaves them as they are
-    living : tells how many workers there are, where having none for long means that none will come
 
     Raises
     ------
+    ValueError
+        Workers that cannot be used, see :func:`geonb.base.cluster.spread`.
     RuntimeError
         If all workers died and none came back.
     """
+    with cluster.handing(client, folder.parent) as submit:
+        yield from _gathered(submit, client, jobs, card, folder)
+
+
+def _gathered(
+    submit: Callable[..., Future], client: Client, jobs: Sequence[Job], card: dict[str, Any], folder: Path
+) -> Iterator[tuple[Job, dict | Exception]]:
+    share, threads = cluster.threads_of(client), cluster.cores_of(client)
     tasks: dict[Future, tuple[Job, tuple[int, int] | None]] = {}
     left: Counter = Counter()  # spans of a raster that are not in yet
     seconds: Counter = Counter()
@@ -174,15 +174,17 @@ def spread_over(
             yield job, error
             continue
         left[job] = sum(span is not None for span in spans)
-        tasks |= {executor.submit(work, job, folder, span, threads, card["workload"]): (job, span) for span in spans}
+        tasks |= {submit(work, job, folder, span, threads, card["workload"]): (job, span) for span in spans}
         if not spans:
-            tasks[executor.submit(end, job, card)] = (job, None)
+            tasks[submit(end, job, card)] = (job, None)
     try:
         while tasks:
-            for future in _finished(tasks, living):
+            for future in cluster.finished(tasks, client):
                 job, span = tasks.pop(future)
+                if future.cancelled():  # by a scheduler that is gone: what is predicted stays, to be gone on with
+                    cluster.result_of(future)
                 try:
-                    result, took = future.result()
+                    result, took = cluster.result_of(future)
                     seconds[job] += took
                     if span is not None:
                         prediction_jobs.mark(job, *span, result)
@@ -197,26 +199,10 @@ def spread_over(
                 elif span is None:
                     yield job, result | {"seconds": seconds[job]}
                 else:
-                    tasks[executor.submit(end, job, card)] = (job, None)
+                    tasks[submit(end, job, card)] = (job, None)
     finally:
         for future in tasks:
             future.cancel()
-
-
-def _finished(tasks: dict[Future, Any], living: Callable[[], int] | None) -> set[Future]:
-    """The tasks that are done, at least one. Dask does not restart a worker that dies while it starts: that is not waited for."""
-    if living is None:
-        return wait(tasks, return_when=FIRST_COMPLETED).done
-    seen = time.monotonic()
-    while not (done := wait(tasks, ALONE_S / 10, return_when=FIRST_COMPLETED).done):
-        if living():
-            seen = time.monotonic()
-        elif time.monotonic() - seen >= ALONE_S:
-            raise RuntimeError(
-                f"All Dask workers on this machine died, and none came back for {ALONE_S:.0f} s; memory that ran out is the "
-                "commonest cause. Maps that were finished are kept: run this again with fewer `workers`, or workers=0"
-            )
-    return done
 
 
 def _spans(job: Job, card: dict[str, Any], share: int) -> list[tuple[int, int] | None]:

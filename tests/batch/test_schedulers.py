@@ -5,6 +5,7 @@ import time
 import dask
 import pytest
 
+from geonb.base import resources
 from geonb.batch import schedulers
 
 PBS = """Job id            Name             User              Time Use S Queue
@@ -105,7 +106,7 @@ def test_what_cannot_be_asked_for_is_told(text, says):
     ("text", "seconds"), [("00:30:00", 1800), ("1-02:03:04", 93784), ("30", None), ("UNLIMITED", None), (None, None)]
 )
 def test_walltime_in_seconds(text, seconds):
-    assert schedulers.seconds_of(text) == seconds
+    assert resources.seconds_of(text) == seconds
 
 
 def test_an_id_is_read_and_a_refusal_is_told_in_the_schedulers_words(commands, tmp_path):

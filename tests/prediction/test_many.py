@@ -16,7 +16,7 @@ from scenes import look_at, write_raster
 from untrained import untrained
 
 from geonb import prediction
-from geonb.base import trust
+from geonb.base import cluster, trust
 from geonb.prediction import jobs, many, workers
 from geonb.rasters import reading
 from geonb.workloads.segmentation import predict
@@ -407,9 +407,9 @@ def test_pixels_are_not_unpickled_for_a_card_that_says_so(small_store, tmp_path)
 
 @pytest.fixture(scope="module")
 def processes():
-    """Two Dask workers as an executor of the standard library."""
-    with workers._cluster(2, None) as (executor, *_):
-        yield executor
+    """Two Dask workers."""
+    with cluster.opened(2) as client:
+        yield client
 
 
 def test_bands_spread_over_processes_come_out_as_in_one_pass(model, tmp_path, processes, monkeypatch, capsys):
@@ -423,7 +423,7 @@ def test_bands_spread_over_processes_come_out_as_in_one_pass(model, tmp_path, pr
     planned = many.plan(model, files, tmp_path / "there")
     assert len(workers._spans(planned.jobs[1], model.card, 2)) > 2
     with workers._saved(model, tmp_path / "there") as folder:
-        outcomes = dict(workers.spread_over(processes, planned.jobs, model.card, folder, 2, 1))
+        outcomes = dict(workers.spread_over(processes, planned.jobs, model.card, folder))
     by_name = {job.name: outcome for job, outcome in outcomes.items()}
     assert "rows 544-576, columns 0-32" in str(by_name["broken"]) and states(here)["broken.tif"] == "skipped"
     for name in ("large", "small"):
@@ -442,7 +442,7 @@ def test_damage_seen_by_different_workers_is_put_together(model, tmp_path, proce
         break_tile(path, row, 1)
     planned = many.plan(model, [path], tmp_path / "out", damaged="nodata")
     with workers._saved(model, tmp_path / "out") as folder:
-        ((_, outcome),) = workers.spread_over(processes, planned.jobs, model.card, folder, 2, 1)
+        ((_, outcome),) = workers.spread_over(processes, planned.jobs, model.card, folder)
     assert outcome["unreadable"] == "rows 32-64, columns 32-64; rows 640-672, columns 32-64"
 
 
@@ -471,32 +471,21 @@ def test_a_dask_worker_that_dies_leaves_no_half_map(small_store, model, tmp_path
     with (
         # not handed to a second worker: Dask starts none again that dies while it starts, as that one may
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
-        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
-        distributed.Client(cluster) as client,
-        pytest.raises(ValueError, match="KilledWorker"),
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as there,
+        distributed.Client(there) as client,
+        pytest.raises(ValueError, match="Several Dask workers died"),
     ):
         many.predict_rasters(deadly, [path], tmp_path / "out", client=client)
     assert not list((tmp_path / "out").glob("a_*"))
     assert states(many.predict_rasters(model, [path], tmp_path / "out")) == {"a.tif": "done"}
 
 
-def test_a_cluster_whose_workers_all_died_is_not_waited_for(monkeypatch):
-    from concurrent.futures import Future
-
-    monkeypatch.setattr(workers, "ALONE_S", 0.05)
-    with pytest.raises(RuntimeError, match="none came back"):
-        workers._finished({Future(): None}, lambda: 0)
-    done = Future()
-    done.set_result(1)
-    assert workers._finished({Future(): None, done: None}, lambda: 0) == {done}
-
-
 def test_a_given_cluster_on_this_machine_is_not_waited_for_without_workers(model, tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed", reason="the package distributed is not installed")
-    monkeypatch.setattr(workers, "ALONE_S", 0.5)
+    monkeypatch.setattr(cluster, "ALONE_S", 0.5)
     with (
-        distributed.LocalCluster(n_workers=0, dashboard_address=None) as cluster,
-        distributed.Client(cluster) as client,
+        distributed.LocalCluster(n_workers=0, dashboard_address=None) as there,
+        distributed.Client(there) as client,
         pytest.raises(RuntimeError, match="none came back"),
     ):
         many.predict_rasters(model, [image_like(tmp_path / "a.tif", (40, 50))], tmp_path / "out", client=client)

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from geonb.base import cluster, project, stac, threads
 from geonb.base import files as base_files
 from geonb.base import processes as processes_of
-from geonb.base import project, stac, threads
 from geonb.base.conventions import refuse
 from geonb.base.specs import pick
 from geonb.rasters import grids, images, tiles
@@ -31,6 +31,7 @@ from geonb.workloads.chips.quadkeys import Cell
 
 if TYPE_CHECKING:
     import geopandas as gpd
+    from distributed import Client
 
 MANIFEST, NODATA, SETTINGS, DONE = "manifest.parquet", "nodata-index.json", "chips.json", ".cut"
 FORMS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}
@@ -251,7 +252,7 @@ def cut_chips(
     rasters: str | Sequence[str | Path], folder: str | Path, *, grid: str = "xyz", zoom: int = 17, size: int = 256,
     form: str = "jpg", quality: int = 85, bands: str | None = None, rescale: tuple[float, float] | None = None,
     resampling: str | None = None, catalog: str | Mapping[str, str] | None = None,
-    dates: Mapping[str, str] | None = None, processes: int | None = None,
+    dates: Mapping[str, str] | None = None, processes: int | None = None, client: Client | None = None,
 ) -> gpd.GeoDataFrame:  # fmt: skip
     """Cut rasters into chips; killed anywhere and called again, it goes on and ends in the same files.
 
@@ -276,6 +277,8 @@ def cut_chips(
         When images were taken. By default what an ARD path says, else NaT: never guessed.
     processes : int, optional
         The number of cores by default; 1 works here.
+    client : optional
+        A `dask.distributed.Client` instead, whose workers see the same files.
 
     Returns
     -------
@@ -304,7 +307,8 @@ def cut_chips(
         ]
         there = {entry.name for entry in os.scandir(folder)}
         todo = [task for task in tasks if not _is_done(task[-1], task[0], form, there)]
-        for _ in processes_of.spread(cut_rows, todo, threads.cores() if processes is None else processes):
+        many = threads.cores() if processes is None else processes
+        for _ in cluster.spread(cut_rows, todo, client, folder / DONE / "workers", many, processes_of.spread):
             pass
         for left in (folder / DONE).glob("*.partial"):  # by a kill
             left.unlink(missing_ok=True)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from geonb.base import cluster, threads
 from geonb.base import files as base_files
-from geonb.base import threads
 from geonb.base.conventions import SPLITS, refuse
 from geonb.base.project import project_root, slug
 from geonb.rasters import sources
@@ -30,6 +30,7 @@ from geonb.workloads.chips.dataset import Imagery, Labelling, Strip
 if TYPE_CHECKING:
     import geopandas as gpd
     import xarray as xr
+    from distributed import Client
 
     from geonb.workloads.chips.loaders import Chips
 
@@ -193,6 +194,7 @@ def parent_of(cell: quadkeys.Cell, level: int) -> str:
 def write_store(
     imagery: Imagery, labels: Labelling, *, parent: int | None = None, shares: str | tuple[float, float, float] = "60/20/20",
     seed: int = 0, min_valid: float = 0.5, name: str | None = None, workload: str = "chips", root: Path | None = None,
+    client: Client | None = None,
 ) -> ChipStore:  # fmt: skip
     """Lay imagery on its grid, label the chips, deal parent tiles to the splits: a sealed store, or the one that is there.
 
@@ -208,6 +210,8 @@ def write_store(
         First part of the folder's name.
     root : Path, optional
         The store goes to root / "data" / workload; the project root by default.
+    client : optional
+        A `dask.distributed.Client` whose workers lay the imagery on its grid; they see the same files.
 
     Raises
     ------
@@ -234,7 +238,7 @@ def write_store(
     if labels.is_osm:
         facts["attribution"] = ". ".join(filter(None, (facts["attribution"], OSM)))
     folder = make_store(
-        "chips", lambda path: write_arrays(imagery, path),
+        "chips", lambda path: write_arrays(imagery, path, client=client),
         lambda path: _write_table(path, cut, labels, imagery, base),
         recipe=_preparation(imagery, contents), cut=cut, facts=facts, files=inputs, name=slug(name or imagery.name),
         workload=workload, root=root,
@@ -259,7 +263,7 @@ def _preparation(imagery: Imagery, contents: dict[Path, list]) -> dict:
     }  # fmt: skip
 
 
-def write_arrays(imagery: Imagery, folder: Path, workers: int | None = None) -> None:
+def write_arrays(imagery: Imagery, folder: Path, workers: int | None = None, client: Client | None = None) -> None:
     """Bring imagery onto disk as one Zarr, a group a source, on the grid of the chips."""
     facts, tasks, need = [], [], 0
     for strip in imagery.strips:
@@ -275,7 +279,7 @@ def write_arrays(imagery: Imagery, folder: Path, workers: int | None = None) -> 
             arrays.source_facts(strip.name, lattice.crs, lattice.transform, lattice.shape) | {"date": strip.date}
         )
     with base_files.enough_space(folder.parent, need):
-        for _ in threads.spread(_fill, tasks, workers):
+        for _ in cluster.spread(_fill, tasks, client, folder.parent, workers):
             pass
         arrays.seal(folder, facts)
 

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from geonb.base import files
+from geonb.base import cluster, files
 from geonb.rasters import grids
 from geonb.store import arrays
 from geonb.store.faults import centre_faults, open_arrays, shape_faults
 from geonb.workloads.clouds.triplets import Area
 
 if TYPE_CHECKING:
+    from distributed import Client
+
     from geonb.workloads.clouds.series import Scenes, Series
 
 PLANES = ("inputs", "valid")
 
 
-def write_scenes(scenes: Scenes, folder: Path) -> None:
+def write_scenes(scenes: Scenes, folder: Path, client: Client | None = None) -> None:
     """Bring scenes onto disk as one Zarr, a group a series, a chunk a scene and 512 px.
+
+    Parameters
+    ----------
+    client : optional
+        A `dask.distributed.Client` whose workers see the same files; else a scene at a time, in here.
 
     Raises
     ------
@@ -32,10 +40,18 @@ def write_scenes(scenes: Scenes, folder: Path) -> None:
         len(s) * s.shape[0] * s.shape[1] * (len(s.channels) * np.dtype(s.dtype).itemsize + 1) for s in scenes.series
     )
     with files.enough_space(folder.parent, pixels):
-        arrays.seal(folder, [_write_series(series, folder) for series in scenes.series])
+        tasks = [(to, s, i) for s in scenes.series for to in [_lay_out(s, folder)] for i in range(len(s))]
+        valid = iter(list(cluster.spread(_fill, tasks, client, folder.parent, 1)))
+        facts = [
+            arrays.source_facts(s.name, s.crs, s.transform, s.shape)
+            | {"scenes": len(s), "valid": list(islice(valid, len(s)))}
+            for s in scenes.series
+        ]
+        arrays.seal(folder, facts)
 
 
-def _write_series(series: Series, folder: Path) -> dict:
+def _lay_out(series: Series, folder: Path) -> dict[str, Any]:
+    """Make a series' arrays, still without pixels, open for writing."""
     import dask.array as da
     import zarr
 
@@ -58,14 +74,14 @@ def _write_series(series: Series, folder: Path) -> dict:
     with arrays.quiet_zarr():
         options: dict[str, Any] = {"mode": "a", "compute": False, "consolidated": False, "write_empty_chunks": True}
         arrays.summed(data).to_zarr(folder, group=series.name, encoding=encoding, **options)
-    to = arrays.writable(zarr.open_group(folder, path=series.name, mode="r+"))
-    valid = []
-    for i in range(len(series)):
-        inputs, inside = series.read(i)
-        to["inputs"][i], to["valid"][i] = inputs, inside
-        valid.append(int(inside.sum()))
-    facts = arrays.source_facts(series.name, series.crs, series.transform, series.shape)
-    return facts | {"scenes": len(series), "valid": valid}
+    return arrays.writable(zarr.open_group(folder, path=series.name, mode="r+"))
+
+
+def _fill(to: dict[str, Any], series: Series, i: int) -> int:
+    """Write a scene; gives how many of its pixels are valid."""
+    inputs, inside = series.read(i)
+    to["inputs"][i], to["valid"][i] = inputs, inside
+    return int(inside.sum())
 
 
 def valid_shares(valid: np.ndarray, corners: np.ndarray, patch: int) -> np.ndarray:

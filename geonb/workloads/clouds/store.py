@@ -30,6 +30,7 @@ from geonb.workloads.clouds.triplets import TILES, Area
 
 if TYPE_CHECKING:
     import xarray as xr
+    from distributed import Client
 
     from geonb.workloads.clouds.series import Scenes
 
@@ -218,6 +219,7 @@ def write_triplet_store(
     name: str | None = None,
     workload: str = "clouds",
     root: Path | None = None,
+    client: Client | None = None,
 ) -> TripletStore:
     """Bring scenes onto disk, deal them to the splits, draw triplets: a sealed store, or the one that is there.
 
@@ -243,6 +245,8 @@ def write_triplet_store(
     seed : int
     root : Path, optional
         The store goes to root / "data" / workload; the project root by default.
+    client : optional
+        A `dask.distributed.Client` whose workers bring the scenes onto disk; they see the same files.
 
     Raises
     ------
@@ -260,7 +264,7 @@ def write_triplet_store(
     facts["notes"] = [*scenes.notes, *notes, *(f"Left out: {text}" for text in left_out)]
     facts["channels"] = list(scenes.channels)
     folder = make_store(
-        "triplets", lambda path: clouds_arrays.write_scenes(scenes, path),
+        "triplets", lambda path: clouds_arrays.write_scenes(scenes, path, client),
         lambda path: {"left_out": left_out, **_write_table(path, cut, areas, table, title)},
         recipe={"format": FORMAT, "recipe": scenes.recipe, "inputs": [f["sha256"] for f in files]}, cut=cut, facts=facts,
         files=files, name=title, workload=workload, root=root,

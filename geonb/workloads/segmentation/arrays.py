@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geonb.base import conventions, files, threads
+from geonb.base import cluster, conventions, files
 from geonb.rasters import images
 from geonb.store import arrays
 from geonb.store.arrays import seal, source_facts, strips
 from geonb.workloads.segmentation import class_tables, dataset, masks, scan
 
+if TYPE_CHECKING:
+    from distributed import Client
 
-def write_arrays(pairs: dataset.Pairs, folder: Path, workers: int | None = None) -> None:
+
+def write_arrays(pairs: dataset.Pairs, folder: Path, workers: int | None = None, client: Client | None = None) -> None:
     """Bring images and masks onto disk as one Zarr, a group a source.
 
     Parameters
     ----------
     workers : int, optional
         Threads; as many as there are cores by default. Each works on strips of rows, with files of its own open.
+    client : optional
+        A `dask.distributed.Client` instead, whose workers see the same files.
 
     Raises
     ------
@@ -29,7 +34,7 @@ def write_arrays(pairs: dataset.Pairs, folder: Path, workers: int | None = None)
     OSError
         No space left: says how much is needed.
     """
-    pairs = dataset.scan(pairs) if workers is None else dataset.scan(pairs, workers)
+    pairs = dataset.scan(pairs, workers, client, folder.parent)
     need = sum(im.shape[0] * im.shape[1] * (len(im.bands) * np.dtype(im.dtype).itemsize + 2) for im in pairs.images)
     with files.enough_space(folder.parent, need):
         facts, tasks = [], []
@@ -42,7 +47,7 @@ def write_arrays(pairs: dataset.Pairs, folder: Path, workers: int | None = None)
                 source_facts(image.name, *image.grid) | {"dataset": image.dataset} | {k: found[k] for k in scan.COUNTS}
             )
         with scan.bounded_cache():
-            for _ in threads.spread(_fill, tasks, workers):
+            for _ in cluster.spread(_fill, tasks, client, folder.parent, workers):
                 pass
         said = {"pruned": list(pairs.pruned), "remarks": scan.remarks(pairs.images, pairs.found)}
         seal(folder, facts, classes=class_tables.real_classes(pairs.classes or ()), **said)

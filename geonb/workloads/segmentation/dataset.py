@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,6 +31,9 @@ from geonb.workloads.segmentation.masks import (
     polygon_codes,
     read_polygons,
 )
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 @dataclass(frozen=True)
@@ -182,13 +185,15 @@ def resample(pairs: Pairs, resolution: float | None, method: str | None = None) 
     return replace(pairs, images=tuple(images), constituents=parts)
 
 
-def scan(pairs: Pairs, workers: int | None = None) -> Pairs:
+def scan(pairs: Pairs, workers: int | None = None, client: Client | None = None, folder: Path | None = None) -> Pairs:
     """Read every pixel once: count the valid ones, the not finite ones and the class codes; find unreadable files.
 
     Parameters
     ----------
     workers : int, optional
         Threads; as many as there are cores by default.
+    client, folder : optional
+        A `dask.distributed.Client` instead, whose workers see the files and this folder.
 
     Returns
     -------
@@ -201,7 +206,7 @@ def scan(pairs: Pairs, workers: int | None = None) -> Pairs:
         without a pixel, no labels at all, or of one class only.
     """
     faults: list[str] = []
-    found = segmentation_scan.count_all(list(pairs), pairs.classes, workers, faults)
+    found = segmentation_scan.count_all(list(pairs), pairs.classes, workers, faults, client, folder)
     codes = sum((Counter(f["codes"]) for f in found if f), Counter())
     if not faults and pairs.classes is None:
         pairs = replace(pairs, classes=tuple(class_table({code: {"name": f"class {code}"} for code in sorted(codes)})))

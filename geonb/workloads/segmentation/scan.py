@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geonb.base import threads
+from geonb.base import cluster
 from geonb.rasters import grids, sources
 from geonb.rasters.images import NO_CODE, TILE_PX, Image
 from geonb.store import arrays
 from geonb.store.windows import Reader, valid_and_labelled
 from geonb.workloads.segmentation import masks
 from geonb.workloads.segmentation.masks import Mask
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 BLANKS = ("pixels_zero", "pixels_full")
 TOLD = 1e-3  # share of blank pixels from which they are told
@@ -25,9 +29,10 @@ CACHE_BYTES = 128 * 2**20  # of decoded blocks that GDAL keeps; its default grow
 
 
 def count_all(
-    pairs: Sequence[tuple[Image, Mask]], classes: tuple[dict, ...] | None, workers: int | None, faults: list[str]
-) -> list[dict | None]:
-    """Count each source's pixels, in threads.
+    pairs: Sequence[tuple[Image, Mask]], classes: tuple[dict, ...] | None, workers: int | None, faults: list[str],
+    client: Client | None = None, folder: Path | None = None,
+) -> list[dict | None]:  # fmt: skip
+    """Count each source's pixels, in threads, or over a client's workers, which see `folder`.
 
     Returns
     -------
@@ -41,7 +46,7 @@ def count_all(
     ]
     found: list[Counter | None] = [Counter() for _ in pairs]
     with bounded_cache():
-        for i, part in threads.spread(_count_strip, tasks, workers):
+        for i, part in cluster.spread(_count_strip, tasks, client, folder, workers):
             if isinstance(part, str) and found[i] is not None:
                 found[i] = None  # one fault a file is enough
                 faults.append(part)

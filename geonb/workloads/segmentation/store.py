@@ -24,6 +24,8 @@ from geonb.workloads.segmentation import arrays, dataset, scan
 from geonb.workloads.segmentation import faults as segmentation_faults
 
 if TYPE_CHECKING:
+    from distributed import Client
+
     from geonb.workloads.segmentation.loaders import Windows
 
 
@@ -81,6 +83,7 @@ def write_store(
     name: str | None = None,
     workload: str = "segmentation",
     root: Path | None = None,
+    client: Client | None = None,
 ) -> PatchStore:
     """Prepare images and masks, split them by spatial blocks, cut windows: a sealed store, or the one that is there.
 
@@ -105,6 +108,8 @@ def write_store(
         First part of the folder's name.
     root : Path, optional
         The store goes to root / "data" / workload; the project root by default.
+    client : optional
+        A `dask.distributed.Client` whose workers read and write the pixels; they see the same files.
 
     Raises
     ------
@@ -134,7 +139,7 @@ def write_store(
     datasets = [d | {"preprocess": d["preprocess"] and _function(base, d["preprocess"])} for d in pairs.datasets]
     facts = {k: getattr(pairs, k) for k in ("title", "simulated", "notes", "attribution", "channels")}
     folder = make_store(
-        "patches", lambda path: arrays.write_arrays(pairs, path),
+        "patches", lambda path: arrays.write_arrays(pairs, path, client=client),
         lambda path: _write_table(path, cut, files, datasets[0]["name"], facts["notes"]),
         recipe=_preparation(pairs, contents), cut=cut, facts=facts, files=inputs,
         name=_slug(name or pairs.name), workload=workload, root=root, more={"datasets": datasets},
