@@ -20,6 +20,7 @@ NAMES = (
     "reading",
     "training",
     "inference",
+    "dask",
     "huge",
     "cube",
     "windows",

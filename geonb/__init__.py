@@ -5,8 +5,8 @@ notebooks. A house of two floors: a spine by layer, and on it a room for each wo
 
 base
     Knows nothing of us: the version, the project root, files that appear whole or not at all and the ``manifest`` of what a folder
-    must hold, texts with options, downloads, inputs in object stores (``objects``), threads, which way a metric points and its
-    unit, which code of files may run (``trust``).
+    must hold, texts with options, downloads, inputs in object stores (``objects``), threads, work over a Dask ``cluster``, which way a
+    metric points and its unit, which code of files may run (``trust``).
 registry, parameters
     The record of a workload, and which there are; reading and checking the notebooks' typed parameters, and those that every
     workload has (range and help of a workload's own stand in its record).
@@ -71,6 +71,7 @@ _PUBLIC = {
     "project_root": "base.project",
     "relative": "base.project",
     "trust": "base.trust",
+    "dask_client": "base.cluster",
     "open_store": "store.store",
     "check_store": "store.store",
     "check_split": "store.store",

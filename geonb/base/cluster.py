@@ -92,7 +92,7 @@ def _scheduler_file(text: str) -> Path:
 
 
 @contextmanager
-def opened(given: Client | str | int | None) -> Iterator[Client | None]:
+def dask_client(given: Client | str | int | None) -> Iterator[Client | None]:
     """A client for as long as this lasts; None where the work stays here.
 
     What is opened here is closed at the end, jobs too. A client that is given stays open, as does a scheduler that ran before.
@@ -122,12 +122,12 @@ def opened(given: Client | str | int | None) -> Iterator[Client | None]:
             f"workers = {given} needs the package `distributed`. Install it (pip install distributed), or give workers=0."
         ) from error
     if how in TABLE:
-        with _begun(how, options) as cluster, Client(cluster) as client:
+        with _begun(how, options) as cluster, Client(cluster, set_as_default=False) as client:
             tell(client)
             yield client
         return
     try:
-        client = Client(**options, timeout=ANSWER_S)
+        client = Client(**options, timeout=ANSWER_S, set_as_default=False)
     except (OSError, TimeoutError) as error:
         raise ValueError(
             f"workers = {given}: no Dask scheduler answers within {ANSWER_S} s ({short(error)}). Does it run, and may this machine "
@@ -160,21 +160,35 @@ def _begun(how: str, options: dict[str, Any]) -> Iterator[Any]:
     payer = "project" if how == "sge" else "account"
     asked = resources.settled({k: v for k, v in options.items() if k != "jobs"}, site, payer)
     asked[payer] = asked.pop("account")
-    exported = {"GEONB_ROOT": _root()} | {name: os.environ[name] for name in resources.CARRIED if os.environ.get(name)}
+    root = _root()
+    exported = {"GEONB_ROOT": root} | {name: os.environ[name] for name in resources.CARRIED if os.environ.get(name)}
     prologue = [f"export {name}={shlex.quote(value)}" for name, value in exported.items() if value]
     with engine(
         **asked, python=sys.executable, job_script_prologue=[*(site.get("job-script-prologue") or []), *prologue],
         scheduler_options={"dashboard_address": ":0"} | (site.get("scheduler-options") or {}),
+        log_directory=site.get("log-directory") or str(Path(root or Path.cwd(), "data", ".workers")),
     ) as cluster:  # fmt: skip
-        cluster.scale(jobs=options["jobs"])
-        try:
-            cluster.sync(cluster._correct_state)  # a refusal would go to Dask's own log alone
-        except RuntimeError as error:
-            raise ValueError(f"workers = {how}: {command} took no job: {short(error)}") from error
-        cluster.adapt(
-            minimum_jobs=options["jobs"], maximum_jobs=options["jobs"]
-        )  # a job that ends is followed by another
+        jobs = options["jobs"]
+        cluster.scale(jobs=jobs)
+        cluster.sync(cluster._correct_state)
+        _check_begun(cluster, f"workers = {how}: {command} took no job")
+        cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)  # a job that ends is followed by another
         yield cluster
+
+
+def _check_begun(cluster: Any, told: str) -> None:
+    """Refuse jobs that the scheduler refused, of which Dask tells its own log alone."""
+    from distributed import Status
+
+    refused = [worker for worker in cluster.workers.values() if worker.status is Status.created]
+    try:
+        for worker in refused:
+            cluster.sync(worker.start)
+    except RuntimeError as error:
+        for worker in refused:
+            worker.status = Status.failed  # Dask does not close one that never began
+        said = str(error).partition("stderr:")[2].strip()
+        raise ValueError(f"{told}: {said or short(error)}") from error
 
 
 def _root() -> str:
@@ -196,9 +210,9 @@ def tell(client: Client) -> None:
 
 def spread(
     function: Callable, tasks: Iterable[tuple], client: Client | None, folder: Path | None, workers: int | None = None,
-    here: Callable[..., Iterator[Any]] = threads.spread,
+    here: Callable[..., Iterator[Any]] = threads.spread, common: tuple = (),
 ) -> Iterator[Any]:  # fmt: skip
-    """Call `function(*task)` for each task, over a client's workers; the results come in the order of the tasks.
+    """Call `function(*common, *task)` for each task, over a client's workers; the results come in the order of the tasks.
 
     The first error is raised when its turn comes, and after the tasks that had begun: nobody writes into the folder any more.
 
@@ -207,6 +221,7 @@ def spread(
     function : of a module that workers can import; it may be called twice with one task, where a worker was lost
     client : None for `workers` threads of this process, as :func:`geonb.base.threads.spread`, or what else `here` makes of them
     folder : where they write, which all workers must see; the current one by default
+    common : what every task needs; sent once, whatever their number
 
     Raises
     ------
@@ -216,9 +231,9 @@ def spread(
         If all workers were lost and none came back.
     """
     if client is None:
-        yield from here(function, tasks, workers)
+        yield from here(function, ((*common, *task) for task in tasks) if common else tasks, workers)
         return
-    with handing(client, folder or Path.cwd()) as submit:
+    with handing(client, folder or Path.cwd(), common) as submit:
         ahead: deque[Future] = deque()
         todo = iter(tasks)
         try:
@@ -236,12 +251,15 @@ def spread(
 
 
 @contextmanager
-def handing(client: Client, folder: Path) -> Iterator[Callable[..., Future]]:
+def handing(client: Client, folder: Path, common: tuple = ()) -> Iterator[Callable[..., Future]]:
     """What hands a function and its arguments to a client's workers, all of which see `folder`; see :func:`spread`."""
     with files.shared_folder(folder, ".workers-") as token:
         greet(client, token)
         executor = client.get_executor(pure=False)
-        yield lambda function, *task: executor.submit(do, function, task, token, VERSION)
+        shared = (
+            client.submit(tuple, common, pure=False) if common else ()
+        )  # a task: lost with a worker, it is done again
+        yield lambda function, *task: executor.submit(do, function, task, token, VERSION, shared)
 
 
 def threads_of(client: Client) -> int:
@@ -295,10 +313,14 @@ def faults_here(token: Path, version: str) -> list[str]:
     return faults
 
 
-def do(function: Callable, task: Sequence[Any], token: Path, version: str) -> Any:
+def do(function: Callable, task: Sequence[Any], token: Path, version: str, common: tuple = ()) -> Any:
     """What a worker does with a task; one that came late, and was not greeted, first asks itself whether it can."""
+    import dask
+
     refuse("A Dask worker cannot be used", faults_here(token, version))
-    return function(*task)
+    # lazy arrays are computed by the task itself: handed to the cluster, it would wait for workers that may all be waiting so
+    dask.config.set(scheduler="synchronous")
+    return function(*common, *task)
 
 
 def result_of(future: Future) -> Any:

@@ -17,6 +17,7 @@ from geonb.base.manifest import missing, refuse_damaged, write_manifest
 from geonb.base.pipeline import ahead
 from geonb.embeddings.planes import check_method
 from geonb.embeddings.trees import check_clusters, check_examples, check_grouping
+from geonb.prediction import workers
 from geonb.rasters.grids import lonlat
 from geonb.store.arrays import quiet_zarr, summed
 from geonb.store.sealing import named
@@ -24,6 +25,7 @@ from geonb.training.devices import best_device
 
 if TYPE_CHECKING:
     import pandas as pd
+    from distributed import Client
 
     from geonb.base.run_folder import RunFolder
     from geonb.store.loaders import Tensors
@@ -68,6 +70,7 @@ def embed(
     seed: int = 0,
     batch: int = 64,
     precision: str = "auto",
+    client: Client | None = None,
 ) -> xr.Dataset:
     """Embed a random share of a store's windows with a trained task; write embeddings.zarr into the run.
 
@@ -76,6 +79,7 @@ def embed(
     samples : int
         At most so many windows, drawn evenly over the splits.
     precision : auto, float32 or bfloat16; see :func:`geonb.training.task.precision_of`
+    client : a `dask.distributed.Client` over whose workers the windows are spread; they see the same files
 
     Returns
     -------
@@ -89,7 +93,11 @@ def embed(
     precision = precision_of(precision)
     with named(store.path):
         windows, rows = store.windows(), draw_rows(store.index, samples, seed)
-        vectors, labels = _encode(model, windows, rows, batch, precision, store.labels if store.legend else None)
+        batch = _batch_of(windows, rows, batch)
+        if client is None:
+            vectors, labels = _encode(model, windows, rows, batch, precision, store.labels if store.legend else None)
+        else:
+            vectors, labels = _encode_over(client, Path(run.embeddings).parent, store, model, rows, batch, precision)
         about = store.index.iloc[rows]
         columns: dict[str, tuple] = {name: ("sample", about[name].to_numpy()) for name in ("y", "x", "height", "width")}
         columns |= {name: ("sample", about[name].astype(str).to_numpy(dtype=object)) for name in ("source", "split")}
@@ -145,8 +153,6 @@ def _encode(
     labels: list[str] = []
     device = best_device()
     model = model.to(device).eval()
-    if len(rows):  # whole regions are large windows
-        batch = max(1, min(batch, MOST_NUMBERS // torch.as_tensor(windows[int(rows[0])]["inputs"]).numel()))
 
     def batches() -> Iterator[tuple[torch.Tensor, list[str]]]:
         for start in range(0, len(rows), batch):
@@ -160,6 +166,30 @@ def _encode(
             vectors.append(model.encode(inputs.to(device)).float().cpu().numpy())
             labels += some
     return np.concatenate(vectors).astype(np.float32), labels
+
+
+def _batch_of(windows: Tensors, rows: np.ndarray, batch: int) -> int:
+    """At most so many windows at once; fewer where they are large, as whole regions are."""
+    first = windows[int(rows[0])]["inputs"] if len(rows) else ()
+    return max(1, min(batch, MOST_NUMBERS // max(1, int(np.prod(np.shape(first))))))
+
+
+def _encode_over(
+    client: Client, folder: Path, store: Store, model: Trainable, rows: np.ndarray, batch: int, precision: str
+) -> tuple[np.ndarray, list[str]]:
+    """As `_encode`, over a client's workers: whole batches each, so that the same windows are seen together."""
+    step = batch * workers.BATCHES_A_TASK
+    parts = [rows[i : i + step] for i in range(0, len(rows), step)]
+    tasks = ((store.path, store.meta["key"], part, batch, precision) for part in parts)
+    found = list(workers.over(client, model, folder, _encode_there, tasks))
+    return np.concatenate([vectors for vectors, _ in found]), [label for _, labels in found for label in labels]
+
+
+def _encode_there(
+    model: Trainable, path: Path, key: str, rows: np.ndarray, batch: int, precision: str
+) -> tuple[np.ndarray, list[str]]:
+    store = workers.store_at(path, key)
+    return _encode(model, store.windows(), rows, batch, precision, store.labels if store.legend else None)
 
 
 def _times(about: pd.DataFrame) -> np.ndarray:

@@ -134,7 +134,8 @@ class Layout:
     variables : name -> (dims between model and y, dtype, attributes)
     coords : dim -> its coordinates
     fill : callable
-        What is predicted (output, row, x) float32, which pixels are valid (row, x) -> name -> its values (..., row, x).
+        What is predicted (output, row, x) float32, which pixels are valid (row, x) -> name -> its values (..., row, x). Of a module
+        that workers elsewhere can import.
     """
 
     variables: Mapping[str, tuple[tuple[str, ...], type, dict[str, Any]]]
@@ -144,16 +145,16 @@ class Layout:
 
 def class_layout(classes: Sequence[str]) -> Layout:
     """Of classes: ``probability (model, class, y, x)`` in 16 bits, NaN where not valid, and the most probable as ``label``."""
-
-    def fill(probability: np.ndarray, valid: np.ndarray) -> dict[str, np.ndarray]:
-        kept = np.where(valid, probability, np.nan).astype(np.float16)
-        return {"probability": kept, "label": _most_probable(probability, valid)}
-
     variables: dict[str, tuple[tuple[str, ...], type, dict[str, Any]]] = {
         "probability": (("class",), np.float16, {"long_name": "class probability", "units": "1"}),
         "label": ((), np.uint8, {"long_name": "most probable class", "no_class": IGNORE}),
     }
-    return Layout(variables, {"class": list(classes)}, fill)
+    return Layout(variables, {"class": list(classes)}, _fill_classes)
+
+
+def _fill_classes(probability: np.ndarray, valid: np.ndarray) -> dict[str, np.ndarray]:
+    kept = np.where(valid, probability, np.nan).astype(np.float16)
+    return {"probability": kept, "label": _most_probable(probability, valid)}
 
 
 def map_layout(classes: Sequence[str]) -> Layout:
@@ -183,11 +184,11 @@ def _most_probable(probability: np.ndarray, valid: np.ndarray) -> np.ndarray:
 
 def value_layout(long_name: str, units: str) -> Layout:
     """Of one number a pixel, in `units`: ``mean (model, y, x)``, NaN where not valid."""
+    return Layout({"mean": ((), np.float32, {"long_name": long_name, "units": units})}, {}, _fill_values)
 
-    def fill(values: np.ndarray, valid: np.ndarray) -> dict[str, np.ndarray]:
-        return {"mean": np.where(valid, values[0], np.nan).astype(np.float32)}
 
-    return Layout({"mean": ((), np.float32, {"long_name": long_name, "units": units})}, {}, fill)
+def _fill_values(values: np.ndarray, valid: np.ndarray) -> dict[str, np.ndarray]:
+    return {"mean": np.where(valid, values[0], np.nan).astype(np.float32)}
 
 
 class Writer:

@@ -175,7 +175,7 @@ def predict_planned(model: PixelModel, planned: Plan, before: Sequence[dict] = (
 
     rows, first = planned.rows, None
     given = planned.workers if planned.client is None else planned.client
-    with cluster.opened(given if planned.jobs else None) as client:
+    with cluster.dask_client(given if planned.jobs else None) as client:
         for job, outcome in workers.spread(planned.jobs, model, client):
             if isinstance(outcome, Exception):
                 first = first or outcome

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import suppress
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     import pandas as pd
+    from distributed import Client
 
     from geonb.base.run_folder import RunFolder
     from geonb.store.store import Store
@@ -112,8 +114,15 @@ def predict(
     batch: int,
     precision: str = "auto",
     seed: int = 0,
+    client: Client | None = None,
 ) -> Path:
-    """Predict with a workload's own function, network and baselines side by side: its record's ``predict``."""
+    """Predict with a workload's own function, network and baselines side by side: its record's ``predict``.
+
+    Parameters
+    ----------
+    client : a `dask.distributed.Client`, optional
+        Whose workers share the network's work, where the workload's function takes one; they see the same files.
+    """
     from geonb.store import sealing
     from geonb.training.task import precision_of
 
@@ -121,7 +130,12 @@ def predict(
     baselines = [specs.load(name)(store, seed) for name in record.baselines]
     function = specs.load(record.predict)
     with sealing.named(store.path):
-        path = function(run, store, model, baselines, overlap=overlap, batch=batch, precision=precision_of(precision))
+        given = {"overlap": overlap, "batch": batch, "precision": precision_of(precision)}
+        if client is not None and "client" not in signature(function).parameters:
+            print(f"Of {record.name} all is predicted in this process: it is not parted over workers.")
+        elif client is not None:
+            given["client"] = client
+        path = function(run, store, model, baselines, **given)
     overviews.write(path)
     return path
 

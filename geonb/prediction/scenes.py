@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import zarr
 
 from geonb.base.conventions import IGNORE
 from geonb.base.conventions import SPLIT_CODES as SPLITS
+from geonb.prediction import workers
 from geonb.prediction.bands import (
     Layout,
     MapModel,
@@ -28,16 +30,20 @@ from geonb.prediction.predictions import Done, seal
 from geonb.rasters import grids
 
 if TYPE_CHECKING:
+    from distributed import Client
     from torch import Tensor
 
     from geonb.base.run_folder import RunFolder
     from geonb.rasters.stitching import Reader
     from geonb.store.grid_store import GridStore
 
+SPAN_PX = 512  # least rows that a worker is given at once
+
 
 def predict_scenes(
     run: RunFolder, store: GridStore, model: MapModel, baselines: Sequence[Baseline], predict: Callable[[Tensor], Tensor],
-    layout: Layout, *, outputs: int = 1, overlap: float = 0.5, batch: int = 32, precision: str = "auto", **own: Any,
+    layout: Layout, *, outputs: int = 1, overlap: float = 0.5, batch: int = 32, precision: str = "auto", client: Client | None = None,
+    **own: Any,
 ) -> Path:  # fmt: skip
     """Write a run's predictions.zarr: what `layout` keeps of every pixel, and its ``truth``, ``split`` and ``block`` beside it.
 
@@ -48,6 +54,7 @@ def predict_scenes(
         Standardised inputs (sample, channel, y, x) -> what it says of each pixel (sample, output, y, x).
     overlap : float, share of the window by which neighbours overlap
     precision : auto, float32 or bfloat16; see :func:`geonb.training.task.precision_of`
+    client : a `dask.distributed.Client` over whose workers the network's spans of rows are spread
     **own : what the predictions say at their root besides, see :func:`geonb.prediction.predictions.seal`
     """
     from geonb.training.task import precision_of
@@ -58,6 +65,7 @@ def predict_scenes(
              "network": model.card["network"], "precision": precision}  # fmt: skip
     done = Done(path, stamp)
     height = chunk_rows(model.window, overlap)
+    spans: list[tuple[str, int, int]] = []
     for source in store.sources:
         scene = _known(store, source)
         if done.rows(source, "created") is None:
@@ -70,6 +78,12 @@ def predict_scenes(
         for position, name in enumerate(names):
             start = done.rows(source, name) or 0
             if start >= shape[0]:
+                continue
+            if name == "network" and client is not None:
+                least = max(SPAN_PX, 4 * model.window)  # at a span's upper edge a row of windows is seen twice
+                step = height * -(-least // height)
+                stops = [start, *range((start // step + 1) * step, shape[0], step), shape[0]]
+                spans += [(source, *span) for span in pairwise(stops)]
                 continue
             if name == "network":
                 bands = network_rows(
@@ -84,8 +98,26 @@ def predict_scenes(
                 done.mark(source, name, writer.write(at, *band))
 
             written(bands, write)
+    if client is not None:
+        settings = predict.__name__, outputs, overlap, batch, precision
+        tasks = ((store.path, store.meta["key"], path, layout, span, settings) for span in spans)
+        over = workers.over(client, model, path.parent, _predict_span, tasks)
+        for (source, _, stop), _ in zip(spans, over, strict=True):
+            done.mark(source, "network", stop)
     seal(path, run, store, model.card, names, precision, block=store.meta["split"]["block"], **own)
     return path
+
+
+def _predict_span(
+    model: MapModel, store: Path, key: str, path: Path, layout: Layout, span: tuple[str, int, int], settings: tuple
+) -> None:
+    """What a worker does: the network's prediction of some rows of a source."""
+    (source, start, stop), (method, outputs, overlap, batch, precision) = span, settings
+    scene = workers.store_at(store, key).arrays[source].to_dataset()
+    writer, shape = Writer(path, source, layout), (scene.sizes["y"], scene.sizes["x"])
+    options = shape, model.window, overlap, batch, precision, start, stop
+    bands = network_rows(model, getattr(model, method), outputs, _reader(scene), *options)
+    written(bands, lambda *band: writer.write(0, *band))
 
 
 def _dataset(store: GridStore, source: str) -> str:

@@ -9,11 +9,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from geonb.base import cluster
 from geonb.base.files import shared_folder
+from geonb.base.pipeline import ahead
 from geonb.prediction import jobs as prediction_jobs
 
 if TYPE_CHECKING:
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 
 SMALL_MPX = 8.0  # a raster up to so many megapixels is done whole by one worker
 BANDS_A_WORKER = 4  # so that who is done early takes more, yet few windows are seen twice, at the bands' edges
+BATCHES_A_TASK = 8
 _ONE_LOADS = threading.Lock()
 _LOADED: dict[str, MapModel] = {}
 
@@ -82,6 +87,48 @@ def over(client: Client, model: MapModel, folder: Path, function: Callable, task
     with _saved(model, folder) as place:
         about = (function, place, cluster.cores_of(client), model.card["workload"])
         yield from cluster.spread(_with_model, ((*about, task) for task in tasks), client, folder)
+
+
+def ask(windows: Any, function: Callable, rows: range, batch: int) -> np.ndarray:
+    """What a function of standardised inputs (n, ...) says of some windows of a store, `batch` at a time: float32 (window, ...)."""
+    some = (list(rows[i : i + batch]) for i in range(0, len(rows), batch))
+    with ahead(windows.batch(chosen)["inputs"].numpy() for chosen in some) as read:
+        found = [function(inputs) for inputs in read]
+    return np.concatenate(found).astype(np.float32)
+
+
+def network_over(
+    client: Client | None, model: Any, folder: Path, store: Any, method: str, precision: str, batch: int
+) -> np.ndarray:
+    """What a trained task's `method` says of every window of a store, in here or over a client's workers; see :func:`ask`."""
+    if client is None:
+        return _ask_rows(model, store, range(len(store)), method, precision, batch)
+    tasks = [(store.path, store.meta["key"], rows, method, precision, batch) for rows in _batches(len(store), batch)]
+    return np.concatenate(list(over(client, model, folder, _ask_there, tasks)))
+
+
+def _batches(count: int, batch: int) -> Iterator[range]:
+    """Whole batches, some for each task: which windows are seen together changes the last bits of what is said of them."""
+    step = batch * BATCHES_A_TASK
+    return (range(i, min(i + step, count)) for i in range(0, count, step))
+
+
+def _ask_there(model: Any, path: Path, key: str, rows: range, method: str, precision: str, batch: int) -> np.ndarray:
+    return _ask_rows(model, store_at(path, key), rows, method, precision, batch)
+
+
+def _ask_rows(model: Any, store: Any, rows: range, method: str, precision: str, batch: int) -> np.ndarray:
+    from geonb.training.task import as_function
+
+    return ask(store.windows(), as_function(model, method, precision), rows, batch)
+
+
+@lru_cache(maxsize=1)
+def store_at(path: Path, key: str) -> Any:
+    """The sample store of a path, opened once a process; `key` is its own, since another may be made under the same name."""
+    from geonb.store.store import open_store
+
+    return open_store(path)
 
 
 def _with_model(function: Callable, folder: Path, threads: int | None, workload: str, task: tuple) -> Any:

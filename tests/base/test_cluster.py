@@ -64,11 +64,11 @@ def test_what_is_wrong_with_a_text_is_told(given, told):
 
 
 def test_results_come_in_order_and_the_dashboard_is_told_once(there, tmp_path, capsys):
-    with cluster.opened(there.scheduler_address) as client:
+    with cluster.dask_client(there.scheduler_address) as client:
         numbers = list(cluster.spread(operator.mul, [(i, 3) for i in range(40)], client, tmp_path))
         assert numbers == list(range(0, 120, 3))
         assert list(cluster.spread(operator.mul, [], client, tmp_path)) == []
-        with cluster.opened(client) as same:
+        with cluster.dask_client(client) as same:
             assert same is client
         assert client.status == "running", "what is given stays open"
     told = capsys.readouterr().out
@@ -81,7 +81,7 @@ def test_results_come_in_order_and_the_dashboard_is_told_once(there, tmp_path, c
 def test_a_scheduler_is_found_by_its_file(there, tmp_path):
     with distributed.Client(there) as client:
         client.write_scheduler_file(str(tmp_path / "scheduler.json"))
-    with cluster.opened(f"scheduler-file:{tmp_path / 'scheduler.json'}") as client:
+    with cluster.dask_client(f"scheduler-file:{tmp_path / 'scheduler.json'}") as client:
         assert next(cluster.spread(operator.add, [(1, 2)], client, tmp_path)) == 3
 
 
@@ -89,7 +89,7 @@ def test_where_nobody_answers_is_told(monkeypatch):
     monkeypatch.setattr(cluster, "ANSWER_S", 1)
     with (
         pytest.raises(ValueError, match="no Dask scheduler answers within 1 s"),
-        cluster.opened("tcp://127.0.0.1:9"),
+        cluster.dask_client("tcp://127.0.0.1:9"),
     ):
         pass
 
@@ -156,7 +156,7 @@ def test_all_workers_gone_and_none_coming_back_is_told(how, tmp_path, monkeypatc
     monkeypatch.setattr(cluster, "TOLD_S", 0.2)
     with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as mine:
         given = distributed.Client(mine) if how == "own" else mine.scheduler_address
-        with cluster.opened(given) as client:
+        with cluster.dask_client(given) as client:
             results = cluster.spread(linger, [(tmp_path, str(i)) for i in range(50)], client, tmp_path / "seen")
             next(results)
             mine.scale(0)
@@ -174,14 +174,17 @@ def test_without_workers_a_queue_is_waited_for(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(cluster, "POLL_S", 0.1)
     with distributed.LocalCluster(n_workers=0, threads_per_worker=1, dashboard_address=None) as mine:
         threading.Timer(2, mine.scale, (1,)).start()
-        with cluster.opened(mine.scheduler_address) as client:
+        with cluster.dask_client(mine.scheduler_address) as client:
             assert list(cluster.spread(operator.add, [(1, 2)], client, tmp_path)) == [3]
     assert "No Dask worker is there; waiting for one." in capsys.readouterr().out
 
 
 def test_a_scheduler_that_is_gone_is_told(tmp_path):
     mine = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None)
-    with dask.config.set({"distributed.comm.timeouts.connect": "2s"}), cluster.opened(mine.scheduler_address) as client:
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "2s"}),
+        cluster.dask_client(mine.scheduler_address) as client,
+    ):
         results = cluster.spread(linger, [(tmp_path, str(i)) for i in range(50)], client, tmp_path / "seen")
         next(results)
         mine.close()
@@ -191,5 +194,18 @@ def test_a_scheduler_that_is_gone_is_told(tmp_path):
 
 def test_jobs_of_a_site_need_its_commands(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ValueError, match="there is no sbatch on this machine"), cluster.opened("slurm:jobs=1"):
+    with pytest.raises(ValueError, match="there is no sbatch on this machine"), cluster.dask_client("slurm:jobs=1"):
+        pass
+
+
+def test_jobs_that_are_refused_are_told_in_the_schedulers_words(monkeypatch, tmp_path):
+    sbatch = tmp_path / "sbatch"
+    sbatch.write_text("#!/bin/sh\necho 'sbatch: error: invalid partition specified: nowhere' >&2\nexit 1\n")
+    sbatch.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("GEONB_ROOT", str(tmp_path))
+    with (
+        pytest.raises(ValueError, match="sbatch took no job: sbatch: error: invalid partition specified: nowhere"),
+        cluster.dask_client("slurm:jobs=2,queue=nowhere"),
+    ):
         pass

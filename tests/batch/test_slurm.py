@@ -1,5 +1,6 @@
 """Runs as jobs of a real Slurm, which is started here where it is installed: chain, time limit, cancel, refusal."""
 
+import operator
 import os
 import subprocess
 import time
@@ -11,7 +12,7 @@ import pytest
 from tiny import RECORD
 
 from geonb import cli, runs
-from geonb.base import files
+from geonb.base import cluster, files
 from geonb.batch import jobs
 
 pytest_plugins = ("tiny_fixtures",)  # project
@@ -105,3 +106,24 @@ def test_a_node_that_kills_the_job_is_told_of(project, capfd):
     run = runs.open_run("tiny")
     os.kill(wait(lambda: run.info.get("pid")), 9)
     assert jobs.follow(run) == 4 and "did not say how it ended" in capfd.readouterr().out
+
+
+def queued():
+    return subprocess.run(["squeue", "-h", "-o", "%A"], capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_dask_workers_are_jobs_that_follow_one_another_and_end_with_us(tmp_path, monkeypatch):
+    """One is cancelled meanwhile, as by its walltime: the next does its task again."""
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.setenv("GEONB_ROOT", str(tmp_path))
+    with cluster.dask_client("slurm:jobs=1,cores=1,memory=500MB,walltime=00:10:00") as client:
+        assert list(cluster.spread(operator.mul, [(i, 2) for i in range(4)], client, tmp_path)) == [0, 2, 4, 6]
+        jobs_there = queued()
+        assert len(jobs_there) == 1 and list((tmp_path / "data" / ".workers").iterdir())
+        results = cluster.spread(operator.mul, [(i, 3) for i in range(4)], client, tmp_path)
+        assert next(results) == 0
+        subprocess.run(["scancel", *jobs_there], check=True)
+        assert list(results) == [3, 6, 9]
+        assert list(cluster.spread(operator.mul, [(5, 5)], client, tmp_path)) == [25]
+    wait(lambda: not queued())

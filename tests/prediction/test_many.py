@@ -408,7 +408,7 @@ def test_pixels_are_not_unpickled_for_a_card_that_says_so(small_store, tmp_path)
 @pytest.fixture(scope="module")
 def processes():
     """Two Dask workers."""
-    with cluster.opened(2) as client:
+    with cluster.dask_client(2) as client:
         yield client
 
 

@@ -7,7 +7,7 @@ Each source has a group, a cell of which is a chip: ``probability (model, class,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,6 @@ import pandas as pd
 import xarray as xr
 
 from geonb.base.conventions import SPLIT_CODES
-from geonb.base.pipeline import ahead
 from geonb.plots.style import listed
 from geonb.prediction import faults as prediction_faults
 from geonb.prediction.predictions import Done, open_predictions, seal
@@ -25,6 +24,8 @@ from geonb.workloads.chips import metrics
 from geonb.workloads.chips.store import HAS, NONE, UNKNOWN
 
 if TYPE_CHECKING:
+    from distributed import Client
+
     from geonb.base.run_folder import RunFolder
     from geonb.prediction.baselines import Baseline
     from geonb.workloads.chips.store import ChipStore
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 def predict_chips(
     run: RunFolder, store: ChipStore, model: MultiLabel, baselines: Sequence[Baseline], *, overlap: float = 0.0, batch: int = 64,
-    precision: str = "auto",
+    precision: str = "auto", client: Client | None = None,
 ) -> Path:  # fmt: skip
     """Write a run's predictions.zarr; a model whose chips are all there is not asked again.
 
@@ -44,7 +45,8 @@ def predict_chips(
     precision : auto, float32 or bfloat16; see :func:`geonb.training.task.precision_of`
     """
     from geonb.prediction.faults import check_predictions
-    from geonb.training.task import as_function, precision_of
+    from geonb.prediction.workers import ask, network_over
+    from geonb.training.task import precision_of
 
     path, precision = Path(run.predictions), precision_of(precision)
     names = ["network", *(b.name for b in baselines)]
@@ -52,8 +54,10 @@ def predict_chips(
              "precision": precision, "store": store.meta["key"]}  # fmt: skip
     done = Done(path, stamp)
     if done.rows("all", "chips") is None:
-        functions: list[Callable] = [as_function(model, "probabilities", precision), *baselines]
-        told = np.stack([_ask(store, function, batch) for function in functions])
+        network = network_over(client, model, path.parent, store, "probabilities", precision, batch)
+        told = np.stack(
+            [network, *(ask(store.windows(), function, range(len(store)), batch) for function in baselines)]
+        )
         truth = store.targets(np.arange(len(store)))
         validation = (store.index["split"] == "val").to_numpy()
         thresholds = np.stack([metrics.best_thresholds(one[validation], truth[validation]) for one in told])
@@ -63,15 +67,6 @@ def predict_chips(
     seal(path, run, store, model.card, names, precision, unit="chips", colours=[c["colour"] for c in store.classes])
     check_predictions(path)
     return path
-
-
-def _ask(store: ChipStore, function: Callable, batch: int) -> np.ndarray:
-    """Probabilities of every chip: float32 (chip, class)."""
-    chips = store.windows()
-    some = (list(range(i, min(i + batch, len(chips)))) for i in range(0, len(chips), batch))
-    with ahead(chips.batch(rows)["inputs"].numpy() for rows in some) as read:
-        found = [function(inputs) for inputs in read]
-    return np.concatenate(found).astype(np.float32)
 
 
 def _write(

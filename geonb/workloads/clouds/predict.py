@@ -19,10 +19,13 @@ import zarr
 from geonb.base.conventions import SPLITS
 from geonb.base.pipeline import ahead
 from geonb.embeddings.embedding import encoder
+from geonb.prediction import workers
 from geonb.prediction.baselines import Baseline
 from geonb.store.arrays import quiet_zarr, summed, writable
 
 if TYPE_CHECKING:
+    from distributed import Client
+
     from geonb.base.run_folder import RunFolder
     from geonb.training.task import Trainable
     from geonb.workloads.clouds.store import TripletStore
@@ -35,7 +38,7 @@ MOST_NUMBERS = 2**25  # in a batch of tiles
 
 def predict_triplets(
     run: RunFolder, store: TripletStore, model: Trainable, baselines: Sequence[Baseline], *, overlap: float = 0.5,
-    batch: int = BATCH, precision: str = "auto", seed: int = 0,
+    batch: int = BATCH, precision: str = "auto", seed: int = 0, client: Client | None = None,
 ) -> Path:  # fmt: skip
     """Measure every triplet with the network and each baseline, and embed every scene; goes on where it was interrupted.
 
@@ -49,6 +52,7 @@ def predict_triplets(
     overlap : float, share of a tile by which neighbours overlap in the embedding of whole scenes
     batch : int, tiles
     precision : auto, float32 or bfloat16; see :func:`geonb.training.task.precision_of`
+    client : a `dask.distributed.Client` over whose workers the scenes to embed are spread
 
     Returns
     -------
@@ -75,15 +79,31 @@ def predict_triplets(
         if done.rows(name, "created") is None:
             _create(path, store, name, corners, model.card)
             done.mark(name, "created", 1)
-        group = writable(zarr.open_group(path, mode="r+")[name])
-        for t in range(done.rows(name, "embedding") or 0, group["valid"].shape[0]):
-            vectors, valid = embed_scene(store, name, t, corners, embed, batch)
-            group["embedding"][t], group["valid"][t] = vectors, valid
+        times = range(done.rows(name, "embedding") or 0, store._grids[name].sizes["time"])
+        if client is None:
+            for t in times:
+                _fill(path, store, name, t, corners, embed, batch)
+                done.mark(name, "embedding", t + 1)
+            continue
+        tasks = ((path, store.path, store.meta["key"], name, t, corners, precision, batch) for t in times)
+        for t, _ in zip(times, workers.over(client, model, path.parent, _embed_one, tasks), strict=True):
             done.mark(name, "embedding", t + 1)
     own = {"colours": [], "unit": "triplets", "patch": store.patch, "step": step, "pixel_m": model.card["resolution_m"]}
     seal(path, run, store, model.card, names, precision, **own)
     check_predictions(path)
     return path
+
+
+def _fill(path: Path, store: TripletStore, name: str, t: int, corners: tuple, embed: Callable, batch: int) -> None:
+    group = writable(zarr.open_group(path, mode="r+")[name])
+    group["embedding"][t], group["valid"][t] = embed_scene(store, name, t, corners, embed, batch)
+
+
+def _embed_one(
+    model: Any, path: Path, store: Path, key: str, name: str, t: int, corners: tuple, precision: str, batch: int
+) -> None:
+    """What a worker does: a scene."""
+    _fill(path, workers.store_at(store, key), name, t, corners, encoder(model, precision), batch)
 
 
 def refuse_rasters(spec: str) -> None:

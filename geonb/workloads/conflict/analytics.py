@@ -179,7 +179,7 @@ def _forecasts(
 
     windows = store.windows(split, **model.beside(store))
     change = _restandardise(store.meta["statistics"], model.card["statistics"])
-    model = model.eval()
+    model = model.cpu().eval()  # where its windows are, wherever it was before
     for begin in range(0, len(windows), batch):
         found = windows.batch(list(range(begin, min(len(windows), begin + batch))))
         with torch.inference_mode():

@@ -35,6 +35,7 @@ def predict_scenes(
     overlap: float = 0.5,
     batch: int = 32,
     precision: str = "auto",
+    client: Client | None = None,
 ) -> Path:
     """Predict every source of a store with the network and each baseline; goes on where it was interrupted.
 
@@ -47,6 +48,7 @@ def predict_scenes(
     baselines : functions of standardised inputs, see :mod:`geonb.workloads.segmentation.baselines`
     overlap : float, share of the window by which neighbours overlap
     precision : auto, float32 or bfloat16; see :func:`geonb.training.task.precision_of`
+    client : see :func:`geonb.prediction.scenes.predict_scenes`
 
     Returns
     -------
@@ -57,7 +59,7 @@ def predict_scenes(
     classes, colours = ([c[key] for c in store.classes] for key in ("name", "colour"))
     path = scenes.predict_scenes(
         run, store, model, baselines, model.probabilities, class_layout(classes), outputs=len(classes), overlap=overlap,
-        batch=batch, precision=precision, colours=colours,
+        batch=batch, precision=precision, client=client, colours=colours,
     )  # fmt: skip
     check_predictions(path)
     return path
@@ -65,7 +67,7 @@ def predict_scenes(
 
 def export_maps(
     run: RunFolder, model: PixelModel, rasters: str | None = None, *, overlap: float = 0.5, batch: int = 32,
-    precision: str = "auto", workers: int = 0, client: Client | None = None, overwrite: bool = False,
+    precision: str = "auto", workers: int | str = 0, client: Client | None = None, overwrite: bool = False,
     polygons: float | None = None, corners: str = "pixels", damaged: str = "skip",
 ) -> pd.DataFrame:  # fmt: skip
     """Write class and probability maps (COG), and polygons, into the run's ``maps/``: of its scenes, and of more rasters.

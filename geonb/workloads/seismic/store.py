@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from geonb.base import cluster
 from geonb.base import files as base_files
 from geonb.base.conventions import SPLITS, refuse
 from geonb.base.project import slug
@@ -29,6 +30,7 @@ from geonb.workloads.seismic.metrics import KINDS
 
 if TYPE_CHECKING:
     import xarray as xr
+    from distributed import Client
 
     from geonb.workloads.seismic.dataset import Recordings
     from geonb.workloads.seismic.loaders import Windows
@@ -169,6 +171,7 @@ def write_store(
     name: str | None = None,
     workload: str = "seismic",
     root: Path | None = None,
+    client: Client | None = None,
 ) -> RecordStore:
     """Prepare records, cut windows of events and of the noise before them, deal events to the splits: a sealed store, or the one there is.
 
@@ -186,6 +189,8 @@ def write_store(
         See :func:`geonb.waveforms.preparation.fit_scaler`.
     min_valid : float, 0-1
         Windows with a smaller share of samples are left out.
+    client : optional
+        A `dask.distributed.Client` whose workers prepare the records; they see the same files.
 
     Raises
     ------
@@ -220,7 +225,7 @@ def write_store(
     facts |= {"preparation": recordings.preparation, "stations": list(recordings.stations)}
     folder = make_store(
         "records",
-        lambda path: write_arrays(recordings, path),
+        lambda path: write_arrays(recordings, path, client),
         lambda path: _write_table(path, cut, recordings),
         recipe={
             "format": FORMAT,
@@ -238,11 +243,9 @@ def write_store(
     return RecordStore.open(folder)
 
 
-def write_arrays(recordings: Recordings, folder: Path) -> None:
+def write_arrays(recordings: Recordings, folder: Path, client: Client | None = None) -> None:
     """Bring prepared records onto disk, a group a source, one record in memory at a time and core."""
     import zarr
-
-    from geonb.base.threads import spread
 
     root = zarr.open_group(folder, mode="w")
     facts, need = [], 0
@@ -261,11 +264,12 @@ def write_arrays(recordings: Recordings, folder: Path) -> None:
         )
     with base_files.enough_space(folder.parent, need):
         tasks = [
-            (recordings, source, i, arrays.writable(groups[source]))
+            (source, i, arrays.writable(groups[source]))
             for source, records in recordings.sources.items()
             for i in range(len(records))
         ]
-        told = [note for notes in spread(_fill, tasks) for note in notes]
+        found = cluster.spread(_fill, tasks, client, folder.parent, common=(recordings,))
+        told = [note for notes in found for note in notes]
         arrays.seal(folder, facts, told=told)
 
 
