@@ -1,5 +1,6 @@
 """A text becomes a Dask client; results come in order; workers that cannot be used, that die or that are all gone are told of."""
 
+import json
 import operator
 import os
 import signal
@@ -79,8 +80,8 @@ def test_results_come_in_order_and_the_dashboard_is_told_once(there, tmp_path, c
 
 
 def test_a_scheduler_is_found_by_its_file(there, tmp_path):
-    with distributed.Client(there) as client:
-        client.write_scheduler_file(str(tmp_path / "scheduler.json"))
+    # as `dask scheduler --scheduler-file` does, which says more of its workers, by then not all of it JSON
+    (tmp_path / "scheduler.json").write_text(json.dumps({"type": "Scheduler", "address": there}))
     with cluster.dask_client(f"scheduler-file:{tmp_path / 'scheduler.json'}") as client:
         assert next(cluster.spread(operator.add, [(1, 2)], client, tmp_path)) == 3
 
