@@ -81,7 +81,7 @@ def test_results_come_in_order_and_the_dashboard_is_told_once(there, tmp_path, c
 
 def test_a_scheduler_is_found_by_its_file(there, tmp_path):
     # as `dask scheduler --scheduler-file` does, which says more of its workers, by then not all of it JSON
-    (tmp_path / "scheduler.json").write_text(json.dumps({"type": "Scheduler", "address": there}))
+    (tmp_path / "scheduler.json").write_text(json.dumps({"type": "Scheduler", "address": there.scheduler_address}))
     with cluster.dask_client(f"scheduler-file:{tmp_path / 'scheduler.json'}") as client:
         assert next(cluster.spread(operator.add, [(1, 2)], client, tmp_path)) == 3
 

@@ -186,7 +186,7 @@ def test_geonb_fetch_goes_on_after_a_fault_and_says_what_to_do(server, project, 
     [
         (["conflict", "ucdp"], "Unknown file 'ucdp'"),
         (["conflikt"], "Unknown workload 'conflikt'"),
-        (["segmentation"], "segmentation has nothing to fetch"),
+        (["seismic"], "seismic has nothing to fetch"),
     ],
 )
 def test_geonb_fetch_refuses_what_there_is_not(project, capsys, arguments, says):

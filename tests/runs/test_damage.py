@@ -21,10 +21,9 @@ def run(finished, monkeypatch):
 
 
 def products(run: Run):
-    """Every file that the run made; of Zarr, where others look at each, the largest and the least."""
-    files = [
-        f for f in harm.files_of(run.path) if not (f.name in PASSING or f.name.startswith(".") or f.suffix == ".ckpt")
-    ]
+    """Every file that the run made; of Zarr, where others look at each, the largest and the least. What its jobs were is no product."""
+    made = [f for f in harm.files_of(run.path) if f.parent != run.path / "jobs"]
+    files = [f for f in made if not (f.name in PASSING or f.name.startswith(".") or f.suffix == ".ckpt")]
     inside = sorted((f for f in files if ".zarr/" in str(f)), key=lambda file: file.stat().st_size)
     return [f for f in files if f not in inside or f in (*inside[:2], *inside[-2:])]
 

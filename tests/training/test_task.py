@@ -305,7 +305,7 @@ def test_what_any_task_refuses_and_remembers(small_store):
 
 
 def test_all_mistakes_are_told_before_anything_is_computed(small_store, tmp_path, monkeypatch):
-    monkeypatch.setattr(training_task, "fit", lambda *_: pytest.fail("computed"))
+    monkeypatch.setattr(training_task, "fit", lambda *_, **__: pytest.fail("computed"))
     wrong = {"network": "unett", "loss": "dise", "augment": "flip", "optimizer": "adan", "sampler": "shuffel"}
     with pytest.raises(ValueError) as told:
         training_task.train(folder(tmp_path / "wrong"), small_store, **{**SETTINGS, **wrong})
@@ -313,7 +313,7 @@ def test_all_mistakes_are_told_before_anything_is_computed(small_store, tmp_path
 
 
 def test_windows_the_network_cannot_halve_are_refused(small_store, tmp_path, monkeypatch):
-    monkeypatch.setattr(training_task, "fit", lambda *_: pytest.fail("computed"))
+    monkeypatch.setattr(training_task, "fit", lambda *_, **__: pytest.fail("computed"))
     with pytest.raises(ValueError, match=r"Windows of 16 x 16 pixels don't fit .* multiples of 32"):
         training_task.train(folder(tmp_path / "odd"), small_store, **{**SETTINGS, "network": "fpn:encoder=resnet18"})
 
@@ -429,7 +429,7 @@ def test_a_budget_that_the_epochs_fill_changes_nothing(min_steps, small_store, t
     class Settled(Exception):
         pass
 
-    def fit(task, *_):
+    def fit(task, *_, **__):
         raise Settled(task.card["training"]["epochs"])
 
     monkeypatch.setattr(training_task, "fit", fit)
@@ -441,7 +441,7 @@ def test_a_budget_that_the_epochs_fill_changes_nothing(min_steps, small_store, t
 
 
 def test_trained_again_is_not_trained_at_all_and_says_so(trained, small_store, monkeypatch, capsys):
-    monkeypatch.setattr(training_task, "fit", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(training_task, "fit", lambda *_, **__: pytest.fail("trained again"))
     training_task.train(trained, small_store, **SETTINGS)
     said = capsys.readouterr().out
     assert (
