@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from one_node_slurm import _ports as free_ports
+from one_node_slurm import free_ports
 
 PROGRAMS, HOME, SHARE = Path("/usr/lib/gridengine"), Path("/var/lib/gridengine"), Path("/usr/share/gridengine")
 NEEDED = ("sge_qmaster", "sge_execd", "qsub", "qconf", "spoolinit")

@@ -61,7 +61,7 @@ def missing():
 @contextmanager
 def slurm(folder):
     """Start it in a folder of its own; within, SLURM_CONF names its configuration."""
-    host, port, port_d = socket.gethostname().partition(".")[0], *_ports(2)
+    host, port, port_d = socket.gethostname().partition(".")[0], *free_ports(2)
     for name in ("state", "spool", "munge"):
         (folder / name).mkdir()
     folder.chmod(0o711)
@@ -110,7 +110,7 @@ def slurm(folder):
             os.environ["SLURM_CONF"] = before
 
 
-def _ports(number):
+def free_ports(number):
     with_ports = [socket.socket() for _ in range(number)]
     for one in with_ports:
         one.bind(("127.0.0.1", 0))

@@ -13,7 +13,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -28,11 +28,15 @@ INFO, JOBS = "run.json", "jobs"  # jobs/ stays where it is: who follows reads it
 
 @dataclass
 class Place:
-    """Where a job works on a run: `root` is the project's there, which is the project itself where nothing is staged."""
+    """Where a job works on a run: `root` is the project's there, which is the project itself where nothing is staged.
+
+    `known` are the files that were here: of others at home, which somebody put there meanwhile, nothing is removed.
+    """
 
     run: runs_run.Run
     home: runs_run.Run
     root: Path
+    known: set[str] = field(default_factory=set)
 
     @property
     def staged(self) -> bool:
@@ -49,18 +53,16 @@ class Place:
         """Bring back what is new; then, at home, remove what was removed here. ``run.json``, which tells of it, comes last."""
         if not self.staged:
             return
-        before = _files(self.home.path)
-        for name in sorted(_files(self.run.path) - {INFO}):
+        here = _files(self.run.path)
+        for name in sorted(here - {INFO}):
             _bring(self.run.path / name, self.home.path / name)
-        for name in sorted(before - _files(self.run.path)):
+        for name in sorted(self.known - here):
             (self.home.path / name).unlink(missing_ok=True)
-        for folder in sorted(self.home.path.rglob("*"), reverse=True):
-            if (
-                folder.is_dir()
-                and JOBS not in folder.parts
-                and not (self.run.path / folder.relative_to(self.home.path)).is_dir()
-            ):
+            for folder in (self.home.path / name).parents:
+                if folder.exists() and (folder == self.home.path or any(folder.iterdir())):
+                    break
                 folder.rmdir()
+        self.known = here
         _bring(self.run.path / INFO, self.home.path / INFO)
 
     def bring_training(self) -> None:
@@ -118,7 +120,8 @@ def staged(run: runs_run.Run, scratch: str | None) -> Iterator[Place]:
     with runner.locked(run):
         root = Path(tempfile.mkdtemp(prefix=f"geonb-{run.name}-", dir=folder))
         try:
-            place = Place(_lay_out(run, home, root), run, root)
+            own = _lay_out(run, home, root)
+            place = Place(own, run, root, _files(own.path))
         except BaseException:
             shutil.rmtree(root, ignore_errors=True)
             raise

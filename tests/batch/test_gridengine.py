@@ -1,16 +1,14 @@
 """Runs as jobs of a real Grid Engine, which is started here where it is installed: chain, time limit, cancel, refusal."""
 
 import subprocess
-import time
-from pathlib import Path
 
 import one_node_gridengine
 import psutil
 import pytest
+from queued import HERE, record_of, wait
 from tiny import RECORD
 
 from geonb import cli, runs
-from geonb.base import files
 from geonb.batch import jobs
 
 pytest_plugins = ("tiny_fixtures",)  # project
@@ -18,7 +16,6 @@ pytestmark = [
     pytest.mark.notebook, pytest.mark.slow, pytest.mark.timeout(600),
     pytest.mark.skipif(bool(one_node_gridengine.missing()), reason=f"no Grid Engine can be started: {one_node_gridengine.missing()}"),
 ]  # fmt: skip
-HERE = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -32,18 +29,6 @@ def ours(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(HERE))
     monkeypatch.setattr(jobs, "SLOW_POLL_S", 1.0)
     monkeypatch.setattr(jobs, "GONE_S", 20.0)
-
-
-def wait(condition, seconds=90):
-    until = time.monotonic() + seconds
-    while not (answer := condition()):
-        assert time.monotonic() < until, "waited too long"
-        time.sleep(0.3)
-    return answer
-
-
-def record_of(run):
-    return files.read_json(run.path / jobs.RECORD)
 
 
 def test_each_notebook_a_job(project, capfd):

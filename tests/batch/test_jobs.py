@@ -6,37 +6,23 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
+from queued import HERE, record_of, wait
 from tiny import RECORD
 
 from geonb import cli, runs
-from geonb.base import files
 from geonb.batch import jobs, schedulers
 
 pytest_plugins = ("tiny_fixtures",)  # project
 pytestmark = [pytest.mark.notebook, pytest.mark.timeout(400)]
-HERE = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
 def found(monkeypatch):
     """Jobs find the geonb under test."""
     monkeypatch.setenv("PYTHONPATH", str(HERE))
-
-
-def wait(condition, seconds=120):
-    until = time.monotonic() + seconds
-    while not (answer := condition()):
-        assert time.monotonic() < until, "waited too long"
-        time.sleep(0.2)
-    return answer
-
-
-def record_of(run):
-    return files.read_json(run.path / jobs.RECORD)
 
 
 def over(run):

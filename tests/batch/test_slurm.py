@@ -3,16 +3,15 @@
 import operator
 import os
 import subprocess
-import time
-from pathlib import Path
 
 import one_node_slurm
 import psutil
 import pytest
+from queued import HERE, record_of, wait
 from tiny import RECORD
 
 from geonb import cli, runs
-from geonb.base import cluster, files
+from geonb.base import cluster
 from geonb.batch import jobs
 
 pytest_plugins = ("tiny_fixtures",)  # project
@@ -20,7 +19,6 @@ pytestmark = [
     pytest.mark.notebook, pytest.mark.slow, pytest.mark.timeout(600),
     pytest.mark.skipif(bool(one_node_slurm.missing()), reason=f"no Slurm can be started: {one_node_slurm.missing()}"),
 ]  # fmt: skip
-HERE = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -36,20 +34,8 @@ def ours(monkeypatch):
     monkeypatch.setattr(jobs, "GONE_S", 10.0)
 
 
-def wait(condition, seconds=90):
-    until = time.monotonic() + seconds
-    while not (answer := condition()):
-        assert time.monotonic() < until, "waited too long"
-        time.sleep(0.3)
-    return answer
-
-
 def shown(job):
     return subprocess.run(["scontrol", "show", "job", job["id"]], capture_output=True, text=True, check=True).stdout
-
-
-def record_of(run):
-    return files.read_json(run.path / jobs.RECORD)
 
 
 def test_each_notebook_a_job(project, capfd):

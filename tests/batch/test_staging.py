@@ -3,11 +3,11 @@
 import os
 import shutil
 import signal
-import time
 from types import SimpleNamespace
 
 import psutil
 import pytest
+from queued import HERE, wait
 from tiny import RECORD
 
 from geonb import cli, runs
@@ -15,24 +15,15 @@ from geonb.base import files
 from geonb.batch import jobs, staging
 
 pytest_plugins = ("tiny_fixtures",)  # project
-HERE = jobs.__file__.rpartition("/geonb/")[0]
 
 
 @pytest.fixture(autouse=True)
 def found(monkeypatch, tmp_path_factory):
     """Jobs find the geonb under test, and a scratch folder."""
-    monkeypatch.setenv("PYTHONPATH", HERE)
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
     scratch = tmp_path_factory.mktemp("scratch")
     monkeypatch.setenv("SCRATCH_HERE", str(scratch))
     return scratch
-
-
-def wait(condition, seconds=120):
-    until = time.monotonic() + seconds
-    while not (answer := condition()):
-        assert time.monotonic() < until, "waited too long"
-        time.sleep(0.2)
-    return answer
 
 
 @pytest.fixture
@@ -53,6 +44,8 @@ def run(project):
     (path / "predictions").mkdir()
     (path / "predictions" / "0").write_text("old")
     (path / "predictions" / "1").write_text("goes")
+    (path / "old-maps" / "deep").mkdir(parents=True)
+    (path / "old-maps" / "deep" / "a.tif").write_text("goes with its folders")
     return runs.run.Run(path)
 
 
@@ -64,13 +57,20 @@ def test_what_is_made_changed_and_removed_comes_home_and_nothing_stays_there(run
         (place.root / "data" / "tiny").mkdir()  # samples are everybody's: they are made at home
         (place.run.path / "predictions" / "0").write_text("new")
         (place.run.path / "predictions" / "1").unlink()
+        shutil.rmtree(place.run.path / "old-maps")
         (place.run.path / "maps" / "deep").mkdir(parents=True)
         (place.run.path / "maps" / "deep" / "a.tif").write_text("map")
         (place.run.path / "maps" / "a.tif.12345678.partial").write_text("half")
         place.run.update(state="done")
+        (run.path / "notes.txt").write_text("somebody's own, meanwhile")
+        (run.path / "predictions" / "by-hand").mkdir()
         assert (run.path / "predictions" / "0").read_text() == "old" and run.info["state"] == "queued"
         assert (place.run.path / "jobs").resolve() == run.path / "jobs"
     assert (run.path / "predictions" / "0").read_text() == "new" and not (run.path / "predictions" / "1").exists()
+    assert (run.path / "notes.txt").read_text() == "somebody's own, meanwhile" and (
+        run.path / "predictions" / "by-hand"
+    ).is_dir()
+    assert not (run.path / "old-maps").exists()
     assert (run.path / "maps" / "deep" / "a.tif").read_text() == "map" and run.info["state"] == "done"
     assert (
         list(run.path.rglob("*.partial*")) == []
