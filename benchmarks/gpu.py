@@ -149,8 +149,9 @@ def step(name: str, device: str, precision: str, compiled: bool, small: bool) ->
     return statistics.median(took[-10:] if not small else took[1:]), peak, len(first)
 
 
-def steps(name: str, device: str, small: bool, started: float) -> Iterator[list[str]]:
-    """Rows of one workload: its numbers against the CPU's, and what a step takes."""
+def steps(name: str, folder: Path, device: str, small: bool, started: float) -> Iterator[list[str]]:
+    """Rows of one workload: its numbers against the CPU's, what a step takes, and whether its loader keeps up."""
+    taken = []
     task, batch = made(name, small)
     loss, gradient = one_pass(task, batch, "cpu", "float32")
     for precision in PRECISIONS:
@@ -160,6 +161,7 @@ def steps(name: str, device: str, small: bool, started: float) -> Iterator[list[
         yield [f"{name}: loss and gradients, {precision}", f"loss {here:.5g}, off by {error:.1e}", f"CPU, float32: {loss:.5g}",
                f"cosine of the gradients {cosine:.4f}", f"loss {LOSS[precision]:g}, cosine {COSINE[precision]:g}", _met(good)]  # fmt: skip
         plain, peak, number = step(name, device, precision, False, small)
+        taken.append(number / plain)
         told = "not measured: out of time"
         ratio = "-"
         if time.monotonic() - started < LIMIT_S:
@@ -173,17 +175,18 @@ def steps(name: str, device: str, small: bool, started: float) -> Iterator[list[
             "-",
             "-",
         ]
+    yield loading(name, folder, device, max(taken), number)
 
 
-def loading(folder: Path, device: str) -> list[str]:
-    """The loader's rate beside the step's, of windows of segmentation."""
-    from benchmarks import training
+def loading(name: str, folder: Path, device: str, needed: float, batch: int) -> list[str]:
+    """A loader's rate, its samples brought to the device, beside the rate at which the quickest step measured takes them."""
+    from benchmarks import feeding
 
-    store = training.make(folder)
-    waited, computed = training.steps(store, "flips,rotations", workers=2)
-    rate, needed = training.alone(store, "flips,rotations", workers=2), training.BATCH / computed
-    return [f"loader of 256 px windows, 2 workers ({device})", f"{rate:,.0f} windows/s, a step waits {1e3 * waited:.1f} ms",
-            f"the step takes {needed:,.0f}/s", f"{rate / needed:.1f}", ">= 1", _met(rate >= needed)]  # fmt: skip
+    folder = folder / f"feeding-{name}"
+    folder.mkdir()
+    found = feeding.rate(feeding.MAKERS[name](folder), batch, device)
+    return [f"{name}: its loader, {feeding.WORKERS} workers, onto {device}", f"{found:,.0f} samples/s",
+            f"the step takes {needed:,.0f}/s", f"{found / needed:.1f}", ">= 1", _met(found >= needed)]  # fmt: skip
 
 
 def scenes(folder: Path, device: str, small: bool) -> Iterator[list[str]]:
@@ -274,10 +277,9 @@ def main(folder: Path) -> list[list[str]]:
         return []
     os.environ["GEONB_SCRATCH"] = str(folder / "scratch")
     small, started = device == "cpu", time.monotonic()
-    parts: list[Callable[[], Any]] = [lambda name=name: steps(name, device, small, started) for name in NAMES]
+    parts: list[Callable[[], Any]] = [lambda name=name: steps(name, folder, device, small, started) for name in NAMES]
     parts += [
-        lambda: scenes(folder, device, small), lambda: embeddings(device, small), lambda: [loading(folder, device)],
-        lambda: [chain(folder)],
+        lambda: scenes(folder, device, small), lambda: embeddings(device, small), lambda: [chain(folder)],
     ]  # fmt: skip
     rows = []
     for part in parts:

@@ -8,7 +8,7 @@ import argparse
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -330,7 +330,14 @@ def _run(options: argparse.Namespace) -> int:
     runner.check_limit(options.cell_timeout)
     texts = dict(_pair(text) for text in options.texts)
     asked = _asked_on(options)
-    planned = plan.prepare(options.workload, texts=texts, steps=options.steps, resume=options.resume, file=options.file)
+    planned = plan.prepare(
+        options.workload,
+        texts=texts,
+        steps=options.steps,
+        resume=options.resume,
+        file=options.file,
+        also=_faults_of(asked),
+    )
     if asked:
         return _run_on(planned, asked, options)
     code, message = runner.run_steps(planned, cell_timeout_s=options.cell_timeout)
@@ -349,11 +356,24 @@ def _asked_on(options: argparse.Namespace) -> "tuple[str, dict[int, dict[str, An
         schedulers.settled(on, wanted)
         if not options.dry_run:
             schedulers.check_here(on)
-        return on, jobs.per_step(options.job, wanted, plan.numbers(options.workload))
+        return on, jobs.per_step(options.job, on, wanted, plan.numbers(options.workload))
     alone = [f"--{name.replace('_', '-')}" for name in ("job", "split", "detach", "dry_run") if getattr(options, name)]
     if alone:
         raise ValueError(f"{', '.join(alone)}: of jobs. Say where, too: --on slurm, pbs, sge or local.")
     return None
+
+
+def _faults_of(
+    asked: "tuple[str, dict[int, dict[str, Any]]] | None",
+) -> Callable[[Sequence[Any]], list[str]] | None:
+    """What tells which jobs cannot be as they are asked for, once the steps' parameters are known."""
+    if asked is None:
+        return None
+    from functools import partial
+
+    from geonb.batch import jobs
+
+    return partial(jobs.faults, *asked)
 
 
 def _run_on(planned: Any, asked: tuple[str, dict[int, dict[str, Any]]], options: argparse.Namespace) -> int:

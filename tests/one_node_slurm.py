@@ -1,4 +1,4 @@
-"""A real Slurm of one node on loopback (Debian's slurm-wlm and munge, as root), for as long as the tests last.
+"""A real Slurm on loopback, of one node or more (Debian's slurm-wlm and munge, as root), for as long as the tests last.
 
 Without accounting and without cgroups: memory is not held to what a job asked for.
 """
@@ -23,13 +23,12 @@ AuthInfo=socket={folder}/munge/socket
 CredType=cred/munge
 CommunicationParameters=NoInAddrAny
 SlurmctldPort={port}
-SlurmdPort={port_d}
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool.%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd.%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/slurmd.%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
@@ -40,9 +39,9 @@ SchedulerType=sched/backfill
 MpiDefault=none
 ReturnToService=2
 KillWait=5
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} RealMemory=4000 State=UNKNOWN
-PartitionName=debug Nodes={host} Default=YES MaxTime=INFINITE State=UP
+PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
+NODE = "NodeName={name} NodeHostName={host} NodeAddr=127.0.0.1 Port={port} CPUs={cores} RealMemory=4000 State=UNKNOWN\n"
 
 
 def found(name):
@@ -59,17 +58,20 @@ def missing():
 
 
 @contextmanager
-def slurm(folder):
-    """Start it in a folder of its own; within, SLURM_CONF names its configuration."""
-    host, port, port_d = socket.gethostname().partition(".")[0], *free_ports(2)
-    for name in ("state", "spool", "munge"):
+def slurm(folder, nodes=1):
+    """Start it in a folder of its own; within, SLURM_CONF names its configuration. Several nodes are daemons of this machine, too."""
+    host, (port, *ports) = socket.gethostname().partition(".")[0], free_ports(1 + nodes)
+    names = [host] if nodes == 1 else [f"{host}-{n}" for n in range(nodes)]
+    for name in ("state", "munge", *(f"spool.{name}" for name in names)):
         (folder / name).mkdir()
     folder.chmod(0o711)
     (folder / "munge").chmod(0o711)
     (folder / "munge" / "key").write_bytes(os.urandom(1024))
     (folder / "munge" / "key").chmod(0o400)
     conf = folder / "slurm.conf"
-    conf.write_text(CONF.format(host=host, folder=folder, port=port, port_d=port_d, cores=os.cpu_count()))
+    about = {"host": host, "cores": os.cpu_count()}
+    rows = [NODE.format(name=name, port=own, **about) for name, own in zip(names, ports, strict=True)]
+    conf.write_text(CONF.format(folder=folder, port=port, **about) + "".join(rows))
     before, os.environ["SLURM_CONF"] = os.environ.get("SLURM_CONF"), str(conf)
     files = {"key-file": "key", "socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
     munge = [f"--{name}={folder}/munge/{file}" for name, file in files.items()]
@@ -78,7 +80,7 @@ def slurm(folder):
         for command in (
             ["munged", "-F", "--force", *munge],
             ["slurmctld", "-D", "-f", str(conf)],
-            ["slurmd", "-D", "-f", str(conf), "-N", host],
+            *(["slurmd", "-D", "-f", str(conf), "-N", name] for name in names),
         ):
             daemons.append(
                 subprocess.Popen(
@@ -89,10 +91,7 @@ def slurm(folder):
                 )
             )
         until = time.monotonic() + 30
-        while (
-            "idle"
-            not in subprocess.run(["sinfo", "-h", "-o", "%T"], capture_output=True, text=True, check=False).stdout
-        ):
+        while states() != ["idle"] * nodes:
             if time.monotonic() > until:
                 log = folder / "slurmctld.log"
                 pytest.skip(
@@ -108,6 +107,11 @@ def slurm(folder):
         os.environ.pop("SLURM_CONF")
         if before is not None:
             os.environ["SLURM_CONF"] = before
+
+
+def states():
+    """What Slurm says of each node."""
+    return subprocess.run(["sinfo", "-h", "-N", "-o", "%T"], capture_output=True, text=True, check=False).stdout.split()
 
 
 def free_ports(number):

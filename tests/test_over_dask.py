@@ -17,10 +17,12 @@ from untrained import untrained
 from geonb.base import cluster
 from geonb.base.files import read_json
 from geonb.embeddings.embedding import embed
-from geonb.prediction import scenes
+from geonb.prediction import scenes, workers
 from geonb.workloads.chips import cutting
 from geonb.workloads.chips import dataset as chips_dataset
+from geonb.workloads.chips import predict as chips_predict
 from geonb.workloads.chips.store import write_store as write_chips
+from geonb.workloads.chips.task import MultiLabel
 from geonb.workloads.clouds import dataset as clouds_dataset
 from geonb.workloads.clouds import predict as clouds_predict
 from geonb.workloads.clouds.store import write_triplet_store
@@ -177,6 +179,23 @@ def test_embeddings_of_scenes_of_clouds(client, tmp_path):
     model = Triplet(card | Triplet.card_of(store)).eval()
     for name, given in (("here", None), ("there", client)):
         clouds_predict.predict_triplets(run_in(tmp_path / name), store, model, [], precision="float32", client=given)
+    assert arrays_of(tmp_path / "there", "predictions.zarr") == arrays_of(tmp_path / "here", "predictions.zarr")
+
+
+def test_predictions_of_chips(client, tmp_path):
+    image = picture(tmp_path / "image.tif")
+    mask = write_raster(tmp_path / "cover.tif", np.random.default_rng(1).integers(1, 3, (1, 700, 900)).astype(np.uint8))
+    said = chips_dataset.read_labels(str(mask), "1=land,2=water")
+    store = write_chips(chips_dataset.open_imagery(str(image), zoom=15, size=32), said, root=tmp_path)
+    torch.manual_seed(0)
+    card = {"network": "resnet10t:head=linear", "loss": "bce", "lr": 1e-3, "workload": "chips", "geonb": "0", "training": {}, "best": {},
+            "task": "geonb.workloads.chips.task:MultiLabel"}  # fmt: skip
+    model = MultiLabel(card | MultiLabel.card_of(store)).eval()
+    for name, given in (("here", None), ("there", client)):
+        chips_predict.predict_chips(
+            run_in(tmp_path / name), store, model, [], batch=4, precision="float32", client=given
+        )
+    assert len(store) > 4 * workers.BATCHES_A_TASK, "several tasks"
     assert arrays_of(tmp_path / "there", "predictions.zarr") == arrays_of(tmp_path / "here", "predictions.zarr")
 
 

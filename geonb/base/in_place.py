@@ -22,14 +22,21 @@ def is_on(variable: str) -> bool:
     return os.environ.get(variable, "").upper() in ("YES", "TRUE", "ON", "1")
 
 
+def payer() -> dict[str, str]:
+    """That whoever asks pays for what is fetched, as S3 is told, where GDAL's variable says so."""
+    return {"RequestPayer": "requester"} if os.environ.get("AWS_REQUEST_PAYER", "").lower() == "requester" else {}
+
+
 def bridge() -> None:
     """Let GDAL know what AWS's libraries are told of the store, for they name it differently.
 
     ``AWS_ENDPOINT_URL`` (or ``AWS_ENDPOINT_URL_S3``) becomes ``AWS_S3_ENDPOINT``, ``AWS_HTTPS`` and, as other servers have no name for
     each bucket, ``AWS_VIRTUAL_HOSTING=FALSE``; keys, sessions, profiles, regions and ``AWS_NO_SIGN_REQUEST`` both know by the same
-    names. What is set is left as it is. Workers inherit it with the environment.
+    names. So does an ``endpoint_url`` of ``~/.aws/config``. What is set is left as it is. Workers inherit it with the environment.
     """
     own = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if not own and "AWS_S3_ENDPOINT" not in os.environ and (own := _configured()):
+        os.environ["AWS_ENDPOINT_URL_S3"] = own
     if own:
         parts = urlsplit(own if "://" in own else f"https://{own}")
         os.environ["AWS_S3_ENDPOINT"] = parts.netloc + parts.path.rstrip("/")
@@ -38,6 +45,25 @@ def bridge() -> None:
         os.environ.setdefault("AWS_VIRTUAL_HOSTING", "FALSE")
     for variable, value in RETRIES.items():
         os.environ.setdefault(variable, value)
+
+
+def _configured() -> str | None:
+    """The endpoint that AWS's configuration file says for S3 and this profile; its own library knows the rules."""
+    file = Path(os.environ.get("AWS_CONFIG_FILE") or "~/.aws/config").expanduser()
+    if not file.is_file() or "endpoint_url" not in file.read_text(encoding="utf-8", errors="replace"):
+        return None
+    try:
+        from botocore.exceptions import BotoCoreError
+        from botocore.session import Session
+    except ImportError:
+        return None
+    try:
+        found = Session().create_client("s3", region_name=os.environ.get("AWS_REGION") or "us-east-1").meta.endpoint_url
+    except BotoCoreError as error:
+        raise ValueError(
+            f"{file} says no endpoint for S3 ({short(error)}). Look at AWS_PROFILE and at that file"
+        ) from None
+    return None if found.endswith((".amazonaws.com", ".amazonaws.com.cn")) else found
 
 
 def gdal_name(address: str) -> str:

@@ -262,14 +262,12 @@ def _s3(address: str) -> Iterator[Any]:
     config: dict[str, Any] = {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 2}}
     config |= {"s3": {"addressing_style": "path"}} if path_style else {}
     if _SYSTEM.get("of") != (key := (os.getpid(), own)):  # to set one up takes a third of a second
-        client = {
+        client: dict[str, Any] = {
             "endpoint_url": None if where == "AWS" else where,
             "client_kwargs": {"region_name": own.get("AWS_REGION")},
         }
-        unsigned = in_place.is_on("AWS_NO_SIGN_REQUEST")
-        _SYSTEM.update(
-            of=key, is_=S3FileSystem(anon=unsigned, config_kwargs=config, skip_instance_cache=True, **client)
-        )
+        client |= {"anon": in_place.is_on("AWS_NO_SIGN_REQUEST"), "requester_pays": bool(in_place.payer())}
+        _SYSTEM.update(of=key, is_=S3FileSystem(config_kwargs=config, skip_instance_cache=True, **client))
     try:
         yield _SYSTEM["is_"]
     except FileNotFoundError:
@@ -279,7 +277,8 @@ def _s3(address: str) -> Iterator[Any]:
     except (PermissionError, NoCredentialsError) as error:
         raise ValueError(
             f"{address} may not be read, or is not there: the store does not say which ({short(error)}). Give the keys of someone who may, "
-            "by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE; for a public bucket set AWS_NO_SIGN_REQUEST=YES"
+            "by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE; for a public bucket set AWS_NO_SIGN_REQUEST=YES, for one "
+            "where whoever reads pays AWS_REQUEST_PAYER=requester"
         ) from None
     except ClientError as error:
         raise ValueError(
@@ -429,7 +428,7 @@ def _fetch(remote: Remote, partial: Path) -> None:
     url, web = remote.address, not remote.address.startswith("s3://")
     if not web:
         with _s3(remote.address) as system:
-            url = system.url(remote.address)
+            url = system.url(remote.address, **in_place.payer())
     try:
         if not remote.size:
             partial.touch()

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import pandas as pd
 
-from geonb.base import files, project
+from geonb.base import files, manifest, project
 from geonb.base.conventions import refuse
 from geonb.base.resources import seconds_of
 from geonb.base.specs import check_options, parse_spec
@@ -28,9 +28,10 @@ from geonb.batch import schedulers, staging
 from geonb.runs import plan as runs_plan
 from geonb.runs import run as runs_run
 from geonb.runs import runner
+from geonb.training.devices import check_devices
 
 if TYPE_CHECKING:
-    from geonb.runs.plan import Plan
+    from geonb.runs.plan import Plan, Step
     from geonb.runs.run import Run
 
 FOLDER, RECORD, OUT = "jobs", "jobs/jobs.json", "jobs/out.txt"
@@ -40,8 +41,14 @@ GONE_S = 60.0  # a job that the scheduler knows no more may still be writing how
 CANCEL_S = 60.0
 
 
-def per_step(texts: Sequence[str], asked: Mapping[str, Any], numbers: Sequence[int]) -> dict[int, dict[str, Any]]:
+def per_step(
+    texts: Sequence[str], on: str, asked: Mapping[str, Any], numbers: Sequence[int]
+) -> dict[int, dict[str, Any]]:
     """What each step asks for: of all (``--on``), and over that of some (``--job 2:gpus=1,walltime=12:00:00``).
+
+    Parameters
+    ----------
+    on : the scheduler, and `asked` what every job asks of it, see :func:`geonb.batch.schedulers.check_on`
 
     Raises
     ------
@@ -55,13 +62,40 @@ def per_step(texts: Sequence[str], asked: Mapping[str, Any], numbers: Sequence[i
             faults.append(f"--job {text}: begin with the number of a step, {', '.join(map(str, numbers))}, as 2:gpus=1")
             continue
         try:
-            given = check_options("--job", text, {head: schedulers.RESOURCES})[1]
+            given = check_options("--job", text, {head: schedulers.TABLE[on]})[1]
         except ValueError as error:
             faults.append(str(error))
             continue
         found[int(head)] |= {name: given[name] for name in parse_spec(text)[1]}
     refuse("These jobs cannot be asked for", faults)
     return found
+
+
+def faults(on: str, resources: Mapping[int, Mapping[str, Any]], steps: Sequence[Step]) -> list[str]:
+    """What jobs cannot be as they are asked for: fewer nodes or GPUs than a training takes, one node's disk for several."""
+    found = []
+    for step in steps:
+        number, (nodes, gpus) = step.number, _nodes_and_gpus(resources[step.number])
+        devices = check_devices(step.values.get("devices", 1))
+        wanted = f"devices = {step.values.get('devices')!r} of step {number}"
+        if nodes < devices.nodes:
+            more = f",gpus={devices.each}" * (devices.kind == "gpu")
+            cure = f"give --job {number}:nodes={devices.nodes}{more}" if on == "slurm" else "that takes a job of Slurm"
+            found.append(f"{wanted} is on {devices.nodes} nodes, its job on {nodes}: {cure}")
+        if devices.kind == "gpu" and 0 < gpus < devices.each:
+            found.append(
+                f"{wanted} takes {devices.each} GPUs of a node, its job asks for {gpus}: give --job {number}:gpus={devices.each}"
+            )
+    several = [step.number for step in steps if _nodes_and_gpus(resources[step.number])[0] > 1]
+    if scratch := {str(resources[number]["scratch"]) for number in several} - {"None"}:
+        found.append(
+            f"scratch={', '.join(scratch)} is a disk of one node, and several work on step {', '.join(map(str, several))}: leave it out"
+        )
+    return found
+
+
+def _nodes_and_gpus(resources: Mapping[str, Any]) -> tuple[int, int]:
+    return resources.get("nodes", 1), resources["gpus"]
 
 
 def write(
@@ -80,6 +114,9 @@ def write(
     folder.mkdir(exist_ok=True)
     before = files.read_json(plan.run.path / RECORD) if (plan.run.path / RECORD).is_file() else {}
     _refuse_busy(plan.run, before)
+    # each job reads from there what was asked for here
+    files.write_text(plan.run.path / "parameters.yaml", runs_run.parameters_text(plan.workload, plan.settings))
+    manifest.note_made(plan.run.path, "parameters.yaml")
     written = {piece["script"]: piece["written"] for piece in before.get("pieces", ())}
     pieces: list[dict[str, Any]] = []
     for step in plan.steps:

@@ -25,7 +25,7 @@ HEADER_WALLTIME = re.compile(r"#(?:SBATCH\s+(?:-t\s*|--time[ =])|PBS\s+-l\s.*?wa
 
 RESOURCES = {
     **base_resources.RESOURCES,
-    "gpus": Option(0, int, 0),
+    "gpus": Option(0, int, 0, help="of each node"),
     "scratch": Option(help="folder of the node to work in, as $TMPDIR; what is made there is brought back"),
     "warn": Option(None, int, 1, help="s before the end of walltime to stop and be submitted again; by itself a tenth, 10 to 300"),
 }  # fmt: skip
@@ -56,6 +56,9 @@ class Queue:
         Whether `ask` takes the job's id.
     always : tuple of str
         Directives of every job, after the site's own.
+    nodes : callable, optional
+        Of a scheduler by which a training can use several nodes: number -> directives, and what they stand for in dask-jobqueue's
+        header.
     """
 
     job: str
@@ -65,6 +68,7 @@ class Queue:
     payer: str = "account"
     names_job: bool = True
     always: tuple[str, ...] = ()
+    nodes: Callable[[int], tuple[list[str], list[str]]] | None = None
 
     @property
     def engine(self) -> Any:
@@ -89,6 +93,10 @@ class Queue:
     def script(self, resources: Mapping[str, Any], name: str, body: str, folder: Path) -> str:
         site, more = self.site, self.gpus(resources["gpus"], resources) if resources["gpus"] else {}
         directives = [*site.get("job-extra-directives", []), *self.always, *filter(None, [more.pop("directive", None)])]
+        if (nodes := resources.get("nodes") or 1) > 1 and self.nodes:
+            several, replaced = self.nodes(nodes)
+            directives += several
+            more["job_directives_skip"] = [*site.get("job-directives-skip", []), *replaced]
         job = self.engine(
             scheduler="none", name=name, job_name=name, cores=resources["cores"], memory=resources["memory"], queue=resources["queue"],
             walltime=resources["walltime"], log_directory=str(folder), python=sys.executable, job_extra_directives=directives,
@@ -212,7 +220,8 @@ SGE_WORDS = {
 }
 SCHEDULERS: dict[str, Queue | Local] = {
     "slurm": Queue(
-        "dask_jobqueue.slurm:SLURMJob", ("squeue", "-h", "-o", "%T %r", "-j"), _slurm_state, lambda n, _: {"directive": f"--gres=gpu:{n}"}
+        "dask_jobqueue.slurm:SLURMJob", ("squeue", "-h", "-o", "%T %r", "-j"), _slurm_state, lambda n, _: {"directive": f"--gres=gpu:{n}"},
+        nodes=lambda n: ([f"--nodes={n}", "--ntasks-per-node=1"], ["-n 1"]),
     ),
     "pbs": Queue("dask_jobqueue.pbs:PBSJob", ("qstat",), _pbs_state, _pbs_gpus),
     "sge": Queue(
@@ -221,7 +230,8 @@ SCHEDULERS: dict[str, Queue | Local] = {
     ),
     "local": Local(),
 }  # fmt: skip
-TABLE = dict.fromkeys(SCHEDULERS, RESOURCES)
+NODES = {"nodes": Option(1, int, 1, help="with cores, memory and gpus on each, for a training by devices=NODESxGPUS")}
+TABLE = {name: RESOURCES | (NODES if getattr(queue, "nodes", None) else {}) for name, queue in SCHEDULERS.items()}
 
 
 def check_on(text: str) -> tuple[str, dict[str, Any]]:

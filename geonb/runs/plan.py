@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +62,7 @@ def prepare(
     file: Path | str | None = None,
     base: runs_run.Run | None = None,
     root: Path | None = None,
+    also: Callable[[Sequence[Step]], list[str]] | None = None,
 ) -> Plan:
     """Check a request as a whole and open or make its run folder; see :func:`geonb.runs.runner.run`.
 
@@ -69,6 +70,7 @@ def prepare(
     ----------
     texts : untyped values of ``-p``
     base : a run whose samples a new one goes on with, from step 2 on
+    also : what else is wrong with the steps, for whoever runs them
     """
     root = Path(root or project.project_root()).resolve()
     record = name_workload(workload, root)
@@ -97,6 +99,8 @@ def prepare(
         faults = specs.load(record.check)(flat(settled), root)
         refuse("Parameters are not right, nothing was run", faults, mark="  ")
     planned = [Step(name, notebooks[name], declared[name], settled[name]) for name in chosen]
+    if also:
+        refuse("This cannot be run, nothing was", also(planned), mark="  ")
     if base or (found and not resume and planned[0].number == 2 and _differs(found, planned[0])):
         assert found is not None
         found = _branch(workload, found, settled, root)  # other settings: another experiment on the same samples

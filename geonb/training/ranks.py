@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from geonb.base.threads import cores
 from geonb.training.dealing import Rank
 from geonb.training.devices import Devices
 from geonb.training.fit import epochs_of, fit, interruptible, usable
@@ -115,10 +116,10 @@ def fit_together(
 @contextmanager
 def _begun(devices: Devices, private: Path) -> Iterator[list[subprocess.Popen]]:
     """The processes, ended on the way out."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    own = None if "GEONB_CORES" in os.environ else os.environ.get("OMP_NUM_THREADS")  # of a job, it is for one process
     told = {
         "PYTHONPATH": os.pathsep.join(str(Path(place or ".").resolve()) for place in sys.path),
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, cores // devices.each))),
+        "OMP_NUM_THREADS": own or str(max(1, cores() // devices.each)),
         "MASTER_ADDR": socket.gethostname() if devices.nodes > 1 else "127.0.0.1",
         "MASTER_PORT": str(_free_port()),
     }

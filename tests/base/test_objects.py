@@ -12,7 +12,7 @@ import stores
 from scenes import write_raster
 from stores import bucket, s3_server, web  # noqa: F401  (fixtures)
 
-from geonb.base import in_place, objects
+from geonb.base import download, in_place, objects
 from geonb.base.project import existing_files, expand_files, find_files, objects_folder
 
 
@@ -253,6 +253,38 @@ def test_a_process_that_only_opens_rasters_finds_the_store(tmp_path, bucket):
     plain = {k: v for k, v in os.environ.items() if k not in ("AWS_S3_ENDPOINT", "AWS_HTTPS", "AWS_VIRTUAL_HOSTING")}
     told = subprocess.run([sys.executable, "-c", code], env=plain, capture_output=True, text=True, check=True)
     assert int(told.stdout) == values.sum()
+
+
+@pytest.mark.parametrize(
+    "section", ["endpoint_url = {}", "services = ours\n[services ours]\ns3 =\n  endpoint_url = {}"]
+)
+def test_the_endpoint_of_awss_own_file_is_gdals_too(tmp_path, bucket, s3_server, monkeypatch, section):
+    values = raster(tmp_path / "a.tif")
+    (tmp_path / "a.csv").write_text("one")
+    addresses = [bucket.put(tmp_path / name) for name in ("a.tif", "a.csv")]
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "")  # so that what is found is undone
+    (tmp_path / "config").write_text(f"[profile of-the-lab]\n{section.format(s3_server)}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_PROFILE", "of-the-lab")
+    image, table = existing_files(", ".join(addresses))
+    assert (read(image) == values).all() and table.read_text() == "one"
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "")
+    monkeypatch.delenv("AWS_S3_ENDPOINT")
+    monkeypatch.setenv("AWS_PROFILE", "nobodys")
+    with pytest.raises(ValueError, match="Look at AWS_PROFILE"):
+        in_place.bridge()
+
+
+def test_who_reads_pays_where_it_is_said(tmp_path, bucket, monkeypatch):
+    (tmp_path / "a.csv").write_text("one")
+    address, asked = bucket.put(tmp_path / "a.csv"), []
+    fetch = download.resume
+    monkeypatch.setattr(download, "resume", lambda url, *rest, **more: (asked.append(url), fetch(url, *rest, **more)))
+    monkeypatch.setenv("AWS_REQUEST_PAYER", "requester")
+    (table,) = existing_files(address)
+    assert table.read_text() == "one" and "x-amz-request-payer=requester" in asked[0]
+    assert objects._SYSTEM["is_"].req_kw == {"RequestPayer": "requester"}
 
 
 def test_the_bridge_leaves_what_is_set(monkeypatch):

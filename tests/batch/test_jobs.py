@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -88,13 +89,13 @@ def test_cancelled_it_leaves_no_kernel_and_can_be_gone_on_with(project, capfd):
     assert not psutil.pid_exists(kernel) and run.info["state"] == "stopped" and len(record_of(run)["jobs"]) == 1
     assert cli.main(["cancel", run.name]) == 2 and "ended before" in capfd.readouterr().err
     assert cli.main(["run", RECORD, "--resume", run.name, "--on", "local", "-p", "mode=ok"]) == 0
-    assert run.info["state"] == "done"
+    assert run.info["state"] == "done" and "past ok" in (run.path / "log.txt").read_text(), "as it was asked this time"
 
 
 def test_the_terminal_that_submitted_may_close(project):
     """The whole session of a login shell is hung up and killed; the job goes on."""
     command = f"{sys.executable} -m geonb.cli run {RECORD} --on local -p mode=later; sleep 100"
-    (project / "been.here").touch()
+    (project / "notebooks" / "been.here").touch()
     shell = subprocess.Popen(
         ["bash", "-c", command],
         start_new_session=True,
@@ -203,3 +204,29 @@ def test_what_cannot_be_asked_for_makes_no_run(project, capfd, monkeypatch, argu
     monkeypatch.setenv("PATH", str(project))  # no scheduler is there
     assert cli.main(["run", RECORD, *arguments]) == 2
     assert says in capfd.readouterr().err and not list(project.glob("runs/tiny/*"))
+
+
+@pytest.mark.parametrize(
+    ("on", "job", "devices", "says"),
+    [
+        ("slurm", "2:cores=4", "2x4", "devices = '2x4' of step 2 is on 2 nodes, its job on 1: give --job 2:nodes=2,gpus=4"),
+        ("slurm:nodes=2", "2:nodes=1", "cpu:2x1", "its job on 1: give --job 2:nodes=2"),
+        ("pbs", "2:cores=4", "2x4", "on 2 nodes, its job on 1: that takes a job of Slurm"),
+        ("local:gpus=1", "2:cores=4", 4, "devices = 4 of step 2 takes 4 GPUs of a node, its job asks for 1: give --job 2:gpus=4"),
+        ("slurm", "2:nodes=2,gpus=4,scratch=$TMPDIR", "2x4", "$TMPDIR is a disk of one node, and several work on step 2: leave it out"),
+    ],
+)  # fmt: skip
+def test_a_job_that_has_not_what_its_training_takes_is_refused(on, job, devices, says):
+    name, asked = schedulers.check_on(on)
+    steps = [SimpleNamespace(number=1, values={}), SimpleNamespace(number=2, values={"devices": devices})]
+    resources = jobs.per_step([job], name, asked, [1, 2])
+    (fault,) = jobs.faults(name, resources, steps)
+    assert fault.endswith(says)
+
+
+def test_a_job_that_has_what_its_training_takes():
+    name, asked = schedulers.check_on("slurm")
+    steps = [SimpleNamespace(number=2, values={"devices": "2x4"})]
+    assert jobs.faults(name, jobs.per_step(["2:nodes=2,gpus=4"], name, asked, [2]), steps) == []
+    # a site's own directives may ask for GPUs in their way
+    assert jobs.faults(name, jobs.per_step(["2:nodes=2"], name, asked, [2]), steps) == []

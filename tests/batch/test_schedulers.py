@@ -71,6 +71,21 @@ def test_a_script_asks_for_what_was_said(tmp_path):
         assert f"#$ {line}\n" in text, line
 
 
+def test_several_nodes_are_one_task_on_each(tmp_path):
+    on, wanted = asked("slurm:nodes=3,gpus=4,cores=8")
+    with dask.config.set({"jobqueue.slurm.job-directives-skip": ["--mem"]}):
+        text = schedulers.script(on, wanted, "geonb-calm-n 1", "exec true", tmp_path)
+    asks = [line for line in text.splitlines() if line.startswith("#SBATCH")]
+    assert {
+        "#SBATCH --nodes=3",
+        "#SBATCH --ntasks-per-node=1",
+        "#SBATCH --cpus-per-task=8",
+        "#SBATCH --gres=gpu:4",
+    } <= set(asks)
+    assert "#SBATCH -n 1" not in asks and not any("--mem" in line for line in asks)
+    assert "#SBATCH -n 1\n" in schedulers.script(*asked("slurm:nodes=1"), "geonb-calm-owl-2", "exec true", tmp_path)
+
+
 def test_the_sites_configuration_stands_where_the_run_says_nothing(tmp_path):
     site = {
         "jobqueue.slurm.queue": "short", "jobqueue.slurm.walltime": "02:00:00", "jobqueue.slurm.cores": 6, "jobqueue.slurm.memory": "12GiB",

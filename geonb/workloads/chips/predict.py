@@ -95,7 +95,7 @@ def _write(
     pixel = Affine.from_gdal(*map(float, grid["spatial_ref"].attrs["GeoTransform"].split()))
     transform = pixel * Affine.scale(size)
     y, x = grids.centres(transform, shape)
-    reference = grid["spatial_ref"].drop_vars(grid["spatial_ref"].coords)
+    reference = grid["spatial_ref"].drop_vars(grid["spatial_ref"].coords).copy()  # the store's own stays as it is
     reference.attrs |= {"GeoTransform": " ".join(map(repr, map(float, transform.to_gdal())))}
     on = {"grid_mapping": "spatial_ref"}
     data = xr.Dataset(

@@ -239,7 +239,8 @@ def _create(path: Path, store: TripletStore, name: str, corners: tuple, card: di
         {"time": scene["time"].to_numpy(), **{a: (a, centre[a], scene[a].attrs) for a in "yx"}},
         {"patch": store.patch},
     )
-    data = data.assign_coords(spatial_ref=scene["spatial_ref"].drop_vars(scene["spatial_ref"].coords))
+    reference = scene["spatial_ref"].drop_vars(scene["spatial_ref"].coords).copy()  # the store's own stays as it is
+    data = data.assign_coords(spatial_ref=reference)
     step_y, step_x = (
         float(v[1] - v[0]) if len(v) > 1 else store.patch * float(a[1] - a[0])
         for v, a in zip(centre.values(), (y, x), strict=True)
