@@ -149,9 +149,10 @@ def step(name: str, device: str, precision: str, compiled: bool, small: bool) ->
     return statistics.median(took[-10:] if not small else took[1:]), peak, len(first)
 
 
-def steps(name: str, folder: Path, device: str, small: bool, started: float) -> Iterator[list[str]]:
-    """Rows of one workload: its numbers against the CPU's, what a step takes, and whether its loader keeps up."""
-    taken = []
+def steps(
+    name: str, device: str, small: bool, started: float, taken: dict[str, tuple[float, int]]
+) -> Iterator[list[str]]:
+    """Rows of one workload: its numbers against the CPU's, and what a step takes; notes samples a second and in a step of the quickest."""
     task, batch = made(name, small)
     loss, gradient = one_pass(task, batch, "cpu", "float32")
     for precision in PRECISIONS:
@@ -161,7 +162,7 @@ def steps(name: str, folder: Path, device: str, small: bool, started: float) -> 
         yield [f"{name}: loss and gradients, {precision}", f"loss {here:.5g}, off by {error:.1e}", f"CPU, float32: {loss:.5g}",
                f"cosine of the gradients {cosine:.4f}", f"loss {LOSS[precision]:g}, cosine {COSINE[precision]:g}", _met(good)]  # fmt: skip
         plain, peak, number = step(name, device, precision, False, small)
-        taken.append(number / plain)
+        taken[name] = max(taken.get(name, (0.0, 0)), (number / plain, number))
         told = "not measured: out of time"
         ratio = "-"
         if time.monotonic() - started < LIMIT_S:
@@ -175,13 +176,14 @@ def steps(name: str, folder: Path, device: str, small: bool, started: float) -> 
             "-",
             "-",
         ]
-    yield loading(name, folder, device, max(taken), number)
 
 
-def loading(name: str, folder: Path, device: str, needed: float, batch: int) -> list[str]:
+def loading(name: str, folder: Path, device: str, started: float, needed: float, batch: int) -> list[str]:
     """A loader's rate, its samples brought to the device, beside the rate at which the quickest step measured takes them."""
     from benchmarks import feeding
 
+    if time.monotonic() - started > LIMIT_S:
+        return [f"{name}: its loader", "not measured: out of time", f"the step takes {needed:,.0f}/s", "-", ">= 1", "-"]
     folder = folder / f"feeding-{name}"
     folder.mkdir()
     found = feeding.rate(feeding.MAKERS[name](folder), batch, device)
@@ -277,9 +279,11 @@ def main(folder: Path) -> list[list[str]]:
         return []
     os.environ["GEONB_SCRATCH"] = str(folder / "scratch")
     small, started = device == "cpu", time.monotonic()
-    parts: list[Callable[[], Any]] = [lambda name=name: steps(name, folder, device, small, started) for name in NAMES]
+    taken: dict[str, tuple[float, int]] = {}
+    parts: list[Callable[[], Any]] = [lambda name=name: steps(name, device, small, started, taken) for name in NAMES]
     parts += [
         lambda: scenes(folder, device, small), lambda: embeddings(device, small), lambda: [chain(folder)],
+        *(lambda name=name: [loading(name, folder, device, started, *taken[name])] for name in NAMES),
     ]  # fmt: skip
     rows = []
     for part in parts:

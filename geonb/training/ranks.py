@@ -133,7 +133,10 @@ def _begun(devices: Devices, private: Path) -> Iterator[list[subprocess.Popen]]:
         ]
         processes = [
             _start(
-                [*srun, "--kill-on-bad-exit=1", "--overlap", "--cpu-bind=none", *command], told, private / "stderr-0"
+                # as on one machine, there may be fewer cores than processes
+                [*srun, "--kill-on-bad-exit=1", "--overlap", "--overcommit", "--cpu-bind=none", *command],
+                told,
+                private / "stderr-0",
             )
         ]
     else:

@@ -19,15 +19,15 @@ SMALL = {
 
 
 def test_two_nodes_train_one_network(tmp_path):
-    """And go on on one: what two kept is what one begins with."""
+    """Two processes on each, of one core."""
     folder = chains.project(tmp_path)
     landsat.write_scene(folder, *landsat.simulate((160, 192), seed=1))
     (folder / "slurm").mkdir()
     with one_node_slurm.slurm(folder / "slurm", nodes=2):
         told = chains.run(
-            "segmentation", folder, SMALL | {"devices": "cpu:2x1"}, "--steps", "1-2", "--on", "slurm:cores=1,memory=2GB",
+            "segmentation", folder, SMALL | {"devices": "cpu:2x2"}, "--steps", "1-2", "--on", "slurm:cores=1,memory=2GB",
             "--job", "2:nodes=2",
         )  # fmt: skip
     run = runs.open_run("segmentation", root=folder)
-    assert [(part["nodes"], part["processes"]) for part in run.info["trained_by"]] == [(2, 2)], told
+    assert [(part["nodes"], part["processes"]) for part in run.info["trained_by"]] == [(2, 4)], told
     assert len(pd.read_csv(run.path / "log.csv")) == 2
