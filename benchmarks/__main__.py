@@ -20,6 +20,7 @@ NAMES = (
     "reading",
     "training",
     "inference",
+    "answering",
     "dask",
     "huge",
     "cube",

@@ -20,12 +20,12 @@ def segmentation(folder: Path) -> Any:
 
 
 def conflict(folder: Path) -> Any:
-    """Windows of 32 x 32 cells and 12 months, of 20 years of a part of the globe."""
+    """Windows of 32 x 32 cells and 12 months, of ten years of a part of the globe."""
     from benchmarks import windows
     from geonb.workloads.conflict.store import write_cube_store
 
     cube = folder / "cube.zarr"
-    with mock.patch.object(windows, "SHAPE", (240, 96, 192)):
+    with mock.patch.object(windows, "SHAPE", (120, 96, 192)):
         windows.simulate(cube)
     return write_cube_store(
         lambda into: (into.rmdir(), into.symlink_to(cube)), {"simulated": 0}, root=folder, chunk_size=32, steps=12
