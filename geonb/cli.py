@@ -381,14 +381,21 @@ def _run_on(planned: Any, asked: tuple[str, dict[int, dict[str, Any]]], options:
     from geonb.batch import jobs
 
     on, resources = asked
-    record = jobs.write(planned, on, resources, options.split, options.cell_timeout)
+    record = jobs.write(planned, on, resources, options.split, options.cell_timeout, _typed(options))
     if options.dry_run:
         scripts = [planned.run.path / piece["script"] for piece in record["pieces"]]
         _show("\n".join(f"{file}\n{file.read_text(encoding='utf-8')}" for file in scripts))
-        again = f"geonb run {options.workload} --resume {planned.run.name.partition('_')[2]} --on {options.on}"
-        _show(f"Nothing was submitted. Edit them as you like, then: {again}")
+        _show(f"Nothing was submitted. Edit them as you like, then: {jobs.again(planned.run)}")
         return 0
-    job = jobs.submit(planned.run)
+    try:
+        jobs.check_scripts(planned.run)
+        job = jobs.submit(planned.run)
+    except ValueError as error:
+        scripts = planned.run.path / jobs.FOLDER
+        raise ValueError(
+            f"{error}\nNothing was submitted. The scripts lie in {scripts}. Once they, or --on and --job, ask for what there is: "
+            f"{jobs.again(planned.run)}"
+        ) from error
     _show(f"{on} job {job}: {planned.run.path}")
     if options.detach:
         return 0
@@ -398,6 +405,18 @@ def _run_on(planned: Any, asked: tuple[str, dict[int, dict[str, Any]]], options:
         words = planned.run.name.partition("_")[2]
         _show(f"\nThe job goes on. `geonb status` tells of it, `geonb cancel {words}` ends it.")
         raise
+
+
+def _typed(options: argparse.Namespace) -> list[str]:
+    """What of the command line makes a run's jobs what they are."""
+    typed = [
+        "--on",
+        options.on,
+        *(word for text in options.job for word in ("--job", text)),
+        *["--split"] * options.split,
+    ]
+    more = {"--steps": options.steps, "--cell-timeout": options.cell_timeout}
+    return typed + [word for name, value in more.items() if value is not None for word in (name, str(value))]
 
 
 def _sweep(options: argparse.Namespace) -> int:

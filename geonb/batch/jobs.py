@@ -9,6 +9,7 @@ in. What can be edited are the scripts: they are taken as they lie there.
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -99,11 +100,16 @@ def _nodes_and_gpus(resources: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def write(
-    plan: Plan, on: str, resources: Mapping[int, Mapping[str, Any]], split: bool = False, limit_s: int | None = None
-) -> dict[str, Any]:
+    plan: Plan, on: str, resources: Mapping[int, Mapping[str, Any]], split: bool = False, limit_s: int | None = None,
+    typed: Sequence[str] = (),
+) -> dict[str, Any]:  # fmt: skip
     """Write scripts and record of a plan's jobs; nothing is submitted.
 
     Steps that follow each other and ask for the same are one job, unless `split`. A script that somebody edited stays as it is.
+
+    Parameters
+    ----------
+    typed : what of the command line asked for these jobs, for the line that asks for the same again
 
     Raises
     ------
@@ -137,7 +143,21 @@ def write(
             files.say(f"{file} was edited, and is taken as it is. Remove it for a new one.")
         else:
             files.write_text(file, text)
-    record = {"on": on, "workload": plan.workload, "cell_timeout_s": limit_s, "pieces": pieces, "at": 0, "jobs": []}
+    for name in written.keys() - {piece["script"] for piece in pieces}:
+        file = plan.run.path / name
+        if file.is_file() and files.key_of(file.read_text(encoding="utf-8")) != written[name]:
+            files.say(
+                f"{file} was edited, and is not used: as they are asked for now, the jobs are others ({len(pieces)} of them)."
+            )
+    record = {
+        "on": on,
+        "typed": [*typed],
+        "workload": plan.workload,
+        "cell_timeout_s": limit_s,
+        "pieces": pieces,
+        "at": 0,
+        "jobs": [],
+    }
     out = plan.run.path / OUT
     record["out_from"] = out.stat().st_size if out.is_file() else 0  # what jobs printed before was seen before
     record |= {"cancelled": None, "waiting": "", "ended": None, "message": ""}
@@ -160,6 +180,30 @@ def read(run: Run) -> dict[str, Any]:
     if not file.is_file():
         raise ValueError(f"{run.workload}/{run.name} has no jobs. Begin with: geonb run {run.workload} --on slurm")
     return files.read_json(file)
+
+
+def again(run: Run) -> str:
+    """The line that goes on with a run by the same jobs: asked for otherwise, they would be others than the scripts that lie there."""
+    record = read(run)
+    typed = record.get("typed") or ["--on", record["on"]]
+    return shlex.join(["geonb", "run", run.info["record"], "--resume", runs_plan.two_words(run), *typed])
+
+
+def check_scripts(run: Run) -> None:
+    """Ask the scheduler whether it would take each script, where it can tell: a refusal in hours costs a night.
+
+    Raises
+    ------
+    ValueError
+        With its own words, and the script's name.
+    """
+    record, refused = read(run), []
+    for piece in record["pieces"]:
+        try:
+            schedulers.check_script(record["on"], run.path / piece["script"])
+        except ValueError as error:
+            refused.append(f"{piece['script']}: {error}")
+    refuse(f"The scheduler would not take these jobs of {run.path}", refused)
 
 
 @contextmanager
@@ -228,25 +272,25 @@ def _go_on(run: Run, at: int, code: int, message: str, in_time: bool, further: b
         for job in record["jobs"][-1:]:
             job |= {"ended": runs_run.now(), "code": code, "further": further}
         stuck = in_time and not further and not any(job.get("further") for job in record["jobs"][-2:])
-        again = code == 5 and in_time and not record["cancelled"] and not (stuck and len(record["jobs"]) > 1)
+        comes_back = code == 5 and in_time and not record["cancelled"] and not (stuck and len(record["jobs"]) > 1)
         last = at + 1 == len(record["pieces"])
         if code == 0 and not last and not record["cancelled"]:
             record["at"] = at + 1
-        elif not again:
+        elif not comes_back:
             record |= {"ended": code, "message": _why(message, stuck)}
-            if record["message"]:
+            if stuck:
                 files.say(record["message"])
             return code
     try:
         job = submit(run)
         files.say(
-            f"Submitted: {read(run)['on']} job {job}, {'which goes on from here' if again else 'the next steps'}."
+            f"Submitted: {read(run)['on']} job {job}, {'which goes on from here' if comes_back else 'the next steps'}."
         )
     except ValueError as error:
         with _changing(run) as record:
             record["waiting"] = str(error)
         files.say(f"The next job could not be submitted from here: {error}\n{_by_hand(run)}")
-    return 0 if again else code
+    return 0 if comes_back else code
 
 
 def _why(message: str, stuck: bool) -> str:
@@ -256,7 +300,7 @@ def _why(message: str, stuck: bool) -> str:
 
 
 def _by_hand(run: Run) -> str:
-    return f"On a login node: geonb run {run.info['record']} --resume {runs_plan.two_words(run)} --on {read(run)['on']}"
+    return f"On a login node: {again(run)}"
 
 
 def _check_gpus(resources: Mapping[str, Any]) -> None:
@@ -404,6 +448,10 @@ def cancel(run: Run) -> str:
             raise ValueError(
                 f"{run.name}: its jobs ended before (exit code {record['ended']}). There is nothing to cancel."
             )
+        if not record["jobs"]:
+            raise ValueError(
+                f"{run.name}: nothing of it was submitted, so there is nothing to cancel. To submit it: {again(run)}"
+            )
         record["cancelled"], job = runs_run.now(), record["jobs"][-1]["id"]
     try:
         schedulers.cancel(record["on"], job)
@@ -423,8 +471,7 @@ def cancel(run: Run) -> str:
             changed |= {"ended": 5, "message": "cancelled"}
     if run.info["state"] in ("queued", "running", "died"):
         run.update(state="stopped", ended=runs_run.now(), pid=None)
-    again = f"geonb run {run.info['record']} --resume {runs_plan.two_words(run)} --on {record['on']}"
-    return f"{run.workload}/{run.name}: {record['on']} job {job} is cancelled. To go on: {again}"
+    return f"{run.workload}/{run.name}: {record['on']} job {job} is cancelled. To go on: {again(run)}"
 
 
 def table(root: Path | None = None, all_runs: bool = False) -> pd.DataFrame:

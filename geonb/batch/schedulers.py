@@ -59,6 +59,8 @@ class Queue:
     nodes : callable, optional
         Of a scheduler by which a training can use several nodes: number -> directives, and what they stand for in dask-jobqueue's
         header.
+    trial : tuple of str
+        Command that says of a script whether it would be taken, and submits nothing; empty where the scheduler has none.
     """
 
     job: str
@@ -69,6 +71,7 @@ class Queue:
     names_job: bool = True
     always: tuple[str, ...] = ()
     nodes: Callable[[int], tuple[list[str], list[str]]] | None = None
+    trial: tuple[str, ...] = ()
 
     @property
     def engine(self) -> Any:
@@ -105,6 +108,12 @@ class Queue:
         prologue = "\n".join(site.get("job-script-prologue") or [])
         return "\n".join(filter(None, [job.shebang, job.job_header, prologue, body])) + "\n"
 
+    def check_script(self, file: Path) -> None:
+        if self.trial:
+            code, told = _call([*self.trial, str(file)])
+            if code:
+                raise ValueError(told.strip() or f"{self.trial[0]}: exit code {code}")
+
     def submit(self, file: Path) -> str:
         command = shlex.split(self.engine.submit_command)
         code, told = _call([*command, str(file)])
@@ -137,6 +146,9 @@ class Local:
     def script(self, resources: Mapping[str, Any], name: str, body: str, folder: Path) -> str:
         return f"#!/usr/bin/env bash\n{body}\n"
 
+    def check_script(self, file: Path) -> None:
+        pass
+
     def submit(self, file: Path) -> str:
         import psutil
 
@@ -167,8 +179,8 @@ def _slurm_state(code: int, text: str, job: str) -> str:
     word = text.strip().partition("\n")[0]
     if code and "Invalid job id" not in text:
         raise ValueError(text.strip())
-    # one that is over may be listed for some minutes
-    return "" if code or word.split(" ")[0] not in SLURM_ON_ITS_WAY else word
+    # one that is over may be listed for some minutes; "None" is its word for no reason why it waits
+    return "" if code or word.split(" ")[0] not in SLURM_ON_ITS_WAY else word.removesuffix(" None")
 
 
 def _pbs_state(code: int, text: str, job: str) -> str:
@@ -221,7 +233,7 @@ SGE_WORDS = {
 SCHEDULERS: dict[str, Queue | Local] = {
     "slurm": Queue(
         "dask_jobqueue.slurm:SLURMJob", ("squeue", "-h", "-o", "%T %r", "-j"), _slurm_state, lambda n, _: {"directive": f"--gres=gpu:{n}"},
-        nodes=lambda n: ([f"--nodes={n}", "--ntasks-per-node=1"], ["-n 1"]),
+        nodes=lambda n: ([f"--nodes={n}", "--ntasks-per-node=1"], ["-n 1"]), trial=("sbatch", "--test-only"),
     ),
     "pbs": Queue("dask_jobqueue.pbs:PBSJob", ("qstat",), _pbs_state, _pbs_gpus),
     "sge": Queue(
@@ -286,6 +298,17 @@ def script(on: str, resources: Mapping[str, Any], name: str, body: str, folder: 
         Where the scheduler writes what it has to say itself.
     """
     return SCHEDULERS[on].script(resources, name, body, folder)
+
+
+def check_script(on: str, file: Path) -> None:
+    """Ask a scheduler that can tell (Slurm) whether it would take a script; nothing is submitted.
+
+    Raises
+    ------
+    ValueError
+        With its own words where it would not.
+    """
+    SCHEDULERS[on].check_script(file)
 
 
 def submit(on: str, file: Path) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -56,6 +57,27 @@ def test_steps_that_need_the_same_are_one_job(project, capfd):
         == 0
     )
     assert "GEONB_EDITED" in script.read_text() and "was edited" in capfd.readouterr().out
+
+
+def test_the_line_that_a_dry_run_ends_with_asks_for_the_same_jobs(project, capfd):
+    asked = ["--on", "local:scratch=$TMPDIR", "--job", "2:walltime=01:00:00", "--split", "--steps", "1-2"]
+    assert cli.main(["run", RECORD, *asked, "--cell-timeout", "900", "--dry-run"]) == 0
+    run = runs.open_run("tiny")
+    script, before = run.path / "jobs" / "2.sh", record_of(run)
+    script.write_text(script.read_text().replace("cd ", "export GEONB_EDITED=1\ncd "))
+    line = shlex.split(capfd.readouterr().out.splitlines()[-1].rpartition("then: ")[2])
+    assert line[:5] == ["geonb", "run", RECORD, "--resume", run.name.partition("_")[2]]
+    assert cli.main([*line[1:], "--dry-run"]) == 0 and f"{script} was edited, and is taken" in capfd.readouterr().out
+    assert record_of(run) == before
+    assert cli.main(["run", RECORD, "--resume", run.name, "--on", "local", "--dry-run"]) == 0
+    assert f"{script} was edited, and is not used" in capfd.readouterr().out
+
+
+def test_what_was_never_submitted_is_not_cancelled(project, capfd):
+    assert cli.main(["run", RECORD, "--on", "local", "--split", "--dry-run"]) == 0
+    assert cli.main(["cancel", runs.open_run("tiny").name]) == 2
+    told = capfd.readouterr().err
+    assert "nothing of it was submitted" in told and told.strip().endswith("--on local --split")
 
 
 @pytest.mark.slow
@@ -123,11 +145,9 @@ def test_the_terminal_that_submitted_may_close(project):
 def test_a_cell_that_fails_ends_the_chain(project, capfd):
     assert cli.main(["run", RECORD, "--on", "local", "--split", "-p", "mode=fail"]) == 3
     run = runs.open_run("tiny")
-    assert (
-        run.info["state"] == "failed"
-        and len(record_of(run)["jobs"]) == 2
-        and "the loss became NaN" in capfd.readouterr().out
-    )
+    assert run.info["state"] == "failed" and len(record_of(run)["jobs"]) == 2
+    printed = capfd.readouterr().out
+    assert "the loss became NaN" in printed and printed.count(record_of(run)["message"]) == 1
 
 
 def test_a_job_that_was_killed_is_told_of(project, capfd):
@@ -151,7 +171,8 @@ def test_where_nodes_may_not_submit_the_one_who_follows_does(project, capfd, mon
 
     monkeypatch.setattr(schedulers, "submit", refuse)
     assert jobs.work(run.path, 0) == 0 and record_of(run)["waiting"] == "sbatch: error: not from compute nodes"
-    assert "On a login node: geonb run tinyload:TINY --resume" in capfd.readouterr().out
+    line = f"On a login node: geonb run tinyload:TINY --resume {run.name.partition('_')[2]} --on local --split"
+    assert line in capfd.readouterr().out
     monkeypatch.setattr(schedulers, "submit", refused)
     assert jobs.follow(run) == 0 and run.info["state"] == "done" and len(record_of(run)["jobs"]) == 2
 
@@ -176,7 +197,21 @@ def test_a_refused_submission_leaves_a_run_to_go_on_with(project, capfd, monkeyp
 
     monkeypatch.setattr(schedulers, "submit", refuse)
     assert cli.main(["run", RECORD, "--on", "local"]) == 2
-    assert "Invalid account" in capfd.readouterr().err and runs.open_run("tiny").info["state"] == "stopped"
+    told, run = capfd.readouterr().err, runs.open_run("tiny")
+    assert "Invalid account" in told and run.info["state"] == "stopped"
+    assert str(run.path / "jobs") in told and f"--resume {run.name.partition('_')[2]} --on local" in told
+
+
+def test_a_script_that_the_scheduler_would_not_take_is_told_before_the_first_job(project, capfd, monkeypatch):
+    def check(on, file):
+        if file.name == "2.sh":
+            raise ValueError("sbatch: error: Invalid generic resource (gres) specification")
+
+    monkeypatch.setattr(schedulers, "check_script", check)
+    assert cli.main(["run", RECORD, "--on", "local", "--split"]) == 2
+    told = capfd.readouterr().err
+    assert "jobs/2.sh: sbatch: error: Invalid generic" in told and "jobs/1.sh" not in told
+    assert not record_of(runs.open_run("tiny"))["jobs"]
 
 
 def test_gpus_that_are_not_there_are_told_before_anything_is_computed(project, capfd, monkeypatch):

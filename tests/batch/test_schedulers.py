@@ -141,6 +141,18 @@ def test_an_id_is_read_and_a_refusal_is_told_in_the_schedulers_words(commands, t
         schedulers.submit("slurm", tmp_path / "a.sh")
 
 
+def test_a_scheduler_that_can_tell_is_asked_whether_it_would_take_a_script(commands, tmp_path):
+    folder = commands(sbatch=(0, "sbatch: Job 7 to start at 2026-11-29T16:32:57\n"), qsub=(1, "not asked\n"))
+    for on in ("slurm", "pbs", "sge", "local"):
+        schedulers.check_script(on, tmp_path / "a.sh")
+    assert (folder / "sbatch.calls").read_text() == f"--test-only {tmp_path}/a.sh\n" and not (
+        folder / "qsub.calls"
+    ).exists()
+    commands(sbatch=(1, "sbatch: error: Invalid generic resource (gres) specification\n"))
+    with pytest.raises(ValueError, match="Invalid generic resource"):
+        schedulers.check_script("slurm", tmp_path / "a.sh")
+
+
 def test_states_are_the_schedulers_own(commands):
     commands(squeue=(0, "PENDING Resources\n"), qstat=(0, PBS.format(state="R")))
     assert (
@@ -157,6 +169,8 @@ def test_states_are_the_schedulers_own(commands):
         and schedulers.state("pbs", "1234.pbs01") == "running"
         and schedulers.state("pbs", "123") == ""
     )
+    commands(squeue=(0, "RUNNING None\n"))
+    assert schedulers.state("slurm", "4711") == "RUNNING", "None is its word for no reason"
     commands(squeue=(0, ""), qstat=(0, PBS.format(state="F")))
     assert schedulers.state("slurm", "4711") == schedulers.state("pbs", "1234.pbs01") == ""
     commands(qstat=(0, SGE.format(state="qw")))
