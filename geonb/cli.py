@@ -336,7 +336,7 @@ def _run(options: argparse.Namespace) -> int:
         steps=options.steps,
         resume=options.resume,
         file=options.file,
-        also=_faults_of(asked),
+        also=_faults_of(asked) or (None if options.resume else _faults_here),
     )
     if asked:
         return _run_on(planned, asked, options)
@@ -374,6 +374,22 @@ def _faults_of(
     from geonb.batch import jobs
 
     return partial(jobs.faults, *asked)
+
+
+def _faults_here(steps: Sequence[Any]) -> list[str]:
+    """What this machine lacks of what the steps ask for, before step 1 works for hours on what step 2 cannot use.
+
+    Not asked where a run is gone on with: its training may be done, elsewhere.
+    """
+    from geonb.training.devices import find_devices
+
+    found = []
+    for step in steps:
+        try:
+            find_devices(step.values.get("devices", 1))
+        except ValueError as error:
+            found.append(str(error))
+    return found
 
 
 def _run_on(planned: Any, asked: tuple[str, dict[int, dict[str, Any]]], options: argparse.Namespace) -> int:

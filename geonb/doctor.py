@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import shutil
 import sys
 import tempfile
@@ -40,7 +41,7 @@ def examine(workload: str | None = None, options: Mapping[str, str] | None = Non
     if missing:
         lines += ["", "MISSING", *(f"  {one}" for one in missing)]
     else:
-        lines += ["", "Nothing is missing. Start with: geonb run segmentation"]
+        lines += ["", f"Nothing that geonb needs is missing. Start with: geonb run {workload or 'segmentation'}"]
     return "\n".join(lines), missing
 
 
@@ -146,4 +147,7 @@ def _data(workload: str | None, options: Mapping[str, str]) -> list[str]:
         else ["nothing: its example is simulated where it runs"]
     )
     lines += [f"{'data' if n == 0 else '':<11}{line}" for n, line in enumerate(told)]
-    return [*lines, *([f"           (geonb fetch {record.name}, where there is a network)"] if sources else [])]
+    line = shlex.join(
+        ["geonb", "fetch", record.name, *(word for pair in options.items() for word in ("-p", "=".join(pair)))]
+    )
+    return [*lines, *([f"           ({line}, where there is a network)"] if sources else [])]

@@ -11,6 +11,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import tiny
 from tiny import RECORD
 
 from geonb import cli, doctor, lab, runs
@@ -92,6 +93,17 @@ def test_user_errors_exit_with_2_and_run_nothing(project, reported, kernel, caps
         runs.new_run("tiny", {}, project)
     assert cli.main(arguments) == 2
     assert says in capsys.readouterr().err and kernel.ran == []
+
+
+def test_gpus_that_are_not_here_are_told_before_the_first_step(project, reported, kernel, capsys, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    lines = 'workload: str = "tiny"  # which\nrun: str = "latest"  # run\ndevices: int | str = 1  # what trains'
+    tiny.write_notebook(project / "notebooks" / "02_tiny.ipynb", [("markdown", "# Train"), ("parameters", lines)])
+    assert cli.main(["run", RECORD, "-p", "devices=2x4"]) == 2 and kernel.ran == []
+    assert "sees 0 here" in (told := capsys.readouterr().err) and "--job 2:nodes=2,gpus=4." in told
+    assert not list(project.glob("runs/tiny/*"))
+    assert cli.main(["run", RECORD, "--steps", "1"]) == 0
+    assert cli.main(["run", RECORD, "--resume", "-p", "devices=4"]) == 0, "its training may be done, elsewhere"
 
 
 @pytest.mark.parametrize(
@@ -244,11 +256,12 @@ def test_runs_to_compare_are_chosen_by_query(project, reported, capsys):
 def test_doctor_tells_what_is_there_and_what_is_missing(project, capsys, monkeypatch):
     assert cli.main(["doctor"]) == 0
     shown = capsys.readouterr().out
-    assert re.search(r"numpy +\d", shown) and str(project) in shown and "Nothing is missing" in shown
+    assert re.search(r"numpy +\d", shown) and str(project) in shown and "Nothing that geonb needs is missing" in shown
     assert cli.main(["doctor", "chips", "-p", "network=resnet10t:head=linear"]) == 0
     assert (
         f"example: NOT in {project}" in (shown := capsys.readouterr().out) and "head=linear begins at random" in shown
     )
+    assert "(geonb fetch chips -p network=resnet10t:head=linear, where" in shown and shown.endswith("geonb run chips\n")
     assert cli.main(["doctor", "conflict"]) == 0 and "ucdp_ged: https://" in capsys.readouterr().out
     monkeypatch.setattr(
         doctor.metadata, "requires", lambda name: ["numpy<1", "nosuchthing>=2", "gone; extra == 'test'"]

@@ -84,8 +84,9 @@ def _connection(folder: Path, record: Mapping[str, Any], out: TextIO | None = No
         now = schedulers.state(record["on"], record["id"])
         text = file.read_text(encoding="utf-8") if file.is_file() else ""
         if ENDS in text:
-            limit = f"\nIts job ends with the lab (File > Shut Down), by `geonb cancel lab`, or after {record['walltime'] or 'no limit'}."
-            return text[: text.index("Ctrl-C")].rstrip() + limit
+            after = f" or after {record['walltime']}, " if record["walltime"] else " or "
+            limit = f"It answers some seconds after it began. Its job ends with the lab (File > Shut Down),{after}or by `geonb cancel lab`."
+            return f"{text[: text.index('Ctrl-C')].rstrip()}\n{limit}"
         if not now:
             said = [
                 path.read_text(errors="replace").strip()[-800:]

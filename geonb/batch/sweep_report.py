@@ -71,6 +71,9 @@ def _drawn(study: optuna.Study, name: str, what: str, about: dict[str, Any]) -> 
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        warnings.filterwarnings(
+            "ignore", "Attempting to set identical", UserWarning
+        )  # all trials with one value of a setting
         axes = getattr(optuna.visualization.matplotlib, name)(study, target_name=about["metric"])
     figure = axes.figure if hasattr(axes, "figure") else plt.gcf()
     figure.set_size_inches(9, 4.5)

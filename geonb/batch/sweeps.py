@@ -424,7 +424,7 @@ def run_workers(
     resources = schedulers.settled(on, asked or schedulers.check_on(on)[1])
     for number in range(workers):
         _begin(folder, number, on, resources)
-    files.say(f"{folder}: {workers} workers, {on} {', '.join(_jobs(folder, on))}", out)
+    files.say(f"{folder}: {workers} worker{'s' * (workers > 1)}, {on} {', '.join(_jobs(folder, on))}", out)
     said = 0
     try:
         while _jobs(folder, on):

@@ -267,7 +267,7 @@ def _refuse(jobs: Sequence[Job], files: Sequence[Path], overwrite: bool) -> None
     refuse("Outputs would replace inputs. Give another folder", over)
     refuse(
         "Nothing was predicted: these files are there already, and come from another model, file or settings (or not from "
-        "geonb). Give another folder, or overwrite=True to replace them",
+        "geonb). Give another folder, or overwrite=True to replace them (of a run: geonb run ... --resume RUN -p overwrite=true)",
         [] if overwrite else [p for job in jobs for p in job.others()],
     )
 

@@ -58,8 +58,8 @@ def find_devices(spec: str | int) -> Devices:
         if there < devices.each:
             raise ValueError(
                 f"devices = {spec!r} asks for {devices.each} GPU(s), and torch {torch.__version__} sees {there} here. Give 1, the best "
-                f"device there is, or cpu:{devices.each} for processes on the cores. A job of a cluster asks for them: "
-                f"--job 2:gpus={devices.each}."
+                f"device there is, or cpu:{devices.each} for processes on the cores. A job of a cluster asks for them: --job 2:"
+                f"{f'nodes={devices.nodes},' * (devices.nodes > 1)}gpus={devices.each}."
             )
     held = int(os.environ.get("SLURM_JOB_NUM_NODES") or 1)
     if devices.nodes > held:

@@ -56,6 +56,7 @@ def test_a_lab_is_reached_found_again_and_ended(project, capfd):
     first = capfd.readouterr().out
     port, token = link(first)
     try:
+        assert "It answers some seconds after it began" in first and "no limit" not in first
         assert (
             f"ssh -N -L {port}:127.0.0.1:{port} " in first and "geonb cancel lab" in first and asked(port, token) == 200
         )

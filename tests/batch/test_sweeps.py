@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import tiny
 from tiny import RECORD
 
 from geonb import cli, runs
-from geonb.batch import sweeps
+from geonb.batch import sweep_report, sweeps
 
 pytest_plugins = ("tiny_fixtures",)  # project
 pytestmark = [pytest.mark.notebook, pytest.mark.timeout(600)]
@@ -165,3 +166,18 @@ def test_a_name_that_is_taken_by_another_sweep_is_refused(trained, capfd):
     with pytest.raises(ValueError, match=r"(?s)is another sweep.*space was"):
         sweeps.make(RECORD, {"lr": [0.2]}, trials=1, name="d")
     assert json.loads((trained / "sweeps" / "tiny" / "d" / sweeps.RECORD).read_text())["space"] == {"lr": [0.1]}
+
+
+def test_trials_that_all_had_one_value_of_a_setting_are_drawn_without_a_warning():
+    import optuna
+
+    study = optuna.create_study()
+    space = {
+        "lr": optuna.distributions.FloatDistribution(0.1, 1),
+        "network": optuna.distributions.CategoricalDistribution(["a", "b"]),
+    }
+    for lr in (0.2, 0.4):
+        study.add_trial(optuna.trial.create_trial(params={"lr": lr, "network": "a"}, distributions=space, value=lr))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert sweep_report._drawn(study, "plot_parallel_coordinate", "settings of each trial", {"metric": "val_loss"})

@@ -163,7 +163,7 @@ def test_what_is_there_is_kept_and_what_is_others_is_refused(model, small_store,
         assert states(report) == {"a.tif": "done"} and (out / "a_polygons.gpkg").is_file()
         assert states(many.predict_rasters(model, [a], out, polygons=0.0)) == {"a.tif": "already there"}
         with pytest.raises(
-            ValueError, match=r"overwrite=True(.|\n)*a_polygons.gpkg"
+            ValueError, match=r"overwrite=True.*-p overwrite=true(.|\n)*a_polygons.gpkg"
         ):  # other outlines than those there
             many.predict_rasters(model, [a], out, polygons=0.0, corners="square")
         many.predict_rasters(model, [a], out, polygons=0.0, corners="square", overwrite=True)
