@@ -22,6 +22,9 @@ from geonb.base.specs import Option, check_options, load
 
 ANSWER_S = 60  # a scheduler that does not answer by then is told as such
 HEADER_WALLTIME = re.compile(r"#(?:SBATCH\s+(?:-t\s*|--time[ =])|PBS\s+-l\s.*?walltime=|\$\s+-l\s.*?h_rt=)([\d:-]+)")
+NEVER = re.compile(
+    r"[Ii]nvalid|configuration is not available|[Mm]ore processors"
+)  # of what a job asks for, in Slurm's words
 
 RESOURCES = {
     **base_resources.RESOURCES,
@@ -111,8 +114,8 @@ class Queue:
     def check_script(self, file: Path) -> None:
         if self.trial:
             code, told = _call([*self.trial, str(file)])
-            if code:
-                raise ValueError(told.strip() or f"{self.trial[0]}: exit code {code}")
+            if code and NEVER.search(told):
+                raise ValueError(told.strip())
 
     def submit(self, file: Path) -> str:
         command = shlex.split(self.engine.submit_command)
@@ -306,7 +309,7 @@ def check_script(on: str, file: Path) -> None:
     Raises
     ------
     ValueError
-        With its own words where it would not.
+        With its own words where it never will. What it refuses for now (nodes that are busy, a limit that is reached) may wait.
     """
     SCHEDULERS[on].check_script(file)
 

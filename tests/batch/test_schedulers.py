@@ -151,6 +151,8 @@ def test_a_scheduler_that_can_tell_is_asked_whether_it_would_take_a_script(comma
     commands(sbatch=(1, "sbatch: error: Invalid generic resource (gres) specification\n"))
     with pytest.raises(ValueError, match="Invalid generic resource"):
         schedulers.check_script("slurm", tmp_path / "a.sh")
+    commands(sbatch=(1, "allocation failure: Requested nodes are busy\n"))
+    schedulers.check_script("slurm", tmp_path / "a.sh")  # it would wait, as jobs do
 
 
 def test_states_are_the_schedulers_own(commands):
