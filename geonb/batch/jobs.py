@@ -252,7 +252,8 @@ def work(folder: Path, at: int) -> int:
             _check_gpus(piece["resources"])
             steps = ",".join(map(str, piece["steps"]))
             with staging.staged(run, piece["resources"]["scratch"]) as place:
-                plan = runs_plan.prepare(record["workload"], steps=steps, resume=run.name, root=place.root)
+                home = runs_run.root_of(run.path)
+                plan = runs_plan.prepare(record["workload"], steps=steps, resume=run.name, root=place.root, home=home)
                 code, message = runner.run_steps(
                     plan, cell_timeout_s=record["cell_timeout_s"], out=place.out(sys.stdout), after=place.bring_back
                 )

@@ -41,7 +41,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """A checked run: which folder, which steps, in order."""
+    """A checked run: which folder, which steps, in order.
+
+    `home` is where the project lives, if `root` is but its picture in a node's scratch folder.
+    """
 
     workload: str
     record: Workload
@@ -50,6 +53,7 @@ class Plan:
     steps: list[Step]
     settings: dict[str, Any]
     resume: bool = False
+    home: Path | None = None
 
 
 def prepare(
@@ -62,6 +66,7 @@ def prepare(
     file: Path | str | None = None,
     base: runs_run.Run | None = None,
     root: Path | None = None,
+    home: Path | None = None,
     also: Callable[[Sequence[Step]], list[str]] | None = None,
 ) -> Plan:
     """Check a request as a whole and open or make its run folder; see :func:`geonb.runs.runner.run`.
@@ -70,6 +75,7 @@ def prepare(
     ----------
     texts : untyped values of ``-p``
     base : a run whose samples a new one goes on with, from step 2 on
+    home : where the project lives, if `root` is but its picture in a node's scratch folder
     also : what else is wrong with the steps, for whoever runs them
     """
     root = Path(root or project.project_root()).resolve()
@@ -107,7 +113,7 @@ def prepare(
     run = found or runs_run.new_run(workload, flat(settled), root, "stopped")
     if found and not os.access(run.path / "run.json", os.W_OK):
         raise PermissionError(f"Cannot write in {run.path}. Check its permissions, or start a run of your own.")
-    return Plan(workload, record, root, run, planned, flat(settled), bool(resume))
+    return Plan(workload, record, root, run, planned, flat(settled), bool(resume), home)
 
 
 def _may_run(values: Mapping[str, Any], record: Workload, whose: str | None) -> None:

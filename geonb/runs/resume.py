@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,7 @@ def signature(plan: Plan, step: Step, upstream: str | None) -> dict[str, Any]:
                 paths = [file for path in paths for file in ([path] if path.is_dir() else sources.files_of(path))]
             if meaning.files:  # a data set stands for files that it does not name
                 paths += parameters.files_of(value, meaning, plan.root)
-            files += [[name, *stamp] for stamp in sources.stamps(paths, _stat)]
+            files += [[name, *stamp] for stamp in sources.stamps(paths, partial(_stat, plan))]
     info = plan.run.info
     store = step.values.get("store") or info.get("store") if step.number > 1 else None
     key = None
@@ -100,12 +101,14 @@ def _damaged(run: Run, outputs: Sequence[str]) -> list[str]:
     return [f"what it made ({fault})" for fault in found[:1]]
 
 
-def _stat(path: Path) -> list[Any]:
+def _stat(plan: Plan, path: Path) -> list[Any]:
+    # a scratch folder has another name in each job
+    named = plan.home / path.relative_to(plan.root) if plan.home and path.is_relative_to(plan.root) else path
     if path.is_dir():
-        return [str(path), _sum([_stat(p) for p in sorted(path.rglob("*")) if p.is_file()])]
+        return [str(named), _sum([_stat(plan, p) for p in sorted(path.rglob("*")) if p.is_file()])]
     if not path.is_file():  # a path that only GDAL understands
-        return [str(path)]
-    return [str(path), path.stat().st_size, path.stat().st_mtime_ns]
+        return [str(named)]
+    return [str(named), path.stat().st_size, path.stat().st_mtime_ns]
 
 
 def _sum(facts: Any) -> str:

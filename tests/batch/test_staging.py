@@ -108,7 +108,9 @@ def test_of_a_training_nothing_comes_home_that_tells_of_what_is_not_there(run, m
 @pytest.mark.notebook
 @pytest.mark.timeout(400)
 def test_a_job_in_scratch_makes_what_one_at_home_makes(project, found, capfd):
-    assert cli.main(["run", RECORD, "--on", "local:scratch=$SCRATCH_HERE", "--split"]) == 0, capfd.readouterr()
+    (project / "table.csv").write_text("rows\n3\n")
+    asked = ["--on", "local:scratch=$SCRATCH_HERE", "--split", "-p", "table=table.csv"]
+    assert cli.main(["run", RECORD, *asked]) == 0, capfd.readouterr()
     run, printed = runs.open_run("tiny"), capfd.readouterr().out
     assert (
         run.info["state"] == "done" and run.info["steps"]["03_tiny"]["state"] == "done" and list(found.iterdir()) == []
@@ -116,7 +118,9 @@ def test_a_job_in_scratch_makes_what_one_at_home_makes(project, found, capfd):
     assert printed.count("brings back") == 3 and f"Report: {run.path}/report.html" in printed
     assert all((run.notebooks / f"{name}.ipynb").is_file() for name in run.info["steps"])
     runs.check_run(run.path)
-    assert cli.main(["run", RECORD, "--resume", run.name]) == 0 and capfd.readouterr().out.count("skipped") == 3
+    for again in ([], asked):  # a file's name is the one at home, in whichever folder a job works
+        assert cli.main(["run", RECORD, "--resume", run.name, *again]) == 0
+        assert capfd.readouterr().out.count("skipped") == 3
 
 
 @pytest.mark.notebook
