@@ -173,7 +173,7 @@ class Local:
         try:
             process = psutil.Process(int(pid))
             there = abs(process.create_time() - float(began)) < 1 and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
+        except (psutil.NoSuchProcess, ValueError):  # an id of another scheduler is no number and time
             return None
         return process if there else None
 

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice, product
+from itertools import count, islice, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -156,32 +156,48 @@ def make(
     refuse("This sweep cannot be made", faults)
     given = _given(record, space, sampler, fixed or {}, texts or {}, root)
     home = root / "sweeps" / record.name
-    folder = home / project.plain_name(name or _free_name(home), "sweep")
+    folder = home / project.plain_name(name, "sweep") if name else None
     about = {
         "workload": workload, "space": dict(space), "trials": trials, "metric": metric, "sampler": sampler, "prune": bool(prune),
         "fixed": given, "seed": seed, "lower": lower_is_better(metric.removeprefix("val_"), _told(record)),
     }  # fmt: skip
+    if folder is None or not (folder / RECORD).is_file():
+        about["base"] = runs_run.open_run(workload, base or _samples(workload, given, root), root).name
+    with files.locked(home / ".lock"):  # samples take their time: another sweep may have been made meanwhile
+        folder = folder or _free(home)
+        _settle(folder, about)
+    return folder
+
+
+def _samples(workload: str, given: Mapping[str, Any], root: Path) -> str:
+    """The name of a new run that made the sample set."""
+    plan = runs_plan.prepare(workload, given, steps="1", root=root)
+    code, message = runner.run_steps(plan)
+    if code:
+        raise ValueError(f"The sample set could not be made:\n{message}")
+    return plan.run.name
+
+
+def _settle(folder: Path, about: dict[str, Any]) -> None:
+    """Write what is searched; of a sweep that is there, and is the same, how many trials there are to be. A grid's points then wait."""
     if (folder / RECORD).is_file():
         before = files.read_json(folder / RECORD)
-        differs = [key for key, value in about.items() if key != "trials" and before[key] != value]
+        differs = [key for key, value in about.items() if key not in ("trials", "base") and before[key] != value]
         told = [f"{key} was {before[key]!r}, is {about[key]!r}" for key in differs]
         refuse(f"{folder} is another sweep", told, cure="Give another --name.")
-        files.write_json(folder / RECORD, before | {"trials": trials})
-        return folder
-    if base is None:
-        plan = runs_plan.prepare(workload, given, steps="1", root=root)
-        code, message = runner.run_steps(plan)
-        if code:
-            raise ValueError(f"The sample set could not be made:\n{message}")
-        base = plan.run.name
-    folder.mkdir(parents=True, exist_ok=True)
-    grid = list(islice(product(*space.values()), trials)) if sampler == "grid" else []
-    about["trials"] = len(grid) or trials
-    files.write_json(folder / RECORD, about | {"base": runs_run.open_run(workload, base, root).name})
+        about = before | {"trials": about["trials"]}
+    folder.mkdir(exist_ok=True)
+    grid = list(islice(product(*about["space"].values()), about["trials"])) if about["sampler"] == "grid" else []
+    files.write_json(folder / RECORD, about | {"trials": len(grid) or about["trials"]})
     study = study_of(folder)
-    for values in grid:
-        study.enqueue_trial(dict(zip(space, values, strict=True)))
-    return folder
+    for values in grid[len(study.get_trials(deepcopy=False)) :]:  # those before wait already, or were tried
+        study.enqueue_trial(dict(zip(about["space"], values, strict=True)))
+
+
+def _free(home: Path) -> Path:
+    """Where a sweep of today may lie, and none does."""
+    today = runs_run.now()[:10]
+    return next(home / f"{today}_{n}" for n in count(1) if not (home / f"{today}_{n}").exists())
 
 
 def _given(
@@ -212,10 +228,6 @@ def _given(
             faults.append(str(error))
     refuse("This space holds what the workload does not take", faults)
     return given
-
-
-def _free_name(folder: Path) -> str:
-    return f"{runs_run.now()[:10]}_{sum(1 for _ in folder.glob('*')) + 1}"
 
 
 def study_of(folder: Path) -> optuna.Study:
@@ -262,12 +274,11 @@ def work(folder: Path, number: int, on: str, walltime: str | None = None, out: T
         try:
             while failed < MOST_FAILED:
                 about = files.read_json(folder / RECORD)
-                study = study_of(folder)
-                trial = _next(folder, study, about["trials"])
+                trial = _next(folder)
                 if trial is None:
                     return 0
                 files.say(f"trial {trial.number}: {', '.join(f'{k}={v}' for k, v in trial.params.items())}", out)
-                code, told = _train(folder, study, trial, about, folder.parents[2])
+                code, told = _train(folder, trial.study, trial, about, folder.parents[2])
                 files.say(f"trial {trial.number}: {told}", out)
                 if code == 5:
                     break
@@ -282,12 +293,13 @@ def work(folder: Path, number: int, on: str, walltime: str | None = None, out: T
     return 5
 
 
-def _next(folder: Path, study: optuna.Study, trials: int) -> optuna.Trial | None:
+def _next(folder: Path) -> optuna.Trial | None:
     """A trial to work on: one that its worker left behind, else a new one, else None."""
     import optuna
 
     with files.locked(folder / ".lock"):
         states = optuna.trial.TrialState
+        study = study_of(folder)  # under the lock: its draws go by how many trials there are
         found = study.get_trials(deepcopy=False)
         for one in found:
             if one.state == states.RUNNING and not _works(one.user_attrs.get("worker", {})):
@@ -295,17 +307,20 @@ def _next(folder: Path, study: optuna.Study, trials: int) -> optuna.Trial | None
                 trial.set_user_attr("worker", _this_worker())
                 return trial
         about = files.read_json(folder / RECORD)
-        counted = [
-            states.COMPLETE,
-            states.PRUNED,
-            states.RUNNING,
-            *([states.FAIL] if about["sampler"] == "grid" else []),
-        ]
-        if sum(one.state in counted for one in found) >= trials:
+        counted = (states.RUNNING, *_over(about))
+        if sum(one.state in counted for one in found) >= about["trials"]:
             return None
         trial = study.ask(read_space(about["space"]))
         trial.set_user_attr("worker", _this_worker())
         return trial
+
+
+def _over(about: Mapping[str, Any]) -> tuple[optuna.trial.TrialState, ...]:
+    """States of trials after which there is nothing left to do; a point of a grid that failed has no other in its place."""
+    from optuna.trial import TrialState
+
+    failed = (TrialState.FAIL,) if about["sampler"] == "grid" else ()
+    return (TrialState.COMPLETE, TrialState.PRUNED, *failed)
 
 
 def _this_worker() -> dict[str, Any]:
@@ -396,7 +411,7 @@ def _pruned(run: runs_run.Run, trial: optuna.Trial, metric: str) -> Iterator[thr
                 told += 1
                 if math.isfinite(value):
                     trial.report(value, told)
-            if told and not over.is_set() and trial.should_prune():
+            if told and trial.should_prune() and not over.is_set():  # by now the run may have ended
                 falls_behind.set()
                 os.kill(os.getpid(), signal.SIGUSR1)
                 return
@@ -471,15 +486,19 @@ def _submit(folder: Path, number: int, on: str) -> None:
 
 def _jobs(folder: Path, on: str) -> list[str]:
     """The workers' jobs that are not over."""
-    return [job for file in sorted(folder.glob("worker-*.job")) if schedulers.state(on, job := file.read_text())]
+    return [job for file in sorted(folder.glob("worker-*.job")) if _is_there(on, job := file.read_text())]
+
+
+def _is_there(on: str, job: str) -> bool:
+    try:
+        return bool(schedulers.state(on, job))
+    except ValueError:  # its controller may be away for a while: the job is not
+        return True
 
 
 def finished(folder: Path) -> list[optuna.trial.FrozenTrial]:
-    """Trials that are done or were given up."""
-    import optuna
-
-    states = optuna.trial.TrialState
-    return study_of(folder).get_trials(deepcopy=False, states=(states.COMPLETE, states.PRUNED))
+    """Trials that are done or were given up; of a grid those that failed, too."""
+    return study_of(folder).get_trials(deepcopy=False, states=_over(files.read_json(folder / RECORD)))
 
 
 def trials_of(folder: Path) -> pd.DataFrame:

@@ -194,6 +194,8 @@ def test_a_number_that_the_system_gave_again_is_no_job_of_ours(tmp_path):
         try:
             old = f"{stranger.pid}@1000000000.00"
             assert schedulers.state("local", old) == ""
+            # of another scheduler, whose worker began a sweep before
+            assert [schedulers.state("local", job) for job in (f"{stranger.pid}", "4711[].server")] == ["", ""]
             schedulers.cancel("local", old)
             assert stranger.poll() is None
         finally:

@@ -1,7 +1,9 @@
 """Sweeps: trials are runs; killed they are gone on with; the space is checked before anything is trained; the best by validation."""
 
+import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,10 +13,11 @@ from pathlib import Path
 
 import pytest
 import tiny
+from optuna.trial import TrialState
 from tiny import RECORD
 
 from geonb import cli, runs
-from geonb.batch import sweep_report, sweeps
+from geonb.batch import schedulers, sweep_report, sweeps
 
 pytest_plugins = ("tiny_fixtures",)  # project
 pytestmark = [pytest.mark.notebook, pytest.mark.timeout(600)]
@@ -181,3 +184,71 @@ def test_trials_that_all_had_one_value_of_a_setting_are_drawn_without_a_warning(
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert sweep_report._drawn(study, "plot_parallel_coordinate", "settings of each trial", {"metric": "val_loss"})
+
+
+@pytest.fixture
+def made(trained):
+    """Makes a sweep of a sample set that is there."""
+    base = runs.run.new_run(RECORD, {}, trained, "done").name
+    return lambda space, **more: sweeps.make(RECORD, space, base=base, **{"sampler": "grid", "trials": 9, **more})
+
+
+def test_workers_that_begin_together_draw_apart(made, monkeypatch):
+    """Each has opened the study before the other has asked it."""
+    folder = made({"lr": {"low": 1e-4, "high": 1.0, "log": True}}, sampler="random")
+    plain = sweeps.files.locked
+
+    @contextlib.contextmanager
+    def late(path):
+        if not asked:
+            asked.append(0)
+            asked.append(sweeps._next(folder))
+        with plain(path):
+            yield
+
+    asked = []
+    monkeypatch.setattr(sweeps.files, "locked", late)
+    second = sweeps._next(folder)
+    assert second.params != asked[1].params and (asked[1].number, second.number) == (0, 1)
+
+
+def test_a_grid_that_is_gone_on_with_has_no_more_points_than_it_has(made, monkeypatch):
+    """The same command with --name, as a sweep that was broken off advises."""
+    space = {"lr": [0.1, 0.01, 0.001]}
+    folder = made(space, name="a", trials=2)
+    assert made(space, name="a", trials=10) == folder
+    assert json.loads((folder / sweeps.RECORD).read_text())["trials"] == 3
+    tried = [sweeps._next(folder).params["lr"] for _ in range(3)]
+    assert tried == [0.1, 0.01, 0.001] and sweeps._next(folder) is None
+
+
+def test_a_grid_with_a_point_that_fails_comes_to_its_end(made):
+    folder = made({"lr": [0.1, 0.01]})
+    trial = sweeps._next(folder)
+    trial.study.tell(trial.number, state=TrialState.FAIL)
+    trial = sweeps._next(folder)
+    trial.study.tell(trial.number, 0.5)
+    assert sweeps._next(folder) is None and len(sweeps.finished(folder)) == 2
+
+
+def test_without_a_name_it_is_another_sweep(made):
+    """Also where one was removed, and where two are made at once."""
+    space = {"lr": [0.1]}
+    first, second = made(space), made(space)
+    shutil.rmtree(first)
+    assert made(space) != second and made(space, name="mine") != made(space)
+
+
+def test_a_scheduler_that_is_away_ends_no_sweep(made, monkeypatch):
+    folder = made({"lr": [0.1]})
+    (folder / "worker-0.job").write_text("7")
+    said = iter(["RUNNING", ValueError("Unable to contact slurm controller"), "RUNNING", ""])
+
+    def state(on, job):
+        answer = next(said)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(schedulers, "state", state)
+    assert [sweeps._jobs(folder, "slurm") for _ in range(4)] == [["7"]] * 3 + [[]]
