@@ -229,6 +229,7 @@ def _raster(item: Item, assets: Sequence[str], folder: Path, home: Path) -> Path
     finest = min(bands, key=lambda band: abs(band.transform.a * band.transform.e))
     refuse("its assets make no one image", list(_apart(bands, finest)), cure="Name assets that do, or several images")
     name = re.sub(r"[^\w.-]+", "_", item.id)
+    name += f"_{files.key_of(item.id)[:8]}" * (name != item.id)  # "a b" and "a/b" are two
     file, said = home / f"{name}.tif", item.datetime or item.common_metadata.start_datetime
     text = ElementTree.tostring(_vrt(bands, finest, "" if said is None else said.isoformat()), "unicode")
     if not file.is_file() or file.read_text(encoding="utf-8") != text:  # its time tells when it became another

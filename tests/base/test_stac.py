@@ -153,6 +153,17 @@ def test_a_collection_of_items_is_several_images_less_the_cloudy(tmp_path, proje
         existing_files(f"stac:{tmp_path}/all.json,assets=red,limit=2")
 
 
+def test_items_whose_ids_look_alike_on_a_disk_are_two_images(tmp_path, project):
+    told = []
+    for name, called in (("a", "day 1"), ("bb", "day/1")):
+        path, *_ = item(tmp_path, name)
+        told.append(json.loads(path.read_text()) | {"id": called})
+    (tmp_path / "all.json").write_text(json.dumps({"type": "FeatureCollection", "features": told}))
+    first, second = (read(place)[0] for place in existing_files(f"stac:{tmp_path}/all.json,assets=red"))
+    for values, name in ((first, "a"), (second, "bb")):
+        np.testing.assert_array_equal(values, read(tmp_path / f"{name}_red.tif")[0])
+
+
 def test_an_item_in_a_bucket_is_read_in_place(tmp_path, bucket, monkeypatch):
     _, red, swir = item(tmp_path / "x")
     bucket.put(tmp_path / "x", "x")
