@@ -97,7 +97,7 @@ def _connection(folder: Path, record: Mapping[str, Any], out: TextIO | None = No
             raise ValueError(f"Job {record['id']} of {record['on']} ended before the lab stood:\n{told}")
         if out and now != known:
             files.say(f"{record['on']}: {now}", out)
-        begun = begun or (time.monotonic() if "run" in now.lower() else 0.0)
+        begun = begun or (time.monotonic() if now.lower().startswith("run") else 0.0)
         if begun and time.monotonic() - begun > START_S:
             raise ValueError(f"The lab did not say where it is within {START_S:.0f} s; {file} holds what it printed.")
         known = now

@@ -17,7 +17,7 @@ import pytest
 from browsing import browser_page, free_port
 
 from geonb import cli
-from geonb.batch import labs
+from geonb.batch import labs, schedulers
 
 pytest_plugins = ("tiny_fixtures",)  # project
 pytestmark = [pytest.mark.notebook, pytest.mark.timeout(300)]
@@ -81,6 +81,16 @@ def test_a_lab_is_reached_found_again_and_ended(project, capfd):
 def test_a_lab_that_does_not_stand_says_why(project, capfd):
     assert cli.main(["lab", "--on", "local", "--port", "99999999"]) == 2
     assert "ended before the lab stood" in (told := capfd.readouterr().err) and "99999999" in told
+
+
+def test_a_lab_that_waits_for_its_turn_is_waited_for(project, monkeypatch):
+    """Of a reason that has "run" in it, too."""
+    said = iter(["PENDING AssocGrpCPURunMinutesLimit"] * 5 + [""])
+    monkeypatch.setattr(schedulers, "state", lambda on, job: next(said))
+    monkeypatch.setattr(labs, "START_S", 0.05)
+    monkeypatch.setattr(labs, "POLL_S", 0.05)
+    with pytest.raises(ValueError, match="ended before the lab stood"):
+        labs._connection(project, {"on": "slurm", "id": "7", "walltime": None})
 
 
 @contextmanager
