@@ -41,13 +41,20 @@ def _memory(text: Any) -> str:
     return text
 
 
+def _name(text: Any) -> str:
+    # of 2024-05 and 1e5 a list and a number are made before, and how they were written is lost
+    if isinstance(text, list | tuple | float | bool):
+        raise ValueError("must be a name: put it in quotes, as '2024-05'")
+    return str(text)
+
+
 SIZE = Option(read=_memory, help="as 16GB")
 RESOURCES = {
     "cores": Option(None, int, 1, help="of one machine"),
     "memory": SIZE,
     "walltime": Option(read=_walltime, help="HH:MM:SS, after which the scheduler kills the job"),
-    "queue": Option(help="or partition"),
-    "account": Option(help="or project, that pays"),
+    "queue": Option(read=_name, help="or partition"),
+    "account": Option(read=_name, help="or project, that pays"),
 }  # fmt: skip
 
 

@@ -110,11 +110,18 @@ def test_the_sites_configuration_stands_where_the_run_says_nothing(tmp_path):
         ("slurm:memory=much", "a size with its unit"),
         ("slurm:gpus=-1", "a whole number of 0 or more"),
         ("slurm:gpu=1", "Did you mean 'gpus'"),
+        ("slurm:account=2024-05", "account = .* must be a name: put it in quotes"),
+        ("slurm:queue=1e5", "queue = .* must be a name: put it in quotes"),
     ],
 )
 def test_what_cannot_be_asked_for_is_told(text, says):
     with pytest.raises(ValueError, match=says):
         schedulers.check_on(text)
+
+
+def test_names_that_look_like_numbers_stay_as_they_were_written():
+    wanted = asked("slurm:account='2024-05',queue=007")[1]
+    assert (wanted["account"], wanted["queue"]) == ("2024-05", "007")
 
 
 @pytest.mark.parametrize(
