@@ -278,7 +278,7 @@ def _add_run(commands: "argparse._SubParsersAction") -> None:
     cancel.set_defaults(command=_cancel)
     job = commands.add_parser("job")  # what a job's script calls; not listed
     job.add_argument("run")
-    job.add_argument("piece", type=int)
+    job.add_argument("steps")
     job.set_defaults(command=_job)
 
 
@@ -488,7 +488,7 @@ def _job(options: argparse.Namespace) -> int:
 
     from geonb.batch import jobs
 
-    return jobs.work(Path(options.run), options.piece)
+    return jobs.work(Path(options.run), options.steps)
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -123,7 +123,7 @@ def write(
     # each job reads from there what was asked for here
     files.write_text(plan.run.path / "parameters.yaml", runs_run.parameters_text(plan.workload, plan.settings))
     manifest.note_made(plan.run.path, "parameters.yaml")
-    written = {piece["script"]: piece["written"] for piece in before.get("pieces", ())}
+    written = dict(before.get("written", {}))
     pieces: list[dict[str, Any]] = []
     for step in plan.steps:
         asked = schedulers.settled(on, resources[step.number])
@@ -131,25 +131,28 @@ def write(
             pieces[-1]["steps"].append(step.number)
         else:
             pieces.append({"steps": [step.number], "resources": asked})
-    for at, piece in enumerate(pieces):
-        name = f"geonb-{plan.run.name.partition('_')[2]}-{'-'.join(map(str, piece['steps']))}"
-        piece |= {"name": name, "script": f"{FOLDER}/{'-'.join(map(str, piece['steps']))}.sh"}
-        command = ["job", str(plan.run.path), str(at)]
+    for piece in pieces:
+        steps = "-".join(map(str, piece["steps"]))
+        name = f"geonb-{plan.run.name.partition('_')[2]}-{steps}"
+        piece |= {"name": name, "script": f"{FOLDER}/{steps}.sh"}
+        # by its steps: a script that was edited may be taken by another chain, where it has another place
+        command = ["job", str(plan.run.path), steps]
         body = schedulers.body(command, plan.root, plan.run.path / OUT, piece["resources"]["cores"])
         text = schedulers.script(on, piece["resources"], name, body, folder)
-        file, piece["written"] = plan.run.path / piece["script"], files.key_of(text)
+        file = plan.run.path / piece["script"]
         there = files.key_of(file.read_text(encoding="utf-8")) if file.is_file() else None
         if there and written.get(piece["script"]) not in (None, there):
             files.say(f"{file} was edited, and is taken as it is. Remove it for a new one.")
         else:
             files.write_text(file, text)
+        written[piece["script"]] = files.key_of(text)
     for name in written.keys() - {piece["script"] for piece in pieces}:
         file = plan.run.path / name
         if file.is_file() and files.key_of(file.read_text(encoding="utf-8")) != written[name]:
             files.say(
                 f"{file} was edited, and is not used: as they are asked for now, the jobs are others ({len(pieces)} of them)."
             )
-    record = {
+    record: dict[str, Any] = {
         "on": on,
         "typed": [*typed],
         "workload": plan.workload,
@@ -157,6 +160,7 @@ def write(
         "pieces": pieces,
         "at": 0,
         "jobs": [],
+        "written": written,
     }
     out = plan.run.path / OUT
     record["out_from"] = out.stat().st_size if out.is_file() else 0  # what jobs printed before was seen before
@@ -239,21 +243,26 @@ def submit(run: Run) -> str:
     return job
 
 
-def work(folder: Path, at: int) -> int:
-    """What a job does: run its piece, stop in time, see to what comes next. The exit code of the run."""
+def work(folder: Path, steps: str) -> int:
+    """What a job does: run its piece, known by its `steps` ("1-2"), stop in time, see to what comes next. The exit code of the run."""
     run = runs_run.Run(folder)
     record = read(run)
+    chain = [piece["script"] for piece in record["pieces"]]
+    if (script := f"{FOLDER}/{steps}.sh") not in chain:
+        raise ValueError(f"{run.name} has no job of steps {steps}: {', '.join(chain)}. Submit by geonb run --on")
+    at = chain.index(script)
     piece = record["pieces"][at]
     before, ran = _progress(run), False
     files.say(f"\n{runs_run.now()[:19]} {piece['name']} on {runs_run.this_process()['host']}")
-    script = (folder / piece["script"]).read_text(encoding="utf-8")
-    with warned(piece["resources"] | schedulers.walltime_in(script)) as nearly_over:
+    header = (folder / script).read_text(encoding="utf-8")
+    with warned(piece["resources"] | schedulers.walltime_in(header)) as nearly_over:
         try:
             _check_gpus(piece["resources"])
-            steps = ",".join(map(str, piece["steps"]))
             with staging.staged(run, piece["resources"]["scratch"]) as place:
                 home = runs_run.root_of(run.path)
-                plan = runs_plan.prepare(record["workload"], steps=steps, resume=run.name, root=place.root, home=home)
+                plan = runs_plan.prepare(
+                    record["workload"], steps=steps.replace("-", ","), resume=run.name, root=place.root, home=home
+                )
                 code, message = runner.run_steps(
                     plan, cell_timeout_s=record["cell_timeout_s"], out=place.out(sys.stdout), after=place.bring_back
                 )

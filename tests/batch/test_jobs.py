@@ -81,6 +81,20 @@ def test_what_was_never_submitted_is_not_cancelled(project, capfd):
 
 
 @pytest.mark.slow
+def test_a_script_that_was_edited_is_kept_whatever_was_asked_between(project, capfd):
+    """It does its own steps, too, in a chain of which it is another part."""
+    assert cli.main(["run", RECORD, "--on", "local", "--split", "--dry-run"]) == 0
+    run = runs.open_run("tiny")
+    script = run.path / "jobs" / "2.sh"
+    script.write_text(script.read_text().replace("cd ", "export GEONB_MINE=1\ncd "))
+    again = ["run", RECORD, "--resume", run.name]
+    assert cli.main([*again, "--on", "local", "--steps", "1"]) == 0
+    assert cli.main([*again, "--on", "local", "--steps", "2-3", "--split"]) == 0, capfd.readouterr()
+    assert "GEONB_MINE" in script.read_text()
+    assert [step["state"] for step in run.info["steps"].values()] == ["done"] * 3
+    assert [job["code"] for job in record_of(run)["jobs"]] == [0, 0]
+
+
 def test_a_job_that_is_nearly_over_stops_and_goes_on_by_itself(project, capfd):
     code = cli.main(["run", RECORD, "--on", "local:walltime=00:00:30,warn=12", "-p", "mode=later"])
     run, printed = runs.open_run("tiny"), capfd.readouterr().out
@@ -170,7 +184,7 @@ def test_where_nodes_may_not_submit_the_one_who_follows_does(project, capfd, mon
         raise ValueError("sbatch: error: not from compute nodes")
 
     monkeypatch.setattr(schedulers, "submit", refuse)
-    assert jobs.work(run.path, 0) == 0 and record_of(run)["waiting"] == "sbatch: error: not from compute nodes"
+    assert jobs.work(run.path, "1") == 0 and record_of(run)["waiting"] == "sbatch: error: not from compute nodes"
     line = f"On a login node: geonb run tinyload:TINY --resume {run.name.partition('_')[2]} --on local --split"
     assert line in capfd.readouterr().out
     monkeypatch.setattr(schedulers, "submit", refused)
@@ -220,7 +234,7 @@ def test_gpus_that_are_not_there_are_told_before_anything_is_computed(project, c
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert cli.main(["run", RECORD, "--on", "local:gpus=1", "--dry-run"]) == 0
     run = runs.open_run("tiny")
-    assert jobs.work(run.path, 0) == 2 and not run.info["steps"] and record_of(run)["ended"] == 2
+    assert jobs.work(run.path, "1-2-3") == 2 and not run.info["steps"] and record_of(run)["ended"] == 2
     assert "1 GPU(s) were asked for" in capfd.readouterr().out
 
 
