@@ -64,6 +64,8 @@ class Queue:
         header.
     trial : tuple of str
         Command that says of a script whether it would be taken, and submits nothing; empty where the scheduler has none.
+    path : callable
+        Writes a path so that a directive names it.
     """
 
     job: str
@@ -75,6 +77,7 @@ class Queue:
     always: tuple[str, ...] = ()
     nodes: Callable[[int], tuple[list[str], list[str]]] | None = None
     trial: tuple[str, ...] = ()
+    path: Callable[[str], str] = str
 
     @property
     def engine(self) -> Any:
@@ -109,7 +112,8 @@ class Queue:
             **{self.payer: resources["account"]}, **more,
         )  # fmt: skip
         prologue = "\n".join(site.get("job-script-prologue") or [])
-        return "\n".join(filter(None, [job.shebang, job.job_header, prologue, body])) + "\n"
+        header = job.job_header.replace(str(folder), self.path(str(folder)))
+        return "\n".join(filter(None, [job.shebang, header, prologue, body])) + "\n"
 
     def check_script(self, file: Path) -> None:
         if self.trial:
@@ -204,6 +208,12 @@ def _sge_state(code: int, text: str, job: str) -> str:
     return SGE_WORDS.get(rows[0][4], rows[0][4]) if rows else ""
 
 
+def _slurm_path(path: str) -> str:
+    path = path.replace("%", "%%")  # of %j it would make the job's number
+    escaped = re.sub(r"([\"\\])", r"\\\1", path)
+    return f'"{escaped}"' if re.search(r"[\s\"'\\#]", path) else path
+
+
 def _pbs_gpus(number: int, resources: Mapping[str, Any]) -> dict[str, Any]:
     from dask.utils import parse_bytes
 
@@ -237,6 +247,7 @@ SCHEDULERS: dict[str, Queue | Local] = {
     "slurm": Queue(
         "dask_jobqueue.slurm:SLURMJob", ("squeue", "-h", "-o", "%T %r", "-j"), _slurm_state, lambda n, _: {"directive": f"--gres=gpu:{n}"},
         nodes=lambda n: ([f"--nodes={n}", "--ntasks-per-node=1"], ["-n 1"]), trial=("sbatch", "--test-only"),
+        path=_slurm_path,
     ),
     "pbs": Queue("dask_jobqueue.pbs:PBSJob", ("qstat",), _pbs_state, _pbs_gpus),
     "sge": Queue(

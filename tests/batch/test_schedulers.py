@@ -119,6 +119,12 @@ def test_what_cannot_be_asked_for_is_told(text, says):
         schedulers.check_on(text)
 
 
+def test_a_directive_names_the_folder_whatever_it_is_called(tmp_path):
+    text = schedulers.script(*asked("slurm"), "n", "exec true", tmp_path / 'a "b" %j')
+    assert f'#SBATCH -e "{tmp_path}/a \\"b\\" %%j"/n-%J.err' in text.splitlines()
+    assert f"#SBATCH -e {tmp_path}/n-%J.err" in schedulers.script(*asked("slurm"), "n", "exec true", tmp_path)
+
+
 def test_names_that_look_like_numbers_stay_as_they_were_written():
     wanted = asked("slurm:account='2024-05',queue=007")[1]
     assert (wanted["account"], wanted["queue"]) == ("2024-05", "007")

@@ -2,6 +2,7 @@
 
 import operator
 import os
+import shutil
 import subprocess
 
 import one_node_slurm
@@ -49,6 +50,16 @@ def test_each_notebook_a_job(project, capfd):
         assert (run.path / "jobs" / f"{name}-{job['id']}.out").is_file()
         told = wait(lambda job=job: "JobState=COMPLETED" in shown(job) and shown(job))
         assert f"JobName={name}" in told and "TimeLimit=00:10:00" in told
+
+
+def test_whatever_the_folder_is_called(project, monkeypatch, capfd):
+    other = project / "a b'\"#ü%j$HOME"
+    shutil.copytree(project, other, ignore=shutil.ignore_patterns(other.name))
+    monkeypatch.chdir(other)
+    assert cli.main(["run", RECORD, "--on", "slurm:cores=1,memory=1GB,walltime=00:10:00"]) == 0, capfd.readouterr()
+    run = runs.open_run("tiny")
+    name = f"geonb-{run.name.partition('_')[2]}-1-2-3-{record_of(run)['jobs'][0]['id']}.out"
+    assert run.path.is_relative_to(other) and run.info["state"] == "done" and (run.path / "jobs" / name).is_file()
 
 
 def test_a_job_whose_time_is_over_goes_on_by_itself(project, capfd):
