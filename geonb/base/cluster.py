@@ -11,6 +11,7 @@ import re
 import shlex
 import shutil
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -43,6 +44,8 @@ TABLE = {"local": LOCAL, "slurm": JOBS, "pbs": JOBS, "sge": JOBS}
 RESUMED = "What is finished is kept: run this again"
 _TOLD: WeakSet[Client] = WeakSet()  # where the dashboard was told
 _SEEN: WeakSet[Client] = WeakSet()  # that had workers
+_ONE_SETS = threading.Lock()
+_COMPUTING: list[Any] = []  # what puts Dask's setting back, then one for each task that goes by ours
 
 
 def check_workers(given: str | int) -> tuple[str, dict[str, Any]]:
@@ -315,12 +318,30 @@ def faults_here(token: Path, version: str) -> list[str]:
 
 def do(function: Callable, task: Sequence[Any], token: Path, version: str, common: tuple = ()) -> Any:
     """What a worker does with a task; one that came late, and was not greeted, first asks itself whether it can."""
+    refuse("A Dask worker cannot be used", faults_here(token, version))
+    with _computing_here():
+        return function(*common, *task)
+
+
+@contextmanager
+def _computing_here() -> Iterator[None]:
+    """Lazy arrays are computed by the task itself: handed to the cluster, it would wait for workers that may all be waiting so.
+
+    That is a setting of the whole process, which may be somebody else's, too: after the last of several tasks it is as before.
+    """
     import dask
 
-    refuse("A Dask worker cannot be used", faults_here(token, version))
-    # lazy arrays are computed by the task itself: handed to the cluster, it would wait for workers that may all be waiting so
-    dask.config.set(scheduler="synchronous")
-    return function(*common, *task)
+    with _ONE_SETS:
+        if not _COMPUTING:
+            _COMPUTING.append(dask.config.set(scheduler="synchronous"))
+        _COMPUTING.append(None)
+    try:
+        yield
+    finally:
+        with _ONE_SETS:
+            _COMPUTING.pop()
+            if len(_COMPUTING) == 1:
+                _COMPUTING.pop().__exit__(None, None, None)
 
 
 def result_of(future: Future) -> Any:

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import dask
 import pytest
@@ -210,3 +211,25 @@ def test_jobs_that_are_refused_are_told_in_the_schedulers_words(monkeypatch, tmp
         cluster.dask_client("slurm:jobs=2,queue=nowhere"),
     ):
         pass
+
+
+def test_dask_computes_for_others_as_before(tmp_path):
+    """A worker may be somebody else's, or this very process; tasks that overlap both compute by themselves."""
+    before, first_is_over = dask.config.get("scheduler", None), threading.Event()
+
+    def later():
+        assert first_is_over.wait(20)
+        return dask.config.get("scheduler", None)
+
+    with ThreadPoolExecutor(2) as pool, dask.config.set(scheduler="processes"):
+        second = pool.submit(cluster.do, later, (), tmp_path, VERSION)
+        while dask.config.get("scheduler") != "synchronous":
+            time.sleep(0.01)
+        first = pool.submit(cluster.do, dask.config.get, ("scheduler",), tmp_path, VERSION).result()
+        first_is_over.set()
+        assert (first, second.result()) == ("synchronous", "synchronous")
+        assert dask.config.get("scheduler") == "processes"
+        with pytest.raises(ZeroDivisionError):
+            cluster.do(operator.truediv, (1, 0), tmp_path, VERSION)
+        assert dask.config.get("scheduler") == "processes"
+    assert dask.config.get("scheduler", None) == before
