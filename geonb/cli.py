@@ -312,6 +312,7 @@ def _add_sweep(commands: "argparse._SubParsersAction") -> None:
     worker.add_argument("number", type=int)
     worker.add_argument("on")
     worker.add_argument("walltime", nargs="?")
+    worker.add_argument("warn", nargs="?", type=int)
     worker.set_defaults(command=_sweep_worker)
 
 
@@ -439,6 +440,7 @@ def _sweep(options: argparse.Namespace) -> int:
     from geonb.batch import schedulers, sweep_report, sweeps
 
     on, asked = schedulers.check_on(options.on)
+    schedulers.check_heeded(asked, ["scratch"], "a sweep")
     schedulers.check_here(on)
     if options.workers < 1:
         raise ValueError(f"--workers {options.workers}: a whole number from 1.")
@@ -460,7 +462,7 @@ def _sweep_worker(options: argparse.Namespace) -> int:
 
     from geonb.batch import sweeps
 
-    return sweeps.work(Path(options.folder), options.number, options.on, options.walltime)
+    return sweeps.work(Path(options.folder), options.number, options.on, options.walltime, options.warn)
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -654,7 +656,9 @@ def _lab(options: argparse.Namespace) -> int:
     from geonb.base import project
     from geonb.batch import labs, schedulers
 
-    _show(labs.start(project.project_root(), *schedulers.check_on(options.on), options.port))
+    on, asked = schedulers.check_on(options.on)
+    schedulers.check_heeded(asked, ["scratch", "warn"], "a lab")
+    _show(labs.start(project.project_root(), on, asked, options.port))
     return 0
 
 

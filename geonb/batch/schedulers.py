@@ -265,6 +265,12 @@ def check_on(text: str) -> tuple[str, dict[str, Any]]:
     return check_options("--on", text, TABLE)
 
 
+def check_heeded(asked: Mapping[str, Any], unheeded: Sequence[str], what: str) -> None:
+    """Refuse options that only jobs of a run heed, where something else is asked for; with a ValueError."""
+    if given := [f"{name}={asked[name]}" for name in unheeded if asked[name] is not None]:
+        raise ValueError(f"{', '.join(given)}: {what} does not heed it, only jobs of geonb run do. Leave it out.")
+
+
 def check_here(on: str) -> None:
     """Refuse, before anything is made, what cannot be submitted from this machine; a ValueError says which command it lacks."""
     SCHEDULERS[on].check_here()

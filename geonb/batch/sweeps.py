@@ -262,15 +262,21 @@ def _told(record: Workload) -> dict[str, Any]:
     return {"headline": record.headline, "lower_is_better": record.lower_is_better}
 
 
-def work(folder: Path, number: int, on: str, walltime: str | None = None, out: TextIO | None = None) -> int:
+def work(
+    folder: Path, number: int, on: str, walltime: str | None = None, warn: int | None = None, out: TextIO | None = None
+) -> int:
     """Train trials until there are as many as were wanted.
+
+    Parameters
+    ----------
+    walltime, warn : see :data:`geonb.batch.schedulers.RESOURCES`
 
     Returns
     -------
     Exit code: 0 done, 3 too many failed in a row, 5 stopped; before its walltime is over a worker submits itself again.
     """
     out, failed = out or sys.stdout, 0
-    with warned({"walltime": walltime, "warn": None}) as nearly_over:
+    with warned({"walltime": walltime, "warn": warn}) as nearly_over:
         try:
             while failed < MOST_FAILED:
                 about = files.read_json(folder / RECORD)
@@ -466,13 +472,8 @@ def _begin(folder: Path, number: int, on: str, resources: Mapping[str, Any]) -> 
     name = folder / f"worker-{number}.job"
     if name.is_file() and schedulers.state(on, name.read_text()):
         return
-    command = [
-        "sweep-worker",
-        str(folder),
-        str(number),
-        on,
-        *([resources["walltime"]] if resources["walltime"] else []),
-    ]
+    limit = [resources["walltime"], *([str(resources["warn"])] if resources["warn"] else [])]
+    command = ["sweep-worker", str(folder), str(number), on, *(limit if resources["walltime"] else [])]
     body = schedulers.body(command, folder.parents[2], folder / OUT, resources["cores"] or 1)
     files.write_text(
         folder / f"worker-{number}.sh", schedulers.script(on, resources, f"geonb-sweep-{number}", body, folder)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -252,3 +253,25 @@ def test_a_scheduler_that_is_away_ends_no_sweep(made, monkeypatch):
 
     monkeypatch.setattr(schedulers, "state", state)
     assert [sweeps._jobs(folder, "slurm") for _ in range(4)] == [["7"]] * 3 + [[]]
+
+
+def test_what_a_worker_is_asked_for_it_is_told(made, monkeypatch):
+    folder = made({"lr": [0.1]})
+    monkeypatch.setattr(sweeps, "_submit", lambda *_: None)
+    on, asked = schedulers.check_on("local:walltime=01:00:00,warn=900")
+    sweeps._begin(folder, 3, on, asked)
+    told = {}
+    monkeypatch.setattr(
+        sweeps, "warned", lambda resources: told.update(resources) or contextlib.nullcontext(lambda: False)
+    )
+    line = (folder / "worker-3.sh").read_text().splitlines()[-1]
+    monkeypatch.setattr(sweeps, "_next", lambda _: None)
+    assert cli.main(shlex.split(line.partition("geonb.cli ")[2].partition(" >>")[0])) == 0
+    assert told == {"walltime": "01:00:00", "warn": 900}
+
+
+@pytest.mark.parametrize("command", [["sweep", RECORD, "-f", "space.yaml", "--trials", "2"], ["lab"]])
+def test_what_would_not_be_heeded_is_refused(trained, capfd, command):
+    assert cli.main([*command, "--on", "local:scratch=/tmp"]) == 2
+    assert "scratch=/tmp: a" in (told := capfd.readouterr().err) and "does not heed it" in told
+    assert not list(trained.glob("runs/*"))
