@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-AIM, ROUNDS, BATCH = 0.92, 3, 64
+AIM, ROUNDS, BATCH, SAMPLES, DRAWS = 0.92, 3, 64, 400, 4
 
 
 def untrained(name: str, store: Any, **more: Any) -> Any:
@@ -29,12 +29,12 @@ def untrained(name: str, store: Any, **more: Any) -> Any:
     return kind(card | kind.card_of(store) | more, weights=False).eval()
 
 
-def asked(store: Any, task: Any, method: str, count: int) -> Callable[[], Any]:
-    """What asks a network about the first windows of a store, which are in memory as it gets them, in batches."""
+def asked(store: Any, task: Any, method: str, rows: list[int]) -> Callable[[], Any]:
+    """What asks a network about some windows of a store, which are in memory as it gets them, in batches."""
     from geonb.training.task import as_function
 
     windows, ask = store.windows(), as_function(task, method, "float32")
-    batches = [windows.batch(list(range(i, min(i + BATCH, count))))["inputs"].numpy() for i in range(0, count, BATCH)]
+    batches = [windows.batch(rows[i : i + BATCH])["inputs"].numpy() for i in range(0, len(rows), BATCH)]
     return lambda: [ask(batch) for batch in batches]
 
 
@@ -71,20 +71,20 @@ def chips(folder: Path) -> list[str]:
     return compared(
         f"predictions.zarr of {len(store)} chips of 256 px, batches of {BATCH}", len(store),
         lambda place: predict_chips(run_in(place), store, task, [], batch=BATCH, precision="float32"),
-        asked(store, task, "probabilities", len(store)), folder,
+        asked(store, task, "probabilities", list(range(len(store)))), folder,
     )  # fmt: skip
 
 
 def vectors(folder: Path) -> list[str]:
     from benchmarks import feeding
-    from geonb.embeddings.embedding import embed
+    from geonb.embeddings.embedding import draw_rows, embed
 
     store = feeding.segmentation(folder)
-    task, count = untrained("segmentation", store), 320
+    task, rows = untrained("segmentation", store), draw_rows(store.index, SAMPLES, 0).tolist()
     return compared(
-        f"embeddings.zarr of {count} windows of 256 px, batches of {BATCH}", count,
-        lambda place: embed(run_in(place), store, task, samples=count, batch=BATCH, precision="float32"),
-        asked(store, task, "encode", count), folder,
+        f"embeddings.zarr of {len(rows)} windows of 256 px, batches of {BATCH}", len(rows),
+        lambda place: embed(run_in(place), store, task, samples=SAMPLES, batch=BATCH, precision="float32"),
+        asked(store, task, "encode", rows), folder,
     )  # fmt: skip
 
 
@@ -94,15 +94,14 @@ def forecasts(folder: Path) -> list[str]:
 
     store = feeding.conflict(folder)
     facts = {"steps": store.steps, "horizon": store.horizon, "outcomes": list(store.outcomes), "floor": None}
-    task = untrained("conflict", store, network="unet_lstm:floor=none,dropout=0", **facts)
-    region = predict.RegionForecast(store, task, 0.5, BATCH, "float32", 1, 0)
+    task = untrained("conflict", store, network="unet_lstm:floor=none", **facts)
+    region = predict.RegionForecast(store, task, 0.5, BATCH, "float32", DRAWS, 0)
     origins = predict.origins_of(store)
     inputs = [region.inputs(t) for t, _ in origins]
     return compared(
-        f"predictions.zarr of {len(origins)} months, each {store.horizon} months of {' x '.join(map(str, store.valid.shape))} cells",
-        len(origins),
-        lambda place: predict.predict_region(run_in(place), store, task, [], precision="float32"),
-        lambda: [region._pass(one, None, 1, 0) for one in inputs], folder,
+        f"predictions.zarr of {len(origins)} months of {' x '.join(map(str, store.valid.shape))} cells, {DRAWS} draws", len(origins),
+        lambda place: predict.predict_region(run_in(place), store, task, [], precision="float32", draws=DRAWS),
+        lambda: [region._pass(one, None, DRAWS, 0) for one in inputs], folder,
     )  # fmt: skip
 
 

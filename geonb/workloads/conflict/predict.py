@@ -9,7 +9,8 @@ draws, and sums by country of each draw; ``truth`` and ``deaths (outcome, time, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ import pandas as pd
 import xarray as xr
 import zarr
 
-from geonb.base.pipeline import behind
+from geonb.base.pipeline import ahead, behind
 from geonb.prediction.predictions import Done, seal
 from geonb.store.arrays import quiet_zarr, summed, writable
 from geonb.training.devices import best_device
@@ -52,7 +53,8 @@ def predict_region(
     """Forecast the whole region at every origin with the network and each baseline; goes on where it was interrupted.
 
     A network that takes any size sees the region in one pass. One whose peepholes are per pixel sees windows of its size,
-    whose overlapping forecasts are blended. One origin is in memory, and what is being written of the one before (not its draws).
+    whose overlapping forecasts are blended. One origin is in memory, the inputs of the next, and what is being written of the one before
+    (not its draws).
 
     Parameters
     ----------
@@ -106,14 +108,15 @@ def predict_region(
 
     with behind(write) as send:  # while the next origin is forecast
         for m, name in enumerate(names):
-            forecast = region.forecast if name == "network" else baselines[m - 1].forecast
-            for i in range(done.rows("grid", name) or 0, len(origins)):
-                found = dict(forecast(origins[i][0]))
-                if name in drawn:  # not behind: they are too large to be in memory twice
-                    of_baseline = baselines[m - 1].draws if m else None
-                    deaths = of_baseline(origins[i][0], members) if of_baseline else found.pop("draws")
-                    arrays["deaths_draws"][drawn.index(name), :, :, i] = np.where(store.valid, deaths, NO_DRAW)  # type: ignore[arg-type]
-                send(m, i, found)
+            first = done.rows("grid", name) or 0
+            months = [t for t, _ in origins[first:]]
+            with closing(_in_turn(baselines[m - 1] if m else region, months)) as told:
+                for i, found in enumerate(told, first):
+                    if name in drawn:  # not behind: they are too large to be in memory twice
+                        of_baseline = baselines[m - 1].draws if m else None
+                        deaths = of_baseline(origins[i][0], members) if of_baseline else found.pop("draws")
+                        arrays["deaths_draws"][drawn.index(name), :, :, i] = np.where(store.valid, deaths, NO_DRAW)
+                    send(m, i, found)
     own = {
         "colours": [o["colour"] for o in store.outcomes], "outcomes": [dict(o) for o in store.outcomes],
         "times": [str(store.times[0].date()), str(store.times[-1].date())], "steps": int(store.steps), "draws": draws,
@@ -124,6 +127,15 @@ def predict_region(
     seal(path, run, store, model.card, names, precision, **own)
     check_predictions(path)
     return path
+
+
+def _in_turn(who: RegionForecast | Baseline, months: Sequence[int]) -> Generator[dict[str, Any], None, None]:
+    """Forecasts of several months."""
+    if isinstance(who, RegionForecast):
+        yield from who.forecasts(months)
+        return
+    for t in months:
+        yield dict(who.forecast(t))
 
 
 def check_fit(card: dict[str, Any], store: MonthStore) -> None:
@@ -176,7 +188,15 @@ class RegionForecast:
         dict with ``probability``, ``deaths`` if the loss knows them, ``draws`` (member, outcome, lead, y, x) if it draws them, and,
         of several draws, ``spread``, ``country_cells`` and ``country_deaths`` (draw, outcome, lead, place)
         """
-        inputs, floor = self.inputs(t), self.floor(t)
+        return self._forecast(t, self.inputs(t), self.floor(t))
+
+    def forecasts(self, months: Sequence[int]) -> Iterator[Arrays]:
+        """`forecast` of several months; what the next one needs is read meanwhile."""
+        with ahead((t, self.inputs(t), self.floor(t)) for t in months) as read:
+            for t, inputs, floor in read:
+                yield self._forecast(t, inputs, floor)
+
+    def _forecast(self, t: int, inputs: np.ndarray, floor: np.ndarray | None) -> Arrays:
         if self.draws == 1:
             found = self._draw(inputs, floor, 1, 0)
             draws = self._members(found, 0, t)
