@@ -116,14 +116,28 @@ def write(
     ValueError
         If a job of this run is still in the queue, or runs.
     """
-    folder = plan.run.path / FOLDER
+    folder, file = plan.run.path / FOLDER, plan.run.path / RECORD
     folder.mkdir(exist_ok=True)
-    before = files.read_json(plan.run.path / RECORD) if (plan.run.path / RECORD).is_file() else {}
+    before = files.read_json(file) if file.is_file() else {}
     _refuse_busy(plan.run, before)
-    # each job reads from there what was asked for here
-    files.write_text(plan.run.path / "parameters.yaml", runs_run.parameters_text(plan.workload, plan.settings))
-    manifest.note_made(plan.run.path, "parameters.yaml")
-    written = dict(before.get("written", {}))
+    with runner.locked(plan.run):
+        # each job reads from there what was asked for here
+        files.write_text(plan.run.path / "parameters.yaml", runs_run.parameters_text(plan.workload, plan.settings))
+        manifest.note_made(plan.run.path, "parameters.yaml")
+        pieces = _pieces(plan, on, resources, split)
+        written = _write_scripts(plan, on, pieces, dict(before.get("written", {})))
+        out = plan.run.path / OUT
+        record: dict[str, Any] = {
+            "on": on, "typed": [*typed], "workload": plan.workload, "cell_timeout_s": limit_s, "pieces": pieces, "at": 0, "jobs": [],
+            "written": written, "cancelled": None, "waiting": "", "ended": None, "message": "",
+            "out_from": out.stat().st_size if out.is_file() else 0,  # what jobs printed before was seen before
+        }  # fmt: skip
+        files.write_json(file, record)
+    return record
+
+
+def _pieces(plan: Plan, on: str, resources: Mapping[int, Mapping[str, Any]], split: bool) -> list[dict[str, Any]]:
+    """The jobs of a plan: their steps, what they ask for, and what they and their scripts are called."""
     pieces: list[dict[str, Any]] = []
     for step in plan.steps:
         asked = schedulers.settled(on, resources[step.number])
@@ -133,40 +147,33 @@ def write(
             pieces.append({"steps": [step.number], "resources": asked})
     for piece in pieces:
         steps = "-".join(map(str, piece["steps"]))
-        name = f"geonb-{plan.run.name.partition('_')[2]}-{steps}"
-        piece |= {"name": name, "script": f"{FOLDER}/{steps}.sh"}
+        piece |= {"name": f"geonb-{plan.run.name.partition('_')[2]}-{steps}", "script": f"{FOLDER}/{steps}.sh"}
+    return pieces
+
+
+def _write_scripts(plan: Plan, on: str, pieces: Sequence[Mapping[str, Any]], written: dict[str, str]) -> dict[str, str]:
+    """Write the jobs' scripts, but for those that somebody edited since they were `written`; gives what is written now, by name."""
+    for piece in pieces:
         # by its steps: a script that was edited may be taken by another chain, where it has another place
-        command = ["job", str(plan.run.path), steps]
+        command = ["job", str(plan.run.path), "-".join(map(str, piece["steps"]))]
         body = schedulers.body(command, plan.root, plan.run.path / OUT, piece["resources"]["cores"])
-        text = schedulers.script(on, piece["resources"], name, body, folder)
+        text = schedulers.script(on, piece["resources"], piece["name"], body, plan.run.path / FOLDER)
         file = plan.run.path / piece["script"]
-        there = files.key_of(file.read_text(encoding="utf-8")) if file.is_file() else None
-        if there and written.get(piece["script"]) not in (None, there):
+        if _edited(file, written.get(piece["script"])):
             files.say(f"{file} was edited, and is taken as it is. Remove it for a new one.")
         else:
             files.write_text(file, text)
         written[piece["script"]] = files.key_of(text)
     for name in written.keys() - {piece["script"] for piece in pieces}:
-        file = plan.run.path / name
-        if file.is_file() and files.key_of(file.read_text(encoding="utf-8")) != written[name]:
+        if _edited(file := plan.run.path / name, written[name]):
             files.say(
                 f"{file} was edited, and is not used: as they are asked for now, the jobs are others ({len(pieces)} of them)."
             )
-    record: dict[str, Any] = {
-        "on": on,
-        "typed": [*typed],
-        "workload": plan.workload,
-        "cell_timeout_s": limit_s,
-        "pieces": pieces,
-        "at": 0,
-        "jobs": [],
-        "written": written,
-    }
-    out = plan.run.path / OUT
-    record["out_from"] = out.stat().st_size if out.is_file() else 0  # what jobs printed before was seen before
-    record |= {"cancelled": None, "waiting": "", "ended": None, "message": ""}
-    files.write_json(plan.run.path / RECORD, record)
-    return record
+    return written
+
+
+def _edited(file: Path, written: str | None) -> bool:
+    return bool(written and file.is_file() and files.key_of(file.read_text(encoding="utf-8")) != written)
 
 
 def _refuse_busy(run: Run, record: Mapping[str, Any]) -> None:

@@ -125,20 +125,7 @@ def _begun(devices: Devices, private: Path) -> Iterator[list[subprocess.Popen]]:
     }
     command = [sys.executable, "-u", "-m", "geonb.training.ranks", str(private)]
     if devices.nodes > 1:
-        srun = [
-            "srun",
-            f"--nodes={devices.nodes}",
-            f"--ntasks={devices.processes}",
-            f"--ntasks-per-node={devices.each}",
-        ]
-        processes = [
-            _start(
-                # as on one machine, there may be fewer cores than processes
-                [*srun, "--kill-on-bad-exit=1", "--overlap", "--overcommit", "--cpu-bind=none", *command],
-                told,
-                private / "stderr-0",
-            )
-        ]
+        processes = [_start([*_srun(devices), *command], told, private / "stderr-0")]
     else:
         each = [told | {"RANK": str(n), "LOCAL_RANK": str(n), "NODE_RANK": "0"} for n in range(devices.each)]
         processes = [_start(command, env, private / f"stderr-{n}") for n, env in enumerate(each)]
@@ -161,6 +148,12 @@ def _begun(devices: Devices, private: Path) -> Iterator[list[subprocess.Popen]]:
             for pipe in (process.stdin, process.stdout):
                 with suppress(OSError):
                     pipe.close()  # type: ignore[union-attr]
+
+
+def _srun(devices: Devices) -> list[str]:
+    """What begins a command for each process on the nodes of the job that we are in; as on one machine, there may be fewer cores."""
+    number = [f"--nodes={devices.nodes}", f"--ntasks={devices.processes}", f"--ntasks-per-node={devices.each}"]
+    return ["srun", *number, "--kill-on-bad-exit=1", "--overlap", "--overcommit", "--cpu-bind=none"]
 
 
 def _stop(signum: int, frame: Any) -> None:

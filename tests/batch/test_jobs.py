@@ -16,6 +16,7 @@ from tiny import RECORD
 
 from geonb import cli, runs
 from geonb.batch import jobs, schedulers
+from geonb.runs import runner
 
 pytest_plugins = ("tiny_fixtures",)  # project
 pytestmark = [pytest.mark.notebook, pytest.mark.timeout(400)]
@@ -71,6 +72,19 @@ def test_the_line_that_a_dry_run_ends_with_asks_for_the_same_jobs(project, capfd
     assert record_of(run) == before
     assert cli.main(["run", RECORD, "--resume", run.name, "--on", "local", "--dry-run"]) == 0
     assert f"{script} was edited, and is not used" in capfd.readouterr().out
+
+
+def test_a_run_that_somebody_runs_is_given_no_jobs(project, capfd, monkeypatch):
+    assert cli.main(["run", RECORD, "--on", "local", "--dry-run"]) == 0
+    run, asked = (
+        runs.open_run("tiny"),
+        ["run", RECORD, "--resume", "latest", "--on", "local", "--dry-run", "-p", "lr=0.7"],
+    )
+    monkeypatch.setattr(runner, "LOCK_WAIT_S", 0)
+    with runner.locked(run):
+        assert cli.main(asked) == 2 and "is being run by another process" in capfd.readouterr().err
+    assert run.parameters["lr"] == 0.1, "theirs go on by what they were asked for"
+    assert cli.main(asked) == 0 and run.parameters["lr"] == 0.7
 
 
 def test_what_was_never_submitted_is_not_cancelled(project, capfd):
