@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from geonb.base import files
 from geonb.batch import sweeps
@@ -14,6 +15,7 @@ from geonb.runs.page import SIMULATED, interval, picture, section, table, whole,
 if TYPE_CHECKING:
     import optuna
     import pandas as pd
+    from matplotlib.figure import Figure
 
 FILE = "report.html"
 
@@ -40,7 +42,7 @@ def write_report(folder: Path) -> Path:
             "Settings together",
             lambda: _drawn(study, "plot_parallel_coordinate", "settings of each trial", about),
         ),
-        section("trials", "All trials", lambda: _trials(frame, about)),
+        section("trials", "All trials", lambda: _trials(frame, about, folder.parents[2] / "runs" / folder.parent.name)),
     ]
     made = [part for part in parts if part]
     simulated = SIMULATED if _simulated(folder) else ""
@@ -57,6 +59,7 @@ def _best(folder: Path, about: dict[str, Any]) -> str:
     said = f"<p><b>{escape(run.name)}</b>, chosen on validation."
     if head.get("value") is not None:
         said += f" On the test split: {escape(str(head.get('metric', '')))} {escape(interval(head))}."
+    said += f" {_link(run.path, 'Its report')}."
     again = f"geonb run {about['workload']} -f {run.path / 'parameters.yaml'}"
     return f"{said}</p><p>Again with these settings: <code>{escape(again)}</code></p>"
 
@@ -77,10 +80,32 @@ def _drawn(study: optuna.Study, name: str, what: str, about: dict[str, Any]) -> 
         axes = getattr(optuna.visualization.matplotlib, name)(study, target_name=about["metric"])
     figure = axes.figure if hasattr(axes, "figure") else plt.gcf()
     figure.set_size_inches(9, 4.5)
+    _legible(figure, name)
     try:
         return picture(figure, what)
     finally:
         plt.close(figure)
+
+
+def _legible(figure: Figure, name: str) -> None:
+    """Trials by whole numbers; room for the names of choices beside the bar of colours, and colours that show on grey."""
+    from textwrap import fill
+
+    from matplotlib.ticker import MaxNLocator
+
+    if name == "plot_optimization_history":
+        figure.axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
+    elif name == "plot_parallel_coordinate" and len(figure.axes) > 1:
+        first, bar, *settings = figure.axes
+        bar.set_position((0.92, 0.2, 0.015, 0.65))
+        for axes in (first, *settings):
+            axes.set_position((0.07, 0.2, 0.63, 0.65))
+            texts = [label.get_text().replace(",", ", ") for label in axes.get_yticklabels()]
+            labels = [fill(text, 24).replace(", ", ",") for text in texts]
+            if axes.get_yscale() != "log" and any("\n" in label for label in labels):
+                axes.set_yticks(axes.get_yticks(), labels, fontsize="small")
+        for lines in first.collections:
+            lines.set_cmap("viridis" if lines.get_cmap().name.endswith("_r") else "viridis_r")
 
 
 def _importances(study: optuna.Study, about: dict[str, Any]) -> str | None:
@@ -97,11 +122,23 @@ def _importances(study: optuna.Study, about: dict[str, Any]) -> str | None:
     )
 
 
-def _trials(frame: pd.DataFrame, about: dict[str, Any]) -> str:
-    shown = frame.drop(columns="run")
-    rows = [[_cell(value) for value in row] for row in shown.itertuples(index=False)]
+def _trials(frame: pd.DataFrame, about: dict[str, Any], runs: Path) -> str:
+    rows = [
+        [_link(runs / value, value) if column == "run" and value else _cell(value) for column, value in row.items()]
+        for _, row in frame.iterrows()
+    ]
     said = f"Best first; {about['metric']}: the best of a trial's epochs. Those given up (pruned) fell behind the median of the others."
-    return table(list(shown.columns), rows, said, lead=0)
+    return table(list(frame.columns), rows, said, lead=0)
+
+
+def _link(run: Path, name: str) -> str:
+    """A run's report as the page of a sweep, three folders below the project, finds it; its name where there is none."""
+    there = (run / "report.html").is_file()
+    return (
+        f'<a href="../../../runs/{quote(run.parent.name)}/{quote(run.name)}/report.html">{escape(name)}</a>'
+        if there
+        else escape(name)
+    )
 
 
 def _cell(value: Any) -> str:

@@ -95,7 +95,13 @@ def test_twelve_trials_by_two_workers_one_killed_in_the_middle(trained, capfd):
     others = [runs.Run(p.parent) for p in trained.glob("runs/tiny/*/run.json") if p.parent != best.path]
     assert all("03_tiny" not in run.info["steps"] for run in others)
     page = (folder / "report.html").read_text()
-    assert "Which settings mattered" in page and best.name in page and f"Report: {folder}" in printed
+    assert "Which settings mattered" in page and f"Report: {folder}" in printed
+    link = f"../../../runs/tiny/{best.name}/report.html"
+    assert (
+        f'href="{link}"' in page
+        and (folder / link).is_file()
+        and all(run.name in page for run in others if "sweep" in run.info)
+    )
 
 
 def test_two_sweeps_on_one_storage_do_not_repeat_trials(trained):
