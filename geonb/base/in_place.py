@@ -27,15 +27,20 @@ def payer() -> dict[str, str]:
     return {"RequestPayer": "requester"} if os.environ.get("AWS_REQUEST_PAYER", "").lower() == "requester" else {}
 
 
-def bridge() -> None:
+def bridge(s3: bool = False) -> None:
     """Let GDAL know what AWS's libraries are told of the store, for they name it differently.
 
     ``AWS_ENDPOINT_URL`` (or ``AWS_ENDPOINT_URL_S3``) becomes ``AWS_S3_ENDPOINT``, ``AWS_HTTPS`` and, as other servers have no name for
     each bucket, ``AWS_VIRTUAL_HOSTING=FALSE``; keys, sessions, profiles, regions and ``AWS_NO_SIGN_REQUEST`` both know by the same
     names. So does an ``endpoint_url`` of ``~/.aws/config``. What is set is left as it is. Workers inherit it with the environment.
+
+    Parameters
+    ----------
+    s3 : bool
+        S3 is asked next: a ValueError tells what AWS's file lacks. Else that is nobody's concern: all else can be read.
     """
     own = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if not own and "AWS_S3_ENDPOINT" not in os.environ and (own := _configured()):
+    if not own and "AWS_S3_ENDPOINT" not in os.environ and (own := _configured(s3)):
         os.environ["AWS_ENDPOINT_URL_S3"] = own
     if own:
         parts = urlsplit(own if "://" in own else f"https://{own}")
@@ -47,7 +52,7 @@ def bridge() -> None:
         os.environ.setdefault(variable, value)
 
 
-def _configured() -> str | None:
+def _configured(s3: bool) -> str | None:
     """The endpoint that AWS's configuration file says for S3 and this profile; its own library knows the rules."""
     file = Path(os.environ.get("AWS_CONFIG_FILE") or "~/.aws/config").expanduser()
     if not file.is_file() or "endpoint_url" not in file.read_text(encoding="utf-8", errors="replace"):
@@ -60,6 +65,8 @@ def _configured() -> str | None:
     try:
         found = Session().create_client("s3", region_name=os.environ.get("AWS_REGION") or "us-east-1").meta.endpoint_url
     except BotoCoreError as error:
+        if not s3:
+            return None
         raise ValueError(
             f"{file} says no endpoint for S3 ({short(error)}). Look at AWS_PROFILE and at that file"
         ) from None

@@ -253,7 +253,7 @@ def _s3(address: str) -> Iterator[Any]:
     except ImportError:
         raise ValueError(f"{address}: s3fs is not installed, which asks the store: pip install geonb[cloud]") from None
 
-    in_place.bridge()
+    in_place.bridge(s3=True)
     where = endpoint()
     if time.monotonic() - _DOWN.get(where, -FRESH_S) < FRESH_S:
         raise ConnectionError(f"{address}: {where} was out of reach a moment ago")

@@ -81,7 +81,8 @@ def faults(on: str, resources: Mapping[int, Mapping[str, Any]], steps: Sequence[
         wanted = f"devices = {step.values.get('devices')!r} of step {number}"
         if nodes < devices.nodes:
             more = f",gpus={devices.each}" * (devices.kind == "gpu")
-            cure = f"give --job {number}:nodes={devices.nodes}{more}" if on == "slurm" else "that takes a job of Slurm"
+            cure = f"give --job {number}:nodes={devices.nodes}{more}"
+            cure = cure if "nodes" in schedulers.TABLE[on] else "that takes a job of Slurm"
             found.append(f"{wanted} is on {devices.nodes} nodes, its job on {nodes}: {cure}")
         if devices.kind == "gpu" and 0 < gpus < devices.each:
             found.append(

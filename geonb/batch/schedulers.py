@@ -22,9 +22,8 @@ from geonb.base.specs import Option, check_options, load
 
 ANSWER_S = 60  # a scheduler that does not answer by then is told as such
 HEADER_WALLTIME = re.compile(r"#(?:SBATCH\s+(?:-t\s*|--time[ =])|PBS\s+-l\s.*?walltime=|\$\s+-l\s.*?h_rt=)([\d:-]+)")
-NEVER = re.compile(
-    r"[Ii]nvalid|configuration is not available|[Mm]ore processors"
-)  # of what a job asks for, in Slurm's words
+# in Slurm's words, that no such job will ever run
+NEVER = re.compile(r"[Ii]nvalid|configuration is not available|[Mm]ore processors")
 
 RESOURCES = {
     **base_resources.RESOURCES,
