@@ -106,7 +106,7 @@ def prepare(
         refuse("Parameters are not right, nothing was run", faults, mark="  ")
     planned = [Step(name, notebooks[name], declared[name], settled[name]) for name in chosen]
     if also:
-        refuse("This cannot be run, nothing was", also(planned), mark="  ")
+        refuse("This cannot run as it is asked for, and nothing was run", also(planned), mark="  ")
     if base or (found and not resume and planned[0].number == 2 and _differs(found, planned[0])):
         assert found is not None
         found = _branch(workload, found, settled, root)  # other settings: another experiment on the same samples
